@@ -1,0 +1,1 @@
+//! A stand-in Bitrix24 portal.
