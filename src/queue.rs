@@ -1,0 +1,1 @@
+//! The bounded queue between callers and worker, its door (the budget) and its bell.

@@ -1,0 +1,1 @@
+//! The transport over HTTP: timeouts, body cap, no redirect, nothing secret in errors.
