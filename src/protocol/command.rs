@@ -126,17 +126,19 @@ fn push_encoded(body: &mut Vec<u8>, text: &str) {
     for bytes in text.as_bytes().chunks(BLOCK) {
         let mut end = 0;
         for &b in bytes {
-            let [x, y, z, len] = ENCODED[usize::from(b)];
-            block[end..end + 4].copy_from_slice(&[x, y, z, 0]);
-            end += usize::from(len);
+            let encoded = ENCODED[usize::from(b)];
+            block[end..end + 4].copy_from_slice(&encoded);
+            end += usize::from(encoded[3]);
         }
         body.extend_from_slice(&block[..end]);
     }
 }
 
 fn encoded_len(text: &str) -> usize {
-    let escaped: usize = text.bytes().map(|b| usize::from(!is_unreserved(b))).sum();
-    text.len() + 2 * escaped
+    // Counted in bytes, which cannot overflow within a block: the compiler then counts 16 at once.
+    let escaped = |block: &[u8]| block.iter().fold(0, |n: u8, &b| n + u8::from(!is_unreserved(b)));
+    let blocks = text.as_bytes().chunks(BLOCK);
+    text.len() + 2 * blocks.map(|block| usize::from(escaped(block))).sum::<usize>()
 }
 
 const BLOCK: usize = 64;

@@ -179,29 +179,38 @@ fn is_hidden(c: char) -> bool {
 fn plain_run(bytes: &[u8]) -> usize {
     let mut at = 0;
     // Whole blocks without a branch inside, so that the compiler can use vector instructions.
-    for block in bytes.chunks_exact(BLOCK) {
-        if block.iter().fold(false, |any, &b| any | needs_look(b)) {
+    while at + BLOCK < bytes.len() {
+        let (these, next) = (&bytes[at..at + BLOCK], &bytes[at + 1..=at + BLOCK]);
+        if these.iter().zip(next).fold(false, |any, (&b, &next)| any | needs_look(b, next)) {
             break;
         }
         at += BLOCK;
     }
-    at + bytes[at..].iter().take_while(|&&b| !needs_look(b)).count()
+    while at + 1 < bytes.len() && !needs_look(bytes[at], bytes[at + 1]) {
+        at += 1;
+    }
+    // The last byte has nothing behind it that could make it plain. It may end a character, and
+    // cannot begin a longer one.
+    match bytes.get(at) {
+        Some(&b) if at + 1 == bytes.len() && (b.is_ascii_alphanumeric() || b >= 0x80) => at + 1,
+        _ => at,
+    }
 }
 
-const BLOCK: usize = 32;
+const BLOCK: usize = 16;
 
-/// Whether a character that starts with this byte may be other than plain. Continuation bytes
-/// need no look of their own.
-fn needs_look(b: u8) -> bool {
+/// Whether a character that starts with `b`, before `next`, may be other than plain.
+/// Continuation bytes need no look of their own.
+fn needs_look(b: u8, next: u8) -> bool {
     (b < 0x20)
         | (b == 0x7F)
         | (b == b'$')
-        | (b == b'{')
-        | (b == b'[')
-        // The first bytes of U+0080-00BF, U+0600-063F, U+2000-2FFF, U+F000-FFFF and above.
-        | (b == 0xC2)
+        | ((b == b'{') & (next == b'='))
+        | ((b == b'[') & (((next | 0x20) == b't') | (next == b'/')))
+        // U+0080-009F and U+00AD; U+0600-063F; U+2000-207F; U+F000 and above.
+        | ((b == 0xC2) & ((next < 0xA0) | (next == 0xAD)))
         | (b == 0xD8)
-        | (b == 0xE2)
+        | ((b == 0xE2) & (next < 0x82))
         | (b >= 0xEF)
 }
 
