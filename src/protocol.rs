@@ -1,5 +1,7 @@
 //! What is said to a portal and what comes back, as text. Pure: no I/O, no clock, nothing of ours.
 
+use std::fmt;
+
 pub(crate) mod command;
 pub(crate) mod reply;
 pub(crate) mod text;
@@ -47,3 +49,9 @@ pub(crate) enum Reply {
 /// What went wrong below HTTP, in words that hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble(pub(crate) String);
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

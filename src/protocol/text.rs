@@ -53,18 +53,18 @@ pub(crate) fn push_safe(out: &mut String, text: &str, astral: Astral) {
         let Some(c) = text[at..].chars().next() else { break };
         let next = at + c.len_utf8();
         match judge(c, &bytes[next..], astral) {
-            Verdict::Keep => {}
-            Verdict::Guard => {
+            Fate::Keep => {}
+            Fate::Guard => {
                 out.push_str(&text[copied..next]);
                 out.push(GUARD);
                 copied = next;
             }
-            verdict => {
+            fate => {
                 out.push_str(&text[copied..at]);
                 copied = next;
-                match verdict {
-                    Verdict::Replace(with) => out.push(with),
-                    Verdict::Break => {
+                match fate {
+                    Fate::Replace(with) => out.push(with),
+                    Fate::Break => {
                         copied += breaks_ahead(&text[next..]);
                         out.push_str(BREAK_IN_TEXT);
                     }
@@ -104,7 +104,7 @@ pub(crate) fn split_at_boundary(text: &str, max_bytes: usize) -> (&str, &str) {
 const SPLIT_SLACK: usize = 128;
 
 /// What becomes of one character.
-enum Verdict {
+enum Fate {
     Keep,
     /// Kept, with the guard behind it.
     Guard,
@@ -113,21 +113,21 @@ enum Verdict {
     Break,
 }
 
-fn judge(c: char, rest: &[u8], astral: Astral) -> Verdict {
+fn judge(c: char, rest: &[u8], astral: Astral) -> Fate {
     match c {
         // "batch": `$result[key]` and the like in a command are replaced by earlier results, by
         // prefix and without regard to case (server behaviour).
-        '$' if SUBSTITUTED.iter().any(|word| begins(rest, word)) => Verdict::Guard,
+        '$' if SUBSTITUTED.iter().any(|word| begins(rest, word)) => Fate::Guard,
         // `{=user:..}`: an expression that the log page evaluates (server behaviour).
-        '{' if begins(rest, b"=") => Verdict::Guard,
+        '{' if begins(rest, b"=") => Fate::Guard,
         // `[timestamp=N]..[/timestamp]`: a date that the log page renders (server behaviour).
-        '[' if begins(rest, b"timestamp") || begins(rest, b"/timestamp") => Verdict::Guard,
-        LINE_MARK => Verdict::Replace(MARK_IN_TEXT),
-        '\t' => Verdict::Replace(' '),
-        _ if is_break(c) => Verdict::Break,
-        _ if is_hidden(c) => Verdict::Escape,
-        '\u{10000}'.. if astral == Astral::Escape => Verdict::Escape,
-        _ => Verdict::Keep,
+        '[' if begins(rest, b"timestamp") || begins(rest, b"/timestamp") => Fate::Guard,
+        LINE_MARK => Fate::Replace(MARK_IN_TEXT),
+        '\t' => Fate::Replace(' '),
+        _ if is_break(c) => Fate::Break,
+        _ if is_hidden(c) => Fate::Escape,
+        '\u{10000}'.. if astral == Astral::Escape => Fate::Escape,
+        _ => Fate::Keep,
     }
 }
 
