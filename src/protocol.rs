@@ -3,6 +3,8 @@
 use std::fmt;
 
 pub(crate) mod command;
+#[cfg(test)]
+mod php_oracle;
 pub(crate) mod reply;
 pub(crate) mod text;
 
