@@ -1,10 +1,12 @@
 //! Events of `tracing` in the log of a Bitrix24 business process.
 
+mod layer;
 mod line;
 mod protocol;
 mod queue;
 mod stats;
 mod transport;
 
-pub use line::{EventToken, PortalId};
+pub use line::{EventToken, InvalidEventToken, PortalId};
+pub use queue::Overflow;
 pub use stats::DropReason;

@@ -413,3 +413,15 @@ impl fmt::Display for DropReason {
         f.write_str(self.as_str())
     }
 }
+
+/// What a flush achieved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlushReport {
+    /// Lines that the portal said yes to.
+    pub acknowledged: u64,
+    /// Lines that are still on their way.
+    pub pending: u64,
+    /// Lines that were given up.
+    pub lost: u64,
+}
