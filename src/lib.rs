@@ -6,7 +6,12 @@ mod protocol;
 mod queue;
 mod stats;
 mod transport;
+mod worker;
 
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
-pub use stats::DropReason;
+pub use stats::{DropReason, FlushReport, Snapshot};
+pub use worker::pace::Quota;
+pub use worker::render::LineTime;
+pub use worker::retry::UnknownOutcome;
+pub use worker::schedule::Retention;

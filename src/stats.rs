@@ -11,6 +11,12 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+mod reason;
+mod report;
+
+pub use reason::DropReason;
+pub use report::FlushReport;
+
 /// The counters themselves. Written by callers and worker, read by anyone.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
@@ -24,7 +30,6 @@ pub(crate) struct Stats {
     rate_limited: AtomicU64,
     operating_limited: AtomicU64,
     unknown_outcomes: AtomicU64,
-    unusable_tokens: AtomicU64,
     restarts: AtomicU64,
 }
 
@@ -48,9 +53,9 @@ impl Stats {
         self.commands.fetch_add(commands, Relaxed);
     }
 
-    /// Counts an entry that goes out marked as a possible repeat.
-    pub(crate) fn repeat(&self) {
-        self.repeats.fetch_add(1, Relaxed);
+    /// Counts entries that go out marked as possible repeats.
+    pub(crate) fn repeats(&self, entries: u64) {
+        self.repeats.fetch_add(entries, Relaxed);
     }
 
     pub(crate) fn rolled_off(&self, lines: u64) {
@@ -69,22 +74,23 @@ impl Stats {
         self.unknown_outcomes.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn unusable_token(&self) {
-        self.unusable_tokens.fetch_add(1, Relaxed);
-    }
-
     pub(crate) fn restarted(&self) {
         self.restarts.fetch_add(1, Relaxed);
     }
 
-    /// Reads all counters. `accepted` and `pending` are the queue's to know.
-    pub(crate) fn snapshot(&self, accepted: u64, pending: u64) -> Snapshot {
+    /// Reads all counters, but for those of the door, which are the queue's to know.
+    pub(crate) fn snapshot(&self, door: &AtDoor) -> Snapshot {
+        let mut by_reason = std::array::from_fn(|n| self.by_reason[n].load(Relaxed));
+        for (reason, lines) in door.refused {
+            by_reason[reason as usize] += lines;
+        }
         Snapshot {
-            accepted,
-            pending,
+            accepted: door.accepted,
+            pending: door.pending,
+            unusable_tokens: door.unusable_tokens,
             acknowledged: self.acknowledged.load(Relaxed),
             late: self.late.load(Relaxed),
-            by_reason: std::array::from_fn(|n| self.by_reason[n].load(Relaxed)),
+            by_reason,
             requests: self.requests.load(Relaxed),
             commands: self.commands.load(Relaxed),
             repeats: self.repeats.load(Relaxed),
@@ -92,10 +98,18 @@ impl Stats {
             rate_limited: self.rate_limited.load(Relaxed),
             operating_limited: self.operating_limited.load(Relaxed),
             unknown_outcomes: self.unknown_outcomes.load(Relaxed),
-            unusable_tokens: self.unusable_tokens.load(Relaxed),
             restarts: self.restarts.load(Relaxed),
         }
     }
+}
+
+/// What the queue has counted at its door.
+#[derive(Debug)]
+pub(crate) struct AtDoor {
+    pub(crate) accepted: u64,
+    pub(crate) pending: u64,
+    pub(crate) refused: [(DropReason, u64); 3],
+    pub(crate) unusable_tokens: u64,
 }
 
 /// All counters at one moment. Its `Display` is a line for people.
@@ -240,75 +254,6 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// What a flush or a shutdown came to: the lines that it covered, by how they ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FlushReport {
-    acknowledged: u64,
-    late: u64,
-    pending: u64,
-    by_reason: [u64; DropReason::ALL.len()],
-}
-
-impl FlushReport {
-    /// Whether all covered lines were acknowledged by their portals.
-    pub fn is_complete(&self) -> bool {
-        self.pending == 0 && self.late == 0 && self.lost() == 0
-    }
-
-    /// Covered lines that were acknowledged.
-    pub fn acknowledged(&self) -> u64 {
-        self.acknowledged
-    }
-
-    /// Covered lines whose activity had been completed.
-    pub fn late(&self) -> u64 {
-        self.late
-    }
-
-    /// Covered lines that were not settled when the deadline passed. After a flush they are still
-    /// under way; after a shutdown they are counted as lost instead.
-    pub fn pending(&self) -> u64 {
-        self.pending
-    }
-
-    /// Covered lines that were dropped.
-    pub fn lost(&self) -> u64 {
-        self.by_reason.iter().sum()
-    }
-
-    /// Covered lines that were dropped for `reason`.
-    pub fn by_reason(&self, reason: DropReason) -> u64 {
-        self.by_reason[reason as usize]
-    }
-
-    pub(crate) fn count_acknowledged(&mut self, lines: u64) {
-        self.acknowledged += lines;
-    }
-
-    pub(crate) fn count_late(&mut self, lines: u64) {
-        self.late += lines;
-    }
-
-    pub(crate) fn count_dropped(&mut self, reason: DropReason, lines: u64) {
-        self.by_reason[reason as usize] += lines;
-    }
-
-    pub(crate) fn set_pending(&mut self, lines: u64) {
-        self.pending = lines;
-    }
-}
-
-impl fmt::Display for FlushReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "acknowledged={} pending={}", self.acknowledged, self.pending)?;
-        if self.late > 0 {
-            write!(f, " late={}", self.late)?;
-        }
-        write!(f, " lost={}", self.lost())?;
-        write_reasons(f, &self.by_reason)
-    }
-}
-
 /// " (queue full: 3, workflow has ended: 1)", or nothing.
 fn write_reasons(
     f: &mut fmt::Formatter<'_>,
@@ -323,105 +268,4 @@ fn write_reasons(
         }
     }
     if open == ", " { f.write_str(")") } else { Ok(()) }
-}
-
-/// Why an accepted line was given up, or why a line was refused at the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum DropReason {
-    /// Refused: the queue between the callers and the worker was full.
-    QueueFull,
-    /// Refused: the budget of lines or bytes between accept and settle was spent.
-    BudgetSpent,
-    /// Refused: the worker had been closed.
-    Closed,
-    /// Dropped: evicted to make room for newer lines (`Overflow::DropOldest`).
-    Evicted,
-    /// Dropped: its portal already held its share of the budget.
-    PortalShare,
-    /// Dropped: the portal does not accept the event token (forged, damaged, or of another portal).
-    TokenDenied,
-    /// Dropped: the workflow has ended or was deleted.
-    WorkflowGone,
-    /// Dropped: the portal refused the entry itself.
-    EntryRefused,
-    /// Dropped: the credentials are not accepted, or lack the `bizproc` scope.
-    CredentialBlocked,
-    /// Dropped: the portal is closed, or has no business processes.
-    PortalBlocked,
-    /// Dropped: no credentials arrived for the portal that the span names.
-    UnknownPortal,
-    /// Dropped: retried as long, or as often, as the retry policy allows.
-    RetriesSpent,
-    /// Dropped: the outcome was unknown and the user prefers a gap to a repeat.
-    OutcomeUnknown,
-    /// Dropped: still pending when the deadline of the shutdown passed.
-    ShutdownDeadline,
-    /// Dropped: an error inside this crate. Please report it.
-    Internal,
-}
-
-impl DropReason {
-    /// All reasons, in the order of their declaration.
-    pub const ALL: [DropReason; 15] = [
-        DropReason::QueueFull,
-        DropReason::BudgetSpent,
-        DropReason::Closed,
-        DropReason::Evicted,
-        DropReason::PortalShare,
-        DropReason::TokenDenied,
-        DropReason::WorkflowGone,
-        DropReason::EntryRefused,
-        DropReason::CredentialBlocked,
-        DropReason::PortalBlocked,
-        DropReason::UnknownPortal,
-        DropReason::RetriesSpent,
-        DropReason::OutcomeUnknown,
-        DropReason::ShutdownDeadline,
-        DropReason::Internal,
-    ];
-
-    /// Whether lines with this reason were turned away at the door, and so never accepted.
-    pub fn is_refusal(self) -> bool {
-        matches!(self, DropReason::QueueFull | DropReason::BudgetSpent | DropReason::Closed)
-    }
-
-    /// The reason in a few words, as the process log states it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DropReason::QueueFull => "queue full",
-            DropReason::BudgetSpent => "memory budget spent",
-            DropReason::Closed => "logging was closed",
-            DropReason::Evicted => "made room for newer lines",
-            DropReason::PortalShare => "portal's share of memory spent",
-            DropReason::TokenDenied => "event token denied",
-            DropReason::WorkflowGone => "workflow has ended",
-            DropReason::EntryRefused => "entry refused",
-            DropReason::CredentialBlocked => "credentials not accepted",
-            DropReason::PortalBlocked => "portal closed",
-            DropReason::UnknownPortal => "portal unknown",
-            DropReason::RetriesSpent => "portal not reachable in time",
-            DropReason::OutcomeUnknown => "outcome unknown",
-            DropReason::ShutdownDeadline => "app shut down",
-            DropReason::Internal => "internal error",
-        }
-    }
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What a flush achieved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FlushReport {
-    /// Lines that the portal said yes to.
-    pub acknowledged: u64,
-    /// Lines that are still on their way.
-    pub pending: u64,
-    /// Lines that were given up.
-    pub lost: u64,
 }

@@ -1,7 +1,7 @@
 //! All lanes together: lines in, requests out, replies in. Decides, does no I/O, reads no clock.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::coalescer::Finished;
 use super::entry::Gap;
@@ -35,6 +35,7 @@ pub(crate) struct Engine {
     renderer: Renderer,
     ledger: Ledger,
     lanes: Vec<Lane>,
+    portals: Vec<Option<PortalId>>,
     by_portal: HashMap<Option<PortalId>, LaneId>,
     /// When to ask which lane. Invariant: a lane stands here at most once, under `listed`.
     agenda: BTreeSet<(Instant, LaneId)>,
@@ -59,6 +60,7 @@ impl Engine {
             renderer,
             ledger,
             lanes: Vec::new(),
+            portals: Vec::new(),
             by_portal: HashMap::new(),
             agenda: BTreeSet::new(),
             listed: Vec::new(),
@@ -83,7 +85,7 @@ impl Engine {
             };
             ledger.settle_lines(&line.tag.event_token, 1, line.bytes(), self.seq, ending);
         }
-        self.tell_missed(&line.tag, id, now);
+        self.tell_missed(&line.tag, id, line.at, now);
         self.make_room();
         self.list(id, now);
     }
@@ -101,9 +103,9 @@ impl Engine {
     }
 
     /// A tagged span has closed.
-    pub(crate) fn span_closed(&mut self, tag: &Tag, now: Instant) {
+    pub(crate) fn span_closed(&mut self, tag: &Tag, at: SystemTime, now: Instant) {
         let id = self.lane(tag, now);
-        self.tell_missed(tag, id, now);
+        self.tell_missed(tag, id, at, now);
         self.lanes[id.0].coalescer.close_span(&tag.event_token, &self.rules.plan, now);
         self.list(id, now);
     }
@@ -173,9 +175,9 @@ impl Engine {
         self.ledger.freed()
     }
 
-    /// Lines taken in and not yet settled.
-    pub(crate) fn pending(&self) -> u64 {
-        self.ledger.pending().0
+    /// Whose lane it is. `None`: the default portal's.
+    pub(crate) fn portal(&self, id: LaneId) -> Option<&PortalId> {
+        self.portals[id.0].as_ref()
     }
 
     fn lane(&mut self, tag: &Tag, now: Instant) -> LaneId {
@@ -186,14 +188,16 @@ impl Engine {
         let seed = self.seed.wrapping_add(id.0 as u64);
         self.lanes.push(Lane::new(&self.rules, seed, now));
         self.listed.push(None);
+        self.portals.push(tag.portal.clone());
         self.by_portal.insert(tag.portal.clone(), id);
         id
     }
 
     /// Lines that were refused at the door are told in the token's log.
-    fn tell_missed(&mut self, tag: &Tag, id: LaneId, now: Instant) {
-        if let Some(missed) = tag.take_missed() {
-            let gap = Gap::new(missed.reason, missed.lines, missed.since);
+    fn tell_missed(&mut self, tag: &Tag, id: LaneId, at: SystemTime, now: Instant) {
+        let missed = tag.take_refused();
+        if missed > 0 {
+            let gap = Gap::new(DropReason::QueueFull, missed.into(), at);
             self.lanes[id.0].coalescer.missed(&tag.event_token, gap, &self.rules.plan, now);
         }
     }
@@ -204,7 +208,7 @@ impl Engine {
             return;
         }
         let over = |(lines, bytes): (u64, usize)| {
-            lines > self.limits.budget_lines as u64 || bytes > self.limits.budget_bytes
+            lines > self.limits.lines as u64 || bytes > self.limits.bytes
         };
         while over(self.ledger.pending()) {
             let Engine { rules, lanes, ledger, .. } = self;

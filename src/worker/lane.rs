@@ -189,21 +189,17 @@ impl Lane {
 
     fn send(&mut self, commands: Vec<Command>, ledger: &Ledger, now: Instant) -> Action {
         ledger.stats().request(commands.len() as u64);
+        let in_doubt = commands.iter().filter(|command| command.entry.tries.in_doubt).count();
+        ledger.stats().repeats(in_doubt as u64);
         let mut message = String::new();
-        let mut write = |entry: &Entry| {
-            if entry.tries.in_doubt {
-                ledger.stats().repeat();
-            }
-            message.clear();
-            entry.write_message(&mut message);
-        };
         let (request, sent) = if let [only] = commands.as_slice() {
-            write(&only.entry);
+            only.entry.write_message(&mut message);
             (command::activity_log(only.event_token.expose(), &message), Sent::Single)
         } else {
             let mut batch = Batch::new();
             for command in &commands {
-                write(&command.entry);
+                message.clear();
+                command.entry.write_message(&mut message);
                 batch.push_log(command.event_token.expose(), &message);
             }
             (batch.finish(), Sent::Batch(commands.len()))

@@ -5,9 +5,8 @@ use std::fmt::Write;
 use tracing_core::Level;
 
 use super::entry::unix_seconds;
-use crate::line::{LogLine, Packed, SpanFields, Value};
+use crate::line::{LogLine, SpanFields, Value};
 use crate::protocol::text::{Astral, LINE_MARK, push_safe};
-use tracing_core::Metadata;
 
 /// How a line states its time. The portal stamps an entry with the time of the call, which may be
 /// minutes after the event.
@@ -84,17 +83,19 @@ impl Renderer {
 
 /// "charging card (order_id=42, amount=99.5; shipping: carrier=DHL)"
 fn write_body(out: &mut String, line: &LogLine) {
-    for (name, value) in line.fields.iter(line.metadata) {
+    for (name, value) in line.fields() {
         if name == MESSAGE {
             write_value(out, value);
         }
     }
     let mut list = FieldList { out, any: false };
-    list.push(&line.fields, line.metadata);
-    let mut span = line.span.as_deref();
-    while let Some(SpanFields { up, metadata, fields }) = span {
-        list.span(fields, metadata);
-        span = up.as_deref();
+    for (name, value) in line.fields() {
+        if name != MESSAGE {
+            list.field(", ", name, value);
+        }
+    }
+    for span in line.spans() {
+        list.span(span);
     }
     list.close();
 }
@@ -108,22 +109,12 @@ struct FieldList<'a> {
 }
 
 impl FieldList<'_> {
-    fn push(&mut self, fields: &Packed, metadata: &'static Metadata<'static>) {
-        for (name, value) in fields.iter(metadata) {
-            if name != MESSAGE {
-                self.field(", ", name, value);
-            }
-        }
-    }
-
-    fn span(&mut self, fields: &Packed, metadata: &'static Metadata<'static>) {
-        let mut first = true;
-        for (name, value) in fields.iter(metadata) {
-            if first {
+    fn span(&mut self, span: &SpanFields) {
+        for (n, (name, value)) in span.fields().enumerate() {
+            if n == 0 {
                 self.separate("; ");
-                self.out.push_str(metadata.name());
+                self.out.push_str(span.metadata.name());
                 self.out.push_str(": ");
-                first = false;
                 self.pair(name, value);
             } else {
                 self.field(", ", name, value);
