@@ -1,5 +1,11 @@
 //! Events of `tracing` in the log of a Bitrix24 business process.
 
+mod builder;
+mod error;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod handle;
 mod layer;
 mod line;
 mod protocol;
@@ -8,9 +14,13 @@ mod stats;
 mod transport;
 mod worker;
 
+pub use builder::{Builder, builder};
+pub use error::{BuildError, FlushError, TransportError, WebhookError};
+pub use handle::{Bizproc, WorkerGuard};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, Snapshot};
+pub use transport::auth::Webhook;
 pub use worker::pace::Quota;
 pub use worker::render::LineTime;
 pub use worker::retry::UnknownOutcome;

@@ -5,6 +5,7 @@ use std::future::Future;
 use crate::line::PortalId;
 use crate::protocol::{Reply, Request};
 
+pub(crate) mod auth;
 pub(crate) mod http;
 
 /// Carries requests to portals. Decides nothing: it neither retries nor paces.

@@ -1,0 +1,100 @@
+//! Errors that users meet: each says what was wrong and what to do, keeps its source, and repeats
+//! no secret.
+
+use std::error::Error;
+
+/// An error whose type is no part of this crate's API.
+type Source = Box<dyn Error + Send + Sync>;
+
+/// Why a webhook's URL was not taken. The URL is a secret, so no message repeats any of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WebhookError {
+    /// The environment variable is not set, or empty.
+    #[error(
+        "{variable} is not set: give it the URL of an inbound webhook with the scope `bizproc`"
+    )]
+    NotSet {
+        /// The variable's name.
+        variable: &'static str,
+    },
+    /// The environment variable holds no UTF-8.
+    #[error("{variable} is not UTF-8: copy the webhook's URL again")]
+    NotUnicode {
+        /// The variable's name.
+        variable: &'static str,
+    },
+    /// It is not a URL.
+    #[error("the webhook is not a URL: expected https://HOST/rest/USER/CODE/")]
+    NotAUrl(#[source] Source),
+    /// It would send the secret in clear text over a network.
+    #[error(
+        "the webhook's URL is not https, so its secret could be read on the way: use https, or \
+         `Webhook::allow_http` where you trust the network (loopback needs neither)"
+    )]
+    Insecure,
+    /// It is a URL, but not one of a webhook.
+    #[error(
+        "the webhook's URL {problem}: expected https://HOST/rest/USER/CODE/ and nothing behind"
+    )]
+    Shape {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// Why the connection to portals could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The system's certificate roots could not be loaded.
+    #[error(
+        "no certificate roots to check the portal with: install the system's CA certificates \
+         (package ca-certificates), or give roots of your own"
+    )]
+    Roots(#[source] Source),
+    /// The additional roots are not certificates.
+    #[error("the additional certificate roots are not PEM certificates")]
+    ExtraRoots(#[source] Source),
+    /// Anything else.
+    #[error("the HTTP client could not be set up")]
+    Client(#[source] Source),
+}
+
+/// Why a layer could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An option is out of its bounds.
+    #[error("the option {option} {problem}")]
+    Option {
+        /// The option's name on the builder.
+        option: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The connection to portals could not be set up.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The worker's runtime could not be made.
+    #[error("the worker's runtime could not be made: is the process out of file descriptors?")]
+    Runtime(#[source] std::io::Error),
+    /// The worker's thread could not be started.
+    #[error("the worker's thread could not be started: is the process at its limit of threads?")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Why nobody could be asked to flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The worker was closed: its guard was dropped.
+    #[error("the worker has been closed: keep its guard until after the last flush")]
+    WorkerGone,
+    /// A thousand flushes are waiting already.
+    #[error("too many flushes are waiting for the worker: flush less often")]
+    Busy,
+    /// The process is a fork of the one that has the worker's thread.
+    #[error("the worker's thread did not survive the fork: build the layer after forking")]
+    Forked,
+}
