@@ -60,3 +60,41 @@ pub enum TransportError {
     #[error("the HTTP client could not be set up")]
     Client(#[source] Source),
 }
+
+/// Why a layer could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An option is out of its bounds.
+    #[error("the option {option} {problem}")]
+    Option {
+        /// The option's name on the builder.
+        option: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The connection to portals could not be set up.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The worker's runtime could not be made.
+    #[error("the worker's runtime could not be made: is the process out of file descriptors?")]
+    Runtime(#[source] std::io::Error),
+    /// The worker's thread could not be started.
+    #[error("the worker's thread could not be started: is the process at its limit of threads?")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Why nobody could be asked to flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The worker was closed: its guard was dropped.
+    #[error("the worker has been closed: keep its guard until after the last flush")]
+    WorkerGone,
+    /// A thousand flushes are waiting already.
+    #[error("too many flushes are waiting for the worker: flush less often")]
+    Busy,
+    /// The process is a fork of the one that has the worker's thread.
+    #[error("the worker's thread did not survive the fork: build the layer after forking")]
+    Forked,
+}

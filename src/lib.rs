@@ -1,16 +1,27 @@
 //! Events of `tracing` in the log of a Bitrix24 business process.
 
+mod builder;
 mod error;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handle;
+mod layer;
 mod line;
 mod protocol;
 mod queue;
 mod stats;
 mod transport;
+mod worker;
 
-pub use error::{TransportError, WebhookError};
-pub use line::{EventToken, PortalId};
-pub use stats::DropReason;
+pub use builder::{Builder, builder};
+pub use error::{BuildError, FlushError, TransportError, WebhookError};
+pub use handle::{Bizproc, WorkerGuard};
+pub use line::{EventToken, InvalidEventToken, PortalId};
+pub use queue::Overflow;
+pub use stats::{DropReason, FlushReport, Snapshot};
 pub use transport::auth::Webhook;
+pub use worker::pace::Quota;
+pub use worker::render::LineTime;
+pub use worker::retry::UnknownOutcome;
+pub use worker::schedule::Retention;

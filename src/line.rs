@@ -1,25 +1,90 @@
 //! What travels from the caller to the worker: whose log ([`Tag`]) and what was said ([`LogLine`]).
+//!
+//! Owns the shape of a line while it waits. Holds no lock, reads no clock, makes no text.
 
-use std::error::Error;
-use std::fmt;
+use std::mem::size_of;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use tracing_core::Metadata;
 
-/// The key of one waiting activity (or robot), which names the workflow's log to write to.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct EventToken(Arc<str>);
+mod live;
+mod packed;
+mod token;
 
-/// Which portal a line is for: its `member_id`, or the default portal's name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PortalId(Arc<str>);
+pub(crate) use live::{Alive, Live};
+pub(crate) use packed::{Packed, Packer, Value};
+pub use token::{EventToken, InvalidEventToken, PortalId};
 
-/// Whose log: shared by all lines of a tagged span.
+/// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
+///
+/// As long as one is alive, the worker ticks by itself, so that pushing a line never has to wake it.
 pub(crate) struct Tag {
     pub(crate) event_token: EventToken,
     /// `None`: the default portal.
     pub(crate) portal: Option<PortalId>,
+    /// The span whose later record made this tag; 0 if the token was there when the span was made.
+    /// See [`LogLine::spans`].
+    late: u64,
+    /// Whether a line of this tag was accepted, so that the span's close is worth a message.
+    logged: AtomicBool,
+    /// Whether the span has closed: no further line can come.
+    closed: AtomicBool,
+    /// Lines of this tag that were refused at the door since the worker last asked.
+    refused: AtomicU32,
+    _live: Live,
+}
+
+impl Tag {
+    pub(crate) fn new(
+        event_token: EventToken,
+        portal: Option<PortalId>,
+        late: u64,
+        live: Live,
+    ) -> Tag {
+        Tag {
+            event_token,
+            portal,
+            late,
+            logged: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
+            _live: live,
+        }
+    }
+
+    /// Notes that a line is on its way. Reads first: the flag is shared by all threads of a span.
+    pub(crate) fn note_line(&self) {
+        if !self.logged.load(Relaxed) {
+            self.logged.store(true, Relaxed);
+        }
+    }
+
+    pub(crate) fn has_logged(&self) -> bool {
+        self.logged.load(Relaxed)
+    }
+
+    pub(crate) fn note_refusal(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// How many lines of this tag were refused since the last call, for a mark in the log itself.
+    pub(crate) fn take_refused(&self) -> u32 {
+        match self.refused.load(Relaxed) {
+            0 => 0,
+            _ => self.refused.swap(0, Relaxed),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Relaxed);
+    }
+
+    /// Whether the tagged span has closed. Says so also when the queue had no room for the message.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
 }
 
 /// One event, packed on the caller's thread; text is made of it by the worker.
@@ -28,8 +93,30 @@ pub(crate) struct LogLine {
     pub(crate) metadata: &'static Metadata<'static>,
     pub(crate) at: SystemTime,
     pub(crate) fields: Packed,
-    /// The spans between the tagged span (exclusive) and the event, innermost first by `up`.
+    /// The spans around the event, innermost first. Read them through [`LogLine::spans`].
     pub(crate) span: Option<Arc<SpanFields>>,
+}
+
+impl LogLine {
+    /// What the line costs while it waits, from accept to settle.
+    pub(crate) fn bytes(&self) -> usize {
+        OVERHEAD + self.fields.len()
+    }
+
+    /// The event's own fields.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+        self.fields.iter(self.metadata)
+    }
+
+    /// The spans between the tagged span (exclusive) and the event, innermost first. Spans without
+    /// fields are left out.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = &SpanFields> {
+        // A span that was tagged from the start begins a chain of its own. One that was tagged
+        // later is a member of the chain that its children had inherited by then: stop there.
+        let late = self.tag.late;
+        std::iter::successors(self.span.as_deref(), |span| span.up.as_deref())
+            .take_while(move |span| late == 0 || span.late != late)
+    }
 }
 
 /// A span's own fields, and through `up` those of the spans around it.
@@ -37,20 +124,74 @@ pub(crate) struct SpanFields {
     pub(crate) up: Option<Arc<SpanFields>>,
     pub(crate) metadata: &'static Metadata<'static>,
     pub(crate) fields: Packed,
+    /// Not 0 for a span that may be tagged later: the number that its tags will bear.
+    pub(crate) late: u64,
+    /// How many spans there are through `up`. Bounded by [`SpanFields::MAX_DEPTH`].
+    pub(crate) depth: u16,
 }
 
-/// Fields as typed bytes.
-pub(crate) struct Packed(Box<[u8]>);
+impl SpanFields {
+    /// Spans nested deeper add no fields: nobody reads so many, and a chain is dropped recursively,
+    /// so that one without a bound could overflow a stack.
+    pub(crate) const MAX_DEPTH: u16 = 64;
 
-/// One unpacked value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
-    I64(i64),
-    U64(u64),
-    I128(i128),
-    U128(u128),
-    F64(f64),
-    Bool(bool),
-    /// Text, and how many bytes of it were cut at the door.
-    Str(&'a str, usize),
+    /// The span's own fields.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+        self.fields.iter(self.metadata)
+    }
+}
+
+/// What a line costs besides its packed fields: itself, its slot's stamp, and malloc's header.
+const OVERHEAD: usize = size_of::<LogLine>() + 8 + 16;
+
+#[cfg(test)]
+impl Tag {
+    /// A tag that no queue counts as alive.
+    pub(crate) fn detached(event_token: &str, portal: Option<&str>) -> Arc<Tag> {
+        let event_token = EventToken::parse(event_token).unwrap();
+        Arc::new(Tag::new(event_token, portal.map(PortalId::from), 0, Live::none()))
+    }
+}
+
+#[cfg(test)]
+impl LogLine {
+    /// A line at INFO that says `message`.
+    pub(crate) fn saying(tag: &Arc<Tag>, message: &str) -> LogLine {
+        let metadata = tracing::callsite!(
+            name: "sample", kind: tracing::metadata::Kind::EVENT, fields: message
+        );
+        let metadata = tracing_core::Callsite::metadata(metadata);
+        let mut bytes = Vec::new();
+        let field = metadata.fields().field("message").unwrap();
+        Packer::new(&mut bytes).str(&field, message);
+        LogLine {
+            tag: tag.clone(),
+            metadata,
+            at: SystemTime::UNIX_EPOCH,
+            fields: Packed::from(&bytes[..]),
+            span: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_charges_its_text_and_itself() {
+        let tag = Tag::detached("t", None);
+        let short = LogLine::saying(&tag, "");
+        let long = LogLine::saying(&tag, &"x".repeat(1_000));
+        assert!(short.bytes() >= size_of::<LogLine>());
+        assert_eq!(long.bytes(), short.bytes() + 1_000);
+    }
+
+    #[test]
+    fn refused_lines_are_told_once() {
+        let tag = Tag::detached("t", None);
+        tag.note_refusal();
+        tag.note_refusal();
+        assert_eq!((tag.take_refused(), tag.take_refused()), (2, 0));
+    }
 }

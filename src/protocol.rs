@@ -35,6 +35,13 @@ pub(crate) struct Request {
     pub(crate) commands: usize,
 }
 
+/// Without the body, which holds event tokens.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} commands, {} bytes)", self.method.name(), self.commands, self.body.len())
+    }
+}
+
 /// What came of a [`Request`].
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {

@@ -1,1 +1,27 @@
-//! A stand-in Bitrix24 portal.
+//! A stand-in Bitrix24 portal, for testing apps that take part in business processes.
+
+mod builder;
+mod clock;
+mod core;
+mod faults;
+mod journal;
+mod limits;
+mod page;
+mod php;
+mod portal;
+mod random;
+mod rest;
+mod server;
+mod settings;
+mod state;
+mod workflow;
+
+pub use builder::PortalBuilder;
+pub use clock::{Clock, UnixTime};
+pub use faults::{Canned, Fault, Moment};
+pub use journal::{CommandOutcome, CommandRecord, Counters, Hit};
+pub use portal::{Faults, Portal};
+pub use rest::ErrorCode;
+pub use settings::{Charset, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff};
+pub use state::{Completion, Entry, EntryKind, Lost, LostReason};
+pub use workflow::{Activity, ActivityOptions, Workflow, WorkflowLock};

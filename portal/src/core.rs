@@ -1,0 +1,88 @@
+//! What the threads of one portal share: its world behind one lock, its clock, its bell.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::faults::FaultPlan;
+use crate::journal::Journal;
+use crate::limits::RateLimit;
+use crate::rest::{Credentials, ErrorCode, Reply};
+use crate::settings::Settings;
+use crate::state::Processes;
+
+/// Everything that a portal knows. It decides; it does no I/O.
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) processes: Processes,
+    pub(crate) journal: Journal,
+    pub(crate) rate: RateLimit,
+    pub(crate) credentials: Credentials,
+    pub(crate) faults: FaultPlan,
+}
+
+/// A portal, seen from its threads.
+pub(crate) struct Core {
+    world: Mutex<World>,
+    bell: Condvar,
+    version: watch::Sender<u64>,
+    pub(crate) clock: Clock,
+}
+
+impl Core {
+    pub(crate) fn new(world: World, clock: Clock) -> Arc<Self> {
+        let version = watch::Sender::new(0);
+        Arc::new(Self { world: Mutex::new(world), bell: Condvar::new(), version, clock })
+    }
+
+    /// The world, locked: for a moment only, and never across an await.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whoever waits that something has changed.
+    pub(crate) fn changed(&self) {
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
+        self.bell.notify_all();
+    }
+
+    /// Counts the changes.
+    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
+    pub(crate) fn wait_for(&self, patience: Duration, condition: impl Fn(&Self) -> bool) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut versions = self.versions();
+        loop {
+            versions.borrow_and_update();
+            if condition(self) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let world = self.world();
+            if !versions.has_changed().unwrap_or(false) {
+                // A change between this look and the wait is seen at the next tick.
+                let tick = left.min(Duration::from_millis(5));
+                drop(self.bell.wait_timeout(world, tick));
+            }
+        }
+    }
+}
+
+impl World {
+    /// Refuses a whole hit, and says so in the journal.
+    pub(crate) fn refuse(&mut self, hit: u64, error: ErrorCode) -> Reply {
+        self.journal.counters.refused_hits += 1;
+        if let Some(hit) = self.journal.hit(hit) {
+            hit.error = Some(error.code().to_owned());
+        }
+        Reply::error(error, self.settings.statuses)
+    }
+}

@@ -1,0 +1,18 @@
+//! The parts of PHP that a portal's answers depend on: values, query strings, URLs, JSON.
+//!
+//! Pure functions from bytes to values; nothing here knows what a portal is. Where PHP's manual
+//! and PHP's behaviour differ, behaviour is followed.
+
+mod decode;
+mod encode;
+mod query;
+mod text;
+mod url;
+mod value;
+
+pub(crate) use decode::json_decode;
+pub(crate) use encode::json_encode;
+pub(crate) use query::{parse_str, register};
+pub(crate) use text::trim;
+pub(crate) use url::parse_url;
+pub(crate) use value::{Array, Key, Value};

@@ -1,0 +1,160 @@
+//! `parse_str`: query strings and form bodies into arrays.
+
+use std::borrow::Cow;
+
+use super::{Array, Key, Value};
+
+/// PHP's stock `max_input_vars`: fields past it are ignored.
+const MAX_INPUT_VARS: usize = 1000;
+/// PHP's stock `max_input_nesting_level`: a field nested deeper is ignored.
+const MAX_NESTING: usize = 64;
+
+/// The fields of a query string, as PHP's `parse_str` registers them.
+pub(crate) fn parse_str(query: &[u8]) -> Array<'_> {
+    let mut fields = Array::new();
+    let pairs = query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    for pair in pairs.take(MAX_INPUT_VARS) {
+        match pair.iter().position(|byte| *byte == b'=') {
+            Some(at) => register(&mut fields, &pair[..at], url_decode(&pair[at + 1..])),
+            None => register(&mut fields, pair, Cow::Borrowed(b"")),
+        }
+    }
+    fields
+}
+
+/// `urldecode()`: `+` is a space, `%XX` a byte, anything else itself.
+pub(crate) fn url_decode(text: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = text.iter().position(|byte| matches!(byte, b'%' | b'+')) else {
+        return Cow::Borrowed(text);
+    };
+    let mut decoded = Vec::with_capacity(text.len());
+    decoded.extend_from_slice(&text[..first]);
+    let mut at = first;
+    while let Some(&byte) = text.get(at) {
+        let hex = |offset: usize| text.get(at + offset).and_then(|digit| hex_value(*digit));
+        match (byte, hex(1), hex(2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(high << 4 | low);
+                at += 3;
+                continue;
+            }
+            (b'+', ..) => decoded.push(b' '),
+            _ => decoded.push(byte),
+        }
+        at += 1;
+    }
+    Cow::Owned(decoded)
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|value| value as u8)
+}
+
+/// Registers one field under its raw name, which may say `name[key][]`.
+pub(crate) fn register<'a>(fields: &mut Array<'a>, raw_name: &'a [u8], value: Cow<'a, [u8]>) {
+    // A plain name, which is what nearly every field has, is not copied.
+    let plain = raw_name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    if plain && !raw_name.is_empty() {
+        fields.insert(Key::from_bytes(Cow::Borrowed(raw_name)), Value::Text(value));
+        return;
+    }
+    let Some(path) = name_path(&url_decode(raw_name)) else { return };
+    let Some((last, parents)) = path.split_last() else { return };
+    let mut array = fields;
+    for step in parents {
+        array = array.array_at(step.as_deref().map(owned_key));
+    }
+    match last {
+        Some(key) => array.insert(owned_key(key), Value::Text(value)),
+        None => array.push(Value::Text(value)),
+    }
+}
+
+fn owned_key(key: &[u8]) -> Key<'static> {
+    Key::from_bytes(Cow::Owned(key.to_vec()))
+}
+
+/// The steps of a field's name: `a[b][]` is `a`, `b`, next index. Nothing if PHP drops the field.
+fn name_path(name: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
+    let start = name.iter().position(|byte| *byte != b' ')?;
+    // PHP reads the name as a C string.
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    let name = name.get(start..end)?;
+
+    let bracket = name.iter().position(|byte| *byte == b'[').unwrap_or(name.len());
+    let mut base: Vec<u8> = name[..bracket].iter().map(|byte| underscored(*byte)).collect();
+    if base.is_empty() {
+        return None;
+    }
+    let mut keys = Vec::new();
+    let mut rest = &name[bracket..];
+    while rest.first() == Some(&b'[') {
+        if keys.len() + 1 > MAX_NESTING {
+            return None;
+        }
+        let mut inside = &rest[1..];
+        if inside.first().is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b) {
+            inside = &inside[1..];
+        }
+        let Some(close) = inside.iter().position(|byte| *byte == b']') else {
+            // A bracket that is never closed is part of the name, if it is the first one.
+            if keys.is_empty() {
+                base.push(b'_');
+                base.extend(rest[1..].iter().map(|byte| underscored(*byte)));
+            }
+            break;
+        };
+        keys.push((close > 0).then(|| inside[..close].to_vec()));
+        rest = &inside[close + 1..];
+    }
+    let mut path = vec![Some(base)];
+    path.extend(keys);
+    Some(path)
+}
+
+fn underscored(byte: u8) -> u8 {
+    if matches!(byte, b' ' | b'.' | b'[') { b'_' } else { byte }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::php::json_encode;
+
+    fn parsed(query: &str) -> String {
+        String::from_utf8(json_encode(&Value::Array(parse_str(query.as_bytes())))).unwrap()
+    }
+
+    #[test]
+    fn fields_are_registered_as_php_does() {
+        for (query, json) in [
+            ("a=1&b=x+y%20z", r#"{"a":"1","b":"x y z"}"#),
+            ("a", r#"{"a":""}"#),
+            ("&&a=1&", r#"{"a":"1"}"#),
+            ("a=1=2", r#"{"a":"1=2"}"#),
+            ("a=%zz%4", r#"{"a":"%zz%4"}"#),
+            ("=x", "[]"),
+            ("a=1&a=2", r#"{"a":"2"}"#),
+            ("a[]=1&a[]=2", r#"{"a":["1","2"]}"#),
+            ("a[x][y]=1", r#"{"a":{"x":{"y":"1"}}}"#),
+            ("a[x]z=1", r#"{"a":{"x":"1"}}"#),
+            ("a[x=1", r#"{"a_x":"1"}"#),
+            ("a.b c=1", r#"{"a_b_c":"1"}"#),
+            ("+a=1", r#"{"a":"1"}"#),
+            ("[x]=1", "[]"),
+            ("a=1&a[x]=2", r#"{"a":{"x":"2"}}"#),
+            ("a[5]=1&a[]=2", r#"{"a":{"5":"1","6":"2"}}"#),
+            ("0=x&1=y", r#"["x","y"]"#),
+            ("a%5Bx%5D=1", r#"{"a":{"x":"1"}}"#),
+            ("a%00b=1", r#"{"a":"1"}"#),
+        ] {
+            assert_eq!(parsed(query), json, "{query}");
+        }
+    }
+
+    #[test]
+    fn fields_past_the_thousandth_are_ignored() {
+        let query: Vec<String> = (0..1100).map(|n| format!("f{n}=1")).collect();
+        assert_eq!(parse_str(query.join("&").as_bytes()).len(), 1000);
+    }
+}

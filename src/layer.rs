@@ -1,0 +1,1 @@
+//! The layer: tags spans, turns events into lines.

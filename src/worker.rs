@@ -1,0 +1,192 @@
+//! The worker: the only clock and the only loop. Takes lines in, asks the engine what to do, brings
+//! replies back.
+//!
+//! ```text
+//! queue -> engine -> lane -> coalescer        lines in
+//!          engine <- lane <- coalescer        requests out, sent by a task each
+//!          engine -> lane -> ledger           replies in, lines settled
+//! ```
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+
+use self::engine::{Engine, LaneId, Step};
+use crate::protocol::{Reply, Trouble};
+use crate::queue::{Consumer, Control, Message};
+use crate::stats::Stats;
+use crate::transport::Transport;
+
+pub(crate) mod coalescer;
+pub(crate) mod engine;
+pub(crate) mod entry;
+pub(crate) mod lane;
+pub(crate) mod ledger;
+pub(crate) mod meters;
+pub(crate) mod pace;
+pub(crate) mod render;
+pub(crate) mod retry;
+pub(crate) mod schedule;
+
+/// The worker, made on the thread that it runs on.
+pub(crate) struct Worker<T> {
+    consumer: Consumer,
+    engine: Engine,
+    transport: T,
+    stats: Arc<Stats>,
+    /// Requests that are out.
+    calls: JoinSet<(LaneId, Reply)>,
+    /// Whose they are, also when a call panics and cannot say so itself.
+    callers: HashMap<Id, LaneId>,
+    /// What is being taken in: kept here so that a panic does not lose it without a count.
+    taking: Option<Message>,
+    /// How often the queue is looked at while lines may come.
+    tick: Duration,
+    closing: bool,
+}
+
+impl<T: Transport> Worker<T> {
+    pub(crate) fn new(
+        consumer: Consumer,
+        engine: Engine,
+        transport: T,
+        stats: Arc<Stats>,
+        tick: Duration,
+    ) -> Self {
+        Worker {
+            consumer,
+            engine,
+            transport,
+            stats,
+            calls: JoinSet::new(),
+            callers: HashMap::new(),
+            taking: None,
+            tick,
+            closing: false,
+        }
+    }
+
+    /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
+    pub(crate) fn run_on(mut self, runtime: &tokio::runtime::Runtime) {
+        while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
+            self.stats.restarted();
+            // Not at once, or a panic that comes back would keep a core busy.
+            runtime.block_on(tokio::time::sleep(AFTER_PANIC));
+        }
+    }
+
+    /// Takes in, acts, waits, until closed. May be called again after a panic.
+    pub(crate) async fn run(&mut self) {
+        if let Some(Message::Line(line)) = self.taking.take() {
+            self.engine.line_lost(&line, Instant::now().into_std());
+        }
+        loop {
+            self.take_in();
+            let wake_at = loop {
+                let step = self.engine.next(Instant::now().into_std());
+                let freed = self.engine.freed();
+                if freed.lines > 0 {
+                    self.consumer.release(freed.lines, freed.bytes as u64);
+                }
+                match step {
+                    Step::Send(lane, request) => self.send(lane, request),
+                    Step::Wait(at) => break at,
+                    Step::Closed if self.consumer.is_drained() => return,
+                    Step::Closed => break Some((Instant::now() + AFTER_CLOSE).into_std()),
+                }
+            };
+            self.wait(wake_at).await;
+        }
+    }
+
+    fn take_in(&mut self) {
+        let mut taken = 0;
+        while taken < TAKE_AT_ONCE {
+            self.taking = self.consumer.try_take();
+            let now = Instant::now().into_std();
+            match &self.taking {
+                None => return,
+                Some(Message::Line(line)) => self.engine.line(line, now),
+                Some(Message::SpanClosed(tag)) => {
+                    self.engine.span_closed(tag, SystemTime::now(), now);
+                }
+                Some(Message::Control(_)) => {}
+            }
+            taken += 1;
+            if let Some(Message::Control(control)) = self.taking.take() {
+                match *control {
+                    Control::Flush(flush) => self.engine.flush(flush, now),
+                    Control::Close(close) => {
+                        self.closing = true;
+                        self.consumer.close();
+                        self.engine.close(close, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, lane: LaneId, request: crate::protocol::Request) {
+        let transport = self.transport.clone();
+        let portal = self.engine.portal(lane).cloned();
+        let call = async move { (lane, transport.call(portal.as_ref(), request).await) };
+        let id = self.calls.spawn(call).id();
+        self.callers.insert(id, lane);
+    }
+
+    /// Waits for the bell, a reply, the time given, or the next tick.
+    async fn wait(&mut self, wake_at: Option<std::time::Instant>) {
+        let more = self.consumer.len() > 0;
+        let parked = if self.closing || more { None } else { self.consumer.park() };
+        let now = Instant::now();
+        let tick = if more { Some(now) } else { parked.is_none().then(|| now + self.tick) };
+        let wake_at = wake_at.map(Instant::from_std).into_iter().chain(tick).min();
+        let timer = async {
+            match wake_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let joined = tokio::select! {
+            biased;
+            Some(joined) = self.calls.join_next_with_id() => Some(joined),
+            () = self.consumer.bell() => None,
+            () = timer => None,
+        };
+        drop(parked);
+        if let Some(joined) = joined {
+            self.joined(joined);
+        }
+        while let Some(joined) = self.calls.try_join_next_with_id() {
+            self.joined(joined);
+        }
+    }
+
+    fn joined(&mut self, joined: Result<(Id, (LaneId, Reply)), tokio::task::JoinError>) {
+        let now = Instant::now().into_std();
+        match joined {
+            Ok((id, (lane, reply))) => {
+                self.callers.remove(&id);
+                self.engine.settle(lane, &reply, now);
+            }
+            Err(panic) => {
+                self.stats.restarted();
+                if let Some(lane) = self.callers.remove(&panic.id()) {
+                    let trouble = Trouble("the transport panicked".to_owned());
+                    self.engine.settle(lane, &Reply::Unanswered(trouble), now);
+                }
+            }
+        }
+    }
+}
+
+/// Messages taken in between two looks at what is due.
+const TAKE_AT_ONCE: usize = 4_096;
+/// Pause after a panic.
+const AFTER_PANIC: Duration = Duration::from_millis(100);
+/// A caller that was accepted before the close may still be on its way in.
+const AFTER_CLOSE: Duration = Duration::from_millis(1);

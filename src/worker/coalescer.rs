@@ -1,0 +1,571 @@
+//! Makes commands of lines: a buffer per event token, entries that are due in order of their time.
+//!
+//! Knows linger, the entry budget and the size of an entry; nothing of requests. Time is an
+//! argument.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
+
+use slab::Slab;
+use tracing_core::Level;
+
+use super::entry::{Entry, Gap, NOTICE_BYTES, widen};
+use super::render::Renderer;
+use super::schedule::{Budget, Schedule};
+use crate::line::{EventToken, LogLine};
+use crate::protocol::text;
+use crate::stats::DropReason;
+
+/// What the coalescer is told once.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// How long the first line of an entry waits for more.
+    pub(crate) linger: Duration,
+    /// The longest that any line waits for the schedule.
+    pub(crate) max_hold: Duration,
+    /// Largest entry, notices included.
+    pub(crate) entry_bytes: usize,
+    /// Lines at this level or above go ahead of the schedule.
+    pub(crate) ahead_from: Option<Level>,
+    pub(crate) schedule: Schedule,
+}
+
+/// An entry on its way: taken out of its buffer, which waits for what becomes of it.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) key: usize,
+    pub(crate) event_token: EventToken,
+    pub(crate) entry: Entry,
+    /// When it became due, to put it back in its place.
+    due: Instant,
+}
+
+impl Command {
+    /// Bytes that it adds to the body of a request, at the most.
+    pub(crate) fn encoded_bytes(&self) -> usize {
+        let message = self.entry.text.len() + NOTICE_BYTES;
+        3 * (message + self.event_token.expose().len()) + COMMAND_OVERHEAD
+    }
+}
+
+/// Why lines no longer go to a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finished {
+    /// The portal no longer takes them.
+    Refused(DropReason),
+    /// The activity was completed, or its time has passed.
+    Late,
+}
+
+#[derive(Debug)]
+struct TokenBuffer {
+    event_token: EventToken,
+    /// Takes in lines. Invariant: has text.
+    open: Option<Entry>,
+    /// Frozen and due, oldest first. Entries that come back go to the front.
+    sealed: VecDeque<(Instant, Entry)>,
+    /// Lines in the command that is out. One at a time keeps the order.
+    in_flight: Option<u32>,
+    /// Nothing goes before this: the portal asked for patience with this token.
+    hold_until: Option<Instant>,
+    /// Lost lines that no entry has told of yet.
+    gap: Option<Gap>,
+    finished: Option<Finished>,
+    /// The portal has taken an entry.
+    worked: bool,
+    first_seen: Instant,
+    last_used: Instant,
+    /// The time under which it stands in `due`. Invariant: the two agree.
+    listed: Option<Instant>,
+}
+
+/// The buffers of one portal.
+#[derive(Debug)]
+pub(crate) struct Coalescer {
+    tokens: Slab<TokenBuffer>,
+    keys: HashMap<EventToken, usize>,
+    /// By the readable workflow id: tokens of one workflow share its budget.
+    budgets: HashMap<Box<str>, Budget>,
+    /// No later than the real times: they are computed again when their turn comes.
+    due: BTreeSet<(Instant, usize)>,
+    /// Budgets are swept when there are more than this.
+    sweep_at: usize,
+}
+
+impl Coalescer {
+    pub(crate) fn new() -> Self {
+        Coalescer {
+            tokens: Slab::new(),
+            keys: HashMap::new(),
+            budgets: HashMap::new(),
+            due: BTreeSet::new(),
+            sweep_at: SWEEP_FROM,
+        }
+    }
+
+    /// Takes a line in, or says why its token takes none.
+    pub(crate) fn push(
+        &mut self,
+        line: &LogLine,
+        seq: u64,
+        plan: &Plan,
+        renderer: &mut Renderer,
+        now: Instant,
+    ) -> Result<(), Finished> {
+        let key = self.key(&line.tag.event_token, now);
+        let buffer = &mut self.tokens[key];
+        buffer.last_used = now;
+        if let Some(finished) = buffer.finished {
+            return Err(finished);
+        }
+        let had_open = buffer.open.is_some();
+        let sealed_before = buffer.sealed.len();
+        buffer.append(line, seq, plan, renderer, now);
+        let ahead = plan.ahead_from.is_some_and(|level| *line.metadata.level() <= level);
+        if ahead {
+            buffer.seal(now);
+        }
+        if !had_open || buffer.sealed.len() != sealed_before {
+            self.list(key, plan);
+        }
+        Ok(())
+    }
+
+    /// Tells of lines that were lost before they came here.
+    pub(crate) fn missed(&mut self, event_token: &EventToken, gap: Gap, plan: &Plan, now: Instant) {
+        let key = self.key(event_token, now);
+        let buffer = &mut self.tokens[key];
+        if buffer.finished.is_none() {
+            widen(&mut buffer.gap, gap);
+            self.list(key, plan);
+        }
+    }
+
+    /// A tagged span has closed: what its token has gathered goes at once, unless the workflow has
+    /// used much of its budget.
+    pub(crate) fn close_span(&mut self, event_token: &EventToken, plan: &Plan, now: Instant) {
+        let Some(&key) = self.keys.get(event_token) else { return };
+        let tight = self.budget(key).is_some_and(|budget| budget.is_tight(&plan.schedule));
+        if !tight {
+            self.tokens[key].seal(now);
+            self.list(key, plan);
+        }
+    }
+
+    /// What has been gathered goes at once: of one token, or of all.
+    pub(crate) fn seal(&mut self, event_token: Option<&EventToken>, plan: &Plan, now: Instant) {
+        let keys: Vec<usize> = match event_token {
+            Some(event_token) => self.keys.get(event_token).copied().into_iter().collect(),
+            None => self.tokens.iter().map(|(key, _)| key).collect(),
+        };
+        for key in keys {
+            self.tokens[key].seal(now);
+            self.list(key, plan);
+        }
+    }
+
+    /// Patience asked for by the portal ends: the app is shutting down.
+    pub(crate) fn lift_holds(&mut self, plan: &Plan) {
+        let keys: Vec<usize> = self.tokens.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.tokens[key].hold_until = None;
+            self.list(key, plan);
+        }
+    }
+
+    /// When something may be due; never too late, sometimes too early.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// How many entries are due by `until`, counted up to `enough`.
+    pub(crate) fn due_by(&self, until: Instant, enough: usize) -> usize {
+        self.due.iter().take_while(|(at, _)| *at <= until).take(enough).count()
+    }
+
+    /// The oldest entry that is due by `until`, taken out.
+    pub(crate) fn take(&mut self, until: Instant, plan: &Plan, now: Instant) -> Option<Command> {
+        while let Some(&(listed, key)) = self.due.first() {
+            if listed > until {
+                return None;
+            }
+            match self.due_at(key, plan) {
+                Some(at) if at > listed => self.list(key, plan),
+                Some(at) => return Some(self.take_out(key, at, plan, now)),
+                None if self.is_idle(key, now) => self.remove(key),
+                None => self.list(key, plan),
+            }
+        }
+        None
+    }
+
+    fn take_out(&mut self, key: usize, due: Instant, plan: &Plan, now: Instant) -> Command {
+        self.unlist(key);
+        let buffer = &mut self.tokens[key];
+        let mut entry = match buffer.sealed.pop_front() {
+            Some((_, entry)) => entry,
+            None => buffer.open.take().unwrap_or_else(|| Entry::new(now, SystemTime::UNIX_EPOCH)),
+        };
+        if let Some(gap) = buffer.gap.take() {
+            widen(&mut entry.gap, gap);
+        }
+        buffer.in_flight = Some(entry.lines);
+        let event_token = buffer.event_token.clone();
+        if !entry.tries.budgeted {
+            entry.tries.budgeted = true;
+            let workflow = event_token.workflow();
+            if !self.budgets.contains_key(workflow) {
+                self.sweep_budgets(now);
+                self.budgets.insert(workflow.into(), Budget::default());
+            }
+            if let Some(budget) = self.budgets.get_mut(workflow) {
+                entry.rolled_off = budget.sent(now, &plan.schedule);
+            }
+        }
+        Command { key, event_token, entry, due }
+    }
+
+    /// The command comes back: nothing of it was written, or nobody knows. It goes first again, not
+    /// before `hold_until`.
+    pub(crate) fn put_back(
+        &mut self,
+        command: Command,
+        hold_until: Option<Instant>,
+        plan: &Plan,
+    ) {
+        let Command { key, event_token, mut entry, due } = command;
+        if entry.tries.in_doubt {
+            self.written(&event_token, &entry, plan);
+        } else if let Some(budget) = self.budgets.get_mut(event_token.workflow()) {
+            budget.not_sent();
+        }
+        entry.tries.budgeted = false;
+        let buffer = &mut self.tokens[key];
+        buffer.in_flight = None;
+        buffer.hold_until = hold_until;
+        buffer.sealed.push_front((due, entry));
+        self.list(key, plan);
+    }
+
+    /// The portal took the command. Returns how many lines of the workflow it rolled off.
+    pub(crate) fn acknowledged(&mut self, command: &Command, plan: &Plan, now: Instant) -> u64 {
+        let rolled_off = self.written(&command.event_token, &command.entry, plan);
+        let buffer = &mut self.tokens[command.key];
+        buffer.worked = true;
+        self.released(command.key, plan, now);
+        rolled_off
+    }
+
+    /// The command was given up for `reason`. The token's next entry tells of it. Returns the entry
+    /// whose first line lost its beginning, if there is one.
+    pub(crate) fn given_up(
+        &mut self,
+        command: &Command,
+        reason: DropReason,
+        plan: &Plan,
+        now: Instant,
+    ) -> Option<u64> {
+        if let Some(budget) = self.budgets.get_mut(command.event_token.workflow()) {
+            if !command.entry.tries.in_doubt {
+                budget.not_sent();
+            }
+        }
+        let orphan = self.tokens[command.key].lost(&command.entry, reason);
+        self.released(command.key, plan, now);
+        orphan
+    }
+
+    fn released(&mut self, key: usize, plan: &Plan, now: Instant) {
+        let buffer = &mut self.tokens[key];
+        buffer.in_flight = None;
+        buffer.hold_until = None;
+        buffer.last_used = now;
+        self.list(key, plan);
+    }
+
+    fn written(&mut self, event_token: &EventToken, entry: &Entry, plan: &Plan) -> u64 {
+        match self.budgets.get_mut(event_token.workflow()) {
+            Some(budget) => budget.written(entry.lines, &plan.schedule),
+            None => 0,
+        }
+    }
+
+    /// The token takes no more lines. Returns what it still held.
+    pub(crate) fn finish(
+        &mut self,
+        event_token: &EventToken,
+        finished: Finished,
+        plan: &Plan,
+        now: Instant,
+    ) -> Vec<Entry> {
+        let key = self.key(event_token, now);
+        let buffer = &mut self.tokens[key];
+        buffer.finished = Some(finished);
+        buffer.gap = None;
+        let held = buffer.take_all();
+        self.list(key, plan);
+        held
+    }
+
+    /// Whether a "workflow not found" may only be early, and so worth some patience.
+    pub(crate) fn may_be_early(&self, key: usize, patience: Duration, now: Instant) -> bool {
+        self.tokens.get(key).is_some_and(|buffer| {
+            !buffer.worked && now.saturating_duration_since(buffer.first_seen) < patience
+        })
+    }
+
+    /// Gives up the oldest waiting entry for `reason`. Returns it with its token, and whether the
+    /// next entry lost the beginning of its first line.
+    pub(crate) fn evict(
+        &mut self,
+        reason: DropReason,
+        plan: &Plan,
+    ) -> Option<(EventToken, Entry, Option<u64>)> {
+        let key = self
+            .tokens
+            .iter()
+            .filter_map(|(key, buffer)| Some((buffer.oldest()?, key)))
+            .min()
+            .map(|(_, key)| key)?;
+        let buffer = &mut self.tokens[key];
+        let entry = match buffer.sealed.pop_front() {
+            Some((_, entry)) => entry,
+            None => buffer.open.take()?,
+        };
+        let orphan = buffer.lost(&entry, reason);
+        let event_token = buffer.event_token.clone();
+        self.list(key, plan);
+        Some((event_token, entry, orphan))
+    }
+
+    /// Gives up waiting entries for which `hopeless` holds. Returns them with their tokens.
+    pub(crate) fn give_up_where(
+        &mut self,
+        reason: DropReason,
+        plan: &Plan,
+        hopeless: impl Fn(&Entry) -> bool,
+    ) -> Vec<(EventToken, Entry, Option<u64>)> {
+        let keys: Vec<usize> = self.tokens.iter().map(|(key, _)| key).collect();
+        let mut given_up = Vec::new();
+        for key in keys {
+            let buffer = &mut self.tokens[key];
+            let before = given_up.len();
+            while let Some(entry) = buffer.pop_if(&hopeless) {
+                let orphan = buffer.lost(&entry, reason);
+                given_up.push((buffer.event_token.clone(), entry, orphan));
+            }
+            if given_up.len() != before {
+                self.list(key, plan);
+            }
+        }
+        given_up
+    }
+
+    /// Lines of a token that are not settled, those in flight among them.
+    pub(crate) fn pending(&self, event_token: &EventToken) -> u64 {
+        let Some(&key) = self.keys.get(event_token) else { return 0 };
+        let buffer = &self.tokens[key];
+        let waiting = buffer.sealed.iter().map(|(_, entry)| entry).chain(&buffer.open);
+        let waiting: u64 = waiting.map(|entry| u64::from(entry.lines)).sum();
+        waiting + buffer.in_flight.map_or(0, u64::from)
+    }
+
+    /// When the oldest waiting line was taken in.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.tokens.iter().filter_map(|(_, buffer)| buffer.oldest()).min()
+    }
+
+    fn key(&mut self, event_token: &EventToken, now: Instant) -> usize {
+        match self.keys.get(event_token) {
+            Some(&key) => key,
+            None => {
+                let key = self.tokens.insert(TokenBuffer::new(event_token.clone(), now));
+                self.keys.insert(event_token.clone(), key);
+                key
+            }
+        }
+    }
+
+    fn budget(&self, key: usize) -> Option<&Budget> {
+        self.budgets.get(self.tokens.get(key)?.event_token.workflow())
+    }
+
+    /// When the token's next entry is due; `None` while it has none that could go.
+    fn due_at(&self, key: usize, plan: &Plan) -> Option<Instant> {
+        let buffer = self.tokens.get(key)?;
+        if buffer.in_flight.is_some() {
+            return None;
+        }
+        let due = match (buffer.sealed.front(), &buffer.open) {
+            (Some((at, _)), _) => *at,
+            (None, Some(open)) => {
+                let lingered = open.since + plan.linger;
+                let by_schedule =
+                    self.budget(key).and_then(|budget| budget.next_at(&plan.schedule));
+                let at = by_schedule.map_or(lingered, |at| at.max(lingered));
+                at.min(open.since + plan.max_hold.max(plan.linger))
+            }
+            (None, None) => buffer.gap.as_ref().map(|_| buffer.last_used + plan.linger)?,
+        };
+        Some(buffer.hold_until.map_or(due, |hold| due.max(hold)))
+    }
+
+    /// Brings `due` in line with the token's buffer: when its entry is due, else when it is
+    /// forgotten.
+    fn list(&mut self, key: usize, plan: &Plan) {
+        self.unlist(key);
+        let at = self.due_at(key, plan);
+        if let Some(buffer) = self.tokens.get_mut(key) {
+            let at = match at {
+                Some(at) => at,
+                None if buffer.in_flight.is_some() => return,
+                None => buffer.last_used + FORGET,
+            };
+            buffer.listed = Some(at);
+            self.due.insert((at, key));
+        }
+    }
+
+    fn unlist(&mut self, key: usize) {
+        if let Some(at) = self.tokens.get_mut(key).and_then(|buffer| buffer.listed.take()) {
+            self.due.remove(&(at, key));
+        }
+    }
+
+    fn is_idle(&self, key: usize, now: Instant) -> bool {
+        self.tokens
+            .get(key)
+            .is_some_and(|buffer| now.saturating_duration_since(buffer.last_used) >= FORGET)
+    }
+
+    fn remove(&mut self, key: usize) {
+        self.unlist(key);
+        if let Some(buffer) = self.tokens.try_remove(key) {
+            self.keys.remove(&buffer.event_token);
+        }
+        if self.tokens.is_empty() {
+            self.tokens = Slab::new();
+            self.keys = HashMap::new();
+        }
+    }
+
+    fn sweep_budgets(&mut self, now: Instant) {
+        if self.budgets.len() >= self.sweep_at {
+            self.budgets.retain(|_, budget| !budget.is_forgotten(now));
+            self.sweep_at = (self.budgets.len() * 2).max(SWEEP_FROM);
+        }
+    }
+}
+
+impl TokenBuffer {
+    fn new(event_token: EventToken, now: Instant) -> Self {
+        TokenBuffer {
+            event_token,
+            open: None,
+            sealed: VecDeque::new(),
+            in_flight: None,
+            hold_until: None,
+            gap: None,
+            finished: None,
+            worked: false,
+            first_seen: now,
+            last_used: now,
+            listed: None,
+        }
+    }
+
+    /// Appends the line's text to the open entry, or starts new ones until it has found room.
+    fn append(
+        &mut self,
+        line: &LogLine,
+        seq: u64,
+        plan: &Plan,
+        renderer: &mut Renderer,
+        now: Instant,
+    ) {
+        let text = renderer.render(line);
+        let room = plan.entry_bytes.saturating_sub(NOTICE_BYTES);
+        if self.open.as_ref().is_some_and(|open| open.text.len() + 1 + text.len() > room) {
+            self.seal(now);
+        }
+        let open = self.open.get_or_insert_with(|| Entry::new(now, line.at));
+        if !open.text.is_empty() {
+            open.text.push('\n');
+        }
+        let mut rest = text;
+        while rest.len() > room {
+            let (piece, more) = text::split_at_boundary(rest, room - CONTINUED.len() * 2);
+            open.text.push_str(piece);
+            open.text.push_str(CONTINUES);
+            open.unfinished = true;
+            open.last_seq = seq;
+            let whole = std::mem::replace(open, Entry::new(now, line.at));
+            self.sealed.push_back((now, whole));
+            open.text.push_str(CONTINUED);
+            rest = more;
+        }
+        open.text.push_str(rest);
+        open.lines += 1;
+        open.bytes += line.bytes();
+        open.last_seq = seq;
+    }
+
+    fn seal(&mut self, now: Instant) {
+        if let Some(open) = self.open.take() {
+            self.sealed.push_back((now, open));
+        }
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.sealed.front().map(|(_, entry)| entry.since).or(self.open.as_ref().map(|e| e.since))
+    }
+
+    fn pop_if(&mut self, hopeless: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        if self.sealed.front().is_some_and(|(_, entry)| hopeless(entry)) {
+            return self.sealed.pop_front().map(|(_, entry)| entry);
+        }
+        if self.sealed.is_empty() && self.open.as_ref().is_some_and(hopeless) {
+            return self.open.take();
+        }
+        None
+    }
+
+    fn take_all(&mut self) -> Vec<Entry> {
+        self.sealed.drain(..).map(|(_, entry)| entry).chain(self.open.take()).collect()
+    }
+
+    /// Remembers that `entry` is lost. When its last line goes on in a later entry, that line is
+    /// lost too: its number is returned, and it no longer counts there.
+    fn lost(&mut self, entry: &Entry, reason: DropReason) -> Option<u64> {
+        let mut lines = u64::from(entry.lines);
+        let mut orphan = None;
+        if entry.unfinished {
+            let later = self.sealed.iter_mut().map(|(_, entry)| entry).chain(&mut self.open);
+            if let Some(last) = later.into_iter().find(|later| later.lines > 0) {
+                last.lines -= 1;
+                lines += 1;
+                orphan = Some(last.last_seq);
+            }
+        }
+        // A notice that fails is not retold: it would be tried for ever.
+        if self.finished.is_none() && lines > 0 {
+            let mut gap = Gap::new(reason, lines, entry.since_wall);
+            if let Some(untold) = entry.gap.clone() {
+                gap.merge(untold);
+            }
+            widen(&mut self.gap, gap);
+        }
+        orphan
+    }
+}
+
+/// Method, names and quotes around an encoded command.
+const COMMAND_OVERHEAD: usize = 64;
+/// Ends a piece of a line that goes on in the next entry.
+const CONTINUES: &str = " …";
+/// Opens the next piece.
+const CONTINUED: &str = "• … ";
+/// A token that was idle for so long is forgotten. What its workflow has used is not.
+const FORGET: Duration = Duration::from_secs(15 * 60);
+/// Budgets are not swept below this number.
+const SWEEP_FROM: usize = 1_024;

@@ -1,0 +1,250 @@
+//! All lanes together: lines in, requests out, replies in. Decides, does no I/O, reads no clock.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Instant, SystemTime};
+
+use super::coalescer::Finished;
+use super::entry::Gap;
+use super::lane::{Action, Lane, Rules};
+use super::ledger::{Ending, Freed, Ledger};
+use super::render::Renderer;
+use crate::line::{LogLine, PortalId, Tag};
+use crate::protocol::{Reply, Request};
+use crate::queue::{Close, Flush, Limits, Overflow, Scope};
+use crate::stats::DropReason;
+
+/// A lane's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LaneId(usize);
+
+/// What the worker is to do next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Send this for a lane, and bring its reply.
+    Send(LaneId, Request),
+    /// Come back at this time, or when something has come in.
+    Wait(Option<Instant>),
+    /// All is settled after a close.
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    rules: Rules,
+    limits: Limits,
+    renderer: Renderer,
+    ledger: Ledger,
+    lanes: Vec<Lane>,
+    portals: Vec<Option<PortalId>>,
+    by_portal: HashMap<Option<PortalId>, LaneId>,
+    /// When to ask which lane. Invariant: a lane stands here at most once, under `listed`.
+    agenda: BTreeSet<(Instant, LaneId)>,
+    listed: Vec<Option<Instant>>,
+    /// Lines taken in so far, which numbers them.
+    seq: u64,
+    seed: u64,
+    closing: Option<Instant>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        rules: Rules,
+        limits: Limits,
+        renderer: Renderer,
+        ledger: Ledger,
+        seed: u64,
+    ) -> Self {
+        Engine {
+            rules,
+            limits,
+            renderer,
+            ledger,
+            lanes: Vec::new(),
+            portals: Vec::new(),
+            by_portal: HashMap::new(),
+            agenda: BTreeSet::new(),
+            listed: Vec::new(),
+            seq: 0,
+            seed,
+            closing: None,
+        }
+    }
+
+    /// Takes a line in.
+    pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
+        self.ledger.taken(line.bytes());
+        self.seq += 1;
+        let id = self.lane(&line.tag, now);
+        let Engine { rules, renderer, lanes, ledger, .. } = self;
+        let lane = &mut lanes[id.0];
+        let pushed = lane.coalescer.push(line, self.seq, &rules.plan, renderer, now);
+        if let Err(finished) = pushed {
+            let ending = match finished {
+                Finished::Late => Ending::Late,
+                Finished::Refused(reason) => Ending::Dropped(reason),
+            };
+            ledger.settle_lines(&line.tag.event_token, 1, line.bytes(), self.seq, ending);
+        }
+        self.tell_missed(&line.tag, id, line.at, now);
+        self.make_room();
+        self.list(id, now);
+    }
+
+    /// A line was lost inside the worker before it could be taken in.
+    pub(crate) fn line_lost(&mut self, line: &LogLine, now: Instant) {
+        self.ledger.taken(line.bytes());
+        self.seq += 1;
+        let ending = Ending::Dropped(DropReason::Internal);
+        self.ledger.settle_lines(&line.tag.event_token, 1, line.bytes(), self.seq, ending);
+        let id = self.lane(&line.tag, now);
+        let gap = Gap::new(DropReason::Internal, 1, line.at);
+        self.lanes[id.0].coalescer.missed(&line.tag.event_token, gap, &self.rules.plan, now);
+        self.list(id, now);
+    }
+
+    /// A tagged span has closed.
+    pub(crate) fn span_closed(&mut self, tag: &Tag, at: SystemTime, now: Instant) {
+        let id = self.lane(tag, now);
+        self.tell_missed(tag, id, at, now);
+        self.lanes[id.0].coalescer.close_span(&tag.event_token, &self.rules.plan, now);
+        self.list(id, now);
+    }
+
+    pub(crate) fn flush(&mut self, flush: Flush, now: Instant) {
+        let event_token = match &flush.scope {
+            Scope::All => None,
+            Scope::Token(event_token) => Some(event_token),
+        };
+        let mut pending = 0;
+        for lane in &mut self.lanes {
+            lane.coalescer.seal(event_token, &self.rules.plan, now);
+            pending += event_token.map_or(0, |event_token| lane.coalescer.pending(event_token));
+        }
+        let of = event_token.map(|event_token| (event_token.clone(), pending));
+        self.ledger.watch(of, self.seq, flush.deadline, flush.reply);
+        self.list_all(now);
+    }
+
+    pub(crate) fn close(&mut self, close: Close, now: Instant) {
+        for lane in &mut self.lanes {
+            lane.close(&self.rules, now);
+        }
+        self.ledger.watch(None, u64::MAX, close.deadline, close.reply);
+        self.closing = Some(close.deadline);
+        self.list_all(now);
+    }
+
+    /// Takes in the reply to what a lane sent.
+    pub(crate) fn settle(&mut self, id: LaneId, reply: &Reply, now: Instant) {
+        self.lanes[id.0].settle(reply, &self.rules, &mut self.ledger, now);
+        self.list(id, now);
+    }
+
+    /// What to do now.
+    pub(crate) fn next(&mut self, now: Instant) -> Step {
+        if self.closing.is_some_and(|deadline| now >= deadline) {
+            for lane in &mut self.lanes {
+                lane.abandon(&self.rules, &mut self.ledger);
+            }
+        }
+        while let Some(&(at, id)) = self.agenda.first() {
+            if at > now {
+                break;
+            }
+            self.unlist(id);
+            match self.lanes[id.0].next(&self.rules, &mut self.ledger, now) {
+                Action::Send(request) => {
+                    self.ledger.answer(now);
+                    return Step::Send(id, request);
+                }
+                Action::Wait(at) => self.list_at(id, at),
+                Action::Idle => {}
+            }
+        }
+        self.ledger.answer(now);
+        if self.closing.is_some() && self.ledger.pending().0 == 0 {
+            return Step::Closed;
+        }
+        let due = self.agenda.first().map(|(at, _)| *at);
+        let deadline = self.ledger.next_deadline();
+        Step::Wait(due.into_iter().chain(deadline).min())
+    }
+
+    /// What was settled since the last call, for the budget.
+    pub(crate) fn freed(&mut self) -> Freed {
+        self.ledger.freed()
+    }
+
+    /// Whose lane it is. `None`: the default portal's.
+    pub(crate) fn portal(&self, id: LaneId) -> Option<&PortalId> {
+        self.portals[id.0].as_ref()
+    }
+
+    fn lane(&mut self, tag: &Tag, now: Instant) -> LaneId {
+        if let Some(id) = self.by_portal.get(&tag.portal) {
+            return *id;
+        }
+        let id = LaneId(self.lanes.len());
+        let seed = self.seed.wrapping_add(id.0 as u64);
+        self.lanes.push(Lane::new(&self.rules, seed, now));
+        self.listed.push(None);
+        self.portals.push(tag.portal.clone());
+        self.by_portal.insert(tag.portal.clone(), id);
+        id
+    }
+
+    /// Lines that were refused at the door are told in the token's log.
+    fn tell_missed(&mut self, tag: &Tag, id: LaneId, at: SystemTime, now: Instant) {
+        let missed = tag.take_refused();
+        if missed > 0 {
+            let gap = Gap::new(DropReason::QueueFull, missed.into(), at);
+            self.lanes[id.0].coalescer.missed(&tag.event_token, gap, &self.rules.plan, now);
+        }
+    }
+
+    /// Keeps to the budget by giving up the oldest lines, where the user asked for that.
+    fn make_room(&mut self) {
+        if self.limits.overflow != Overflow::DropOldest {
+            return;
+        }
+        let over = |(lines, bytes): (u64, usize)| {
+            lines > self.limits.lines as u64 || bytes > self.limits.bytes
+        };
+        while over(self.ledger.pending()) {
+            let Engine { rules, lanes, ledger, .. } = self;
+            let oldest = lanes
+                .iter_mut()
+                .filter_map(|lane| Some((lane.coalescer.oldest()?, lane)))
+                .min_by_key(|(oldest, _)| *oldest);
+            let evicted = match oldest {
+                Some((_, lane)) => lane.evict(DropReason::Evicted, rules, ledger),
+                None => false,
+            };
+            if !evicted {
+                return;
+            }
+        }
+    }
+
+    fn list(&mut self, id: LaneId, now: Instant) {
+        self.list_at(id, now);
+    }
+
+    fn list_all(&mut self, now: Instant) {
+        for n in 0..self.lanes.len() {
+            self.list_at(LaneId(n), now);
+        }
+    }
+
+    fn list_at(&mut self, id: LaneId, at: Instant) {
+        self.unlist(id);
+        self.listed[id.0] = Some(at);
+        self.agenda.insert((at, id));
+    }
+
+    fn unlist(&mut self, id: LaneId) {
+        if let Some(at) = self.listed[id.0].take() {
+            self.agenda.remove(&(at, id));
+        }
+    }
+}

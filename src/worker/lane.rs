@@ -1,0 +1,545 @@
+//! One portal's lane: a state machine with one request in flight. Says what to send and when, and
+//! what a reply means for each command.
+//!
+//! Does no I/O and reads no clock.
+
+use std::time::{Duration, Instant};
+
+use super::coalescer::{Coalescer, Command, Finished, Plan};
+use super::entry::Entry;
+use super::ledger::{Ending, Ledger};
+use super::meters::{Meters, Within};
+use super::pace::{LeakyBucket, Quota};
+use super::retry::{
+    ASK_AGAIN, Backoff, EARLY, RetryPolicy, TRIES_ALONE, TRIES_IN_ALL, TRIES_LOCKED, UnknownOutcome,
+};
+use crate::line::EventToken;
+use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
+use crate::protocol::reply::{self, Outcome, Refusal, Sent, Verdict};
+use crate::protocol::{Reply, Request};
+use crate::stats::DropReason;
+
+/// What a lane is told once.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) plan: Plan,
+    pub(crate) quota: Quota,
+    pub(crate) operating_limit: Duration,
+    pub(crate) request_bytes: usize,
+    pub(crate) retry: RetryPolicy,
+}
+
+/// What a lane wants.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Send this; nothing more until it is settled.
+    Send(Request),
+    /// Ask again at this time.
+    Wait(Instant),
+    /// Nothing to do until something comes in.
+    Idle,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) coalescer: Coalescer,
+    bucket: LeakyBucket,
+    meters: Meters,
+    state: State,
+    /// Invariant: at most one request is out.
+    in_flight: Option<InFlight>,
+    backoff: Backoff,
+    /// Most commands in a request: halved when the portal stumbles, doubled by success, so that a
+    /// command that it stumbles over ends up alone.
+    most: usize,
+    /// Seconds from request to reply per command: a moving average.
+    per_command: f64,
+    /// Requests that ran.
+    successes: u64,
+    /// The portal has acknowledged something on this credential.
+    worked: bool,
+    /// Waiting entries are checked for their age at this time.
+    next_check: Instant,
+    closing: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Ready,
+    /// Failures in a row: `attempt`.
+    BackingOff { until: Instant, attempt: u32 },
+    /// The portal wants something mended first. It is asked again now and then.
+    Blocked { until: Instant, reason: DropReason },
+}
+
+#[derive(Debug)]
+struct InFlight {
+    commands: Vec<Command>,
+    sent: Sent,
+    at: Instant,
+}
+
+impl Lane {
+    pub(crate) fn new(rules: &Rules, seed: u64, now: Instant) -> Self {
+        Lane {
+            coalescer: Coalescer::new(),
+            bucket: LeakyBucket::new(rules.quota, now),
+            meters: Meters::new(rules.operating_limit, now),
+            state: State::Ready,
+            in_flight: None,
+            backoff: Backoff::new(seed),
+            most: BATCH_COMMANDS,
+            per_command: 0.0,
+            successes: 0,
+            worked: false,
+            next_check: now + CHECK_AGE,
+            closing: false,
+        }
+    }
+
+    /// The app is shutting down: what waits only to be polite goes now.
+    pub(crate) fn close(&mut self, rules: &Rules, now: Instant) {
+        self.closing = true;
+        self.coalescer.seal(None, &rules.plan, now);
+        self.coalescer.lift_holds(&rules.plan);
+        if let State::BackingOff { attempt, .. } = self.state {
+            self.state = State::BackingOff { until: now, attempt };
+        }
+    }
+
+    /// What to do now.
+    pub(crate) fn next(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Action {
+        if self.in_flight.is_some() {
+            return Action::Idle;
+        }
+        self.check_age(rules, ledger, now);
+        let at = match self.ready_at(now) {
+            Ok(at) => at,
+            Err(idle) => return idle,
+        };
+        if at > now {
+            return Action::Wait(at);
+        }
+        let until = now + TAKE_ALONG;
+        let one = self.coalescer.due_by(until, 2) < 2;
+        let allowed = match self.meters.allowance(one, self.most_now(), now) {
+            Ok(allowed) => allowed,
+            Err(at) => return Action::Wait(self.or_check(at)),
+        };
+        let commands = self.gather(allowed, until, rules, now);
+        if commands.is_empty() {
+            return match self.coalescer.next_due() {
+                Some(at) => Action::Wait(at.max(now + TICK)),
+                None => Action::Idle,
+            };
+        }
+        self.send(commands, ledger, now)
+    }
+
+    /// When the next request may go, or what to do when there is none.
+    fn ready_at(&self, now: Instant) -> Result<Instant, Action> {
+        let due = self.coalescer.next_due().ok_or(Action::Idle)?;
+        let held = match self.state {
+            State::Ready => now,
+            State::BackingOff { until, .. } | State::Blocked { until, .. } => until,
+        };
+        let at = due.max(held).max(self.bucket.ready_at(now));
+        Ok(if due <= now && at > now { self.or_check(at) } else { at })
+    }
+
+    /// What is due but held back is checked for its age meanwhile.
+    fn or_check(&self, at: Instant) -> Instant {
+        at.min(self.next_check)
+    }
+
+    /// Commands that a request may carry, so that the portal answers well within its own 60 s.
+    fn most_now(&self) -> usize {
+        let in_time = if self.per_command > 0.0 {
+            (REPLY_WITHIN.as_secs_f64() / self.per_command) as usize
+        } else {
+            BATCH_COMMANDS
+        };
+        self.most.min(in_time).clamp(1, BATCH_COMMANDS)
+    }
+
+    fn gather(
+        &mut self,
+        allowed: usize,
+        until: Instant,
+        rules: &Rules,
+        now: Instant,
+    ) -> Vec<Command> {
+        let mut commands: Vec<Command> = Vec::new();
+        let mut bytes = 0;
+        while commands.len() < allowed {
+            let Some(command) = self.coalescer.take(until, &rules.plan, now) else { break };
+            bytes += command.encoded_bytes();
+            let alone = command.entry.tries.solo();
+            if !commands.is_empty() && (alone || bytes > rules.request_bytes) {
+                self.coalescer.put_back(command, None, &rules.plan);
+                break;
+            }
+            commands.push(command);
+            if alone {
+                break;
+            }
+        }
+        commands
+    }
+
+    fn send(&mut self, commands: Vec<Command>, ledger: &Ledger, now: Instant) -> Action {
+        ledger.stats().request(commands.len() as u64);
+        let in_doubt = commands.iter().filter(|command| command.entry.tries.in_doubt).count();
+        ledger.stats().repeats(in_doubt as u64);
+        let mut message = String::new();
+        let (request, sent) = if let [only] = commands.as_slice() {
+            only.entry.write_message(&mut message);
+            (command::activity_log(only.event_token.expose(), &message), Sent::Single)
+        } else {
+            let mut batch = Batch::new();
+            for command in &commands {
+                message.clear();
+                command.entry.write_message(&mut message);
+                batch.push_log(command.event_token.expose(), &message);
+            }
+            (batch.finish(), Sent::Batch(commands.len()))
+        };
+        self.bucket.sent(now);
+        self.in_flight = Some(InFlight { commands, sent, at: now });
+        Action::Send(request)
+    }
+
+    /// Takes in what came of the request in flight.
+    pub(crate) fn settle(
+        &mut self,
+        reply: &Reply,
+        rules: &Rules,
+        ledger: &mut Ledger,
+        now: Instant,
+    ) {
+        let Some(sent) = self.in_flight.as_ref().map(|in_flight| in_flight.sent) else { return };
+        // Read before anything is taken apart: a panic in a parser costs no line.
+        let verdict = reply::read(reply, sent);
+        let Some(InFlight { commands, at, .. }) = self.in_flight.take() else { return };
+        match verdict {
+            Verdict::Ran { outcomes, time } => {
+                self.ran(commands.len(), now.saturating_duration_since(at));
+                self.meters.observe(sent, &outcomes, time, now);
+                let mut outcomes = outcomes.into_iter();
+                for command in commands {
+                    let outcome = outcomes.next().unwrap_or(Outcome::NotExecuted);
+                    self.settle_command(command, sent, outcome, rules, ledger, now);
+                }
+            }
+            Verdict::Refused(refusal) => {
+                self.refused(commands, sent, &refusal, rules, ledger, now);
+            }
+            Verdict::Unknown(_) => self.unknown(commands, rules, ledger, now),
+        }
+    }
+
+    fn ran(&mut self, commands: usize, took: Duration) {
+        self.state = State::Ready;
+        self.successes += 1;
+        self.bucket.succeeded();
+        self.most = (self.most * 2).min(BATCH_COMMANDS);
+        let per_command = took.as_secs_f64() / commands.max(1) as f64;
+        self.per_command += (per_command - self.per_command) * COST_WEIGHT;
+    }
+
+    fn settle_command(
+        &mut self,
+        mut command: Command,
+        sent: Sent,
+        outcome: Outcome,
+        rules: &Rules,
+        ledger: &mut Ledger,
+        now: Instant,
+    ) {
+        let plan = &rules.plan;
+        match outcome {
+            Outcome::Done(_) => {
+                self.worked = true;
+                let rolled_off = self.coalescer.acknowledged(&command, plan, now);
+                ledger.stats().rolled_off(rolled_off);
+                ledger.settle(&command.event_token, &command.entry, Ending::Acknowledged);
+            }
+            Outcome::NotExecuted => self.coalescer.put_back(command, None, plan),
+            Outcome::Refused(refusal) => match refusal {
+                Refusal::OperatingLimit => {
+                    ledger.stats().operating_limited();
+                    self.meters.refused(sent, Within::Command, now);
+                    self.coalescer.put_back(command, None, plan);
+                }
+                Refusal::Locked(_) if command.entry.tries.waited < TRIES_LOCKED => {
+                    self.hold(command, plan, now);
+                }
+                Refusal::WorkflowGone(_)
+                    if self.coalescer.may_be_early(command.key, EARLY, now) && !self.closing =>
+                {
+                    self.hold(command, plan, now);
+                }
+                Refusal::Server(_) if command.entry.tries.alone < TRIES_ALONE => {
+                    command.entry.tries.alone += 1;
+                    command.entry.tries.in_doubt = true;
+                    self.hold(command, plan, now);
+                }
+                Refusal::Locked(_) | Refusal::Server(_) => {
+                    self.give_up(&command, DropReason::RetriesSpent, rules, ledger, now);
+                }
+                Refusal::WorkflowGone(_) => {
+                    self.finish(command, DropReason::WorkflowGone, rules, ledger, now);
+                }
+                Refusal::TokenDenied(_) => {
+                    self.finish(command, DropReason::TokenDenied, rules, ledger, now);
+                }
+                Refusal::Command(_) | Refusal::TooLarge => {
+                    self.give_up(&command, DropReason::EntryRefused, rules, ledger, now);
+                }
+                Refusal::Credential(_) | Refusal::Grant(_) => {
+                    self.block(DropReason::CredentialBlocked, now);
+                    self.coalescer.put_back(command, None, plan);
+                }
+                Refusal::Portal(_) | Refusal::Moved(_) => {
+                    self.block(DropReason::PortalBlocked, now);
+                    self.coalescer.put_back(command, None, plan);
+                }
+                Refusal::RateLimit | Refusal::Unreachable(_) => {
+                    self.bucket.refused(now);
+                    self.coalescer.put_back(command, None, plan);
+                }
+            },
+        }
+    }
+
+    /// The portal refused the request as a whole: nothing of it was executed.
+    fn refused(
+        &mut self,
+        mut commands: Vec<Command>,
+        sent: Sent,
+        refusal: &Refusal,
+        rules: &Rules,
+        ledger: &mut Ledger,
+        now: Instant,
+    ) {
+        match refusal {
+            Refusal::RateLimit => {
+                ledger.stats().rate_limited();
+                self.bucket.refused(now);
+                self.back_off(now);
+            }
+            Refusal::Unreachable(_) => self.back_off(now),
+            Refusal::OperatingLimit => {
+                ledger.stats().operating_limited();
+                self.meters.refused(sent, Within::Request, now);
+            }
+            Refusal::Credential(_) | Refusal::Grant(_) => {
+                self.block(DropReason::CredentialBlocked, now);
+            }
+            Refusal::Portal(_) | Refusal::Moved(_) => self.block(DropReason::PortalBlocked, now),
+            _ => {
+                // The portal stumbled over the request: find out over which command.
+                self.back_off(now);
+                self.stumbled(&mut commands);
+                commands = self.drop_hopeless(commands, rules, ledger, now);
+            }
+        }
+        self.put_all_back(commands, rules);
+    }
+
+    /// The outcome is unknown: each command may stand in the log already.
+    fn unknown(
+        &mut self,
+        mut commands: Vec<Command>,
+        rules: &Rules,
+        ledger: &mut Ledger,
+        now: Instant,
+    ) {
+        ledger.stats().unknown_outcome();
+        self.back_off(now);
+        for command in &mut commands {
+            command.entry.tries.in_doubt = true;
+        }
+        if rules.retry.on_unknown == UnknownOutcome::GiveUp {
+            for command in &commands {
+                self.give_up(command, DropReason::OutcomeUnknown, rules, ledger, now);
+            }
+            return;
+        }
+        self.stumbled(&mut commands);
+        let commands = self.drop_hopeless(commands, rules, ledger, now);
+        self.put_all_back(commands, rules);
+    }
+
+    /// Halves the next request; a command that was alone stays alone from now on.
+    fn stumbled(&mut self, commands: &mut [Command]) {
+        if let [only] = commands {
+            if only.entry.tries.alone == 0 {
+                only.entry.tries.alone_since = self.successes;
+            }
+            only.entry.tries.alone += 1;
+        }
+        self.most = (commands.len() / 2).max(1);
+    }
+
+    /// Gives up a command over which the portal stumbles while others pass, or that was tried too
+    /// often in any case.
+    fn drop_hopeless(
+        &mut self,
+        commands: Vec<Command>,
+        rules: &Rules,
+        ledger: &mut Ledger,
+        now: Instant,
+    ) -> Vec<Command> {
+        let (hopeless, hopeful): (Vec<_>, Vec<_>) = commands.into_iter().partition(|command| {
+            let tries = command.entry.tries;
+            let others_pass = self.successes > tries.alone_since;
+            tries.alone >= TRIES_IN_ALL || (tries.alone >= TRIES_ALONE && others_pass)
+        });
+        for command in &hopeless {
+            self.give_up(command, DropReason::RetriesSpent, rules, ledger, now);
+        }
+        hopeful
+    }
+
+    fn put_all_back(&mut self, commands: Vec<Command>, rules: &Rules) {
+        let until = match self.state {
+            State::BackingOff { until, .. } => Some(until),
+            _ => None,
+        };
+        for command in commands.into_iter().rev() {
+            // A command that fails alone lets the others pass first, to show who is at fault.
+            let hold = until.filter(|_| command.entry.tries.solo()).map(|until| until + TAKE_ALONG);
+            self.coalescer.put_back(command, hold, &rules.plan);
+        }
+    }
+
+    /// The portal asked for patience with this command only.
+    fn hold(&mut self, mut command: Command, plan: &Plan, now: Instant) {
+        let wait = self.backoff.wait(command.entry.tries.waited.min(LONGEST_HOLD));
+        command.entry.tries.waited += 1;
+        self.coalescer.put_back(command, Some(now + wait), plan);
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        let attempt = match self.state {
+            State::BackingOff { attempt, .. } => attempt + 1,
+            _ => 0,
+        };
+        let wait = self.backoff.wait(if self.closing { 0 } else { attempt });
+        self.state = State::BackingOff { until: now + wait, attempt };
+    }
+
+    fn block(&mut self, reason: DropReason, now: Instant) {
+        self.state = State::Blocked { until: now + ASK_AGAIN, reason };
+    }
+
+    fn give_up(
+        &mut self,
+        command: &Command,
+        reason: DropReason,
+        rules: &Rules,
+        ledger: &mut Ledger,
+        now: Instant,
+    ) {
+        let orphan = self.coalescer.given_up(command, reason, &rules.plan, now);
+        settle_lost(ledger, &command.event_token, &command.entry, orphan, reason);
+    }
+
+    /// The token takes no more lines: this command and all that it still holds are lost.
+    fn finish(
+        &mut self,
+        command: Command,
+        reason: DropReason,
+        rules: &Rules,
+        ledger: &mut Ledger,
+        now: Instant,
+    ) {
+        let event_token = command.event_token.clone();
+        self.coalescer.put_back(command, None, &rules.plan);
+        let finished = Finished::Refused(reason);
+        for entry in self.coalescer.finish(&event_token, finished, &rules.plan, now) {
+            ledger.settle(&event_token, &entry, Ending::Dropped(reason));
+        }
+    }
+
+    /// Gives up the oldest waiting entry. Returns whether there was one.
+    pub(crate) fn evict(
+        &mut self,
+        reason: DropReason,
+        rules: &Rules,
+        ledger: &mut Ledger,
+    ) -> bool {
+        match self.coalescer.evict(reason, &rules.plan) {
+            Some((event_token, entry, orphan)) => {
+                settle_lost(ledger, &event_token, &entry, orphan, reason);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Gives up what has waited longer than the retry policy allows.
+    fn check_age(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) {
+        if now < self.next_check {
+            return;
+        }
+        self.next_check = now + CHECK_AGE;
+        let reason = match self.state {
+            State::Blocked { reason, .. } => reason,
+            _ => DropReason::RetriesSpent,
+        };
+        let max_age = rules.retry.max_age;
+        let given_up = self.coalescer.give_up_where(reason, &rules.plan, |entry| {
+            now.saturating_duration_since(entry.since) >= max_age
+        });
+        for (event_token, entry, orphan) in given_up {
+            settle_lost(ledger, &event_token, &entry, orphan, reason);
+        }
+    }
+
+    /// The deadline of the shutdown has passed: everything that is left is lost.
+    pub(crate) fn abandon(&mut self, rules: &Rules, ledger: &mut Ledger) {
+        let reason = DropReason::ShutdownDeadline;
+        if let Some(in_flight) = self.in_flight.take() {
+            self.put_all_back(in_flight.commands, rules);
+        }
+        for (event_token, entry, orphan) in
+            self.coalescer.give_up_where(reason, &rules.plan, |_| true)
+        {
+            settle_lost(ledger, &event_token, &entry, orphan, reason);
+        }
+    }
+
+    /// Whether the credential has never worked, so that a refused event token may be its fault.
+    pub(crate) fn never_worked(&self) -> bool {
+        !self.worked
+    }
+}
+
+/// Settles an entry as lost, and the line that went on in a later one.
+fn settle_lost(
+    ledger: &mut Ledger,
+    event_token: &EventToken,
+    entry: &Entry,
+    orphan: Option<u64>,
+    reason: DropReason,
+) {
+    ledger.settle(event_token, entry, Ending::Dropped(reason));
+    if let Some(seq) = orphan {
+        ledger.settle_lines(event_token, 1, 0, seq, Ending::Dropped(reason));
+    }
+}
+
+/// A request that goes anyway takes along what is due so soon.
+const TAKE_ALONG: Duration = Duration::from_millis(100);
+/// Requests are sized to be answered within this; the portal ends them at 60 s (REST API limits).
+const REPLY_WITHIN: Duration = Duration::from_secs(10);
+/// Weight of the newest reply in the time that a command takes.
+const COST_WEIGHT: f64 = 0.3;
+/// How often waiting entries are checked for their age.
+const CHECK_AGE: Duration = Duration::from_secs(1);
+/// No lane is asked more often than this without cause.
+const TICK: Duration = Duration::from_millis(1);
+/// Where the waits for one command stop growing (2^4 s at most).
+const LONGEST_HOLD: u32 = 4;

@@ -1,0 +1,159 @@
+//! Where every line ends: the one place that counts, frees budget, and tells flushes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::entry::Entry;
+use crate::line::EventToken;
+use crate::stats::{DropReason, FlushReport, Stats};
+
+/// How a line ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Acknowledged,
+    Late,
+    Dropped(DropReason),
+}
+
+/// The worker's books.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    stats: Arc<Stats>,
+    /// Lines taken in and not yet settled.
+    pending: u64,
+    pending_bytes: usize,
+    /// Settled since the budget was last told.
+    freed: Freed,
+    watches: Vec<Watch>,
+}
+
+/// What the budget gets back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Freed {
+    pub(crate) lines: u64,
+    pub(crate) bytes: usize,
+}
+
+/// Waits until the lines before it are settled.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// `None`: of all tokens.
+    event_token: Option<EventToken>,
+    up_to: u64,
+    remaining: u64,
+    deadline: Instant,
+    report: FlushReport,
+    reply: Option<oneshot::Sender<FlushReport>>,
+}
+
+impl Ledger {
+    pub(crate) fn new(stats: Arc<Stats>) -> Self {
+        Ledger {
+            stats,
+            pending: 0,
+            pending_bytes: 0,
+            freed: Freed::default(),
+            watches: Vec::new(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Lines taken in and not yet settled, and their bytes.
+    pub(crate) fn pending(&self) -> (u64, usize) {
+        (self.pending, self.pending_bytes)
+    }
+
+    pub(crate) fn taken(&mut self, bytes: usize) {
+        self.pending += 1;
+        self.pending_bytes += bytes;
+    }
+
+    /// All lines of an entry have ended.
+    pub(crate) fn settle(&mut self, event_token: &EventToken, entry: &Entry, ending: Ending) {
+        let lines = u64::from(entry.lines);
+        self.settle_lines(event_token, lines, entry.bytes, entry.last_seq, ending);
+    }
+
+    /// Lines have ended, the newest of them number `last_seq`.
+    pub(crate) fn settle_lines(
+        &mut self,
+        event_token: &EventToken,
+        lines: u64,
+        bytes: usize,
+        last_seq: u64,
+        ending: Ending,
+    ) {
+        match ending {
+            Ending::Acknowledged => self.stats.acknowledged(lines),
+            Ending::Late => self.stats.late(lines),
+            Ending::Dropped(reason) => self.stats.dropped(reason, lines),
+        }
+        self.pending = self.pending.saturating_sub(lines);
+        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
+        self.freed.lines += lines;
+        self.freed.bytes += bytes;
+        for watch in &mut self.watches {
+            if watch.covers(event_token, last_seq) {
+                watch.remaining = watch.remaining.saturating_sub(lines);
+                match ending {
+                    Ending::Acknowledged => watch.report.count_acknowledged(lines),
+                    Ending::Late => watch.report.count_late(lines),
+                    Ending::Dropped(reason) => watch.report.count_dropped(reason, lines),
+                }
+            }
+        }
+    }
+
+    /// What was settled since the last call.
+    pub(crate) fn freed(&mut self) -> Freed {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// Answers `reply` when all lines up to number `up_to` are settled (of one token, whose pending
+    /// lines are given, or of all), or with what is known at the deadline.
+    pub(crate) fn watch(
+        &mut self,
+        of: Option<(EventToken, u64)>,
+        up_to: u64,
+        deadline: Instant,
+        reply: oneshot::Sender<FlushReport>,
+    ) {
+        let (event_token, remaining) = match of {
+            Some((event_token, pending)) => (Some(event_token), pending),
+            None => (None, self.pending),
+        };
+        let report = FlushReport::default();
+        let reply = Some(reply);
+        self.watches.push(Watch { event_token, up_to, remaining, deadline, report, reply });
+    }
+
+    /// Answers the watches that are through or out of time.
+    pub(crate) fn answer(&mut self, now: Instant) {
+        self.watches.retain_mut(|watch| {
+            let waiting = watch.remaining > 0 && now < watch.deadline;
+            if !waiting {
+                watch.report.set_pending(watch.remaining);
+                if let Some(reply) = watch.reply.take() {
+                    // Whoever asked may have gone: then nobody is left to be told.
+                    drop(reply.send(watch.report.clone()));
+                }
+            }
+            waiting
+        });
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.watches.iter().map(|watch| watch.deadline).min()
+    }
+}
+
+impl Watch {
+    fn covers(&self, event_token: &EventToken, last_seq: u64) -> bool {
+        last_seq <= self.up_to && self.event_token.as_ref().is_none_or(|own| own == event_token)
+    }
+}
