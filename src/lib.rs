@@ -1,5 +1,6 @@
 //! Events of `tracing` in the log of a Bitrix24 business process.
 
+mod activity;
 mod builder;
 mod error;
 #[cfg(any(fuzzing, test))]
@@ -14,13 +15,16 @@ mod stats;
 mod transport;
 mod worker;
 
+pub use activity::{ActivityRequest, Installation, Property, VerifiedActivity};
 pub use builder::{Builder, builder};
-pub use error::{BuildError, FlushError, TransportError, WebhookError};
+pub use error::{ActivityError, BuildError, FlushError, TransportError, VerifyError, WebhookError};
 pub use handle::{Bizproc, WorkerGuard};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, Snapshot};
-pub use transport::auth::Webhook;
+pub use transport::auth::endpoint::Hosts;
+pub use transport::auth::tokens::Tokens;
+pub use transport::auth::webhook::Webhook;
 pub use worker::pace::Quota;
 pub use worker::render::LineTime;
 pub use worker::retry::UnknownOutcome;

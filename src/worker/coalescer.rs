@@ -227,12 +227,7 @@ impl Coalescer {
 
     /// The command comes back: nothing of it was written, or nobody knows. It goes first again, not
     /// before `hold_until`.
-    pub(crate) fn put_back(
-        &mut self,
-        command: Command,
-        hold_until: Option<Instant>,
-        plan: &Plan,
-    ) {
+    pub(crate) fn put_back(&mut self, command: Command, hold_until: Option<Instant>, plan: &Plan) {
         let Command { key, event_token, mut entry, due } = command;
         if entry.tries.in_doubt {
             self.written(&event_token, &entry, plan);
