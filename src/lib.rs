@@ -1,6 +1,7 @@
 //! Events of `tracing` in the log of a Bitrix24 business process.
 
 mod builder;
+mod completion;
 mod error;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
@@ -10,12 +11,16 @@ mod layer;
 mod line;
 mod protocol;
 mod queue;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod stats;
 mod transport;
 mod worker;
 
 pub use builder::{Builder, builder};
-pub use error::{BuildError, FlushError, TransportError, WebhookError};
+pub use completion::{Completion, ReturnValue};
+pub use error::{BuildError, CompleteError, FlushError, TransportError, WebhookError};
 pub use handle::{Bizproc, WorkerGuard};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
