@@ -14,7 +14,7 @@ use crate::error::BuildError;
 use crate::handle::{Bizproc, WorkerGuard};
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::protocol::text::{Astral, ENTRY_BYTES};
-use crate::queue::{self, Limits, Overflow};
+use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
 use crate::transport::auth::webhook::Webhook;
 use crate::transport::http::{Http, HttpOptions};
@@ -260,10 +260,10 @@ impl Builder {
     {
         self.check()?;
         let transport = Http::new(self.webhook.clone(), self.http.clone())?;
-        let stats = Arc::new(Stats::default());
-        let (producer, consumer) = queue::queue(self.limits);
-        let engine = self.engine(stats.clone());
-        let worker = Worker::new(consumer, engine, transport, stats.clone(), self.tick());
+        // Any number does: it only keeps replicas from retrying in step.
+        let seed = std::hash::RandomState::new().build_hasher().finish();
+        let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
+        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -282,7 +282,10 @@ impl Builder {
         Ok((layer::layer(producer, self.level), guard))
     }
 
-    fn engine(&self, stats: Arc<Stats>) -> Engine {
+    /// Everything but the thread and the transport.
+    pub(crate) fn parts(&self, seed: u64) -> Parts {
+        let stats = Arc::new(Stats::default());
+        let (producer, consumer) = queue::queue(self.limits);
         let rules = Rules {
             plan: Plan {
                 linger: self.linger,
@@ -295,11 +298,17 @@ impl Builder {
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
             retry: self.retry,
+            astral: self.astral,
         };
         let renderer = Renderer::new(self.line_time, self.astral);
-        // Any number does: it only keeps replicas from retrying in step.
-        let seed = std::hash::RandomState::new().build_hasher().finish();
-        Engine::new(rules, self.limits, renderer, Ledger::new(stats), seed)
+        let ledger = Ledger::new(stats.clone());
+        let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
+        Parts { producer, consumer, engine, stats, tick: self.tick() }
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn own_level(&self) -> LevelFilter {
+        self.level
     }
 
     /// How often the worker looks at its queue while lines may come.
@@ -353,6 +362,16 @@ impl fmt::Debug for Builder {
             .field("level", &self.level)
             .finish_non_exhaustive()
     }
+}
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) producer: Producer,
+    pub(crate) consumer: Consumer,
+    pub(crate) engine: Engine,
+    pub(crate) stats: Arc<Stats>,
+    /// How often the queue is looked at while lines may come.
+    pub(crate) tick: Duration,
 }
 
 /// The worker's thread.

@@ -166,3 +166,24 @@ pub enum FlushError {
     #[error("the worker's thread did not survive the fork: build the layer after forking")]
     Forked,
 }
+
+/// Why an activity could not be ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompleteError {
+    /// There is no worker to do it.
+    #[error(transparent)]
+    Worker(#[from] FlushError),
+    /// The portal refused it.
+    #[error(
+        "the portal refused to end the activity ({code}): it has been ended, its workflow is gone, \
+         or the credentials do not allow it"
+    )]
+    Refused {
+        /// The portal's error code.
+        code: String,
+    },
+    /// The portal could not be reached in two minutes, or the app shut down before.
+    #[error("the portal could not be told that the activity has ended: end it again later")]
+    NotSent,
+}

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::error::FlushError;
+use crate::completion::Completion;
+use crate::error::{CompleteError, FlushError};
 use crate::line::EventToken;
-use crate::queue::{Close, Control, Flush, Producer, Scope};
+use crate::queue::{Close, Complete, Control, Flush, Producer, Scope};
 use crate::stats::{AtDoor, DropReason, FlushReport, Snapshot, Stats};
 
 /// A handle to the worker, cheap to clone: flushes, and reads counters.
@@ -47,7 +48,7 @@ impl Bizproc {
     /// # Errors
     /// When there is no worker to ask: see [`FlushError`].
     pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
-        self.ask(Scope::All, timeout)?.await.map_err(|_| FlushError::WorkerGone)
+        self.ask(Scope::All, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
     }
 
     /// As [`flush`](Self::flush), for one event token: before its activity is ended, for instance.
@@ -60,7 +61,7 @@ impl Bizproc {
         timeout: Duration,
     ) -> Result<FlushReport, FlushError> {
         let scope = Scope::Token(event_token.clone());
-        self.ask(scope, timeout)?.await.map_err(|_| FlushError::WorkerGone)
+        self.ask(scope, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
     }
 
     /// As [`flush`](Self::flush), and holds the calling thread meanwhile. For code that is not
@@ -69,8 +70,34 @@ impl Bizproc {
     /// # Errors
     /// As [`flush`](Self::flush).
     pub fn flush_blocking(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
-        let deadline = after(timeout) + GRACE;
-        block_until(self.ask(Scope::All, timeout)?, deadline)
+        let deadline = after(timeout);
+        block_until(self.ask(Scope::All, deadline)?, deadline + GRACE)
+    }
+
+    /// Ends the activity of `event_token` with `bizproc.event.send`, after its lines: waits for these
+    /// at most the completion's timeout, then ends the activity whatever became of them. Lines that
+    /// come later, or are still waiting then, are counted as [late](Snapshot::late) and not sent.
+    ///
+    /// Returns what became of the lines. Needs no runtime.
+    ///
+    /// # Errors
+    /// When the portal refuses, or cannot be told within two minutes. See [`CompleteError`].
+    pub async fn complete(
+        &self,
+        event_token: &EventToken,
+        completion: Completion,
+    ) -> Result<FlushReport, CompleteError> {
+        let (reply, answer) = oneshot::channel();
+        let deadline = after(completion.timeout);
+        let event_token = event_token.clone();
+        self.send(Control::Complete(Complete {
+            event_token,
+            portal: None,
+            completion,
+            deadline,
+            reply,
+        }))?;
+        answer.await.map_err(|_| CompleteError::Worker(FlushError::WorkerGone))?
     }
 
     /// All counters at this moment.
@@ -88,12 +115,29 @@ impl Bizproc {
     fn ask(
         &self,
         scope: Scope,
-        timeout: Duration,
+        deadline: Instant,
     ) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
         let (reply, answer) = oneshot::channel();
-        let deadline = after(timeout);
         self.send(Control::Flush(Flush { scope, deadline, reply }))?;
         Ok(answer)
+    }
+
+    fn ask_close(&self, deadline: Instant) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Control::Close(Close { deadline, reply }))?;
+        Ok(answer)
+    }
+
+    /// A flush by the simulated clock.
+    #[cfg(feature = "simulation")]
+    pub(crate) async fn flush_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
+        self.ask(Scope::All, deadline)?.await.map_err(|_| FlushError::WorkerGone)
+    }
+
+    /// A shutdown by the simulated clock.
+    #[cfg(feature = "simulation")]
+    pub(crate) async fn close_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
+        self.ask_close(deadline)?.await.map_err(|_| FlushError::WorkerGone)
     }
 
     fn send(&self, control: Control) -> Result<(), FlushError> {
@@ -159,15 +203,10 @@ impl WorkerGuard {
     fn close(&mut self, timeout: Duration) -> FlushReport {
         let Some(thread) = self.thread.take() else { return FlushReport::default() };
         let deadline = after(timeout);
-        let (reply, answer) = oneshot::channel();
         let closed = self
             .bizproc
-            .send(Control::Close(Close { deadline, reply }))
-            .and_then(|()| block_until(answer, deadline + GRACE));
-        // Joined only if it has said that it is through: a wait here would have no deadline.
-        if closed.is_ok() && !thread.is_finished() {
-            thread::yield_now();
-        }
+            .ask_close(deadline)
+            .and_then(|answer| block_until(answer, deadline + GRACE));
         match closed {
             Ok(report) => {
                 // It has nothing left to do but to end.

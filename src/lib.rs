@@ -2,6 +2,7 @@
 
 mod activity;
 mod builder;
+mod completion;
 mod error;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
@@ -11,13 +12,19 @@ mod layer;
 mod line;
 mod protocol;
 mod queue;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod stats;
 mod transport;
 mod worker;
 
 pub use activity::{ActivityRequest, Installation, Property, VerifiedActivity};
 pub use builder::{Builder, builder};
-pub use error::{ActivityError, BuildError, FlushError, TransportError, VerifyError, WebhookError};
+pub use completion::{Completion, ReturnValue};
+pub use error::{
+    ActivityError, BuildError, CompleteError, FlushError, TransportError, VerifyError, WebhookError,
+};
 pub use handle::{Bizproc, WorkerGuard};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;

@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use tokio::sync::{Notify, oneshot};
 
+use crate::completion::Completion;
+use crate::error::CompleteError;
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
 use crate::stats::{DropReason, FlushReport};
 
@@ -68,6 +70,7 @@ pub(crate) enum Message {
 /// What the app asks of the worker.
 pub(crate) enum Control {
     Flush(Flush),
+    Complete(Complete),
     Close(Close),
 }
 
@@ -76,6 +79,15 @@ pub(crate) struct Flush {
     pub(crate) scope: Scope,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<FlushReport>,
+}
+
+/// End an activity, after its lines if they are settled by the deadline.
+pub(crate) struct Complete {
+    pub(crate) event_token: EventToken,
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) completion: Completion,
+    pub(crate) deadline: Instant,
+    pub(crate) reply: oneshot::Sender<Result<FlushReport, CompleteError>>,
 }
 
 /// As a [`Flush`] of everything, and then stop.

@@ -15,13 +15,14 @@ use std::time::{Duration, SystemTime};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use self::engine::{Engine, LaneId, Step};
-use crate::protocol::{Reply, Trouble};
+use self::engine::{Call, Engine, Step};
+use crate::protocol::{Reply, Request, Trouble};
 use crate::queue::{Consumer, Control, Message};
 use crate::stats::Stats;
 use crate::transport::Transport;
 
 pub(crate) mod coalescer;
+pub(crate) mod completions;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod lane;
@@ -39,9 +40,9 @@ pub(crate) struct Worker<T> {
     transport: T,
     stats: Arc<Stats>,
     /// Requests that are out.
-    calls: JoinSet<(LaneId, Reply)>,
+    calls: JoinSet<(Call, Reply)>,
     /// Whose they are, also when a call panics and cannot say so itself.
-    callers: HashMap<Id, LaneId>,
+    callers: HashMap<Id, Call>,
     /// What is being taken in: kept here so that a panic does not lose it without a count.
     taking: Option<Message>,
     /// How often the queue is looked at while lines may come.
@@ -93,7 +94,7 @@ impl<T: Transport> Worker<T> {
                     self.consumer.release(freed.lines, freed.bytes as u64);
                 }
                 match step {
-                    Step::Send(lane, request) => self.send(lane, request),
+                    Step::Send(call, request) => self.send(call, request),
                     Step::Wait(at) => break at,
                     Step::Closed if self.consumer.is_drained() => return,
                     Step::Closed => break Some((Instant::now() + AFTER_CLOSE).into_std()),
@@ -120,6 +121,7 @@ impl<T: Transport> Worker<T> {
             if let Some(Message::Control(control)) = self.taking.take() {
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
+                    Control::Complete(complete) => self.engine.complete(complete, now),
                     Control::Close(close) => {
                         self.closing = true;
                         self.consumer.close();
@@ -130,12 +132,12 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    fn send(&mut self, lane: LaneId, request: crate::protocol::Request) {
+    fn send(&mut self, call: Call, request: Request) {
         let transport = self.transport.clone();
-        let portal = self.engine.portal(lane).cloned();
-        let call = async move { (lane, transport.call(portal.as_ref(), request).await) };
-        let id = self.calls.spawn(call).id();
-        self.callers.insert(id, lane);
+        let portal = self.engine.portal(call).cloned();
+        let sending = async move { (call, transport.call(portal.as_ref(), request).await) };
+        let id = self.calls.spawn(sending).id();
+        self.callers.insert(id, call);
     }
 
     /// Waits for the bell, a reply, the time given, or the next tick.
@@ -166,18 +168,18 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    fn joined(&mut self, joined: Result<(Id, (LaneId, Reply)), tokio::task::JoinError>) {
+    fn joined(&mut self, joined: Result<(Id, (Call, Reply)), tokio::task::JoinError>) {
         let now = Instant::now().into_std();
         match joined {
-            Ok((id, (lane, reply))) => {
+            Ok((id, (call, reply))) => {
                 self.callers.remove(&id);
-                self.engine.settle(lane, &reply, now);
+                self.engine.settle(call, &reply, now);
             }
             Err(panic) => {
                 self.stats.restarted();
-                if let Some(lane) = self.callers.remove(&panic.id()) {
+                if let Some(call) = self.callers.remove(&panic.id()) {
                     let trouble = Trouble("the transport panicked".to_owned());
-                    self.engine.settle(lane, &Reply::Unanswered(trouble), now);
+                    self.engine.settle(call, &Reply::Unanswered(trouble), now);
                 }
             }
         }

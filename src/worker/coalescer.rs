@@ -10,6 +10,7 @@ use slab::Slab;
 use tracing_core::Level;
 
 use super::entry::{Entry, Gap, NOTICE_BYTES, widen};
+use super::ledger::Ending;
 use super::render::Renderer;
 use super::schedule::{Budget, Schedule};
 use crate::line::{EventToken, LogLine};
@@ -57,6 +58,16 @@ pub(crate) enum Finished {
     Late,
 }
 
+impl Finished {
+    /// How lines end that come, or are still held, when the token is finished.
+    pub(crate) fn ending(self) -> Ending {
+        match self {
+            Finished::Refused(reason) => Ending::Dropped(reason),
+            Finished::Late => Ending::Late,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct TokenBuffer {
     event_token: EventToken,
@@ -70,7 +81,10 @@ struct TokenBuffer {
     hold_until: Option<Instant>,
     /// Lost lines that no entry has told of yet.
     gap: Option<Gap>,
+    /// It takes no more lines.
     finished: Option<Finished>,
+    /// Nor are those that it holds sent any more. Invariant: only when `finished`.
+    ended: bool,
     /// The portal has taken an entry.
     worked: bool,
     first_seen: Instant,
@@ -226,20 +240,31 @@ impl Coalescer {
     }
 
     /// The command comes back: nothing of it was written, or nobody knows. It goes first again, not
-    /// before `hold_until`.
-    pub(crate) fn put_back(&mut self, command: Command, hold_until: Option<Instant>, plan: &Plan) {
-        let Command { key, event_token, mut entry, due } = command;
-        if entry.tries.in_doubt {
-            self.written(&event_token, &entry, plan);
-        } else if let Some(budget) = self.budgets.get_mut(event_token.workflow()) {
+    /// before `hold_until`. When its token has ended meanwhile it is returned with the reason.
+    pub(crate) fn put_back(
+        &mut self,
+        command: Command,
+        hold_until: Option<Instant>,
+        plan: &Plan,
+    ) -> Option<(Command, Finished)> {
+        if command.entry.tries.in_doubt {
+            self.written(&command.event_token, &command.entry, plan);
+        } else if let Some(budget) = self.budgets.get_mut(command.event_token.workflow()) {
             budget.not_sent();
         }
-        entry.tries.budgeted = false;
+        let key = command.key;
         let buffer = &mut self.tokens[key];
         buffer.in_flight = None;
+        if let (true, Some(finished)) = (buffer.ended, buffer.finished) {
+            self.list(key, plan);
+            return Some((command, finished));
+        }
+        let Command { mut entry, due, .. } = command;
+        entry.tries.budgeted = false;
         buffer.hold_until = hold_until;
         buffer.sealed.push_front((due, entry));
         self.list(key, plan);
+        None
     }
 
     /// The portal took the command. Returns how many lines of the workflow it rolled off.
@@ -285,18 +310,34 @@ impl Coalescer {
         }
     }
 
-    /// The token takes no more lines. Returns what it still held.
+    /// The token takes no more lines. Those that it holds are still sent.
     pub(crate) fn finish(
         &mut self,
         event_token: &EventToken,
         finished: Finished,
         plan: &Plan,
         now: Instant,
-    ) -> Vec<Entry> {
+    ) {
         let key = self.key(event_token, now);
         let buffer = &mut self.tokens[key];
-        buffer.finished = Some(finished);
+        buffer.finished.get_or_insert(finished);
         buffer.gap = None;
+        buffer.seal(now);
+        self.list(key, plan);
+    }
+
+    /// Nothing more is sent for the token. Returns what it held.
+    pub(crate) fn end(
+        &mut self,
+        event_token: &EventToken,
+        finished: Finished,
+        plan: &Plan,
+        now: Instant,
+    ) -> Vec<Entry> {
+        self.finish(event_token, finished, plan, now);
+        let key = self.key(event_token, now);
+        let buffer = &mut self.tokens[key];
+        buffer.ended = true;
         let held = buffer.take_all();
         self.list(key, plan);
         held
@@ -462,6 +503,7 @@ impl TokenBuffer {
             hold_until: None,
             gap: None,
             finished: None,
+            ended: false,
             worked: false,
             first_seen: now,
             last_used: now,

@@ -1,27 +1,36 @@
 //! All lanes together: lines in, requests out, replies in. Decides, does no I/O, reads no clock.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::coalescer::Finished;
+use tokio::sync::oneshot;
+
+use super::completions::Completing;
 use super::entry::Gap;
-use super::lane::{Action, Lane, Rules};
+use super::lane::{Action, Lane, Rules, What};
 use super::ledger::{Ending, Freed, Ledger};
 use super::render::Renderer;
 use crate::line::{LogLine, PortalId, Tag};
 use crate::protocol::{Reply, Request};
-use crate::queue::{Close, Flush, Limits, Overflow, Scope};
+use crate::queue::{Close, Complete, Flush, Limits, Overflow, Scope};
 use crate::stats::DropReason;
 
 /// A lane's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LaneId(usize);
 
+/// A request that is out: whose, and what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    lane: LaneId,
+    what: What,
+}
+
 /// What the worker is to do next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Send this for a lane, and bring its reply.
-    Send(LaneId, Request),
+    /// Send this, and bring the reply.
+    Send(Call, Request),
     /// Come back at this time, or when something has come in.
     Wait(Option<Instant>),
     /// All is settled after a close.
@@ -74,16 +83,13 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         self.ledger.taken(line.bytes());
         self.seq += 1;
-        let id = self.lane(&line.tag, now);
+        let id = self.lane(&line.tag.portal, now);
         let Engine { rules, renderer, lanes, ledger, .. } = self;
         let lane = &mut lanes[id.0];
         let pushed = lane.coalescer.push(line, self.seq, &rules.plan, renderer, now);
         if let Err(finished) = pushed {
-            let ending = match finished {
-                Finished::Late => Ending::Late,
-                Finished::Refused(reason) => Ending::Dropped(reason),
-            };
-            ledger.settle_lines(&line.tag.event_token, 1, line.bytes(), self.seq, ending);
+            let event_token = &line.tag.event_token;
+            ledger.settle_lines(event_token, 1, line.bytes(), self.seq, finished.ending());
         }
         self.tell_missed(&line.tag, id, line.at, now);
         self.make_room();
@@ -96,7 +102,7 @@ impl Engine {
         self.seq += 1;
         let ending = Ending::Dropped(DropReason::Internal);
         self.ledger.settle_lines(&line.tag.event_token, 1, line.bytes(), self.seq, ending);
-        let id = self.lane(&line.tag, now);
+        let id = self.lane(&line.tag.portal, now);
         let gap = Gap::new(DropReason::Internal, 1, line.at);
         self.lanes[id.0].coalescer.missed(&line.tag.event_token, gap, &self.rules.plan, now);
         self.list(id, now);
@@ -104,7 +110,7 @@ impl Engine {
 
     /// A tagged span has closed.
     pub(crate) fn span_closed(&mut self, tag: &Tag, at: SystemTime, now: Instant) {
-        let id = self.lane(tag, now);
+        let id = self.lane(&tag.portal, now);
         self.tell_missed(tag, id, at, now);
         self.lanes[id.0].coalescer.close_span(&tag.event_token, &self.rules.plan, now);
         self.list(id, now);
@@ -125,9 +131,26 @@ impl Engine {
         self.list_all(now);
     }
 
+    /// An activity is to be ended, after its lines if they are quick.
+    pub(crate) fn complete(&mut self, complete: Complete, now: Instant) {
+        let Complete { event_token, portal, completion, deadline, reply } = complete;
+        let id = self.lane(&portal, now);
+        let lane = &mut self.lanes[id.0];
+        let (lines, report) = oneshot::channel();
+        let pending = lane.coalescer.pending(&event_token);
+        let of = Some((event_token.clone(), pending));
+        // Answered when the lines are settled, which the completion sees to itself.
+        let never = deadline + Duration::from_secs(365 * 86_400);
+        self.ledger.watch(of, self.seq, never, lines);
+        let completing =
+            Completing::new(event_token, completion, deadline, report, reply, now);
+        lane.complete(completing, &self.rules, now);
+        self.list(id, now);
+    }
+
     pub(crate) fn close(&mut self, close: Close, now: Instant) {
         for lane in &mut self.lanes {
-            lane.close(&self.rules, now);
+            lane.close(&self.rules, close.deadline, now);
         }
         self.ledger.watch(None, u64::MAX, close.deadline, close.reply);
         self.closing = Some(close.deadline);
@@ -135,9 +158,10 @@ impl Engine {
     }
 
     /// Takes in the reply to what a lane sent.
-    pub(crate) fn settle(&mut self, id: LaneId, reply: &Reply, now: Instant) {
-        self.lanes[id.0].settle(reply, &self.rules, &mut self.ledger, now);
-        self.list(id, now);
+    pub(crate) fn settle(&mut self, call: Call, reply: &Reply, now: Instant) {
+        let Call { lane, what } = call;
+        self.lanes[lane.0].settle(what, reply, &self.rules, &mut self.ledger, now);
+        self.list(lane, now);
     }
 
     /// What to do now.
@@ -153,16 +177,19 @@ impl Engine {
             }
             self.unlist(id);
             match self.lanes[id.0].next(&self.rules, &mut self.ledger, now) {
-                Action::Send(request) => {
+                Action::Send(what, request) => {
+                    // The lane may want more: a completion beside its lines.
+                    self.list(id, now);
                     self.ledger.answer(now);
-                    return Step::Send(id, request);
+                    return Step::Send(Call { lane: id, what }, request);
                 }
                 Action::Wait(at) => self.list_at(id, at),
                 Action::Idle => {}
             }
         }
         self.ledger.answer(now);
-        if self.closing.is_some() && self.ledger.pending().0 == 0 {
+        let completing = self.lanes.iter().any(Lane::is_completing);
+        if self.closing.is_some() && self.ledger.pending().0 == 0 && !completing {
             return Step::Closed;
         }
         let due = self.agenda.first().map(|(at, _)| *at);
@@ -175,21 +202,21 @@ impl Engine {
         self.ledger.freed()
     }
 
-    /// Whose lane it is. `None`: the default portal's.
-    pub(crate) fn portal(&self, id: LaneId) -> Option<&PortalId> {
-        self.portals[id.0].as_ref()
+    /// Where a request goes. `None`: the default portal's.
+    pub(crate) fn portal(&self, call: Call) -> Option<&PortalId> {
+        self.portals[call.lane.0].as_ref()
     }
 
-    fn lane(&mut self, tag: &Tag, now: Instant) -> LaneId {
-        if let Some(id) = self.by_portal.get(&tag.portal) {
+    fn lane(&mut self, portal: &Option<PortalId>, now: Instant) -> LaneId {
+        if let Some(id) = self.by_portal.get(portal) {
             return *id;
         }
         let id = LaneId(self.lanes.len());
         let seed = self.seed.wrapping_add(id.0 as u64);
         self.lanes.push(Lane::new(&self.rules, seed, now));
         self.listed.push(None);
-        self.portals.push(tag.portal.clone());
-        self.by_portal.insert(tag.portal.clone(), id);
+        self.portals.push(portal.clone());
+        self.by_portal.insert(portal.clone(), id);
         id
     }
 

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::coalescer::{Coalescer, Command, Finished, Plan};
+use super::completions::{Completing, Completions};
 use super::entry::Entry;
 use super::ledger::{Ending, Ledger};
 use super::meters::{Meters, Within};
@@ -16,6 +17,7 @@ use super::retry::{
 use crate::line::EventToken;
 use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
 use crate::protocol::reply::{self, Outcome, Refusal, Sent, Verdict};
+use crate::protocol::text::Astral;
 use crate::protocol::{Reply, Request};
 use crate::stats::DropReason;
 
@@ -27,17 +29,27 @@ pub(crate) struct Rules {
     pub(crate) operating_limit: Duration,
     pub(crate) request_bytes: usize,
     pub(crate) retry: RetryPolicy,
+    pub(crate) astral: Astral,
 }
 
 /// What a lane wants.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Send this; nothing more until it is settled.
-    Send(Request),
+    /// Send this.
+    Send(What, Request),
     /// Ask again at this time.
     Wait(Instant),
     /// Nothing to do until something comes in.
     Idle,
+}
+
+/// What a request of a lane does. One of each may be out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Writes entries.
+    Log,
+    /// Ends an activity.
+    End,
 }
 
 #[derive(Debug)]
@@ -46,8 +58,9 @@ pub(crate) struct Lane {
     bucket: LeakyBucket,
     meters: Meters,
     state: State,
-    /// Invariant: at most one request is out.
+    /// Invariant: at most one request with entries is out.
     in_flight: Option<InFlight>,
+    completions: Completions,
     backoff: Backoff,
     /// Most commands in a request: halved when the portal stumbles, doubled by success, so that a
     /// command that it stumbles over ends up alone.
@@ -93,6 +106,7 @@ impl Lane {
             meters: Meters::new(rules.operating_limit, now),
             state: State::Ready,
             in_flight: None,
+            completions: Completions::default(),
             backoff: Backoff::new(seed),
             most: BATCH_COMMANDS,
             per_command: 0.0,
@@ -104,8 +118,10 @@ impl Lane {
     }
 
     /// The app is shutting down: what waits only to be polite goes now.
-    pub(crate) fn close(&mut self, rules: &Rules, now: Instant) {
+    pub(crate) fn close(&mut self, rules: &Rules, deadline: Instant, now: Instant) {
         self.closing = true;
+        // Half of what is left is for the lines, half for the end itself.
+        self.completions.close(now + deadline.saturating_duration_since(now) / 2);
         self.coalescer.seal(None, &rules.plan, now);
         self.coalescer.lift_holds(&rules.plan);
         if let State::BackingOff { attempt, .. } = self.state {
@@ -113,8 +129,52 @@ impl Lane {
         }
     }
 
+    /// An activity is to be ended. Its token takes no more lines.
+    pub(crate) fn complete(&mut self, completing: Completing, rules: &Rules, now: Instant) {
+        self.coalescer.finish(&completing.event_token, Finished::Late, &rules.plan, now);
+        self.completions.add(completing);
+    }
+
+    /// Whether ends of activities are on their way.
+    pub(crate) fn is_completing(&self) -> bool {
+        !self.completions.is_empty()
+    }
+
     /// What to do now.
     pub(crate) fn next(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Action {
+        if let Some(request) = self.next_end(rules, ledger, now) {
+            return Action::Send(What::End, request);
+        }
+        let action = self.next_log(rules, ledger, now);
+        match (action, self.completions.next_at(now)) {
+            (Action::Wait(at), Some(look)) => Action::Wait(at.min(look)),
+            (Action::Idle, Some(look)) => Action::Wait(look),
+            (action, _) => action,
+        }
+    }
+
+    /// The end of an activity goes ahead of all lines, and needs no more than a place in the rate:
+    /// logging never holds up the customer's process.
+    fn next_end(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Option<Request> {
+        let completing =
+            self.completions.ready(&self.coalescer, self.in_flight.is_some(), now)?;
+        let ready_at = self.bucket.ready_at(now);
+        if ready_at > now {
+            self.completions.postpone(ready_at);
+            return None;
+        }
+        let request = completing.request(rules.astral);
+        let event_token = &completing.event_token;
+        let held = self.coalescer.end(event_token, Finished::Late, &rules.plan, now);
+        for entry in held {
+            ledger.settle(event_token, &entry, Ending::Late);
+        }
+        ledger.stats().request(1);
+        self.bucket.sent(now);
+        Some(request)
+    }
+
+    fn next_log(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Action {
         if self.in_flight.is_some() {
             return Action::Idle;
         }
@@ -132,7 +192,7 @@ impl Lane {
             Ok(allowed) => allowed,
             Err(at) => return Action::Wait(self.or_check(at)),
         };
-        let commands = self.gather(allowed, until, rules, now);
+        let commands = self.gather(allowed, until, rules, ledger, now);
         if commands.is_empty() {
             return match self.coalescer.next_due() {
                 Some(at) => Action::Wait(at.max(now + TICK)),
@@ -173,6 +233,7 @@ impl Lane {
         allowed: usize,
         until: Instant,
         rules: &Rules,
+        ledger: &mut Ledger,
         now: Instant,
     ) -> Vec<Command> {
         let mut commands: Vec<Command> = Vec::new();
@@ -182,7 +243,7 @@ impl Lane {
             bytes += command.encoded_bytes();
             let alone = command.entry.tries.solo();
             if !commands.is_empty() && (alone || bytes > rules.request_bytes) {
-                self.coalescer.put_back(command, None, &rules.plan);
+                self.put_back(command, None, rules, ledger);
                 break;
             }
             commands.push(command);
@@ -212,17 +273,21 @@ impl Lane {
         };
         self.bucket.sent(now);
         self.in_flight = Some(InFlight { commands, sent, at: now });
-        Action::Send(request)
+        Action::Send(What::Log, request)
     }
 
-    /// Takes in what came of the request in flight.
+    /// Takes in what came of a request.
     pub(crate) fn settle(
         &mut self,
+        what: What,
         reply: &Reply,
         rules: &Rules,
         ledger: &mut Ledger,
         now: Instant,
     ) {
+        if what == What::End {
+            return self.completions.settle(reply, &mut self.backoff, now);
+        }
         let Some(sent) = self.in_flight.as_ref().map(|in_flight| in_flight.sent) else { return };
         // Read before anything is taken apart: a panic in a parser costs no line.
         let verdict = reply::read(reply, sent);
@@ -270,25 +335,25 @@ impl Lane {
                 ledger.stats().rolled_off(rolled_off);
                 ledger.settle(&command.event_token, &command.entry, Ending::Acknowledged);
             }
-            Outcome::NotExecuted => self.coalescer.put_back(command, None, plan),
+            Outcome::NotExecuted => self.put_back(command, None, rules, ledger),
             Outcome::Refused(refusal) => match refusal {
                 Refusal::OperatingLimit => {
                     ledger.stats().operating_limited();
                     self.meters.refused(sent, Within::Command, now);
-                    self.coalescer.put_back(command, None, plan);
+                    self.put_back(command, None, rules, ledger);
                 }
                 Refusal::Locked(_) if command.entry.tries.waited < TRIES_LOCKED => {
-                    self.hold(command, plan, now);
+                    self.hold(command, rules, ledger, now);
                 }
                 Refusal::WorkflowGone(_)
                     if self.coalescer.may_be_early(command.key, EARLY, now) && !self.closing =>
                 {
-                    self.hold(command, plan, now);
+                    self.hold(command, rules, ledger, now);
                 }
                 Refusal::Server(_) if command.entry.tries.alone < TRIES_ALONE => {
                     command.entry.tries.alone += 1;
                     command.entry.tries.in_doubt = true;
-                    self.hold(command, plan, now);
+                    self.hold(command, rules, ledger, now);
                 }
                 Refusal::Locked(_) | Refusal::Server(_) => {
                     self.give_up(&command, DropReason::RetriesSpent, rules, ledger, now);
@@ -304,15 +369,15 @@ impl Lane {
                 }
                 Refusal::Credential(_) | Refusal::Grant(_) => {
                     self.block(DropReason::CredentialBlocked, now);
-                    self.coalescer.put_back(command, None, plan);
+                    self.put_back(command, None, rules, ledger);
                 }
                 Refusal::Portal(_) | Refusal::Moved(_) => {
                     self.block(DropReason::PortalBlocked, now);
-                    self.coalescer.put_back(command, None, plan);
+                    self.put_back(command, None, rules, ledger);
                 }
                 Refusal::RateLimit | Refusal::Unreachable(_) => {
                     self.bucket.refused(now);
-                    self.coalescer.put_back(command, None, plan);
+                    self.put_back(command, None, rules, ledger);
                 }
             },
         }
@@ -350,7 +415,7 @@ impl Lane {
                 commands = self.drop_hopeless(commands, rules, ledger, now);
             }
         }
-        self.put_all_back(commands, rules);
+        self.put_all_back(commands, rules, ledger);
     }
 
     /// The outcome is unknown: each command may stand in the log already.
@@ -374,7 +439,7 @@ impl Lane {
         }
         self.stumbled(&mut commands);
         let commands = self.drop_hopeless(commands, rules, ledger, now);
-        self.put_all_back(commands, rules);
+        self.put_all_back(commands, rules, ledger);
     }
 
     /// Halves the next request; a command that was alone stays alone from now on.
@@ -408,7 +473,7 @@ impl Lane {
         hopeful
     }
 
-    fn put_all_back(&mut self, commands: Vec<Command>, rules: &Rules) {
+    fn put_all_back(&mut self, commands: Vec<Command>, rules: &Rules, ledger: &mut Ledger) {
         let until = match self.state {
             State::BackingOff { until, .. } => Some(until),
             _ => None,
@@ -416,15 +481,30 @@ impl Lane {
         for command in commands.into_iter().rev() {
             // A command that fails alone lets the others pass first, to show who is at fault.
             let hold = until.filter(|_| command.entry.tries.solo()).map(|until| until + TAKE_ALONG);
-            self.coalescer.put_back(command, hold, &rules.plan);
+            self.put_back(command, hold, rules, ledger);
+        }
+    }
+
+    /// Back to the front of its token, unless that has ended meanwhile.
+    fn put_back(
+        &mut self,
+        command: Command,
+        hold_until: Option<Instant>,
+        rules: &Rules,
+        ledger: &mut Ledger,
+    ) {
+        if let Some((command, finished)) =
+            self.coalescer.put_back(command, hold_until, &rules.plan)
+        {
+            ledger.settle(&command.event_token, &command.entry, finished.ending());
         }
     }
 
     /// The portal asked for patience with this command only.
-    fn hold(&mut self, mut command: Command, plan: &Plan, now: Instant) {
+    fn hold(&mut self, mut command: Command, rules: &Rules, ledger: &mut Ledger, now: Instant) {
         let wait = self.backoff.wait(command.entry.tries.waited.min(LONGEST_HOLD));
         command.entry.tries.waited += 1;
-        self.coalescer.put_back(command, Some(now + wait), plan);
+        self.put_back(command, Some(now + wait), rules, ledger);
     }
 
     fn back_off(&mut self, now: Instant) {
@@ -462,9 +542,9 @@ impl Lane {
         now: Instant,
     ) {
         let event_token = command.event_token.clone();
-        self.coalescer.put_back(command, None, &rules.plan);
+        self.put_back(command, None, rules, ledger);
         let finished = Finished::Refused(reason);
-        for entry in self.coalescer.finish(&event_token, finished, &rules.plan, now) {
+        for entry in self.coalescer.end(&event_token, finished, &rules.plan, now) {
             ledger.settle(&event_token, &entry, Ending::Dropped(reason));
         }
     }
@@ -503,13 +583,14 @@ impl Lane {
     pub(crate) fn abandon(&mut self, rules: &Rules, ledger: &mut Ledger) {
         let reason = DropReason::ShutdownDeadline;
         if let Some(in_flight) = self.in_flight.take() {
-            self.put_all_back(in_flight.commands, rules);
+            self.put_all_back(in_flight.commands, rules, ledger);
         }
         for (event_token, entry, orphan) in
             self.coalescer.give_up_where(reason, &rules.plan, |_| true)
         {
             settle_lost(ledger, &event_token, &entry, orphan, reason);
         }
+        self.completions.abandon();
     }
 
     /// Whether the credential has never worked, so that a refused event token may be its fault.
