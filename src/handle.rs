@@ -185,7 +185,11 @@ pub struct WorkerGuard {
 }
 
 impl WorkerGuard {
-    pub(crate) fn new(bizproc: Bizproc, timeout: Duration, thread: thread::JoinHandle<()>) -> Self {
+    pub(crate) fn new(
+        bizproc: Bizproc,
+        timeout: Duration,
+        thread: thread::JoinHandle<()>,
+    ) -> Self {
         WorkerGuard { bizproc, timeout, thread: Some(thread) }
     }
 

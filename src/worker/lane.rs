@@ -80,15 +80,9 @@ pub(crate) struct Lane {
 enum State {
     Ready,
     /// Failures in a row: `attempt`.
-    BackingOff {
-        until: Instant,
-        attempt: u32,
-    },
+    BackingOff { until: Instant, attempt: u32 },
     /// The portal wants something mended first. It is asked again now and then.
-    Blocked {
-        until: Instant,
-        reason: DropReason,
-    },
+    Blocked { until: Instant, reason: DropReason },
 }
 
 #[derive(Debug)]
@@ -550,7 +544,12 @@ impl Lane {
     }
 
     /// Gives up the oldest waiting entry. Returns whether there was one.
-    pub(crate) fn evict(&mut self, reason: DropReason, rules: &Rules, ledger: &mut Ledger) -> bool {
+    pub(crate) fn evict(
+        &mut self,
+        reason: DropReason,
+        rules: &Rules,
+        ledger: &mut Ledger,
+    ) -> bool {
         match self.coalescer.evict(reason, &rules.plan) {
             Some((event_token, entry, orphan)) => {
                 settle_lost(ledger, &event_token, &entry, orphan, reason);
