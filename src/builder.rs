@@ -16,7 +16,7 @@ use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::protocol::text::{Astral, ENTRY_BYTES};
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
-use crate::transport::auth::webhook::Webhook;
+use crate::transport::auth::Webhook;
 use crate::transport::http::{Http, HttpOptions};
 use crate::worker::Worker;
 use crate::worker::coalescer::Plan;
@@ -252,9 +252,7 @@ impl Builder {
     /// # Errors
     /// When an option is out of its bounds, or the thread, its runtime or the HTTP client cannot be
     /// made.
-    pub fn build<S>(
-        self,
-    ) -> Result<(Filtered<BizprocLayer, EventLevel, S>, WorkerGuard), BuildError>
+    pub fn build<S>(self) -> Result<(Filtered<BizprocLayer, EventLevel, S>, WorkerGuard), BuildError>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {

@@ -10,6 +10,8 @@ pub mod fuzzing;
 mod handle;
 mod layer;
 mod line;
+#[cfg(test)]
+mod php;
 mod protocol;
 mod queue;
 #[cfg(feature = "simulation")]
@@ -29,9 +31,7 @@ pub use handle::{Bizproc, WorkerGuard};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, Snapshot};
-pub use transport::auth::endpoint::Hosts;
-pub use transport::auth::tokens::Tokens;
-pub use transport::auth::webhook::Webhook;
+pub use transport::auth::{Hosts, Tokens, Webhook};
 pub use worker::pace::Quota;
 pub use worker::render::LineTime;
 pub use worker::retry::UnknownOutcome;

@@ -57,6 +57,7 @@ impl<'a> Path<'a> {
             } else {
                 if path.rest.is_empty() {
                     // A bracket that is never closed is a part of the name.
+                    let inside = inside.replace([' ', '.', '['], "_");
                     path.first = format!("{}_{inside}", path.first);
                 }
                 break;
@@ -125,5 +126,77 @@ fn hex(b: u8) -> u8 {
     match b {
         b'0'..=b'9' => b - b'0',
         _ => (b | 0x20) - b'a' + 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::json;
+    use super::super::property::Property;
+    use super::*;
+    use crate::php::{self, Source, hex};
+
+    fn read(body: &str) -> Result<Property, ActivityError> {
+        parse(body.as_bytes()).map(|array| Node::Array(array).into())
+    }
+
+    /// Pieces of forms, put together so that some of them are none.
+    fn bodies() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "a", "b", "auth", "0", "1", "7", "07", "-1", "99", "[", "]", "[]", "[ ]", "[x]", "[0]",
+            "[1]", "[a.b]", "[a b]", "%5B", "%5D", "=", "=", "=", "&", "&", "&", "+", "%20", " ",
+            ".", "%2", "%zz", "%00", "%D0%B6", "ж", "_", "[[", "]]", "%26", "%3D", ";",
+        ]);
+        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    #[test]
+    fn a_form_is_read_as_php_reads_it() {
+        let mut source = Source::new();
+        let bodies: Vec<String> =
+            (0..3_000).map(|_| source.draw(bodies())).filter(|body| read(body).is_ok()).collect();
+        assert!(bodies.len() > 1_000, "{}", bodies.len());
+        let asked = bodies.iter().map(|body| hex(body).into_bytes()).collect();
+        let Some(answers) = php::ask("form.php", asked) else { return };
+        for (body, answer) in bodies.iter().zip(answers) {
+            // An empty array is a list to PHP.
+            let answer = if answer == "[]" {
+                Property::List(Vec::new())
+            } else {
+                let answer = format!("{{\"fields\":{answer}}}");
+                let fields = json::parse(answer.as_bytes()).unwrap().take("fields").unwrap();
+                fields.into()
+            };
+            assert_eq!(read(body).unwrap(), answer, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_php_would_drop_or_overwrite_is_refused() {
+        for (body, is_expected) in [
+            ("a=1&a=2", (|error| matches!(error, ActivityError::Duplicate)) as fn(_) -> bool),
+            ("a[x]=1&a[x]=2", |error| matches!(error, ActivityError::Duplicate)),
+            ("a=1&a[x]=2", |error| matches!(error, ActivityError::Duplicate)),
+            ("a[x]=1&a=2", |error| matches!(error, ActivityError::Duplicate)),
+            ("a=%FF", |error| matches!(error, ActivityError::NotUtf8)),
+            ("%FF=a", |error| matches!(error, ActivityError::NotUtf8)),
+        ] {
+            assert!(is_expected(read(body).unwrap_err()), "{body}");
+        }
+        let deep = |levels| format!("a{}=1", "[x]".repeat(levels));
+        assert!(read(&deep(Limits::DEPTH)).is_ok());
+        assert!(matches!(read(&deep(Limits::DEPTH + 1)), Err(ActivityError::TooDeep)));
+        assert!(matches!(read(&deep(100_000)), Err(ActivityError::TooDeep)));
+        assert!(read(&"a[]=1&".repeat(Limits::FIELDS)).is_ok());
+        assert!(matches!(read(&"a[]=1&".repeat(Limits::FIELDS + 1)), Err(ActivityError::TooMany)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&body);
+        }
     }
 }

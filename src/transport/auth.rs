@@ -2,9 +2,14 @@
 
 use reqwest::Url;
 
-pub(crate) mod endpoint;
-pub(crate) mod tokens;
-pub(crate) mod webhook;
+mod endpoint;
+mod tokens;
+mod webhook;
+
+pub(crate) use self::endpoint::Endpoint;
+pub use self::endpoint::Hosts;
+pub use self::tokens::Tokens;
+pub use self::webhook::Webhook;
 
 /// Whether the host is this machine, so that nothing that is sent to it leaves it.
 pub(super) fn is_loopback(url: &Url) -> bool {

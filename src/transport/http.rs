@@ -13,8 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
 use super::Transport;
-use super::auth::is_loopback;
-use super::auth::webhook::Webhook;
+use super::auth::{Webhook, is_loopback};
 use crate::error::TransportError;
 use crate::line::PortalId;
 use crate::protocol::{Reply, Request, Trouble};
