@@ -22,6 +22,7 @@ pub use builder::{Builder, builder};
 pub use completion::{Completion, ReturnValue};
 pub use error::{BuildError, CompleteError, FlushError, TransportError, WebhookError};
 pub use handle::{Bizproc, WorkerGuard};
+pub use layer::{BizprocLayer, EventLevel};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, Snapshot};
