@@ -7,6 +7,7 @@ mod queue;
 mod stats;
 mod transport;
 
+pub use layer::{BizprocLayer, EventLevel};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
-pub use stats::DropReason;
+pub use stats::{DropReason, FlushReport};
