@@ -28,6 +28,7 @@ pub use error::{
     ActivityError, BuildError, CompleteError, FlushError, TransportError, VerifyError, WebhookError,
 };
 pub use handle::{Bizproc, WorkerGuard};
+pub use layer::{BizprocLayer, EventLevel};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, Snapshot};

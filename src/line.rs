@@ -14,7 +14,7 @@ mod packed;
 mod token;
 
 pub(crate) use live::{Alive, Live};
-pub(crate) use packed::{Packed, Packer, Value};
+pub(crate) use packed::{Kind, Packed, Packer, Value};
 pub use token::{EventToken, InvalidEventToken, PortalId};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
@@ -116,6 +116,7 @@ impl LogLine {
         let late = self.tag.late;
         std::iter::successors(self.span.as_deref(), |span| span.up.as_deref())
             .take_while(move |span| late == 0 || span.late != late)
+            .filter(|span| span.fields.len() > 0)
     }
 }
 

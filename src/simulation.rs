@@ -37,13 +37,8 @@ pub use random::Random;
 pub struct Run {
     start: Instant,
     bizproc: Bizproc,
-    spans: Rc<RefCell<BTreeMap<u32, OpenSpan>>>,
+    spans: Rc<RefCell<BTreeMap<u32, tracing::Span>>>,
     sent: Rc<RefCell<BTreeMap<u32, Vec<Duration>>>>,
-}
-
-struct OpenSpan {
-    span: tracing::Span,
-    lines: u64,
 }
 
 /// What a run came to.
@@ -140,20 +135,15 @@ impl Run {
     /// line and stays open.
     pub fn log(&self, workflow: u32, bytes: usize) {
         let mut spans = self.spans.borrow_mut();
-        let open = spans.entry(workflow).or_insert_with(|| OpenSpan {
-            span: tracing::span!(
-                Level::INFO,
-                "activity",
-                event_token = portal::event_token(workflow)
-            ),
-            lines: 0,
+        let span = spans.entry(workflow).or_insert_with(|| {
+            let event_token = portal::event_token(workflow);
+            tracing::span!(Level::INFO, "activity", event_token)
         });
-        let n = open.lines;
-        open.lines += 1;
-        let padding = &PADDING[..bytes.min(PADDING.len())];
-        open.span.in_scope(|| tracing::info!("#{n}# {padding}"));
-        drop(spans);
-        self.sent.borrow_mut().entry(workflow).or_default().push(self.now());
+        let mut sent = self.sent.borrow_mut();
+        let sent = sent.entry(workflow).or_default();
+        let (n, padding) = (sent.len(), &PADDING[..bytes.min(PADDING.len())]);
+        span.in_scope(|| tracing::info!("#{n}# {padding}"));
+        sent.push(self.now());
     }
 
     /// Closes a workflow's span.

@@ -88,11 +88,13 @@ impl<T: Transport> Worker<T> {
         loop {
             self.take_in();
             let wake_at = loop {
-                let step = self.engine.next(Instant::now().into_std());
+                let now = Instant::now().into_std();
+                let step = self.engine.next(now);
                 let freed = self.engine.freed();
                 if freed.lines > 0 {
                     self.consumer.release(freed.lines, freed.bytes as u64);
                 }
+                self.engine.answer(now);
                 match step {
                     Step::Send(call, request) => self.send(call, request),
                     Step::Wait(at) => break at,

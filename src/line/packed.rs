@@ -93,8 +93,9 @@ impl<'a> Packer<'a> {
 
     #[inline]
     pub(crate) fn str(&mut self, field: &Field, text: &str) {
-        // The sink never fails on its own account, and a cut is noted in the record.
-        self.text(field, |sink| drop(sink.write_str(text)));
+        self.text(field, |sink| {
+            let _enough = sink.write_str(text);
+        });
     }
 
     /// A record of what `write` writes. It is user code that runs there, and it may unwind: the

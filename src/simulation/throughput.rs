@@ -15,7 +15,7 @@ pub fn measure(builder: &Builder, tokens: u32, lines: u32, bytes: usize) -> Dura
     let Parts { producer, mut consumer, mut engine, .. } = builder.parts(1);
     let tags: Vec<_> = (0..tokens)
         .map(|n| {
-            let event_token = EventToken::parse(super::portal::event_token(n));
+            let event_token = EventToken::parse(&super::portal::event_token(n));
             producer.tag(event_token.expect("a well-formed token"), None, 0)
         })
         .collect();

@@ -180,14 +180,12 @@ impl Engine {
                 Action::Send(what, request) => {
                     // The lane may want more: a completion beside its lines.
                     self.list(id, now);
-                    self.ledger.answer(now);
                     return Step::Send(Call { lane: id, what }, request);
                 }
                 Action::Wait(at) => self.list_at(id, at),
                 Action::Idle => {}
             }
         }
-        self.ledger.answer(now);
         let completing = self.lanes.iter().any(Lane::is_completing);
         if self.closing.is_some() && self.ledger.pending().0 == 0 && !completing {
             return Step::Closed;
@@ -195,6 +193,12 @@ impl Engine {
         let due = self.agenda.first().map(|(at, _)| *at);
         let deadline = self.ledger.next_deadline();
         Step::Wait(due.into_iter().chain(deadline).min())
+    }
+
+    /// Answers flushes that are through or out of time. After the budget was told what was settled,
+    /// so that whoever is answered finds the counters up to date.
+    pub(crate) fn answer(&mut self, now: Instant) {
+        self.ledger.answer(now);
     }
 
     /// What was settled since the last call, for the budget.

@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_waits() {
-        let waits = |seed| (0..20).map(|n| Backoff::new(seed + n).wait(5)).collect::<Vec<_>>();
+        let waits = |seed: u64| (0..20).map(|n| Backoff::new(seed + n).wait(5)).collect::<Vec<_>>();
         assert_eq!(waits(1), waits(1));
         assert_ne!(waits(1), waits(100));
     }

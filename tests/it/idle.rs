@@ -1,0 +1,61 @@
+//! An app that never opens a tagged span: no request, no connection, no system call.
+
+use tracing::{info, info_span};
+
+use crate::stage::Stage;
+
+#[test]
+fn an_app_without_tagged_spans_sends_nothing() {
+    let stage = Stage::quick();
+    for n in 0..1_000 {
+        info_span!("request", n).in_scope(|| info!("handled"));
+    }
+    assert_eq!(stage.bizproc.stats().accepted(), 0);
+    let Stage { guard, portal, .. } = stage;
+    drop(guard);
+    assert!(portal.journal().is_empty());
+}
+
+/// The worker's thread waits for its bell without a timer. How often it was scheduled is counted by
+/// the kernel, so a second look after many events shows whether anything woke it.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_worker_of_an_idle_app_is_never_scheduled() {
+    use std::time::{Duration, Instant};
+
+    use crate::stage::{in_child, is_child};
+
+    if !is_child() {
+        return in_child("idle::the_worker_of_an_idle_app_is_never_scheduled", &[]);
+    }
+    let stage = Stage::quick();
+    let status = own_worker().join("status");
+    let look = || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let switches = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
+        (status.contains("State:\tS"), switches.unwrap().to_owned())
+    };
+    let mut before = look();
+    while !before.0 || before != look() {
+        std::thread::yield_now();
+        before = look();
+    }
+    // Longer than two of the worker's longest ticks: had it a timer, it would have been scheduled.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(600) {
+        info_span!("request").in_scope(|| info!("handled"));
+        std::thread::yield_now();
+    }
+    assert_eq!(look(), before);
+    drop(stage);
+}
+
+#[cfg(target_os = "linux")]
+fn own_worker() -> std::path::PathBuf {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut tasks = tasks.map(|task| task.unwrap().path());
+    let is_worker = |task: &std::path::PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "tracing-bizproc")
+    };
+    tasks.find(is_worker).expect("the worker runs")
+}

@@ -1,0 +1,14 @@
+//! The public API against the stand-in portal, a file per behaviour.
+
+mod arrows;
+mod delivery;
+mod flush;
+mod idle;
+mod limits;
+mod loops;
+mod overload;
+mod secrets;
+mod simulation;
+mod stage;
+mod text;
+mod trouble;
