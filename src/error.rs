@@ -43,6 +43,18 @@ pub enum WebhookError {
     },
 }
 
+/// Why an authorization server was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OAuthError {
+    /// It is not a URL.
+    #[error("the authorization server is not a URL: expected https://HOST/oauth/token/")]
+    NotAUrl,
+    /// The client secret would go over a network in clear text.
+    #[error("the authorization server's URL is not https, so the client secret could be read")]
+    Insecure,
+}
+
 /// Why the connection to portals could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

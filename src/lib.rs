@@ -25,14 +25,18 @@ pub use activity::{ActivityRequest, Installation, Property, VerifiedActivity};
 pub use builder::{Builder, builder};
 pub use completion::{Completion, ReturnValue};
 pub use error::{
-    ActivityError, BuildError, CompleteError, FlushError, TransportError, VerifyError, WebhookError,
+    ActivityError, BuildError, CompleteError, FlushError, OAuthError, TransportError, VerifyError,
+    WebhookError,
 };
 pub use handle::{Bizproc, WorkerGuard};
 pub use layer::{BizprocLayer, EventLevel};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, Snapshot};
-pub use transport::auth::{Hosts, Tokens, Webhook};
+pub use transport::auth::{
+    Credentials, FileStore, Hosts, MemoryStore, OAuth, StoreError, StoreFuture, TokenStore, Tokens,
+    Webhook, on_thread,
+};
 pub use worker::pace::Quota;
 pub use worker::render::LineTime;
 pub use worker::retry::UnknownOutcome;

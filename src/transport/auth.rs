@@ -3,13 +3,42 @@
 use reqwest::Url;
 
 mod endpoint;
+mod grants;
+mod oauth;
+mod store;
 mod tokens;
 mod webhook;
 
 pub(crate) use self::endpoint::Endpoint;
 pub use self::endpoint::Hosts;
+pub(super) use self::grants::Grants;
+pub use self::oauth::OAuth;
+pub use self::store::{FileStore, MemoryStore, StoreError, StoreFuture, TokenStore, on_thread};
 pub use self::tokens::Tokens;
 pub use self::webhook::Webhook;
+
+/// By whose leave portals are called: a [`Webhook`] for one portal, or [`OAuth`] for those on which
+/// an app is installed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// One portal.
+    Webhook(Webhook),
+    /// The portals of an app.
+    OAuth(OAuth),
+}
+
+impl From<Webhook> for Credentials {
+    fn from(webhook: Webhook) -> Self {
+        Credentials::Webhook(webhook)
+    }
+}
+
+impl From<OAuth> for Credentials {
+    fn from(oauth: OAuth) -> Self {
+        Credentials::OAuth(oauth)
+    }
+}
 
 /// Whether the host is this machine, so that nothing that is sent to it leaves it.
 pub(super) fn is_loopback(url: &Url) -> bool {

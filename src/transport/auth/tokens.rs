@@ -55,6 +55,10 @@ impl Tokens {
         Tokens::of_value(&serde_json::from_str(text).ok()?)
     }
 
+    pub(super) fn of(access: String, refresh: String, endpoint: Endpoint, expires: u64) -> Self {
+        Tokens { access, refresh, endpoint, expires }
+    }
+
     pub(super) fn to_value(&self) -> Value {
         json!({
             "access_token": self.access,
