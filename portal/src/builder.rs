@@ -1,10 +1,12 @@
 //! `PortalBuilder`: the settings of a portal before it starts.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::core::{Core, World};
+use crate::cloud::Cloud;
+use crate::core::{Addresses, Core, Identity, World};
 use crate::faults::FaultPlan;
 use crate::journal::Journal;
 use crate::limits::RateLimit;
@@ -21,11 +23,20 @@ const JOURNAL_BYTES: usize = 256 << 20;
 
 /// Settings of a portal to be. Every one has a default: without any, the portal is a self-hosted
 /// one that limits nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct PortalBuilder {
     settings: Settings,
     clock: Option<Clock>,
-    pub(crate) seed: Option<u64>,
+    seed: Option<u64>,
+    cloud: Option<Arc<Cloud>>,
+    host_names: Vec<String>,
+    pub(crate) port: u16,
+}
+
+impl fmt::Debug for PortalBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PortalBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl PortalBuilder {
@@ -90,20 +101,44 @@ impl PortalBuilder {
         self
     }
 
-    /// Starts the portal on a free port of 127.0.0.1.
+    /// The port. Default: any that is free.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// A name of this machine by which clients will call, besides `localhost` and `127.0.0.1`.
+    pub fn host_name(mut self, name: impl Into<String>) -> Self {
+        self.host_names.push(name.into());
+        self
+    }
+
+    /// Starts the portal beside another one: they share the OAuth server and the page.
+    pub fn beside(mut self, other: &Portal) -> Self {
+        self.cloud = Some(other.cloud());
+        self
+    }
+
+    /// Starts the portal on 127.0.0.1.
     ///
     /// # Errors
     ///
-    /// No port is free, or no thread can be started.
+    /// The port is taken, or no thread can be started.
     pub fn start(self) -> io::Result<Portal> {
         Portal::start(self)
     }
 
-    /// The world of the portal, and its webhook.
-    pub(crate) fn into_core(self, seed: u64) -> (Arc<Core>, (u64, String)) {
+    /// The seed that was asked for, or a fresh one.
+    pub(crate) fn settled_seed(&self) -> u64 {
+        self.seed.unwrap_or_else(Random::fresh_seed)
+    }
+
+    /// The portal without its server.
+    pub(crate) fn into_core(self, seed: u64, addresses: Addresses) -> Arc<Core> {
         let mut random = Random::from_seed(seed);
         let key = TokenKey::new(random.hex().as_bytes());
         let code = random.hex()[..16].to_owned();
+        let member_id = random.hex();
         let webhook = Webhook {
             id: 1,
             user: 1,
@@ -119,7 +154,8 @@ impl PortalBuilder {
             credentials: Credentials { webhooks: vec![webhook] },
             faults: FaultPlan::default(),
         };
-        let clock = self.clock.unwrap_or_else(Clock::running);
-        (Core::new(world, clock), (1, code))
+        let identity = Identity { member_id, webhook: (1, code), host_names: self.host_names };
+        let cloud = self.cloud.unwrap_or_else(Cloud::new);
+        Core::new(world, identity, addresses, cloud, self.clock.unwrap_or_else(Clock::running))
     }
 }

@@ -2,6 +2,7 @@
 
 mod builder;
 mod clock;
+mod cloud;
 mod core;
 mod faults;
 mod journal;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use tokio::runtime::Runtime;
 
 use crate::builder::PortalBuilder;
 use crate::clock::Clock;
-use crate::core::Core;
+use crate::cloud::Cloud;
+use crate::core::{Addresses, Core};
 use crate::faults::Fault;
 use crate::journal::{Counters, Hit};
-use crate::random::Random;
 use crate::server;
 use crate::settings::{Retention, Settings, Statuses, Substitution, Tariff};
 use crate::state::Stage;
@@ -22,8 +21,6 @@ use crate::workflow::Workflow;
 /// A portal on threads and a runtime of its own. It stops when it is dropped.
 pub struct Portal {
     core: Arc<Core>,
-    address: SocketAddr,
-    webhook: (u64, String),
     seed: u64,
     /// Nothing only while it is being dropped.
     runtime: Option<Runtime>,
@@ -31,7 +28,7 @@ pub struct Portal {
 
 impl fmt::Debug for Portal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Portal").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Portal").field("addresses", &self.core.addresses()).finish_non_exhaustive()
     }
 }
 
@@ -42,29 +39,38 @@ impl Portal {
     }
 
     pub(crate) fn start(builder: PortalBuilder) -> io::Result<Self> {
-        let seed = builder.seed.unwrap_or_else(Random::fresh_seed);
-        let (core, webhook) = builder.into_core(seed);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("bizproc-portal")
             .enable_all()
             .build()?;
-        let listener = server::bind(0)?;
-        let address = listener.local_addr()?;
+        let listener = server::bind(builder.port)?;
+        let addresses = Addresses { http: listener.local_addr()? };
+        let seed = builder.settled_seed();
+        let core = builder.into_core(seed, addresses);
         server::serve(&runtime, core.clone(), listener)?;
-        Ok(Self { core, address, webhook, seed, runtime: Some(runtime) })
+        Ok(Self { core, seed, runtime: Some(runtime) })
+    }
+
+    pub(crate) fn cloud(&self) -> Arc<Cloud> {
+        self.core.cloud.clone()
     }
 
     /// The URL of the portal's incoming webhook, with its secret code and a slash at the end:
     /// `http://127.0.0.1:PORT/rest/1/CODE/`.
     pub fn webhook_url(&self) -> String {
-        let (user, code) = &self.webhook;
+        let (user, code) = &self.core.identity.webhook;
         format!("{}rest/{user}/{code}/", self.page_url())
     }
 
     /// The URL of the page with the process logs.
     pub fn page_url(&self) -> String {
-        format!("http://{}/", self.address)
+        self.core.addresses().page_url()
+    }
+
+    /// The identity of the portal, which stays the same wherever it moves.
+    pub fn member_id(&self) -> &str {
+        &self.core.identity.member_id
     }
 
     /// The seed from which identifiers and secrets of this portal follow.

@@ -358,6 +358,13 @@ impl Process {
         self.activities.iter().find(|activity| activity.label == label)
     }
 
+    /// The names of the activities, and whether they wait.
+    pub(crate) fn activities(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.activities
+            .iter()
+            .map(|activity| (activity.label.as_str(), activity.visits.iter().any(Visit::is_open)))
+    }
+
     /// The visits of an activity.
     pub(crate) fn visit(&self, label: &str, visit: usize) -> Option<&Visit> {
         self.activity(label)?.visits.get(visit)

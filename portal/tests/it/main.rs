@@ -3,5 +3,6 @@
 mod batch;
 mod client;
 mod faults;
+mod page;
 mod rest;
 mod workflows;

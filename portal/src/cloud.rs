@@ -1,0 +1,43 @@
+//! What several portals in one process share: the list of them, and a bell.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::watch;
+
+use crate::core::Core;
+
+/// The portals that know of each other. One portal alone is a cloud, too.
+pub(crate) struct Cloud {
+    portals: Mutex<Vec<Weak<Core>>>,
+    version: watch::Sender<u64>,
+}
+
+impl Cloud {
+    pub(crate) fn new() -> Arc<Self> {
+        let version = watch::Sender::new(0);
+        Arc::new(Self { portals: Mutex::default(), version })
+    }
+
+    pub(crate) fn join(&self, core: &Arc<Core>) {
+        self.list().push(Arc::downgrade(core));
+    }
+
+    /// The portals that are still there, in the order of their start.
+    pub(crate) fn portals(&self) -> Vec<Arc<Core>> {
+        self.list().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Tells whoever watches that something has changed at one of the portals.
+    pub(crate) fn changed(&self) {
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// Counts the changes.
+    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Core>>> {
+        self.portals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
