@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use super::display;
 use crate::core::{Core, World};
 use crate::faults::{Canned, Fault, Moment};
+use crate::limits::OperatingLimit;
 use crate::random::Random;
 use crate::rest::ErrorCode;
 use crate::settings::{Retention, Tariff};
-use crate::state::{EntryKind, Opening, Process, Stage};
+use crate::state::{EntryKind, Process, Stage};
+use crate::workflow::Workflow;
 
 /// Portals, their workflows, counters and gauges.
 pub(crate) fn state(core: &Core) -> Value {
@@ -36,13 +38,17 @@ fn portal(core: &Core) -> Value {
         .collect();
     let counters = world.journal.counters;
     let (user, code) = &core.identity.webhook;
+    let https = addresses.https.map(|_| addresses.url(true));
     json!({
         "member_id": core.identity.member_id,
-        "page_url": addresses.page_url(),
-        "webhook_url": format!("{}rest/{user}/{code}/", addresses.page_url()),
+        "page_url": addresses.url(false),
+        "https_url": https,
+        "oauth_url": format!("{}oauth/token/", addresses.url(false)),
+        "webhook_url": format!("{}rest/{user}/{code}/", addresses.url(false)),
         "settings": {
             "tariff": tariff_name(world.settings.tariff),
             "retention": retention_name(world.settings.retention),
+            "operating_limit": world.settings.operating.map(|limit| limit.limit.as_secs_f64()),
         },
         "counters": {
             "requests": counters.hits,
@@ -66,7 +72,15 @@ fn gauges(world: &World, now: crate::clock::UnixTime) -> Value {
         let level = world.rate.level(tariff, now);
         json!({"level": level, "capacity": capacity, "per_second": per_second})
     });
-    json!({"rate": rate})
+    let operating = world.settings.operating.map(|limit| {
+        let (used, blocked_until) = world.operating.fullest(now);
+        json!({
+            "used": used.as_secs_f64(),
+            "limit": limit.limit.as_secs_f64(),
+            "blocked_until": blocked_until.map(|until| until.since_epoch().as_secs_f64()),
+        })
+    });
+    json!({"rate": rate, "operating": operating})
 }
 
 fn summary(id: &str, process: &Process) -> Value {
@@ -122,22 +136,21 @@ pub(crate) fn workflow(core: &Core, id: &str) -> Option<Value> {
     })
 }
 
-/// `{"title", "activity"}`, both optional: starts a workflow that waits at an activity.
+/// `{"title", "activity", "handler"}`, all optional: starts a workflow that waits at an activity,
+/// and tells the handler.
 pub(crate) fn start_workflow(core: &Arc<Core>, wish: &Value) -> Result<Value, String> {
-    let title = wish["title"].as_str().unwrap_or("Order").to_owned();
-    let label = wish["activity"].as_str().unwrap_or("check").to_owned();
-    let now = core.clock.now();
-    let mut world = core.world();
-    let id = world.processes.start(&title, Stage::Running, now);
-    let opening = Opening { label: label.clone(), subscription: true, timeout: None };
-    let visit = world.processes.open(&id, &opening, now);
-    let token = visit.and_then(|visit| world.processes.token(&id, &label, visit));
-    drop(world);
-    core.changed();
-    Ok(json!({"id": id, "event_token": token}))
+    let title = wish["title"].as_str().unwrap_or("Order");
+    let id = core.world().processes.start(title, Stage::Running, core.clock.now());
+    let workflow = Workflow::new(core.clone(), id);
+    let mut activity = workflow.activity(wish["activity"].as_str().unwrap_or("check"));
+    if let Some(url) = wish["handler"].as_str() {
+        activity = activity.handler(url);
+    }
+    let event_token = activity.open().event_token();
+    Ok(json!({"id": workflow.id(), "event_token": event_token}))
 }
 
-/// `{"member_id", "tariff", "retention", "faults"}`, all optional.
+/// `{"member_id", "tariff", "retention", "operating_limit", "faults"}`, all optional.
 pub(crate) fn change_settings(core: &Arc<Core>, wish: &Value) -> Result<Value, String> {
     let core = match wish["member_id"].as_str() {
         None => core.clone(),
@@ -155,6 +168,10 @@ pub(crate) fn change_settings(core: &Arc<Core>, wish: &Value) -> Result<Value, S
     if let Some(name) = wish["retention"].as_str() {
         changed.retention =
             retention_named(name).ok_or_else(|| format!("there is no retention {name}"))?;
+    }
+    if let Some(seconds) = wish.get("operating_limit") {
+        let limit = seconds.as_f64().and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+        changed.operating = limit.map(OperatingLimit::new);
     }
     let mut world = core.world();
     world.settings = changed;
