@@ -2,10 +2,13 @@
 
 mod builder;
 mod clock;
+mod cloud;
 mod core;
 mod faults;
+mod handler;
 mod journal;
 mod limits;
+mod oauth;
 mod page;
 mod php;
 mod portal;
@@ -19,9 +22,14 @@ mod workflow;
 pub use builder::PortalBuilder;
 pub use clock::{Clock, UnixTime};
 pub use faults::{Canned, Fault, Moment};
+pub use handler::Delivery;
 pub use journal::{CommandOutcome, CommandRecord, Counters, Hit};
+pub use limits::{OperatingLimit, OuterBatch, Release};
+pub use oauth::{App, OAuthError, Tokens};
 pub use portal::{Faults, Portal};
 pub use rest::ErrorCode;
-pub use settings::{Charset, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff};
+pub use settings::{
+    Charset, Condition, OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
+};
 pub use state::{Completion, Entry, EntryKind, Lost, LostReason};
 pub use workflow::{Activity, ActivityOptions, Workflow, WorkflowLock};

@@ -7,7 +7,7 @@ mod process;
 mod token;
 mod tracking;
 
-pub(crate) use process::{Call, Opening, Processes, Stage};
+pub(crate) use process::{Call, Opening, Process, Processes, Stage};
 pub use process::{Completion, Lost, LostReason};
 pub(crate) use token::TokenKey;
 pub use tracking::{Entry, EntryKind};

@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::UnixTime;
 use crate::core::Core;
+use crate::handler::{self, Delivery, Form};
+use crate::oauth::App;
 use crate::state::{Completion, Entry, EntryKind, Lost, LostReason, Opening, Stage};
 
 /// A workflow of a portal. Clones are the same workflow.
@@ -29,6 +32,7 @@ pub struct Activity {
 pub struct ActivityOptions {
     workflow: Workflow,
     opening: Opening,
+    handler: Option<Handler>,
 }
 
 /// Holds the lock of a workflow, as a hit does that never ends. Dropped, it lets go.
@@ -71,7 +75,7 @@ impl Workflow {
     /// An activity with options. One that was open under this name counts as left.
     pub fn activity(&self, name: &str) -> ActivityOptions {
         let opening = Opening { label: name.to_owned(), subscription: true, timeout: None };
-        ActivityOptions { workflow: self.clone(), opening }
+        ActivityOptions { workflow: self.clone(), opening, handler: None }
     }
 
     /// What the log holds, oldest entry first.
@@ -98,6 +102,15 @@ impl Workflow {
     pub fn rolled_off(&self) -> usize {
         let world = self.core.world();
         world.processes.get(&self.id).map_or(0, |process| process.log.rolled_off())
+    }
+
+    /// Another part of the process writes an entry, which counts towards the cloud's 50 unless it
+    /// is a [`EntryKind::Report`].
+    pub fn note(&self, kind: EntryKind, text: &str) {
+        let now = self.core.clock.now();
+        let mut world = self.core.world();
+        let world = &mut *world;
+        world.processes.note(&self.id, kind, text, now, &world.settings);
     }
 
     /// The start hit has ended, and the database knows the workflow.
@@ -135,6 +148,12 @@ impl Workflow {
     pub fn lock(&self) -> WorkflowLock {
         self.core.world().processes.lock(&self.id);
         WorkflowLock { workflow: self.clone() }
+    }
+
+    /// Whether a hit, or a [`WorkflowLock`], holds its lock now.
+    pub fn is_locked(&self) -> bool {
+        let world = self.core.world();
+        world.processes.get(&self.id).is_some_and(|process| process.is_locked())
     }
 
     /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
@@ -176,17 +195,106 @@ impl ActivityOptions {
         self
     }
 
-    /// Opens it.
+    /// The URL (`http://..`) that gets the handler request. Default: nobody is told.
+    pub fn handler(mut self, url: impl Into<String>) -> Self {
+        self.handler_mut().url = url.into();
+        self
+    }
+
+    /// The application whose handler it is. Default: one that is installed for the purpose.
+    pub fn app(mut self, app: &App) -> Self {
+        self.handler_mut().app = Some(app.clone());
+        self
+    }
+
+    /// A property of the activity, for the handler request.
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.handler_mut().properties.push((name.into(), value.into()));
+        self
+    }
+
+    fn handler_mut(&mut self) -> &mut Handler {
+        self.handler.get_or_insert_default()
+    }
+
+    /// Opens it, and sends the handler request.
     pub fn open(self) -> Activity {
         let Workflow { core, id } = self.workflow;
-        let visit = core.world().processes.open(&id, &self.opening, core.clock.now());
-        core.changed();
-        Activity {
-            core,
+        let now = core.clock.now();
+        let visit = {
+            let mut world = core.world();
+            let world = &mut *world;
+            world.processes.open(&id, &self.opening, now, &world.settings)
+        };
+        let activity = Activity {
+            core: core.clone(),
             workflow: id,
-            name: self.opening.label,
+            name: self.opening.label.clone(),
             visit: visit.expect("a handle is only given out for a workflow of this portal"),
+        };
+        if let Some(handler) = self.handler.filter(|handler| !handler.url.is_empty()) {
+            let form = handler.form(&activity, &self.opening, now);
+            let told = activity.clone();
+            core.runtime.spawn(async move {
+                let delivery = handler::post(&handler.url, &form).await;
+                told.set_delivery(delivery);
+            });
         }
+        core.changed();
+        activity
+    }
+}
+
+/// Who is told of an activity, and what.
+#[derive(Clone, Debug, Default)]
+struct Handler {
+    /// Empty while only other things are known.
+    url: String,
+    app: Option<App>,
+    properties: Vec<(String, String)>,
+}
+
+impl Handler {
+    /// The fields of the handler request (server behaviour).
+    fn form(&self, activity: &Activity, opening: &Opening, now: UnixTime) -> Form {
+        let core = &activity.core;
+        let member_id = &core.identity.member_id;
+        let app = self.app.clone().unwrap_or_else(|| {
+            App::install(core.cloud.clone(), core.clock.clone(), None, member_id)
+        });
+        let tokens = app.issue();
+        let root = core.addresses().url(true);
+        let domain = root.split('/').nth(2).unwrap_or_default();
+        let seconds = |duration: Duration| duration.as_secs().to_string();
+
+        let mut form = Form::default();
+        form.field("workflow_id", &activity.workflow).field("code", &opening.label);
+        for (index, part) in ["crm", "CCrmDocumentDeal", "DEAL_1042"].into_iter().enumerate() {
+            form.field(&format!("document_id[{index}]"), part);
+        }
+        for (index, part) in ["crm", "CCrmDocumentDeal", "DEAL"].into_iter().enumerate() {
+            form.field(&format!("document_type[{index}]"), part);
+        }
+        form.field("event_token", &activity.event_token());
+        for (name, value) in &self.properties {
+            form.field(&format!("properties[{name}]"), value);
+        }
+        form.field("use_subscription", if opening.subscription { "Y" } else { "N" })
+            .field("timeout_duration", &seconds(opening.timeout.unwrap_or_default()))
+            .field("ts", &now.as_secs().to_string())
+            .field("auth[access_token]", &tokens.access_token)
+            .field("auth[refresh_token]", &tokens.refresh_token)
+            .field("auth[expires]", &tokens.expires.as_secs().to_string())
+            .field("auth[expires_in]", &tokens.expires_in.to_string())
+            .field("auth[scope]", &tokens.scopes.join(","))
+            .field("auth[domain]", domain)
+            .field("auth[server_endpoint]", &format!("{root}rest/"))
+            .field("auth[status]", "L")
+            .field("auth[client_endpoint]", &format!("{root}rest/"))
+            .field("auth[member_id]", member_id)
+            .field("auth[user_id]", &tokens.user.to_string())
+            .field("auth[application_token]", &app.application_token());
+        form
     }
 }
 
@@ -219,6 +327,28 @@ impl Activity {
         let world = self.core.world();
         let process = world.processes.get(&self.workflow)?;
         process.visit(&self.name, self.visit)?.completion().cloned()
+    }
+
+    /// How its handler took the request, once it did.
+    pub fn delivery(&self) -> Option<Delivery> {
+        let world = self.core.world();
+        let process = world.processes.get(&self.workflow)?;
+        process.visit(&self.name, self.visit)?.delivery.clone()
+    }
+
+    fn set_delivery(&self, delivery: Delivery) {
+        let mut world = self.core.world();
+        let process = world.processes.get_mut(&self.workflow);
+        if let Some(visit) = process.and_then(|p| p.visit_mut(&self.name, self.visit)) {
+            visit.delivery = Some(delivery);
+        }
+        drop(world);
+        self.core.changed();
+    }
+
+    /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
+    pub fn wait_for(&self, patience: Duration, condition: impl Fn(&Self) -> bool) -> bool {
+        self.core.wait_for(patience, |_| condition(self))
     }
 
     /// The workflow leaves the activity without an answer.

@@ -155,6 +155,6 @@ mod tests {
     #[test]
     fn fields_past_the_thousandth_are_ignored() {
         let query: Vec<String> = (0..1100).map(|n| format!("f{n}=1")).collect();
-        assert_eq!(parse_str(query.join("&").as_bytes()).len(), 1000);
+        assert_eq!(parse_str(query.join("&").as_bytes()).iter().count(), 1000);
     }
 }

@@ -9,6 +9,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::route;
 use super::socket::{ResetSwitch, Socket};
@@ -19,15 +20,31 @@ use crate::core::Core;
 pub(crate) struct Peer {
     pub(crate) source: IpAddr,
     pub(crate) tls: bool,
+    /// Which address of the portal it came to: the newest has the highest number.
+    pub(crate) generation: u64,
     pub(crate) reset: ResetSwitch,
 }
 
-pub(crate) async fn serve(core: Arc<Core>, stream: TcpStream, source: IpAddr) {
+pub(crate) async fn serve(
+    core: Arc<Core>,
+    stream: TcpStream,
+    source: IpAddr,
+    tls: Option<TlsAcceptor>,
+    generation: u64,
+) {
     // Without this, small answers wait for the acknowledgement of earlier ones.
     drop(stream.set_nodelay(true));
-    let peer = Peer { source, tls: false, reset: ResetSwitch::default() };
-    let socket = Socket::new(stream, peer.reset.clone());
-    speak_http(core, peer, socket).await;
+    let reset = ResetSwitch::default();
+    let peer = Peer { source, tls: tls.is_some(), generation, reset: reset.clone() };
+    let socket = Socket::new(stream, reset);
+    match tls {
+        None => speak_http(core, peer, socket).await,
+        Some(tls) => match tls.accept(socket).await {
+            Ok(stream) => speak_http(core, peer, stream).await,
+            // The client spoke no TLS, or does not trust us; it knows.
+            Err(_) => {}
+        },
+    }
 }
 
 async fn speak_http<S>(core: Arc<Core>, peer: Peer, stream: S)

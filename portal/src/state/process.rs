@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::token::TokenKey;
 use super::tracking::{Entry, EntryKind, TrackingLog, stored_note};
 use crate::clock::UnixTime;
+use crate::handler::Delivery;
 use crate::php::{self, Value};
 use crate::random::Random;
 use crate::rest::ErrorCode;
-use crate::settings::Settings;
+use crate::settings::{OwnEntries, Retention, Settings};
 
 /// What stands in the log where the application gave no usable message (the wording is ours).
 const DEFAULT_MESSAGE: &str = "The application has answered";
@@ -64,6 +65,8 @@ pub(crate) struct Visit {
     /// Nothing while the activity waits.
     closed: Option<LostReason>,
     completion: Option<Completion>,
+    /// How the handler request was taken, once it was.
+    pub(crate) delivery: Option<Delivery>,
 }
 
 /// A line for which the portal answered `true` and which it threw away.
@@ -130,7 +133,7 @@ pub(crate) struct Started<'a> {
     return_values: Vec<(String, String)>,
 }
 
-/// How to open an activity.
+/// How to open an activity: what the workflow itself needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
     pub(crate) label: String,
@@ -185,6 +188,9 @@ impl Processes {
                 let due = visit.deadline.filter(|due| *due <= now && visit.closed.is_none());
                 if let Some(due) = due {
                     visit.closed = Some(LostReason::TimedOut);
+                    if settings.own_entries == OwnEntries::None {
+                        continue;
+                    }
                     let text = "The activity has run out of time".into();
                     let kind = EntryKind::Closed;
                     process.log.push(entry(sequence, due, &activity.label, kind, text));
@@ -195,7 +201,13 @@ impl Processes {
     }
 
     /// The workflow comes to an activity; returns the index of the visit.
-    pub(crate) fn open(&mut self, id: &str, opening: &Opening, now: UnixTime) -> Option<usize> {
+    pub(crate) fn open(
+        &mut self,
+        id: &str,
+        opening: &Opening,
+        now: UnixTime,
+        settings: &Settings,
+    ) -> Option<usize> {
         let event = self.random.hex();
         let name = self.activity_name();
         let process = self.by_id.get_mut(id)?;
@@ -214,8 +226,16 @@ impl Processes {
             deadline: opening.timeout.map(|timeout| now + timeout),
             closed: (!opening.subscription).then_some(LostReason::NoSubscription),
             completion: None,
+            delivery: None,
         });
-        Some(activity.visits.len() - 1)
+        if settings.own_entries == OwnEntries::Activities {
+            let label = &process.activities[at].label;
+            let text = format!("Activity {label} has begun").into();
+            process.log.push(entry(&mut self.sequence, now, label, EntryKind::Executed, text));
+            process.log.trim(settings.retention);
+        }
+        let visits = process.activities[at].visits.len();
+        Some(visits - 1)
     }
 
     fn activity_name(&mut self) -> String {
@@ -229,17 +249,29 @@ impl Processes {
         Some(self.key.sign(id, &activity.name, &activity.visits.get(visit)?.event))
     }
 
-    /// Writes an entry of the portal's own.
+    /// Writes an entry of another part of the process: a report, or one that counts.
     pub(crate) fn note(
         &mut self,
         id: &str,
-        label: &str,
         kind: EntryKind,
         text: &str,
-        at: UnixTime,
+        now: UnixTime,
+        settings: &Settings,
     ) {
         if let Some(process) = self.by_id.get_mut(id) {
-            process.log.push(entry(&mut self.sequence, at, label, kind, text.into()));
+            process.log.push(entry(&mut self.sequence, now, "", kind, text.into()));
+            process.log.trim(settings.retention);
+        }
+    }
+
+    /// The clean-up agent: drops entries that are older than `age`; on a self-hosted portal only
+    /// those of workflows that have ended.
+    pub(crate) fn clean_up(&mut self, age: Duration, now: UnixTime, settings: &Settings) {
+        for process in self.by_id.values_mut() {
+            let ended = !matches!(process.stage, Stage::Starting | Stage::Running);
+            if settings.retention == Retention::Cloud || ended {
+                process.log.drop_older_than(age, now);
+            }
         }
     }
 
@@ -335,6 +367,11 @@ impl Processes {
             });
         }
         process.log.push(entry(sequence, now, &label, EntryKind::Custom, note));
+        let own = settings.own_entries == OwnEntries::Activities;
+        if own && started.call == Call::Complete {
+            let text = format!("Activity {label} has ended").into();
+            process.log.push(entry(sequence, now, &label, EntryKind::Closed, text));
+        }
         process.log.trim(settings.retention);
         Ok(None)
     }
@@ -358,15 +395,31 @@ impl Process {
         self.activities.iter().find(|activity| activity.label == label)
     }
 
-    /// The visits of an activity.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.locks > 0
+    }
+
+    /// The names of the activities, and whether they wait.
+    pub(crate) fn activities(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.activities
+            .iter()
+            .map(|activity| (activity.label.as_str(), activity.visits.iter().any(Visit::is_open)))
+    }
+
+    /// A visit of an activity.
     pub(crate) fn visit(&self, label: &str, visit: usize) -> Option<&Visit> {
         self.activity(label)?.visits.get(visit)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn visit_mut(&mut self, label: &str, visit: usize) -> Option<&mut Visit> {
+        let activity = self.activities.iter_mut().find(|activity| activity.label == label);
+        activity?.visits.get_mut(visit)
+    }
+
     /// Closes a visit that waits, as the portal does by itself.
     pub(crate) fn close(&mut self, label: &str, visit: usize, reason: LostReason) {
-        let activity = self.activities.iter_mut().find(|activity| activity.label == label);
-        if let Some(visit) = activity.and_then(|activity| activity.visits.get_mut(visit)) {
+        if let Some(visit) = self.visit_mut(label, visit) {
             visit.closed.get_or_insert(reason);
         }
     }

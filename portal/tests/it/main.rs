@@ -3,5 +3,10 @@
 mod batch;
 mod client;
 mod faults;
+mod handler;
+mod limits;
+mod oauth;
+mod page;
 mod rest;
+mod tls;
 mod workflows;
