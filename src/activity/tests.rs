@@ -1,4 +1,5 @@
-use std::sync::{Arc, mpsc};
+use std::io;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
@@ -230,6 +231,44 @@ fn bodies_that_are_no_request_get_a_typed_error() {
     }
     let error = ActivityRequest::parse(Some("application/json"), b"{\"a\":\"\xff\"}").unwrap_err();
     assert!(matches!(error, ActivityError::NotUtf8), "{error:?}");
+}
+
+/// Everything that a plain fmt layer prints.
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_span_is_tagged_only_where_there_is_a_log_and_shows_no_secret() {
+    let printed = Printed::default();
+    let writer = printed.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        for fields in [fields(), with("/use_subscription", json!("N"))] {
+            for _ in 0..3 {
+                let activity = parse(&fields).unwrap().verify(&installation()).unwrap();
+                activity.span().in_scope(|| tracing::info!("working"));
+            }
+        }
+    });
+    let printed = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
+    let with = |part: &str| printed.lines().filter(|line| line.contains(part)).count();
+    assert_eq!(with("working"), 6, "{printed}");
+    assert_eq!(with("event_token"), 3, "{printed}");
+    assert_eq!(with("USE_SUBSCRIPTION"), 1, "{printed}");
+    for secret in SECRETS {
+        assert!(!printed.contains(secret), "{printed}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What a handler may work with.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tracing::Span;
@@ -40,7 +42,7 @@ impl VerifiedActivity {
     /// The span of this activity: what is logged inside it appears in the workflow's log.
     ///
     /// Without a [subscription](Self::can_log) the span carries no event token, so nothing that is
-    /// logged inside it is sent.
+    /// logged inside it is sent. A warning says so, once per activity's code.
     pub fn span(&self) -> Span {
         let Parts { event_token, workflow_id, code, document_id, .. } = &self.parts;
         let (portal, document) = (self.portal.as_str(), document_id[2].as_str());
@@ -54,6 +56,17 @@ impl VerifiedActivity {
                 document
             )
         } else {
+            if is_news(code) {
+                // Not into the log of whatever is under way on this thread.
+                tracing::warn!(
+                    target: "tracing_bizproc",
+                    parent: None,
+                    code,
+                    "the portal does not wait for this activity, so it has no log to write to: \
+                     register it with USE_SUBSCRIPTION = Y, or ask the template's author to \
+                     switch waiting on"
+                );
+            }
             tracing::info_span!("activity", portal, workflow_id, code, document)
         }
     }
@@ -125,6 +138,14 @@ impl VerifiedActivity {
     pub fn waits_until(&self) -> Option<SystemTime> {
         Some(self.parts.sent_at? + self.parts.timeout?)
     }
+}
+
+/// Whether it has not been said of this activity yet.
+fn is_news(code: &str) -> bool {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    // An app has a handful of activities; whatever comes, this does not grow for ever.
+    said.len() < 100 && said.insert(code.to_owned())
 }
 
 impl fmt::Debug for VerifiedActivity {

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
-use super::auth::{Credentials, Grants, Tokens, Webhook, is_loopback};
+use super::auth::{Credentials, Grants, Provided, Tokens, Webhook, is_loopback};
 use super::{Refreshed, Transport};
 use crate::error::TransportError;
 use crate::line::PortalId;
@@ -63,6 +63,7 @@ pub(crate) struct Http {
 enum Caller {
     Webhook(Arc<Webhook>),
     OAuth(Arc<Grants>),
+    Provider(Arc<Provided>),
 }
 
 impl Http {
@@ -85,6 +86,7 @@ impl Http {
                 clients.client(grants.server())?;
                 Caller::OAuth(Arc::new(grants))
             }
+            Credentials::Provider(provider) => Caller::Provider(Arc::new(Provided::new(provider))),
         };
         Ok(Http { clients, caller })
     }
@@ -95,7 +97,7 @@ impl Http {
     /// When they could not be stored. They are used all the same.
     pub(crate) async fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<bool, Trouble> {
         match &self.caller {
-            Caller::Webhook(_) => Ok(false),
+            Caller::Webhook(_) | Caller::Provider(_) => Ok(false),
             Caller::OAuth(grants) => grants.accept(portal, tokens).await,
         }
     }
@@ -107,11 +109,21 @@ impl Transport for Http {
         let url = match &self.caller {
             Caller::Webhook(webhook) if portal.is_none() => webhook.method(method),
             Caller::Webhook(_) => {
-                return Reply::NotSent(Trouble("no credentials for this portal".to_owned()));
+                return Reply::NotSent(Trouble(ONE_PORTAL.to_owned()));
             }
             Caller::OAuth(grants) => match grants.access(portal, method).await {
                 Ok((url, access_token)) => {
                     command::authorize(&mut body, &access_token);
+                    url
+                }
+                Err(trouble) => return Reply::NotSent(trouble),
+            },
+            Caller::Provider(provided) => match provided.access(portal).await {
+                Ok(access) => {
+                    let (url, access_token) = access.to(method);
+                    if let Some(access_token) = access_token {
+                        command::authorize(&mut body, access_token);
+                    }
                     url
                 }
                 Err(trouble) => return Reply::NotSent(trouble),
@@ -124,16 +136,22 @@ impl Transport for Http {
         match &self.caller {
             Caller::Webhook(_) => Refreshed::Denied(Code("a webhook has no tokens".to_owned())),
             Caller::OAuth(grants) => grants.refresh(portal, &self.clients).await,
+            Caller::Provider(provided) => provided.refresh(portal).await,
         }
     }
 
     async fn relocate(&self, portal: Option<&PortalId>, host: &str) -> Refreshed {
         match &self.caller {
-            Caller::Webhook(_) => Refreshed::Denied(Code("a webhook has one host".to_owned())),
+            Caller::Webhook(_) | Caller::Provider(_) => {
+                Refreshed::Denied(Code("the address is the app's to change".to_owned()))
+            }
             Caller::OAuth(grants) => grants.relocate(portal, host).await,
         }
     }
 }
+
+/// An event token is a secret of its portal: it is not tried at another.
+const ONE_PORTAL: &str = "the webhook serves spans that name no portal, and this one names one";
 
 /// The body's type for REST calls.
 pub(super) const JSON: &str = "application/json";
