@@ -446,7 +446,7 @@ impl Process {
     ) {
         let label = self.activities.iter().find(|activity| activity.name == started.activity);
         let activity = label.map_or(&started.activity, |activity| &activity.label).clone();
-        let text = String::from_utf8_lossy(&started.message).into();
+        let text = php::lossy(&started.message);
         self.lost.push(Lost { sequence: take(sequence), at, activity, text, reason });
     }
 }
