@@ -3,6 +3,8 @@
 //! `cargo bench -p bizproc-portal`. Clients and portal share the machine, so the figures are what is left for the portal. Each
 //! figure is printed beside its target; a figure below its target ends the program with 1.
 
+#![expect(clippy::print_stdout, reason = "figures are what the program is for")]
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! A stand-in Bitrix24 portal, for testing apps that take part in business processes.
 
+mod activity;
 mod builder;
 mod clock;
 mod cloud;
@@ -19,17 +20,18 @@ mod settings;
 mod state;
 mod workflow;
 
+pub use activity::{Activity, ActivityOptions};
 pub use builder::PortalBuilder;
 pub use clock::{Clock, UnixTime};
-pub use faults::{Canned, Fault, Moment};
+pub use faults::{Canned, Fault, Faults, Moment};
 pub use handler::Delivery;
 pub use journal::{CommandOutcome, CommandRecord, Counters, Hit};
 pub use limits::{OperatingLimit, OuterBatch, Release};
 pub use oauth::{App, OAuthError, Tokens};
-pub use portal::{Faults, Portal};
+pub use portal::Portal;
 pub use rest::ErrorCode;
 pub use settings::{
     Charset, Condition, OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
 };
 pub use state::{Completion, Entry, EntryKind, Lost, LostReason};
-pub use workflow::{Activity, ActivityOptions, Workflow, WorkflowLock};
+pub use workflow::{Workflow, WorkflowLock};

@@ -32,8 +32,8 @@ fn portal(core: &Core) -> Value {
         .iter()
         .rev()
         .filter_map(|id| {
-            world.processes.settle(id, now, &world.settings);
-            world.processes.get(id).map(|process| summary(id, process))
+            let process = world.processes.settled(id, now, &world.settings)?;
+            Some(summary(id, process))
         })
         .collect();
     let counters = world.journal.counters;
@@ -105,8 +105,7 @@ pub(crate) fn workflow(core: &Core, id: &str) -> Option<Value> {
         let now = core.clock.now();
         let mut world = core.world();
         let world = &mut *world;
-        world.processes.settle(id, now, &world.settings);
-        let process = world.processes.get(id)?;
+        let process = world.processes.settled(id, now, &world.settings)?;
         let mut workflow = summary(id, process);
         let entries = process.log.entries().rev().map(|entry| {
             json!({

@@ -1,5 +1,7 @@
 //! The portal over real sockets, as an application meets it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic, as tests may")]
+
 mod batch;
 mod client;
 mod faults;
