@@ -245,6 +245,12 @@ impl Portal {
         self.core.world().journal.counters
     }
 
+    /// How full the fullest bucket of the rate limit is, in hits.
+    pub fn rate_level(&self) -> f64 {
+        let world = self.core.world();
+        world.rate.level(world.settings.tariff, self.core.clock.now())
+    }
+
     /// The plan of what is to go wrong.
     pub fn faults(&self) -> Faults<'_> {
         Faults::new(&self.core)

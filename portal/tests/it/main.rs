@@ -9,6 +9,7 @@ mod handler;
 mod limits;
 mod oauth;
 mod page;
+mod program;
 mod rest;
 mod tls;
 mod workflows;
