@@ -10,6 +10,7 @@ mod limits;
 mod oauth;
 mod page;
 mod program;
+mod readme;
 mod rest;
 mod tls;
 mod workflows;
