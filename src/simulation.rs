@@ -87,12 +87,8 @@ where
         let layer = layer::layer(producer, builder.own_level());
         let subscriber =
             tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), layer);
-        let run = Run {
-            start,
-            bizproc: bizproc.clone(),
-            spans: Rc::default(),
-            sent: Rc::default(),
-        };
+        let run =
+            Run { start, bizproc: bizproc.clone(), spans: Rc::default(), sent: Rc::default() };
         let guard = tracing::subscriber::set_default(subscriber);
         let script = async {
             scenario(run.clone()).await;

@@ -80,9 +80,15 @@ pub(crate) struct Lane {
 enum State {
     Ready,
     /// Failures in a row: `attempt`.
-    BackingOff { until: Instant, attempt: u32 },
+    BackingOff {
+        until: Instant,
+        attempt: u32,
+    },
     /// The portal wants something mended first. It is asked again now and then.
-    Blocked { until: Instant, reason: DropReason },
+    Blocked {
+        until: Instant,
+        reason: DropReason,
+    },
 }
 
 #[derive(Debug)]
@@ -150,8 +156,7 @@ impl Lane {
     /// The end of an activity goes ahead of all lines, and needs no more than a place in the rate:
     /// logging never holds up the customer's process.
     fn next_end(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Option<Request> {
-        let completing =
-            self.completions.ready(&self.coalescer, self.in_flight.is_some(), now)?;
+        let completing = self.completions.ready(&self.coalescer, self.in_flight.is_some(), now)?;
         let ready_at = self.bucket.ready_at(now);
         if ready_at > now {
             self.completions.postpone(ready_at);
@@ -487,8 +492,7 @@ impl Lane {
         rules: &Rules,
         ledger: &mut Ledger,
     ) {
-        if let Some((command, finished)) =
-            self.coalescer.put_back(command, hold_until, &rules.plan)
+        if let Some((command, finished)) = self.coalescer.put_back(command, hold_until, &rules.plan)
         {
             ledger.settle(&command.event_token, &command.entry, finished.ending());
         }
@@ -544,12 +548,7 @@ impl Lane {
     }
 
     /// Gives up the oldest waiting entry. Returns whether there was one.
-    pub(crate) fn evict(
-        &mut self,
-        reason: DropReason,
-        rules: &Rules,
-        ledger: &mut Ledger,
-    ) -> bool {
+    pub(crate) fn evict(&mut self, reason: DropReason, rules: &Rules, ledger: &mut Ledger) -> bool {
         match self.coalescer.evict(reason, &rules.plan) {
             Some((event_token, entry, orphan)) => {
                 settle_lost(ledger, &event_token, &entry, orphan, reason);

@@ -50,13 +50,7 @@ pub(crate) struct Watch {
 
 impl Ledger {
     pub(crate) fn new(stats: Arc<Stats>) -> Self {
-        Ledger {
-            stats,
-            pending: 0,
-            pending_bytes: 0,
-            freed: Freed::default(),
-            watches: Vec::new(),
-        }
+        Ledger { stats, pending: 0, pending_bytes: 0, freed: Freed::default(), watches: Vec::new() }
     }
 
     pub(crate) fn stats(&self) -> &Stats {

@@ -244,8 +244,7 @@ mod tests {
     fn a_burst_goes_at_once_and_the_rest_at_the_rate() {
         let start = Instant::now();
         let mut now = start;
-        let mut bucket =
-            LeakyBucket::new(Quota::Custom { per_second: 2.0, burst: 3 }, start);
+        let mut bucket = LeakyBucket::new(Quota::Custom { per_second: 2.0, burst: 3 }, start);
         for _ in 0..3 {
             assert_eq!(bucket.ready_at(now), now);
             bucket.sent(now);
