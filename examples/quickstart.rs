@@ -44,7 +44,10 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// What an app does when the portal calls its handler.
-async fn handle_activity(bizproc: &Bizproc, event_token: &EventToken) -> Result<(), Box<dyn Error>> {
+async fn handle_activity(
+    bizproc: &Bizproc,
+    event_token: &EventToken,
+) -> Result<(), Box<dyn Error>> {
     // The tag: everything that is logged inside goes to the process's log too.
     let activity = info_span!("activity", event_token = event_token.tag());
     fulfil(1042).instrument(activity).await;

@@ -252,7 +252,9 @@ impl Builder {
     /// # Errors
     /// When an option is out of its bounds, or the thread, its runtime or the HTTP client cannot be
     /// made.
-    pub fn build<S>(self) -> Result<(Filtered<BizprocLayer, EventLevel, S>, WorkerGuard), BuildError>
+    pub fn build<S>(
+        self,
+    ) -> Result<(Filtered<BizprocLayer, EventLevel, S>, WorkerGuard), BuildError>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {

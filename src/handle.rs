@@ -185,11 +185,7 @@ pub struct WorkerGuard {
 }
 
 impl WorkerGuard {
-    pub(crate) fn new(
-        bizproc: Bizproc,
-        timeout: Duration,
-        thread: thread::JoinHandle<()>,
-    ) -> Self {
+    pub(crate) fn new(bizproc: Bizproc, timeout: Duration, thread: thread::JoinHandle<()>) -> Self {
         WorkerGuard { bizproc, timeout, thread: Some(thread) }
     }
 

@@ -3,6 +3,7 @@
 //! For the tests and benches of this crate; not part of its API, and free to change at any time.
 //! The model is written from what the portal does, not from what the worker expects: its limits,
 //! costs, neighbours and faults are drawn by seed and hidden from the worker.
+#![expect(clippy::disallowed_methods, reason = "tokio's clock is the simulated one here")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ mod verify;
 pub use conditions::{Conditions, Faults, Lift};
 pub use portal::{Portal, Written};
 pub use random::Random;
+pub use verify::Waits;
 
 /// A run under way: what a scenario has in hand.
 #[derive(Clone)]
@@ -87,12 +89,8 @@ where
         let layer = layer::layer(producer, builder.own_level());
         let subscriber =
             tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), layer);
-        let run = Run {
-            start,
-            bizproc: bizproc.clone(),
-            spans: Rc::default(),
-            sent: Rc::default(),
-        };
+        let run =
+            Run { start, bizproc: bizproc.clone(), spans: Rc::default(), sent: Rc::default() };
         let guard = tracing::subscriber::set_default(subscriber);
         let script = async {
             scenario(run.clone()).await;

@@ -243,8 +243,7 @@ impl fmt::Display for Snapshot {
             self.acknowledged,
             self.lost()
         )?;
-        let others =
-            [("late", self.late), ("pending", self.pending), ("refused", self.refused())];
+        let others = [("late", self.late), ("pending", self.pending), ("refused", self.refused())];
         for (name, count) in others {
             if count > 0 {
                 write!(f, " {name}={count}")?;

@@ -6,6 +6,7 @@
 //!          engine <- lane <- coalescer        requests out, sent by a task each
 //!          engine -> lane -> ledger           replies in, lines settled
 //! ```
+#![expect(clippy::disallowed_methods, reason = "this is the one file that reads the clock")]
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +17,9 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use self::engine::{Call, Engine, Step};
-use crate::protocol::{Reply, Request, Trouble};
+use self::report::Trouble;
+use crate::line::InvalidEventToken;
+use crate::protocol::{self, Reply, Request};
 use crate::queue::{Consumer, Control, Message};
 use crate::stats::Stats;
 use crate::transport::Transport;
@@ -30,6 +33,7 @@ pub(crate) mod ledger;
 pub(crate) mod meters;
 pub(crate) mod pace;
 pub(crate) mod render;
+pub(crate) mod report;
 pub(crate) mod retry;
 pub(crate) mod schedule;
 
@@ -45,6 +49,8 @@ pub(crate) struct Worker<T> {
     callers: HashMap<Id, Call>,
     /// What is being taken in: kept here so that a panic does not lose it without a count.
     taking: Option<Message>,
+    /// Unusable tokens that were reported, by their kind.
+    unusable: [u64; InvalidEventToken::ALL.len()],
     /// How often the queue is looked at while lines may come.
     tick: Duration,
     closing: bool,
@@ -66,6 +72,7 @@ impl<T: Transport> Worker<T> {
             calls: JoinSet::new(),
             callers: HashMap::new(),
             taking: None,
+            unusable: [0; InvalidEventToken::ALL.len()],
             tick,
             closing: false,
         }
@@ -75,6 +82,7 @@ impl<T: Transport> Worker<T> {
     pub(crate) fn run_on(mut self, runtime: &tokio::runtime::Runtime) {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
             self.stats.restarted();
+            self.engine.report(Trouble::Panicked, "");
             // Not at once, or a panic that comes back would keep a core busy.
             runtime.block_on(tokio::time::sleep(AFTER_PANIC));
         }
@@ -98,19 +106,32 @@ impl<T: Transport> Worker<T> {
                 match step {
                     Step::Send(call, request) => self.send(call, request),
                     Step::Wait(at) => break at,
-                    Step::Closed if self.consumer.is_drained() => return,
+                    Step::Closed if self.consumer.is_drained() => return self.tell(true),
                     Step::Closed => break Some((Instant::now() + AFTER_CLOSE).into_std()),
                 }
             };
+            self.tell(false);
             self.wait(wake_at).await;
         }
     }
 
+    /// Tells of trouble through `tracing`, in measure.
+    fn tell(&mut self, last: bool) {
+        for (n, (why, count)) in self.consumer.unusable_tokens().enumerate() {
+            if count > self.unusable[n] {
+                self.unusable[n] = count;
+                self.engine.report(Trouble::UnusableToken(why), why.to_string());
+            }
+        }
+        for report in self.engine.due_reports(last, Instant::now().into_std()) {
+            report.tell();
+        }
+    }
+
     fn take_in(&mut self) {
-        let mut taken = 0;
-        while taken < TAKE_AT_ONCE {
+        let now = Instant::now().into_std();
+        for _ in 0..TAKE_AT_ONCE {
             self.taking = self.consumer.try_take();
-            let now = Instant::now().into_std();
             match &self.taking {
                 None => return,
                 Some(Message::Line(line)) => self.engine.line(line, now),
@@ -119,7 +140,6 @@ impl<T: Transport> Worker<T> {
                 }
                 Some(Message::Control(_)) => {}
             }
-            taken += 1;
             if let Some(Message::Control(control)) = self.taking.take() {
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
@@ -180,7 +200,7 @@ impl<T: Transport> Worker<T> {
             Err(panic) => {
                 self.stats.restarted();
                 if let Some(call) = self.callers.remove(&panic.id()) {
-                    let trouble = Trouble("the transport panicked".to_owned());
+                    let trouble = protocol::Trouble("the transport panicked".to_owned());
                     self.engine.settle(call, &Reply::Unanswered(trouble), now);
                 }
             }

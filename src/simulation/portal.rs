@@ -100,9 +100,7 @@ impl Portal {
 
     /// Whether lines to this workflow can be written at all.
     pub fn is_open(&self, workflow: u32) -> bool {
-        self.logs
-            .get(&workflow)
-            .is_none_or(|log| matches!(log.fate, Fate::Open | Fate::Poisoned))
+        self.logs.get(&workflow).is_none_or(|log| matches!(log.fate, Fate::Open | Fate::Poisoned))
     }
 
     /// Takes a request that arrives at `now`: how long it takes, and what the client sees.
@@ -114,7 +112,8 @@ impl Portal {
         self.hits += 1;
         if !self.bucket.takes(&self.conditions, now) {
             self.rate_limited += 1;
-            let body = r#"{"error":"QUERY_LIMIT_EXCEEDED","error_description":"Too many requests"}"#;
+            let body =
+                r#"{"error":"QUERY_LIMIT_EXCEEDED","error_description":"Too many requests"}"#;
             return (Duration::from_millis(30), answer(503, body));
         }
         if self.random.chance(faults.gateway) {
@@ -228,7 +227,10 @@ impl Portal {
             if key == DIRECT {
                 self.operating_limited += 1;
             }
-            return Done::Error("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.");
+            return Done::Error(
+                "OPERATION_TIME_LIMIT",
+                "Method is blocked due to operation time limit.",
+            );
         }
         let faults = self.conditions.faults;
         let random = &mut self.random;

@@ -122,11 +122,7 @@ impl Completions {
             return None;
         }
         let at = |completing: &Completing| {
-            if now < completing.not_before {
-                completing.not_before
-            } else {
-                completing.deadline
-            }
+            if now < completing.not_before { completing.not_before } else { completing.deadline }
         };
         self.waiting.iter().map(at).min()
     }

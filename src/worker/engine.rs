@@ -10,6 +10,7 @@ use super::entry::Gap;
 use super::lane::{Action, Lane, Rules, What};
 use super::ledger::{Ending, Freed, Ledger};
 use super::render::Renderer;
+use super::report::{Report, Trouble};
 use crate::line::{LogLine, PortalId, Tag};
 use crate::protocol::{Reply, Request};
 use crate::queue::{Close, Complete, Flush, Limits, Overflow, Scope};
@@ -142,8 +143,7 @@ impl Engine {
         // Answered when the lines are settled, which the completion sees to itself.
         let never = deadline + Duration::from_secs(365 * 86_400);
         self.ledger.watch(of, self.seq, never, lines);
-        let completing =
-            Completing::new(event_token, completion, deadline, report, reply, now);
+        let completing = Completing::new(event_token, completion, deadline, report, reply, now);
         lane.complete(completing, &self.rules, now);
         self.list(id, now);
     }
@@ -199,6 +199,22 @@ impl Engine {
     /// so that whoever is answered finds the counters up to date.
     pub(crate) fn answer(&mut self, now: Instant) {
         self.ledger.answer(now);
+    }
+
+    /// What may be told of the trouble there was; `last` when nothing can be told later.
+    pub(crate) fn due_reports(&mut self, last: bool, now: Instant) -> Vec<Report> {
+        self.ledger.due_reports(last, now)
+    }
+
+    /// Notes trouble that was seen outside of the lanes.
+    pub(crate) fn report(&mut self, trouble: Trouble, detail: impl Into<String>) {
+        self.ledger.report(trouble, detail);
+    }
+
+    /// Lines taken in and not yet settled.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn pending(&self) -> u64 {
+        self.ledger.pending().0
     }
 
     /// What was settled since the last call, for the budget.

@@ -11,6 +11,7 @@ use super::entry::Entry;
 use super::ledger::{Ending, Ledger};
 use super::meters::{Meters, Within};
 use super::pace::{LeakyBucket, Quota};
+use super::report::Trouble;
 use super::retry::{
     ASK_AGAIN, Backoff, EARLY, RetryPolicy, TRIES_ALONE, TRIES_IN_ALL, TRIES_LOCKED, UnknownOutcome,
 };
@@ -74,15 +75,23 @@ pub(crate) struct Lane {
     /// Waiting entries are checked for their age at this time.
     next_check: Instant,
     closing: bool,
+    /// Scratch space for one message.
+    message: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     Ready,
     /// Failures in a row: `attempt`.
-    BackingOff { until: Instant, attempt: u32 },
+    BackingOff {
+        until: Instant,
+        attempt: u32,
+    },
     /// The portal wants something mended first. It is asked again now and then.
-    Blocked { until: Instant, reason: DropReason },
+    Blocked {
+        until: Instant,
+        reason: DropReason,
+    },
 }
 
 #[derive(Debug)]
@@ -108,6 +117,7 @@ impl Lane {
             worked: false,
             next_check: now + CHECK_AGE,
             closing: false,
+            message: String::new(),
         }
     }
 
@@ -150,8 +160,7 @@ impl Lane {
     /// The end of an activity goes ahead of all lines, and needs no more than a place in the rate:
     /// logging never holds up the customer's process.
     fn next_end(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Option<Request> {
-        let completing =
-            self.completions.ready(&self.coalescer, self.in_flight.is_some(), now)?;
+        let completing = self.completions.ready(&self.coalescer, self.in_flight.is_some(), now)?;
         let ready_at = self.bucket.ready_at(now);
         if ready_at > now {
             self.completions.postpone(ready_at);
@@ -186,14 +195,14 @@ impl Lane {
             Ok(allowed) => allowed,
             Err(at) => return Action::Wait(self.or_check(at)),
         };
-        let commands = self.gather(allowed, until, rules, ledger, now);
+        let (commands, batch) = self.gather(allowed, until, rules, ledger, now);
         if commands.is_empty() {
             return match self.coalescer.next_due() {
                 Some(at) => Action::Wait(at.max(now + TICK)),
                 None => Action::Idle,
             };
         }
-        self.send(commands, ledger, now)
+        self.send(commands, batch, ledger, now)
     }
 
     /// When the next request may go, or what to do when there is none.
@@ -222,6 +231,7 @@ impl Lane {
         self.most.min(in_time).clamp(1, BATCH_COMMANDS)
     }
 
+    /// Takes what is due, oldest first, as far as it fits one request.
     fn gather(
         &mut self,
         allowed: usize,
@@ -229,41 +239,46 @@ impl Lane {
         rules: &Rules,
         ledger: &mut Ledger,
         now: Instant,
-    ) -> Vec<Command> {
-        let mut commands: Vec<Command> = Vec::new();
-        let mut bytes = 0;
+    ) -> (Vec<Command>, Batch) {
+        let (mut commands, mut batch) = (Vec::new(), Batch::new());
         while commands.len() < allowed {
             let Some(command) = self.coalescer.take(until, &rules.plan, now) else { break };
-            bytes += command.encoded_bytes();
+            self.message.clear();
+            command.entry.write_message(&mut self.message);
+            let event_token = command.event_token.expose();
             let alone = command.entry.tries.solo();
+            let bytes = batch.bytes() + Batch::cost(event_token, &self.message);
             if !commands.is_empty() && (alone || bytes > rules.request_bytes) {
                 self.put_back(command, None, rules, ledger);
                 break;
             }
+            batch.push_log(event_token, &self.message);
             commands.push(command);
             if alone {
                 break;
             }
         }
-        commands
+        (commands, batch)
     }
 
-    fn send(&mut self, commands: Vec<Command>, ledger: &Ledger, now: Instant) -> Action {
+    fn send(
+        &mut self,
+        commands: Vec<Command>,
+        batch: Batch,
+        ledger: &Ledger,
+        now: Instant,
+    ) -> Action {
         ledger.stats().request(commands.len() as u64);
         let in_doubt = commands.iter().filter(|command| command.entry.tries.in_doubt).count();
         ledger.stats().repeats(in_doubt as u64);
-        let mut message = String::new();
-        let (request, sent) = if let [only] = commands.as_slice() {
-            only.entry.write_message(&mut message);
-            (command::activity_log(only.event_token.expose(), &message), Sent::Single)
-        } else {
-            let mut batch = Batch::new();
-            for command in &commands {
-                message.clear();
-                command.entry.write_message(&mut message);
-                batch.push_log(command.event_token.expose(), &message);
+        let (request, sent) = match commands.as_slice() {
+            [only] => {
+                // The scratch may hold the message of one that did not fit any more.
+                self.message.clear();
+                only.entry.write_message(&mut self.message);
+                (command::activity_log(only.event_token.expose(), &self.message), Sent::Single)
             }
-            (batch.finish(), Sent::Batch(commands.len()))
+            _ => (batch.finish(), Sent::Batch(commands.len())),
         };
         self.bucket.sent(now);
         self.in_flight = Some(InFlight { commands, sent, at: now });
@@ -299,7 +314,11 @@ impl Lane {
             Verdict::Refused(refusal) => {
                 self.refused(commands, sent, &refusal, rules, ledger, now);
             }
-            Verdict::Unknown(_) => self.unknown(commands, rules, ledger, now),
+            Verdict::Unknown(trouble) => {
+                ledger.stats().unknown_outcome();
+                ledger.report(Trouble::UnknownOutcome, trouble.to_string());
+                self.unknown(commands, rules, ledger, now);
+            }
         }
     }
 
@@ -332,7 +351,7 @@ impl Lane {
             Outcome::NotExecuted => self.put_back(command, None, rules, ledger),
             Outcome::Refused(refusal) => match refusal {
                 Refusal::OperatingLimit => {
-                    ledger.stats().operating_limited();
+                    ledger.operating_limited();
                     self.meters.refused(sent, Within::Command, now);
                     self.put_back(command, None, rules, ledger);
                 }
@@ -355,21 +374,27 @@ impl Lane {
                 Refusal::WorkflowGone(_) => {
                     self.finish(command, DropReason::WorkflowGone, rules, ledger, now);
                 }
-                Refusal::TokenDenied(_) => {
+                Refusal::TokenDenied(code) => {
+                    if !self.worked {
+                        ledger.report(Trouble::NeverWorked, code.to_string());
+                    }
                     self.finish(command, DropReason::TokenDenied, rules, ledger, now);
                 }
                 Refusal::Command(_) | Refusal::TooLarge => {
                     self.give_up(&command, DropReason::EntryRefused, rules, ledger, now);
                 }
-                Refusal::Credential(_) | Refusal::Grant(_) => {
+                Refusal::Credential(code) | Refusal::Grant(code) => {
+                    ledger.report(Trouble::CredentialBlocked, code.to_string());
                     self.block(DropReason::CredentialBlocked, now);
                     self.put_back(command, None, rules, ledger);
                 }
-                Refusal::Portal(_) | Refusal::Moved(_) => {
+                Refusal::Portal(code) => {
+                    ledger.report(Trouble::PortalBlocked, code.to_string());
                     self.block(DropReason::PortalBlocked, now);
                     self.put_back(command, None, rules, ledger);
                 }
-                Refusal::RateLimit | Refusal::Unreachable(_) => {
+                // Never of a command; but should it be, a pause does no harm.
+                Refusal::RateLimit | Refusal::Unreachable(_) | Refusal::Moved(_) => {
                     self.bucket.refused(now);
                     self.put_back(command, None, rules, ledger);
                 }
@@ -390,18 +415,31 @@ impl Lane {
         match refusal {
             Refusal::RateLimit => {
                 ledger.stats().rate_limited();
+                ledger.report(Trouble::RateLimited, "");
                 self.bucket.refused(now);
                 self.back_off(now);
             }
-            Refusal::Unreachable(_) => self.back_off(now),
+            Refusal::Unreachable(trouble) => {
+                ledger.report(Trouble::Unreachable, trouble.to_string());
+                self.back_off(now);
+            }
             Refusal::OperatingLimit => {
-                ledger.stats().operating_limited();
+                ledger.operating_limited();
                 self.meters.refused(sent, Within::Request, now);
             }
-            Refusal::Credential(_) | Refusal::Grant(_) => {
+            Refusal::Credential(code) | Refusal::Grant(code) => {
+                ledger.report(Trouble::CredentialBlocked, code.to_string());
                 self.block(DropReason::CredentialBlocked, now);
             }
-            Refusal::Portal(_) | Refusal::Moved(_) => self.block(DropReason::PortalBlocked, now),
+            Refusal::Portal(code) => {
+                ledger.report(Trouble::PortalBlocked, code.to_string());
+                self.block(DropReason::PortalBlocked, now);
+            }
+            Refusal::Moved(host) => {
+                let host = host.as_deref().unwrap_or("no host");
+                ledger.report(Trouble::PortalBlocked, format!("moved to {host}"));
+                self.block(DropReason::PortalBlocked, now);
+            }
             _ => {
                 // The portal stumbled over the request: find out over which command.
                 self.back_off(now);
@@ -420,7 +458,6 @@ impl Lane {
         ledger: &mut Ledger,
         now: Instant,
     ) {
-        ledger.stats().unknown_outcome();
         self.back_off(now);
         for command in &mut commands {
             command.entry.tries.in_doubt = true;
@@ -487,8 +524,7 @@ impl Lane {
         rules: &Rules,
         ledger: &mut Ledger,
     ) {
-        if let Some((command, finished)) =
-            self.coalescer.put_back(command, hold_until, &rules.plan)
+        if let Some((command, finished)) = self.coalescer.put_back(command, hold_until, &rules.plan)
         {
             ledger.settle(&command.event_token, &command.entry, finished.ending());
         }
@@ -544,12 +580,7 @@ impl Lane {
     }
 
     /// Gives up the oldest waiting entry. Returns whether there was one.
-    pub(crate) fn evict(
-        &mut self,
-        reason: DropReason,
-        rules: &Rules,
-        ledger: &mut Ledger,
-    ) -> bool {
+    pub(crate) fn evict(&mut self, reason: DropReason, rules: &Rules, ledger: &mut Ledger) -> bool {
         match self.coalescer.evict(reason, &rules.plan) {
             Some((event_token, entry, orphan)) => {
                 settle_lost(ledger, &event_token, &entry, orphan, reason);
@@ -590,11 +621,6 @@ impl Lane {
             settle_lost(ledger, &event_token, &entry, orphan, reason);
         }
         self.completions.abandon();
-    }
-
-    /// Whether the credential has never worked, so that a refused event token may be its fault.
-    pub(crate) fn never_worked(&self) -> bool {
-        !self.worked
     }
 }
 

@@ -24,12 +24,7 @@ impl Meters {
     }
 
     /// How many of `want` commands may go now, or when to ask again.
-    pub(crate) fn allowance(
-        &self,
-        one: bool,
-        want: usize,
-        now: Instant,
-    ) -> Result<usize, Instant> {
+    pub(crate) fn allowance(&self, one: bool, want: usize, now: Instant) -> Result<usize, Instant> {
         if one {
             return self.direct.allowance(1, now);
         }
@@ -48,14 +43,16 @@ impl Meters {
         match sent {
             Sent::Single => observe(&mut self.direct, time, 1, time.duration.unwrap_or(0.0), now),
             Sent::Batch(_) => {
-                let done = || outcomes.iter().filter_map(|outcome| match outcome {
-                    Outcome::Done(time) => Some(*time),
-                    _ => None,
-                });
+                let done = || {
+                    outcomes.iter().filter_map(|outcome| match outcome {
+                        Outcome::Done(time) => Some(*time),
+                        _ => None,
+                    })
+                };
                 let worked: f64 = done().filter_map(|time| time.duration).sum();
                 let commands = done().count();
                 // Cumulative, so the last command's count includes the others'.
-                if let Some(mut last) = done().last() {
+                if let Some(mut last) = done().next_back() {
                     last.finish = last.finish.or(time.finish);
                     observe(&mut self.batched, last, commands, worked, now);
                 }

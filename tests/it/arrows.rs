@@ -12,10 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("handle", &["queue", "stats", "line", "error", "completion"]),
     ("layer", &["line", "queue", "stats"]),
     ("queue", &["line", "stats", "completion", "error"]),
-    (
-        "worker",
-        &["queue", "line", "protocol", "transport", "stats", "error", "completion"],
-    ),
+    ("worker", &["queue", "line", "protocol", "transport", "stats", "error", "completion"]),
     ("transport", &["protocol", "error", "line"]),
     ("activity", &["line", "transport", "error"]),
     ("completion", &[]),

@@ -55,7 +55,8 @@ fn own_worker() -> std::path::PathBuf {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let mut tasks = tasks.map(|task| task.unwrap().path());
     let is_worker = |task: &std::path::PathBuf| {
-        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "tracing-bizproc")
+        std::fs::read_to_string(task.join("comm"))
+            .is_ok_and(|name| name.trim() == "tracing-bizproc")
     };
     tasks.find(is_worker).expect("the worker runs")
 }

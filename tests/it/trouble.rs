@@ -82,7 +82,9 @@ fn who_prefers_a_gap_to_a_repeat_gets_it_told() {
     span.in_scope(|| info!("kept"));
     stage.flushed();
     let log = lines(&workflow);
-    assert!(log[0].starts_with("• (1 line missing since ") && log[0].ends_with(": outcome unknown)"));
+    assert!(
+        log[0].starts_with("• (1 line missing since ") && log[0].ends_with(": outcome unknown)")
+    );
     assert_eq!(log[1], "kept");
 }
 
@@ -125,7 +127,8 @@ fn a_locked_workflow_is_waited_for() {
     let (workflow, _, event_token) = stage.activity();
     let lock = workflow.lock();
     info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("patience"));
-    let refused = |portal: &Portal| portal.counters().refused_commands + portal.counters().refused_hits > 0;
+    let refused =
+        |portal: &Portal| portal.counters().refused_commands + portal.counters().refused_hits > 0;
     assert!(stage.portal.wait_for(PATIENCE, refused));
     drop(lock);
     stage.flushed();
