@@ -43,6 +43,18 @@ pub enum WebhookError {
     },
 }
 
+/// Why an authorization server was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OAuthError {
+    /// It is not a URL.
+    #[error("the authorization server is not a URL: expected https://HOST/oauth/token/")]
+    NotAUrl,
+    /// The client secret would go over a network in clear text.
+    #[error("the authorization server's URL is not https, so the client secret could be read")]
+    Insecure,
+}
+
 /// Why the connection to portals could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -59,6 +71,74 @@ pub enum TransportError {
     /// Anything else.
     #[error("the HTTP client could not be set up")]
     Client(#[source] Source),
+}
+
+/// Why a handler's request was not understood. No message repeats anything of the request.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActivityError {
+    /// It has more than 1 MiB.
+    #[error("the request is larger than 1 MiB: answer it with 413")]
+    TooLarge,
+    /// Its keys are nested too deep.
+    #[error("the request's keys are nested deeper than 16 levels")]
+    TooDeep,
+    /// It has too many fields.
+    #[error("the request has more than 4,096 fields")]
+    TooMany,
+    /// It holds text that is not UTF-8.
+    #[error("the request is not UTF-8")]
+    NotUtf8,
+    /// It is neither a form nor JSON by its content type.
+    #[error("the request is neither a form nor JSON: answer it with 415")]
+    ContentType,
+    /// It is not JSON.
+    #[error("the request is not JSON (line {line}, column {column})")]
+    NotJson {
+        /// Where reading stopped, from 1.
+        line: usize,
+        /// Where in the line, from 1.
+        column: usize,
+    },
+    /// Two values under one key: nobody can say which was meant.
+    #[error("the request has two values for one field")]
+    Duplicate,
+    /// A field is not there.
+    #[error("the request has no field {field}: is the handler's address called by a portal?")]
+    Missing {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field is text where it should be an array, or the other way round.
+    #[error("{field} is of the wrong type")]
+    WrongType {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field has a value that it cannot have.
+    #[error("the request's field {field} has no usable value")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+    },
+}
+
+/// Why a handler's request was not believed. Answer it with 403, and do nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The request's application token is not the one of this installation.
+    #[error(
+        "the request's application_token is not the portal's: it is forged, or the app was \
+         installed again and its new token was not stored"
+    )]
+    ApplicationToken,
+    /// The request names an address to call that is not on the list.
+    #[error("the request names a host that is not among the hosts allowed for the portal")]
+    Host,
+    /// The address to call is not https.
+    #[error("the request names an address that is not https")]
+    Insecure,
 }
 
 /// Why a layer could not be built.

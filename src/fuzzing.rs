@@ -3,10 +3,12 @@
 
 use std::str;
 
+use crate::activity::{ActivityRequest, Installation};
 use crate::protocol::Reply;
 use crate::protocol::command::Batch;
 use crate::protocol::reply::{self, Sent, Verdict};
 use crate::protocol::text::{self, Astral};
+use crate::transport::auth::Hosts;
 
 /// An answer: two bytes of status, one of how many commands were sent (0: a call), the body.
 ///
@@ -60,6 +62,20 @@ pub fn command(data: &[u8]) {
     }
 }
 
+/// A handler's request: a byte that says whether it is JSON, then the body.
+///
+/// # Panics
+/// When a request is believed although no host is allowed.
+pub fn activity(data: &[u8]) {
+    let [kind, body @ ..] = data else { return };
+    let kind = (*kind == b'j').then_some("application/json");
+    if let Ok(request) = ActivityRequest::parse(kind, body) {
+        // No host is allowed, so it fails whatever the token.
+        let installation = Installation::new("token", Hosts::default());
+        assert!(request.verify(&installation).is_err());
+    }
+}
+
 /// Percent-decoding, in the plainest way.
 fn decode(query: &str) -> String {
     let mut bytes = Vec::new();
@@ -100,6 +116,11 @@ mod tests {
     #[test]
     fn the_corpus_of_replies_holds() {
         replay("reply", super::reply);
+    }
+
+    #[test]
+    fn the_corpus_of_activities_holds() {
+        replay("activity", super::activity);
     }
 
     #[test]

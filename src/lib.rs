@@ -1,5 +1,6 @@
 //! Events of `tracing` in the log of a Bitrix24 business process.
 
+mod activity;
 mod builder;
 mod completion;
 mod error;
@@ -9,6 +10,8 @@ pub mod fuzzing;
 mod handle;
 mod layer;
 mod line;
+#[cfg(test)]
+mod php;
 mod protocol;
 mod queue;
 #[cfg(feature = "simulation")]
@@ -18,15 +21,22 @@ mod stats;
 mod transport;
 mod worker;
 
+pub use activity::{ActivityRequest, Installation, Property, VerifiedActivity};
 pub use builder::{Builder, builder};
 pub use completion::{Completion, ReturnValue};
-pub use error::{BuildError, CompleteError, FlushError, TransportError, WebhookError};
+pub use error::{
+    ActivityError, BuildError, CompleteError, FlushError, OAuthError, TransportError, VerifyError,
+    WebhookError,
+};
 pub use handle::{Bizproc, WorkerGuard};
 pub use layer::{BizprocLayer, EventLevel};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, Snapshot};
-pub use transport::auth::Webhook;
+pub use transport::auth::{
+    Credentials, FileStore, Hosts, MemoryStore, OAuth, StoreError, StoreFuture, TokenStore, Tokens,
+    Webhook, on_thread,
+};
 pub use worker::pace::Quota;
 pub use worker::render::LineTime;
 pub use worker::retry::UnknownOutcome;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 pub(crate) mod command;
+pub(crate) mod grant;
 #[cfg(test)]
 mod php_oracle;
 pub(crate) mod reply;

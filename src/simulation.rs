@@ -3,6 +3,7 @@
 //! For the tests and benches of this crate; not part of its API, and free to change at any time.
 //! The model is written from what the portal does, not from what the worker expects: its limits,
 //! costs, neighbours and faults are drawn by seed and hidden from the worker.
+#![expect(clippy::disallowed_methods, reason = "tokio's clock is the simulated one here")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ mod verify;
 pub use conditions::{Conditions, Faults, Lift};
 pub use portal::{Portal, Written};
 pub use random::Random;
+pub use verify::Waits;
 
 /// A run under way: what a scenario has in hand.
 #[derive(Clone)]

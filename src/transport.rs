@@ -1,12 +1,15 @@
 //! The seam between deciding and I/O: a request goes out, a reply comes back.
 
-use std::future::Future;
+use std::future::{Future, ready};
 
 use crate::line::PortalId;
-use crate::protocol::{Reply, Request};
+use crate::protocol::reply::Code;
+use crate::protocol::{Reply, Request, Trouble};
 
 pub(crate) mod auth;
 pub(crate) mod http;
+#[cfg(test)]
+mod stand_in;
 
 /// Carries requests to portals. Decides nothing: it neither retries nor paces.
 pub(crate) trait Transport: Clone + Send + 'static {
@@ -16,4 +19,37 @@ pub(crate) trait Transport: Clone + Send + 'static {
         portal: Option<&PortalId>,
         request: Request,
     ) -> impl Future<Output = Reply> + Send;
+
+    /// The token of the last call to `portal` was refused ([`Refusal::Grant`]): gets another one.
+    /// Once at a time per portal; without OAuth there is none to get.
+    ///
+    /// [`Refusal::Grant`]: crate::protocol::reply::Refusal::Grant
+    fn refresh(&self, portal: Option<&PortalId>) -> impl Future<Output = Refreshed> + Send {
+        let _ = portal;
+        ready(Refreshed::Denied(Code("no OAuth".to_owned())))
+    }
+
+    /// `portal` says that it lives on `host` now ([`Refusal::Moved`]): calls it there from now on,
+    /// if the app allows that host.
+    ///
+    /// [`Refusal::Moved`]: crate::protocol::reply::Refusal::Moved
+    fn relocate(
+        &self,
+        portal: Option<&PortalId>,
+        host: &str,
+    ) -> impl Future<Output = Refreshed> + Send {
+        let _ = (portal, host);
+        ready(Refreshed::Denied(Code("no OAuth".to_owned())))
+    }
+}
+
+/// What came of asking for other access to a portal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refreshed {
+    /// There is access that has not been tried yet: repeat the request.
+    Renewed,
+    /// Nobody could say: ask again, with backoff.
+    Later(Trouble),
+    /// There is none until new tokens arrive, or somebody mends something.
+    Denied(Code),
 }

@@ -6,6 +6,7 @@
 //!          engine <- lane <- coalescer        requests out, sent by a task each
 //!          engine -> lane -> ledger           replies in, lines settled
 //! ```
+#![expect(clippy::disallowed_methods, reason = "this is the one file that reads the clock")]
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +17,13 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use self::engine::{Call, Engine, Step};
-use crate::protocol::{Reply, Request, Trouble};
+use self::lane::Access;
+use self::report::Trouble;
+use crate::line::InvalidEventToken;
+use crate::protocol::{self, Reply, Request};
 use crate::queue::{Consumer, Control, Message};
 use crate::stats::Stats;
-use crate::transport::Transport;
+use crate::transport::{Refreshed, Transport};
 
 pub(crate) mod coalescer;
 pub(crate) mod completions;
@@ -30,6 +34,7 @@ pub(crate) mod ledger;
 pub(crate) mod meters;
 pub(crate) mod pace;
 pub(crate) mod render;
+pub(crate) mod report;
 pub(crate) mod retry;
 pub(crate) mod schedule;
 
@@ -40,11 +45,13 @@ pub(crate) struct Worker<T> {
     transport: T,
     stats: Arc<Stats>,
     /// Requests that are out.
-    calls: JoinSet<(Call, Reply)>,
+    calls: JoinSet<(Call, Came)>,
     /// Whose they are, also when a call panics and cannot say so itself.
-    callers: HashMap<Id, Call>,
+    callers: HashMap<Id, (Call, Awaited)>,
     /// What is being taken in: kept here so that a panic does not lose it without a count.
     taking: Option<Message>,
+    /// Unusable tokens that were reported, by their kind.
+    unusable: [u64; InvalidEventToken::ALL.len()],
     /// How often the queue is looked at while lines may come.
     tick: Duration,
     closing: bool,
@@ -66,6 +73,7 @@ impl<T: Transport> Worker<T> {
             calls: JoinSet::new(),
             callers: HashMap::new(),
             taking: None,
+            unusable: [0; InvalidEventToken::ALL.len()],
             tick,
             closing: false,
         }
@@ -75,6 +83,7 @@ impl<T: Transport> Worker<T> {
     pub(crate) fn run_on(mut self, runtime: &tokio::runtime::Runtime) {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
             self.stats.restarted();
+            self.engine.report(Trouble::Panicked, "");
             // Not at once, or a panic that comes back would keep a core busy.
             runtime.block_on(tokio::time::sleep(AFTER_PANIC));
         }
@@ -97,20 +106,34 @@ impl<T: Transport> Worker<T> {
                 self.engine.answer(now);
                 match step {
                     Step::Send(call, request) => self.send(call, request),
+                    Step::Access(call, access) => self.access(call, access),
                     Step::Wait(at) => break at,
-                    Step::Closed if self.consumer.is_drained() => return,
+                    Step::Closed if self.consumer.is_drained() => return self.tell(true),
                     Step::Closed => break Some((Instant::now() + AFTER_CLOSE).into_std()),
                 }
             };
+            self.tell(false);
             self.wait(wake_at).await;
         }
     }
 
+    /// Tells of trouble through `tracing`, in measure.
+    fn tell(&mut self, last: bool) {
+        for (n, (why, count)) in self.consumer.unusable_tokens().enumerate() {
+            if count > self.unusable[n] {
+                self.unusable[n] = count;
+                self.engine.report(Trouble::UnusableToken(why), why.to_string());
+            }
+        }
+        for report in self.engine.due_reports(last, Instant::now().into_std()) {
+            report.tell();
+        }
+    }
+
     fn take_in(&mut self) {
-        let mut taken = 0;
-        while taken < TAKE_AT_ONCE {
+        let now = Instant::now().into_std();
+        for _ in 0..TAKE_AT_ONCE {
             self.taking = self.consumer.try_take();
-            let now = Instant::now().into_std();
             match &self.taking {
                 None => return,
                 Some(Message::Line(line)) => self.engine.line(line, now),
@@ -119,7 +142,6 @@ impl<T: Transport> Worker<T> {
                 }
                 Some(Message::Control(_)) => {}
             }
-            taken += 1;
             if let Some(Message::Control(control)) = self.taking.take() {
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
@@ -137,9 +159,26 @@ impl<T: Transport> Worker<T> {
     fn send(&mut self, call: Call, request: Request) {
         let transport = self.transport.clone();
         let portal = self.engine.portal(call).cloned();
-        let sending = async move { (call, transport.call(portal.as_ref(), request).await) };
+        let sending = async move {
+            let reply = transport.call(portal.as_ref(), request).await;
+            (call, Came::Reply(reply))
+        };
         let id = self.calls.spawn(sending).id();
-        self.callers.insert(id, call);
+        self.callers.insert(id, (call, Awaited::Reply));
+    }
+
+    fn access(&mut self, call: Call, access: Access) {
+        let transport = self.transport.clone();
+        let portal = self.engine.portal(call).cloned();
+        let asking = async move {
+            let refreshed = match access {
+                Access::Refresh => transport.refresh(portal.as_ref()).await,
+                Access::Relocate(host) => transport.relocate(portal.as_ref(), &host).await,
+            };
+            (call, Came::Access(refreshed))
+        };
+        let id = self.calls.spawn(asking).id();
+        self.callers.insert(id, (call, Awaited::Access));
     }
 
     /// Waits for the bell, a reply, the time given, or the next tick.
@@ -170,22 +209,46 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    fn joined(&mut self, joined: Result<(Id, (Call, Reply)), tokio::task::JoinError>) {
+    fn joined(&mut self, joined: Result<(Id, (Call, Came)), tokio::task::JoinError>) {
         let now = Instant::now().into_std();
         match joined {
-            Ok((id, (call, reply))) => {
+            Ok((id, (call, came))) => {
                 self.callers.remove(&id);
-                self.engine.settle(call, &reply, now);
+                match came {
+                    Came::Reply(reply) => self.engine.settle(call, &reply, now),
+                    Came::Access(refreshed) => self.engine.accessed(call, refreshed, now),
+                }
             }
             Err(panic) => {
+                // A transport, or a token store of the app's, has panicked: nothing is known.
                 self.stats.restarted();
-                if let Some(call) = self.callers.remove(&panic.id()) {
-                    let trouble = Trouble("the transport panicked".to_owned());
-                    self.engine.settle(call, &Reply::Unanswered(trouble), now);
+                self.engine.report(Trouble::Panicked, "");
+                let trouble = protocol::Trouble("a panic".to_owned());
+                match self.callers.remove(&panic.id()) {
+                    Some((call, Awaited::Reply)) => {
+                        self.engine.settle(call, &Reply::Unanswered(trouble), now);
+                    }
+                    Some((call, Awaited::Access)) => {
+                        self.engine.accessed(call, Refreshed::Later(trouble), now);
+                    }
+                    None => {}
                 }
             }
         }
     }
+}
+
+/// What a call brings.
+enum Came {
+    Reply(Reply),
+    Access(Refreshed),
+}
+
+/// What a call is expected to bring.
+#[derive(Clone, Copy)]
+enum Awaited {
+    Reply,
+    Access,
 }
 
 /// Messages taken in between two looks at what is due.

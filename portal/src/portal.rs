@@ -13,7 +13,7 @@ use crate::builder::PortalBuilder;
 use crate::clock::Clock;
 use crate::cloud::Cloud;
 use crate::core::{Addresses, Core};
-use crate::faults::Fault;
+use crate::faults::Faults;
 use crate::journal::{Counters, Hit};
 use crate::limits::OperatingLimit;
 use crate::oauth::App;
@@ -245,9 +245,15 @@ impl Portal {
         self.core.world().journal.counters
     }
 
+    /// How full the fullest bucket of the rate limit is, in hits.
+    pub fn rate_level(&self) -> f64 {
+        let world = self.core.world();
+        world.rate.level(world.settings.tariff, self.core.clock.now())
+    }
+
     /// The plan of what is to go wrong.
     pub fn faults(&self) -> Faults<'_> {
-        Faults { core: &self.core }
+        Faults::new(&self.core)
     }
 
     /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
@@ -314,47 +320,5 @@ impl Drop for Portal {
             // Dropping a runtime inside another one would panic; this does not, and does not wait.
             runtime.shutdown_background();
         }
-    }
-}
-
-/// Plans what goes wrong with which hit on the REST API.
-#[derive(Clone, Copy)]
-pub struct Faults<'a> {
-    core: &'a Core,
-}
-
-impl fmt::Debug for Faults<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faults").finish_non_exhaustive()
-    }
-}
-
-impl Faults<'_> {
-    /// The next hit. Called again before that hit, the fault is for the hit after it, and so on.
-    pub fn next(&self, fault: Fault) -> &Self {
-        self.after(0, fault)
-    }
-
-    /// One hit, after `pass` hits went unharmed.
-    pub fn after(&self, pass: u64, fault: Fault) -> &Self {
-        self.core.world().faults.after(pass, fault);
-        self
-    }
-
-    /// Every hit on a method, until the plan is cleared.
-    pub fn on_method(&self, method: &str, fault: Fault) -> &Self {
-        self.core.world().faults.on_method(method, fault);
-        self
-    }
-
-    /// A share (0.0 to 1.0) of all hits, each with one of `faults`, as `seed` has it.
-    pub fn at_random(&self, seed: u64, share: f64, faults: Vec<Fault>) -> &Self {
-        self.core.world().faults.at_random(seed, share, faults);
-        self
-    }
-
-    /// Ends every plan.
-    pub fn clear(&self) {
-        self.core.world().faults.clear();
     }
 }

@@ -40,6 +40,15 @@ pub(crate) fn event_send(
     Request { method: Method::EventSend, body, commands: 1 }
 }
 
+/// Adds an access token to a request's body: in the address it would be written to logs.
+pub(crate) fn authorize(body: &mut Vec<u8>, access_token: &str) {
+    // Every body above is an object with something in it.
+    body.pop();
+    body.extend_from_slice(b",\"auth\":");
+    push_json(body, access_token);
+    body.push(b'}');
+}
+
 /// A `batch` under construction, which knows its length in bytes as it grows.
 pub(crate) struct Batch {
     /// The body without [`CLOSE`].
@@ -119,7 +128,7 @@ fn push_json(body: &mut Vec<u8>, text: &str) {
 /// Appends `text`, each byte but `A-Z a-z 0-9 - _ . ~` as `%XX`, once. A command is read by
 /// `parse_url` and `parse_str` ("batch", server behaviour), to which `#`, `&`, `+`, `%`, `[` and
 /// control bytes mean something; JSON adds no second layer.
-fn push_encoded(body: &mut Vec<u8>, text: &str) {
+pub(super) fn push_encoded(body: &mut Vec<u8>, text: &str) {
     body.reserve(encoded_len(text));
     // Every byte writes four and advances by one or three: no branch that depends on the text.
     let mut block = [0u8; 3 * BLOCK + 1];
@@ -245,6 +254,27 @@ mod tests {
             body,
             r#"{"halt":0,"cmd":{  "c0":"bizproc.activity.log?EVENT_TOKEN=t%7Ca.f0&LOG_MESSAGE=x%3D1%20%26%20y", "c1":"bizproc.activity.log?EVENT_TOKEN=t&LOG_MESSAGE=~"}}"#
         );
+    }
+
+    #[test]
+    fn an_access_token_joins_any_body() {
+        for mut request in [
+            activity_log("t", "m"),
+            event_send("t", &Map::new(), None),
+            batch_of(&[]),
+            batch_of(&["m"]),
+        ] {
+            let mut expected: Value = serde_json::from_slice(&request.body).unwrap();
+            expected["auth"] = Value::from("a\"b");
+            authorize(&mut request.body, "a\"b");
+            assert_eq!(serde_json::from_slice::<Value>(&request.body).unwrap(), expected);
+        }
+    }
+
+    fn batch_of(messages: &[&str]) -> Request {
+        let mut batch = Batch::new();
+        messages.iter().for_each(|message| batch.push_log("t", message));
+        batch.finish()
     }
 
     #[test]

@@ -1,20 +1,12 @@
 //! PHP as the oracle: what a portal's own functions read must be what was sent.
-//!
-//! Runs where `php` is installed; elsewhere it says that it was skipped, or fails when
-//! `BIZPROC_REQUIRE_PHP` is set.
-
-use std::io::{ErrorKind, Write};
-use std::process::{Command, Stdio};
-use std::thread;
 
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Map, Value};
 
 use super::Request;
 use super::command::{Batch, activity_log, event_send};
 use super::text::{Astral, LINE_MARK, push_safe, split_at_boundary};
+use crate::php::{self, Source, hex};
 
 /// What one command carries.
 type Sent = (String, String);
@@ -51,61 +43,13 @@ fn entry(lines: &[String], astral: Astral) -> String {
     entry
 }
 
-/// Sends the bodies through PHP: for each, what it read and what it found in it. `None`: no PHP.
-fn ask_php(bodies: Vec<Vec<u8>>) -> Option<Vec<Vec<Value>>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/php/oracle.php");
-    let php = Command::new("php")
-        .args(["-n", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut php = match php {
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        php => php.unwrap(),
-    };
-    let mut stdin = php.stdin.take().unwrap();
-    let writing = thread::spawn(move || {
-        for body in bodies {
-            assert!(!body.contains(&b'\n'), "JSON escapes line breaks");
-            stdin.write_all(&body).unwrap();
-            stdin.write_all(b"\n").unwrap();
-        }
-    });
-    let output = php.wait_with_output().unwrap();
-    writing.join().unwrap();
-    assert!(output.status.success());
-    Some(
-        output
-            .stdout
-            .split(|&b| b == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| {
-                serde_json::from_slice(line).unwrap_or_else(|error| {
-                    panic!("{error}: {}", String::from_utf8_lossy(line));
-                })
-            })
-            .collect(),
-    )
-}
-
-fn hex(text: &str) -> String {
-    text.bytes().map(|b| format!("{b:02x}")).collect()
-}
-
 /// Asks PHP about the requests, and holds what it read against what was sent. `safe`: nothing may
 /// have been found in it either.
 fn check(requests: Vec<(Request, Vec<Sent>, bool)>) {
     let bodies = requests.iter().map(|(request, _, _)| request.body.clone()).collect();
-    let Some(read) = ask_php(bodies) else {
-        assert!(
-            std::env::var_os("BIZPROC_REQUIRE_PHP").is_none(),
-            "BIZPROC_REQUIRE_PHP is set and php is not installed"
-        );
-        println!("SKIPPED: no php on this machine (Debian: apt-get install php-cli)");
-        return;
-    };
-    assert_eq!(read.len(), requests.len());
+    let Some(read) = php::ask("oracle.php", bodies) else { return };
     for ((_, sent, safe), read) in requests.iter().zip(read) {
+        let read: Vec<Value> = serde_json::from_str(&read).unwrap();
         assert_eq!(read.len(), sent.len(), "{read:?}");
         for ((event_token, message), command) in sent.iter().zip(read) {
             assert_eq!(command[0], hex(event_token), "event token of {message:?}: {command}");
@@ -114,20 +58,6 @@ fn check(requests: Vec<(Request, Vec<Sent>, bool)>) {
                 assert_eq!(command[2], Value::Array(Vec::new()), "{message:?}");
             }
         }
-    }
-}
-
-/// The same texts in every run.
-struct Source(TestRunner);
-
-impl Source {
-    fn new() -> Self {
-        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-        Source(TestRunner::new_with_rng(Config::default(), rng))
-    }
-
-    fn draw<S: Strategy>(&mut self, strategy: S) -> S::Value {
-        strategy.new_tree(&mut self.0).unwrap().current()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use self::failure::{Failure, Place, classify};
+use self::failure::{Place, classify};
 use super::{Reply, Trouble, command};
 
 pub(crate) use self::failure::Code;
+pub(super) use self::failure::Failure;
 
 mod failure;
 

@@ -1,13 +1,14 @@
 //! The worker's own speed: from queue to finished request bodies, in real time, without limits.
+#![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::builder::{Builder, Parts};
-use crate::line::{EventToken, LogLine, Packed, Packer};
+use crate::line::{EventToken, LogLine, Packed, Packer, Tag};
 use crate::protocol::Reply;
 use crate::queue::Message;
-use crate::worker::engine::Step;
+use crate::worker::engine::{Engine, Step};
 
 /// Sends `lines` lines of `bytes` bytes over `tokens` tokens through queue and engine, and returns
 /// the time that the worker's side took.
@@ -19,14 +20,7 @@ pub fn measure(builder: &Builder, tokens: u32, lines: u32, bytes: usize) -> Dura
             producer.tag(event_token.expect("a well-formed token"), None, 0)
         })
         .collect();
-    let metadata = tracing::callsite!(
-        name: "line", kind: tracing::metadata::Kind::EVENT, fields: message
-    );
-    let metadata = tracing_core::Callsite::metadata(metadata);
-    let message = metadata.fields().field("message").expect("it was just declared");
     let text = "x".repeat(bytes);
-    let mut packed = Vec::new();
-    Packer::new(&mut packed).str(&message, &text);
     let mut worked = Duration::ZERO;
     let mut now = Instant::now();
     let mut given = 0;
@@ -34,13 +28,7 @@ pub fn measure(builder: &Builder, tokens: u32, lines: u32, bytes: usize) -> Dura
     while given < lines {
         let burst = BURST.min(lines - given);
         for n in 0..burst {
-            let line = LogLine {
-                tag: Arc::clone(&tags[((given + n) % tokens) as usize]),
-                metadata,
-                at: std::time::SystemTime::UNIX_EPOCH,
-                fields: Packed::from(&packed[..]),
-                span: None,
-            };
+            let line = line(&tags[((given + n) % tokens) as usize], &text);
             producer.offer(line).expect("the queue holds a burst");
         }
         given += burst;
@@ -52,17 +40,69 @@ pub fn measure(builder: &Builder, tokens: u32, lines: u32, bytes: usize) -> Dura
         }
         // In simulated time a burst is a minute, so that everything gathered is due.
         now += Duration::from_secs(60);
-        while let Step::Send(lane, request) = engine.next(now) {
-            bodies += request.body.len();
-            let reply = success(request.commands);
-            engine.settle(lane, &reply, now);
-        }
+        bodies += settle_all(&mut engine, &mut now);
         let freed = engine.freed();
         consumer.release(freed.lines, freed.bytes as u64);
         worked += start.elapsed();
     }
     assert!(bodies > lines as usize * bytes, "every line is in a body");
     worked
+}
+
+/// Bytes that the engine holds for each of so many tokens after a line of each was delivered, and
+/// once they were forgotten. `held` reads what the process holds.
+pub fn idle_bytes(builder: &Builder, tokens: u32, held: &dyn Fn() -> usize) -> (usize, usize) {
+    let Parts { producer, mut consumer, mut engine, .. } = builder.parts(1);
+    let mut now = Instant::now();
+    let before = held();
+    for n in 0..tokens {
+        let event_token = EventToken::parse(&super::portal::event_token(n));
+        let tag = producer.tag(event_token.expect("a well-formed token"), None, 0);
+        producer.offer(line(&tag, "an ordinary line")).expect("the queue is empty");
+        while let Some(Message::Line(line)) = consumer.try_take() {
+            engine.line(&line, now);
+        }
+    }
+    now += Duration::from_secs(60);
+    settle_all(&mut engine, &mut now);
+    let idle = held() - before;
+    // Past the time at which an idle token is forgotten, and a workflow's budget with it.
+    now += Duration::from_secs(7 * 3_600);
+    settle_all(&mut engine, &mut now);
+    let forgotten = held().saturating_sub(before);
+    (idle / tokens as usize, forgotten / tokens as usize)
+}
+
+fn settle_all(engine: &mut Engine, now: &mut Instant) -> usize {
+    let mut bodies = 0;
+    loop {
+        match engine.next(*now) {
+            Step::Send(call, request) => {
+                bodies += request.body.len();
+                engine.settle(call, &success(request.commands), *now);
+            }
+            // The portal's rate, in simulated time.
+            Step::Wait(Some(at)) if engine.pending() > 0 => *now = at,
+            Step::Wait(_) | Step::Access(..) | Step::Closed => return bodies,
+        }
+    }
+}
+
+fn line(tag: &Arc<Tag>, text: &str) -> LogLine {
+    let metadata = tracing::callsite!(
+        name: "line", kind: tracing::metadata::Kind::EVENT, fields: message
+    );
+    let metadata = tracing_core::Callsite::metadata(metadata);
+    let message = metadata.fields().field("message").expect("it was just declared");
+    let mut packed = Vec::new();
+    Packer::new(&mut packed).str(&message, text);
+    LogLine {
+        tag: Arc::clone(tag),
+        metadata,
+        at: std::time::SystemTime::UNIX_EPOCH,
+        fields: Packed::from(&packed[..]),
+        span: None,
+    }
 }
 
 /// The portal's answer to a request in which all went well.

@@ -5,6 +5,15 @@ use std::fmt::Write;
 
 use super::Outcome;
 
+/// How long lines waited, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// On average.
+    pub mean: f64,
+    /// At worst.
+    pub worst: f64,
+}
+
 impl Outcome {
     /// Checks conservation, order and honesty. `Err` says what broke, for the seed in hand.
     ///
@@ -38,6 +47,30 @@ impl Outcome {
             let _ = writeln!(wrong, "{readable} lines are in the logs: {stats}");
         }
         if wrong.is_empty() { Ok(()) } else { Err(format!("seed {}:\n{wrong}", self.seed)) }
+    }
+
+    /// How long the lines of a workflow waited until they were written, in seconds.
+    pub fn waits(&self, workflow: u32) -> Waits {
+        let sent = self.sent.get(&workflow).map_or(&[][..], Vec::as_slice);
+        let mut written = BTreeSet::new();
+        let (mut sum, mut worst) = (0.0, 0.0_f64);
+        for entry in self.portal.log(workflow) {
+            for n in numbers(&entry.text) {
+                if let (true, Some(at)) = (written.insert(n), sent.get(n as usize)) {
+                    let wait = entry.at.saturating_sub(*at).as_secs_f64();
+                    sum += wait;
+                    worst = worst.max(wait);
+                }
+            }
+        }
+        Waits { mean: sum / (written.len().max(1) as f64), worst }
+    }
+
+    /// How many lines of a workflow nobody can read at the end.
+    pub fn unreadable(&self, workflow: u32) -> usize {
+        let shown = self.portal.shown(workflow);
+        let readable: BTreeSet<_> = shown.iter().flat_map(|entry| numbers(&entry.text)).collect();
+        self.sent.get(&workflow).map_or(0, Vec::len) - readable.len()
     }
 
     /// The numbers of the lines in a workflow's log. `Err` when they are out of order, or stand

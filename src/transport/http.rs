@@ -12,11 +12,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
-use super::Transport;
-use super::auth::{Webhook, is_loopback};
+use super::auth::{Credentials, Grants, Tokens, Webhook, is_loopback};
+use super::{Refreshed, Transport};
 use crate::error::TransportError;
 use crate::line::PortalId;
-use crate::protocol::{Reply, Request, Trouble};
+use crate::protocol::reply::Code;
+use crate::protocol::{Method, Reply, Request, Trouble, command};
 
 /// How portals are reached.
 #[derive(Clone, Debug)]
@@ -50,11 +51,18 @@ impl Default for HttpOptions {
 /// Most bytes of an answer. A batch of 50 answers with about 20 KiB.
 const ANSWER_BYTES: usize = 8 << 20;
 
-/// Calls the portal of one webhook.
+/// Calls portals.
 #[derive(Clone)]
 pub(crate) struct Http {
     clients: Clients,
-    webhook: Arc<Webhook>,
+    caller: Caller,
+}
+
+/// By whose leave.
+#[derive(Clone)]
+enum Caller {
+    Webhook(Arc<Webhook>),
+    OAuth(Arc<Grants>),
 }
 
 impl Http {
@@ -62,20 +70,68 @@ impl Http {
     ///
     /// # Errors
     /// When there are no certificate roots for an https portal, or the extra ones are none.
-    pub(crate) fn new(webhook: Webhook, options: HttpOptions) -> Result<Self, TransportError> {
+    pub(crate) fn new(
+        credentials: impl Into<Credentials>,
+        options: HttpOptions,
+    ) -> Result<Self, TransportError> {
         let clients = Clients::new(options);
-        clients.client(&webhook.method(crate::protocol::Method::Batch))?;
-        Ok(Http { clients, webhook: Arc::new(webhook) })
+        let caller = match credentials.into() {
+            Credentials::Webhook(webhook) => {
+                clients.client(&webhook.method(Method::Batch))?;
+                Caller::Webhook(Arc::new(webhook))
+            }
+            Credentials::OAuth(oauth) => {
+                let grants = Grants::new(oauth);
+                clients.client(grants.server())?;
+                Caller::OAuth(Arc::new(grants))
+            }
+        };
+        Ok(Http { clients, caller })
+    }
+
+    /// Takes over tokens that came with a verified request, and says whether they are used now.
+    ///
+    /// # Errors
+    /// When they could not be stored. They are used all the same.
+    pub(crate) async fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<bool, Trouble> {
+        match &self.caller {
+            Caller::Webhook(_) => Ok(false),
+            Caller::OAuth(grants) => grants.accept(portal, tokens).await,
+        }
     }
 }
 
 impl Transport for Http {
     async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
-        if portal.is_some() {
-            return Reply::NotSent(Trouble("no credentials for this portal".to_owned()));
+        let Request { method, mut body, .. } = request;
+        let url = match &self.caller {
+            Caller::Webhook(webhook) if portal.is_none() => webhook.method(method),
+            Caller::Webhook(_) => {
+                return Reply::NotSent(Trouble("no credentials for this portal".to_owned()));
+            }
+            Caller::OAuth(grants) => match grants.access(portal, method).await {
+                Ok((url, access_token)) => {
+                    command::authorize(&mut body, &access_token);
+                    url
+                }
+                Err(trouble) => return Reply::NotSent(trouble),
+            },
+        };
+        self.clients.post(url, JSON, body).await
+    }
+
+    async fn refresh(&self, portal: Option<&PortalId>) -> Refreshed {
+        match &self.caller {
+            Caller::Webhook(_) => Refreshed::Denied(Code("a webhook has no tokens".to_owned())),
+            Caller::OAuth(grants) => grants.refresh(portal, &self.clients).await,
         }
-        let url = self.webhook.method(request.method);
-        self.clients.post(url, JSON, request.body).await
+    }
+
+    async fn relocate(&self, portal: Option<&PortalId>, host: &str) -> Refreshed {
+        match &self.caller {
+            Caller::Webhook(_) => Refreshed::Denied(Code("a webhook has one host".to_owned())),
+            Caller::OAuth(grants) => grants.relocate(portal, host).await,
+        }
     }
 }
 
@@ -242,7 +298,7 @@ mod tests {
     use std::thread::{self, JoinHandle};
 
     use super::*;
-    use crate::protocol::Method;
+    use crate::transport::stand_in::read_request;
 
     const CODE: &str = "s3cr3tc0de";
 
@@ -253,26 +309,6 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         (port, thread::spawn(move || serve(listener.accept().unwrap().0)))
-    }
-
-    /// Reads one request, head and body.
-    fn read_request(stream: &mut impl Read) -> String {
-        let mut request = Vec::new();
-        let mut byte = [0];
-        while !request.ends_with(b"\r\n\r\n") {
-            if stream.read(&mut byte).unwrap_or(0) == 0 {
-                return String::from_utf8(request).unwrap();
-            }
-            request.push(byte[0]);
-        }
-        let head = String::from_utf8(request).unwrap();
-        let length = head
-            .lines()
-            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok())
-            .unwrap_or(0);
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).unwrap();
-        head + &String::from_utf8(body).unwrap()
     }
 
     /// Answers one request with `answer` and closes the connection.

@@ -41,14 +41,6 @@ pub(crate) struct Command {
     due: Instant,
 }
 
-impl Command {
-    /// Bytes that it adds to the body of a request, at the most.
-    pub(crate) fn encoded_bytes(&self) -> usize {
-        let message = self.entry.text.len() + NOTICE_BYTES;
-        3 * (message + self.event_token.expose().len()) + COMMAND_OVERHEAD
-    }
-}
-
 /// Why lines no longer go to a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finished {
@@ -596,8 +588,6 @@ impl TokenBuffer {
     }
 }
 
-/// Method, names and quotes around an encoded command.
-const COMMAND_OVERHEAD: usize = 64;
 /// Ends a piece of a line that goes on in the next entry.
 const CONTINUES: &str = " …";
 /// Opens the next piece.

@@ -11,15 +11,17 @@ use super::entry::Entry;
 use super::ledger::{Ending, Ledger};
 use super::meters::{Meters, Within};
 use super::pace::{LeakyBucket, Quota};
+use super::report::Trouble;
 use super::retry::{
     ASK_AGAIN, Backoff, EARLY, RetryPolicy, TRIES_ALONE, TRIES_IN_ALL, TRIES_LOCKED, UnknownOutcome,
 };
 use crate::line::EventToken;
 use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
-use crate::protocol::reply::{self, Outcome, Refusal, Sent, Verdict};
+use crate::protocol::reply::{self, Code, Outcome, Refusal, Sent, Verdict};
 use crate::protocol::text::Astral;
 use crate::protocol::{Reply, Request};
 use crate::stats::DropReason;
+use crate::transport::Refreshed;
 
 /// What a lane is told once.
 #[derive(Debug)]
@@ -37,19 +39,32 @@ pub(crate) struct Rules {
 pub(crate) enum Action {
     /// Send this.
     Send(What, Request),
+    /// Get other access to the portal; nothing goes to it meanwhile.
+    Access(Access),
     /// Ask again at this time.
     Wait(Instant),
     /// Nothing to do until something comes in.
     Idle,
 }
 
-/// What a request of a lane does. One of each may be out.
+/// What a lane has under way. One of each may be out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// Writes entries.
     Log,
     /// Ends an activity.
     End,
+    /// Gets other access to the portal.
+    Access,
+}
+
+/// Which other access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The access token was refused: another one.
+    Refresh,
+    /// The portal says that it lives on this host now.
+    Relocate(String),
 }
 
 #[derive(Debug)]
@@ -61,6 +76,10 @@ pub(crate) struct Lane {
     /// Invariant: at most one request with entries is out.
     in_flight: Option<InFlight>,
     completions: Completions,
+    /// Access that is to be got, and not asked for yet.
+    wanted: Option<Access>,
+    /// Times in a row that new access was refused again.
+    renewals: u32,
     backoff: Backoff,
     /// Most commands in a request: halved when the portal stumbles, doubled by success, so that a
     /// command that it stumbles over ends up alone.
@@ -74,6 +93,8 @@ pub(crate) struct Lane {
     /// Waiting entries are checked for their age at this time.
     next_check: Instant,
     closing: bool,
+    /// Scratch space for one message.
+    message: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,6 +105,8 @@ enum State {
         until: Instant,
         attempt: u32,
     },
+    /// Other access is to be got, or on its way.
+    Refreshing,
     /// The portal wants something mended first. It is asked again now and then.
     Blocked {
         until: Instant,
@@ -107,6 +130,8 @@ impl Lane {
             state: State::Ready,
             in_flight: None,
             completions: Completions::default(),
+            wanted: None,
+            renewals: 0,
             backoff: Backoff::new(seed),
             most: BATCH_COMMANDS,
             per_command: 0.0,
@@ -114,6 +139,7 @@ impl Lane {
             worked: false,
             next_check: now + CHECK_AGE,
             closing: false,
+            message: String::new(),
         }
     }
 
@@ -142,6 +168,9 @@ impl Lane {
 
     /// What to do now.
     pub(crate) fn next(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Action {
+        if let Some(access) = self.wanted.take() {
+            return Action::Access(access);
+        }
         if let Some(request) = self.next_end(rules, ledger, now) {
             return Action::Send(What::End, request);
         }
@@ -156,6 +185,9 @@ impl Lane {
     /// The end of an activity goes ahead of all lines, and needs no more than a place in the rate:
     /// logging never holds up the customer's process.
     fn next_end(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Option<Request> {
+        if self.state == State::Refreshing {
+            return None;
+        }
         let completing = self.completions.ready(&self.coalescer, self.in_flight.is_some(), now)?;
         let ready_at = self.bucket.ready_at(now);
         if ready_at > now {
@@ -191,14 +223,14 @@ impl Lane {
             Ok(allowed) => allowed,
             Err(at) => return Action::Wait(self.or_check(at)),
         };
-        let commands = self.gather(allowed, until, rules, ledger, now);
+        let (commands, batch) = self.gather(allowed, until, rules, ledger, now);
         if commands.is_empty() {
             return match self.coalescer.next_due() {
                 Some(at) => Action::Wait(at.max(now + TICK)),
                 None => Action::Idle,
             };
         }
-        self.send(commands, ledger, now)
+        self.send(commands, batch, ledger, now)
     }
 
     /// When the next request may go, or what to do when there is none.
@@ -206,6 +238,7 @@ impl Lane {
         let due = self.coalescer.next_due().ok_or(Action::Idle)?;
         let held = match self.state {
             State::Ready => now,
+            State::Refreshing => return Err(Action::Idle),
             State::BackingOff { until, .. } | State::Blocked { until, .. } => until,
         };
         let at = due.max(held).max(self.bucket.ready_at(now));
@@ -227,6 +260,7 @@ impl Lane {
         self.most.min(in_time).clamp(1, BATCH_COMMANDS)
     }
 
+    /// Takes what is due, oldest first, as far as it fits one request.
     fn gather(
         &mut self,
         allowed: usize,
@@ -234,41 +268,46 @@ impl Lane {
         rules: &Rules,
         ledger: &mut Ledger,
         now: Instant,
-    ) -> Vec<Command> {
-        let mut commands: Vec<Command> = Vec::new();
-        let mut bytes = 0;
+    ) -> (Vec<Command>, Batch) {
+        let (mut commands, mut batch) = (Vec::new(), Batch::new());
         while commands.len() < allowed {
             let Some(command) = self.coalescer.take(until, &rules.plan, now) else { break };
-            bytes += command.encoded_bytes();
+            self.message.clear();
+            command.entry.write_message(&mut self.message);
+            let event_token = command.event_token.expose();
             let alone = command.entry.tries.solo();
+            let bytes = batch.bytes() + Batch::cost(event_token, &self.message);
             if !commands.is_empty() && (alone || bytes > rules.request_bytes) {
                 self.put_back(command, None, rules, ledger);
                 break;
             }
+            batch.push_log(event_token, &self.message);
             commands.push(command);
             if alone {
                 break;
             }
         }
-        commands
+        (commands, batch)
     }
 
-    fn send(&mut self, commands: Vec<Command>, ledger: &Ledger, now: Instant) -> Action {
+    fn send(
+        &mut self,
+        commands: Vec<Command>,
+        batch: Batch,
+        ledger: &Ledger,
+        now: Instant,
+    ) -> Action {
         ledger.stats().request(commands.len() as u64);
         let in_doubt = commands.iter().filter(|command| command.entry.tries.in_doubt).count();
         ledger.stats().repeats(in_doubt as u64);
-        let mut message = String::new();
-        let (request, sent) = if let [only] = commands.as_slice() {
-            only.entry.write_message(&mut message);
-            (command::activity_log(only.event_token.expose(), &message), Sent::Single)
-        } else {
-            let mut batch = Batch::new();
-            for command in &commands {
-                message.clear();
-                command.entry.write_message(&mut message);
-                batch.push_log(command.event_token.expose(), &message);
+        let (request, sent) = match commands.as_slice() {
+            [only] => {
+                // The scratch may hold the message of one that did not fit any more.
+                self.message.clear();
+                only.entry.write_message(&mut self.message);
+                (command::activity_log(only.event_token.expose(), &self.message), Sent::Single)
             }
-            (batch.finish(), Sent::Batch(commands.len()))
+            _ => (batch.finish(), Sent::Batch(commands.len())),
         };
         self.bucket.sent(now);
         self.in_flight = Some(InFlight { commands, sent, at: now });
@@ -285,7 +324,16 @@ impl Lane {
         now: Instant,
     ) {
         if what == What::End {
-            return self.completions.settle(reply, &mut self.backoff, now);
+            let refusal = self.completions.settle(reply, &mut self.backoff, now);
+            match refusal {
+                Some(Refusal::Grant(code)) => self.renew(Access::Refresh, &code, ledger, now),
+                Some(Refusal::Moved(Some(host))) => {
+                    self.renew(Access::Relocate(host.clone()), &Code(host), ledger, now);
+                }
+                Some(Refusal::RateLimit) => self.bucket.refused(now),
+                _ => {}
+            }
+            return;
         }
         let Some(sent) = self.in_flight.as_ref().map(|in_flight| in_flight.sent) else { return };
         // Read before anything is taken apart: a panic in a parser costs no line.
@@ -304,12 +352,17 @@ impl Lane {
             Verdict::Refused(refusal) => {
                 self.refused(commands, sent, &refusal, rules, ledger, now);
             }
-            Verdict::Unknown(_) => self.unknown(commands, rules, ledger, now),
+            Verdict::Unknown(trouble) => {
+                ledger.stats().unknown_outcome();
+                ledger.report(Trouble::UnknownOutcome, trouble.to_string());
+                self.unknown(commands, rules, ledger, now);
+            }
         }
     }
 
     fn ran(&mut self, commands: usize, took: Duration) {
         self.state = State::Ready;
+        self.renewals = 0;
         self.successes += 1;
         self.bucket.succeeded();
         self.most = (self.most * 2).min(BATCH_COMMANDS);
@@ -337,7 +390,7 @@ impl Lane {
             Outcome::NotExecuted => self.put_back(command, None, rules, ledger),
             Outcome::Refused(refusal) => match refusal {
                 Refusal::OperatingLimit => {
-                    ledger.stats().operating_limited();
+                    ledger.operating_limited();
                     self.meters.refused(sent, Within::Command, now);
                     self.put_back(command, None, rules, ledger);
                 }
@@ -360,21 +413,31 @@ impl Lane {
                 Refusal::WorkflowGone(_) => {
                     self.finish(command, DropReason::WorkflowGone, rules, ledger, now);
                 }
-                Refusal::TokenDenied(_) => {
+                Refusal::TokenDenied(code) => {
+                    if !self.worked {
+                        ledger.report(Trouble::NeverWorked, code.to_string());
+                    }
                     self.finish(command, DropReason::TokenDenied, rules, ledger, now);
                 }
                 Refusal::Command(_) | Refusal::TooLarge => {
                     self.give_up(&command, DropReason::EntryRefused, rules, ledger, now);
                 }
-                Refusal::Credential(_) | Refusal::Grant(_) => {
+                Refusal::Grant(code) => {
+                    self.renew(Access::Refresh, &code, ledger, now);
+                    self.put_back(command, None, rules, ledger);
+                }
+                Refusal::Credential(code) => {
+                    ledger.report(Trouble::CredentialBlocked, code.to_string());
                     self.block(DropReason::CredentialBlocked, now);
                     self.put_back(command, None, rules, ledger);
                 }
-                Refusal::Portal(_) | Refusal::Moved(_) => {
+                Refusal::Portal(code) => {
+                    ledger.report(Trouble::PortalBlocked, code.to_string());
                     self.block(DropReason::PortalBlocked, now);
                     self.put_back(command, None, rules, ledger);
                 }
-                Refusal::RateLimit | Refusal::Unreachable(_) => {
+                // Never of a command; but should it be, a pause does no harm.
+                Refusal::RateLimit | Refusal::Unreachable(_) | Refusal::Moved(_) => {
                     self.bucket.refused(now);
                     self.put_back(command, None, rules, ledger);
                 }
@@ -395,18 +458,37 @@ impl Lane {
         match refusal {
             Refusal::RateLimit => {
                 ledger.stats().rate_limited();
+                ledger.report(Trouble::RateLimited, "");
                 self.bucket.refused(now);
                 self.back_off(now);
             }
-            Refusal::Unreachable(_) => self.back_off(now),
+            Refusal::Unreachable(trouble) => {
+                ledger.report(Trouble::Unreachable, trouble.to_string());
+                self.back_off(now);
+            }
             Refusal::OperatingLimit => {
-                ledger.stats().operating_limited();
+                ledger.operating_limited();
                 self.meters.refused(sent, Within::Request, now);
             }
-            Refusal::Credential(_) | Refusal::Grant(_) => {
+            Refusal::Grant(code) => self.renew(Access::Refresh, code, ledger, now),
+            Refusal::Credential(code) => {
+                ledger.report(Trouble::CredentialBlocked, code.to_string());
                 self.block(DropReason::CredentialBlocked, now);
             }
-            Refusal::Portal(_) | Refusal::Moved(_) => self.block(DropReason::PortalBlocked, now),
+            Refusal::Portal(code) => {
+                ledger.report(Trouble::PortalBlocked, code.to_string());
+                self.block(DropReason::PortalBlocked, now);
+            }
+            Refusal::Moved(host) => match host {
+                Some(host) => {
+                    let code = Code(host.clone());
+                    self.renew(Access::Relocate(host.clone()), &code, ledger, now);
+                }
+                None => {
+                    ledger.report(Trouble::PortalBlocked, "moved, nobody knows where");
+                    self.block(DropReason::PortalBlocked, now);
+                }
+            },
             _ => {
                 // The portal stumbled over the request: find out over which command.
                 self.back_off(now);
@@ -425,7 +507,6 @@ impl Lane {
         ledger: &mut Ledger,
         now: Instant,
     ) {
-        ledger.stats().unknown_outcome();
         self.back_off(now);
         for command in &mut commands {
             command.entry.tries.in_doubt = true;
@@ -514,6 +595,47 @@ impl Lane {
         self.state = State::BackingOff { until: now + wait, attempt };
     }
 
+    /// Asks for other access, unless what was got the last times was refused too.
+    fn renew(&mut self, access: Access, code: &Code, ledger: &mut Ledger, now: Instant) {
+        if self.renewals >= MOST_RENEWALS {
+            ledger.report(Trouble::CredentialBlocked, code.to_string());
+            return self.block(DropReason::CredentialBlocked, now);
+        }
+        if self.state != State::Refreshing {
+            self.renewals += 1;
+            self.state = State::Refreshing;
+            self.wanted = Some(access);
+        }
+    }
+
+    /// What came of asking for other access.
+    pub(crate) fn accessed(&mut self, refreshed: Refreshed, ledger: &mut Ledger, now: Instant) {
+        match refreshed {
+            Refreshed::Renewed => self.state = State::Ready,
+            Refreshed::Later(trouble) => {
+                // The call is tried again, which asks again.
+                ledger.report(Trouble::Unreachable, trouble.to_string());
+                self.renewals = 0;
+                self.back_off(now);
+            }
+            Refreshed::Denied(code) => {
+                ledger.report(Trouble::CredentialBlocked, code.to_string());
+                self.renewals = 0;
+                let reason = DropReason::CredentialBlocked;
+                self.state = State::Blocked { until: now + ASK_FOR_ACCESS_AGAIN, reason };
+            }
+        }
+    }
+
+    /// New credentials have arrived: what was blocked for want of them is tried again.
+    pub(crate) fn unblock(&mut self, now: Instant) {
+        self.renewals = 0;
+        if let State::Blocked { .. } | State::BackingOff { .. } = self.state {
+            self.state = State::Ready;
+        }
+        self.completions.retry(now);
+    }
+
     fn block(&mut self, reason: DropReason, now: Instant) {
         self.state = State::Blocked { until: now + ASK_AGAIN, reason };
     }
@@ -590,11 +712,6 @@ impl Lane {
         }
         self.completions.abandon();
     }
-
-    /// Whether the credential has never worked, so that a refused event token may be its fault.
-    pub(crate) fn never_worked(&self) -> bool {
-        !self.worked
-    }
 }
 
 /// Settles an entry as lost, and the line that went on in a later one.
@@ -617,6 +734,11 @@ const TAKE_ALONG: Duration = Duration::from_millis(100);
 const REPLY_WITHIN: Duration = Duration::from_secs(10);
 /// Weight of the newest reply in the time that a command takes.
 const COST_WEIGHT: f64 = 0.3;
+/// New access that is refused so often in a row is no access.
+const MOST_RENEWALS: u32 = 2;
+/// How often access that was denied is asked for again, if no news of it arrives. Seldom: apps that
+/// renew by schedule may be blocked ("OAuth 2.0: automatic renewal", REST API documentation).
+const ASK_FOR_ACCESS_AGAIN: Duration = Duration::from_secs(600);
 /// How often waiting entries are checked for their age.
 const CHECK_AGE: Duration = Duration::from_secs(1);
 /// No lane is asked more often than this without cause.

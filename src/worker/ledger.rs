@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::entry::Entry;
+use super::report::{Report, Reports, Trouble};
 use crate::line::EventToken;
 use crate::stats::{DropReason, FlushReport, Stats};
 
@@ -27,6 +28,7 @@ pub(crate) struct Ledger {
     /// Settled since the budget was last told.
     freed: Freed,
     watches: Vec<Watch>,
+    reports: Reports,
 }
 
 /// What the budget gets back.
@@ -50,11 +52,34 @@ pub(crate) struct Watch {
 
 impl Ledger {
     pub(crate) fn new(stats: Arc<Stats>) -> Self {
-        Ledger { stats, pending: 0, pending_bytes: 0, freed: Freed::default(), watches: Vec::new() }
+        Ledger {
+            stats,
+            pending: 0,
+            pending_bytes: 0,
+            freed: Freed::default(),
+            watches: Vec::new(),
+            reports: Reports::default(),
+        }
     }
 
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// The portal refused something for its operating time.
+    pub(crate) fn operating_limited(&mut self) {
+        self.stats.operating_limited();
+        self.report(Trouble::OperatingLimited, "");
+    }
+
+    /// Notes trouble for the app's engineers.
+    pub(crate) fn report(&mut self, trouble: Trouble, detail: impl Into<String>) {
+        self.reports.add(trouble, 1, detail);
+    }
+
+    /// What may be told now; `last` when nothing can be told later.
+    pub(crate) fn due_reports(&mut self, last: bool, now: Instant) -> Vec<Report> {
+        self.reports.due(last, now)
     }
 
     /// Lines taken in and not yet settled, and their bytes.
@@ -84,8 +109,14 @@ impl Ledger {
     ) {
         match ending {
             Ending::Acknowledged => self.stats.acknowledged(lines),
-            Ending::Late => self.stats.late(lines),
-            Ending::Dropped(reason) => self.stats.dropped(reason, lines),
+            Ending::Late => {
+                self.stats.late(lines);
+                self.reports.add(Trouble::Late, lines, "");
+            }
+            Ending::Dropped(reason) => {
+                self.stats.dropped(reason, lines);
+                self.reports.add(Trouble::Lost(reason), lines, "");
+            }
         }
         self.pending = self.pending.saturating_sub(lines);
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);

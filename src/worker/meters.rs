@@ -52,7 +52,7 @@ impl Meters {
                 let worked: f64 = done().filter_map(|time| time.duration).sum();
                 let commands = done().count();
                 // Cumulative, so the last command's count includes the others'.
-                if let Some(mut last) = done().last() {
+                if let Some(mut last) = done().next_back() {
                     last.finish = last.finish.or(time.finish);
                     observe(&mut self.batched, last, commands, worked, now);
                 }

@@ -101,11 +101,6 @@ impl LeakyBucket {
         self.share = (self.share + SHARE_REGAINED).min(1.0);
     }
 
-    /// The part of the rate in use, 1 when nobody else was noticed.
-    pub(crate) fn share(&self) -> f64 {
-        self.share
-    }
-
     fn level_at(&self, now: Instant, rate: f64) -> f64 {
         let leaked = now.saturating_duration_since(self.at).as_secs_f64() * rate * self.share;
         (self.level - leaked).max(0.0)
@@ -194,11 +189,6 @@ impl OperatingWindow {
         if fits == 0 { Err(self.resets_at) } else { Ok(want.min(fits)) }
     }
 
-    /// Whether the portal has refused commands for their operating time and may still do so.
-    pub(crate) fn is_blocked(&self, now: Instant) -> bool {
-        self.blocked_until.is_some_and(|until| now < until)
-    }
-
     fn stop(&self) -> f64 {
         self.limit * STOP_AT
     }
@@ -279,14 +269,14 @@ mod tests {
         let now = Instant::now();
         let mut bucket = LeakyBucket::new(Quota::Standard, now);
         bucket.refused(now);
-        assert_eq!(bucket.share(), 0.5);
+        assert_eq!(bucket.share, 0.5);
         assert!(bucket.ready_at(now) > now);
         bucket.succeeded();
-        assert!(bucket.share() < 0.6);
+        assert!(bucket.share < 0.6);
         for _ in 0..40 {
             bucket.succeeded();
         }
-        assert_eq!(bucket.share(), 1.0);
+        assert_eq!(bucket.share, 1.0);
     }
 
     #[test]
@@ -326,7 +316,6 @@ mod tests {
         let mut window = OperatingWindow::new(secs(420.0), now);
         window.observed(200.0, Some(secs(400.0)), 10, 3.0, now);
         window.refused(now);
-        assert!(window.is_blocked(now));
         assert_eq!(window.allowance(50, now), Err(now + LONGEST_LIFT));
         assert_eq!(window.allowance(50, now + LONGEST_LIFT), Ok(1), "the first call asks");
         assert!(window.limit <= 190.0);

@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("queue", &["line", "stats", "completion", "error"]),
     ("worker", &["queue", "line", "protocol", "transport", "stats", "error", "completion"]),
     ("transport", &["protocol", "error", "line"]),
+    ("activity", &["line", "transport", "error"]),
     ("completion", &[]),
     ("protocol", &[]),
     ("line", &[]),
@@ -27,7 +28,7 @@ const ZONES: &[(&str, &[&str])] = &[
     ("rustls", &["transport"]),
     ("crossbeam_channel", &["queue"]),
     ("tokio", &["queue", "worker", "transport", "handle", "builder", "simulation"]),
-    ("serde_json", &["protocol", "transport", "completion", "simulation", "fuzzing"]),
+    ("serde_json", &["protocol", "transport", "activity", "completion", "simulation", "fuzzing"]),
     ("tracing_subscriber", &["layer", "builder", "simulation"]),
 ];
 

@@ -35,18 +35,20 @@ fn the_worker_of_an_idle_app_is_never_scheduled() {
         let switches = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
         (status.contains("State:\tS"), switches.unwrap().to_owned())
     };
-    let mut before = look();
-    while !before.0 || before != look() {
-        std::thread::yield_now();
-        before = look();
+    // Asleep, and so for longer than two of the worker's longest ticks, while events happen: had it
+    // a timer, or did an event wake it, this would never come to be.
+    let patience = Instant::now() + crate::stage::PATIENCE;
+    loop {
+        let (before, start) = (look(), Instant::now());
+        while start.elapsed() < Duration::from_millis(600) {
+            info_span!("request").in_scope(|| info!("handled"));
+            std::thread::yield_now();
+        }
+        if before.0 && look() == before {
+            break;
+        }
+        assert!(Instant::now() < patience, "the worker keeps being scheduled: {before:?}");
     }
-    // Longer than two of the worker's longest ticks: had it a timer, it would have been scheduled.
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(600) {
-        info_span!("request").in_scope(|| info!("handled"));
-        std::thread::yield_now();
-    }
-    assert_eq!(look(), before);
     drop(stage);
 }
 

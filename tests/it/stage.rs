@@ -8,23 +8,23 @@ use tracing_bizproc::{Bizproc, Builder, EventToken, Quota, Retention, Webhook, W
 use tracing_subscriber::prelude::*;
 
 /// Enough for any machine; nobody waits so long when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A portal, and this thread's events on the way to it.
-pub struct Stage {
-    pub portal: Portal,
-    pub guard: WorkerGuard,
-    pub bizproc: Bizproc,
-    pub _subscriber: DefaultGuard,
+pub(crate) struct Stage {
+    pub(crate) portal: Portal,
+    pub(crate) guard: WorkerGuard,
+    pub(crate) bizproc: Bizproc,
+    pub(crate) _subscriber: DefaultGuard,
 }
 
 impl Stage {
     /// A portal without limits, and a layer that hurries.
-    pub fn quick() -> Stage {
+    pub(crate) fn quick() -> Stage {
         Stage::with(Portal::builder(), |builder| builder)
     }
 
-    pub fn with(portal: PortalBuilder, options: impl FnOnce(Builder) -> Builder) -> Stage {
+    pub(crate) fn with(portal: PortalBuilder, options: impl FnOnce(Builder) -> Builder) -> Stage {
         let portal = portal.start().unwrap();
         let (layer, guard) = options(quick(&portal)).build().unwrap();
         let subscriber = tracing_subscriber::registry().with(layer);
@@ -37,7 +37,7 @@ impl Stage {
     }
 
     /// A workflow with an activity that waits.
-    pub fn activity(&self) -> (Workflow, Activity, EventToken) {
+    pub(crate) fn activity(&self) -> (Workflow, Activity, EventToken) {
         let workflow = self.portal.start_workflow("Order 1042");
         let activity = workflow.open_activity("Fulfil");
         let event_token = token(&activity);
@@ -45,14 +45,14 @@ impl Stage {
     }
 
     /// Flushes, and expects that all went well.
-    pub fn flushed(&self) {
+    pub(crate) fn flushed(&self) {
         let report = self.bizproc.flush_blocking(PATIENCE).unwrap();
         assert!(report.is_complete(), "{report}");
     }
 }
 
 /// Options for a portal without limits that is not far away.
-pub fn quick(portal: &Portal) -> Builder {
+pub(crate) fn quick(portal: &Portal) -> Builder {
     let webhook = Webhook::new(portal.webhook_url()).unwrap();
     tracing_bizproc::builder(webhook)
         .quota(Quota::Unlimited)
@@ -60,24 +60,24 @@ pub fn quick(portal: &Portal) -> Builder {
         .linger(Duration::from_millis(20))
 }
 
-pub fn token(activity: &Activity) -> EventToken {
+pub(crate) fn token(activity: &Activity) -> EventToken {
     EventToken::parse(&activity.event_token()).unwrap()
 }
 
 /// The lines of a workflow's log without their time, oldest first.
-pub fn lines(workflow: &Workflow) -> Vec<String> {
+pub(crate) fn lines(workflow: &Workflow) -> Vec<String> {
     let texts = workflow.texts();
     texts.iter().flat_map(|entry| entry.lines()).map(|line| without_time(line).to_owned()).collect()
 }
 
 /// "• [timestamp=..]..[/timestamp] text" without its first two parts.
-pub fn without_time(line: &str) -> &str {
+pub(crate) fn without_time(line: &str) -> &str {
     line.split_once("[/timestamp] ").map_or(line, |(_, text)| text)
 }
 
 /// Runs the test `name` of this binary in a process of its own, with these environment variables.
 /// There the test finds [`is_child`] true, and does what it is about.
-pub fn in_child(name: &str, environment: &[(&str, &str)]) {
+pub(crate) fn in_child(name: &str, environment: &[(&str, &str)]) {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")
@@ -88,7 +88,7 @@ pub fn in_child(name: &str, environment: &[(&str, &str)]) {
     assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
-pub fn is_child() -> bool {
+pub(crate) fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 

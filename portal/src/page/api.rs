@@ -32,8 +32,8 @@ fn portal(core: &Core) -> Value {
         .iter()
         .rev()
         .filter_map(|id| {
-            world.processes.settle(id, now, &world.settings);
-            world.processes.get(id).map(|process| summary(id, process))
+            let process = world.processes.settled(id, now, &world.settings)?;
+            Some(summary(id, process))
         })
         .collect();
     let counters = world.journal.counters;
@@ -105,8 +105,7 @@ pub(crate) fn workflow(core: &Core, id: &str) -> Option<Value> {
         let now = core.clock.now();
         let mut world = core.world();
         let world = &mut *world;
-        world.processes.settle(id, now, &world.settings);
-        let process = world.processes.get(id)?;
+        let process = world.processes.settled(id, now, &world.settings)?;
         let mut workflow = summary(id, process);
         let entries = process.log.entries().rev().map(|entry| {
             json!({
@@ -151,6 +150,9 @@ pub(crate) fn start_workflow(core: &Arc<Core>, wish: &Value) -> Result<Value, St
 }
 
 /// `{"member_id", "tariff", "retention", "operating_limit", "faults"}`, all optional.
+///
+/// `"operating_limit"` is in seconds, or null for none; `"faults"` is `{"share", "seed"}`, or null
+/// for none. The answer names the seed that the faults follow from.
 pub(crate) fn change_settings(core: &Arc<Core>, wish: &Value) -> Result<Value, String> {
     let core = match wish["member_id"].as_str() {
         None => core.clone(),
@@ -175,16 +177,20 @@ pub(crate) fn change_settings(core: &Arc<Core>, wish: &Value) -> Result<Value, S
     }
     let mut world = core.world();
     world.settings = changed;
+    let mut seed = None;
     if let Some(faults) = wish.get("faults") {
         world.faults.clear();
         if let Some(share) = faults["share"].as_f64() {
-            let seed = faults["seed"].as_u64().unwrap_or_else(Random::fresh_seed);
-            world.faults.at_random(seed, share, assorted_faults());
+            // Few enough bits for a JavaScript number, so that the page can show it.
+            let fresh = || Random::fresh_seed() >> 11;
+            let faulty = faults["seed"].as_u64().unwrap_or_else(fresh);
+            world.faults.at_random(faulty, share, assorted_faults());
+            seed = Some(faulty);
         }
     }
     drop(world);
     core.changed();
-    Ok(json!({}))
+    Ok(json!({"faults_seed": seed}))
 }
 
 /// What the page's switch does to hits: some of everything that a client must survive.

@@ -1,11 +1,22 @@
 //! PHP's text functions.
 
+use std::sync::Arc;
+
 /// `trim()`: ASCII space, tab, newline, carriage return, NUL and vertical tab, at both ends.
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     let trimmed = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0 | 0x0b);
     let Some(start) = bytes.iter().position(|byte| !trimmed(byte)) else { return &[] };
     let end = bytes.iter().rposition(|byte| !trimmed(byte)).map_or(start, |last| last + 1);
     &bytes[start..end]
+}
+
+/// The text that bytes are, with a replacement character for what is none.
+pub(crate) fn lossy(bytes: &[u8]) -> Arc<str> {
+    // Nearly always the bytes are fine, and that is found out faster than it is mended.
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(bytes).into(),
+    }
 }
 
 /// `urlencode()`: a space is `+`, and what is neither a letter, a digit nor `-_.` is `%XX`.

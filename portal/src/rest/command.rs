@@ -8,7 +8,7 @@ use super::auth::Caller;
 use super::hit::Hit;
 use crate::journal::{CommandOutcome, CommandRecord};
 use crate::limits::{MeterKey, Operating};
-use crate::php::{Array, Value};
+use crate::php::{self, Array, Value};
 use crate::settings::{Condition, ServerTime};
 use crate::state::Call;
 
@@ -115,24 +115,34 @@ async fn run(hit: &Hit<'_>, method_name: &str, params: &Array<'_>) -> Result<Don
 }
 
 /// A call that reaches a workflow: lock, let time pass, write.
+///
+/// Where no time is to pass, all of it is one step, so that hits of one workflow get in each
+/// other's way only if a test asks for it.
 async fn call(hit: &Hit<'_>, call: Call, params: &Array<'_>) -> Result<Done, ErrorCode> {
-    let begun = hit.core.clock.now();
-    let (started, server_time) = {
-        let mut world = hit.core.world();
-        let server_time = world.settings.server_time;
-        (world.processes.begin(call, params)?, server_time)
+    let core = hit.core;
+    let begun = core.clock.now();
+    let spent = match core.world().settings.server_time {
+        ServerTime::Spent(duration) => Some(duration),
+        ServerTime::Measured | ServerTime::Claimed(_) => None,
     };
-    if let ServerTime::Spent(duration) = server_time {
-        tokio::time::sleep(duration).await;
-    }
-    let now = hit.core.clock.now();
-    let took = match server_time {
+    let done = match spent {
+        None => {
+            let world = &mut *core.world();
+            let started = world.processes.begin(call, params)?;
+            world.processes.finish(&started, core.clock.now(), &world.settings)
+        }
+        Some(duration) => {
+            let started = core.world().processes.begin(call, params)?;
+            tokio::time::sleep(duration).await;
+            let world = &mut *core.world();
+            world.processes.finish(&started, core.clock.now(), &world.settings)
+        }
+    };
+    let took = match core.world().settings.server_time {
         ServerTime::Claimed(duration) => duration,
-        ServerTime::Measured | ServerTime::Spent(_) => now.since(begun),
+        ServerTime::Measured | ServerTime::Spent(_) => core.clock.now().since(begun),
     };
-    let mut world = hit.core.world();
-    let world = &mut *world;
-    let outcome = match world.processes.finish(&started, now, &world.settings)? {
+    let outcome = match done? {
         Some(reason) => CommandOutcome::Lost(reason),
         None if call == Call::Complete => CommandOutcome::Completed,
         None => CommandOutcome::Written,
@@ -153,7 +163,7 @@ fn charge(hit: &mut Hit<'_>, method: &str, took: Duration) -> Option<Operating> 
 fn record(hit: &Hit<'_>, key: String, method: &str, params: &Array<'_>, outcome: CommandOutcome) {
     let field = |name| params.get_ignoring_case(name).and_then(Value::as_bytes);
     let token = field("EVENT_TOKEN").and_then(|token| std::str::from_utf8(token).ok());
-    let message = field("LOG_MESSAGE").map(|text| String::from_utf8_lossy(text).into());
+    let message = field("LOG_MESSAGE").map(php::lossy);
     let mut world = hit.core.world();
     let (workflow, activity) = token.and_then(|token| world.processes.names_in(token)).unzip();
     let method = method.to_owned();

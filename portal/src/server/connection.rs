@@ -37,13 +37,10 @@ pub(crate) async fn serve(
     let reset = ResetSwitch::default();
     let peer = Peer { source, tls: tls.is_some(), generation, reset: reset.clone() };
     let socket = Socket::new(stream, reset);
-    match tls {
-        None => speak_http(core, peer, socket).await,
-        Some(tls) => match tls.accept(socket).await {
-            Ok(stream) => speak_http(core, peer, stream).await,
-            // The client spoke no TLS, or does not trust us; it knows.
-            Err(_) => {}
-        },
+    let Some(tls) = tls else { return speak_http(core, peer, socket).await };
+    // A client that speaks no TLS, or does not trust us, knows so itself.
+    if let Ok(stream) = tls.accept(socket).await {
+        speak_http(core, peer, stream).await;
     }
 }
 

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use hyper::{Request, Response};
+use tokio::time::timeout;
 
 use super::body::AnswerBody;
 use super::connection::{Peer, hang_up};
@@ -79,7 +80,7 @@ fn moved(core: &Core, peer: &Peer, request: &Request<Incoming>) -> Option<String
     (peer.generation < addresses.generation).then(|| format!("{}{path}", addresses.url(peer.tls)))
 }
 
-/// Runs the hit to its end even if the client leaves meanwhile, as PHP does.
+/// Runs the hit to its end even if the client leaves or the proxy gives up meanwhile, as PHP does.
 async fn execute(
     core: &Arc<Core>,
     number: u64,
@@ -87,9 +88,13 @@ async fn execute(
     path: RestPath,
     body: Bytes,
 ) -> io::Result<Reply> {
+    let limit = core.world().settings.request_limit;
     let core = core.clone();
     let hit = async move { rest::answer(&core, number, &head, &path, &body).await };
-    tokio::spawn(hit).await.map_err(io::Error::other)
+    match timeout(limit, tokio::spawn(hit)).await {
+        Ok(reply) => reply.map_err(io::Error::other),
+        Err(_) => Ok(canned(&Canned::html(504))),
+    }
 }
 
 /// What is known before the body was read.

@@ -75,7 +75,7 @@ fn a_loop_makes_a_new_event_and_the_old_token_writes_nothing() {
     send(&portal, &first.event_token(), "old");
     send(&portal, &second.event_token(), "new");
     assert_eq!(workflow.texts(), ["new"]);
-    assert_eq!(lost(&workflow), [LostReason::Reentered]);
+    assert_eq!(lost(&workflow), [LostReason::Left]);
 }
 
 #[test]

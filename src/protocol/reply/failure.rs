@@ -12,15 +12,15 @@ use super::Refusal;
 pub(crate) struct Code(pub(crate) String);
 
 /// An `error` as the portal states it.
-pub(super) struct Failure<'a> {
-    pub(super) code: Code,
+pub(in crate::protocol) struct Failure<'a> {
+    pub(in crate::protocol) code: Code,
     /// Used only to tell two meanings of one code apart; may be localised. Never shown.
     description: &'a str,
 }
 
 impl<'a> Failure<'a> {
     /// The error at the top of an answer, if it is one.
-    pub(super) fn of(answer: &'a Map<String, Value>) -> Option<Self> {
+    pub(in crate::protocol) fn of(answer: &'a Map<String, Value>) -> Option<Self> {
         let (code, nested) = match answer.get("error")? {
             Value::Null | Value::Bool(false) => return None,
             // REST v3 nests it, and so may a proxy in between.
