@@ -30,7 +30,7 @@ mod consumer;
 mod door;
 mod thread;
 
-pub(crate) use consumer::{Consumer, Excess, Parked};
+pub(crate) use consumer::Consumer;
 use door::Door;
 pub(crate) use thread::{enter, mark_worker_thread};
 
