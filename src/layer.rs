@@ -25,7 +25,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::line::{Alive, LogLine, Packed, SpanFields, Tag};
-use crate::queue::{Producer, unless_worker};
+use crate::queue::{Producer, enter};
 
 mod level;
 mod scope;
@@ -53,7 +53,7 @@ pub(crate) const PORTAL: &str = "portal";
 /// to what comes later: spans that are open by then keep what they inherited.
 pub struct BizprocLayer {
     producer: Producer,
-    alive: Arc<Alive>,
+    alive: &'static Alive,
     id: LayerId,
     /// Whose layer this is; see [`BizprocLayer::enabled_ancestor`].
     dispatch: OnceLock<WeakDispatch>,
@@ -68,7 +68,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     static LAYERS: AtomicU32 = AtomicU32::new(0);
-    let alive = producer.alive().clone();
+    let alive = producer.alive();
     let id = LayerId(LAYERS.fetch_add(1, Relaxed));
     BizprocLayer { producer, alive, id, dispatch: OnceLock::new() }
         .with_filter(EventLevel::new(level))
@@ -99,26 +99,26 @@ where
         }
         let declares = attrs.metadata().fields().field(EVENT_TOKEN).is_some();
         if declares || seen.has_slots() {
-            unless_worker(|| self.new_span(attrs, id, &ctx, declares));
+            self.new_span(attrs, id, &ctx, declares);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
         if self.alive.read().has_slots() {
-            unless_worker(|| self.record(id, values, &ctx));
+            self.record(id, values, &ctx);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
         let seen = self.alive.read();
         if !seen.no_event_is_ours() {
-            unless_worker(|| self.event(event, &ctx, seen.events_declare()));
+            self.event(event, &ctx, seen.events_declare());
         }
     }
 
     fn on_close(&self, id: Id, ctx: Context<'_, S>) {
         if self.alive.read().has_slots() {
-            unless_worker(|| self.close(&id, &ctx));
+            self.close(&id, &ctx);
         }
     }
 }
@@ -129,46 +129,58 @@ impl fmt::Debug for BizprocLayer {
     }
 }
 
+/// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
+/// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
 impl BizprocLayer {
     /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does.
+    #[inline(never)]
     fn new_span<S>(&self, attrs: &Attributes<'_>, id: &Id, ctx: &Context<'_, S>, declares: bool)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
+        let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
-        let parent = span.parent().and_then(|parent| self.state(&parent));
-        let state = match (declares, parent) {
-            (true, parent) => self.tagged_state(attrs, parent),
-            (false, Some(parent)) => {
-                let fields = packed(|visitor| attrs.record(visitor), false);
-                parent.inner(attrs.metadata(), fields)
-            }
-            (false, None) => return,
+        let parent = || span.parent().and_then(|parent| self.state(&parent));
+        let state = match declares {
+            true => self.tagged_state(attrs, parent),
+            false => match parent() {
+                Some(parent) => {
+                    let fields = packed(|visitor| attrs.record(visitor), false);
+                    parent.inner(attrs.metadata(), fields)
+                }
+                None => return,
+            },
         };
         SpanStates::put(&mut span.extensions_mut(), self.id, state);
     }
 
-    fn tagged_state(&self, attrs: &Attributes<'_>, parent: Option<SpanState>) -> SpanState {
+    fn tagged_state(
+        &self,
+        attrs: &Attributes<'_>,
+        parent: impl FnOnce() -> Option<SpanState>,
+    ) -> SpanState {
         let mut found = TokenVisitor::default();
         attrs.record(&mut found);
         let portal = found.portal.take();
         match self.usable(found) {
             Some(event_token) => {
                 let tag = self.producer.tag(event_token, portal, 0);
-                SpanState::tagged(Slot::tagged(tag, &self.alive))
+                SpanState::tagged(Slot::tagged(tag, self.alive))
             }
             None => {
                 let fields = packed(|visitor| attrs.record(visitor), true);
-                SpanState::taggable(parent, attrs.metadata(), fields, portal, &self.alive)
+                SpanState::taggable(parent(), attrs.metadata(), fields, portal, self.alive)
             }
         }
     }
 
     /// A token or other fields of a span, recorded after its creation.
+    #[inline(never)]
     fn record<S>(&self, id: &Id, values: &Record<'_>, ctx: &Context<'_, S>)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
+        let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
         let Some(state) = self.state(&span) else { return };
         if let Some(slot) = state.own_slot() {
@@ -187,20 +199,27 @@ impl BizprocLayer {
         }
     }
 
+    #[inline(never)]
     fn close<S>(&self, id: &Id, ctx: &Context<'_, S>)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let Some(state) = ctx.span(id).and_then(|span| self.state(&span)) else { return };
-        if let Some(tag) = state.own_slot().and_then(|slot| slot.own_tag()) {
+        let Some(_inside) = enter() else { return };
+        let Some(span) = ctx.span(id) else { return };
+        let ended = SpanStates::get(&span.extensions(), self.id)
+            .and_then(SpanState::own_slot)
+            .and_then(Slot::ended);
+        if let Some(tag) = ended {
             self.producer.span_closed(tag);
         }
     }
 
+    #[inline(never)]
     fn event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, events_declare: bool)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
+        let Some(_inside) = enter() else { return };
         let metadata = event.metadata();
         let declares = events_declare && metadata.fields().field(EVENT_TOKEN).is_some();
         let own = if declares { self.own_tag(event) } else { None };

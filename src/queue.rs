@@ -30,9 +30,9 @@ mod consumer;
 mod door;
 mod thread;
 
-pub(crate) use consumer::{Consumer, Excess, Parked};
+pub(crate) use consumer::Consumer;
 use door::Door;
-pub(crate) use thread::{mark_worker_thread, unless_worker};
+pub(crate) use thread::{enter, mark_worker_thread};
 
 /// What happens to a line that finds no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -115,8 +115,8 @@ pub(crate) fn queue(limits: Limits) -> (Producer, Consumer) {
 
 impl Producer {
     /// What is alive, for the layer to hold: it reads that at every event.
-    pub(crate) fn alive(&self) -> &Arc<Alive> {
-        &self.0.alive
+    pub(crate) fn alive(&self) -> &'static Alive {
+        self.0.alive
     }
 
     /// A new tag, which keeps the worker ticking for as long as it lives.
@@ -126,7 +126,7 @@ impl Producer {
         portal: Option<PortalId>,
         late: u64,
     ) -> Arc<Tag> {
-        let live = Live::tag(&self.0.alive);
+        let live = Live::tag(self.0.alive);
         // Either the worker, which announces its sleep before it looks for live tags, sees the new
         // one, or its announcement is seen here.
         if self.0.signals.parked.load(SeqCst) {

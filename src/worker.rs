@@ -17,12 +17,13 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use self::engine::{Call, Engine, Step};
+use self::lane::Access;
 use self::report::Trouble;
 use crate::line::InvalidEventToken;
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Consumer, Control, Message};
 use crate::stats::Stats;
-use crate::transport::Transport;
+use crate::transport::{Refreshed, Transport};
 
 pub(crate) mod coalescer;
 pub(crate) mod completions;
@@ -44,9 +45,9 @@ pub(crate) struct Worker<T> {
     transport: T,
     stats: Arc<Stats>,
     /// Requests that are out.
-    calls: JoinSet<(Call, Reply)>,
+    calls: JoinSet<(Call, Came)>,
     /// Whose they are, also when a call panics and cannot say so itself.
-    callers: HashMap<Id, Call>,
+    callers: HashMap<Id, (Call, Awaited)>,
     /// What is being taken in: kept here so that a panic does not lose it without a count.
     taking: Option<Message>,
     /// Unusable tokens that were reported, by their kind.
@@ -105,6 +106,7 @@ impl<T: Transport> Worker<T> {
                 self.engine.answer(now);
                 match step {
                     Step::Send(call, request) => self.send(call, request),
+                    Step::Access(call, access) => self.access(call, access),
                     Step::Wait(at) => break at,
                     Step::Closed if self.consumer.is_drained() => return self.tell(true),
                     Step::Closed => break Some((Instant::now() + AFTER_CLOSE).into_std()),
@@ -157,9 +159,26 @@ impl<T: Transport> Worker<T> {
     fn send(&mut self, call: Call, request: Request) {
         let transport = self.transport.clone();
         let portal = self.engine.portal(call).cloned();
-        let sending = async move { (call, transport.call(portal.as_ref(), request).await) };
+        let sending = async move {
+            let reply = transport.call(portal.as_ref(), request).await;
+            (call, Came::Reply(reply))
+        };
         let id = self.calls.spawn(sending).id();
-        self.callers.insert(id, call);
+        self.callers.insert(id, (call, Awaited::Reply));
+    }
+
+    fn access(&mut self, call: Call, access: Access) {
+        let transport = self.transport.clone();
+        let portal = self.engine.portal(call).cloned();
+        let asking = async move {
+            let refreshed = match access {
+                Access::Refresh => transport.refresh(portal.as_ref()).await,
+                Access::Relocate(host) => transport.relocate(portal.as_ref(), &host).await,
+            };
+            (call, Came::Access(refreshed))
+        };
+        let id = self.calls.spawn(asking).id();
+        self.callers.insert(id, (call, Awaited::Access));
     }
 
     /// Waits for the bell, a reply, the time given, or the next tick.
@@ -190,22 +209,46 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    fn joined(&mut self, joined: Result<(Id, (Call, Reply)), tokio::task::JoinError>) {
+    fn joined(&mut self, joined: Result<(Id, (Call, Came)), tokio::task::JoinError>) {
         let now = Instant::now().into_std();
         match joined {
-            Ok((id, (call, reply))) => {
+            Ok((id, (call, came))) => {
                 self.callers.remove(&id);
-                self.engine.settle(call, &reply, now);
+                match came {
+                    Came::Reply(reply) => self.engine.settle(call, &reply, now),
+                    Came::Access(refreshed) => self.engine.accessed(call, refreshed, now),
+                }
             }
             Err(panic) => {
+                // A transport, or a token store of the app's, has panicked: nothing is known.
                 self.stats.restarted();
-                if let Some(call) = self.callers.remove(&panic.id()) {
-                    let trouble = protocol::Trouble("the transport panicked".to_owned());
-                    self.engine.settle(call, &Reply::Unanswered(trouble), now);
+                self.engine.report(Trouble::Panicked, "");
+                let trouble = protocol::Trouble("a panic".to_owned());
+                match self.callers.remove(&panic.id()) {
+                    Some((call, Awaited::Reply)) => {
+                        self.engine.settle(call, &Reply::Unanswered(trouble), now);
+                    }
+                    Some((call, Awaited::Access)) => {
+                        self.engine.accessed(call, Refreshed::Later(trouble), now);
+                    }
+                    None => {}
                 }
             }
         }
     }
+}
+
+/// What a call brings.
+enum Came {
+    Reply(Reply),
+    Access(Refreshed),
+}
+
+/// What a call is expected to bring.
+#[derive(Clone, Copy)]
+enum Awaited {
+    Reply,
+    Access,
 }
 
 /// Messages taken in between two looks at what is due.

@@ -83,7 +83,7 @@ impl SpanState {
         metadata: &'static Metadata<'static>,
         fields: Packed,
         portal: Option<PortalId>,
-        alive: &Arc<Alive>,
+        alive: &'static Alive,
     ) -> SpanState {
         let (up, around) = match parent {
             Some(parent) => (Some(parent.slot), parent.fields),
@@ -153,7 +153,10 @@ pub(super) struct Slot {
     up: Option<Arc<Slot>>,
     /// What [`SpanFields::late`] of this span is. 0: filled from the start, and not in any chain.
     late: u64,
-    /// The first tag. Read without a lock, since most slots never have another.
+    /// The tag that the span was made with.
+    given: Option<Arc<Tag>>,
+    /// The first tag that was recorded where none was given. Read without a lock, as `given` is, since
+    /// most slots never have another.
     first: OnceLock<Arc<Tag>>,
     /// Whether `latest` is to be asked, and not `first`.
     replaced: AtomicBool,
@@ -169,22 +172,24 @@ struct Latest {
 }
 
 impl Slot {
-    pub(super) fn tagged(tag: Arc<Tag>, alive: &Arc<Alive>) -> Slot {
+    pub(super) fn tagged(tag: Arc<Tag>, alive: &'static Alive) -> Slot {
         Slot {
             up: None,
             late: 0,
-            first: OnceLock::from(tag),
+            given: Some(tag),
+            first: OnceLock::new(),
             replaced: AtomicBool::new(false),
             latest: Mutex::default(),
             _live: Live::slot(alive),
         }
     }
 
-    fn empty(up: Option<Arc<Slot>>, portal: Option<PortalId>, alive: &Arc<Alive>) -> Slot {
+    fn empty(up: Option<Arc<Slot>>, portal: Option<PortalId>, alive: &'static Alive) -> Slot {
         static LATE: AtomicU64 = AtomicU64::new(1);
         Slot {
             up,
             late: LATE.fetch_add(1, Relaxed),
+            given: None,
             first: OnceLock::new(),
             replaced: AtomicBool::new(false),
             latest: Mutex::new(Latest { portal, tag: None }),
@@ -197,11 +202,23 @@ impl Slot {
         self.own_tag().or_else(|| self.up.as_ref()?.tag())
     }
 
-    pub(super) fn own_tag(&self) -> Option<Arc<Tag>> {
+    fn own_tag(&self) -> Option<Arc<Tag>> {
         if !self.replaced.load(Acquire) {
-            return self.first.get().cloned();
+            return self.earliest().cloned();
         }
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).tag.clone()
+    }
+
+    fn earliest(&self) -> Option<&Arc<Tag>> {
+        self.given.as_ref().or_else(|| self.first.get())
+    }
+
+    /// The tag of which no more lines will come, if any came.
+    pub(super) fn ended(&self) -> Option<Arc<Tag>> {
+        if !self.replaced.load(Acquire) {
+            return self.earliest().filter(|tag| tag.has_logged()).cloned();
+        }
+        self.own_tag()
     }
 
     /// Takes a token or a portal that was recorded later. Returns the tag that this replaces.
@@ -215,7 +232,7 @@ impl Slot {
             return None;
         }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = latest.tag.clone().or_else(|| self.first.get().cloned());
+        let old = latest.tag.clone().or_else(|| self.earliest().cloned());
         let kept = old.as_ref().map(|tag| tag.event_token.clone());
         latest.portal = portal
             .or_else(|| latest.portal.take())
@@ -227,7 +244,7 @@ impl Slot {
             }
         }
         let tag = make(event_token, latest.portal.clone(), self.late);
-        if self.first.set(tag.clone()).is_err() {
+        if old.is_some() || self.first.set(tag.clone()).is_err() {
             latest.tag = Some(tag);
             self.replaced.store(true, Release);
         }

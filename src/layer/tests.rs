@@ -710,7 +710,7 @@ fn deep_nesting_is_bounded() {
 #[test]
 fn nothing_stays_alive_once_spans_are_closed_and_lines_are_taken() {
     let (producer, mut inbox) = rig();
-    let alive = producer.alive().clone();
+    let alive = producer.alive();
     let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));
     tracing::subscriber::with_default(subscriber, || {
         let a = info_span!("a", event_token = A).entered();

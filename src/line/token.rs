@@ -36,6 +36,8 @@ impl EventToken {
             Err(InvalidEventToken::Empty)
         } else if text.len() > Self::MAX_LEN {
             Err(InvalidEventToken::TooLong)
+        } else if is_printable_ascii(text) {
+            Ok(EventToken(text.into()))
         } else if text.chars().any(char::is_control) {
             Err(InvalidEventToken::ControlCharacter)
         } else if text.contains(REDACTED) {
@@ -69,6 +71,12 @@ impl EventToken {
         let readable = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'.');
         (matches!(id.len(), 1..=40) && id.bytes().all(readable)).then_some(id)
     }
+}
+
+/// All real tokens are printable ASCII: one pass over the bytes, without a branch, sees that.
+fn is_printable_ascii(text: &str) -> bool {
+    const PRINTABLE: u8 = b'~' - b' ';
+    text.bytes().fold(0, |other, byte| other | u8::from(byte.wrapping_sub(b' ') > PRINTABLE)) == 0
 }
 
 /// Stands for the secret part in `Debug` and `Display`.

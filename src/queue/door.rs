@@ -15,7 +15,7 @@ use crate::stats::DropReason;
 pub(super) struct Door {
     pub(super) sender: Sender<Message>,
     pub(super) limits: Limits,
-    pub(super) alive: Arc<Alive>,
+    pub(super) alive: &'static Alive,
     pub(super) callers: Callers,
     pub(super) worker: Worker,
     pub(super) signals: Signals,
@@ -90,7 +90,7 @@ impl Door {
         let door = Door {
             sender,
             limits,
-            alive: Arc::default(),
+            alive: Alive::new(),
             callers: Callers::default(),
             worker: Worker::default(),
             signals: Signals::default(),

@@ -3,6 +3,7 @@ use std::sync::Barrier;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use super::consumer::Excess;
 use super::*;
 
 const ROOMY: Limits =

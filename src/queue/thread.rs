@@ -24,24 +24,27 @@ pub(crate) fn is_worker_thread() -> bool {
     DEPTH.try_with(|depth| depth.get() == WORKER).unwrap_or(false)
 }
 
-/// Runs `f` as one of our callbacks, unless this is the worker's thread, or too deep.
+/// Enters one of our callbacks, until the value is dropped: also when user code unwinds through us.
+/// `None` on the worker's thread, and too deep.
 #[inline]
-pub(crate) fn unless_worker<R>(f: impl FnOnce() -> R) -> Option<R> {
-    let depth = DEPTH.try_with(Cell::get).unwrap_or(MAX_DEPTH);
-    if depth >= MAX_DEPTH {
+pub(crate) fn enter() -> Option<Inside> {
+    let outside = DEPTH.try_with(Cell::get).unwrap_or(MAX_DEPTH);
+    if outside >= MAX_DEPTH {
         return None;
     }
-    let _restore = Restore(depth);
-    let _ = DEPTH.try_with(|cell| cell.set(depth + 1));
-    Some(f())
+    let _ = DEPTH.try_with(|depth| depth.set(outside + 1));
+    Some(Inside { outside })
 }
 
-/// Also when user code unwinds through us.
-struct Restore(u8);
+/// On this thread's stack is one of our callbacks.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Inside {
+    outside: u8,
+}
 
-impl Drop for Restore {
+impl Drop for Inside {
     fn drop(&mut self) {
-        let _ = DEPTH.try_with(|depth| depth.set(self.0));
+        let _ = DEPTH.try_with(|depth| depth.set(self.outside));
     }
 }
 
@@ -52,14 +55,15 @@ mod tests {
     #[test]
     fn the_worker_and_runaway_recursion_are_kept_out() {
         fn dive() -> u32 {
-            unless_worker(|| 1 + dive()).unwrap_or(0)
+            let inside = enter();
+            if inside.is_some() { 1 + dive() } else { 0 }
         }
         assert_eq!(dive(), u32::from(MAX_DEPTH));
         assert_eq!(dive(), u32::from(MAX_DEPTH), "the depth is restored");
         std::thread::spawn(|| {
             mark_worker_thread();
             assert!(is_worker_thread());
-            assert_eq!(unless_worker(|| ()), None);
+            assert_eq!(enter(), None);
         })
         .join()
         .unwrap();

@@ -83,7 +83,7 @@ fn settle_all(engine: &mut Engine, now: &mut Instant) -> usize {
             }
             // The portal's rate, in simulated time.
             Step::Wait(Some(at)) if engine.pending() > 0 => *now = at,
-            Step::Wait(_) | Step::Closed => return bodies,
+            Step::Wait(_) | Step::Access(..) | Step::Closed => return bodies,
         }
     }
 }

@@ -135,21 +135,36 @@ impl Completions {
         }
     }
 
+    /// What waits for its next try is tried at once: there is news.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        for completing in &mut self.waiting {
+            completing.not_before = completing.not_before.min(now);
+        }
+    }
+
     /// Takes in what came of the completion in flight. It may be repeated freely: a closed activity
-    /// ignores it (server behaviour).
-    pub(crate) fn settle(&mut self, reply: &Reply, backoff: &mut Backoff, now: Instant) {
+    /// ignores it (server behaviour). Returns a refusal that concerns the whole lane.
+    pub(crate) fn settle(
+        &mut self,
+        reply: &Reply,
+        backoff: &mut Backoff,
+        now: Instant,
+    ) -> Option<Refusal> {
         let verdict = read(reply, Sent::Single);
-        let Some(mut completing) = self.in_flight.take() else { return };
+        let mut completing = self.in_flight.take()?;
         let refusal = match verdict {
             Verdict::Ran { outcomes, .. } => match outcomes.into_iter().next() {
                 Some(Outcome::Refused(refusal)) => Some(refusal),
-                Some(Outcome::Done(_)) => return completing.answer(Ok(())),
+                Some(Outcome::Done(_)) => {
+                    completing.answer(Ok(()));
+                    return None;
+                }
                 Some(Outcome::NotExecuted) | None => None,
             },
             Verdict::Refused(refusal) => Some(refusal),
             Verdict::Unknown(_) => None,
         };
-        match refusal {
+        match &refusal {
             Some(
                 Refusal::TokenDenied(code)
                 | Refusal::WorkflowGone(code)
@@ -158,15 +173,20 @@ impl Completions {
                 | Refusal::Portal(code),
             ) => {
                 let code = code.to_string();
-                return completing.answer(Err(CompleteError::Refused { code }));
+                completing.answer(Err(CompleteError::Refused { code }));
+                return None;
+            }
+            // Repeated as soon as the lane has other access.
+            Some(Refusal::Grant(_) | Refusal::Moved(_)) => {
+                completing.not_before = now;
+                self.waiting.push(completing);
+                return refusal;
             }
             Some(
                 Refusal::Unreachable(_)
                 | Refusal::RateLimit
                 | Refusal::OperatingLimit
                 | Refusal::TooLarge
-                | Refusal::Moved(_)
-                | Refusal::Grant(_)
                 | Refusal::Locked(_)
                 | Refusal::Server(_),
             )
@@ -179,6 +199,7 @@ impl Completions {
         } else {
             self.waiting.push(completing);
         }
+        refusal
     }
 
     /// The deadline of the shutdown has passed.

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::completions::Completing;
 use super::entry::Gap;
-use super::lane::{Action, Lane, Rules, What};
+use super::lane::{Access, Action, Lane, Rules, What};
 use super::ledger::{Ending, Freed, Ledger};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
@@ -15,6 +15,7 @@ use crate::line::{LogLine, PortalId, Tag};
 use crate::protocol::{Reply, Request};
 use crate::queue::{Close, Complete, Flush, Limits, Overflow, Scope};
 use crate::stats::DropReason;
+use crate::transport::Refreshed;
 
 /// A lane's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +33,8 @@ pub(crate) struct Call {
 pub(crate) enum Step {
     /// Send this, and bring the reply.
     Send(Call, Request),
+    /// Get this access, and say what came of it.
+    Access(Call, Access),
     /// Come back at this time, or when something has come in.
     Wait(Option<Instant>),
     /// All is settled after a close.
@@ -164,6 +167,20 @@ impl Engine {
         self.list(lane, now);
     }
 
+    /// Takes in what came of asking for other access.
+    pub(crate) fn accessed(&mut self, call: Call, refreshed: Refreshed, now: Instant) {
+        self.lanes[call.lane.0].accessed(refreshed, &mut self.ledger, now);
+        self.list(call.lane, now);
+    }
+
+    /// New credentials have arrived for a portal.
+    pub(crate) fn unblock(&mut self, portal: &Option<PortalId>, now: Instant) {
+        if let Some(&id) = self.by_portal.get(portal) {
+            self.lanes[id.0].unblock(now);
+            self.list(id, now);
+        }
+    }
+
     /// What to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Step {
         if self.closing.is_some_and(|deadline| now >= deadline) {
@@ -181,6 +198,10 @@ impl Engine {
                     // The lane may want more: a completion beside its lines.
                     self.list(id, now);
                     return Step::Send(Call { lane: id, what }, request);
+                }
+                Action::Access(access) => {
+                    self.list(id, now);
+                    return Step::Access(Call { lane: id, what: What::Access }, access);
                 }
                 Action::Wait(at) => self.list_at(id, at),
                 Action::Idle => {}

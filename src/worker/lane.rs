@@ -17,10 +17,11 @@ use super::retry::{
 };
 use crate::line::EventToken;
 use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
-use crate::protocol::reply::{self, Outcome, Refusal, Sent, Verdict};
+use crate::protocol::reply::{self, Code, Outcome, Refusal, Sent, Verdict};
 use crate::protocol::text::Astral;
 use crate::protocol::{Reply, Request};
 use crate::stats::DropReason;
+use crate::transport::Refreshed;
 
 /// What a lane is told once.
 #[derive(Debug)]
@@ -38,19 +39,32 @@ pub(crate) struct Rules {
 pub(crate) enum Action {
     /// Send this.
     Send(What, Request),
+    /// Get other access to the portal; nothing goes to it meanwhile.
+    Access(Access),
     /// Ask again at this time.
     Wait(Instant),
     /// Nothing to do until something comes in.
     Idle,
 }
 
-/// What a request of a lane does. One of each may be out.
+/// What a lane has under way. One of each may be out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// Writes entries.
     Log,
     /// Ends an activity.
     End,
+    /// Gets other access to the portal.
+    Access,
+}
+
+/// Which other access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The access token was refused: another one.
+    Refresh,
+    /// The portal says that it lives on this host now.
+    Relocate(String),
 }
 
 #[derive(Debug)]
@@ -62,6 +76,10 @@ pub(crate) struct Lane {
     /// Invariant: at most one request with entries is out.
     in_flight: Option<InFlight>,
     completions: Completions,
+    /// Access that is to be got, and not asked for yet.
+    wanted: Option<Access>,
+    /// Times in a row that new access was refused again.
+    renewals: u32,
     backoff: Backoff,
     /// Most commands in a request: halved when the portal stumbles, doubled by success, so that a
     /// command that it stumbles over ends up alone.
@@ -87,6 +105,8 @@ enum State {
         until: Instant,
         attempt: u32,
     },
+    /// Other access is to be got, or on its way.
+    Refreshing,
     /// The portal wants something mended first. It is asked again now and then.
     Blocked {
         until: Instant,
@@ -110,6 +130,8 @@ impl Lane {
             state: State::Ready,
             in_flight: None,
             completions: Completions::default(),
+            wanted: None,
+            renewals: 0,
             backoff: Backoff::new(seed),
             most: BATCH_COMMANDS,
             per_command: 0.0,
@@ -146,6 +168,9 @@ impl Lane {
 
     /// What to do now.
     pub(crate) fn next(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Action {
+        if let Some(access) = self.wanted.take() {
+            return Action::Access(access);
+        }
         if let Some(request) = self.next_end(rules, ledger, now) {
             return Action::Send(What::End, request);
         }
@@ -160,6 +185,9 @@ impl Lane {
     /// The end of an activity goes ahead of all lines, and needs no more than a place in the rate:
     /// logging never holds up the customer's process.
     fn next_end(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Option<Request> {
+        if self.state == State::Refreshing {
+            return None;
+        }
         let completing = self.completions.ready(&self.coalescer, self.in_flight.is_some(), now)?;
         let ready_at = self.bucket.ready_at(now);
         if ready_at > now {
@@ -210,6 +238,7 @@ impl Lane {
         let due = self.coalescer.next_due().ok_or(Action::Idle)?;
         let held = match self.state {
             State::Ready => now,
+            State::Refreshing => return Err(Action::Idle),
             State::BackingOff { until, .. } | State::Blocked { until, .. } => until,
         };
         let at = due.max(held).max(self.bucket.ready_at(now));
@@ -295,7 +324,16 @@ impl Lane {
         now: Instant,
     ) {
         if what == What::End {
-            return self.completions.settle(reply, &mut self.backoff, now);
+            let refusal = self.completions.settle(reply, &mut self.backoff, now);
+            match refusal {
+                Some(Refusal::Grant(code)) => self.renew(Access::Refresh, &code, ledger, now),
+                Some(Refusal::Moved(Some(host))) => {
+                    self.renew(Access::Relocate(host.clone()), &Code(host), ledger, now);
+                }
+                Some(Refusal::RateLimit) => self.bucket.refused(now),
+                _ => {}
+            }
+            return;
         }
         let Some(sent) = self.in_flight.as_ref().map(|in_flight| in_flight.sent) else { return };
         // Read before anything is taken apart: a panic in a parser costs no line.
@@ -324,6 +362,7 @@ impl Lane {
 
     fn ran(&mut self, commands: usize, took: Duration) {
         self.state = State::Ready;
+        self.renewals = 0;
         self.successes += 1;
         self.bucket.succeeded();
         self.most = (self.most * 2).min(BATCH_COMMANDS);
@@ -383,7 +422,11 @@ impl Lane {
                 Refusal::Command(_) | Refusal::TooLarge => {
                     self.give_up(&command, DropReason::EntryRefused, rules, ledger, now);
                 }
-                Refusal::Credential(code) | Refusal::Grant(code) => {
+                Refusal::Grant(code) => {
+                    self.renew(Access::Refresh, &code, ledger, now);
+                    self.put_back(command, None, rules, ledger);
+                }
+                Refusal::Credential(code) => {
                     ledger.report(Trouble::CredentialBlocked, code.to_string());
                     self.block(DropReason::CredentialBlocked, now);
                     self.put_back(command, None, rules, ledger);
@@ -427,7 +470,8 @@ impl Lane {
                 ledger.operating_limited();
                 self.meters.refused(sent, Within::Request, now);
             }
-            Refusal::Credential(code) | Refusal::Grant(code) => {
+            Refusal::Grant(code) => self.renew(Access::Refresh, code, ledger, now),
+            Refusal::Credential(code) => {
                 ledger.report(Trouble::CredentialBlocked, code.to_string());
                 self.block(DropReason::CredentialBlocked, now);
             }
@@ -435,11 +479,16 @@ impl Lane {
                 ledger.report(Trouble::PortalBlocked, code.to_string());
                 self.block(DropReason::PortalBlocked, now);
             }
-            Refusal::Moved(host) => {
-                let host = host.as_deref().unwrap_or("no host");
-                ledger.report(Trouble::PortalBlocked, format!("moved to {host}"));
-                self.block(DropReason::PortalBlocked, now);
-            }
+            Refusal::Moved(host) => match host {
+                Some(host) => {
+                    let code = Code(host.clone());
+                    self.renew(Access::Relocate(host.clone()), &code, ledger, now);
+                }
+                None => {
+                    ledger.report(Trouble::PortalBlocked, "moved, nobody knows where");
+                    self.block(DropReason::PortalBlocked, now);
+                }
+            },
             _ => {
                 // The portal stumbled over the request: find out over which command.
                 self.back_off(now);
@@ -546,6 +595,47 @@ impl Lane {
         self.state = State::BackingOff { until: now + wait, attempt };
     }
 
+    /// Asks for other access, unless what was got the last times was refused too.
+    fn renew(&mut self, access: Access, code: &Code, ledger: &mut Ledger, now: Instant) {
+        if self.renewals >= MOST_RENEWALS {
+            ledger.report(Trouble::CredentialBlocked, code.to_string());
+            return self.block(DropReason::CredentialBlocked, now);
+        }
+        if self.state != State::Refreshing {
+            self.renewals += 1;
+            self.state = State::Refreshing;
+            self.wanted = Some(access);
+        }
+    }
+
+    /// What came of asking for other access.
+    pub(crate) fn accessed(&mut self, refreshed: Refreshed, ledger: &mut Ledger, now: Instant) {
+        match refreshed {
+            Refreshed::Renewed => self.state = State::Ready,
+            Refreshed::Later(trouble) => {
+                // The call is tried again, which asks again.
+                ledger.report(Trouble::Unreachable, trouble.to_string());
+                self.renewals = 0;
+                self.back_off(now);
+            }
+            Refreshed::Denied(code) => {
+                ledger.report(Trouble::CredentialBlocked, code.to_string());
+                self.renewals = 0;
+                let reason = DropReason::CredentialBlocked;
+                self.state = State::Blocked { until: now + ASK_FOR_ACCESS_AGAIN, reason };
+            }
+        }
+    }
+
+    /// New credentials have arrived: what was blocked for want of them is tried again.
+    pub(crate) fn unblock(&mut self, now: Instant) {
+        self.renewals = 0;
+        if let State::Blocked { .. } | State::BackingOff { .. } = self.state {
+            self.state = State::Ready;
+        }
+        self.completions.retry(now);
+    }
+
     fn block(&mut self, reason: DropReason, now: Instant) {
         self.state = State::Blocked { until: now + ASK_AGAIN, reason };
     }
@@ -644,6 +734,11 @@ const TAKE_ALONG: Duration = Duration::from_millis(100);
 const REPLY_WITHIN: Duration = Duration::from_secs(10);
 /// Weight of the newest reply in the time that a command takes.
 const COST_WEIGHT: f64 = 0.3;
+/// New access that is refused so often in a row is no access.
+const MOST_RENEWALS: u32 = 2;
+/// How often access that was denied is asked for again, if no news of it arrives. Seldom: apps that
+/// renew by schedule may be blocked ("OAuth 2.0: automatic renewal", REST API documentation).
+const ASK_FOR_ACCESS_AGAIN: Duration = Duration::from_secs(600);
 /// How often waiting entries are checked for their age.
 const CHECK_AGE: Duration = Duration::from_secs(1);
 /// No lane is asked more often than this without cause.

@@ -35,28 +35,37 @@ fn the_worker_of_an_idle_app_is_never_scheduled() {
         let switches = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
         (status.contains("State:\tS"), switches.unwrap().to_owned())
     };
-    let mut before = look();
-    while !before.0 || before != look() {
-        std::thread::yield_now();
-        before = look();
+    // Asleep, and so for longer than two of the worker's longest ticks, while events happen: had it
+    // a timer, or did an event wake it, this would never come to be.
+    let patience = Instant::now() + crate::stage::PATIENCE;
+    loop {
+        let (before, start) = (look(), Instant::now());
+        while start.elapsed() < Duration::from_millis(600) {
+            info_span!("request").in_scope(|| info!("handled"));
+            std::thread::yield_now();
+        }
+        if before.0 && look() == before {
+            break;
+        }
+        assert!(Instant::now() < patience, "the worker keeps being scheduled: {before:?}");
     }
-    // Longer than two of the worker's longest ticks: had it a timer, it would have been scheduled.
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(600) {
-        info_span!("request").in_scope(|| info!("handled"));
-        std::thread::yield_now();
-    }
-    assert_eq!(look(), before);
     drop(stage);
 }
 
+/// The worker's thread. It gives itself its name, so there is a moment without one.
 #[cfg(target_os = "linux")]
 fn own_worker() -> std::path::PathBuf {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let mut tasks = tasks.map(|task| task.unwrap().path());
     let is_worker = |task: &std::path::PathBuf| {
-        std::fs::read_to_string(task.join("comm"))
-            .is_ok_and(|name| name.trim() == "tracing-bizproc")
+        let name = std::fs::read_to_string(task.join("comm"));
+        name.is_ok_and(|name| name.trim() == "tracing-bizproc")
     };
-    tasks.find(is_worker).expect("the worker runs")
+    let patience = std::time::Instant::now() + crate::stage::PATIENCE;
+    loop {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        if let Some(worker) = tasks.filter_map(|task| Some(task.ok()?.path())).find(is_worker) {
+            return worker;
+        }
+        assert!(std::time::Instant::now() < patience, "the worker runs");
+        std::thread::yield_now();
+    }
 }
