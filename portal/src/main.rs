@@ -102,7 +102,7 @@ fn serve(wishes: Wishes) -> io::Result<()> {
         "curl -d 'EVENT_TOKEN={token}' -d 'LOG_MESSAGE=Hello from curl' {}bizproc.activity.log",
         portal.webhook_url()
     );
-    loop {
-        std::thread::park();
-    }
+    // Until then the portal serves from threads of its own; leaving lets it tidy up.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(tokio::signal::ctrl_c())
 }

@@ -38,7 +38,8 @@ fn what_the_program_prints_can_be_used_as_it_stands() {
     assert!(named("webhook ").starts_with(&page));
     assert!(named("https ").starts_with("https://"));
     assert!(named("oauth ").ends_with("/oauth/token/"));
-    assert!(std::fs::read_to_string(named("ca file ")).unwrap().contains("BEGIN CERTIFICATE"));
+    let ca_file = named("ca file ");
+    assert!(std::fs::read_to_string(&ca_file).unwrap().contains("BEGIN CERTIFICATE"));
 
     let curl = printed.last().unwrap();
     match Command::new("sh").args(["-c", &format!("{curl} --silent --noproxy '*'")]).output() {
@@ -50,6 +51,8 @@ fn what_the_program_prints_can_be_used_as_it_stands() {
         }
         _ => println!("skipped: there is no shell with curl here"),
     }
+    // The program is killed, and cannot do it itself.
+    std::fs::remove_file(ca_file).unwrap();
 }
 
 #[test]
