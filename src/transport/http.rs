@@ -54,17 +54,6 @@ impl Http {
         };
         Ok(Http { clients, caller })
     }
-
-    /// Takes over tokens that came with a verified request, and says whether they are used now.
-    ///
-    /// # Errors
-    /// When they could not be stored. They are used all the same.
-    pub(crate) async fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<bool, Trouble> {
-        match &self.caller {
-            Caller::Webhook(_) | Caller::Provider(_) => Ok(false),
-            Caller::OAuth(grants) => grants.accept(portal, tokens).await,
-        }
-    }
 }
 
 impl Transport for Http {
@@ -110,6 +99,13 @@ impl Transport for Http {
                 Refreshed::Denied(Code("the address is the app's to change".to_owned()))
             }
             Caller::OAuth(grants) => grants.relocate(portal, host).await,
+        }
+    }
+
+    async fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<bool, Trouble> {
+        match &self.caller {
+            Caller::Webhook(_) | Caller::Provider(_) => Ok(false),
+            Caller::OAuth(grants) => grants.accept(portal, tokens).await,
         }
     }
 }
