@@ -3,8 +3,8 @@
 //! Owns the shape of a line while it waits. Holds no lock, reads no clock, makes no text.
 
 use std::mem::size_of;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use tracing_core::Metadata;
@@ -33,6 +33,8 @@ pub(crate) struct Tag {
     closed: AtomicBool,
     /// Lines of this tag that were refused at the door since the worker last asked.
     refused: AtomicU32,
+    /// What the span's token was replaced by, if it was. Set on the span's first tag only.
+    replaced: OnceLock<Mutex<Arc<Tag>>>,
     _live: Live,
 }
 
@@ -50,8 +52,24 @@ impl Tag {
             logged: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             refused: AtomicU32::new(0),
+            replaced: OnceLock::new(),
             _live: live,
         }
+    }
+
+    /// The tag that the span has now, if this was its first.
+    #[inline]
+    pub(crate) fn latest(self: &Arc<Tag>) -> Arc<Tag> {
+        match self.replaced.get() {
+            None => self.clone(),
+            Some(latest) => latest.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// The span has another tag from now on.
+    pub(crate) fn replace(&self, tag: Arc<Tag>) {
+        let latest = self.replaced.get_or_init(|| Mutex::new(tag.clone()));
+        *latest.lock().unwrap_or_else(PoisonError::into_inner) = tag;
     }
 
     /// Notes that a line is on its way. Reads first: the flag is shared by all threads of a span.
