@@ -66,6 +66,15 @@ impl Tag {
         }
     }
 
+    /// As [`latest`](Self::latest), if a line of it was accepted. Most spans never log: they are not
+    /// charged for a count of references.
+    pub(crate) fn ended(self: &Arc<Tag>) -> Option<Arc<Tag>> {
+        match self.replaced.get() {
+            None => self.has_logged().then(|| self.clone()),
+            Some(_) => Some(self.latest()).filter(|tag| tag.has_logged()),
+        }
+    }
+
     /// The span has another tag from now on.
     pub(crate) fn replace(&self, tag: Arc<Tag>) {
         let latest = self.replaced.get_or_init(|| Mutex::new(tag.clone()));
@@ -79,6 +88,7 @@ impl Tag {
         }
     }
 
+    /// Whether a line was accepted.
     pub(crate) fn has_logged(&self) -> bool {
         self.logged.load(Relaxed)
     }

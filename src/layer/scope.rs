@@ -33,11 +33,11 @@ impl SpanStates {
     }
 
     pub(super) fn put(extensions: &mut ExtensionsMut<'_>, id: LayerId, state: SpanState) {
-        match extensions.get_mut::<SpanStates>() {
-            Some(states) => states.more.push((id, state)),
-            None => {
-                extensions.replace(SpanStates { first: (id, state), more: Vec::new() });
-            }
+        let states = SpanStates { first: (id, state), more: Vec::new() };
+        let Some(earlier) = extensions.replace(states) else { return };
+        if let Some(states) = extensions.get_mut::<SpanStates>() {
+            states.more = earlier.more;
+            states.more.push(earlier.first);
         }
     }
 
@@ -204,11 +204,11 @@ impl Place {
 
     /// The tag of which no more lines will come, if any came.
     fn ended(&self) -> Option<Arc<Tag>> {
-        let tag = match self {
+        let first = match self {
             Place::Given(tag) => tag,
             Place::Late(slot) => slot.first.get()?,
         };
-        Some(tag.latest()).filter(|tag| tag.has_logged())
+        first.ended()
     }
 
     /// Whether fields of the span itself are ever shown.
