@@ -60,7 +60,7 @@ const LADDER: &[(Work, &[Candidate])] = {
         (Work::UntaggedOthers1, &[Registry, Ours]),
         (Work::UntaggedOthers8, &[Registry, Ours]),
         (Work::Filtered, &[NoSubscriber, Registry, NoOpFiltered, Ours]),
-        (Work::TaggedSpan, &[Registry, Floor, Ours, FmtAppender]),
+        (Work::TaggedSpan, &[Registry, NoOpFiltered, Floor, FloorFiltered, Ours, FmtAppender]),
         (Work::PlainSpan, &[Registry, NoOpFiltered, Ours]),
         (Work::EnterExit, &[Registry, NoOpFiltered, Ours]),
         (Work::EnterExitOthers, &[Registry, NoOpFiltered, Ours]),
@@ -122,18 +122,14 @@ fn figures(results: &BTreeMap<(Work, Candidate), Rounds>) {
         1.0,
     );
     over("tagged span, over the floor", Work::TaggedSpan, Candidate::Floor, 1.1);
+    let filtered = Candidate::FloorFiltered;
+    over("tagged span, over the floor behind the filter", Work::TaggedSpan, filtered, 1.1);
     over("untagged span, over the Registry", Work::PlainSpan, Candidate::Registry, 1.05);
     over(
         "untagged span, over a no-op behind the filter",
         Work::PlainSpan,
         Candidate::NoOpFiltered,
         1.05,
-    );
-    figure(
-        "enter + exit, others alive, ns over the Registry",
-        median(&ours(Work::EnterExitOthers).medians)
-            - median(&of(Work::EnterExitOthers, Candidate::Registry).medians),
-        10.0,
     );
     figure(
         "full queue, over an accepted event",

@@ -32,7 +32,7 @@ mod scope;
 mod visit;
 
 pub use level::EventLevel;
-use scope::{LayerId, Slot, SpanState, SpanStates};
+use scope::{LayerId, Place, SpanState, SpanStates};
 use visit::{LineVisitor, TokenVisitor};
 
 /// The field that makes a span's events lines of a business process's log.
@@ -115,22 +115,16 @@ where
             self.event(event, &ctx, seen.events_declare());
         }
     }
-
-    fn on_close(&self, id: Id, ctx: Context<'_, S>) {
-        if self.alive.read().has_slots() {
-            self.close(&id, &ctx);
-        }
-    }
 }
 
+/// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
+/// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
 impl fmt::Debug for BizprocLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BizprocLayer").finish_non_exhaustive()
     }
 }
 
-/// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
-/// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
 impl BizprocLayer {
     /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does.
     #[inline(never)]
@@ -145,8 +139,12 @@ impl BizprocLayer {
             true => self.tagged_state(attrs, parent),
             false => match parent() {
                 Some(parent) => {
-                    let fields = packed(|visitor| attrs.record(visitor), false);
-                    parent.inner(attrs.metadata(), fields)
+                    let mut inner = parent;
+                    inner.add_fields(
+                        attrs.metadata(),
+                        packed(|visitor| attrs.record(visitor), false),
+                    );
+                    inner
                 }
                 None => return,
             },
@@ -165,11 +163,11 @@ impl BizprocLayer {
         match self.usable(found) {
             Some(event_token) => {
                 let tag = self.producer.tag(event_token, portal, 0);
-                SpanState::tagged(Slot::tagged(tag, self.alive))
+                SpanState::tagged(tag, &self.producer)
             }
             None => {
                 let fields = packed(|visitor| attrs.record(visitor), true);
-                SpanState::taggable(parent(), attrs.metadata(), fields, portal, self.alive)
+                SpanState::taggable(parent(), attrs.metadata(), fields, portal, &self.producer)
             }
         }
     }
@@ -182,35 +180,23 @@ impl BizprocLayer {
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
-        let Some(state) = self.state(&span) else { return };
-        if let Some(slot) = state.own_slot() {
+        let own = match SpanStates::get(&span.extensions(), self.id) {
+            Some(state) => state.own_place().cloned(),
+            None => return,
+        };
+        if let Some(place) = &own {
             let mut found = TokenVisitor::default();
             values.record(&mut found);
             let portal = found.portal.take();
             let event_token = self.usable(found);
             let make = |token, portal, late| self.producer.tag(token, portal, late);
-            if let Some(replaced) = slot.record(event_token, portal, make) {
+            if let Some(replaced) = place.record(event_token, portal, make) {
                 self.producer.span_closed(replaced);
             }
         }
-        if state.keeps_fields() {
-            let newer = packed(|visitor| values.record(visitor), state.own_slot().is_some());
+        if own.as_ref().is_none_or(Place::shows_own_fields) {
+            let newer = packed(|visitor| values.record(visitor), own.is_some());
             SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
-        }
-    }
-
-    #[inline(never)]
-    fn close<S>(&self, id: &Id, ctx: &Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let Some(_inside) = enter() else { return };
-        let Some(span) = ctx.span(id) else { return };
-        let ended = SpanStates::get(&span.extensions(), self.id)
-            .and_then(SpanState::own_slot)
-            .and_then(Slot::ended);
-        if let Some(tag) = ended {
-            self.producer.span_closed(tag);
         }
     }
 
@@ -250,7 +236,7 @@ impl BizprocLayer {
         let span = ctx.span(id).or_else(|| self.enabled_ancestor(id, event, ctx))?;
         let extensions = span.extensions();
         let state = SpanStates::get(&extensions, self.id)?;
-        Some((state.slot.tag()?, state.fields.clone()))
+        Some((state.place.tag()?, state.fields.clone()))
     }
 
     /// The nearest span around a span that a filter hides from us (as ours hides those under the
@@ -298,7 +284,7 @@ impl BizprocLayer {
     where
         S: for<'a> LookupSpan<'a>,
     {
-        SpanStates::get(&span.extensions(), self.id).cloned()
+        SpanStates::get(&span.extensions(), self.id).map(SpanState::inherited)
     }
 }
 

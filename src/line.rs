@@ -3,8 +3,8 @@
 //! Owns the shape of a line while it waits. Holds no lock, reads no clock, makes no text.
 
 use std::mem::size_of;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tracing_core::Metadata;
@@ -37,6 +37,8 @@ pub(crate) struct Tag {
     refused_since: AtomicU64,
     /// Why the last of these was, as a [`DropReason`]'s number.
     refused_for: AtomicU8,
+    /// What the span's token was replaced by, if it was. Set on the span's first tag only.
+    replaced: OnceLock<Mutex<Arc<Tag>>>,
     _live: Live,
 }
 
@@ -55,8 +57,33 @@ impl Tag {
             refused: AtomicU32::new(0),
             refused_since: AtomicU64::new(0),
             refused_for: AtomicU8::new(0),
+            replaced: OnceLock::new(),
             _live: live,
         }
+    }
+
+    /// The tag that the span has now, if this was its first.
+    #[inline]
+    pub(crate) fn latest(self: &Arc<Tag>) -> Arc<Tag> {
+        match self.replaced.get() {
+            None => self.clone(),
+            Some(latest) => latest.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// As [`latest`](Self::latest), if a line of it was accepted. Most spans never log: they are not
+    /// charged for a count of references.
+    pub(crate) fn ended(self: &Arc<Tag>) -> Option<Arc<Tag>> {
+        match self.replaced.get() {
+            None => self.has_logged().then(|| self.clone()),
+            Some(_) => Some(self.latest()).filter(|tag| tag.has_logged()),
+        }
+    }
+
+    /// The span has another tag from now on.
+    pub(crate) fn replace(&self, tag: Arc<Tag>) {
+        let latest = self.replaced.get_or_init(|| Mutex::new(tag.clone()));
+        *latest.lock().unwrap_or_else(PoisonError::into_inner) = tag;
     }
 
     /// Notes that a line is on its way. Reads first: the flag is shared by all threads of a span.
@@ -66,6 +93,7 @@ impl Tag {
         }
     }
 
+    /// Whether a line was accepted.
     pub(crate) fn has_logged(&self) -> bool {
         self.logged.load(Relaxed)
     }
@@ -179,7 +207,11 @@ impl LogLine {
     /// A line at INFO that says `message`.
     pub(crate) fn saying(tag: &Arc<Tag>, message: &str) -> LogLine {
         let metadata = tracing::callsite!(
-            name: "sample", kind: tracing::metadata::Kind::EVENT, fields: message
+            name: "sample",
+            kind: tracing::metadata::Kind::EVENT,
+            target: "sample",
+            level: tracing::Level::INFO,
+            fields: message
         );
         let metadata = tracing_core::Callsite::metadata(metadata);
         let mut bytes = Vec::new();

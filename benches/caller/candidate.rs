@@ -26,17 +26,20 @@ pub(crate) enum Candidate {
     /// Does nothing at all, behind the same filter as ours.
     NoOpFiltered,
     Floor,
+    /// The floor behind the same filter as ours, which looks every span up that is entered or left.
+    FloorFiltered,
     Ours,
     FmtAppender,
 }
 
 impl Candidate {
-    const ALL: [Candidate; 7] = [
+    const ALL: [Candidate; 8] = [
         Candidate::NoSubscriber,
         Candidate::Registry,
         Candidate::NoOp,
         Candidate::NoOpFiltered,
         Candidate::Floor,
+        Candidate::FloorFiltered,
         Candidate::Ours,
         Candidate::FmtAppender,
     ];
@@ -48,6 +51,7 @@ impl Candidate {
             Candidate::NoOp => "no-op-visitor",
             Candidate::NoOpFiltered => "no-op-filtered",
             Candidate::Floor => "floor",
+            Candidate::FloorFiltered => "floor-filtered",
             Candidate::Ours => "bizproc",
             Candidate::FmtAppender => "fmt+appender",
         }
@@ -100,6 +104,12 @@ pub(crate) fn install(candidate: Candidate, small: bool) -> Installed {
             let floor = Floor::new();
             let arrived = floor.delivered();
             registry.with(LevelFilter::INFO).with(floor).init();
+            Sink::Counted { arrived, _guard: None }
+        }
+        Candidate::FloorFiltered => {
+            let floor = Floor::new();
+            let arrived = floor.delivered();
+            registry.with(floor.with_filter(EventLevel::new(LevelFilter::INFO))).init();
             Sink::Counted { arrived, _guard: None }
         }
         Candidate::FmtAppender => {

@@ -2,17 +2,16 @@
 //!
 //! Found out once, when the span is created, and inherited from the span around it, so that an event
 //! never walks up its scope. What can change later is the tag, and that is shared: all spans inside a
-//! span that declares the token field hold its [`Slot`].
+//! span that declares the token field hold its [`Place`].
 
-use std::sync::atomic::{
-    AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
-};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing_core::Metadata;
 use tracing_subscriber::registry::{Extensions, ExtensionsMut};
 
-use crate::line::{Alive, EventToken, Live, Packed, PortalId, SpanFields, Tag};
+use crate::line::{EventToken, Live, Packed, PortalId, SpanFields, Tag};
+use crate::queue::Producer;
 
 /// Tells two of our layers in one subscriber apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,11 +33,11 @@ impl SpanStates {
     }
 
     pub(super) fn put(extensions: &mut ExtensionsMut<'_>, id: LayerId, state: SpanState) {
-        match extensions.get_mut::<SpanStates>() {
-            Some(states) => states.more.push((id, state)),
-            None => {
-                extensions.replace(SpanStates { first: (id, state), more: Vec::new() });
-            }
+        let states = SpanStates { first: (id, state), more: Vec::new() };
+        let Some(earlier) = extensions.replace(states) else { return };
+        if let Some(states) = extensions.get_mut::<SpanStates>() {
+            states.more = earlier.more;
+            states.more.push(earlier.first);
         }
     }
 
@@ -58,22 +57,30 @@ impl SpanStates {
 }
 
 /// What events directly in a span need.
-#[derive(Clone)]
+///
+/// Its drop is the span's close: the registry clears a closed span's extensions, and needs no look-up
+/// for that, as `Layer::on_close` would.
 pub(super) struct SpanState {
-    /// The nearest span around (this one included) that declares the token field.
-    pub(super) slot: Arc<Slot>,
+    pub(super) place: Place,
     /// Innermost first, the fields of the spans inside the tagged one.
     pub(super) fields: Option<Arc<SpanFields>>,
-    owns_slot: bool,
     /// Whether the head of `fields` is this span's own. Else it is inherited.
     owns_fields: bool,
+    /// Of a span that declares the token field: whom to tell when it closes.
+    owner: Option<Owner>,
+}
+
+struct Owner {
+    producer: Producer,
+    _live: Live,
 }
 
 impl SpanState {
     /// A span that has its token from the start. The fields around it belong to another log, and its
     /// own are not shown.
-    pub(super) fn tagged(slot: Slot) -> SpanState {
-        SpanState { slot: Arc::new(slot), fields: None, owns_slot: true, owns_fields: false }
+    pub(super) fn tagged(tag: Arc<Tag>, producer: &Producer) -> SpanState {
+        let owner = Some(Owner::new(producer));
+        SpanState { place: Place::Given(tag), fields: None, owns_fields: false, owner }
     }
 
     /// A span that declares the token field and may get a token later. Until then its events belong to
@@ -83,34 +90,34 @@ impl SpanState {
         metadata: &'static Metadata<'static>,
         fields: Packed,
         portal: Option<PortalId>,
-        alive: &'static Alive,
+        producer: &Producer,
     ) -> SpanState {
-        let (up, around) = match parent {
-            Some(parent) => (Some(parent.slot), parent.fields),
-            None => (None, None),
-        };
-        let slot = Arc::new(Slot::empty(up, portal, alive));
-        let fields = chain(around, metadata, fields, slot.late);
-        SpanState { slot, fields, owns_slot: true, owns_fields: true }
+        static LATE: AtomicU64 = AtomicU64::new(1);
+        let late = LATE.fetch_add(1, Relaxed);
+        let up = parent.as_ref().map(|parent| parent.place.clone());
+        let around = parent.and_then(|parent| parent.fields.clone());
+        let slot = Slot { up, late, first: OnceLock::new(), portal: Mutex::new(portal) };
+        SpanState {
+            place: Place::Late(Arc::new(slot)),
+            fields: chain(around, metadata, fields, late),
+            owns_fields: true,
+            owner: Some(Owner::new(producer)),
+        }
     }
 
-    /// The state of a span directly inside this one that does not declare the token field.
-    pub(super) fn inner(self, metadata: &'static Metadata<'static>, fields: Packed) -> SpanState {
-        let mut inner = SpanState { owns_slot: false, owns_fields: false, ..self };
-        inner.add_fields(metadata, fields);
-        inner
+    /// What a span directly inside this one starts with.
+    pub(super) fn inherited(&self) -> SpanState {
+        let (place, fields) = (self.place.clone(), self.fields.clone());
+        SpanState { place, fields, owns_fields: false, owner: None }
     }
 
-    pub(super) fn own_slot(&self) -> Option<&Slot> {
-        self.owns_slot.then_some(&*self.slot)
+    /// The place of this span's own token, if it declares the field.
+    pub(super) fn own_place(&self) -> Option<&Place> {
+        self.owner.as_ref().map(|_| &self.place)
     }
 
-    /// Whether fields of this span are ever shown.
-    pub(super) fn keeps_fields(&self) -> bool {
-        !self.owns_slot || self.slot.late != 0
-    }
-
-    fn add_fields(&mut self, metadata: &'static Metadata<'static>, newer: Packed) {
+    /// Adds fields that were recorded, or replaces earlier values of them.
+    pub(super) fn add_fields(&mut self, metadata: &'static Metadata<'static>, newer: Packed) {
         if newer.len() == 0 {
             return;
         }
@@ -130,6 +137,22 @@ impl SpanState {
     }
 }
 
+impl Drop for SpanState {
+    fn drop(&mut self) {
+        if let Some(owner) = &self.owner {
+            if let Some(tag) = self.place.ended() {
+                owner.producer.span_closed(tag);
+            }
+        }
+    }
+}
+
+impl Owner {
+    fn new(producer: &Producer) -> Owner {
+        Owner { producer: producer.clone(), _live: Live::slot(producer.alive()) }
+    }
+}
+
 /// Puts a span's fields in front of those around it.
 fn chain(
     up: Option<Arc<SpanFields>>,
@@ -146,79 +169,51 @@ fn chain(
     }
 }
 
-/// The place for a token in a span that declares the token field.
+/// Where the tag of the nearest span that declares the token field is found.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// The span had its token from the start. If it is replaced, the tag knows by what.
+    Given(Arc<Tag>),
+    /// The span may get one.
+    Late(Arc<Slot>),
+}
+
+/// The place for a token that may be recorded later.
 pub(super) struct Slot {
-    /// Where to look while this slot is empty. `None` for one that was filled from the start: tags are
-    /// replaced, but never removed.
-    up: Option<Arc<Slot>>,
-    /// What [`SpanFields::late`] of this span is. 0: filled from the start, and not in any chain.
+    /// Where to look while this slot is empty.
+    up: Option<Place>,
+    /// What [`SpanFields::late`] of this span is.
     late: u64,
-    /// The tag that the span was made with.
-    given: Option<Arc<Tag>>,
-    /// The first tag that was recorded where none was given. Read without a lock, as `given` is, since
-    /// most slots never have another.
+    /// The first tag. Read without a lock.
     first: OnceLock<Arc<Tag>>,
-    /// Whether `latest` is to be asked, and not `first`.
-    replaced: AtomicBool,
-    latest: Mutex<Latest>,
-    _live: Live,
-}
-
-#[derive(Default)]
-struct Latest {
     /// May be recorded before the token is.
-    portal: Option<PortalId>,
-    tag: Option<Arc<Tag>>,
+    portal: Mutex<Option<PortalId>>,
 }
 
-impl Slot {
-    pub(super) fn tagged(tag: Arc<Tag>, alive: &'static Alive) -> Slot {
-        Slot {
-            up: None,
-            late: 0,
-            given: Some(tag),
-            first: OnceLock::new(),
-            replaced: AtomicBool::new(false),
-            latest: Mutex::default(),
-            _live: Live::slot(alive),
-        }
-    }
-
-    fn empty(up: Option<Arc<Slot>>, portal: Option<PortalId>, alive: &'static Alive) -> Slot {
-        static LATE: AtomicU64 = AtomicU64::new(1);
-        Slot {
-            up,
-            late: LATE.fetch_add(1, Relaxed),
-            given: None,
-            first: OnceLock::new(),
-            replaced: AtomicBool::new(false),
-            latest: Mutex::new(Latest { portal, tag: None }),
-            _live: Live::slot(alive),
-        }
-    }
-
-    /// The tag that counts now: this slot's, or else the next one's up.
+impl Place {
+    /// The tag that counts now: this span's, or else the next one's up.
     pub(super) fn tag(&self) -> Option<Arc<Tag>> {
-        self.own_tag().or_else(|| self.up.as_ref()?.tag())
-    }
-
-    fn own_tag(&self) -> Option<Arc<Tag>> {
-        if !self.replaced.load(Acquire) {
-            return self.earliest().cloned();
+        match self {
+            Place::Given(tag) => Some(tag.latest()),
+            Place::Late(slot) => match slot.first.get() {
+                Some(tag) => Some(tag.latest()),
+                None => slot.up.as_ref()?.tag(),
+            },
         }
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).tag.clone()
-    }
-
-    fn earliest(&self) -> Option<&Arc<Tag>> {
-        self.given.as_ref().or_else(|| self.first.get())
     }
 
     /// The tag of which no more lines will come, if any came.
-    pub(super) fn ended(&self) -> Option<Arc<Tag>> {
-        if !self.replaced.load(Acquire) {
-            return self.earliest().filter(|tag| tag.has_logged()).cloned();
-        }
-        self.own_tag()
+    fn ended(&self) -> Option<Arc<Tag>> {
+        let first = match self {
+            Place::Given(tag) => tag,
+            Place::Late(slot) => slot.first.get()?,
+        };
+        first.ended()
+    }
+
+    /// Whether fields of the span itself are ever shown.
+    pub(super) fn shows_own_fields(&self) -> bool {
+        matches!(self, Place::Late(_))
     }
 
     /// Takes a token or a portal that was recorded later. Returns the tag that this replaces.
@@ -228,26 +223,40 @@ impl Slot {
         portal: Option<PortalId>,
         make: impl FnOnce(EventToken, Option<PortalId>, u64) -> Arc<Tag>,
     ) -> Option<Arc<Tag>> {
-        if event_token.is_none() && portal.is_none() {
-            return None;
-        }
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = latest.tag.clone().or_else(|| self.earliest().cloned());
-        let kept = old.as_ref().map(|tag| tag.event_token.clone());
-        latest.portal = portal
-            .or_else(|| latest.portal.take())
-            .or_else(|| old.as_ref().and_then(|tag| tag.portal.clone()));
-        let event_token = event_token.or(kept)?;
-        if let Some(old) = &old {
-            if old.event_token == event_token && old.portal == latest.portal {
-                return None;
+        match self {
+            Place::Given(first) => replace(first, event_token, portal, |event_token, portal| {
+                make(event_token, portal, 0)
+            }),
+            Place::Late(slot) => {
+                let mut early = slot.portal.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(first) = slot.first.get() {
+                    return replace(first, event_token, portal, |event_token, portal| {
+                        make(event_token, portal, slot.late)
+                    });
+                }
+                *early = portal.or_else(|| early.take());
+                let tag = make(event_token?, early.clone(), slot.late);
+                // The lock is held, so nobody was faster.
+                let _set = slot.first.set(tag);
+                None
             }
         }
-        let tag = make(event_token, latest.portal.clone(), self.late);
-        if old.is_some() || self.first.set(tag.clone()).is_err() {
-            latest.tag = Some(tag);
-            self.replaced.store(true, Release);
-        }
-        old
     }
+}
+
+/// Replaces the tag that began as `first`, unless nothing changes. What is not given stays.
+fn replace(
+    first: &Arc<Tag>,
+    event_token: Option<EventToken>,
+    portal: Option<PortalId>,
+    make: impl FnOnce(EventToken, Option<PortalId>) -> Arc<Tag>,
+) -> Option<Arc<Tag>> {
+    let old = first.latest();
+    let event_token = event_token.unwrap_or_else(|| old.event_token.clone());
+    let portal = portal.or_else(|| old.portal.clone());
+    if old.event_token == event_token && old.portal == portal {
+        return None;
+    }
+    first.replace(make(event_token, portal));
+    Some(old)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::Notify;
@@ -81,6 +81,9 @@ pub(super) struct Unusable {
     pub(super) redacted: AtomicU64,
 }
 
+/// Longest wait for room: a longer one could not be added to the clock, and means "for ever" anyway.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Slots for messages that are not lines.
 const HEADROOM: usize = 1024;
 
@@ -115,7 +118,7 @@ impl Door {
     #[cold]
     fn offer_again(&self, line: LogLine, mut reason: DropReason) -> Result<(), DropReason> {
         if let Overflow::Block(patience) = self.limits.overflow {
-            let deadline = Instant::now() + patience;
+            let deadline = Instant::now() + patience.min(LONGEST_WAIT);
             while reason != DropReason::Closed && self.wait_for_room(&line, deadline) {
                 match self.reserve(&line) {
                     Ok(queued) => return self.push(line, queued),
@@ -213,7 +216,7 @@ impl Door {
 
     #[cold]
     pub(super) fn admits(&self, tag: &Tag) -> bool {
-        if let Overflow::Block(_) = self.limits.overflow {
+        if matches!(self.limits.overflow, Overflow::Block(_)) && !self.signals.closed.load(SeqCst) {
             return true;
         }
         let lines = self.callers.accepted_lines.load(SeqCst) + 1;
