@@ -12,7 +12,8 @@ const MAX_NESTING: usize = 64;
 /// The fields of a query string, as PHP's `parse_str` registers them.
 pub(crate) fn parse_str(query: &[u8]) -> Array<'_> {
     let mut fields = Array::new();
-    let mut rest = query;
+    // PHP reads the query as a C string.
+    let mut rest = &query[..memchr::memchr(0, query).unwrap_or(query.len())];
     let mut count = 0;
     while !rest.is_empty() && count < MAX_INPUT_VARS {
         let end = memchr::memchr(b'&', rest).unwrap_or(rest.len());
@@ -111,11 +112,11 @@ fn name_path(name: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
         if keys.len() + 1 > MAX_NESTING {
             return None;
         }
-        let mut inside = &rest[1..];
-        if inside.first().is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b) {
-            inside = &inside[1..];
-        }
-        let Some(close) = inside.iter().position(|byte| *byte == b']') else {
+        let inside = &rest[1..];
+        // `[ ]` is empty, but the space of `[ a]` belongs to the key.
+        let space = inside.first().is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b);
+        let from = usize::from(space);
+        let Some(close) = memchr::memchr(b']', &inside[from..]).map(|at| from + at) else {
             // A bracket that is never closed is part of the name, if it is the first one.
             if keys.is_empty() {
                 base.push(b'_');
@@ -123,7 +124,7 @@ fn name_path(name: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
             }
             break;
         };
-        keys.push((close > 0).then(|| inside[..close].to_vec()));
+        keys.push((close > from).then(|| inside[..close].to_vec()));
         rest = &inside[close + 1..];
     }
     let mut path = vec![Some(base)];
@@ -157,6 +158,8 @@ mod tests {
             ("a[]=1&a[]=2", r#"{"a":["1","2"]}"#),
             ("a[x][y]=1", r#"{"a":{"x":{"y":"1"}}}"#),
             ("a[x]z=1", r#"{"a":{"x":"1"}}"#),
+            ("a[ ]=1", r#"{"a":["1"]}"#),
+            ("a[ x]=1", r#"{"a":{" x":"1"}}"#),
             ("a[x=1", r#"{"a_x":"1"}"#),
             ("a.b c=1", r#"{"a_b_c":"1"}"#),
             ("+a=1", r#"{"a":"1"}"#),
@@ -166,6 +169,7 @@ mod tests {
             ("0=x&1=y", r#"["x","y"]"#),
             ("a%5Bx%5D=1", r#"{"a":{"x":"1"}}"#),
             ("a%00b=1", r#"{"a":"1"}"#),
+            ("a=1\0&b=2", r#"{"a":"1"}"#),
         ] {
             assert_eq!(parsed(query), json, "{query}");
         }
