@@ -11,9 +11,14 @@ const MAX_NESTING: usize = 64;
 
 /// The fields of a query string, as PHP's `parse_str` registers them.
 pub(crate) fn parse_str(query: &[u8]) -> Array<'_> {
-    let mut fields = Array::new();
     // PHP reads the query as a C string.
-    let mut rest = &query[..memchr::memchr(0, query).unwrap_or(query.len())];
+    parse_form(&query[..memchr::memchr(0, query).unwrap_or(query.len())])
+}
+
+/// The fields of a form's body, as PHP registers them in `$_POST`.
+pub(crate) fn parse_form(body: &[u8]) -> Array<'_> {
+    let mut fields = Array::new();
+    let mut rest = body;
     let mut count = 0;
     while !rest.is_empty() && count < MAX_INPUT_VARS {
         let end = memchr::memchr(b'&', rest).unwrap_or(rest.len());
@@ -23,10 +28,11 @@ pub(crate) fn parse_str(query: &[u8]) -> Array<'_> {
             continue;
         }
         count += 1;
-        match memchr::memchr(b'=', pair) {
-            Some(at) => register(&mut fields, &pair[..at], url_decode(&pair[at + 1..])),
-            None => register(&mut fields, pair, Cow::Borrowed(b"")),
-        }
+        let (name, value) = match memchr::memchr(b'=', pair) {
+            Some(at) => (&pair[..at], url_decode(&pair[at + 1..])),
+            None => (pair, Cow::Borrowed(&b""[..])),
+        };
+        register(&mut fields, url_decode(name), value);
     }
     fields
 }
@@ -70,15 +76,15 @@ const HEX: [u8; 256] = {
     values
 };
 
-/// Registers one field under its raw name, which may say `name[key][]`.
-pub(crate) fn register<'a>(fields: &mut Array<'a>, raw_name: &'a [u8], value: Cow<'a, [u8]>) {
+/// Registers one field under its name, which may say `name[key][]`.
+pub(crate) fn register<'a>(fields: &mut Array<'a>, name: Cow<'a, [u8]>, value: Cow<'a, [u8]>) {
     // A plain name, which is what nearly every field has, is not copied.
-    let plain = raw_name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    if plain && !raw_name.is_empty() {
-        fields.insert(Key::from_bytes(Cow::Borrowed(raw_name)), Value::Text(value));
+    let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    if plain && !name.is_empty() {
+        fields.insert(Key::from_bytes(name), Value::Text(value));
         return;
     }
-    let Some(path) = name_path(&url_decode(raw_name)) else { return };
+    let Some(path) = name_path(&name) else { return };
     let Some((last, parents)) = path.split_last() else { return };
     let mut array = fields;
     for step in parents {
