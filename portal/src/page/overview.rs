@@ -1,0 +1,108 @@
+//! Portals, their workflows, counters and gauges. No secrets: a page that is shown to others, or
+//! in a screenshot, must not give them away.
+
+use serde_json::{Value, json};
+
+use super::names;
+use super::wanted::Wanted;
+use crate::clock::UnixTime;
+use crate::core::{Core, World};
+use crate::state::{Entry, Process};
+
+/// Workflows that one answer lists, so that thousands of them do not make the page useless.
+const WORKFLOWS: usize = 200;
+
+pub(crate) fn state(core: &Core, wanted: &Wanted) -> Value {
+    let portals: Vec<Value> =
+        core.cloud.portals().iter().map(|core| portal(core, wanted)).collect();
+    let now = core.clock.now().since_epoch().as_secs_f64();
+    json!({"here": core.identity.member_id, "now": now, "portals": portals})
+}
+
+fn portal(core: &Core, wanted: &Wanted) -> Value {
+    let now = core.clock.now();
+    let addresses = core.addresses();
+    let mut world = core.world();
+    let world = &mut *world;
+    let counters = world.journal.counters;
+    let mut answer = json!({
+        "member_id": core.identity.member_id,
+        "page_url": addresses.page_url(),
+        "settings": {
+            "tariff": names::of(&names::TARIFFS, &world.settings.tariff),
+            "retention": names::of(&names::RETENTIONS, &world.settings.retention),
+        },
+        "counters": {
+            "requests": counters.hits,
+            "refused_requests": counters.refused_hits,
+            "commands": counters.commands,
+            "refused_commands": counters.refused_commands,
+            "entries": counters.entries,
+            "lines": counters.lines,
+            "lost": counters.lost,
+            "bytes": counters.bytes,
+        },
+        "gauges": gauges(world, now),
+        "faults": world.faults.random().map(|(share, seed)| {
+            // As a text, since JavaScript's numbers do not hold 64 bits.
+            json!({"share": share, "seed": seed.to_string()})
+        }),
+        "planned_faults": world.faults.planned(),
+    });
+    let found = workflows(world, now, wanted);
+    answer["workflow_count"] = json!(world.processes.ids().len());
+    answer["matching"] = json!(found.len());
+    answer["workflows"] = found.into_iter().take(WORKFLOWS).collect();
+    answer
+}
+
+fn gauges(world: &World, now: UnixTime) -> Value {
+    let tariff = world.settings.tariff;
+    let rate = tariff.bucket().map(|(capacity, per_second)| {
+        let level = world.rate.level(tariff, now);
+        json!({"level": level, "capacity": capacity, "per_second": per_second})
+    });
+    json!({"rate": rate})
+}
+
+/// The workflows in which something wanted stands, newest first.
+fn workflows(world: &mut World, now: UnixTime, wanted: &Wanted) -> Vec<Value> {
+    let ids = world.processes.ids().to_vec();
+    let summaries = ids.iter().rev().filter_map(|id| {
+        world.processes.settle(id, now, &world.settings);
+        let process = world.processes.get(id)?;
+        let matches = process.log.entries().filter(|entry| is_wanted(entry, wanted)).count();
+        let named = wanted.is_in(id)
+            || wanted.is_in(&process.title)
+            || process.activities().any(|(name, _)| wanted.is_in(name));
+        (named || matches > 0).then(|| {
+            let mut workflow = summary(id, process);
+            workflow["matches"] = json!(matches);
+            workflow
+        })
+    });
+    summaries.collect()
+}
+
+/// Whether an entry has what is looked for, in its text or in its activity's name.
+pub(crate) fn is_wanted(entry: &Entry, wanted: &Wanted) -> bool {
+    wanted.is_in(&entry.text) || wanted.is_in(&entry.activity)
+}
+
+/// What the list says of a workflow.
+pub(crate) fn summary(id: &str, process: &Process) -> Value {
+    let last = process.log.entries().next_back();
+    let activities =
+        process.activities().map(|(name, open)| json!({"name": name, "open": open}));
+    json!({
+        "id": id,
+        "title": process.title,
+        "started": process.started.since_epoch().as_secs_f64(),
+        "stage": names::stage(&process.stage),
+        "entries": process.log.entries().len(),
+        "rolled_off": process.log.rolled_off(),
+        "lost": process.lost.len(),
+        "last_entry_at": last.map(|entry| entry.at.since_epoch().as_secs_f64()),
+        "activities": activities.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,255 @@
+//! A WebDriver client for Debian's chromedriver: as much of it as these tests need.
+
+use std::fmt::Debug;
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long anything on the page may take. Only a failing test waits so long.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(20);
+/// The key under which WebDriver hands out a reference to an element.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// A browser with one window, and the driver that it is led by. Both end when it is dropped.
+pub(crate) struct Browser {
+    session: String,
+    driver: Child,
+    /// Held open, since the driver may still want to print.
+    _output: BufReader<ChildStdout>,
+    profile: PathBuf,
+}
+
+impl Browser {
+    /// Starts a browser for the test of this name; nothing where there is none to be started.
+    pub(crate) fn start(test: &str) -> Option<Self> {
+        let Some((browser, mut driver)) = installed() else {
+            let reason = "chromium or chromedriver is not installed";
+            assert!(std::env::var_os("BIZPROC_REQUIRE_BROWSER").is_none(), "{reason}");
+            // Not by a macro: the test harness would hide it, and the skip must be seen.
+            writeln!(std::io::stderr(), "SKIPPED {test}: {reason}").expect("stderr is there");
+            return None;
+        };
+        let mut output = BufReader::new(driver.stdout.take().expect("it was asked for"));
+        let port = port_in(&mut output);
+        let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{test}-{}", std::process::id()));
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+            "--window-size=1360,900",
+            &format!("--user-data-dir={}", profile.display()),
+        ];
+        let options = json!({"binary": browser, "args": arguments});
+        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
+        let sessions = format!("http://127.0.0.1:{port}/session");
+        let started = command("POST", &sessions, &wanted).expect("a session");
+        let id = started["sessionId"].as_str().expect("a session has an id");
+        Some(Self { session: format!("{sessions}/{id}"), driver, _output: output, profile })
+    }
+
+    pub(crate) fn open(&self, url: &str) {
+        self.post("url", &json!({"url": url})).expect("a page");
+    }
+
+    /// The text of an element as it is rendered; nothing while there is no such element.
+    pub(crate) fn text(&self, css: &str) -> Option<String> {
+        self.of_element(css, "text")
+    }
+
+    /// The texts of all elements, in their order.
+    pub(crate) fn texts(&self, css: &str) -> Vec<String> {
+        let found = self.post("elements", &json!({"using": "css selector", "value": css}));
+        let found = found.unwrap_or_default();
+        let ids = found.as_array().into_iter().flatten().filter_map(|found| found[ELEMENT].as_str());
+        // One that has just left the page has no text any more.
+        ids.filter_map(|id| self.get(&format!("element/{id}/text")).ok())
+            .filter_map(|text| text.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// A computed style.
+    pub(crate) fn style(&self, css: &str, property: &str) -> Option<String> {
+        self.of_element(css, &format!("css/{property}"))
+    }
+
+    /// Clicks on an element once it is there and can be clicked on.
+    pub(crate) fn click(&self, css: &str) {
+        self.until(&format!("a click on {css}"), || {
+            let id = self.element(css)?;
+            self.post(&format!("element/{id}/click"), &json!({})).ok()
+        });
+    }
+
+    /// Replaces what stands in a field.
+    pub(crate) fn fill(&self, css: &str, text: &str) {
+        self.until(&format!("{css} to be filled"), || {
+            let id = self.element(css)?;
+            self.post(&format!("element/{id}/clear"), &json!({})).ok()?;
+            self.post(&format!("element/{id}/value"), &json!({"text": text})).ok()
+        });
+    }
+
+    /// Looks until `seen` brings something, and fails with `what` if it takes too long.
+    pub(crate) fn until<T>(&self, what: &str, seen: impl Fn() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(seen) = seen() {
+                return seen;
+            }
+            let page = || self.text("body").unwrap_or_default();
+            assert!(Instant::now() < deadline, "waited in vain for {what}; the page:\n{}", page());
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until `seen` brings just this.
+    pub(crate) fn until_is<T: PartialEq + Debug>(&self, expected: T, seen: impl Fn() -> T) {
+        let what = format!("{expected:?}");
+        self.until(&what, || (seen() == expected).then_some(()));
+    }
+
+    /// A command of the browser's own protocol, such as the one that sets a time zone.
+    pub(crate) fn devtools(&self, name: &str, params: &Value) {
+        let wish = json!({"cmd": name, "params": params});
+        self.post("goog/cdp/execute", &wish).expect("the browser knows this command");
+    }
+
+    /// What the page has said on its console at the levels of warnings and errors.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let said = self.post("se/log", &json!({"type": "browser"})).expect("a console");
+        said.as_array().into_iter().flatten().map(Value::to_string).collect()
+    }
+
+    /// A picture of the window, as PNG.
+    pub(crate) fn screenshot(&self) -> Vec<u8> {
+        let picture = self.get("screenshot").expect("a picture");
+        base64(picture.as_str().expect("a picture is a text"))
+    }
+
+    fn of_element(&self, css: &str, what: &str) -> Option<String> {
+        let id = self.element(css)?;
+        self.get(&format!("element/{id}/{what}")).ok()?.as_str().map(str::to_owned)
+    }
+
+    fn element(&self, css: &str) -> Option<String> {
+        let found = self.post("element", &json!({"using": "css selector", "value": css})).ok()?;
+        found[ELEMENT].as_str().map(str::to_owned)
+    }
+
+    fn get(&self, path: &str) -> Result<Value, String> {
+        command("GET", &format!("{}/{path}", self.session), &Value::Null)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        command("POST", &format!("{}/{path}", self.session), body)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The browser ends with its session; killing the driver alone would leave it behind. What
+        // fails here has ended already.
+        drop(command("DELETE", &self.session, &Value::Null));
+        drop(self.driver.kill());
+        drop(self.driver.wait());
+        drop(std::fs::remove_dir_all(&self.profile));
+    }
+}
+
+/// The browser's command, and a driver that was started for it.
+fn installed() -> Option<(PathBuf, Child)> {
+    let path = std::env::var_os("PATH")?;
+    let browser = std::env::split_paths(&path)
+        .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| folder.join(name)))
+        .find(|file| file.is_file())?;
+    let driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    driver.ok().map(|driver| (browser, driver))
+}
+
+/// The port that the driver has chosen, which it prints.
+fn port_in(output: &mut impl BufRead) -> u16 {
+    let line = output.lines().map_while(Result::ok).find(|line| line.contains("successfully on port "));
+    let line = line.expect("the driver says where it listens");
+    let digits = line.rsplit("on port ").next().unwrap_or_default().trim_end_matches('.');
+    digits.parse().expect("a port is a number")
+}
+
+/// The value that a command brings, or the driver's complaint.
+fn command(http_method: &str, url: &str, body: &Value) -> Result<Value, String> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let (status, answer) = exchange(http_method, url, &body).map_err(|error| error.to_string())?;
+    let value = answer["value"].clone();
+    if status == 200 { Ok(value) } else { Err(value.to_string()) }
+}
+
+/// One request on a connection of its own. It may stay open after the answer, whatever the driver
+/// was asked, so where the answer ends is known from its length only.
+fn exchange(http_method: &str, url: &str, body: &str) -> io::Result<(u16, Value)> {
+    let broken = || io::Error::other("the driver did not speak HTTP");
+    let (host, path) = url.trim_start_matches("http://").split_once('/').ok_or_else(broken)?;
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(2 * PATIENCE))?;
+    write!(
+        stream,
+        "{http_method} /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let mut length = 0;
+    while line.trim() != "" {
+        line.clear();
+        reader.read_line(&mut line)?;
+        if let Some((name, value)) = line.split_once(':') {
+            if name.eq_ignore_ascii_case("Content-Length") {
+                length = value.trim().parse().map_err(io::Error::other)?;
+            }
+        }
+    }
+    let mut answer = vec![0; length];
+    reader.read_exact(&mut answer)?;
+    Ok((status.ok_or_else(broken)?, serde_json::from_slice(&answer)?))
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    let digit = |byte| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0);
+    for digit in text.bytes().filter_map(digit) {
+        bits = bits << 6 | u32::from(digit);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
