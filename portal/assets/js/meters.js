@@ -7,7 +7,7 @@ const COUNTERS = [
   ["requests", "Requests", ({ bytes: size }) => `${bytes(size)} received`],
   ["entries", "Entries", ({ commands }) => `of ${plural(commands, "command", "commands")}`],
   ["lines", "Lines", ({ lines, entries }) =>
-    entries ? `${(lines / entries).toFixed(1)} per entry` : "none per entry"],
+    entries ? `${(lines / entries).toFixed(1)} per entry` : "none yet"],
   ["refused", "Refused", refusals],
   ["lost", "Silently lost", () => "answered with true"],
 ];
@@ -48,18 +48,18 @@ export class Meters {
   }
 
   showRate(rate) {
-    if (!rate) return fill(this.rate, null, "Off", "this tariff has none");
-    const level = Math.ceil(rate.level - 1e-6);
+    if (!rate) return fill(this.rate, null, "Off", "no limit");
+    const level = Math.max(0, Math.ceil(rate.level - 1e-6));
     fill(this.rate, level / rate.capacity, number(level), `drains ${rate.per_second} a second`,
       ` / ${number(rate.capacity)}`);
   }
 
   showOperating(operating, now) {
-    if (!operating) return fill(this.operating, null, "Off", "as on self-hosted portals");
+    if (!operating) return fill(this.operating, null, "Off", "as self-hosted");
     const { used, limit, blocked_until: until } = operating;
     const note = until > now
       ? `blocked for ${number(Math.ceil(until - now))} s`
-      : "server time in ten minutes";
+      : "in ten minutes";
     // A method that is blocked has its time forgotten, but it is not free.
     fill(this.operating, until > now ? 1 : used / limit, used.toFixed(1), note,
       ` / ${number(limit)} s`);

@@ -25,7 +25,8 @@ pub(crate) fn workflow(core: &Core, id: &str, wanted: &Wanted) -> Option<Value> 
         let process = world.processes.get(id)?;
         let mut workflow = summary(id, process);
         let webhook_user = core.identity.webhook.0;
-        workflow["rest_url"] = json!(format!("{}rest/{webhook_user}/", core.addresses().page_url()));
+        workflow["rest_url"] =
+            json!(format!("{}rest/{webhook_user}/", core.addresses().page_url()));
         workflow["kept_from"] = json!(kept_from(process));
         if let Stage::Terminated(reason) = &process.stage {
             workflow["terminated"] = json!(reason);

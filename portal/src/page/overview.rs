@@ -92,8 +92,7 @@ pub(crate) fn is_wanted(entry: &Entry, wanted: &Wanted) -> bool {
 /// What the list says of a workflow.
 pub(crate) fn summary(id: &str, process: &Process) -> Value {
     let last = process.log.entries().next_back();
-    let activities =
-        process.activities().map(|(name, open)| json!({"name": name, "open": open}));
+    let activities = process.activities().map(|(name, open)| json!({"name": name, "open": open}));
     json!({
         "id": id,
         "title": process.title,

@@ -8,20 +8,18 @@
 #[path = "../it/client.rs"]
 #[expect(dead_code, reason = "the tests of the API need more of it")]
 mod client;
+mod hostile;
+mod reading;
+mod secrets;
 mod story;
+mod switches;
 mod webdriver;
 
-use std::time::Duration;
-
-use bizproc_portal::{Clock, LostReason, Portal, Tariff, UnixTime};
+use bizproc_portal::Portal;
 use serde_json::json;
 
 use client::post_json;
-use story::{HOSTILE, STORY};
 use webdriver::Browser;
-
-/// 21 November 2026, 12:12:06 UTC: the same in each picture.
-const START: UnixTime = UnixTime::new(Duration::from_secs(1_795_263_126));
 
 fn write(portal: &Portal, token: &str, message: &str) {
     let body = json!({"EVENT_TOKEN": token, "LOG_MESSAGE": message});
@@ -40,6 +38,12 @@ fn start_on_the_page(browser: &Browser, title: &str, activity: &str) -> String {
     browser.until("the token", || browser.text("#event-token").filter(|text| text.contains('|')))
 }
 
+/// Leaves a picture for whoever wants to see what a test saw.
+fn look(browser: &Browser, name: &str) {
+    let file = format!("{}/{name}.png", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(file, browser.screenshot()).unwrap();
+}
+
 fn newest(browser: &Browser) -> Option<String> {
     browser.text("#entries li:first-child .text")
 }
@@ -47,84 +51,4 @@ fn newest(browser: &Browser) -> Option<String> {
 /// The text as HTML shows it, where line breaks and runs of blanks are one blank.
 fn collapsed(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-#[test]
-fn a_story_appears_entry_by_entry_without_a_reload() {
-    let Some(browser) = Browser::start("story") else { return };
-    let clock = Clock::stopped_at(START);
-    let portal =
-        Portal::builder().tariff(Tariff::Standard).clock(clock.clone()).seed(1042).start().unwrap();
-    browser.devtools("Emulation.setTimezoneOverride", &json!({"timezoneId": "Europe/Kaliningrad"}));
-    browser.open(&portal.page_url());
-    let earlier = earlier_workflows(&portal);
-    let token = start_on_the_page(&browser, "Order 1042", "fulfilment");
-    browser.click("#connect-toggle");
-
-    let mut now = 0;
-    for (count, (seconds, text)) in (1..).zip(STORY) {
-        clock.advance(Duration::from_secs(seconds - now));
-        now = *seconds;
-        write(&portal, &token, text);
-        let shown = shown_in_kaliningrad(&collapsed(text));
-        browser.until_is(Some(shown), || newest(&browser));
-        browser.until_is(Some((count).to_string()), || browser.text("#entry-count"));
-        assert_eq!(browser.texts("#entries li").len(), count);
-    }
-    // The time of the entry, in the viewer's zone: two hours east of the portal's.
-    let times = browser.texts("#entries li > time");
-    assert_eq!(times[0], "14:12:32");
-    browser.until_is(Some((STORY.len() + 3).to_string()), || browser.text("#counter-entries dd"));
-
-    let (_, last) = STORY[STORY.len() - 1];
-    browser.click("#line-breaks");
-    let with_breaks = shown_in_kaliningrad(last);
-    browser.until_is(Some(with_breaks), || newest(&browser));
-    pictures(&browser);
-    browser.click("#line-breaks");
-    browser.until_is(Some(shown_in_kaliningrad(&collapsed(last))), || newest(&browser));
-    assert!(earlier.iter().all(|lost| *lost == LostReason::Completed));
-    assert_eq!(browser.complaints(), [""; 0]);
-}
-
-/// What the portal makes of the two notations, for a viewer in Kaliningrad.
-fn shown_in_kaliningrad(text: &str) -> String {
-    text.replace("[timestamp=1795341600]tomorrow noon[/timestamp]", "22 Nov 2026, 12:00:00")
-        .replace("{=user:user_5}", "User 5")
-}
-
-/// Two workflows that came before; one of them has lost a line. Returns why.
-fn earlier_workflows(portal: &Portal) -> Vec<LostReason> {
-    let done = portal.start_workflow("Order 1040");
-    let token = done.open_activity("delivery").event_token();
-    write(portal, &token, "▸ 14:11:50.002 INFO parcel delivered");
-    let send = json!({"EVENT_TOKEN": token, "LOG_MESSAGE": "▸ 14:11:50.377 INFO done"});
-    post_json(&(portal.webhook_url() + "bizproc.event.send"), &send);
-    write(portal, &token, "▸ 14:11:50.378 INFO this line comes too late");
-    done.finish();
-    let waiting = portal.start_workflow("Договор 77-Б: согласование");
-    let token = waiting.open_activity("legal check").event_token();
-    write(portal, &token, "▸ 14:11:58.640 INFO sent to the lawyers");
-    done.lost().iter().map(|lost| lost.reason).collect()
-}
-
-/// Light and dark, for the README.
-fn pictures(browser: &Browser) {
-    let folder = match std::env::var_os("BIZPROC_SCREENSHOTS") {
-        Some(_) => concat!(env!("CARGO_MANIFEST_DIR"), "/docs"),
-        None => env!("CARGO_TARGET_TMPDIR"),
-    };
-    let size = json!({"width": 1360, "height": 860, "deviceScaleFactor": 1.25, "mobile": false});
-    browser.devtools("Emulation.setDeviceMetricsOverride", &size);
-    let still = json!({"name": "prefers-reduced-motion", "value": "reduce"});
-    let mut backgrounds = Vec::new();
-    for scheme in ["light", "dark"] {
-        let wanted = json!({"name": "prefers-color-scheme", "value": scheme});
-        browser.devtools("Emulation.setEmulatedMedia", &json!({"features": [wanted, still]}));
-        let picture = browser.screenshot();
-        assert!(picture.starts_with(b"\x89PNG") && picture.len() < 300_000, "{}", picture.len());
-        std::fs::write(format!("{folder}/page-{scheme}.png"), picture).unwrap();
-        backgrounds.push(browser.style("body", "background-color"));
-    }
-    assert_ne!(backgrounds[0], backgrounds[1]);
 }

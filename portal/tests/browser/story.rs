@@ -1,7 +1,19 @@
-//! What an order's application writes: a story to look at, and texts that mean harm.
+//! The quickest way to see what the portal is good for, and the pictures in the README.
 
-/// Seconds since the start of the workflow, and an entry.
-pub(crate) const STORY: &[(u64, &str)] = &[
+use std::time::Duration;
+
+use bizproc_portal::{Clock, LostReason, Portal, Tariff, UnixTime};
+use serde_json::json;
+
+use crate::client::post_json;
+use crate::webdriver::Browser;
+use crate::{collapsed, newest, start_on_the_page, write};
+
+/// 21 November 2026, 12:12:06 UTC: the same in each picture.
+const START: UnixTime = UnixTime::new(Duration::from_secs(1_795_263_126));
+
+/// What an order's application writes: seconds since the start of the workflow, and an entry.
+const STORY: &[(u64, &str)] = &[
     (
         2,
         "▸ 14:12:08.114 INFO order received: number=1042 lines=3 total=18 490 ₽\n\
@@ -32,9 +44,82 @@ pub(crate) const STORY: &[(u64, &str)] = &[
     ),
 ];
 
-/// Text that must be shown as text.
-pub(crate) const HOSTILE: &[&str] = &[
-    "note from the customer: <script>document.title='owned'</script> please",
-    "<img src=x onerror=\"document.title='owned'\"> & <b>bold</b> &lt;i&gt;",
-    "\"></p><iframe srcdoc=\"<script>parent.document.title='owned'</script>\"></iframe>",
-];
+#[test]
+fn a_story_appears_entry_by_entry_without_a_reload() {
+    let Some(browser) = Browser::start("story") else { return };
+    let clock = Clock::stopped_at(START);
+    let portal =
+        Portal::builder().tariff(Tariff::Standard).clock(clock.clone()).seed(1042).start().unwrap();
+    browser.devtools("Emulation.setTimezoneOverride", &json!({"timezoneId": "Europe/Kaliningrad"}));
+    browser.open(&portal.page_url());
+    let earlier = earlier_workflows(&portal);
+    let token = start_on_the_page(&browser, "Order 1042", "fulfilment");
+    browser.click("#connect-toggle");
+
+    let mut now = 0;
+    for (count, (seconds, text)) in (1..).zip(STORY) {
+        clock.advance(Duration::from_secs(seconds - now));
+        now = *seconds;
+        write(&portal, &token, text);
+        let shown = shown_in_kaliningrad(&collapsed(text));
+        browser.until_is(Some(shown), || newest(&browser));
+        browser.until_is(Some((count).to_string()), || browser.text("#entry-count"));
+        assert_eq!(browser.texts("#entries li").len(), count);
+    }
+    // The time of the entry, in the viewer's zone: two hours east of the portal's.
+    let times = browser.texts("#entries li > time");
+    assert_eq!(times[0], "14:12:32");
+    browser.until_is(Some((STORY.len() + 3).to_string()), || browser.text("#counter-entries dd"));
+
+    let (_, last) = STORY[STORY.len() - 1];
+    browser.click("#line-breaks");
+    let with_breaks = shown_in_kaliningrad(last);
+    browser.until_is(Some(with_breaks), || newest(&browser));
+    pictures(&browser);
+    browser.click("#line-breaks");
+    browser.until_is(Some(shown_in_kaliningrad(&collapsed(last))), || newest(&browser));
+    assert!(earlier.iter().all(|lost| *lost == LostReason::Completed));
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// What the portal makes of the two notations, for a viewer in Kaliningrad.
+fn shown_in_kaliningrad(text: &str) -> String {
+    text.replace("[timestamp=1795341600]tomorrow noon[/timestamp]", "22 Nov 2026, 12:00:00")
+        .replace("{=user:user_5}", "User 5")
+}
+
+/// Two workflows that came before; one of them has lost a line. Returns why.
+fn earlier_workflows(portal: &Portal) -> Vec<LostReason> {
+    let done = portal.start_workflow("Order 1040");
+    let token = done.open_activity("delivery").event_token();
+    write(portal, &token, "▸ 14:11:50.002 INFO parcel delivered");
+    let send = json!({"EVENT_TOKEN": token, "LOG_MESSAGE": "▸ 14:11:50.377 INFO done"});
+    post_json(&(portal.webhook_url() + "bizproc.event.send"), &send);
+    write(portal, &token, "▸ 14:11:50.378 INFO this line comes too late");
+    done.finish();
+    let waiting = portal.start_workflow("Договор 77-Б: согласование");
+    let token = waiting.open_activity("legal check").event_token();
+    write(portal, &token, "▸ 14:11:58.640 INFO sent to the lawyers");
+    done.lost().iter().map(|lost| lost.reason).collect()
+}
+
+/// Light and dark, for the README.
+fn pictures(browser: &Browser) {
+    let folder = match std::env::var_os("BIZPROC_SCREENSHOTS") {
+        Some(_) => concat!(env!("CARGO_MANIFEST_DIR"), "/docs"),
+        None => env!("CARGO_TARGET_TMPDIR"),
+    };
+    let size = json!({"width": 1360, "height": 860, "deviceScaleFactor": 1.25, "mobile": false});
+    browser.devtools("Emulation.setDeviceMetricsOverride", &size);
+    let still = json!({"name": "prefers-reduced-motion", "value": "reduce"});
+    let mut backgrounds = Vec::new();
+    for scheme in ["light", "dark"] {
+        let wanted = json!({"name": "prefers-color-scheme", "value": scheme});
+        browser.devtools("Emulation.setEmulatedMedia", &json!({"features": [wanted, still]}));
+        let picture = browser.screenshot();
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() < 300_000, "{}", picture.len());
+        std::fs::write(format!("{folder}/page-{scheme}.png"), picture).unwrap();
+        backgrounds.push(browser.style("body", "background-color"));
+    }
+    assert_ne!(backgrounds[0], backgrounds[1]);
+}

@@ -74,11 +74,38 @@ impl Browser {
     pub(crate) fn texts(&self, css: &str) -> Vec<String> {
         let found = self.post("elements", &json!({"using": "css selector", "value": css}));
         let found = found.unwrap_or_default();
-        let ids = found.as_array().into_iter().flatten().filter_map(|found| found[ELEMENT].as_str());
+        let ids =
+            found.as_array().into_iter().flatten().filter_map(|found| found[ELEMENT].as_str());
         // One that has just left the page has no text any more.
         ids.filter_map(|id| self.get(&format!("element/{id}/text")).ok())
             .filter_map(|text| text.as_str().map(str::to_owned))
             .collect()
+    }
+
+    /// The title of the page.
+    pub(crate) fn title(&self) -> String {
+        self.get("title")
+            .ok()
+            .and_then(|title| title.as_str().map(str::to_owned))
+            .unwrap_or_default()
+    }
+
+    /// The page as it stands now, as markup.
+    pub(crate) fn source(&self) -> String {
+        let source = self.get("source").expect("a page");
+        source.as_str().expect("markup is a text").to_owned()
+    }
+
+    pub(crate) fn attribute(&self, css: &str, name: &str) -> Option<String> {
+        self.of_element(css, &format!("attribute/{name}"))
+    }
+
+    pub(crate) fn height(&self, css: &str) -> Option<f64> {
+        self.get(&format!("element/{}/rect", self.element(css)?)).ok()?["height"].as_f64()
+    }
+
+    pub(crate) fn width(&self, css: &str) -> Option<f64> {
+        self.get(&format!("element/{}/rect", self.element(css)?)).ok()?["width"].as_f64()
     }
 
     /// A computed style.
@@ -101,6 +128,14 @@ impl Browser {
             self.post(&format!("element/{id}/clear"), &json!({})).ok()?;
             self.post(&format!("element/{id}/value"), &json!({"text": text})).ok()
         });
+    }
+
+    /// Pastes into a field what was copied.
+    pub(crate) fn paste(&self, css: &str) {
+        // U+E009 is the control key in WebDriver.
+        let id = self.element(css).expect("a field");
+        let keys = json!({"text": "\u{e009}v"});
+        self.post(&format!("element/{id}/value"), &keys).expect("a field takes keys");
     }
 
     /// Looks until `seen` brings something, and fails with `what` if it takes too long.
@@ -186,7 +221,8 @@ fn installed() -> Option<(PathBuf, Child)> {
 
 /// The port that the driver has chosen, which it prints.
 fn port_in(output: &mut impl BufRead) -> u16 {
-    let line = output.lines().map_while(Result::ok).find(|line| line.contains("successfully on port "));
+    let line =
+        output.lines().map_while(Result::ok).find(|line| line.contains("successfully on port "));
     let line = line.expect("the driver says where it listens");
     let digits = line.rsplit("on port ").next().unwrap_or_default().trim_end_matches('.');
     digits.parse().expect("a port is a number")
