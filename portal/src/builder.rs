@@ -3,18 +3,20 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::cloud::Cloud;
 use crate::core::{Addresses, Core, Identity, World};
 use crate::faults::FaultPlan;
 use crate::journal::Journal;
-use crate::limits::RateLimit;
+use crate::limits::{OperatingLimit, OperatingMeter, RateLimit};
 use crate::portal::Portal;
 use crate::random::Random;
-use crate::rest::{Credentials, Webhook};
+use crate::rest::Credentials;
 use crate::settings::{
-    Charset, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
+    Charset, Condition, OwnEntries, Retention, ServerTime, Settings, SqlMode, Statuses,
+    Substitution, Tariff,
 };
 use crate::state::{Processes, TokenKey};
 
@@ -29,8 +31,9 @@ pub struct PortalBuilder {
     clock: Option<Clock>,
     seed: Option<u64>,
     cloud: Option<Arc<Cloud>>,
-    host_names: Vec<String>,
+    pub(crate) host_names: Vec<String>,
     pub(crate) port: u16,
+    pub(crate) tls_port: Option<u16>,
 }
 
 impl fmt::Debug for PortalBuilder {
@@ -82,10 +85,36 @@ impl PortalBuilder {
         self
     }
 
+    /// How much server time a method may use up. Default: as much as it likes, as on a
+    /// self-hosted portal.
+    pub fn operating(mut self, limit: OperatingLimit) -> Self {
+        self.settings.operating = Some(limit);
+        self
+    }
+
+    /// What is the matter with the portal as a whole. Default: nothing.
+    pub fn condition(mut self, condition: Condition) -> Self {
+        self.settings.condition = condition;
+        self
+    }
+
+    /// What the portal itself writes into logs. Default: [`OwnEntries::None`].
+    pub fn own_entries(mut self, own_entries: OwnEntries) -> Self {
+        self.settings.own_entries = own_entries;
+        self
+    }
+
     /// Bytes that a body may have; a larger one is answered with 413 and a page of HTML.
     /// Default: 8 MiB.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.settings.body_limit = bytes;
+        self
+    }
+
+    /// How long a hit may take, by the machine's own clock; then a proxy answers with 504 and a
+    /// page of HTML, while the portal goes on executing. Default: 60 seconds.
+    pub fn request_limit(mut self, limit: Duration) -> Self {
+        self.settings.request_limit = limit;
         self
     }
 
@@ -104,6 +133,18 @@ impl PortalBuilder {
     /// The port. Default: any that is free.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// Speaks https too, at any free port, with a certificate for 127.0.0.1, `localhost` and the
+    /// host names, by an authority that is made at start. Default: it does not.
+    pub fn tls(self) -> Self {
+        self.tls_port(0)
+    }
+
+    /// The same at this port.
+    pub fn tls_port(mut self, port: u16) -> Self {
+        self.tls_port = Some(port);
         self
     }
 
@@ -134,28 +175,30 @@ impl PortalBuilder {
     }
 
     /// The portal without its server.
-    pub(crate) fn into_core(self, seed: u64, addresses: Addresses) -> Arc<Core> {
+    pub(crate) fn into_core(
+        self,
+        seed: u64,
+        addresses: Addresses,
+        runtime: tokio::runtime::Handle,
+    ) -> Arc<Core> {
         let mut random = Random::from_seed(seed);
         let key = TokenKey::new(random.hex().as_bytes());
-        let code = random.hex()[..16].to_owned();
+        let mut credentials = Credentials::new(Random::from_seed(random.next()));
+        let webhook = credentials.create(&["bizproc"]);
         let member_id = random.hex();
-        let webhook = Webhook {
-            id: 1,
-            user: 1,
-            code: code.clone(),
-            scopes: vec!["bizproc".to_owned()],
-            revoked: false,
-        };
+        let identity = Identity { member_id, webhook, host_names: self.host_names };
+        let oauth_random = Random::from_seed(random.next());
+        let cloud = self.cloud.unwrap_or_else(|| Cloud::new(oauth_random));
+        let clock = self.clock.unwrap_or_else(Clock::running);
         let world = World {
             settings: self.settings,
             processes: Processes::new(key, random),
             journal: Journal::new(JOURNAL_BYTES),
             rate: RateLimit::default(),
-            credentials: Credentials { webhooks: vec![webhook] },
+            operating: OperatingMeter::default(),
+            credentials,
             faults: FaultPlan::default(),
         };
-        let identity = Identity { member_id, webhook: (1, code), host_names: self.host_names };
-        let cloud = self.cloud.unwrap_or_else(Cloud::new);
-        Core::new(world, identity, addresses, cloud, self.clock.unwrap_or_else(Clock::running))
+        Core::new(world, identity, addresses, cloud, clock, runtime)
     }
 }

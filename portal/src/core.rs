@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::cloud::Cloud;
 use crate::faults::FaultPlan;
 use crate::journal::Journal;
-use crate::limits::RateLimit;
+use crate::limits::{OperatingMeter, RateLimit};
 use crate::rest::{Credentials, ErrorCode, Reply};
 use crate::settings::Settings;
 use crate::state::Processes;
@@ -21,6 +22,7 @@ pub(crate) struct World {
     pub(crate) processes: Processes,
     pub(crate) journal: Journal,
     pub(crate) rate: RateLimit,
+    pub(crate) operating: OperatingMeter,
     pub(crate) credentials: Credentials,
     pub(crate) faults: FaultPlan,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Core {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
+    /// For what the portal does by itself.
+    pub(crate) runtime: Handle,
 }
 
 /// What a portal is known by, and what never changes while it runs.
@@ -49,12 +53,19 @@ pub(crate) struct Identity {
 /// Where a portal can be reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
+    /// Grows each time that the portal moves.
+    pub(crate) generation: u64,
     pub(crate) http: SocketAddr,
+    pub(crate) https: Option<SocketAddr>,
 }
 
 impl Addresses {
-    pub(crate) fn page_url(&self) -> String {
-        format!("http://{}/", self.http)
+    /// The root of the portal, over TLS if it is wanted and there.
+    pub(crate) fn url(&self, tls: bool) -> String {
+        match self.https.filter(|_| tls) {
+            Some(address) => format!("https://{address}/"),
+            None => format!("http://{}/", self.http),
+        }
     }
 }
 
@@ -65,6 +76,7 @@ impl Core {
         addresses: Addresses,
         cloud: Arc<Cloud>,
         clock: Clock,
+        runtime: Handle,
     ) -> Arc<Self> {
         let core = Arc::new(Self {
             world: Mutex::new(world),
@@ -74,9 +86,15 @@ impl Core {
             cloud,
             clock,
             identity,
+            runtime,
         });
         core.cloud.join(&core);
         core
+    }
+
+    /// The portal moves; its former addresses send callers on from now on.
+    pub(crate) fn set_addresses(&self, addresses: Addresses) {
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// Where the portal can be reached now.

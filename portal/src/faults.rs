@@ -1,10 +1,15 @@
 //! Faults on command: what goes wrong, at which moment, and for which hit.
 
+mod plan;
+
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
-use crate::random::Random;
+use crate::core::Core;
 use crate::rest::ErrorCode;
+
+pub(crate) use plan::FaultPlan;
 
 /// Something that goes wrong with a hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,143 +79,48 @@ impl Canned {
     }
 }
 
-/// Which hits a plan still has in mind.
-#[derive(Debug, Default)]
-pub(crate) struct FaultPlan {
-    rules: Vec<Rule>,
-    random: Option<RandomPlan>,
+/// Plans what goes wrong with which hit on the REST API.
+#[derive(Clone, Copy)]
+pub struct Faults<'a> {
+    core: &'a Core,
 }
 
-#[derive(Debug)]
-struct Rule {
-    selector: Selector,
-    fault: Fault,
-}
-
-#[derive(Debug)]
-enum Selector {
-    /// Strikes once, when this many hits have passed.
-    Countdown(u64),
-    /// Strikes each hit on the method.
-    Method(String),
-}
-
-#[derive(Debug)]
-struct RandomPlan {
-    seed: u64,
-    random: Random,
-    /// Out of a million hits.
-    chance: u64,
-    faults: Vec<Fault>,
-}
-
-impl FaultPlan {
-    /// Strikes one hit, after `pass` hits went unharmed.
-    pub(crate) fn after(&mut self, pass: u64, fault: Fault) {
-        self.rules.push(Rule { selector: Selector::Countdown(pass), fault });
-    }
-
-    pub(crate) fn on_method(&mut self, method: &str, fault: Fault) {
-        let selector = Selector::Method(method.to_lowercase());
-        self.rules.push(Rule { selector, fault });
-    }
-
-    /// Strikes a share of all hits, as the seed has it.
-    pub(crate) fn at_random(&mut self, seed: u64, share: f64, faults: Vec<Fault>) {
-        let chance = (share.clamp(0.0, 1.0) * 1e6) as u64;
-        self.random = Some(RandomPlan { seed, random: Random::from_seed(seed), chance, faults });
-    }
-
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// How many faults are planned for certain hits or methods.
-    pub(crate) fn planned(&self) -> usize {
-        self.rules.len()
-    }
-
-    /// The share of hits that are struck at random, and the seed.
-    pub(crate) fn random(&self) -> Option<(f64, u64)> {
-        self.random.as_ref().map(|plan| (plan.chance as f64 / 1e6, plan.seed))
-    }
-
-    /// The fault of the hit that has just arrived. Each hit must be asked for exactly once.
-    pub(crate) fn strike(&mut self, method: &str) -> Option<Fault> {
-        let mut struck = None;
-        self.rules.retain_mut(|rule| match &mut rule.selector {
-            Selector::Countdown(0) if struck.is_none() => {
-                struck = Some(rule.fault.clone());
-                false
-            }
-            // Two faults for the same hit: the second one waits for the next.
-            Selector::Countdown(left) => {
-                *left = left.saturating_sub(1);
-                true
-            }
-            Selector::Method(name) => {
-                if struck.is_none() && name == method {
-                    struck = Some(rule.fault.clone());
-                }
-                true
-            }
-        });
-        let by_chance = self.random.as_mut().and_then(RandomPlan::strike);
-        struck.or(by_chance)
+impl fmt::Debug for Faults<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").finish_non_exhaustive()
     }
 }
 
-impl RandomPlan {
-    /// Draws twice for each hit, so that what strikes one hit does not depend on the others.
-    fn strike(&mut self) -> Option<Fault> {
-        let (draw, which) = (self.random.below(1_000_000), self.random.next());
-        if draw >= self.chance || self.faults.is_empty() {
-            return None;
-        }
-        let index = which % self.faults.len() as u64;
-        usize::try_from(index).ok().and_then(|index| self.faults.get(index)).cloned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RESET: Fault = Fault::Reset(Moment::BeforeRead);
-    const HANG: Fault = Fault::Hang(Moment::AfterExecution);
-
-    #[test]
-    fn faults_that_were_queued_strike_one_hit_each() {
-        let mut plan = FaultPlan::default();
-        plan.after(0, RESET);
-        plan.after(0, HANG);
-        plan.after(3, Fault::Truncate);
-        let struck: Vec<_> = (0..5).map(|_| plan.strike("batch")).collect();
-        assert_eq!(struck, [Some(RESET), Some(HANG), None, Some(Fault::Truncate), None]);
-        assert_eq!(plan.planned(), 0);
+impl<'a> Faults<'a> {
+    pub(crate) fn new(core: &'a Core) -> Self {
+        Self { core }
     }
 
-    #[test]
-    fn a_fault_of_a_method_strikes_until_it_is_cleared() {
-        let mut plan = FaultPlan::default();
-        plan.on_method("Batch", RESET);
-        assert_eq!(plan.strike("bizproc.activity.log"), None);
-        assert_eq!(plan.strike("batch"), Some(RESET));
-        assert_eq!(plan.strike("batch"), Some(RESET));
-        plan.clear();
-        assert_eq!(plan.strike("batch"), None);
+    /// The next hit. Called again before that hit, the fault is for the hit after it, and so on.
+    pub fn next(&self, fault: Fault) -> &Self {
+        self.after(0, fault)
     }
 
-    #[test]
-    fn the_same_seed_strikes_the_same_hits() {
-        let struck = |seed| {
-            let mut plan = FaultPlan::default();
-            plan.at_random(seed, 0.3, vec![RESET, HANG]);
-            (0..1000).map(|_| plan.strike("batch")).collect::<Vec<_>>()
-        };
-        assert_eq!(struck(7), struck(7));
-        assert_ne!(struck(7), struck(8));
-        let share = struck(7).iter().flatten().count();
-        assert!((200..400).contains(&share), "{share}");
+    /// One hit, after `pass` hits went unharmed.
+    pub fn after(&self, pass: u64, fault: Fault) -> &Self {
+        self.core.world().faults.after(pass, fault);
+        self
+    }
+
+    /// Every hit on a method, until the plan is cleared.
+    pub fn on_method(&self, method: &str, fault: Fault) -> &Self {
+        self.core.world().faults.on_method(method, fault);
+        self
+    }
+
+    /// A share (0.0 to 1.0) of all hits, each with one of `faults`, as `seed` has it.
+    pub fn at_random(&self, seed: u64, share: f64, faults: Vec<Fault>) -> &Self {
+        self.core.world().faults.at_random(seed, share, faults);
+        self
+    }
+
+    /// Ends every plan.
+    pub fn clear(&self) {
+        self.core.world().faults.clear();
     }
 }

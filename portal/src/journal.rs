@@ -128,7 +128,7 @@ impl Journal {
     /// Notes the arrival of a hit and returns its number.
     pub(crate) fn arrived(&mut self, mut hit: Hit) -> u64 {
         hit.number = self.first + self.hits.len() as u64;
-        self.counters.hits += 1;
+        self.counters.hits += u64::from(!hit.rest_method.starts_with("oauth/"));
         let number = hit.number;
         self.hits.push_back(hit);
         number

@@ -13,6 +13,6 @@ mod value;
 pub(crate) use decode::json_decode;
 pub(crate) use encode::json_encode;
 pub(crate) use query::{parse_str, register};
-pub(crate) use text::trim;
+pub(crate) use text::{lossy, trim, urlencode};
 pub(crate) use url::parse_url;
 pub(crate) use value::{Array, Key, Value};

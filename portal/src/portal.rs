@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io;
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +13,14 @@ use crate::builder::PortalBuilder;
 use crate::clock::Clock;
 use crate::cloud::Cloud;
 use crate::core::{Addresses, Core};
-use crate::faults::Fault;
+use crate::faults::Faults;
 use crate::journal::{Counters, Hit};
-use crate::server;
-use crate::settings::{Retention, Settings, Statuses, Substitution, Tariff};
+use crate::limits::OperatingLimit;
+use crate::oauth::App;
+use crate::server::{self, Site, Tls};
+use crate::settings::{
+    Charset, Condition, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
+};
 use crate::state::Stage;
 use crate::workflow::Workflow;
 
@@ -22,6 +28,7 @@ use crate::workflow::Workflow;
 pub struct Portal {
     core: Arc<Core>,
     seed: u64,
+    tls: Option<Tls>,
     /// Nothing only while it is being dropped.
     runtime: Option<Runtime>,
 }
@@ -44,14 +51,61 @@ impl Portal {
             .thread_name("bizproc-portal")
             .enable_all()
             .build()?;
-        let listener = server::bind(builder.port)?;
-        let addresses = Addresses { http: listener.local_addr()? };
         let seed = builder.settled_seed();
-        let core = builder.into_core(seed, addresses);
-        server::serve(&runtime, core.clone(), listener)?;
-        Ok(Self { core, seed, runtime: Some(runtime) })
+        let http = server::bind(builder.port)?;
+        let https = builder.tls_port.map(server::bind).transpose()?;
+        let addresses = Addresses {
+            generation: 0,
+            http: http.local_addr()?,
+            https: https.as_ref().map(|listener| listener.local_addr()).transpose()?,
+        };
+        let tls = match addresses.https {
+            Some(address) => {
+                let name = format!("{}-{}", std::process::id(), address.port());
+                Some(Tls::make(&builder.host_names, &name)?)
+            }
+            None => None,
+        };
+        let core = builder.into_core(seed, addresses, runtime.handle().clone());
+        let portal = Self { core, seed, tls, runtime: Some(runtime) };
+        portal.serve(http, https, 0)?;
+        Ok(portal)
     }
 
+    fn serve(
+        &self,
+        http: TcpListener,
+        https: Option<TcpListener>,
+        generation: u64,
+    ) -> io::Result<()> {
+        let serve = |site| server::serve(&self.core.runtime, self.core.clone(), site);
+        serve(Site { listener: http, tls: None, generation })?;
+        if let (Some(listener), Some(tls)) = (https, &self.tls) {
+            serve(Site { listener, tls: Some(tls.acceptor.clone()), generation })?;
+        }
+        Ok(())
+    }
+
+    /// Moves the portal to other ports. The former ones answer calls with 302 and the new place;
+    /// [`webhook_url`](Self::webhook_url) and its kind name the new ones.
+    ///
+    /// # Errors
+    ///
+    /// No port is free.
+    pub fn move_away(&self) -> io::Result<()> {
+        let former = self.core.addresses();
+        let http = server::bind(0)?;
+        let https = former.https.map(|_| server::bind(0)).transpose()?;
+        let generation = former.generation + 1;
+        self.core.set_addresses(Addresses {
+            generation,
+            http: http.local_addr()?,
+            https: https.as_ref().map(|listener| listener.local_addr()).transpose()?,
+        });
+        self.serve(http, https, generation)
+    }
+
+    /// What a portal that is started beside this one shares with it.
     pub(crate) fn cloud(&self) -> Arc<Cloud> {
         self.core.cloud.clone()
     }
@@ -63,9 +117,70 @@ impl Portal {
         format!("{}rest/{user}/{code}/", self.page_url())
     }
 
+    /// The same over https; nothing without [`PortalBuilder::tls`].
+    pub fn webhook_url_https(&self) -> Option<String> {
+        let (user, code) = &self.core.identity.webhook;
+        Some(format!("{}rest/{user}/{code}/", self.https_url()?))
+    }
+
+    /// The root of the portal over https; nothing without [`PortalBuilder::tls`].
+    pub fn https_url(&self) -> Option<String> {
+        let addresses = self.core.addresses();
+        addresses.https.map(|_| addresses.url(true))
+    }
+
+    /// The endpoint for calls with an access token: the method follows.
+    pub fn client_endpoint(&self) -> String {
+        format!("{}rest/", self.page_url())
+    }
+
+    /// The token endpoint of the OAuth server, which all portals of a process share.
+    pub fn oauth_url(&self) -> String {
+        format!("{}oauth/token/", self.page_url())
+    }
+
+    /// The certificate of the authority that vouches for the portal, in PEM.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.tls.as_ref().map(Tls::ca_pem)
+    }
+
+    /// A file with that certificate, which is removed when the portal stops.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.tls.as_ref().map(Tls::ca_file)
+    }
+
+    /// Another incoming webhook, of user 1, with these scopes. Its URL, with a slash at the end.
+    pub fn create_webhook(&self, scopes: &[&str]) -> String {
+        let mut world = self.core.world();
+        let (user, code) = world.credentials.create(scopes);
+        drop(world);
+        format!("{}rest/{user}/{code}/", self.page_url())
+    }
+
+    /// Deletes the webhook with this URL: calls with it are refused from now on.
+    pub fn revoke_webhook(&self, url: &str) {
+        let code = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        self.core.world().credentials.revoke(code);
+    }
+
+    /// Installs a new application on this portal.
+    pub fn install_app(&self) -> App {
+        self.install(None)
+    }
+
+    /// Installs an application of another portal here, too.
+    pub fn install_known_app(&self, app: &App) -> App {
+        self.install(Some(app.client_id()))
+    }
+
+    fn install(&self, client_id: Option<&str>) -> App {
+        let clock = self.core.clock.clone();
+        App::install(self.cloud(), clock, client_id, self.member_id())
+    }
+
     /// The URL of the page with the process logs.
     pub fn page_url(&self) -> String {
-        self.core.addresses().page_url()
+        self.core.addresses().url(false)
     }
 
     /// The identity of the portal, which stays the same wherever it moves.
@@ -97,6 +212,15 @@ impl Portal {
         Workflow::new(self.core.clone(), id)
     }
 
+    /// Runs the agent that drops entries older than `age` (a real portal: 90 days) from the logs;
+    /// a self-hosted portal keeps those of workflows that still run.
+    pub fn clean_up(&self, age: Duration) {
+        let now = self.core.clock.now();
+        let mut world = self.core.world();
+        let world = &mut *world;
+        world.processes.clean_up(age, now, &world.settings);
+    }
+
     /// All workflows, in the order of their start.
     pub fn workflows(&self) -> Vec<Workflow> {
         let ids = self.core.world().processes.ids().to_vec();
@@ -121,9 +245,15 @@ impl Portal {
         self.core.world().journal.counters
     }
 
+    /// How full the fullest bucket of the rate limit is, in hits.
+    pub fn rate_level(&self) -> f64 {
+        let world = self.core.world();
+        world.rate.level(world.settings.tariff, self.core.clock.now())
+    }
+
     /// The plan of what is to go wrong.
     pub fn faults(&self) -> Faults<'_> {
-        Faults { core: &self.core }
+        Faults::new(&self.core)
     }
 
     /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
@@ -153,6 +283,31 @@ impl Portal {
         self.change(|settings| settings.substitution = substitution);
     }
 
+    /// Changes the operating limit. What was used up stays used up.
+    pub fn set_operating(&self, limit: Option<OperatingLimit>) {
+        self.change(|settings| settings.operating = limit);
+    }
+
+    /// Changes how much server time a command takes.
+    pub fn set_server_time(&self, server_time: ServerTime) {
+        self.change(|settings| settings.server_time = server_time);
+    }
+
+    /// Changes what the database does with a text that it cannot hold.
+    pub fn set_sql_mode(&self, sql_mode: SqlMode) {
+        self.change(|settings| settings.sql_mode = sql_mode);
+    }
+
+    /// Changes which characters the database can hold.
+    pub fn set_charset(&self, charset: Charset) {
+        self.change(|settings| settings.charset = charset);
+    }
+
+    /// Changes what is the matter with the portal as a whole.
+    pub fn set_condition(&self, condition: Condition) {
+        self.change(|settings| settings.condition = condition);
+    }
+
     fn change(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.core.world().settings);
         self.core.changed();
@@ -165,47 +320,5 @@ impl Drop for Portal {
             // Dropping a runtime inside another one would panic; this does not, and does not wait.
             runtime.shutdown_background();
         }
-    }
-}
-
-/// Plans what goes wrong with which hit on the REST API.
-#[derive(Clone, Copy)]
-pub struct Faults<'a> {
-    core: &'a Core,
-}
-
-impl fmt::Debug for Faults<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faults").finish_non_exhaustive()
-    }
-}
-
-impl Faults<'_> {
-    /// The next hit. Called again before that hit, the fault is for the hit after it, and so on.
-    pub fn next(&self, fault: Fault) -> &Self {
-        self.after(0, fault)
-    }
-
-    /// One hit, after `pass` hits went unharmed.
-    pub fn after(&self, pass: u64, fault: Fault) -> &Self {
-        self.core.world().faults.after(pass, fault);
-        self
-    }
-
-    /// Every hit on a method, until the plan is cleared.
-    pub fn on_method(&self, method: &str, fault: Fault) -> &Self {
-        self.core.world().faults.on_method(method, fault);
-        self
-    }
-
-    /// A share (0.0 to 1.0) of all hits, each with one of `faults`, as `seed` has it.
-    pub fn at_random(&self, seed: u64, share: f64, faults: Vec<Fault>) -> &Self {
-        self.core.world().faults.at_random(seed, share, faults);
-        self
-    }
-
-    /// Ends every plan.
-    pub fn clear(&self) {
-        self.core.world().faults.clear();
     }
 }

@@ -15,8 +15,8 @@ mod multipart;
 mod request;
 mod substitution;
 
-pub(crate) use answer::Reply;
-pub(crate) use auth::{Credentials, Webhook};
+pub(crate) use answer::{Reply, error_pair};
+pub(crate) use auth::{Caller, Credentials};
 pub use error::ErrorCode;
 pub(crate) use hit::answer;
-pub(crate) use request::{Head, RestPath, rest_path};
+pub(crate) use request::{Head, RestPath, params, rest_path};

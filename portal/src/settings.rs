@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limits::OperatingLimit;
+
 /// The plan of the portal, which sets its rate limit (REST API limits, "Leaky Bucket").
 ///
 /// The limit counts HTTP hits per portal and source IP; a batch is one hit.
@@ -80,6 +82,38 @@ pub enum ServerTime {
     Spent(Duration),
 }
 
+/// Whether a portal as such answers, and what it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// It does. The default.
+    #[default]
+    Open,
+    /// It was closed: PORTAL_DELETED.
+    Deleted,
+    /// The vendor has blocked its REST: OVERLOAD_LIMIT.
+    Overloaded,
+    /// Its plan has no REST: ACCESS_DENIED for a whole hit.
+    WithoutRest,
+    /// Its plan has no business processes: ERROR_METHOD_NOT_FOUND for their methods.
+    WithoutBizproc,
+    /// It takes calls by https only: INVALID_REQUEST otherwise.
+    HttpsOnly,
+    /// It cannot reach the authorization server: CONNECTION_ERROR for access tokens.
+    CutOff,
+}
+
+/// What the portal itself writes into process logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnEntries {
+    /// Nothing, so that a test sees the application's lines only. The default.
+    #[default]
+    None,
+    /// When an activity begins and ends, as a real portal does. These entries count towards the
+    /// cloud's 50.
+    Activities,
+}
+
 /// All settings of a portal; the builder's methods document them.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -90,7 +124,11 @@ pub(crate) struct Settings {
     pub(crate) sql_mode: SqlMode,
     pub(crate) charset: Charset,
     pub(crate) server_time: ServerTime,
+    pub(crate) operating: Option<OperatingLimit>,
+    pub(crate) condition: Condition,
+    pub(crate) own_entries: OwnEntries,
     pub(crate) body_limit: usize,
+    pub(crate) request_limit: Duration,
 }
 
 impl Default for Settings {
@@ -103,7 +141,13 @@ impl Default for Settings {
             sql_mode: SqlMode::default(),
             charset: Charset::default(),
             server_time: ServerTime::default(),
+            operating: None,
+            condition: Condition::default(),
+            own_entries: OwnEntries::default(),
+            // PHP's stock limit.
             body_limit: 8 << 20,
+            // REST API limits: a request is answered within 60 seconds.
+            request_limit: Duration::from_secs(60),
         }
     }
 }

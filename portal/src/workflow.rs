@@ -1,34 +1,18 @@
-//! Handles of workflows and their activities, for tests.
+//! `Workflow`: a workflow as a test holds it.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::activity::{Activity, ActivityOptions};
 use crate::core::Core;
-use crate::state::{Completion, Entry, EntryKind, Lost, LostReason, Opening, Stage};
+use crate::state::{Entry, EntryKind, Lost, Stage};
 
 /// A workflow of a portal. Clones are the same workflow.
 #[derive(Clone)]
 pub struct Workflow {
     core: Arc<Core>,
     id: String,
-}
-
-/// An activity that a workflow came to, at one visit: coming to it again makes another one.
-#[derive(Clone)]
-pub struct Activity {
-    core: Arc<Core>,
-    workflow: String,
-    name: String,
-    visit: usize,
-}
-
-/// An activity to be opened.
-#[derive(Clone, Debug)]
-#[must_use = "the activity is not opened before `open` is called"]
-pub struct ActivityOptions {
-    workflow: Workflow,
-    opening: Opening,
 }
 
 /// Holds the lock of a workflow, as a hit does that never ends. Dropped, it lets go.
@@ -43,19 +27,13 @@ impl fmt::Debug for Workflow {
     }
 }
 
-impl fmt::Debug for Activity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Activity")
-            .field("workflow", &self.workflow)
-            .field("name", &self.name)
-            .field("visit", &self.visit)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Workflow {
     pub(crate) fn new(core: Arc<Core>, id: String) -> Self {
         Self { core, id }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// Its id: 23 characters, one of them a dot. It stands readable in every token.
@@ -70,15 +48,14 @@ impl Workflow {
 
     /// An activity with options. One that was open under this name counts as left.
     pub fn activity(&self, name: &str) -> ActivityOptions {
-        let opening = Opening { label: name.to_owned(), subscription: true, timeout: None };
-        ActivityOptions { workflow: self.clone(), opening }
+        ActivityOptions::new(self, name)
     }
 
     /// What the log holds, oldest entry first.
     pub fn entries(&self) -> Vec<Entry> {
-        self.settle();
-        let world = self.core.world();
-        let process = world.processes.get(&self.id);
+        let now = self.core.clock.now();
+        let world = &mut *self.core.world();
+        let process = world.processes.settled(&self.id, now, &world.settings);
         process.map(|process| process.log.entries().cloned().collect()).unwrap_or_default()
     }
 
@@ -98,6 +75,15 @@ impl Workflow {
     pub fn rolled_off(&self) -> usize {
         let world = self.core.world();
         world.processes.get(&self.id).map_or(0, |process| process.log.rolled_off())
+    }
+
+    /// Another part of the process writes an entry, which counts towards the cloud's 50 unless it
+    /// is a [`EntryKind::Report`].
+    pub fn note(&self, kind: EntryKind, text: &str) {
+        let now = self.core.clock.now();
+        let mut world = self.core.world();
+        let world = &mut *world;
+        world.processes.note(&self.id, kind, text, now, &world.settings);
     }
 
     /// The start hit has ended, and the database knows the workflow.
@@ -133,8 +119,16 @@ impl Workflow {
 
     /// Locks the workflow: every call for it is refused with "423".
     pub fn lock(&self) -> WorkflowLock {
-        self.core.world().processes.lock(&self.id);
+        if let Some(process) = self.core.world().processes.get_mut(&self.id) {
+            process.lock();
+        }
         WorkflowLock { workflow: self.clone() }
+    }
+
+    /// Whether a hit, or a [`WorkflowLock`], holds its lock now.
+    pub fn is_locked(&self) -> bool {
+        let world = self.core.world();
+        world.processes.get(&self.id).is_some_and(|process| process.is_locked())
     }
 
     /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
@@ -148,84 +142,13 @@ impl Workflow {
         }
         self.core.changed();
     }
-
-    fn settle(&self) {
-        let now = self.core.clock.now();
-        let mut world = self.core.world();
-        let world = &mut *world;
-        world.processes.settle(&self.id, now, &world.settings);
-    }
 }
 
 impl Drop for WorkflowLock {
     fn drop(&mut self) {
-        self.workflow.core.world().processes.unlock(&self.workflow.id);
-    }
-}
-
-impl ActivityOptions {
-    /// The activity does not wait: lines for it are lost silently.
-    pub fn without_subscription(mut self) -> Self {
-        self.opening.subscription = false;
-        self
-    }
-
-    /// The activity closes by itself after this time. Default: never.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.opening.timeout = Some(timeout);
-        self
-    }
-
-    /// Opens it.
-    pub fn open(self) -> Activity {
-        let Workflow { core, id } = self.workflow;
-        let visit = core.world().processes.open(&id, &self.opening, core.clock.now());
-        core.changed();
-        Activity {
-            core,
-            workflow: id,
-            name: self.opening.label,
-            visit: visit.expect("a handle is only given out for a workflow of this portal"),
+        let mut world = self.workflow.core.world();
+        if let Some(process) = world.processes.get_mut(&self.workflow.id) {
+            process.unlock();
         }
-    }
-}
-
-impl Activity {
-    /// The signed token that a handler gets as `event_token`. A secret.
-    pub fn event_token(&self) -> String {
-        let world = self.core.world();
-        let token = world.processes.token(&self.workflow, &self.name, self.visit);
-        token.expect("a handle is only given out for a visit of this portal")
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether it still waits for the application.
-    pub fn is_open(&self) -> bool {
-        let now = self.core.clock.now();
-        let mut world = self.core.world();
-        let world = &mut *world;
-        world.processes.settle(&self.workflow, now, &world.settings);
-        let process = world.processes.get(&self.workflow);
-        let visit = process.and_then(|process| process.visit(&self.name, self.visit));
-        visit.is_some_and(|visit| visit.is_open())
-    }
-
-    /// What `bizproc.event.send` brought, if it came.
-    pub fn completion(&self) -> Option<Completion> {
-        let world = self.core.world();
-        let process = world.processes.get(&self.workflow)?;
-        process.visit(&self.name, self.visit)?.completion().cloned()
-    }
-
-    /// The workflow leaves the activity without an answer.
-    pub fn close(&self) {
-        if let Some(process) = self.core.world().processes.get_mut(&self.workflow) {
-            process.close(&self.name, self.visit, LostReason::Reentered);
-        }
-        self.core.changed();
     }
 }

@@ -14,7 +14,7 @@ const REASONS = {
   completed: "the activity had been completed",
   timed_out: "the activity had run out of time",
   no_subscription: "the activity does not wait for the application",
-  reentered: "the workflow came to the activity again",
+  left: "the workflow has left the activity",
   unknown_activity: "the workflow has no such activity",
   document_gone: "the document is gone",
 };

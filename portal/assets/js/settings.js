@@ -16,6 +16,10 @@ export class Settings {
         change({ [name]: target.value }, `${byId(name).querySelector("legend").textContent}: ${chosen}`);
       });
     }
+    byId("operating").addEventListener("change", ({ target }) => {
+      const limit = target.value ? Number(target.value) : null;
+      change({ operating_limit: limit }, `Operating limit: ${target.selectedOptions[0].textContent}`);
+    });
     byId("faults").addEventListener("change", ({ target }) => {
       const share = Number(target.value);
       change({ faults: share ? { share } : null }, share ? "Random faults are on" : "Faults are off");
@@ -32,23 +36,26 @@ export class Settings {
       const radio = byId(name).querySelector(`input[value="${settings[name]}"]`);
       if (radio) radio.checked = true;
     }
+    const limit = settings.operating_limit;
+    choose(byId("operating"), limit === null ? "" : String(limit), `${limit} s in ten minutes`);
     this.showFaults(faults);
     byId("planned").hidden = planned === 0;
     setText(byId("planned"), `${plural(planned, "fault", "faults")} planned`);
   }
 
   showFaults(faults) {
-    const choice = byId("faults");
-    // An open list must not change under the viewer's hand.
-    if (document.activeElement !== choice) {
-      const share = faults ? String(faults.share) : "";
-      const known = [...choice.options].some((option) => option.value === share);
-      // A test may have planned a share that the list does not have.
-      if (!known) choice.append(new Option(`${(faults.share * 100).toFixed(1)} % of requests`, share));
-      choice.value = share;
-    }
+    const share = faults ? String(faults.share) : "";
+    choose(byId("faults"), share, `${(100 * share).toFixed(1)} % of requests`);
     byId("seed").hidden = !faults;
     if (faults) setText(byId("seed"), `Seed ${faults.seed}`);
     byId("settings").dataset.faults = Boolean(faults);
   }
+}
+
+/** Chooses a value in a list. A test may have set one that the list does not have. */
+function choose(list, value, label) {
+  // An open list must not change under the viewer's hand.
+  if (document.activeElement === list) return;
+  if (![...list.options].some((option) => option.value === value)) list.append(new Option(label, value));
+  list.value = value;
 }

@@ -18,7 +18,11 @@ export class WorkflowList {
     dialog.querySelector("form").addEventListener("submit", (event) => {
       event.preventDefault();
       dialog.close();
-      attempt(() => start({ title: byId("new-title").value, activity: byId("new-activity").value }));
+      attempt(() => start({
+        title: byId("new-title").value,
+        activity: byId("new-activity").value,
+        handler: byId("new-handler").value,
+      }));
     });
   }
 

@@ -1,75 +1,87 @@
 //! What the page changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::names;
-use crate::core::{Core, World};
+use crate::core::Core;
+use crate::limits::OperatingLimit;
 use crate::random::Random;
-use crate::state::{Opening, Stage};
+use crate::state::Stage;
+use crate::workflow::Workflow;
 
 /// Characters that a title or a name from the page may have.
 const NAME_LENGTH: usize = 200;
 
-/// `{"member_id", "title", "activity"}`, all optional: starts a workflow that waits at an
-/// activity.
+/// `{"member_id", "title", "activity", "handler"}`, all optional: starts a workflow that waits at
+/// an activity, and tells the handler.
 pub(crate) fn start_workflow(core: &Arc<Core>, wish: &Value) -> Result<Value, String> {
     let core = portal(core, wish)?;
     let title = name(wish, "title", "Order")?;
     let label = name(wish, "activity", "check")?;
-    let now = core.clock.now();
-    let mut world = core.world();
-    let id = world.processes.start(&title, Stage::Running, now);
-    let token = open(&core, &mut world, &id, label);
-    drop(world);
-    core.changed();
-    Ok(json!({"id": id, "event_token": token}))
+    let handler = handler(wish)?;
+    let id = core.world().processes.start(&title, Stage::Running, core.clock.now());
+    let workflow = Workflow::new(core, id);
+    let mut activity = workflow.activity(&label);
+    if let Some(url) = handler {
+        activity = activity.handler(url);
+    }
+    let event_token = activity.open().event_token();
+    Ok(json!({"id": workflow.id(), "event_token": event_token}))
+}
+
+fn handler(wish: &Value) -> Result<Option<&str>, String> {
+    let url = wish["handler"].as_str().map(str::trim).filter(|url| !url.is_empty());
+    match url {
+        Some(url) if !url.starts_with("http://") => {
+            Err("the handler's URL does not begin with http://".to_owned())
+        }
+        url => Ok(url),
+    }
 }
 
 /// `{"activity"}`: the workflow comes to an activity, perhaps again.
 pub(crate) fn open_activity(core: &Arc<Core>, id: &str, wish: &Value) -> Result<Value, String> {
-    let core = owner(core, id)?;
+    let workflow = Workflow::new(owner(core, id)?, id.to_owned());
     let label = name(wish, "activity", "check")?;
-    let mut world = core.world();
-    if world.processes.get(id).is_none_or(|process| process.stage != Stage::Running) {
+    if !workflow.is_running() {
         return Err("the workflow does not run".to_owned());
     }
-    let token = open(&core, &mut world, id, label);
-    drop(world);
-    core.changed();
-    Ok(json!({"event_token": token}))
-}
-
-fn open(core: &Core, world: &mut World, id: &str, label: String) -> Option<String> {
-    let opening = Opening { label, subscription: true, timeout: None };
-    let visit = world.processes.open(id, &opening, core.clock.now())?;
-    world.processes.token(id, &opening.label, visit)
+    Ok(json!({"event_token": workflow.open_activity(&label).event_token()}))
 }
 
 /// The workflow comes to its end.
 pub(crate) fn finish(core: &Arc<Core>, id: &str) -> Result<Value, String> {
-    let core = owner(core, id)?;
-    if let Some(process) = core.world().processes.get_mut(id) {
-        process.stage = Stage::Finished;
-    }
-    core.changed();
+    Workflow::new(owner(core, id)?, id.to_owned()).finish();
     Ok(json!({}))
 }
 
-/// `{"member_id", "tariff", "retention", "faults", "next_fault"}`, all optional.
+/// `{"member_id", "tariff", "retention", "operating_limit", "faults", "next_fault"}`, all
+/// optional.
+///
+/// `"operating_limit"` is in seconds, or null for none; `"faults"` is `{"share", "seed"}`, or null
+/// for none; `"next_fault"` is for the next hit only.
 pub(crate) fn settings(core: &Arc<Core>, wish: &Value) -> Result<Value, String> {
     let core = portal(core, wish)?;
     // Everything is read before anything is changed, so that a refused wish changes nothing.
     let tariff = chosen(wish, "tariff", &names::TARIFFS)?;
     let retention = chosen(wish, "retention", &names::RETENTIONS)?;
     let next_fault = chosen(wish, "next_fault", &names::faults())?;
+    let operating = wish.get("operating_limit").map(|seconds| {
+        let limit = seconds.as_f64().and_then(|secs| Duration::try_from_secs_f64(secs).ok());
+        limit.map(OperatingLimit::new)
+    });
     let mut world = core.world();
     if let Some(tariff) = tariff {
         world.settings.tariff = tariff;
     }
     if let Some(retention) = retention {
         world.settings.retention = retention;
+    }
+    if let Some(operating) = operating {
+        world.settings.operating = operating;
     }
     if let Some(faults) = wish.get("faults") {
         world.faults.clear();

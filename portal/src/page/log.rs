@@ -21,12 +21,11 @@ pub(crate) fn workflow(core: &Core, id: &str, wanted: &Wanted) -> Option<Value> 
         let now = core.clock.now();
         let mut guard = core.world();
         let world = &mut *guard;
-        world.processes.settle(id, now, &world.settings);
-        let process = world.processes.get(id)?;
+        let process = world.processes.settled(id, now, &world.settings)?;
         let mut workflow = summary(id, process);
         let webhook_user = core.identity.webhook.0;
         workflow["rest_url"] =
-            json!(format!("{}rest/{webhook_user}/", core.addresses().page_url()));
+            json!(format!("{}rest/{webhook_user}/", core.addresses().url(false)));
         workflow["kept_from"] = json!(kept_from(process));
         if let Stage::Terminated(reason) = &process.stage {
             workflow["terminated"] = json!(reason);
@@ -90,7 +89,7 @@ pub(crate) fn secrets(core: &Core, id: &str) -> Option<Value> {
             json!({"name": name, "open": open, "event_token": token})
         });
         let (user, code) = &core.identity.webhook;
-        let webhook_url = format!("{}rest/{user}/{code}/", core.addresses().page_url());
+        let webhook_url = format!("{}rest/{user}/{code}/", core.addresses().url(false));
         Some(json!({
             "webhook_url": webhook_url,
             "activities": activities.collect::<Vec<_>>(),

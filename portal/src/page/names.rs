@@ -65,7 +65,7 @@ pub(crate) fn lost(reason: LostReason) -> &'static str {
         LostReason::Completed => "completed",
         LostReason::TimedOut => "timed_out",
         LostReason::NoSubscription => "no_subscription",
-        LostReason::Reentered => "reentered",
+        LostReason::Left => "left",
         LostReason::UnknownActivity => "unknown_activity",
         LostReason::DocumentGone => "document_gone",
     }

@@ -27,10 +27,13 @@ fn portal(core: &Core, wanted: &Wanted) -> Value {
     let counters = world.journal.counters;
     let mut answer = json!({
         "member_id": core.identity.member_id,
-        "page_url": addresses.page_url(),
+        "page_url": addresses.url(false),
+        "https_url": addresses.https.map(|_| addresses.url(true)),
+        "oauth_url": format!("{}oauth/token/", addresses.url(false)),
         "settings": {
             "tariff": names::of(&names::TARIFFS, &world.settings.tariff),
             "retention": names::of(&names::RETENTIONS, &world.settings.retention),
+            "operating_limit": world.settings.operating.map(|limit| limit.limit.as_secs_f64()),
         },
         "counters": {
             "requests": counters.hits,
@@ -62,15 +65,22 @@ fn gauges(world: &World, now: UnixTime) -> Value {
         let level = world.rate.level(tariff, now);
         json!({"level": level, "capacity": capacity, "per_second": per_second})
     });
-    json!({"rate": rate})
+    let operating = world.settings.operating.map(|limit| {
+        let (used, blocked_until) = world.operating.fullest(now);
+        json!({
+            "used": used.as_secs_f64(),
+            "limit": limit.limit.as_secs_f64(),
+            "blocked_until": blocked_until.map(|until| until.since_epoch().as_secs_f64()),
+        })
+    });
+    json!({"rate": rate, "operating": operating})
 }
 
 /// The workflows in which something wanted stands, newest first.
 fn workflows(world: &mut World, now: UnixTime, wanted: &Wanted) -> Vec<Value> {
     let ids = world.processes.ids().to_vec();
     let summaries = ids.iter().rev().filter_map(|id| {
-        world.processes.settle(id, now, &world.settings);
-        let process = world.processes.get(id)?;
+        let process = world.processes.settled(id, now, &world.settings)?;
         let matches = process.log.entries().filter(|entry| is_wanted(entry, wanted)).count();
         let named = wanted.is_in(id)
             || wanted.is_in(&process.title)

@@ -12,9 +12,17 @@ const MAX_NESTING: usize = 64;
 /// The fields of a query string, as PHP's `parse_str` registers them.
 pub(crate) fn parse_str(query: &[u8]) -> Array<'_> {
     let mut fields = Array::new();
-    let pairs = query.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
-    for pair in pairs.take(MAX_INPUT_VARS) {
-        match pair.iter().position(|byte| *byte == b'=') {
+    let mut rest = query;
+    let mut count = 0;
+    while !rest.is_empty() && count < MAX_INPUT_VARS {
+        let end = memchr::memchr(b'&', rest).unwrap_or(rest.len());
+        let pair = &rest[..end];
+        rest = rest.get(end + 1..).unwrap_or_default();
+        if pair.is_empty() {
+            continue;
+        }
+        count += 1;
+        match memchr::memchr(b'=', pair) {
             Some(at) => register(&mut fields, &pair[..at], url_decode(&pair[at + 1..])),
             None => register(&mut fields, pair, Cow::Borrowed(b"")),
         }
@@ -24,31 +32,42 @@ pub(crate) fn parse_str(query: &[u8]) -> Array<'_> {
 
 /// `urldecode()`: `+` is a space, `%XX` a byte, anything else itself.
 pub(crate) fn url_decode(text: &[u8]) -> Cow<'_, [u8]> {
-    let Some(first) = text.iter().position(|byte| matches!(byte, b'%' | b'+')) else {
+    let Some(first) = memchr::memchr2(b'%', b'+', text) else {
         return Cow::Borrowed(text);
     };
     let mut decoded = Vec::with_capacity(text.len());
     decoded.extend_from_slice(&text[..first]);
-    let mut at = first;
-    while let Some(&byte) = text.get(at) {
-        let hex = |offset: usize| text.get(at + offset).and_then(|digit| hex_value(*digit));
-        match (byte, hex(1), hex(2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push(high << 4 | low);
-                at += 3;
-                continue;
+    let mut rest = &text[first..];
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match (byte, after) {
+            (b'%', [high, low, after @ ..]) => {
+                match (HEX[usize::from(*high)], HEX[usize::from(*low)]) {
+                    (high @ 0..16, low @ 0..16) => {
+                        decoded.push(high << 4 | low);
+                        rest = after;
+                    }
+                    _ => decoded.push(b'%'),
+                }
             }
-            (b'+', ..) => decoded.push(b' '),
-            _ => decoded.push(byte),
+            (b'+', _) => decoded.push(b' '),
+            (byte, _) => decoded.push(*byte),
         }
-        at += 1;
     }
     Cow::Owned(decoded)
 }
 
-fn hex_value(digit: u8) -> Option<u8> {
-    (digit as char).to_digit(16).map(|value| value as u8)
-}
+/// The value of each hexadecimal digit; 255 for every other byte.
+const HEX: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        values[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
 
 /// Registers one field under its raw name, which may say `name[key][]`.
 pub(crate) fn register<'a>(fields: &mut Array<'a>, raw_name: &'a [u8], value: Cow<'a, [u8]>) {
@@ -155,6 +174,6 @@ mod tests {
     #[test]
     fn fields_past_the_thousandth_are_ignored() {
         let query: Vec<String> = (0..1100).map(|n| format!("f{n}=1")).collect();
-        assert_eq!(parse_str(query.join("&").as_bytes()).len(), 1000);
+        assert_eq!(parse_str(query.join("&").as_bytes()).iter().count(), 1000);
     }
 }

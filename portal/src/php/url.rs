@@ -13,14 +13,14 @@ pub(crate) struct Url<'a> {
 ///
 /// Text after a raw `#` is lost, and control bytes become underscores.
 pub(crate) fn parse_url(url: &[u8]) -> Option<Url<'_>> {
-    let colon = url.iter().position(|byte| *byte == b':');
+    let colon = memchr::memchr(b':', url);
     match colon {
         Some(at) if at > 0 => {
             let scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+.-".contains(byte);
             if url[..at].iter().all(scheme) {
                 return with_scheme(url, at);
             }
-            let tail = url.iter().position(|byte| b"?#".contains(byte)).unwrap_or(url.len());
+            let tail = memchr::memchr2(b'?', b'#', url).unwrap_or(url.len());
             if at + 1 < url.len() && at < tail {
                 return maybe_port(url, at);
             }
@@ -78,7 +78,7 @@ fn maybe_port(url: &[u8], colon: usize) -> Option<Url<'_>> {
 
 /// `user@host:port/path?query`
 fn after_host(rest: &[u8]) -> Option<Url<'_>> {
-    let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
+    let end = memchr::memchr3(b'/', b'?', b'#', rest).unwrap_or(rest.len());
     let authority = &rest[..end];
     let host = match authority.iter().rposition(|byte| *byte == b'@') {
         Some(at) => &authority[at + 1..],
@@ -104,11 +104,11 @@ fn after_host(rest: &[u8]) -> Option<Url<'_>> {
 
 fn just_path(rest: &[u8]) -> Url<'_> {
     let whole_is_empty = rest.is_empty();
-    let rest = match rest.iter().position(|byte| *byte == b'#') {
+    let rest = match memchr::memchr(b'#', rest) {
         Some(at) => &rest[..at],
         None => rest,
     };
-    let (path, query) = match rest.iter().position(|byte| *byte == b'?') {
+    let (path, query) = match memchr::memchr(b'?', rest) {
         Some(at) => (&rest[..at], Some(&rest[at + 1..])),
         None => (rest, None),
     };
@@ -117,7 +117,8 @@ fn just_path(rest: &[u8]) -> Url<'_> {
 }
 
 fn without_controls(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.iter().any(u8::is_ascii_control) {
+    // Without an early end the search is a few vector instructions.
+    if !text.iter().fold(false, |found, byte| found | byte.is_ascii_control()) {
         return Cow::Borrowed(text);
     }
     let cleaned = text.iter().map(|byte| if byte.is_ascii_control() { b'_' } else { *byte });

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ErrorCode;
 use crate::clock::UnixTime;
+use crate::limits::Operating;
 use crate::php::{Array, Key, Value, json_encode};
 use crate::settings::Statuses;
 
@@ -43,13 +44,6 @@ impl Reply {
 /// `error` and `error_description`, as they stand in an answer and in `result_error`.
 pub(crate) fn error_pair(code: &str, description: &str) -> Array<'static> {
     [("error", Value::text(code)), ("error_description", Value::text(description))].into()
-}
-
-/// What the operating limit adds to a `time`: the time used up, and when it is given back.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Operating {
-    pub(crate) used: Duration,
-    pub(crate) reset_at: UnixTime,
 }
 
 /// The `time` of a call that began at `start` and took `took`.

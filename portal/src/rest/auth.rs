@@ -3,17 +3,17 @@
 use std::fmt;
 
 use super::ErrorCode;
-use super::request::RestPath;
+use crate::limits::MeteredAs;
 use crate::php::{Array, Value};
+use crate::random::Random;
 
 /// An incoming webhook.
-#[derive(Clone)]
-pub(crate) struct Webhook {
-    pub(crate) id: u64,
-    pub(crate) user: u64,
-    pub(crate) code: String,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) revoked: bool,
+struct Webhook {
+    id: u64,
+    user: u64,
+    code: String,
+    scopes: Vec<String>,
+    revoked: bool,
 }
 
 impl fmt::Debug for Webhook {
@@ -27,57 +27,64 @@ impl fmt::Debug for Webhook {
     }
 }
 
-/// The credentials that a portal knows.
-#[derive(Debug, Default)]
+/// The webhooks that a portal knows.
+#[derive(Debug)]
 pub(crate) struct Credentials {
-    pub(crate) webhooks: Vec<Webhook>,
+    random: Random,
+    webhooks: Vec<Webhook>,
 }
 
 /// A caller that was let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) user: u64,
     pub(crate) scopes: Vec<String>,
-    pub(crate) kind: CallerKind,
-}
-
-/// What the operating limit tells callers apart by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum CallerKind {
-    /// The id of the webhook.
-    Webhook(u64),
-    /// The client id of the application.
-    Application(String),
+    pub(crate) metered_as: MeteredAs,
 }
 
 impl Credentials {
-    /// Lets a caller in. A `Bearer` header wins over `auth` and `access_token`, whose names count
-    /// in lower case only (server behaviour).
-    pub(crate) fn admit(
-        &self,
-        path: &RestPath,
-        bearer: Option<&str>,
-        params: &Array<'_>,
-    ) -> Result<Caller, ErrorCode> {
-        if let Some((user, code)) = &path.webhook {
-            let known = self
-                .webhooks
-                .iter()
-                .find(|webhook| webhook.user == *user && webhook.code == *code && !webhook.revoked);
-            let webhook = known.ok_or(ErrorCode::InvalidCredentials)?;
-            return Ok(Caller {
-                user: webhook.user,
-                scopes: webhook.scopes.clone(),
-                kind: CallerKind::Webhook(webhook.id),
-            });
-        }
-        let field = |name: &str| params.get(name.as_bytes()).and_then(Value::as_bytes);
-        let token = bearer.map(str::as_bytes).or_else(|| field("auth"));
-        match token.or_else(|| field("access_token")) {
-            None => Err(ErrorCode::NoAuthFound),
-            Some(_) => Err(ErrorCode::InvalidToken),
+    pub(crate) fn new(random: Random) -> Self {
+        Self { random, webhooks: Vec::new() }
+    }
+
+    /// A new webhook of user 1; returns user and code.
+    pub(crate) fn create(&mut self, scopes: &[&str]) -> (u64, String) {
+        let code = self.random.hex()[..16].to_owned();
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let id = self.webhooks.len() as u64 + 1;
+        self.webhooks.push(Webhook { id, user: 1, code: code.clone(), scopes, revoked: false });
+        (1, code)
+    }
+
+    pub(crate) fn revoke(&mut self, code: &str) {
+        for webhook in self.webhooks.iter_mut().filter(|webhook| webhook.code == code) {
+            webhook.revoked = true;
         }
     }
+
+    /// The caller that the webhook in a path stands for.
+    pub(crate) fn webhook(&self, user: u64, code: &str) -> Result<Caller, ErrorCode> {
+        let known = self
+            .webhooks
+            .iter()
+            .find(|webhook| webhook.user == user && webhook.code == code && !webhook.revoked);
+        let webhook = known.ok_or(ErrorCode::InvalidCredentials)?;
+        Ok(Caller {
+            user: webhook.user,
+            scopes: webhook.scopes.clone(),
+            metered_as: MeteredAs::Webhook(webhook.id),
+        })
+    }
+}
+
+/// The access token of a call. A `Bearer` header wins over `auth` and `access_token`, whose names
+/// count in lower case only (server behaviour).
+pub(crate) fn access_token(bearer: Option<&str>, params: &Array<'_>) -> Option<String> {
+    let field = |name: &str| {
+        let value = params.get(name.as_bytes()).and_then(Value::as_bytes);
+        value.map(|token| String::from_utf8_lossy(token).into_owned())
+    };
+    bearer.map(str::to_owned).or_else(|| field("auth")).or_else(|| field("access_token"))
 }
 
 impl Caller {

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 
 use super::ErrorCode;
 use super::answer::error_pair;
-use super::auth::Caller;
-use super::command::{Executed, Place, execute, key_text};
+use super::command::{Executed, execute};
+use super::hit::Hit;
 use super::substitution::{TypeError, substitute};
-use crate::core::Core;
 use crate::journal::{CommandOutcome, CommandRecord};
 use crate::php::{Array, Key, Value, parse_str, parse_url};
 
@@ -16,22 +15,20 @@ const MAX_COMMANDS: usize = 50;
 
 /// Runs the commands; a [`TypeError`] ends the hit, with the commands before it done.
 pub(crate) async fn batch(
-    core: &Core,
-    hit: u64,
-    caller: &Caller,
+    hit: &mut Hit<'_>,
     params: &Array<'_>,
 ) -> Result<Value<'static>, TypeError> {
     let halt = params.get_ignoring_case("HALT").is_some_and(|halt| !halt.is_empty());
     let mut sections = empty_sections();
     let commands = params.get_ignoring_case("CMD").and_then(Value::as_array);
     for (index, (key, command)) in commands.into_iter().flat_map(Array::iter).enumerate() {
-        let place = Place { hit, key: key_text(key), caller };
+        let name = String::from_utf8_lossy(&key.to_bytes()).into_owned();
         let executed = if index >= MAX_COMMANDS {
-            refuse(core, &place, ErrorCode::BatchLengthExceeded, "")
+            refuse(hit, name, "", ErrorCode::BatchLengthExceeded)
         } else {
             // What is not a text is passed over, as if it were not there.
             let Value::Text(command) = command else { continue };
-            run(core, &place, command, &sections).await?
+            run(hit, name, command, &sections).await?
         };
         let failed = executed.result.is_err();
         record(&mut sections, key.clone().into_owned(), executed);
@@ -43,8 +40,8 @@ pub(crate) async fn batch(
 }
 
 async fn run(
-    core: &Core,
-    place: &Place<'_>,
+    hit: &mut Hit<'_>,
+    key: String,
     command: &[u8],
     sections: &Array<'static>,
 ) -> Result<Executed, TypeError> {
@@ -52,24 +49,24 @@ async fn run(
     let path = url.path.unwrap_or_default();
     let method = String::from_utf8_lossy(&path).to_lowercase();
     let query = url.query.unwrap_or_default();
-    let variant = core.world().settings.substitution;
+    let variant = hit.core.world().settings.substitution;
     let params = substitute(parse_str(&query), sections, variant)?;
     if matches!(&*method, "batch" | "download" | "upload") {
-        return Ok(refuse(core, place, ErrorCode::BatchMethodNotAllowed, &method));
+        return Ok(refuse(hit, key, &method, ErrorCode::BatchMethodNotAllowed));
     }
-    Ok(execute(core, place, &method, &params).await)
+    Ok(execute(hit, key, &method, &params).await)
 }
 
-fn refuse(core: &Core, place: &Place<'_>, error: ErrorCode, method: &str) -> Executed {
+fn refuse(hit: &Hit<'_>, key: String, method: &str, error: ErrorCode) -> Executed {
     let record = CommandRecord {
-        key: place.key.clone(),
+        key,
         method: method.to_owned(),
         workflow: None,
         activity: None,
         message: None,
         outcome: CommandOutcome::Refused(error.code().to_owned()),
     };
-    core.world().journal.command(place.hit, record);
+    hit.core.world().journal.command(hit.number, record);
     Executed { result: Err(error), time: Value::Null }
 }
 

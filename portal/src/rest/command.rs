@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::ErrorCode;
 use super::answer::time;
 use super::auth::Caller;
-use crate::core::Core;
+use super::hit::Hit;
 use crate::journal::{CommandOutcome, CommandRecord};
-use crate::php::{Array, Key, Value};
-use crate::settings::ServerTime;
+use crate::limits::{MeterKey, Operating};
+use crate::php::{self, Array, Value};
+use crate::settings::{Condition, ServerTime};
 use crate::state::Call;
 
 /// The methods that this portal has.
@@ -36,8 +37,11 @@ const METHODS: &[(&str, Method)] = &[
 ];
 
 impl Method {
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        METHODS.iter().find(|(known, _)| *known == name).map(|(_, method)| *method)
+    /// The method of this name, if a portal in this condition has it.
+    pub(crate) fn named(name: &str, condition: Condition) -> Option<Self> {
+        let (_, method) = METHODS.iter().find(|(known, _)| *known == name)?;
+        let missing = method.needs_bizproc() && condition == Condition::WithoutBizproc;
+        (!missing).then_some(*method)
     }
 
     fn needs_bizproc(self) -> bool {
@@ -51,93 +55,122 @@ pub(crate) struct Executed {
     pub(crate) time: Value<'static>,
 }
 
-/// Where a call stands: in which hit, under which key, from whom.
-pub(crate) struct Place<'a> {
-    pub(crate) hit: u64,
-    pub(crate) key: String,
-    pub(crate) caller: &'a Caller,
+/// A call that went well.
+struct Done {
+    outcome: CommandOutcome,
+    value: Value<'static>,
+    took: Duration,
 }
 
-/// Checks the scope, runs the method, and writes the journal.
+/// Checks scope and limit, runs the method, and writes the journal.
+///
+/// `key` is the command's key in its batch; empty for a call of its own.
 pub(crate) async fn execute(
-    core: &Core,
-    place: &Place<'_>,
-    method_name: &str,
+    hit: &mut Hit<'_>,
+    key: String,
+    method: &str,
     params: &Array<'_>,
 ) -> Executed {
-    let start = core.clock.now();
-    let (outcome, result, took) = run(core, place, method_name, params).await;
-    let mut world = core.world();
-    let message = params.get_ignoring_case("LOG_MESSAGE").and_then(Value::as_bytes);
-    let token = params.get_ignoring_case("EVENT_TOKEN").and_then(Value::as_bytes);
-    let token = token.and_then(|token| std::str::from_utf8(token).ok());
-    let names = token.and_then(|token| world.processes.names_in(token));
-    let (workflow, activity) = names.unzip();
-    let record = CommandRecord {
-        key: place.key.clone(),
-        method: method_name.to_owned(),
-        workflow,
-        activity,
-        message: message.map(|message| String::from_utf8_lossy(message).into()),
-        outcome,
+    let start = hit.core.clock.now();
+    let done = run(hit, method, params).await;
+    let outcome = match &done {
+        Ok(done) => done.outcome.clone(),
+        Err(error) => CommandOutcome::Refused(error.code().to_owned()),
     };
-    world.journal.command(place.hit, record);
-    drop(world);
-    core.changed();
-    Executed { result, time: time(start, took, None) }
+    record(hit, key, method, params, outcome);
+    match done {
+        Ok(done) => {
+            let operating = charge(hit, method, done.took);
+            Executed { result: Ok(done.value), time: time(start, done.took, operating) }
+        }
+        Err(error) => Executed { result: Err(error), time: Value::Null },
+    }
 }
 
-type Run = (CommandOutcome, Result<Value<'static>, ErrorCode>, Duration);
+async fn run(hit: &Hit<'_>, method_name: &str, params: &Array<'_>) -> Result<Done, ErrorCode> {
+    let condition = hit.core.world().settings.condition;
+    let method = Method::named(method_name, condition).ok_or(ErrorCode::MethodNotFound)?;
+    if method.needs_bizproc() && !hit.caller.may("bizproc") {
+        return Err(ErrorCode::InsufficientScope);
+    }
+    if params.get(b"token").is_some() {
+        // A signed link: this portal has signed none.
+        return Err(ErrorCode::LinkCheckFailed);
+    }
+    hit.check_operating_limit(&hit.meter_key(method_name))?;
+    let scopes = || list(hit.caller.scopes.iter().map(String::as_str));
+    let value = match method {
+        Method::Log => return call(hit, Call::Log, params).await,
+        Method::EventSend => return call(hit, Call::Complete, params).await,
+        Method::Batch => return Err(ErrorCode::BatchMethodNotAllowed),
+        Method::ServerTime => Value::text(hit.core.clock.now().to_string()),
+        Method::Scope => scopes(),
+        Method::Methods => list(METHODS.iter().map(|(name, _)| *name)),
+        Method::Profile => profile(hit.caller),
+        Method::AppInfo => {
+            Value::Array([("SCOPE", scopes()), ("LICENSE", Value::text("en_selfhosted"))].into())
+        }
+    };
+    Ok(Done { outcome: CommandOutcome::Answered, value, took: Duration::ZERO })
+}
 
-async fn run(core: &Core, place: &Place<'_>, method_name: &str, params: &Array<'_>) -> Run {
-    let refused = |error: ErrorCode| {
-        (CommandOutcome::Refused(error.code().to_owned()), Err(error), Duration::ZERO)
-    };
-    let Some(method) = Method::named(method_name) else {
-        return refused(ErrorCode::MethodNotFound);
-    };
-    if method.needs_bizproc() && !place.caller.may("bizproc") {
-        return refused(ErrorCode::InsufficientScope);
-    }
-    let answered = |value| (CommandOutcome::Answered, Ok(value), Duration::ZERO);
-    let call = match method {
-        Method::Log => Call::Log,
-        Method::EventSend => Call::Complete,
-        Method::Batch => return refused(ErrorCode::BatchMethodNotAllowed),
-        Method::ServerTime => return answered(Value::text(core.clock.now().to_string())),
-        Method::Scope => return answered(list(place.caller.scopes.iter().map(String::as_str))),
-        Method::Methods => return answered(list(METHODS.iter().map(|(name, _)| *name))),
-        Method::Profile => return answered(profile(place.caller)),
-        Method::AppInfo => return answered(app_info(place.caller)),
-    };
+/// A call that reaches a workflow: lock, let time pass, write.
+///
+/// Where no time is to pass, all of it is one step, so that hits of one workflow get in each
+/// other's way only if a test asks for it.
+async fn call(hit: &Hit<'_>, call: Call, params: &Array<'_>) -> Result<Done, ErrorCode> {
+    let core = hit.core;
     let begun = core.clock.now();
-    let (started, server_time) = {
-        let mut world = core.world();
-        let server_time = world.settings.server_time;
-        match world.processes.begin(call, params) {
-            Ok(started) => (started, server_time),
-            Err(error) => return refused(error),
+    let spent = match core.world().settings.server_time {
+        ServerTime::Spent(duration) => Some(duration),
+        ServerTime::Measured | ServerTime::Claimed(_) => None,
+    };
+    let done = match spent {
+        None => {
+            let world = &mut *core.world();
+            let started = world.processes.begin(call, params)?;
+            world.processes.finish(&started, core.clock.now(), &world.settings)
+        }
+        Some(duration) => {
+            let started = core.world().processes.begin(call, params)?;
+            tokio::time::sleep(duration).await;
+            let world = &mut *core.world();
+            world.processes.finish(&started, core.clock.now(), &world.settings)
         }
     };
-    if let ServerTime::Spent(duration) = server_time {
-        tokio::time::sleep(duration).await;
-    }
-    let now = core.clock.now();
-    let took = match server_time {
+    let took = match core.world().settings.server_time {
         ServerTime::Claimed(duration) => duration,
-        ServerTime::Measured | ServerTime::Spent(_) => now.since(begun),
+        ServerTime::Measured | ServerTime::Spent(_) => core.clock.now().since(begun),
     };
-    let mut world = core.world();
-    let world = &mut *world;
-    let outcome = match world.processes.finish(&started, now, &world.settings) {
-        Ok(Some(reason)) => CommandOutcome::Lost(reason),
-        Ok(None) if call == Call::Complete => CommandOutcome::Completed,
-        Ok(None) => CommandOutcome::Written,
-        Err(error) => {
-            return (CommandOutcome::Refused(error.code().to_owned()), Err(error), took);
-        }
+    let outcome = match done? {
+        Some(reason) => CommandOutcome::Lost(reason),
+        None if call == Call::Complete => CommandOutcome::Completed,
+        None => CommandOutcome::Written,
     };
-    (outcome, Ok(Value::Bool(true)), took)
+    Ok(Done { outcome, value: Value::Bool(true), took })
+}
+
+/// Only what went well is charged: an error leaves the method before the limiter hears of it.
+fn charge(hit: &mut Hit<'_>, method: &str, took: Duration) -> Option<Operating> {
+    hit.claimed += took;
+    let key: MeterKey = hit.meter_key(method);
+    let now = hit.core.clock.now();
+    hit.meter.add(key.clone(), took);
+    let world = hit.core.world();
+    world.settings.operating.map(|_| world.operating.report(&key, &hit.meter, now))
+}
+
+fn record(hit: &Hit<'_>, key: String, method: &str, params: &Array<'_>, outcome: CommandOutcome) {
+    let field = |name| params.get_ignoring_case(name).and_then(Value::as_bytes);
+    let token = field("EVENT_TOKEN").and_then(|token| std::str::from_utf8(token).ok());
+    let message = field("LOG_MESSAGE").map(php::lossy);
+    let mut world = hit.core.world();
+    let (workflow, activity) = token.and_then(|token| world.processes.names_in(token)).unzip();
+    let method = method.to_owned();
+    let record = CommandRecord { key, method, workflow, activity, message, outcome };
+    world.journal.command(hit.number, record);
+    drop(world);
+    hit.core.changed();
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> Value<'static> {
@@ -156,14 +189,4 @@ fn profile(caller: &Caller) -> Value<'static> {
         ("TIME_ZONE", Value::text("")),
     ];
     Value::Array(fields.into())
-}
-
-fn app_info(caller: &Caller) -> Value<'static> {
-    let scopes = list(caller.scopes.iter().map(String::as_str));
-    Value::Array([("SCOPE", scopes), ("LICENSE", Value::text("en_selfhosted"))].into())
-}
-
-/// The text of a batch key, for the journal.
-pub(crate) fn key_text(key: &Key<'_>) -> String {
-    String::from_utf8_lossy(&key.to_bytes()).into_owned()
 }

@@ -9,6 +9,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use super::route;
 use super::socket::{ResetSwitch, Socket};
@@ -19,15 +20,28 @@ use crate::core::Core;
 pub(crate) struct Peer {
     pub(crate) source: IpAddr,
     pub(crate) tls: bool,
+    /// Which address of the portal it came to: the newest has the highest number.
+    pub(crate) generation: u64,
     pub(crate) reset: ResetSwitch,
 }
 
-pub(crate) async fn serve(core: Arc<Core>, stream: TcpStream, source: IpAddr) {
+pub(crate) async fn serve(
+    core: Arc<Core>,
+    stream: TcpStream,
+    source: IpAddr,
+    tls: Option<TlsAcceptor>,
+    generation: u64,
+) {
     // Without this, small answers wait for the acknowledgement of earlier ones.
     drop(stream.set_nodelay(true));
-    let peer = Peer { source, tls: false, reset: ResetSwitch::default() };
-    let socket = Socket::new(stream, peer.reset.clone());
-    speak_http(core, peer, socket).await;
+    let reset = ResetSwitch::default();
+    let peer = Peer { source, tls: tls.is_some(), generation, reset: reset.clone() };
+    let socket = Socket::new(stream, reset);
+    let Some(tls) = tls else { return speak_http(core, peer, socket).await };
+    // A client that speaks no TLS, or does not trust us, knows so itself.
+    if let Ok(stream) = tls.accept(socket).await {
+        speak_http(core, peer, stream).await;
+    }
 }
 
 async fn speak_http<S>(core: Arc<Core>, peer: Peer, stream: S)

@@ -8,9 +8,11 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use hyper::{Request, Response};
+use tokio::time::timeout;
 
 use super::body::AnswerBody;
 use super::connection::{Peer, hang_up};
+use super::oauth;
 use crate::core::Core;
 use crate::faults::{Canned, Fault, Moment};
 use crate::journal::Hit;
@@ -23,8 +25,10 @@ pub(crate) async fn route(
     peer: Peer,
     request: Request<Incoming>,
 ) -> io::Result<Response<AnswerBody>> {
-    match rest_path(request.uri().path()) {
+    let path = request.uri().path();
+    match rest_path(path) {
         Some(path) => rest_hit(core, peer, path, request).await,
+        None if path.starts_with("/oauth/") => oauth::answer(core, peer, request).await,
         None => page::answer(&core, request).await,
     }
 }
@@ -36,9 +40,20 @@ async fn rest_hit(
     request: Request<Incoming>,
 ) -> io::Result<Response<AnswerBody>> {
     let head = head(&peer, &request);
-    let (number, fault) = arrived(&core, &head, &path);
-    strike(&core, &peer, number, fault.as_ref(), Moment::BeforeRead).await?;
-
+    let shown = match &path.webhook {
+        Some((user, _)) => format!("/rest/{user}/.../{}", path.method),
+        None => head.path.clone(),
+    };
+    let (number, fault) = arrived(&core, &head, &shown, &path.method);
+    let fault = fault.as_ref();
+    if let Some(location) = moved(&core, &peer, &request) {
+        let reply = Reply { location: Some(location), ..Reply::html(302, "") };
+        return finish(&core, number, None, reply);
+    }
+    let before = [Moment::BeforeRead];
+    if let Some(reply) = strike_and_answer(&core, &peer, number, fault, &before).await? {
+        return finish(&core, number, fault, reply);
+    }
     let limit = core.world().settings.body_limit;
     let body = match Limited::new(request.into_body(), limit).collect().await {
         Ok(body) => body.to_bytes(),
@@ -47,22 +62,25 @@ async fn rest_hit(
         }
         Err(error) => return Err(io::Error::other(error)),
     };
-    strike(&core, &peer, number, fault.as_ref(), Moment::BeforeExecution).await?;
-
-    let reply = match &fault {
-        Some(Fault::Refuse(error)) => core.world().refuse(number, *error),
-        Some(Fault::Answer(Moment::BeforeRead | Moment::BeforeExecution, answer)) => canned(answer),
-        _ => execute(&core, number, head, path, body).await?,
-    };
-    strike(&core, &peer, number, fault.as_ref(), Moment::AfterExecution).await?;
-    let reply = match &fault {
-        Some(Fault::Answer(Moment::AfterExecution, answer)) => canned(answer),
-        _ => reply,
-    };
-    finish(&core, number, fault.as_ref(), reply)
+    let before = [Moment::BeforeExecution];
+    if let Some(reply) = strike_and_answer(&core, &peer, number, fault, &before).await? {
+        return finish(&core, number, fault, reply);
+    }
+    let reply = execute(&core, number, head, path, body).await?;
+    let after = [Moment::AfterExecution];
+    let canned = strike_and_answer(&core, &peer, number, fault, &after).await?;
+    finish(&core, number, fault, canned.unwrap_or(reply))
 }
 
-/// Runs the hit to its end even if the client leaves meanwhile, as PHP does.
+/// Where to, if the request came to a former address of the portal.
+fn moved(core: &Core, peer: &Peer, request: &Request<Incoming>) -> Option<String> {
+    let addresses = core.addresses();
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = path.trim_start_matches('/');
+    (peer.generation < addresses.generation).then(|| format!("{}{path}", addresses.url(peer.tls)))
+}
+
+/// Runs the hit to its end even if the client leaves or the proxy gives up meanwhile, as PHP does.
 async fn execute(
     core: &Arc<Core>,
     number: u64,
@@ -70,12 +88,17 @@ async fn execute(
     path: RestPath,
     body: Bytes,
 ) -> io::Result<Reply> {
+    let limit = core.world().settings.request_limit;
     let core = core.clone();
     let hit = async move { rest::answer(&core, number, &head, &path, &body).await };
-    tokio::spawn(hit).await.map_err(io::Error::other)
+    match timeout(limit, tokio::spawn(hit)).await {
+        Ok(reply) => reply.map_err(io::Error::other),
+        Err(_) => Ok(canned(&Canned::html(504))),
+    }
 }
 
-fn head(peer: &Peer, request: &Request<Incoming>) -> Head {
+/// What is known before the body was read.
+pub(crate) fn head(peer: &Peer, request: &Request<Incoming>) -> Head {
     let header = |name| {
         let value = request.headers().get(name);
         value.and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -94,14 +117,10 @@ fn head(peer: &Peer, request: &Request<Incoming>) -> Head {
 }
 
 /// Writes the hit into the journal and asks the plan what is to go wrong with it.
-fn arrived(core: &Core, head: &Head, path: &RestPath) -> (u64, Option<Fault>) {
+pub(crate) fn arrived(core: &Core, head: &Head, path: &str, method: &str) -> (u64, Option<Fault>) {
     let now = core.clock.now();
     let mut world = core.world();
-    let fault = world.faults.strike(&path.method);
-    let shown = match &path.webhook {
-        Some((user, _)) => format!("/rest/{user}/.../{}", path.method),
-        None => head.path.clone(),
-    };
+    let fault = world.faults.strike(method);
     let number = world.journal.arrived(Hit {
         number: 0,
         arrived: now,
@@ -109,8 +128,8 @@ fn arrived(core: &Core, head: &Head, path: &RestPath) -> (u64, Option<Fault>) {
         source: head.source,
         tls: head.tls,
         http_method: head.http_method.clone(),
-        path: shown,
-        rest_method: path.method.clone(),
+        path: path.to_owned(),
+        rest_method: method.to_owned(),
         bytes: 0,
         commands: Vec::new(),
         status: None,
@@ -122,18 +141,20 @@ fn arrived(core: &Core, head: &Head, path: &RestPath) -> (u64, Option<Fault>) {
     (number, fault)
 }
 
-/// Does what the fault asks for at this moment.
-async fn strike(
+/// Does what the fault asks for at one of these moments; a reply stands for the portal's own.
+pub(crate) async fn strike_and_answer(
     core: &Core,
     peer: &Peer,
     number: u64,
     fault: Option<&Fault>,
-    now: Moment,
-) -> io::Result<()> {
+    moments: &[Moment],
+) -> io::Result<Option<Reply>> {
     match fault {
-        Some(Fault::Delay(moment, pause)) if *moment == now => tokio::time::sleep(*pause).await,
-        Some(Fault::Hang(moment)) if *moment == now => std::future::pending().await,
-        Some(Fault::Reset(moment)) if *moment == now => {
+        Some(Fault::Delay(moment, pause)) if moments.contains(moment) => {
+            tokio::time::sleep(*pause).await;
+        }
+        Some(Fault::Hang(moment)) if moments.contains(moment) => std::future::pending().await,
+        Some(Fault::Reset(moment)) if moments.contains(moment) => {
             peer.reset.turn_on();
             if let Some(hit) = core.world().journal.hit(number) {
                 hit.answered = Some(core.clock.now());
@@ -141,9 +162,15 @@ async fn strike(
             core.changed();
             return Err(hang_up());
         }
+        Some(Fault::Answer(moment, answer)) if moments.contains(moment) => {
+            return Ok(Some(canned(answer)));
+        }
+        Some(Fault::Refuse(error)) if moments.contains(&Moment::BeforeExecution) => {
+            return Ok(Some(core.world().refuse(number, *error)));
+        }
         _ => {}
     }
-    Ok(())
+    Ok(None)
 }
 
 fn canned(answer: &Canned) -> Reply {
@@ -152,7 +179,7 @@ fn canned(answer: &Canned) -> Reply {
 }
 
 /// Notes the answer and puts it on the wire, or as much of it as the fault leaves.
-fn finish(
+pub(crate) fn finish(
     core: &Core,
     number: u64,
     fault: Option<&Fault>,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::php;
@@ -74,6 +75,10 @@ impl TrackingLog {
 
     pub(crate) fn push(&mut self, entry: Entry) {
         self.entries.push_back(entry);
+    }
+
+    pub(crate) fn drop_older_than(&mut self, age: Duration, now: UnixTime) {
+        self.entries.retain(|entry| !entry.kind.counts() || now.since(entry.at) <= age);
     }
 
     /// What the portal does after each hit: the cloud rolls old entries off.

@@ -41,7 +41,7 @@ fn start_on_the_page(browser: &Browser, title: &str, activity: &str) -> String {
 /// Leaves a picture for whoever wants to see what a test saw.
 fn look(browser: &Browser, name: &str) {
     let file = format!("{}/{name}.png", env!("CARGO_TARGET_TMPDIR"));
-    std::fs::write(file, browser.screenshot()).unwrap();
+    std::fs::write(file, browser.screenshot()).expect("the folder is there");
 }
 
 fn newest(browser: &Browser) -> Option<String> {

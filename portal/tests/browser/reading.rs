@@ -63,6 +63,7 @@ fn a_long_log_is_read_in_parts_and_what_rolls_off_goes() {
             .height("#entries li:first-child")
             .filter(|_| newest(&browser) == Some(all.trim().into()))
     });
+    browser.scroll_to_top();
     look(&browser, "long");
     browser.click(".unfold");
     browser.until("all of it", || {

@@ -118,7 +118,8 @@ fn pictures(browser: &Browser) {
         browser.devtools("Emulation.setEmulatedMedia", &json!({"features": [wanted, still]}));
         let picture = browser.screenshot();
         assert!(picture.starts_with(b"\x89PNG") && picture.len() < 300_000, "{}", picture.len());
-        std::fs::write(format!("{folder}/page-{scheme}.png"), picture).unwrap();
+        std::fs::write(format!("{folder}/page-{scheme}.png"), picture)
+            .expect("the folder is there");
         backgrounds.push(browser.style("body", "background-color"));
     }
     assert_ne!(backgrounds[0], backgrounds[1]);

@@ -121,6 +121,12 @@ impl Browser {
         });
     }
 
+    /// Scrolls to the top of the page. The driver takes an element that lies behind the bar for one
+    /// that can be clicked on.
+    pub(crate) fn scroll_to_top(&self) {
+        self.devtools("Runtime.evaluate", &json!({"expression": "scrollTo(0, 0)"}));
+    }
+
     /// Replaces what stands in a field.
     pub(crate) fn fill(&self, css: &str, text: &str) {
         self.until(&format!("{css} to be filled"), || {

@@ -107,6 +107,20 @@ fn errors_come_with_the_documented_status_or_with_that_of_the_server() {
 }
 
 #[test]
+fn reserved_names_are_not_passed_on() {
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let token = workflow.open_activity("check").event_token();
+    let url = portal.webhook_url() + "bizproc.activity.log";
+    let mut body = json!({"EVENT_TOKEN": token, "LOG_MESSAGE": "x", "start": 5, "state": "s"});
+    assert_eq!(post_json(&url, &body).status, 200);
+    // A signed link, which this is not.
+    body["token"] = json!("x");
+    assert_eq!(post_json(&url, &body).error(), (403, "ACCESS_DENIED".into()));
+    assert_eq!(workflow.texts(), ["x"]);
+}
+
+#[test]
 fn malformed_json_is_silently_taken_for_an_empty_object() {
     let portal = Portal::builder().start().unwrap();
     let oauth = portal.page_url() + "rest/batch";
@@ -134,6 +148,7 @@ fn the_rate_limit_refuses_whole_hits_and_lifts_with_time() {
     assert!(refused.json().get("time").is_none());
     assert!(!refused.head.to_lowercase().contains("retry-after"));
 
+    assert_eq!(portal.rate_level(), 50.0);
     clock.advance(Duration::from_millis(500));
     assert_eq!(post_json(&url, &json!({})).status, 200);
     assert_eq!(post_json(&url, &json!({})).status, 503);

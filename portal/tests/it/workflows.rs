@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use bizproc_portal::{Charset, Clock, LostReason, Portal, Retention, SqlMode, UnixTime, Workflow};
+use bizproc_portal::{
+    Charset, Clock, EntryKind, LostReason, OwnEntries, Portal, Retention, SqlMode, UnixTime,
+    Workflow,
+};
 use serde_json::json;
 
 use crate::client::{Answer, post_json};
@@ -72,7 +75,7 @@ fn a_loop_makes_a_new_event_and_the_old_token_writes_nothing() {
     send(&portal, &first.event_token(), "old");
     send(&portal, &second.event_token(), "new");
     assert_eq!(workflow.texts(), ["new"]);
-    assert_eq!(lost(&workflow), [LostReason::Reentered]);
+    assert_eq!(lost(&workflow), [LostReason::Left]);
 }
 
 #[test]
@@ -170,4 +173,74 @@ fn a_text_that_is_too_long_is_cut_by_a_lax_database() {
     let token = workflow.open_activity("check").event_token();
     send(&portal, &token, &"ж".repeat(40_000));
     assert_eq!(workflow.texts()[0].len(), 65_534);
+}
+
+#[test]
+fn entries_of_the_portals_own_count_towards_the_fifty_and_reports_do_not() {
+    let portal = Portal::builder()
+        .retention(Retention::Cloud)
+        .own_entries(OwnEntries::Activities)
+        .start()
+        .unwrap();
+    let workflow = portal.start_workflow("Order");
+    workflow.note(EntryKind::Report, "a report");
+    let activity = workflow.open_activity("check");
+    for number in 1..=48 {
+        send(&portal, &activity.event_token(), &number.to_string());
+    }
+    complete(&portal, &activity.event_token());
+    let kinds: Vec<EntryKind> = workflow.entries().iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds.len(), 51);
+    assert_eq!(kinds[0], EntryKind::Report);
+    assert_eq!(kinds[50], EntryKind::Closed);
+    // The entry that said that the activity has begun was the oldest of those that count.
+    assert!(!kinds.contains(&EntryKind::Executed));
+    assert_eq!(workflow.texts()[0], "1");
+}
+
+#[test]
+fn the_clean_up_spares_running_workflows_of_a_self_hosted_portal() {
+    let clock = Clock::stopped_at(UnixTime::new(Duration::from_secs(1_800_000_000)));
+    let portal = Portal::builder().clock(clock.clone()).start().unwrap();
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    let workflow = portal.start_workflow("Order");
+    send(&portal, &workflow.open_activity("check").event_token(), "old");
+    clock.advance(days(91));
+    portal.clean_up(days(90));
+    assert_eq!(workflow.texts(), ["old"]);
+    portal.set_retention(Retention::Cloud);
+    portal.clean_up(days(92));
+    assert_eq!(workflow.texts(), ["old"]);
+    portal.set_retention(Retention::SelfHosted);
+    workflow.finish();
+    portal.clean_up(days(90));
+    assert!(workflow.texts().is_empty());
+}
+
+#[test]
+fn the_journal_and_the_log_tell_one_order() {
+    let portal = Portal::builder().start().unwrap();
+    let (one, two) = (portal.start_workflow("A"), portal.start_workflow("B"));
+    let (a, b) = (one.open_activity("x"), two.open_activity("x"));
+    for round in 0..3 {
+        send(&portal, &a.event_token(), &format!("a{round}"));
+        send(&portal, &b.event_token(), &format!("b{round}"));
+    }
+    complete(&portal, &a.event_token());
+    send(&portal, &a.event_token(), "late");
+    let messages: Vec<String> = portal
+        .journal()
+        .iter()
+        .flat_map(|hit| &hit.commands)
+        .map(|command| command.message.as_deref().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(messages, ["a0", "b0", "a1", "b1", "a2", "b2", "all done", "late"]);
+    let mut sequences: Vec<u64> =
+        one.entries().iter().chain(&two.entries()).map(|entry| entry.sequence).collect();
+    sequences.push(one.lost()[0].sequence);
+    sequences.sort_unstable();
+    assert_eq!(sequences, [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(one.lost()[0].sequence, 7);
+    let numbers: Vec<u64> = portal.journal().iter().map(|hit| hit.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
 }
