@@ -55,7 +55,7 @@ export class Connect {
     if (!wanted) this.forget();
   }
 
-  show({ id, activities, entries, stage, rest_url: restUrl }) {
+  show({ id, activities, stage, rest_url: restUrl }, written) {
     this.restUrl = restUrl;
     const names = activities.map((activity) => activity.name);
     if (this.names !== names.join("\n")) {
@@ -70,8 +70,8 @@ export class Connect {
     if (id !== this.id) {
       this.id = id;
       this.forget();
-      // Who has just started a workflow wants to write to it.
-      this.open(entries === 0 && stage === "running");
+      // Who looks at a log that no application wrote to yet will want to do so.
+      this.open(!written && stage === "running");
     }
   }
 

@@ -49,7 +49,7 @@ export class LogPane {
     this.head(workflow);
     this.lost(workflow);
     this.list(workflow, now);
-    this.connect.show(workflow);
+    this.connect.show(workflow, Boolean(search) || this.rows.some((row) => row.kind === "custom"));
   }
 
   /** Puts the new rows before those that are there, and lets go of those that rolled off. */

@@ -5,7 +5,8 @@ import { bytes, number, plural } from "./format.js";
 
 const COUNTERS = [
   ["requests", "Requests", ({ bytes: size }) => `${bytes(size)} received`],
-  ["entries", "Entries", ({ commands }) => `of ${plural(commands, "command", "commands")}`],
+  ["entries", "Entries", ({ commands }) =>
+    commands ? `of ${plural(commands, "command", "commands")}` : "none yet"],
   ["lines", "Lines", ({ lines, entries }) =>
     entries ? `${(lines / entries).toFixed(1)} per entry` : "none yet"],
   ["refused", "Refused", refusals],

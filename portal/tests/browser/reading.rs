@@ -19,7 +19,7 @@ fn a_search_finds_workflows_and_entries_and_marks_them() {
         texts.iter().for_each(|text| write(&portal, &token, text));
     }
     browser.open(&portal.page_url());
-    browser.until_is(3, || browser.texts("#workflows li").len());
+    browser.until_is(3, || browser.count("#workflows li"));
     browser.fill("#search", "КАРТ");
     browser.until_is(
         vec!["Возврат по карте".to_owned(), "Order 1040".to_owned()],
@@ -33,7 +33,7 @@ fn a_search_finds_workflows_and_entries_and_marks_them() {
     assert_eq!(browser.texts("#entries mark"), ["карт"]);
     look(&browser, "search");
     browser.fill("#search", "nowhere");
-    browser.until_is(0, || browser.texts("#workflows li").len());
+    browser.until_is(0, || browser.count("#workflows li"));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_long_log_is_read_in_parts_and_what_rolls_off_goes() {
         write(&portal, &token, &format!("shelf {number}"));
     }
     browser.open(&format!("{}#{}", portal.page_url(), workflow.id()));
-    let shown = || browser.texts("#entries .text").len();
+    let shown = || browser.count("#entries .text");
     browser.until_is(50, shown);
     browser.click("#older");
     browser.until_is(70, shown);

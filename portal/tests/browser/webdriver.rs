@@ -70,12 +70,14 @@ impl Browser {
         self.of_element(css, "text")
     }
 
+    /// How many elements there are.
+    pub(crate) fn count(&self, css: &str) -> usize {
+        self.elements(css).len()
+    }
+
     /// The texts of all elements, in their order.
     pub(crate) fn texts(&self, css: &str) -> Vec<String> {
-        let found = self.post("elements", &json!({"using": "css selector", "value": css}));
-        let found = found.unwrap_or_default();
-        let ids =
-            found.as_array().into_iter().flatten().filter_map(|found| found[ELEMENT].as_str());
+        let ids = self.elements(css).into_iter();
         // One that has just left the page has no text any more.
         ids.filter_map(|id| self.get(&format!("element/{id}/text")).ok())
             .filter_map(|text| text.as_str().map(str::to_owned))
@@ -184,6 +186,13 @@ impl Browser {
     fn of_element(&self, css: &str, what: &str) -> Option<String> {
         let id = self.element(css)?;
         self.get(&format!("element/{id}/{what}")).ok()?.as_str().map(str::to_owned)
+    }
+
+    fn elements(&self, css: &str) -> Vec<String> {
+        let found = self.post("elements", &json!({"using": "css selector", "value": css}));
+        let found = found.unwrap_or_default();
+        let ids = found.as_array().into_iter().flatten();
+        ids.filter_map(|found| found[ELEMENT].as_str().map(str::to_owned)).collect()
     }
 
     fn element(&self, css: &str) -> Option<String> {
