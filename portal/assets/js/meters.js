@@ -9,15 +9,10 @@ const COUNTERS = [
     commands ? `of ${plural(commands, "command", "commands")}` : "none yet"],
   ["lines", "Lines", ({ lines, entries }) =>
     entries ? `${(lines / entries).toFixed(1)} per entry` : "none yet"],
-  ["refused", "Refused", refusals],
+  ["refused_requests", "Refused requests", ({ refused_commands: commands }) =>
+    commands ? `${plural(commands, "command", "commands")} refused` : "no command"],
   ["lost", "Silently lost", () => "answered with true"],
 ];
-
-function refusals({ refused_requests: requests, refused_commands: commands }) {
-  if (requests && commands) return `${plural(requests, "hit", "hits")}, ${plural(commands, "command", "commands")}`;
-  if (requests) return plural(requests, "whole hit", "whole hits");
-  return commands ? plural(commands, "command", "commands") : "nothing";
-}
 
 export class Meters {
   constructor() {
@@ -35,14 +30,15 @@ export class Meters {
   }
 
   show({ counters, gauges }, now) {
-    const values = {
-      ...counters,
-      refused: counters.refused_requests + counters.refused_commands,
+    // A batch may be answered well, and its commands not.
+    const alarming = {
+      refused_requests: counters.refused_requests + counters.refused_commands > 0,
+      lost: counters.lost > 0,
     };
     for (const { name, explain, value, note, card } of this.counters) {
-      setText(value, number(values[name]));
+      setText(value, number(counters[name]));
       setText(note, explain(counters));
-      card.dataset.alarm = (name === "lost" || name === "refused") && values[name] > 0;
+      card.dataset.alarm = Boolean(alarming[name]);
     }
     this.showRate(gauges.rate);
     this.showOperating(gauges.operating, now);

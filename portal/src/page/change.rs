@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::names;
 use crate::core::Core;
+use crate::faults::Fault;
 use crate::limits::OperatingLimit;
 use crate::random::Random;
 use crate::state::Stage;
@@ -87,8 +88,7 @@ pub(crate) fn settings(core: &Arc<Core>, wish: &Value) -> Result<Value, String> 
         world.faults.clear();
         if let Some(share) = faults["share"].as_f64() {
             let seed = faults["seed"].as_u64().unwrap_or_else(Random::fresh_seed);
-            let assorted = names::faults().into_iter().map(|(_, fault)| fault).collect();
-            world.faults.at_random(seed, share, assorted);
+            world.faults.at_random(seed, share, Fault::assorted());
         }
     }
     if let Some(fault) = next_fault {

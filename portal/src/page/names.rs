@@ -26,7 +26,7 @@ pub(crate) fn named<T: Clone>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
 }
 
-/// What the page's switch does to hits: some of everything that a client must survive.
+/// What can be planned for the next hit.
 pub(crate) fn faults() -> Vec<(&'static str, Fault)> {
     use Moment::{AfterExecution, BeforeExecution, BeforeRead};
     vec![
