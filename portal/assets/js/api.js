@@ -3,7 +3,10 @@
 async function answer(response) {
   const json = response.headers.get("Content-Type")?.startsWith("application/json");
   const body = json ? await response.json() : null;
-  if (!response.ok) throw new Error(body?.error ?? `the portal answered ${response.status}`);
+  if (!response.ok) {
+    const error = new Error(body?.error ?? `the portal answered ${response.status}`);
+    throw Object.assign(error, { status: response.status });
+  }
   return body;
 }
 

@@ -8,8 +8,13 @@ import { Meters } from "./meters.js";
 import { Settings } from "./settings.js";
 import { WorkflowList } from "./workflows.js";
 
+/** The workflow that `#/ID` names; other places of the page have names of their own. */
+function workflowInAddress() {
+  return location.hash.startsWith("#/") ? decodeURIComponent(location.hash.slice(2)) : "";
+}
+
 /** What the viewer looks at. The workflow stands in the address, so that a reload keeps it. */
-const view = { search: "", workflow: decodeURIComponent(location.hash.slice(1)), portal: null };
+const view = { search: "", workflow: workflowInAddress(), portal: null };
 
 const meters = new Meters();
 const settings = new Settings(attempt);
@@ -26,16 +31,24 @@ async function refresh() {
     return;
   }
   refreshing = true;
-  try {
-    do {
-      again = false;
+  do {
+    again = false;
+    try {
       await show();
-    } while (again);
-  } catch (error) {
-    // The portal is gone, which the events tell better, or it has no such workflow.
+    } catch (error) {
+      missed(error);
+    }
+  } while (again);
+  refreshing = false;
+}
+
+function missed(error) {
+  if (error.status === 404) {
+    // Another portal has taken the place of the one that had this workflow.
+    choose("");
+  } else {
+    // The portal is gone for now. The events say so, and when it is back.
     console.warn(error);
-  } finally {
-    refreshing = false;
   }
 }
 
@@ -71,7 +84,7 @@ function showPortals(state, shown) {
 
 function choose(id) {
   view.workflow = id;
-  history.replaceState(null, "", `#${encodeURIComponent(id)}`);
+  history.replaceState(null, "", id && `#/${encodeURIComponent(id)}`);
   refresh();
 }
 
@@ -119,7 +132,9 @@ byId("portal").addEventListener("change", (event) => {
   refresh();
 });
 
-window.addEventListener("hashchange", () => choose(decodeURIComponent(location.hash.slice(1))));
+window.addEventListener("hashchange", () => {
+  if (workflowInAddress()) choose(workflowInAddress());
+});
 
 byId("zone").textContent = zone.replaceAll("_", " ");
 api.listen(refresh, live);

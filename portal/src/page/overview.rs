@@ -22,8 +22,8 @@ pub(crate) fn state(core: &Core, wanted: &Wanted) -> Value {
 fn portal(core: &Core, wanted: &Wanted) -> Value {
     let now = core.clock.now();
     let addresses = core.addresses();
-    let mut world = core.world();
-    let world = &mut *world;
+    let mut guard = core.world();
+    let world = &mut *guard;
     let counters = world.journal.counters;
     let mut answer = json!({
         "member_id": core.identity.member_id,
@@ -52,10 +52,15 @@ fn portal(core: &Core, wanted: &Wanted) -> Value {
         }),
         "planned_faults": world.faults.planned(),
     });
-    let found = workflows(world, now, wanted);
-    answer["workflow_count"] = json!(world.processes.ids().len());
-    answer["matching"] = json!(found.len());
-    answer["workflows"] = found.into_iter().take(WORKFLOWS).collect();
+    let count = world.processes.ids().len();
+    let candidates = candidates(world, now, wanted);
+    drop(guard);
+    let found = candidates.into_iter().filter_map(|candidate| candidate.matching(wanted));
+    let mut found: Vec<Value> = found.collect();
+    answer["workflow_count"] = json!(count);
+    answer["matching"] = json!(if wanted.search.is_empty() { count } else { found.len() });
+    found.truncate(WORKFLOWS);
+    answer["workflows"] = Value::Array(found);
     answer
 }
 
@@ -76,22 +81,40 @@ fn gauges(world: &World, now: UnixTime) -> Value {
     json!({"rate": rate, "operating": operating})
 }
 
-/// The workflows in which something wanted stands, newest first.
-fn workflows(world: &mut World, now: UnixTime, wanted: &Wanted) -> Vec<Value> {
-    let ids = world.processes.ids().to_vec();
-    let summaries = ids.iter().rev().filter_map(|id| {
+/// A workflow and, if something is looked for, the texts to look in: they are read once the world
+/// is unlocked, since hits must not wait for it.
+struct Candidate {
+    summary: Value,
+    title: String,
+    entries: Vec<Entry>,
+}
+
+/// The workflows to be listed, or to be searched; newest first.
+fn candidates(world: &mut World, now: UnixTime, wanted: &Wanted) -> Vec<Candidate> {
+    let searched = !wanted.search.is_empty();
+    let listed = if searched { usize::MAX } else { WORKFLOWS };
+    let ids: Vec<String> = world.processes.ids().iter().rev().take(listed).cloned().collect();
+    let found = ids.iter().filter_map(|id| {
         let process = world.processes.settled(id, now, &world.settings)?;
-        let matches = process.log.entries().filter(|entry| is_wanted(entry, wanted)).count();
-        let named = wanted.is_in(id)
-            || wanted.is_in(&process.title)
-            || process.activities().any(|(name, _)| wanted.is_in(name));
-        (named || matches > 0).then(|| {
-            let mut workflow = summary(id, process);
-            workflow["matches"] = json!(matches);
-            workflow
-        })
+        let entries = process.log.entries().filter(|_| searched).cloned().collect();
+        Some(Candidate { summary: summary(id, process), title: process.title.clone(), entries })
     });
-    summaries.collect()
+    found.collect()
+}
+
+impl Candidate {
+    /// What the list says of it, if something wanted stands in it.
+    fn matching(mut self, wanted: &Wanted) -> Option<Value> {
+        let matches = self.entries.iter().filter(|entry| is_wanted(entry, wanted)).count();
+        let activities = self.summary["activities"].as_array().into_iter().flatten();
+        let mut named = activities.filter_map(|activity| activity["name"].as_str());
+        let found = matches > 0
+            || wanted.is_in(&self.title)
+            || self.summary["id"].as_str().is_some_and(|id| wanted.is_in(id))
+            || named.any(|name| wanted.is_in(name));
+        self.summary["matches"] = json!(matches);
+        found.then_some(self.summary)
+    }
 }
 
 /// Whether an entry has what is looked for, in its text or in its activity's name.

@@ -45,7 +45,7 @@ fn a_long_log_is_read_in_parts_and_what_rolls_off_goes() {
     for number in 1..=70 {
         write(&portal, &token, &format!("shelf {number}"));
     }
-    browser.open(&format!("{}#{}", portal.page_url(), workflow.id()));
+    browser.open(&format!("{}#/{}", portal.page_url(), workflow.id()));
     let shown = || browser.count("#entries .text");
     browser.until_is(50, shown);
     browser.click("#older");

@@ -74,3 +74,42 @@ fn the_viewer_chooses_light_or_dark() {
     browser.open(&portal.page_url());
     browser.until_is(light, background);
 }
+
+#[test]
+fn the_page_says_that_the_portal_is_gone_and_goes_on_with_the_next_one() {
+    let Some(browser) = Browser::start("restart") else { return };
+    let portal = Portal::builder().start().unwrap();
+    portal.start_workflow("Order 1042");
+    let url = portal.page_url();
+    let port = url.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
+    browser.open(&url);
+    browser.until_is(Some("Order 1042".to_owned()), || browser.text("#title"));
+    drop(portal);
+    browser.until_is(Some("Reconnecting".to_owned()), || browser.text("#live"));
+    // The port is free once the threads of the first portal have ended.
+    let portal = browser.until("the port", || Portal::builder().port(port).start().ok());
+    portal.start_workflow("Order 1043");
+    browser.until_is(Some("Order 1043".to_owned()), || browser.text("#title"));
+    browser.until_is(Some("Live".to_owned()), || browser.text("#live"));
+}
+
+#[test]
+fn a_viewer_of_several_portals_chooses_one() {
+    let Some(browser) = Browser::start("portals") else { return };
+    let first = Portal::builder().start().unwrap();
+    let second = Portal::builder().beside(&first).tariff(Tariff::Enterprise).start().unwrap();
+    first.start_workflow("Order of the first");
+    second.start_workflow("Order of the second");
+    browser.open(&first.page_url());
+    browser.until_is(Some("Order of the first".to_owned()), || browser.text("#title"));
+    browser.click(&format!("#portal option[value='{}']", second.member_id()));
+    browser.until_is(Some("Order of the second".to_owned()), || browser.text("#title"));
+    browser.until_is(Some("0 / 250".to_owned()), || browser.text("#gauge-rate .level"));
+    browser.click("#operating option[value='420']");
+    browser.until_is(Some("0.0 / 420 s".to_owned()), || browser.text("#gauge-operating .level"));
+    look(&browser, "portals");
+    browser.click("#start");
+    browser.click("#starting button[type=submit]");
+    browser.until("the new workflow", || (second.workflows().len() == 2).then_some(()));
+    assert_eq!(first.workflows().len(), 1);
+}
