@@ -35,8 +35,7 @@ export class Connect {
     byId("connect").append(
       h("div", { class: "field" }, h("label", { for: "activity", text: "Activity" }),
         h("div", { class: "row" }, this.activity,
-          h("button", { type: "button", id: "again", text: "Open again",
-            title: "The workflow comes to this activity again, with a new token",
+          h("button", { type: "button", id: "again",
             onclick: () => this.attempt(() => this.openAgain()) }))),
       h("div", { class: "field" }, h("label", { for: "event-token", text: "Event token" }),
         h("div", { class: "row" }, this.token, this.reveal,
@@ -66,6 +65,12 @@ export class Connect {
       setText(this.activity.options[at], open ? name : `${name} (closed)`);
       this.activity.options[at].value = name;
     }
+    // A test may have started a workflow that has not come to any activity.
+    const some = activities.length > 0;
+    this.activity.hidden = !some;
+    this.reveal.disabled = !some;
+    setText(byId("again"), some ? "Open again" : "Open an activity");
+    byId("again").title = some ? "The workflow comes to this activity again, with a new token" : "";
     byId("again").disabled = stage !== "running";
     if (id !== this.id) {
       this.id = id;
@@ -100,12 +105,13 @@ export class Connect {
   }
 
   async copy(pick) {
+    if (!this.activity.value) throw new Error("no activity is open");
     await navigator.clipboard.writeText(pick(await this.secrets()));
     announce("Copied");
   }
 
   async openAgain() {
-    await api.openActivity(this.id, this.activity.value);
+    await api.openActivity(this.id, this.activity.value || "check");
     this.forget();
   }
 }

@@ -30,6 +30,7 @@ fn secrets_are_on_the_page_only_while_they_are_revealed() {
     browser.click("#event-token ~ button:last-child");
     browser.until_is(Some("Copied".to_owned()), || browser.text("#notice"));
     assert!(!browser.source().contains(&token));
+    look(&browser, "copied");
     browser.paste("#search");
     let empty = format!("No entry of this workflow has “{token}” in it.");
     browser.until_is(Some(empty), || browser.text("#nothing"));

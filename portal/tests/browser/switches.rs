@@ -105,6 +105,9 @@ fn a_viewer_of_several_portals_chooses_one() {
     browser.click(&format!("#portal option[value='{}']", second.member_id()));
     browser.until_is(Some("Order of the second".to_owned()), || browser.text("#title"));
     browser.until_is(Some("0 / 250".to_owned()), || browser.text("#gauge-rate .level"));
+    // It has not come to any activity yet.
+    browser.click("#again");
+    browser.until_is(Some("waits at check".to_owned()), || browser.text("#stage"));
     browser.click("#operating option[value='420']");
     browser.until_is(Some("0.0 / 420 s".to_owned()), || browser.text("#gauge-operating .level"));
     look(&browser, "portals");
