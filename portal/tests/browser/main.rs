@@ -14,6 +14,7 @@ mod secrets;
 mod story;
 mod switches;
 mod webdriver;
+mod wire;
 
 use bizproc_portal::Portal;
 use serde_json::json;

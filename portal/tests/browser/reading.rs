@@ -3,6 +3,7 @@
 use bizproc_portal::{Portal, Retention};
 use serde_json::json;
 
+use crate::client::{log, post_json};
 use crate::webdriver::Browser;
 use crate::{look, newest, write};
 
@@ -94,4 +95,54 @@ fn the_page_fits_a_narrow_screen_and_says_what_to_do_when_it_is_empty() {
     browser.click("#connect-toggle");
     look(&browser, "narrow");
     assert_eq!(browser.width("body"), Some(390.0));
+}
+
+#[test]
+fn thousands_of_entries_do_not_leave_the_page_behind() {
+    let Some(browser) = Browser::start("thousands") else { return };
+    let portal = Portal::builder().start().unwrap();
+    let token = portal.start_workflow("Import").open_activity("rows").event_token();
+    browser.open(&portal.page_url());
+    browser.until_is(Some("Import".to_owned()), || browser.text("#title"));
+    for hit in 0..80 {
+        let number = |index| format!("row {}", hit * 50 + index + 1);
+        let commands: Vec<String> = (0..50).map(|index| log(&token, &number(index))).collect();
+        post_json(&(portal.webhook_url() + "batch"), &json!({"cmd": commands}));
+    }
+    browser.until_is(Some("row 4000".to_owned()), || newest(&browser));
+    browser.until_is(Some("4,000".to_owned()), || browser.text("#entry-count"));
+    // Not all of them are on the page, but those that are there follow each other.
+    let count = browser.count("#entries .text");
+    assert!((50..=400).contains(&count), "{count}");
+    browser.click("#older");
+    browser.until("older rows", || (browser.count("#entries .text") > count).then_some(()));
+    let second = format!("#entries li:nth-child({}) .text", count + 1);
+    let expected = format!("row {}", 4000 - count);
+    browser.until_is(Some(expected), || browser.text(&second));
+}
+
+#[test]
+fn the_page_can_be_used_without_a_mouse_and_without_sight() {
+    let Some(browser) = Browser::start("keyboard") else { return };
+    let portal = Portal::builder().start().unwrap();
+    let token = portal.start_workflow("Order 1042").open_activity("check").event_token();
+    write(&portal, &token, "first");
+    browser.open(&portal.page_url());
+    browser.until_is(Some("first".to_owned()), || newest(&browser));
+    browser.click("#connect-toggle");
+    browser.until_is(Some("Reveal".to_owned()), || browser.text("#reveal"));
+    let names = browser.names("button, input, select, dialog, [role=meter], [role=log]");
+    assert!(names.len() > 15 && names.iter().all(|name| !name.is_empty()), "{names:?}");
+
+    browser.type_into("body", "/");
+    browser.until_is(Some("search".to_owned()), || browser.focused());
+    browser.type_into("#search", "nothing like this");
+    browser.until_is(0, || browser.count("#workflows li"));
+    // U+E00C is the escape key, U+E007 the enter key.
+    browser.type_into("#search", "\u{e00c}");
+    browser.until_is(1, || browser.count("#workflows li"));
+    browser.type_into("#start", "\u{e007}");
+    browser.until_is(Some("new-title".to_owned()), || browser.focused());
+    browser.type_into("#new-title", "Order by keyboard\u{e007}");
+    browser.until_is(Some("Order by keyboard".to_owned()), || browser.text("#title"));
 }

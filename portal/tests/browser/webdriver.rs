@@ -1,13 +1,14 @@
 //! A WebDriver client for Debian's chromedriver: as much of it as these tests need.
 
 use std::fmt::Debug;
-use std::io::{self, BufRead, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use crate::wire::{base64, command};
 
 /// How long anything on the page may take. Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -102,6 +103,23 @@ impl Browser {
         self.of_element(css, &format!("attribute/{name}"))
     }
 
+    /// The id of the element that has the focus.
+    pub(crate) fn focused(&self) -> Option<String> {
+        let focused = self.get("element/active").ok()?;
+        let id = focused[ELEMENT].as_str()?;
+        self.get(&format!("element/{id}/attribute/id")).ok()?.as_str().map(str::to_owned)
+    }
+
+    /// How each element that is displayed is named to those who do not see it.
+    pub(crate) fn names(&self, css: &str) -> Vec<String> {
+        let ids = self.elements(css).into_iter();
+        let displayed = |id: &String| self.get(&format!("element/{id}/displayed"));
+        ids.filter(|id| displayed(id) == Ok(json!(true)))
+            .filter_map(|id| self.get(&format!("element/{id}/computedlabel")).ok())
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect()
+    }
+
     pub(crate) fn height(&self, css: &str) -> Option<f64> {
         self.get(&format!("element/{}/rect", self.element(css)?)).ok()?["height"].as_f64()
     }
@@ -138,12 +156,12 @@ impl Browser {
         });
     }
 
-    /// Pastes into a field what was copied.
-    pub(crate) fn paste(&self, css: &str) {
-        // U+E009 is the control key in WebDriver.
-        let id = self.element(css).expect("a field");
-        let keys = json!({"text": "\u{e009}v"});
-        self.post(&format!("element/{id}/value"), &keys).expect("a field takes keys");
+    /// Types into an element. Keys without a character have one of WebDriver's: U+E009 is the
+    /// control key.
+    pub(crate) fn type_into(&self, css: &str, keys: &str) {
+        let id = self.element(css).expect("something to type into");
+        let keys = json!({"text": keys});
+        self.post(&format!("element/{id}/value"), &keys).expect("it takes keys");
     }
 
     /// Looks until `seen` brings something, and fails with `what` if it takes too long.
@@ -241,66 +259,4 @@ fn port_in(output: &mut impl BufRead) -> u16 {
     let line = line.expect("the driver says where it listens");
     let digits = line.rsplit("on port ").next().unwrap_or_default().trim_end_matches('.');
     digits.parse().expect("a port is a number")
-}
-
-/// The value that a command brings, or the driver's complaint.
-fn command(http_method: &str, url: &str, body: &Value) -> Result<Value, String> {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let (status, answer) = exchange(http_method, url, &body).map_err(|error| error.to_string())?;
-    let value = answer["value"].clone();
-    if status == 200 { Ok(value) } else { Err(value.to_string()) }
-}
-
-/// One request on a connection of its own. It may stay open after the answer, whatever the driver
-/// was asked, so where the answer ends is known from its length only.
-fn exchange(http_method: &str, url: &str, body: &str) -> io::Result<(u16, Value)> {
-    let broken = || io::Error::other("the driver did not speak HTTP");
-    let (host, path) = url.trim_start_matches("http://").split_once('/').ok_or_else(broken)?;
-    let mut stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(2 * PATIENCE))?;
-    write!(
-        stream,
-        "{http_method} /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let mut length = 0;
-    while line.trim() != "" {
-        line.clear();
-        reader.read_line(&mut line)?;
-        if let Some((name, value)) = line.split_once(':') {
-            if name.eq_ignore_ascii_case("Content-Length") {
-                length = value.trim().parse().map_err(io::Error::other)?;
-            }
-        }
-    }
-    let mut answer = vec![0; length];
-    reader.read_exact(&mut answer)?;
-    Ok((status.ok_or_else(broken)?, serde_json::from_slice(&answer)?))
-}
-
-fn base64(text: &str) -> Vec<u8> {
-    let digit = |byte| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0_u32, 0);
-    for digit in text.bytes().filter_map(digit) {
-        bits = bits << 6 | u32::from(digit);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    bytes
 }
