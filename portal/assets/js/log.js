@@ -31,7 +31,8 @@ export class LogPane {
   }
 
   forget(id, search) {
-    Object.assign(this, { id, search, rows: [], more: false, fresh: false, generation: {} });
+    Object.assign(this, { id, search, rows: [], room: ROWS, more: false, fresh: false });
+    this.generation = {};
   }
 
   /** Shows a workflow: all of it if it is another one, and otherwise what is new. */
@@ -58,8 +59,8 @@ export class LogPane {
     const kept = gap ? [] : this.rows.filter((row) => row.kind === "report" || row.sequence >= keptFrom);
     if (after === null || gap) this.more = more;
     this.rows = [...log, ...kept];
-    if (log.length && this.rows.length > ROWS) {
-      this.rows.length = ROWS;
+    if (log.length && this.rows.length > this.room) {
+      this.rows.length = this.room;
       this.more = true;
     }
   }
@@ -68,9 +69,12 @@ export class LogPane {
     const generation = this.generation;
     const before = this.rows.at(-1)?.sequence ?? null;
     const { log, more } = await api.log(this.id, { search: this.search, before });
-    if (generation !== this.generation) return;
+    // Meanwhile so much may have been written that the rows no longer reach down to there.
+    if (generation !== this.generation || this.rows.at(-1)?.sequence !== before) return;
     this.rows.push(...log);
     this.more = more;
+    // What the viewer asked for is not taken away when the next entry comes.
+    this.room = Math.max(ROWS, this.rows.length);
   }
 
   head(workflow) {

@@ -57,6 +57,7 @@ fn a_story_appears_entry_by_entry_without_a_reload() {
         .unwrap();
     browser.devtools("Emulation.setTimezoneOverride", &json!({"timezoneId": "Europe/Kaliningrad"}));
     browser.open(&portal.page_url());
+    browser.evaluate("window.stillThere = true");
     let earlier = earlier_workflows(&portal);
     let token = start_on_the_page(&browser, "Order 1042", "fulfilment");
     browser.click("#connect-toggle");
@@ -84,6 +85,7 @@ fn a_story_appears_entry_by_entry_without_a_reload() {
     pictures(&browser);
     browser.click("#line-breaks");
     browser.until_is(Some(shown_in_kaliningrad(&collapsed(last))), || newest(&browser));
+    assert_eq!(browser.evaluate("window.stillThere"), true, "the page was loaded anew");
     assert!(earlier.iter().all(|lost| *lost == LostReason::Completed));
     assert_eq!(browser.complaints(), [""; 0]);
 }

@@ -144,7 +144,7 @@ impl Browser {
     /// Scrolls to the top of the page. The driver takes an element that lies behind the bar for one
     /// that can be clicked on.
     pub(crate) fn scroll_to_top(&self) {
-        self.devtools("Runtime.evaluate", &json!({"expression": "scrollTo(0, 0)"}));
+        self.evaluate("scrollTo(0, 0)");
     }
 
     /// Replaces what stands in a field.
@@ -184,9 +184,15 @@ impl Browser {
     }
 
     /// A command of the browser's own protocol, such as the one that sets a time zone.
-    pub(crate) fn devtools(&self, name: &str, params: &Value) {
+    pub(crate) fn devtools(&self, name: &str, params: &Value) -> Value {
         let wish = json!({"cmd": name, "params": params});
-        self.post("goog/cdp/execute", &wish).expect("the browser knows this command");
+        self.post("goog/cdp/execute", &wish).expect("the browser knows this command")
+    }
+
+    /// The value of an expression on the page.
+    pub(crate) fn evaluate(&self, expression: &str) -> Value {
+        let answer = self.devtools("Runtime.evaluate", &json!({"expression": expression}));
+        answer["result"]["value"].clone()
     }
 
     /// What the page has said on its console at the levels of warnings and errors.
