@@ -34,8 +34,8 @@ pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, Snapshot};
 pub use transport::auth::{
-    Credentials, FileStore, Hosts, MemoryStore, OAuth, StoreError, StoreFuture, TokenStore, Tokens,
-    Webhook, on_thread,
+    Access, AccessProvider, CredentialError, CredentialFuture, Credentials, FileStore, Hosts,
+    MemoryStore, OAuth, TokenStore, Tokens, Webhook, on_thread,
 };
 pub use worker::pace::Quota;
 pub use worker::render::LineTime;

@@ -9,7 +9,7 @@ use crate::protocol::{Reply, Request, Trouble};
 pub(crate) mod auth;
 pub(crate) mod http;
 #[cfg(test)]
-mod stand_in;
+pub(crate) mod stand_in;
 
 /// Carries requests to portals. Decides nothing: it neither retries nor paces.
 pub(crate) trait Transport: Clone + Send + 'static {

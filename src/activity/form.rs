@@ -3,8 +3,8 @@
 //! The rules are those of PHP's own `parse_str`, but where PHP silently drops or overwrites, this
 //! says so: a handler's request that is cut short is not to be half understood.
 
-use super::Limits;
 use super::property::{Array, Node};
+use super::request::Limits;
 use crate::error::ActivityError;
 
 /// Reads `body` within the limits.

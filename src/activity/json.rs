@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::Limits;
 use super::property::{Array, Node};
+use super::request::Limits;
 use crate::error::ActivityError;
 
 /// Reads `body`, which must be an object.
