@@ -55,7 +55,14 @@ fn what_the_program_prints_can_be_used_as_it_stands() {
 #[test]
 fn an_option_that_is_none_is_refused() {
     let binary = env!("CARGO_BIN_EXE_bizproc-portal");
-    let output = Command::new(binary).arg("--nope").output().unwrap();
-    assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).starts_with("--nope is not an option"));
+    for (arguments, complaint) in [
+        (&["--nope"][..], "--nope is not an option"),
+        (&["--port"], "--port needs a value"),
+        (&["--faults", "2"], "--faults 2: not from 0 to 1"),
+    ] {
+        let output = Command::new(binary).args(arguments).output().unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.starts_with(complaint), "{said}");
+    }
 }
