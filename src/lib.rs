@@ -21,9 +21,13 @@ mod stats;
 mod transport;
 mod worker;
 
+#[cfg(feature = "axum")]
+pub use activity::Installations;
 pub use activity::{ActivityRequest, Installation, Property, VerifiedActivity};
 pub use builder::{Builder, builder};
 pub use completion::{Completion, ReturnValue};
+#[cfg(feature = "axum")]
+pub use error::ActivityRejection;
 pub use error::{
     ActivityError, BuildError, CompleteError, FlushError, OAuthError, TransportError, VerifyError,
     WebhookError,
