@@ -22,6 +22,8 @@ mod core;
 mod faults;
 mod handler;
 mod journal;
+#[cfg(test)]
+mod judged_by_php;
 mod limits;
 mod oauth;
 mod page;

@@ -4,42 +4,52 @@
 //! |---|---|
 //! | `GET /` | the page |
 //! | `GET /assets/..` | what it is made of |
-//! | `GET /api/state` | portals, their workflows, counters and gauges |
-//! | `GET /api/workflows/{id}` | one process log, newest entry first |
+//! | `GET /api/state?search=` | portals, their workflows, counters and gauges |
+//! | `GET /api/workflows/{id}?search=&after=&before=` | one process log, newest entry first |
+//! | `GET /api/workflows/{id}/secrets` | the webhook's URL and the event tokens |
 //! | `GET /api/events` | server-sent events: `change`, and `tick` each second |
 //! | `POST /api/workflows` | starts a workflow with an open activity |
+//! | `POST /api/workflows/{id}/activities` | opens an activity |
+//! | `POST /api/workflows/{id}/finish` | brings the workflow to its end |
 //! | `POST /api/settings` | changes tariff, retention, operating limit or faults |
 //!
-//! What it answers names secrets (webhook, event tokens), since it is made for the developer who
-//! started the portal; so it answers nobody who came by a foreign host name, and takes changes
-//! only as JSON, which no other site's form can send.
+//! It gives secrets away, to the developer who started the portal and asks for them; so it
+//! answers nobody who came by a foreign host name, and takes changes only as JSON, which no other
+//! site's form can send.
 
-mod api;
+mod assets;
+mod change;
 mod display;
 mod events;
+mod log;
+mod names;
+mod overview;
+mod wanted;
 
 use std::io;
 use std::sync::Arc;
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::core::Core;
 use crate::server::AnswerBody;
-
-const INDEX: &str = include_str!("page/assets/index.html");
-
-/// Name, type and text of everything below `/assets/`.
-const ASSETS: &[(&str, &str, &str)] = &[
-    ("page.js", "text/javascript; charset=utf-8", include_str!("page/assets/page.js")),
-    ("page.css", "text/css; charset=utf-8", include_str!("page/assets/page.css")),
-];
+use wanted::Wanted;
 
 /// Bytes that a change may have.
 const BODY_LIMIT: usize = 1 << 16;
+
+/// Nothing from elsewhere, no script or style that is not ours, and no way for a script of ours
+/// to make markup of a text, whatever stands in a log.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Answers everything that is neither REST nor OAuth.
 pub(crate) async fn answer(
@@ -56,21 +66,18 @@ pub(crate) async fn answer(
     if request.method() != Method::GET {
         return text(405, "text/plain", "This page is read with GET.");
     }
-    if let Some(name) = path.strip_prefix("/assets/") {
-        return match ASSETS.iter().find(|(known, ..)| *known == name) {
-            Some((_, content_type, asset)) => text(200, content_type, *asset),
-            None => not_found(),
-        };
+    if let Some(asset) = assets::at(&path) {
+        return text(200, asset.content_type, asset.text);
     }
-    match path.as_str() {
-        "/" => text(200, "text/html; charset=utf-8", INDEX),
-        "/api/state" => json_answer(200, &api::state(core)),
-        "/api/events" => events::stream(core),
-        _ => match path.strip_prefix("/api/workflows/").and_then(|id| api::workflow(core, id)) {
-            Some(workflow) => json_answer(200, &workflow),
-            None => not_found(),
-        },
-    }
+    let wanted = Wanted::in_query(request.uri().query().unwrap_or_default());
+    let found = match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+        ["api", "state"] => Some(overview::state(core, &wanted)),
+        ["api", "workflows", id] => log::workflow(core, id, &wanted),
+        ["api", "workflows", id, "secrets"] => log::secrets(core, id),
+        ["api", "events"] => return events::stream(core),
+        _ => None,
+    };
+    found.map_or_else(not_found, |found| json_answer(200, &found))
 }
 
 async fn change(
@@ -90,9 +97,11 @@ async fn change(
         Ok(wish) => wish,
         Err(error) => return json_answer(400, &json!({"error": error.to_string()})),
     };
-    let done = match path {
-        "/api/workflows" => api::start_workflow(core, &wish),
-        "/api/settings" => api::change_settings(core, &wish),
+    let done = match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+        ["api", "workflows"] => change::start_workflow(core, &wish),
+        ["api", "workflows", id, "activities"] => change::open_activity(core, id, &wish),
+        ["api", "workflows", id, "finish"] => change::finish(core, id),
+        ["api", "settings"] => change::settings(core, &wish),
         _ => return not_found(),
     };
     match done {
@@ -114,7 +123,7 @@ fn not_found() -> io::Result<Response<AnswerBody>> {
     text(404, "text/plain", "There is nothing here.")
 }
 
-fn json_answer(status: u16, value: &serde_json::Value) -> io::Result<Response<AnswerBody>> {
+fn json_answer(status: u16, value: &Value) -> io::Result<Response<AnswerBody>> {
     text(status, "application/json", value.to_string())
 }
 
@@ -127,8 +136,9 @@ fn text(
         .status(status)
         .header(CONTENT_TYPE, content_type)
         .header(CACHE_CONTROL, "no-store")
-        // Nothing from elsewhere, and no script that is not ours, whatever stands in a log.
-        .header(CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'")
+        .header(CONTENT_SECURITY_POLICY, POLICY)
+        .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .header(REFERRER_POLICY, "no-referrer")
         .body(AnswerBody::whole(body))
         .map_err(io::Error::other)
 }

@@ -13,7 +13,9 @@ mod value;
 
 pub(crate) use decode::json_decode;
 pub(crate) use encode::json_encode;
-pub(crate) use query::{parse_str, register};
+#[cfg(test)]
+pub(crate) use query::url_decode;
+pub(crate) use query::{parse_form, parse_str, register};
 pub(crate) use text::{lossy, trim, urlencode};
 pub(crate) use url::parse_url;
 pub(crate) use value::{Array, Key, Value};

@@ -20,3 +20,5 @@ pub(crate) use auth::{Caller, Credentials};
 pub use error::ErrorCode;
 pub(crate) use hit::answer;
 pub(crate) use request::{Head, RestPath, params, rest_path};
+#[cfg(test)]
+pub(crate) use substitution::substitute;

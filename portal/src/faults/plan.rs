@@ -26,6 +26,7 @@ enum Selector {
 
 #[derive(Debug)]
 struct RandomPlan {
+    seed: u64,
     random: Random,
     /// Out of a million hits.
     chance: u64,
@@ -46,15 +47,21 @@ impl FaultPlan {
     /// Strikes a share of all hits, as the seed has it.
     pub(crate) fn at_random(&mut self, seed: u64, share: f64, faults: Vec<Fault>) {
         let chance = (share.clamp(0.0, 1.0) * 1e6) as u64;
-        self.random = Some(RandomPlan { random: Random::from_seed(seed), chance, faults });
+        self.random = Some(RandomPlan { seed, random: Random::from_seed(seed), chance, faults });
     }
 
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.random.is_none()
+    /// How many faults are planned for certain hits or methods.
+    pub(crate) fn planned(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// The share of hits that are struck at random, and the seed.
+    pub(crate) fn random(&self) -> Option<(f64, u64)> {
+        self.random.as_ref().map(|plan| (plan.chance as f64 / 1e6, plan.seed))
     }
 
     /// The fault of the hit that has just arrived. Each hit must be asked for exactly once.
@@ -115,7 +122,7 @@ mod tests {
         plan.after(3, Fault::Truncate);
         let struck: Vec<_> = (0..5).map(|_| plan.strike("batch")).collect();
         assert_eq!(struck, [Some(RESET), Some(HANG), None, Some(Fault::Truncate), None]);
-        assert!(plan.is_empty());
+        assert_eq!(plan.planned(), 0);
     }
 
     #[test]

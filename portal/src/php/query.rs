@@ -11,8 +11,14 @@ const MAX_NESTING: usize = 64;
 
 /// The fields of a query string, as PHP's `parse_str` registers them.
 pub(crate) fn parse_str(query: &[u8]) -> Array<'_> {
+    // PHP reads the query as a C string.
+    parse_form(&query[..memchr::memchr(0, query).unwrap_or(query.len())])
+}
+
+/// The fields of a form's body, as PHP registers them in `$_POST`.
+pub(crate) fn parse_form(body: &[u8]) -> Array<'_> {
     let mut fields = Array::new();
-    let mut rest = query;
+    let mut rest = body;
     let mut count = 0;
     while !rest.is_empty() && count < MAX_INPUT_VARS {
         let end = memchr::memchr(b'&', rest).unwrap_or(rest.len());
@@ -22,10 +28,11 @@ pub(crate) fn parse_str(query: &[u8]) -> Array<'_> {
             continue;
         }
         count += 1;
-        match memchr::memchr(b'=', pair) {
-            Some(at) => register(&mut fields, &pair[..at], url_decode(&pair[at + 1..])),
-            None => register(&mut fields, pair, Cow::Borrowed(b"")),
-        }
+        let (name, value) = match memchr::memchr(b'=', pair) {
+            Some(at) => (&pair[..at], url_decode(&pair[at + 1..])),
+            None => (pair, Cow::Borrowed(&b""[..])),
+        };
+        register(&mut fields, url_decode(name), value);
     }
     fields
 }
@@ -69,15 +76,15 @@ const HEX: [u8; 256] = {
     values
 };
 
-/// Registers one field under its raw name, which may say `name[key][]`.
-pub(crate) fn register<'a>(fields: &mut Array<'a>, raw_name: &'a [u8], value: Cow<'a, [u8]>) {
+/// Registers one field under its name, which may say `name[key][]`.
+pub(crate) fn register<'a>(fields: &mut Array<'a>, name: Cow<'a, [u8]>, value: Cow<'a, [u8]>) {
     // A plain name, which is what nearly every field has, is not copied.
-    let plain = raw_name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    if plain && !raw_name.is_empty() {
-        fields.insert(Key::from_bytes(Cow::Borrowed(raw_name)), Value::Text(value));
+    let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    if plain && !name.is_empty() {
+        fields.insert(Key::from_bytes(name), Value::Text(value));
         return;
     }
-    let Some(path) = name_path(&url_decode(raw_name)) else { return };
+    let Some(path) = name_path(&name) else { return };
     let Some((last, parents)) = path.split_last() else { return };
     let mut array = fields;
     for step in parents {
@@ -112,18 +119,18 @@ fn name_path(name: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
             return None;
         }
         let inside = &rest[1..];
-        let Some(close) = inside.iter().position(|byte| *byte == b']') else {
+        // `[ ]` is empty, but the space of `[ a]` belongs to the key.
+        let space = inside.first().is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b);
+        let from = usize::from(space);
+        let Some(close) = memchr::memchr(b']', &inside[from..]).map(|at| from + at) else {
             // A bracket that is never closed is part of the name, if it is the first one.
             if keys.is_empty() {
                 base.push(b'_');
-                base.extend(inside.iter().map(|byte| underscored(*byte)));
+                base.extend(rest[1..].iter().map(|byte| underscored(*byte)));
             }
             break;
         };
-        // One blank alone is as good as nothing: the next index.
-        let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
-        let next = close == 0 || (close == 1 && blank(&inside[0]));
-        keys.push((!next).then(|| inside[..close].to_vec()));
+        keys.push((close > from).then(|| inside[..close].to_vec()));
         rest = &inside[close + 1..];
     }
     let mut path = vec![Some(base)];
@@ -157,8 +164,9 @@ mod tests {
             ("a[]=1&a[]=2", r#"{"a":["1","2"]}"#),
             ("a[x][y]=1", r#"{"a":{"x":{"y":"1"}}}"#),
             ("a[x]z=1", r#"{"a":{"x":"1"}}"#),
+            ("a[ ]=1", r#"{"a":["1"]}"#),
+            ("a[ x]=1", r#"{"a":{" x":"1"}}"#),
             ("a[x=1", r#"{"a_x":"1"}"#),
-            ("a[ x]=1&a[ ]=2", r#"{"a":{" x":"1","0":"2"}}"#),
             ("a.b c=1", r#"{"a_b_c":"1"}"#),
             ("+a=1", r#"{"a":"1"}"#),
             ("[x]=1", "[]"),
@@ -167,6 +175,7 @@ mod tests {
             ("0=x&1=y", r#"["x","y"]"#),
             ("a%5Bx%5D=1", r#"{"a":{"x":"1"}}"#),
             ("a%00b=1", r#"{"a":"1"}"#),
+            ("a=1\0&b=2", r#"{"a":"1"}"#),
         ] {
             assert_eq!(parsed(query), json, "{query}");
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::php::{Array, Value, json_decode, parse_str, trim};
+use crate::php::{Array, Value, json_decode, parse_form, parse_str, trim};
 
 /// What is known of a hit before its body was read.
 #[derive(Clone, Debug)]
@@ -53,18 +53,30 @@ pub(crate) fn params<'a>(head: &'a Head, body: &'a [u8]) -> Array<'a> {
     if head.http_method != "POST" {
         return params;
     }
-    let content_type = head.content_type.split(';').next().unwrap_or_default().trim();
-    let fields = match content_type {
-        "multipart/form-data" => super::multipart::fields(&head.content_type, body),
+    params.replace_with(fields(&head.content_type, body));
+    params
+}
+
+/// The fields of a body: what PHP sees by itself, or else what the portal makes of its text.
+fn fields<'a>(content_type: &str, body: &'a [u8]) -> Array<'a> {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("multipart/form-data") {
+        return super::multipart::fields(content_type, body);
+    }
+    if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let fields = parse_form(body);
+        if !fields.is_empty() {
+            return fields;
+        }
+    }
+    match kind {
         "application/json" => match json_decode(trim(body)) {
             Some(Value::Array(fields)) => fields,
             _ => Array::new(),
         },
-        // A form, and whatever else says nothing of JSON.
+        // What says nothing of JSON is a form, whatever it is called.
         _ => parse_str(trim(body)),
-    };
-    params.replace_with(fields);
-    params
+    }
 }
 
 #[cfg(test)]

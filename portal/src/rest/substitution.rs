@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::php::{Array, Key, Value};
+use crate::php::{Array, Value};
 use crate::settings::Substitution;
 
 /// PHP's uncaught TypeError, which ends the hit: an array was to replace a part of a text.
@@ -132,7 +132,8 @@ fn walk(section: Option<&Value<'static>>, keys: &[&[u8]]) -> Value<'static> {
 }
 
 fn byte_at(text: &[u8], key: &[u8]) -> Option<Value<'static>> {
-    let Key::Int(index) = Key::from_bytes(Cow::Borrowed(key)) else { return None };
+    // Any way of writing an integer will do here: `01`, `+1`.
+    let index: i64 = std::str::from_utf8(key).ok()?.parse().ok()?;
     let index = if index < 0 { index + text.len() as i64 } else { index };
     let byte = text.get(usize::try_from(index).ok()?)?;
     Some(Value::Text(Cow::Owned(vec![*byte])))
@@ -153,7 +154,7 @@ fn replace_all(text: &[u8], search: &[u8], replacement: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::php::json_encode;
+    use crate::php::{Key, json_encode};
     use crate::rest::answer::error_pair;
 
     /// After `c0` was done at 1700000000.25 and `c1` has failed.
