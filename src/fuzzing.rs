@@ -5,7 +5,7 @@ use std::str;
 
 use crate::activity::{ActivityRequest, Installation};
 use crate::protocol::Reply;
-use crate::protocol::command::Batch;
+use crate::protocol::command::{BATCH_COMMANDS, Batch};
 use crate::protocol::reply::{self, Sent, Verdict};
 use crate::protocol::text::{self, Astral};
 use crate::transport::auth::Hosts;
@@ -38,7 +38,7 @@ pub fn command(data: &[u8]) {
     let event_token = parts.next().unwrap_or_default();
     let mut batch = Batch::new();
     let mut sent = Vec::new();
-    for message in parts {
+    for message in parts.take(BATCH_COMMANDS) {
         let mut safe = String::new();
         text::push_safe(&mut safe, message, Astral::Escape);
         for word in ["$result", "$next", "$total", "$time", "$error", "{=", "[timestamp"] {
