@@ -108,7 +108,10 @@ fn read_http(status: u16, body: &[u8], sent: Sent) -> Verdict {
     let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
         return by_status(status, "no JSON object");
     };
-    if let Some(failure) = Failure::of(&answer) {
+    // An empty code is an error, but not beside a result.
+    let is_error =
+        |failure: &Failure<'_>| !failure.code.0.is_empty() || !answer.contains_key("result");
+    if let Some(failure) = Failure::of(&answer).filter(is_error) {
         return refused(&failure, status, sent);
     }
     let time = ServerTime::of(answer.get("time"));

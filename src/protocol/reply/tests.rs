@@ -242,6 +242,8 @@ fn sections_come_as_objects_lists_or_not_at_all() {
 fn a_call_is_done_only_when_the_portal_says_so() {
     assert_eq!(single(200, r#"{"result":true}"#), ran(Outcome::Done(ServerTime::default())));
     assert_eq!(single(200, "\u{feff}{\"result\":true}"), ran(Outcome::Done(ServerTime::default())));
+    let both = r#"{"result":true,"error":"","error_description":""}"#;
+    assert_eq!(single(200, both), ran(Outcome::Done(ServerTime::default())));
     let no = ran(Outcome::Refused(Refusal::Command(code("false"))));
     assert_eq!(single(200, r#"{"result":false}"#), no);
     for (status, body) in
