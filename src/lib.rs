@@ -1,4 +1,70 @@
 //! Events of `tracing` in the log of a Bitrix24 business process.
+//!
+//! When a workflow reaches an app's activity, the portal calls the app with an `event_token` and
+//! waits. While it waits the app may write to the workflow's log. This crate makes that log a place
+//! where ordinary `info!` calls go: tag a span with the token, and the events inside it become lines
+//! for the people who own the process.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tracing::{info, info_span};
+//! use tracing_bizproc::{EventToken, Webhook};
+//! use tracing_subscriber::prelude::*;
+//!
+//! let (bizproc, _guard) = tracing_bizproc::builder(Webhook::from_env()?).build()?;
+//! tracing_subscriber::registry().with(tracing_subscriber::fmt::layer()).with(bizproc).init();
+//!
+//! # let token_of_the_request = String::new();
+//! let event_token = EventToken::parse(&token_of_the_request)?;
+//! info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+//!     info!(amount = 99.5, "Card charged");
+//! });
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The route of an event
+//!
+//! ```text
+//! caller's thread     layer      finds the tagged span, packs the fields as typed bytes     LogLine
+//!                     queue      bounded; refuses at the door, and counts                      |
+//! ------------------------------------------------------------------------------------------- v --
+//! worker's thread     engine     one lane per portal, one ledger for all that ends          LogLine
+//!                     coalescer  lines of one token become one entry, when it is due        Command
+//!                     lane       up to 50 commands, when the portal's limits allow          Request
+//!                     transport  HTTP; decides nothing                                        Reply
+//!                     lane       an outcome per command: done, retried, or given up         Outcome
+//!                     ledger     counts the lines, frees their budget, answers flushes        Stats
+//! ```
+//!
+//! # What is promised
+//!
+//! An accepted line is sent until the portal acknowledges it, or dropped for a counted reason. When
+//! nothing is in motion, `accepted = acknowledged + late + lost + pending` ([`Snapshot`]). Where
+//! lines are missing, the token's next entry says how many, since when, and why. Order is kept within
+//! a token. An entry stands in the log twice only if the outcome of a request was unknown, and then
+//! the repeat is marked. Nothing survives a crash of the process.
+//!
+//! *Acknowledged* means that the portal said true. It says true also for lines that it throws away:
+//! after the end of an activity, and where an activity does not wait (`USE_SUBSCRIPTION` is not Y).
+//!
+//! # Troubleshooting, by counter
+//!
+//! | [`Snapshot`] | means | look at |
+//! |---|---|---|
+//! | `accepted` stays 0 | no event was inside a tagged span | the span's level and fields; `unusable_tokens` |
+//! | `unusable_tokens` | a token was empty, over 1 KiB, had control characters, or was a redaction | write `event_token = token.tag()`, not `%token` |
+//! | `refused` | the queue or the budget was full | `queue_lines`, `pending_lines`, `pending_bytes`, or a portal that is blocked |
+//! | `pending` grows | the portal is slow, limits, or is unreachable | `rate_limited`, `operating_limited`, the worker's reports |
+//! | [`TokenDenied`](DropReason::TokenDenied) | the portal does not know the token | a webhook of another portal or app |
+//! | [`WorkflowGone`](DropReason::WorkflowGone) | the workflow has ended | lines after the end of the process |
+//! | [`CredentialBlocked`](DropReason::CredentialBlocked) | the webhook is gone, or lacks the scope `bizproc` | the webhook's settings |
+//! | `late` | lines after the end of their activity | complete the activity after the last line |
+//! | `acknowledged`, but the log is empty | the activity does not wait for the app | `USE_SUBSCRIPTION` of the activity |
+//! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
+//!
+//! The worker reports trouble through `tracing` at target `tracing_bizproc`: each kind once a minute,
+//! from its own thread, outside of any span. These events never go to the portal.
 
 mod activity;
 mod builder;
@@ -41,3 +107,8 @@ pub use worker::pace::Quota;
 pub use worker::render::LineTime;
 pub use worker::retry::UnknownOutcome;
 pub use worker::schedule::Retention;
+
+/// The README's code is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,11 +3,13 @@
 //! Owns the shape of a line while it waits. Holds no lock, reads no clock, makes no text.
 
 use std::mem::size_of;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tracing_core::Metadata;
+
+use crate::stats::DropReason;
 
 mod live;
 mod packed;
@@ -29,10 +31,12 @@ pub(crate) struct Tag {
     late: u64,
     /// Whether a line of this tag was accepted, so that the span's close is worth a message.
     logged: AtomicBool,
-    /// Whether the span has closed: no further line can come.
-    closed: AtomicBool,
     /// Lines of this tag that were refused at the door since the worker last asked.
     refused: AtomicU32,
+    /// When the first of these was refused, in Unix seconds.
+    refused_since: AtomicU64,
+    /// Why the last of these was, as a [`DropReason`]'s number.
+    refused_for: AtomicU8,
     /// What the span's token was replaced by, if it was. Set on the span's first tag only.
     replaced: OnceLock<Mutex<Arc<Tag>>>,
     _live: Live,
@@ -50,8 +54,9 @@ impl Tag {
             portal,
             late,
             logged: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
             refused: AtomicU32::new(0),
+            refused_since: AtomicU64::new(0),
+            refused_for: AtomicU8::new(0),
             replaced: OnceLock::new(),
             _live: live,
         }
@@ -93,26 +98,41 @@ impl Tag {
         self.logged.load(Relaxed)
     }
 
-    pub(crate) fn note_refusal(&self) {
-        self.refused.fetch_add(1, Relaxed);
-    }
-
-    /// How many lines of this tag were refused since the last call, for a mark in the log itself.
-    pub(crate) fn take_refused(&self) -> u32 {
-        match self.refused.load(Relaxed) {
-            0 => 0,
-            _ => self.refused.swap(0, Relaxed),
+    pub(crate) fn note_refusal(&self, reason: DropReason) {
+        self.refused_for.store(reason as u8, Relaxed);
+        if self.refused.fetch_add(1, Relaxed) == 0 {
+            // Read once for each gap, so that a full queue costs its callers no clock.
+            #[expect(clippy::disallowed_methods, reason = "it is the time of an event")]
+            let now = SystemTime::now();
+            let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            self.refused_since.store(since.as_secs(), Relaxed);
         }
     }
 
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Relaxed);
+    /// Whether lines were refused of which the worker does not know yet.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused.load(Relaxed) > 0
     }
 
-    /// Whether the tagged span has closed. Says so also when the queue had no room for the message.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Relaxed)
+    /// The lines of this tag that were refused since the last call, for a mark in the log itself.
+    pub(crate) fn take_refused(&self) -> Option<Missed> {
+        if !self.has_refused() {
+            return None;
+        }
+        let since = Duration::from_secs(self.refused_since.load(Relaxed));
+        let reason = self.refused_for.load(Relaxed);
+        let reason = DropReason::ALL.into_iter().find(|known| *known as u8 == reason)?;
+        let lines = self.refused.swap(0, Relaxed).into();
+        Some(Missed { lines, since: SystemTime::UNIX_EPOCH + since, reason })
     }
+}
+
+/// Lines that were refused at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missed {
+    pub(crate) lines: u64,
+    pub(crate) since: SystemTime,
+    pub(crate) reason: DropReason,
 }
 
 /// One event, packed on the caller's thread; text is made of it by the worker.
@@ -219,8 +239,11 @@ mod tests {
     #[test]
     fn refused_lines_are_told_once() {
         let tag = Tag::detached("t", None);
-        tag.note_refusal();
-        tag.note_refusal();
-        assert_eq!((tag.take_refused(), tag.take_refused()), (2, 0));
+        tag.note_refusal(DropReason::QueueFull);
+        tag.note_refusal(DropReason::BudgetSpent);
+        let missed = tag.take_refused().unwrap();
+        assert_eq!((missed.lines, missed.reason), (2, DropReason::BudgetSpent));
+        assert!(missed.since > SystemTime::UNIX_EPOCH);
+        assert_eq!(tag.take_refused(), None);
     }
 }

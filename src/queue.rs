@@ -150,11 +150,9 @@ impl Producer {
         self.0.offer(line)
     }
 
-    /// Tells the worker that no more lines come of this tag. If the queue is full the worker finds out
-    /// by [`Tag::is_closed`].
+    /// Tells the worker that no more lines come of this tag, unless it never knew of it.
     pub(crate) fn span_closed(&self, tag: Arc<Tag>) {
-        tag.close();
-        if tag.has_logged() {
+        if tag.has_logged() || tag.has_refused() {
             self.0.offer_close(tag);
         }
     }

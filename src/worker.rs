@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -138,7 +138,7 @@ impl<T: Transport> Worker<T> {
                 None => return,
                 Some(Message::Line(line)) => self.engine.line(line, now),
                 Some(Message::SpanClosed(tag)) => {
-                    self.engine.span_closed(tag, SystemTime::now(), now);
+                    self.engine.span_closed(tag, now);
                 }
                 Some(Message::Control(_)) => {}
             }

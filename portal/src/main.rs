@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use bizproc_portal::{OwnEntries, Portal, PortalBuilder, Retention, Tariff};
+use bizproc_portal::{Fault, OwnEntries, Portal, PortalBuilder, Retention, Tariff};
 
 const USAGE: &str = "\
 bizproc-portal: a stand-in Bitrix24 portal
@@ -13,12 +13,14 @@ bizproc-portal: a stand-in Bitrix24 portal
   --host-name S   also a name of this machine; may be given several times
   --cloud         the rate limit of a standard plan, and 50 entries a log
   --handler URL   who is told of the activity of the first workflow
-  --seed N        where identifiers and secrets come from (default: elsewhere each time)
+  --faults SHARE  lets something go wrong with this share of all calls, such as 0.1
+  --seed N        what identifiers, secrets and faults follow from (default: another each time)
 ";
 
 struct Wishes {
     builder: PortalBuilder,
     handler: Option<String>,
+    faults: Option<f64>,
 }
 
 #[expect(clippy::print_stderr, reason = "a program complains there")]
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
 
 fn read(arguments: &[String]) -> Result<Wishes, String> {
     let builder = Portal::builder().tls().own_entries(OwnEntries::Activities);
-    let mut wishes = Wishes { builder, handler: None };
+    let mut wishes = Wishes { builder, handler: None, faults: None };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let builder = wishes.builder.clone();
@@ -53,6 +55,13 @@ fn read(arguments: &[String]) -> Result<Wishes, String> {
             "--host-name" => builder.host_name(value()?),
             "--cloud" => builder.tariff(Tariff::Standard).retention(Retention::Cloud),
             "--seed" => builder.seed(number(value()?)?),
+            "--faults" => {
+                let text = value()?;
+                let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+                let share = share.ok_or_else(|| format!("--faults {text}: not from 0 to 1"))?;
+                wishes.faults = Some(share);
+                builder
+            }
             "--handler" => {
                 wishes.handler = Some(value()?.clone());
                 builder
@@ -73,6 +82,10 @@ fn serve(wishes: Wishes) -> io::Result<()> {
     }
     let token = activity.open().event_token();
 
+    if let Some(share) = wishes.faults {
+        portal.faults().at_random(portal.seed(), share, Fault::assorted());
+        println!("faults   for {share} of all calls, by the seed below");
+    }
     println!("page     {}", portal.page_url());
     println!("webhook  {}", portal.webhook_url());
     if let Some(url) = portal.webhook_url_https() {
@@ -89,7 +102,7 @@ fn serve(wishes: Wishes) -> io::Result<()> {
         "curl -d 'EVENT_TOKEN={token}' -d 'LOG_MESSAGE=Hello from curl' {}bizproc.activity.log",
         portal.webhook_url()
     );
-    loop {
-        std::thread::park();
-    }
+    // Until then the portal serves from threads of its own; leaving lets it tidy up.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(tokio::signal::ctrl_c())
 }

@@ -5,6 +5,7 @@
 
 mod decode;
 mod encode;
+mod float;
 mod query;
 mod text;
 mod url;

@@ -92,10 +92,6 @@ impl Batch {
     }
 
     /// How many commands it holds.
-    pub(crate) fn len(&self) -> usize {
-        self.commands
-    }
-
     /// The length of the body that [`finish`](Batch::finish) would return.
     pub(crate) fn bytes(&self) -> usize {
         self.body.len() + CLOSE.len()
@@ -209,9 +205,8 @@ mod tests {
                 batch.push_log(event_token, message);
                 prop_assert_eq!(batch.bytes() - before, Batch::cost(event_token, message));
             }
-            let (len, bytes) = (batch.len(), batch.bytes());
+            let bytes = batch.bytes();
             let request = batch.finish();
-            prop_assert_eq!(len, pushed.len());
             prop_assert_eq!(request.commands, pushed.len());
             prop_assert_eq!(request.body.len(), bytes);
             let read = commands(&request);

@@ -17,13 +17,6 @@ pub(crate) struct Consumer {
     closes: u64,
 }
 
-/// How far the lines that wait are over the budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Excess {
-    pub(crate) lines: u64,
-    pub(crate) bytes: u64,
-}
-
 /// While it exists, the first new tag rings the bell.
 pub(crate) struct Parked<'a>(&'a Door);
 
@@ -83,17 +76,6 @@ impl Consumer {
         worker.released_lines.store(worker.released_lines.load(Relaxed) + lines, SeqCst);
         worker.released_bytes.store(worker.released_bytes.load(Relaxed) + bytes, SeqCst);
         self.door.wake_waiters();
-    }
-
-    /// How far what waits is over the budget: not 0 only under `Overflow::DropOldest`.
-    pub(crate) fn excess(&self) -> Excess {
-        let door = &self.door;
-        let bytes = door.callers.accepted_bytes.load(SeqCst);
-        let bytes = bytes.saturating_sub(door.worker.released_bytes.load(Relaxed));
-        Excess {
-            lines: door.pending_lines().saturating_sub(door.limits.lines as u64),
-            bytes: bytes.saturating_sub(door.limits.bytes as u64),
-        }
     }
 
     /// From here on every line is refused. What was accepted before can still be taken.

@@ -130,12 +130,13 @@ impl Door {
         Err(reason)
     }
 
-    /// As for a line, but a refusal is not counted: the worker looks at its tags now and then.
+    /// Finds room in half of the headroom when lines find none, since it may carry the count of the
+    /// lines that were refused. Without any room at all the entry only waits for its linger.
     pub(super) fn offer_close(&self, tag: Arc<Tag>) {
         self.callers.closes.fetch_add(1, SeqCst);
         let queued = self.queued(self.callers.accepted_lines.load(SeqCst));
         let refused = self.signals.closed.load(SeqCst)
-            || queued > self.limits.queue as u64
+            || queued > (self.limits.queue + HEADROOM / 2) as u64
             || self.sender.try_send(Message::SpanClosed(tag)).is_err();
         if refused {
             self.callers.closes.fetch_sub(1, SeqCst);
@@ -209,7 +210,7 @@ impl Door {
         if let Some(counter) = self.refused.counter(reason) {
             counter.fetch_add(1, Relaxed);
         }
-        tag.note_refusal();
+        tag.note_refusal(reason);
         self.signals.full.store(true, Relaxed);
     }
 

@@ -1,7 +1,7 @@
 //! All lanes together: lines in, requests out, replies in. Decides, does no I/O, reads no clock.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -11,7 +11,7 @@ use super::lane::{Access, Action, Lane, Rules, What};
 use super::ledger::{Ending, Freed, Ledger};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
-use crate::line::{LogLine, PortalId, Tag};
+use crate::line::{LogLine, Missed, PortalId, Tag};
 use crate::protocol::{Reply, Request};
 use crate::queue::{Close, Complete, Flush, Limits, Overflow, Scope};
 use crate::stats::DropReason;
@@ -95,7 +95,7 @@ impl Engine {
             let event_token = &line.tag.event_token;
             ledger.settle_lines(event_token, 1, line.bytes(), self.seq, finished.ending());
         }
-        self.tell_missed(&line.tag, id, line.at, now);
+        self.tell_missed(&line.tag, id, now);
         self.make_room();
         self.list(id, now);
     }
@@ -113,9 +113,9 @@ impl Engine {
     }
 
     /// A tagged span has closed.
-    pub(crate) fn span_closed(&mut self, tag: &Tag, at: SystemTime, now: Instant) {
+    pub(crate) fn span_closed(&mut self, tag: &Tag, now: Instant) {
         let id = self.lane(&tag.portal, now);
-        self.tell_missed(tag, id, at, now);
+        self.tell_missed(tag, id, now);
         self.lanes[id.0].coalescer.close_span(&tag.event_token, &self.rules.plan, now);
         self.list(id, now);
     }
@@ -262,10 +262,9 @@ impl Engine {
     }
 
     /// Lines that were refused at the door are told in the token's log.
-    fn tell_missed(&mut self, tag: &Tag, id: LaneId, at: SystemTime, now: Instant) {
-        let missed = tag.take_refused();
-        if missed > 0 {
-            let gap = Gap::new(DropReason::QueueFull, missed.into(), at);
+    fn tell_missed(&mut self, tag: &Tag, id: LaneId, now: Instant) {
+        if let Some(Missed { lines, since, reason }) = tag.take_refused() {
+            let gap = Gap::new(reason, lines, since);
             self.lanes[id.0].coalescer.missed(&tag.event_token, gap, &self.rules.plan, now);
         }
     }

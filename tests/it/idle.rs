@@ -52,13 +52,20 @@ fn the_worker_of_an_idle_app_is_never_scheduled() {
     drop(stage);
 }
 
+/// The worker's thread. It gives itself its name, so there is a moment without one.
 #[cfg(target_os = "linux")]
 fn own_worker() -> std::path::PathBuf {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let mut tasks = tasks.map(|task| task.unwrap().path());
     let is_worker = |task: &std::path::PathBuf| {
-        std::fs::read_to_string(task.join("comm"))
-            .is_ok_and(|name| name.trim() == "tracing-bizproc")
+        let name = std::fs::read_to_string(task.join("comm"));
+        name.is_ok_and(|name| name.trim() == "tracing-bizproc")
     };
-    tasks.find(is_worker).expect("the worker runs")
+    let patience = std::time::Instant::now() + crate::stage::PATIENCE;
+    loop {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        if let Some(worker) = tasks.filter_map(|task| Some(task.ok()?.path())).find(is_worker) {
+            return worker;
+        }
+        assert!(std::time::Instant::now() < patience, "the worker runs");
+        std::thread::yield_now();
+    }
 }

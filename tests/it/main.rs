@@ -8,6 +8,7 @@ mod limits;
 mod loops;
 mod overload;
 mod secrets;
+mod seeds;
 mod simulation;
 mod stage;
 mod text;

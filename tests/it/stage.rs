@@ -85,7 +85,8 @@ pub(crate) fn in_child(name: &str, environment: &[(&str, &str)]) {
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}\n{errors}");
 }
 
 pub(crate) fn is_child() -> bool {

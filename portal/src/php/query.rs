@@ -111,19 +111,19 @@ fn name_path(name: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
         if keys.len() + 1 > MAX_NESTING {
             return None;
         }
-        let mut inside = &rest[1..];
-        if inside.first().is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b) {
-            inside = &inside[1..];
-        }
+        let inside = &rest[1..];
         let Some(close) = inside.iter().position(|byte| *byte == b']') else {
             // A bracket that is never closed is part of the name, if it is the first one.
             if keys.is_empty() {
                 base.push(b'_');
-                base.extend(rest[1..].iter().map(|byte| underscored(*byte)));
+                base.extend(inside.iter().map(|byte| underscored(*byte)));
             }
             break;
         };
-        keys.push((close > 0).then(|| inside[..close].to_vec()));
+        // One blank alone is as good as nothing: the next index.
+        let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+        let next = close == 0 || (close == 1 && blank(&inside[0]));
+        keys.push((!next).then(|| inside[..close].to_vec()));
         rest = &inside[close + 1..];
     }
     let mut path = vec![Some(base)];
@@ -158,6 +158,7 @@ mod tests {
             ("a[x][y]=1", r#"{"a":{"x":{"y":"1"}}}"#),
             ("a[x]z=1", r#"{"a":{"x":"1"}}"#),
             ("a[x=1", r#"{"a_x":"1"}"#),
+            ("a[ x]=1&a[ ]=2", r#"{"a":{" x":"1","0":"2"}}"#),
             ("a.b c=1", r#"{"a_b_c":"1"}"#),
             ("+a=1", r#"{"a":"1"}"#),
             ("[x]=1", "[]"),

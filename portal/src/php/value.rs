@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use indexmap::{Equivalent, IndexMap};
 
+use super::float::string_float;
+
 /// A PHP value. Strings are bytes, as in PHP.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
@@ -70,7 +72,7 @@ impl<'a> Value<'a> {
             Self::Null | Self::Bool(false) => Some(Cow::Borrowed(b"")),
             Self::Bool(true) => Some(Cow::Borrowed(b"1")),
             Self::Int(number) => Some(Cow::Owned(number.to_string().into_bytes())),
-            Self::Float(number) => Some(Cow::Owned(number.to_string().into_bytes())),
+            Self::Float(number) => Some(Cow::Owned(string_float(*number).into_bytes())),
             Self::Text(bytes) => Some(Cow::Borrowed(bytes)),
             Self::Array(_) => None,
         }

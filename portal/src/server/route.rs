@@ -50,8 +50,7 @@ async fn rest_hit(
         let reply = Reply { location: Some(location), ..Reply::html(302, "") };
         return finish(&core, number, None, reply);
     }
-    let before = [Moment::BeforeRead];
-    if let Some(reply) = strike_and_answer(&core, &peer, number, fault, &before).await? {
+    if let Some(reply) = strike(&core, &peer, number, fault, Moment::BeforeRead).await? {
         return finish(&core, number, fault, reply);
     }
     let limit = core.world().settings.body_limit;
@@ -62,13 +61,11 @@ async fn rest_hit(
         }
         Err(error) => return Err(io::Error::other(error)),
     };
-    let before = [Moment::BeforeExecution];
-    if let Some(reply) = strike_and_answer(&core, &peer, number, fault, &before).await? {
+    if let Some(reply) = strike(&core, &peer, number, fault, Moment::BeforeExecution).await? {
         return finish(&core, number, fault, reply);
     }
     let reply = execute(&core, number, head, path, body).await?;
-    let after = [Moment::AfterExecution];
-    let canned = strike_and_answer(&core, &peer, number, fault, &after).await?;
+    let canned = strike(&core, &peer, number, fault, Moment::AfterExecution).await?;
     finish(&core, number, fault, canned.unwrap_or(reply))
 }
 
@@ -141,31 +138,23 @@ pub(crate) fn arrived(core: &Core, head: &Head, path: &str, method: &str) -> (u6
     (number, fault)
 }
 
-/// Does what the fault asks for at one of these moments; a reply stands for the portal's own.
-pub(crate) async fn strike_and_answer(
+/// Does what the fault asks for at this moment; a reply stands for the portal's own.
+pub(crate) async fn strike(
     core: &Core,
     peer: &Peer,
     number: u64,
     fault: Option<&Fault>,
-    moments: &[Moment],
+    now: Moment,
 ) -> io::Result<Option<Reply>> {
     match fault {
-        Some(Fault::Delay(moment, pause)) if moments.contains(moment) => {
-            tokio::time::sleep(*pause).await;
-        }
-        Some(Fault::Hang(moment)) if moments.contains(moment) => std::future::pending().await,
-        Some(Fault::Reset(moment)) if moments.contains(moment) => {
+        Some(Fault::Delay(moment, pause)) if *moment == now => tokio::time::sleep(*pause).await,
+        Some(Fault::Hang(moment)) if *moment == now => std::future::pending().await,
+        Some(Fault::Reset(moment)) if *moment == now => {
             peer.reset.turn_on();
-            if let Some(hit) = core.world().journal.hit(number) {
-                hit.answered = Some(core.clock.now());
-            }
-            core.changed();
             return Err(hang_up());
         }
-        Some(Fault::Answer(moment, answer)) if moments.contains(moment) => {
-            return Ok(Some(canned(answer)));
-        }
-        Some(Fault::Refuse(error)) if moments.contains(&Moment::BeforeExecution) => {
+        Some(Fault::Answer(moment, answer)) if *moment == now => return Ok(Some(canned(answer))),
+        Some(Fault::Refuse(error)) if now == Moment::BeforeExecution => {
             return Ok(Some(core.world().refuse(number, *error)));
         }
         _ => {}

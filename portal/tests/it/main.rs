@@ -6,6 +6,7 @@ mod batch;
 mod client;
 mod faults;
 mod handler;
+mod hostile;
 mod limits;
 mod oauth;
 mod page;

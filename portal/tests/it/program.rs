@@ -38,7 +38,8 @@ fn what_the_program_prints_can_be_used_as_it_stands() {
     assert!(named("webhook ").starts_with(&page));
     assert!(named("https ").starts_with("https://"));
     assert!(named("oauth ").ends_with("/oauth/token/"));
-    assert!(std::fs::read_to_string(named("ca file ")).unwrap().contains("BEGIN CERTIFICATE"));
+    let ca_file = named("ca file ");
+    assert!(std::fs::read_to_string(&ca_file).unwrap().contains("BEGIN CERTIFICATE"));
 
     let curl = printed.last().unwrap();
     match Command::new("sh").args(["-c", &format!("{curl} --silent --noproxy '*'")]).output() {
@@ -50,12 +51,21 @@ fn what_the_program_prints_can_be_used_as_it_stands() {
         }
         _ => println!("skipped: there is no shell with curl here"),
     }
+    // The program is killed, and cannot do it itself.
+    std::fs::remove_file(ca_file).unwrap();
 }
 
 #[test]
 fn an_option_that_is_none_is_refused() {
     let binary = env!("CARGO_BIN_EXE_bizproc-portal");
-    let output = Command::new(binary).arg("--nope").output().unwrap();
-    assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).starts_with("--nope is not an option"));
+    for (arguments, complaint) in [
+        (&["--nope"][..], "--nope is not an option"),
+        (&["--port"], "--port needs a value"),
+        (&["--faults", "2"], "--faults 2: not from 0 to 1"),
+    ] {
+        let output = Command::new(binary).args(arguments).output().unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.starts_with(complaint), "{said}");
+    }
 }

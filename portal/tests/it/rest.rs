@@ -163,3 +163,14 @@ fn a_body_beyond_the_limit_is_answered_with_html() {
     assert_eq!(answer.status, 413);
     assert!(answer.body.starts_with("<html>"));
 }
+
+#[test]
+fn a_portal_starts_and_stops_inside_any_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let portal = Portal::builder().start().unwrap();
+        let port = portal.page_url().rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
+        assert!(Portal::builder().tls().port(port.parse().unwrap()).start().is_err());
+        assert_eq!(post_json(&(portal.webhook_url() + "scope"), &json!({})).status, 200);
+    });
+}
