@@ -16,7 +16,7 @@ use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::protocol::text::{Astral, ENTRY_BYTES};
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
-use crate::transport::auth::Webhook;
+use crate::transport::auth::Credentials;
 use crate::transport::http::{Http, HttpOptions};
 use crate::worker::Worker;
 use crate::worker::coalescer::Plan;
@@ -28,7 +28,9 @@ use crate::worker::render::{LineTime, Renderer};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::schedule::{Retention, Schedule};
 
-/// Starts building a layer that writes through `webhook`.
+/// Starts building a layer that writes by leave of these credentials: a
+/// [`Webhook`](crate::Webhook), an [`OAuth`](crate::OAuth) app, or a
+/// [provider](Credentials::provider) of your own.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,9 +43,9 @@ use crate::worker::schedule::{Retention, Schedule};
 /// # Ok(())
 /// # }
 /// ```
-pub fn builder(webhook: Webhook) -> Builder {
+pub fn builder(credentials: impl Into<Credentials>) -> Builder {
     Builder {
-        webhook,
+        credentials: credentials.into(),
         level: LevelFilter::INFO,
         limits: Limits {
             queue: 8_192,
@@ -88,7 +90,7 @@ pub fn builder(webhook: Webhook) -> Builder {
 #[must_use = "nothing is built before `build`"]
 #[derive(Clone)]
 pub struct Builder {
-    webhook: Webhook,
+    credentials: Credentials,
     level: LevelFilter,
     limits: Limits,
     linger: Duration,
@@ -259,7 +261,7 @@ impl Builder {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         self.check()?;
-        let transport = Http::new(self.webhook.clone(), self.http.clone())?;
+        let transport = Http::new(self.credentials.clone(), self.http.clone())?;
         // Any number does: it only keeps replicas from retrying in step.
         let seed = std::hash::RandomState::new().build_hasher().finish();
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
@@ -358,7 +360,7 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("webhook", &self.webhook)
+            .field("credentials", &self.credentials)
             .field("level", &self.level)
             .finish_non_exhaustive()
     }

@@ -141,6 +141,29 @@ pub enum VerifyError {
     Insecure,
 }
 
+/// Why a handler did not get an activity. As a response: 400, 403, 413, 415, or 500 for a lookup
+/// that failed.
+#[cfg(feature = "axum")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActivityRejection {
+    /// The body could not be read.
+    #[error("the request's body could not be read")]
+    Body(#[source] Source),
+    /// The request was not understood.
+    #[error(transparent)]
+    Request(#[from] ActivityError),
+    /// The app is not installed on the portal that the request names.
+    #[error("the app is not installed on the portal that the request names")]
+    UnknownPortal,
+    /// The request was not believed.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The installation could not be looked up.
+    #[error("the installation could not be looked up")]
+    Lookup(#[source] Source),
+}
+
 /// Why a layer could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

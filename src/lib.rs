@@ -87,9 +87,13 @@ mod stats;
 mod transport;
 mod worker;
 
+#[cfg(feature = "axum")]
+pub use activity::Installations;
 pub use activity::{ActivityRequest, Installation, Property, VerifiedActivity};
 pub use builder::{Builder, builder};
 pub use completion::{Completion, ReturnValue};
+#[cfg(feature = "axum")]
+pub use error::ActivityRejection;
 pub use error::{
     ActivityError, BuildError, CompleteError, FlushError, OAuthError, TransportError, VerifyError,
     WebhookError,
@@ -100,8 +104,8 @@ pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, Snapshot};
 pub use transport::auth::{
-    Credentials, FileStore, Hosts, MemoryStore, OAuth, StoreError, StoreFuture, TokenStore, Tokens,
-    Webhook, on_thread,
+    Access, AccessProvider, CredentialError, CredentialFuture, Credentials, FileStore, Hosts,
+    MemoryStore, OAuth, TokenStore, Tokens, Webhook, on_thread,
 };
 pub use worker::pace::Quota;
 pub use worker::render::LineTime;

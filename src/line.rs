@@ -207,7 +207,11 @@ impl LogLine {
     /// A line at INFO that says `message`.
     pub(crate) fn saying(tag: &Arc<Tag>, message: &str) -> LogLine {
         let metadata = tracing::callsite!(
-            name: "sample", kind: tracing::metadata::Kind::EVENT, fields: message
+            name: "sample",
+            kind: tracing::metadata::Kind::EVENT,
+            target: "sample",
+            level: tracing::Level::INFO,
+            fields: message
         );
         let metadata = tracing_core::Callsite::metadata(metadata);
         let mut bytes = Vec::new();

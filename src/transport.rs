@@ -2,6 +2,7 @@
 
 use std::future::{Future, ready};
 
+use self::auth::Tokens;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
 use crate::protocol::{Reply, Request, Trouble};
@@ -9,7 +10,7 @@ use crate::protocol::{Reply, Request, Trouble};
 pub(crate) mod auth;
 pub(crate) mod http;
 #[cfg(test)]
-mod stand_in;
+pub(crate) mod stand_in;
 
 /// Carries requests to portals. Decides nothing: it neither retries nor paces.
 pub(crate) trait Transport: Clone + Send + 'static {
@@ -40,6 +41,19 @@ pub(crate) trait Transport: Clone + Send + 'static {
     ) -> impl Future<Output = Refreshed> + Send {
         let _ = (portal, host);
         ready(Refreshed::Denied(Code("no OAuth".to_owned())))
+    }
+
+    /// Takes over tokens that came with a verified request of `portal`, and says whether they are
+    /// used now, so that a lane that waits for access can go on.
+    ///
+    /// An error: they are used, but could not be stored.
+    fn accept(
+        &self,
+        portal: &PortalId,
+        tokens: Tokens,
+    ) -> impl Future<Output = Result<bool, Trouble>> + Send {
+        let _ = (portal, tokens);
+        ready(Ok(false))
     }
 }
 

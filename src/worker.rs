@@ -257,3 +257,6 @@ const TAKE_AT_ONCE: usize = 4_096;
 const AFTER_PANIC: Duration = Duration::from_millis(100);
 /// A caller that was accepted before the close may still be on its way in.
 const AFTER_CLOSE: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 //! The rules are those of PHP's own `parse_str`, but where PHP silently drops or overwrites, this
 //! says so: a handler's request that is cut short is not to be half understood.
 
-use super::Limits;
 use super::property::{Array, Node};
+use super::request::Limits;
 use crate::error::ActivityError;
 
 /// Reads `body` within the limits.
@@ -74,24 +74,16 @@ fn insert(root: &mut Array, path: &Path<'_>, value: String) -> Result<(), Activi
     let mut array = root;
     let mut key = path.first.clone();
     for next in &path.rest {
-        let at = match array.0.iter().position(|(name, _)| *name == key) {
-            Some(at) => at,
-            None => {
-                array.0.push((key, Node::Array(Array::default())));
-                array.0.len() - 1
-            }
-        };
-        match &mut array.0[at].1 {
-            Node::Array(inner) => array = inner,
-            Node::Text(_) => return Err(ActivityError::Duplicate),
+        if array.get_mut(&key).is_none() {
+            array.push(key.clone(), Node::Array(Array::default()));
         }
+        array = match array.get_mut(&key) {
+            Some(Node::Array(inner)) => inner,
+            _ => return Err(ActivityError::Duplicate),
+        };
         key = next.map_or_else(|| array.next_index(), str::to_owned);
     }
-    if array.0.iter().any(|(name, _)| *name == key) {
-        return Err(ActivityError::Duplicate);
-    }
-    array.0.push((key, Node::Text(value)));
-    Ok(())
+    array.push(key, Node::Text(value)).map(|_| ()).ok_or(ActivityError::Duplicate)
 }
 
 /// Percent-decoding, with `+` for a space; a `%` without two digits stands for itself.

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::Limits;
 use super::property::{Array, Node};
+use super::request::Limits;
 use crate::error::ActivityError;
 
 /// Reads `body`, which must be an object.
@@ -98,7 +98,7 @@ impl<'de> Visitor<'de> for Value<'_> {
         let mut array = Array::default();
         while let Some(value) = values.next_element_seed(below)? {
             self.count()?;
-            array.0.push((array.0.len().to_string(), value));
+            array.push(array.next_index(), value);
         }
         Ok(Node::Array(array))
     }
@@ -108,11 +108,10 @@ impl<'de> Visitor<'de> for Value<'_> {
         let mut array = Array::default();
         while let Some(key) = pairs.next_key::<String>()? {
             self.count()?;
-            if array.0.iter().any(|(name, _)| *name == key) {
+            let value = pairs.next_value_seed(below)?;
+            if array.push(key, value).is_none() {
                 return Err(self.refuse(ActivityError::Duplicate));
             }
-            let value = pairs.next_value_seed(below)?;
-            array.0.push((key, value));
         }
         Ok(Node::Array(array))
     }

@@ -1,5 +1,7 @@
 //! A value as PHP knows it: text, or an array of values.
 
+use std::collections::HashMap;
+
 /// The value of an activity's property.
 ///
 /// Forms carry nothing but text, so what came as JSON reads the same: `true` is `1`, `false` and
@@ -54,18 +56,44 @@ pub(super) enum Node {
 
 /// A PHP array: ordered, and its keys are texts or numbers, here always written as texts.
 #[derive(Debug, Default)]
-pub(super) struct Array(pub(super) Vec<(String, Node)>);
+pub(super) struct Array {
+    pairs: Vec<(String, Node)>,
+    /// Where a key stands in `pairs`: a search through them all would let one request of 1 MiB
+    /// cost as much time as thousands.
+    places: HashMap<String, usize>,
+    /// The number that PHP gives to a value that is appended.
+    next: usize,
+}
 
 impl Array {
+    /// The value under a key.
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        let place = *self.places.get(key)?;
+        Some(&mut self.pairs[place].1)
+    }
+
+    /// Appends a value, and gives it back; `None` if there is one under this key.
+    pub(super) fn push(&mut self, key: String, node: Node) -> Option<&mut Node> {
+        if self.places.contains_key(&key) {
+            return None;
+        }
+        if let Some(number) = index(&key) {
+            self.next = self.next.max(number.saturating_add(1));
+        }
+        self.places.insert(key.clone(), self.pairs.len());
+        self.pairs.push((key, node));
+        self.pairs.last_mut().map(|(_, node)| node)
+    }
+
+    /// Takes the value under a key out, and leaves an empty text.
     pub(super) fn take(&mut self, key: &str) -> Option<Node> {
-        let at = self.0.iter().position(|(name, _)| name == key)?;
-        Some(self.0.swap_remove(at).1)
+        let place = self.places.remove(key)?;
+        Some(std::mem::replace(&mut self.pairs[place].1, Node::Text(String::new())))
     }
 
     /// The key that PHP gives to a value that is appended.
     pub(super) fn next_index(&self) -> String {
-        let last = self.0.iter().filter_map(|(key, _)| index(key)).max();
-        last.map_or(0, |last| last.saturating_add(1)).to_string()
+        self.next.to_string()
     }
 }
 
@@ -73,13 +101,11 @@ impl From<Node> for Property {
     fn from(node: Node) -> Self {
         match node {
             Node::Text(text) => Property::Text(text),
-            Node::Array(array) => {
-                let in_order =
-                    array.0.iter().enumerate().all(|(at, (key, _))| index(key) == Some(at));
-                if in_order {
-                    Property::List(array.0.into_iter().map(|(_, node)| node.into()).collect())
+            Node::Array(Array { pairs, .. }) => {
+                if pairs.iter().enumerate().all(|(at, (key, _))| index(key) == Some(at)) {
+                    Property::List(pairs.into_iter().map(|(_, node)| node.into()).collect())
                 } else {
-                    let pairs = array.0.into_iter().map(|(key, node)| (key, node.into()));
+                    let pairs = pairs.into_iter().map(|(key, node)| (key, node.into()));
                     Property::Map(pairs.collect())
                 }
             }

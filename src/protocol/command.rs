@@ -91,7 +91,6 @@ impl Batch {
             + "\"".len()
     }
 
-    /// How many commands it holds.
     /// The length of the body that [`finish`](Batch::finish) would return.
     pub(crate) fn bytes(&self) -> usize {
         self.body.len() + CLOSE.len()

@@ -90,7 +90,11 @@ fn settle_all(engine: &mut Engine, now: &mut Instant) -> usize {
 
 fn line(tag: &Arc<Tag>, text: &str) -> LogLine {
     let metadata = tracing::callsite!(
-        name: "line", kind: tracing::metadata::Kind::EVENT, fields: message
+        name: "line",
+        kind: tracing::metadata::Kind::EVENT,
+        target: "line",
+        level: tracing::Level::INFO,
+        fields: message
     );
     let metadata = tracing_core::Callsite::metadata(metadata);
     let message = metadata.fields().field("message").expect("it was just declared");

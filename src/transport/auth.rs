@@ -1,10 +1,14 @@
 //! Who calls: a webhook, or an app with OAuth tokens. Owns the secrets, and shows none of them.
 
+use std::fmt;
+use std::sync::Arc;
+
 use reqwest::Url;
 
 mod endpoint;
 mod grants;
 mod oauth;
+mod provider;
 mod store;
 mod tokens;
 mod webhook;
@@ -13,19 +17,42 @@ pub(crate) use self::endpoint::Endpoint;
 pub use self::endpoint::Hosts;
 pub(super) use self::grants::Grants;
 pub use self::oauth::OAuth;
-pub use self::store::{FileStore, MemoryStore, StoreError, StoreFuture, TokenStore, on_thread};
+pub(super) use self::provider::Provided;
+pub use self::provider::{Access, AccessProvider};
+pub use self::store::{
+    CredentialError, CredentialFuture, FileStore, MemoryStore, TokenStore, on_thread,
+};
 pub use self::tokens::Tokens;
 pub use self::webhook::Webhook;
 
-/// By whose leave portals are called: a [`Webhook`] for one portal, or [`OAuth`] for those on which
-/// an app is installed.
-#[derive(Clone, Debug)]
+/// By whose leave portals are called: a [`Webhook`] for one portal, [`OAuth`] for those on which an
+/// app is installed, or a provider of the app's own.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {
     /// One portal.
     Webhook(Webhook),
     /// The portals of an app.
     OAuth(OAuth),
+    /// Whatever the provider knows.
+    Provider(Arc<dyn AccessProvider>),
+}
+
+impl Credentials {
+    /// Credentials from a provider.
+    pub fn provider(provider: impl AccessProvider) -> Self {
+        Credentials::Provider(Arc::new(provider))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credentials::Webhook(webhook) => webhook.fmt(f),
+            Credentials::OAuth(oauth) => oauth.fmt(f),
+            Credentials::Provider(_) => f.write_str("Provider(..)"),
+        }
+    }
 }
 
 impl From<Webhook> for Credentials {

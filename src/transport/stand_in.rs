@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 /// Reads one request, head and body.
-pub(super) fn read_request(stream: &mut impl Read) -> String {
+pub(crate) fn read_request(stream: &mut impl Read) -> String {
     let mut request = Vec::new();
     let mut byte = [0];
     while !request.ends_with(b"\r\n\r\n") {
@@ -27,7 +27,7 @@ pub(super) fn read_request(stream: &mut impl Read) -> String {
 }
 
 /// Answers every request by a function of it, until dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
     stopping: Arc<AtomicBool>,
@@ -36,7 +36,7 @@ pub(super) struct Server {
 
 impl Server {
     /// `answer` gives the status, further header lines, and the body.
-    pub(super) fn new(
+    pub(crate) fn new(
         mut answer: impl FnMut(&str) -> (u16, String, String) + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -63,12 +63,12 @@ impl Server {
         Server { port, requests, stopping, thread: Some(thread) }
     }
 
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// What has been asked so far.
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }

@@ -233,7 +233,7 @@ impl Engine {
     }
 
     /// Lines taken in and not yet settled.
-    #[cfg(feature = "simulation")]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn pending(&self) -> u64 {
         self.ledger.pending().0
     }

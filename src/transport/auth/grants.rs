@@ -10,7 +10,7 @@ use reqwest::Url;
 
 use super::endpoint::Endpoint;
 use super::oauth::OAuth;
-use super::store::StoreFuture;
+use super::store::CredentialFuture;
 use super::tokens::Tokens;
 use crate::line::PortalId;
 use crate::protocol::grant::{self, Answer, Granted};
@@ -293,7 +293,7 @@ impl Grants {
         self.in_time(self.oauth.store.swap(portal, expected, new)).await
     }
 
-    async fn in_time<T>(&self, call: StoreFuture<'_, T>) -> Result<T, Trouble> {
+    async fn in_time<T>(&self, call: CredentialFuture<'_, T>) -> Result<T, Trouble> {
         match tokio::time::timeout(self.oauth.store_timeout, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Trouble(format!("the token store failed: {error}"))),

@@ -16,11 +16,12 @@ use tokio::sync::oneshot;
 use super::tokens::Tokens;
 use crate::line::PortalId;
 
-/// What went wrong in a store. It is reported, so it must repeat no secret.
-pub type StoreError = Box<dyn Error + Send + Sync>;
+/// What went wrong in a store or a provider. It is reported, so it must repeat no secret.
+pub type CredentialError = Box<dyn Error + Send + Sync>;
 
-/// What a store answers, later.
-pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+/// What a store or a provider answers, later.
+pub type CredentialFuture<'a, T> =
+    Pin<Box<dyn Future<Output = Result<T, CredentialError>> + Send + 'a>>;
 
 /// Where the tokens of portals are kept.
 ///
@@ -33,7 +34,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// once, and again when it has been refused.
 pub trait TokenStore: Send + Sync + 'static {
     /// The pair of this portal, if there is one.
-    fn load<'a>(&'a self, portal: &'a PortalId) -> StoreFuture<'a, Option<Tokens>>;
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>>;
 
     /// Stores `new` if the portal's pair is `expected` (`None`: it has none) at that moment, and
     /// says whether it did. Compare and store must be one step for all who share the store.
@@ -42,11 +43,11 @@ pub trait TokenStore: Send + Sync + 'static {
         portal: &'a PortalId,
         expected: Option<&'a Tokens>,
         new: &'a Tokens,
-    ) -> StoreFuture<'a, bool>;
+    ) -> CredentialFuture<'a, bool>;
 }
 
 impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
-    fn load<'a>(&'a self, portal: &'a PortalId) -> StoreFuture<'a, Option<Tokens>> {
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
         (**self).load(portal)
     }
 
@@ -55,15 +56,15 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
         portal: &'a PortalId,
         expected: Option<&'a Tokens>,
         new: &'a Tokens,
-    ) -> StoreFuture<'a, bool> {
+    ) -> CredentialFuture<'a, bool> {
         (**self).swap(portal, expected, new)
     }
 }
 
 /// Runs work that blocks on a thread of its own, for stores whose client is not async.
 pub fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> StoreFuture<'static, T> {
+    work: impl FnOnce() -> Result<T, CredentialError> + Send + 'static,
+) -> CredentialFuture<'static, T> {
     let (reply, answer) = oneshot::channel();
     let started = thread::Builder::new().name("bizproc-store".to_owned()).spawn(move || {
         // Nobody waits any more: the timeout has passed.
@@ -88,7 +89,7 @@ impl MemoryStore {
 }
 
 impl TokenStore for MemoryStore {
-    fn load<'a>(&'a self, portal: &'a PortalId) -> StoreFuture<'a, Option<Tokens>> {
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
         // A map is whole whatever panicked beside it.
         let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Box::pin(ready(Ok(tokens.get(portal).cloned())))
@@ -99,7 +100,7 @@ impl TokenStore for MemoryStore {
         portal: &'a PortalId,
         expected: Option<&'a Tokens>,
         new: &'a Tokens,
-    ) -> StoreFuture<'a, bool> {
+    ) -> CredentialFuture<'a, bool> {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let swapped = tokens.get(portal) == expected;
         if swapped {
@@ -130,15 +131,15 @@ impl FileStore {
     /// Runs `work` on the file's path, on a thread, one at a time.
     fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Path) -> Result<T, StoreError> + Send + 'static,
-    ) -> StoreFuture<'static, T> {
+        work: impl FnOnce(&Path) -> Result<T, CredentialError> + Send + 'static,
+    ) -> CredentialFuture<'static, T> {
         let path = Arc::clone(&self.0);
         on_thread(move || work(&path.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
 impl TokenStore for FileStore {
-    fn load<'a>(&'a self, portal: &'a PortalId) -> StoreFuture<'a, Option<Tokens>> {
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
         let portal = portal.clone();
         self.with(move |path| stored(&read_file(path)?, &portal))
     }
@@ -148,7 +149,7 @@ impl TokenStore for FileStore {
         portal: &'a PortalId,
         expected: Option<&'a Tokens>,
         new: &'a Tokens,
-    ) -> StoreFuture<'a, bool> {
+    ) -> CredentialFuture<'a, bool> {
         let (portal, expected, new) = (portal.clone(), expected.cloned(), new.clone());
         self.with(move |path| {
             let mut portals = read_file(path)?;
@@ -162,7 +163,10 @@ impl TokenStore for FileStore {
     }
 }
 
-fn stored(portals: &Map<String, Value>, portal: &PortalId) -> Result<Option<Tokens>, StoreError> {
+fn stored(
+    portals: &Map<String, Value>,
+    portal: &PortalId,
+) -> Result<Option<Tokens>, CredentialError> {
     match portals.get(portal.as_str()) {
         None => Ok(None),
         Some(value) => match Tokens::of_value(value) {
@@ -172,7 +176,7 @@ fn stored(portals: &Map<String, Value>, portal: &PortalId) -> Result<Option<Toke
     }
 }
 
-fn read_file(path: &Path) -> Result<Map<String, Value>, StoreError> {
+fn read_file(path: &Path) -> Result<Map<String, Value>, CredentialError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Map::new()),
@@ -184,7 +188,7 @@ fn read_file(path: &Path) -> Result<Map<String, Value>, StoreError> {
 
 /// Writes beside the file, makes sure that it is on the disk, and puts it in the file's place:
 /// whoever reads sees the old pair or the new one, and so does who comes after a power cut.
-fn write_file(path: &Path, portals: &Map<String, Value>) -> Result<(), StoreError> {
+fn write_file(path: &Path, portals: &Map<String, Value>) -> Result<(), CredentialError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);
@@ -213,7 +217,7 @@ mod tests {
         Tokens::new(format!("a-{name}"), format!("r-{name}"), "https://a.example/rest/").unwrap()
     }
 
-    fn wait<T>(future: StoreFuture<'_, T>) -> Result<T, StoreError> {
+    fn wait<T>(future: CredentialFuture<'_, T>) -> Result<T, CredentialError> {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 

@@ -254,7 +254,7 @@ struct Moody {
 }
 
 impl TokenStore for Moody {
-    fn load<'a>(&'a self, portal: &'a PortalId) -> StoreFuture<'a, Option<Tokens>> {
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
         self.inner.load(portal)
     }
 
@@ -263,7 +263,7 @@ impl TokenStore for Moody {
         portal: &'a PortalId,
         expected: Option<&'a Tokens>,
         new: &'a Tokens,
-    ) -> StoreFuture<'a, bool> {
+    ) -> CredentialFuture<'a, bool> {
         match self.broken.load(Ordering::SeqCst) {
             true if self.hangs => Box::pin(pending()),
             true => Box::pin(async { Err("disk full".into()) }),
