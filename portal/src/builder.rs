@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::cloud::Cloud;
@@ -107,6 +108,13 @@ impl PortalBuilder {
     /// Default: 8 MiB.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.settings.body_limit = bytes;
+        self
+    }
+
+    /// How long a hit may take, by the machine's own clock; then a proxy answers with 504 and a
+    /// page of HTML, while the portal goes on executing. Default: 60 seconds.
+    pub fn request_limit(mut self, limit: Duration) -> Self {
+        self.settings.request_limit = limit;
         self
     }
 

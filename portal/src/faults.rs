@@ -31,6 +31,22 @@ pub enum Fault {
     Refuse(ErrorCode),
 }
 
+impl Fault {
+    /// Some of everything that a client must survive, for [`Faults::at_random`].
+    pub fn assorted() -> Vec<Self> {
+        vec![
+            Self::Delay(Moment::BeforeExecution, Duration::from_secs(2)),
+            Self::Reset(Moment::BeforeRead),
+            Self::Reset(Moment::AfterExecution),
+            Self::Truncate,
+            Self::Answer(Moment::BeforeExecution, Canned::html(502)),
+            Self::Answer(Moment::AfterExecution, Canned::html(504)),
+            Self::Refuse(ErrorCode::QueryLimitExceeded),
+            Self::Refuse(ErrorCode::InternalServerError),
+        ]
+    }
+}
+
 /// When a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {

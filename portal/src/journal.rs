@@ -14,7 +14,7 @@ pub struct Hit {
     pub number: u64,
     /// When its head had been read.
     pub arrived: UnixTime,
-    /// When its answer was ready; nothing while it is under way, or if it was cut off before.
+    /// When its answer was ready; nothing while it is under way, or if it was cut off instead.
     pub answered: Option<UnixTime>,
     /// Where it came from.
     pub source: IpAddr,

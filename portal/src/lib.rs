@@ -1,4 +1,18 @@
-//! A stand-in Bitrix24 portal, for testing apps that take part in business processes.
+#![doc = include_str!("../README.md")]
+//!
+//! # The way of a hit
+//!
+//! ```text
+//! server/connection   TCP, TLS, HTTP/1.1
+//!   server/route      journal and faults (when a plan says so)
+//!     rest/hit        rate limit, portal, method, credential
+//!       rest/batch    up to 50 commands: php (parse_url, parse_str), rest/substitution
+//!         rest/command    scope, operating limit, one method
+//!           state/processes   token, message, lock; then written, completed or lost
+//! ```
+//!
+//! `state`, `limits`, `oauth`, `php` and `faults/plan` decide and do no I/O; they are told the
+//! time. `server`, `handler` and `page` do I/O and decide nothing. `core` is what both share.
 
 mod activity;
 mod builder;

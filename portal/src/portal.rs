@@ -46,11 +46,6 @@ impl Portal {
     }
 
     pub(crate) fn start(builder: PortalBuilder) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("bizproc-portal")
-            .enable_all()
-            .build()?;
         let seed = builder.settled_seed();
         let http = server::bind(builder.port)?;
         let https = builder.tls_port.map(server::bind).transpose()?;
@@ -66,6 +61,12 @@ impl Portal {
             }
             None => None,
         };
+        // Last of what may fail: a runtime must not be dropped by an error inside another one.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("bizproc-portal")
+            .enable_all()
+            .build()?;
         let core = builder.into_core(seed, addresses, runtime.handle().clone());
         let portal = Self { core, seed, tls, runtime: Some(runtime) };
         portal.serve(http, https, 0)?;
@@ -243,6 +244,12 @@ impl Portal {
     /// Counts over the whole life of the portal.
     pub fn counters(&self) -> Counters {
         self.core.world().journal.counters
+    }
+
+    /// How full the fullest bucket of the rate limit is, in hits.
+    pub fn rate_level(&self) -> f64 {
+        let world = self.core.world();
+        world.rate.level(world.settings.tariff, self.core.clock.now())
     }
 
     /// The plan of what is to go wrong.

@@ -128,6 +128,7 @@ pub(crate) struct Settings {
     pub(crate) condition: Condition,
     pub(crate) own_entries: OwnEntries,
     pub(crate) body_limit: usize,
+    pub(crate) request_limit: Duration,
 }
 
 impl Default for Settings {
@@ -143,7 +144,10 @@ impl Default for Settings {
             operating: None,
             condition: Condition::default(),
             own_entries: OwnEntries::default(),
+            // PHP's stock limit.
             body_limit: 8 << 20,
+            // REST API limits: a request is answered within 60 seconds.
+            request_limit: Duration::from_secs(60),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::activity::{Activity, ActivityOptions};
 use crate::core::Core;
+use crate::rest::ErrorCode;
 use crate::state::{Entry, EntryKind, Lost, Stage};
 
 /// A workflow of a portal. Clones are the same workflow.
@@ -114,6 +115,14 @@ impl Workflow {
     pub fn delete_document(&self) {
         if let Some(process) = self.core.world().processes.get_mut(&self.id) {
             process.document_gone = true;
+        }
+    }
+
+    /// Lets the next call for it fail with this error, in a batch or alone, such as
+    /// [`ErrorCode::ProcessError`]. Called again before that, it is for the call after it.
+    pub fn fail_next(&self, error: ErrorCode) {
+        if let Some(process) = self.core.world().processes.get_mut(&self.id) {
+            process.failures.push_back(error);
         }
     }
 

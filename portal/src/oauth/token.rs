@@ -27,6 +27,28 @@ pub enum OAuthError {
 }
 
 impl OAuthError {
+    /// Every error.
+    pub const ALL: &[Self] = &[
+        Self::InvalidRequest,
+        Self::InvalidClient,
+        Self::InvalidGrant,
+        Self::InsufficientScope,
+        Self::InvalidScope,
+        Self::PaymentRequired,
+        Self::NotInstalled,
+        Self::WrongClient,
+    ];
+
+    /// The code as it stands in `error`.
+    pub fn code(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The HTTP status of the answer.
+    pub fn status(self) -> u16 {
+        self.row().2
+    }
+
     /// Code, text and HTTP status.
     pub(crate) fn row(self) -> (&'static str, &'static str, u16) {
         match self {

@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use super::display;
 use crate::core::{Core, World};
-use crate::faults::{Canned, Fault, Moment};
+use crate::faults::Fault;
 use crate::limits::OperatingLimit;
 use crate::random::Random;
-use crate::rest::ErrorCode;
 use crate::settings::{Retention, Tariff};
 use crate::state::{EntryKind, Process, Stage};
 use crate::workflow::Workflow;
@@ -150,6 +149,9 @@ pub(crate) fn start_workflow(core: &Arc<Core>, wish: &Value) -> Result<Value, St
 }
 
 /// `{"member_id", "tariff", "retention", "operating_limit", "faults"}`, all optional.
+///
+/// `"operating_limit"` is in seconds, or null for none; `"faults"` is `{"share", "seed"}`, or null
+/// for none. The answer names the seed that the faults follow from.
 pub(crate) fn change_settings(core: &Arc<Core>, wish: &Value) -> Result<Value, String> {
     let core = match wish["member_id"].as_str() {
         None => core.clone(),
@@ -174,30 +176,20 @@ pub(crate) fn change_settings(core: &Arc<Core>, wish: &Value) -> Result<Value, S
     }
     let mut world = core.world();
     world.settings = changed;
+    let mut seed = None;
     if let Some(faults) = wish.get("faults") {
         world.faults.clear();
         if let Some(share) = faults["share"].as_f64() {
-            let seed = faults["seed"].as_u64().unwrap_or_else(Random::fresh_seed);
-            world.faults.at_random(seed, share, assorted_faults());
+            // Few enough bits for a JavaScript number, so that the page can show it.
+            let fresh = || Random::fresh_seed() >> 11;
+            let faulty = faults["seed"].as_u64().unwrap_or_else(fresh);
+            world.faults.at_random(faulty, share, Fault::assorted());
+            seed = Some(faulty);
         }
     }
     drop(world);
     core.changed();
-    Ok(json!({}))
-}
-
-/// What the page's switch does to hits: some of everything that a client must survive.
-fn assorted_faults() -> Vec<Fault> {
-    vec![
-        Fault::Delay(Moment::BeforeExecution, Duration::from_secs(2)),
-        Fault::Reset(Moment::BeforeRead),
-        Fault::Reset(Moment::AfterExecution),
-        Fault::Truncate,
-        Fault::Answer(Moment::BeforeExecution, Canned::html(502)),
-        Fault::Answer(Moment::AfterExecution, Canned::html(504)),
-        Fault::Refuse(ErrorCode::QueryLimitExceeded),
-        Fault::Refuse(ErrorCode::InternalServerError),
-    ]
+    Ok(json!({"faults_seed": seed}))
 }
 
 const TARIFFS: [(&str, Tariff); 3] = [

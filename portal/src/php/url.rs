@@ -88,8 +88,8 @@ fn after_host(rest: &[u8]) -> Option<Url<'_>> {
     let name = match host.iter().rposition(|byte| *byte == b':').filter(|_| !bracketed) {
         Some(at) => {
             let port = &host[at + 1..];
-            let digits = std::str::from_utf8(port).ok()?;
-            if port.len() > 5 || (!port.is_empty() && digits.parse::<u16>().is_err()) {
+            let number = leading_integer(port).filter(|number| (0..=65_535).contains(number));
+            if !port.is_empty() && (port.len() > 5 || number.is_none()) {
                 return None;
             }
             &host[..at]
@@ -100,6 +100,23 @@ fn after_host(rest: &[u8]) -> Option<Url<'_>> {
         return None;
     }
     if end == rest.len() { Some(Url::default()) } else { Some(just_path(&rest[end..])) }
+}
+
+/// C's `strtol`: blanks, a sign, and digits as far as they go; nothing if there are none.
+fn leading_integer(text: &[u8]) -> Option<i64> {
+    let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let start = text.iter().position(|byte| !blank(byte)).unwrap_or(text.len());
+    let (negative, digits) = match &text[start..] {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let mut digits = digits.iter().take_while(|byte| byte.is_ascii_digit()).peekable();
+    digits.peek()?;
+    let value = digits.fold(0_i64, |value, digit| {
+        value.saturating_mul(10).saturating_add(i64::from(digit - b'0'))
+    });
+    Some(if negative { -value } else { value })
 }
 
 fn just_path(rest: &[u8]) -> Url<'_> {
@@ -153,6 +170,15 @@ mod tests {
                 (path.map(str::to_owned), query.map(str::to_owned)),
                 "{url}"
             );
+        }
+        for (url, taken) in [
+            ("//h:80x/m", true),
+            ("//h:-1/m", false),
+            ("//h:x/m", false),
+            ("//h:/m", true),
+            ("//h:99999/m", false),
+        ] {
+            assert_eq!(parse_url(url.as_bytes()).is_some(), taken, "{url}");
         }
         assert_eq!(parse_url(b"http:///x"), None);
         assert_eq!(parse_url(b"x:99999"), None);

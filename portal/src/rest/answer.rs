@@ -53,7 +53,8 @@ pub(crate) fn time(
     operating: Option<Operating>,
 ) -> Value<'static> {
     let finish = start + took;
-    let seconds = |duration: Duration| Value::Float(duration.as_secs_f64());
+    // As microtime() has them.
+    let seconds = |time: Duration| Value::Float(time.as_micros() as f64 / 1e6);
     let mut time: Array<'static> = [
         ("start", seconds(start.since_epoch())),
         ("finish", seconds(finish.since_epoch())),

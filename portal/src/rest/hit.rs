@@ -73,9 +73,10 @@ async fn whole_batch(hit: &mut Hit<'_>, params: &Array<'_>) -> Reply {
             return core.world().refuse(hit.number, error);
         }
     }
-    let Ok(result) = batch(hit, params).await.map_err(|TypeError| ()) else {
+    let result = match batch(hit, params).await {
+        Ok(result) => result,
         // PHP dies without a word.
-        return Reply::html(500, "");
+        Err(TypeError) => return Reply::html(500, ""),
     };
     let took = core.clock.now().since(start).max(hit.claimed);
     if metered.is_some() {

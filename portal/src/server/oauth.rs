@@ -10,7 +10,7 @@ use hyper::{Request, Response};
 
 use super::body::AnswerBody;
 use super::connection::Peer;
-use super::route::{arrived, finish, head, strike_and_answer};
+use super::route::{arrived, finish, head, strike};
 use crate::core::Core;
 use crate::faults::Moment;
 use crate::oauth::{Issued, OAuthError, TokenRequest};
@@ -31,9 +31,11 @@ pub(crate) async fn answer(
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let here = format!("{}://{host}/", if peer.tls { "https" } else { "http" });
     let (number, fault) = arrived(&core, &head, &head.path, &method);
-    let before = [Moment::BeforeRead, Moment::BeforeExecution];
-    if let Some(reply) = strike_and_answer(&core, &peer, number, fault.as_ref(), &before).await? {
-        return finish(&core, number, fault.as_ref(), reply);
+    let fault = fault.as_ref();
+    for before in [Moment::BeforeRead, Moment::BeforeExecution] {
+        if let Some(reply) = strike(&core, &peer, number, fault, before).await? {
+            return finish(&core, number, fault, reply);
+        }
     }
     let body = Limited::new(request.into_body(), BODY_LIMIT).collect().await;
     let body = body.map_err(io::Error::other)?.to_bytes();
@@ -42,9 +44,8 @@ pub(crate) async fn answer(
         "oauth/authorize" => authorize(&core, &parse_str(head.query.as_bytes())),
         _ => Reply::html(404, "There is nothing here."),
     };
-    let after = [Moment::AfterExecution];
-    let canned = strike_and_answer(&core, &peer, number, fault.as_ref(), &after).await?;
-    finish(&core, number, fault.as_ref(), canned.unwrap_or(reply))
+    let canned = strike(&core, &peer, number, fault, Moment::AfterExecution).await?;
+    finish(&core, number, fault, canned.unwrap_or(reply))
 }
 
 fn field<'a>(params: &'a Array<'_>, name: &str) -> Option<&'a str> {

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use hyper::{Request, Response};
+use tokio::time::timeout;
 
 use super::body::AnswerBody;
 use super::connection::{Peer, hang_up};
@@ -49,8 +50,7 @@ async fn rest_hit(
         let reply = Reply { location: Some(location), ..Reply::html(302, "") };
         return finish(&core, number, None, reply);
     }
-    let before = [Moment::BeforeRead];
-    if let Some(reply) = strike_and_answer(&core, &peer, number, fault, &before).await? {
+    if let Some(reply) = strike(&core, &peer, number, fault, Moment::BeforeRead).await? {
         return finish(&core, number, fault, reply);
     }
     let limit = core.world().settings.body_limit;
@@ -61,13 +61,11 @@ async fn rest_hit(
         }
         Err(error) => return Err(io::Error::other(error)),
     };
-    let before = [Moment::BeforeExecution];
-    if let Some(reply) = strike_and_answer(&core, &peer, number, fault, &before).await? {
+    if let Some(reply) = strike(&core, &peer, number, fault, Moment::BeforeExecution).await? {
         return finish(&core, number, fault, reply);
     }
     let reply = execute(&core, number, head, path, body).await?;
-    let after = [Moment::AfterExecution];
-    let canned = strike_and_answer(&core, &peer, number, fault, &after).await?;
+    let canned = strike(&core, &peer, number, fault, Moment::AfterExecution).await?;
     finish(&core, number, fault, canned.unwrap_or(reply))
 }
 
@@ -79,7 +77,7 @@ fn moved(core: &Core, peer: &Peer, request: &Request<Incoming>) -> Option<String
     (peer.generation < addresses.generation).then(|| format!("{}{path}", addresses.url(peer.tls)))
 }
 
-/// Runs the hit to its end even if the client leaves meanwhile, as PHP does.
+/// Runs the hit to its end even if the client leaves or the proxy gives up meanwhile, as PHP does.
 async fn execute(
     core: &Arc<Core>,
     number: u64,
@@ -87,9 +85,13 @@ async fn execute(
     path: RestPath,
     body: Bytes,
 ) -> io::Result<Reply> {
+    let limit = core.world().settings.request_limit;
     let core = core.clone();
     let hit = async move { rest::answer(&core, number, &head, &path, &body).await };
-    tokio::spawn(hit).await.map_err(io::Error::other)
+    match timeout(limit, tokio::spawn(hit)).await {
+        Ok(reply) => reply.map_err(io::Error::other),
+        Err(_) => Ok(canned(&Canned::html(504))),
+    }
 }
 
 /// What is known before the body was read.
@@ -136,31 +138,23 @@ pub(crate) fn arrived(core: &Core, head: &Head, path: &str, method: &str) -> (u6
     (number, fault)
 }
 
-/// Does what the fault asks for at one of these moments; a reply stands for the portal's own.
-pub(crate) async fn strike_and_answer(
+/// Does what the fault asks for at this moment; a reply stands for the portal's own.
+pub(crate) async fn strike(
     core: &Core,
     peer: &Peer,
     number: u64,
     fault: Option<&Fault>,
-    moments: &[Moment],
+    now: Moment,
 ) -> io::Result<Option<Reply>> {
     match fault {
-        Some(Fault::Delay(moment, pause)) if moments.contains(moment) => {
-            tokio::time::sleep(*pause).await;
-        }
-        Some(Fault::Hang(moment)) if moments.contains(moment) => std::future::pending().await,
-        Some(Fault::Reset(moment)) if moments.contains(moment) => {
+        Some(Fault::Delay(moment, pause)) if *moment == now => tokio::time::sleep(*pause).await,
+        Some(Fault::Hang(moment)) if *moment == now => std::future::pending().await,
+        Some(Fault::Reset(moment)) if *moment == now => {
             peer.reset.turn_on();
-            if let Some(hit) = core.world().journal.hit(number) {
-                hit.answered = Some(core.clock.now());
-            }
-            core.changed();
             return Err(hang_up());
         }
-        Some(Fault::Answer(moment, answer)) if moments.contains(moment) => {
-            return Ok(Some(canned(answer)));
-        }
-        Some(Fault::Refuse(error)) if moments.contains(&Moment::BeforeExecution) => {
+        Some(Fault::Answer(moment, answer)) if *moment == now => return Ok(Some(canned(answer))),
+        Some(Fault::Refuse(error)) if now == Moment::BeforeExecution => {
             return Ok(Some(core.world().refuse(number, *error)));
         }
         _ => {}

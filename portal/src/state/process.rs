@@ -1,5 +1,6 @@
 //! One workflow: its stage, its lock, its activities and its log.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::activity::{ActivityState, Completion, LostReason, Opening, Visit};
@@ -19,6 +20,8 @@ pub(crate) struct Process {
     pub(crate) log: TrackingLog,
     pub(crate) lost: Vec<Lost>,
     pub(crate) document_gone: bool,
+    /// What the next calls that get this far fail with, one each.
+    pub(crate) failures: VecDeque<ErrorCode>,
     activities: Vec<ActivityState>,
     /// Hits and test holds that have the row locked. Invariant: at most one hit among them.
     locks: usize,
@@ -82,6 +85,7 @@ impl Process {
             log: TrackingLog::default(),
             lost: Vec::new(),
             document_gone: false,
+            failures: VecDeque::new(),
             activities: Vec::new(),
             locks: 0,
         }

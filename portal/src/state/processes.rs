@@ -142,6 +142,9 @@ impl Processes {
         if process.is_locked() {
             return Err(ErrorCode::WorkflowLocked);
         }
+        if let Some(failure) = process.failures.pop_front() {
+            return Err(failure);
+        }
         process.lock();
         Ok(started)
     }

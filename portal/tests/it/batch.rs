@@ -1,6 +1,6 @@
 //! `batch`: order, sections, halt, its limits, and what it does to texts.
 
-use bizproc_portal::{Portal, Substitution};
+use bizproc_portal::{ErrorCode, Portal, Substitution};
 use serde_json::{Value, json};
 
 use crate::client::{log, post, post_json};
@@ -159,4 +159,19 @@ fn text_after_a_raw_hash_is_lost_and_raw_controls_become_underscores() {
     };
     batch(&portal, &json!([command("a#b"), command("a\nb"), command("a&b=c"), command("a+b")]));
     assert_eq!(workflow.texts(), ["a", "a_b", "a", "a b"]);
+}
+
+#[test]
+fn a_command_fails_alone_whatever_its_error_is() {
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let token = workflow.open_activity("check").event_token();
+    workflow.fail_next(ErrorCode::ProcessError);
+    workflow.fail_next(ErrorCode::Core);
+    let lines: Vec<String> = ["a", "b", "c"].iter().map(|text| log(&token, text)).collect();
+    let result = batch(&portal, &json!(lines));
+    assert_eq!(result["result_error"][0]["error"], "499");
+    assert_eq!(result["result_error"][1]["error"], "ERROR_CORE");
+    assert_eq!(result["result"], json!({"2": true}));
+    assert_eq!(workflow.texts(), ["c"]);
 }

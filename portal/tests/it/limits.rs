@@ -140,6 +140,22 @@ fn concurrent_hits_of_one_workflow_find_it_locked() {
 }
 
 #[test]
+fn a_hit_that_takes_too_long_is_given_up_by_the_proxy_and_goes_on() {
+    let spent = ServerTime::Spent(Duration::from_millis(50));
+    let portal = Portal::builder()
+        .server_time(spent)
+        .request_limit(Duration::from_millis(1))
+        .start()
+        .unwrap();
+    let workflow = portal.start_workflow("Order");
+    let token = workflow.open_activity("check").event_token();
+    let answer = batch_at(&portal.webhook_url(), &token, 3);
+    assert_eq!(answer.status, 504);
+    assert!(answer.body.starts_with("<html>"));
+    assert!(workflow.wait_for(Duration::from_secs(10), |workflow| workflow.texts().len() == 3));
+}
+
+#[test]
 fn a_portal_in_trouble_refuses_everything() {
     let portal = Portal::builder().start().unwrap();
     let app = portal.install_app();

@@ -141,10 +141,13 @@ fn an_application_in_trouble_is_refused_by_portal_and_oauth_server() {
         assert_eq!(call(&portal, &json!(tokens.access_token)).error().1, call_code);
         assert_eq!(refresh(&portal, &app, &tokens.refresh_token).error().1, refresh_code);
     }
-    // As official SDKs know it: an error with a status that says success.
     let app = portal.install_app();
-    app.refuse_tokens(Some(OAuthError::WrongClient));
-    assert_eq!(refresh(&portal, &app, "x").status, 200);
+    for error in OAuthError::ALL {
+        app.refuse_tokens(Some(*error));
+        assert_eq!(refresh(&portal, &app, "x").error(), (error.status(), error.code().into()));
+    }
+    // As official SDKs know it: an error with a status that says success.
+    assert_eq!(OAuthError::WrongClient.status(), 200);
 }
 
 #[test]

@@ -107,6 +107,20 @@ fn errors_come_with_the_documented_status_or_with_that_of_the_server() {
 }
 
 #[test]
+fn reserved_names_are_not_passed_on() {
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let token = workflow.open_activity("check").event_token();
+    let url = portal.webhook_url() + "bizproc.activity.log";
+    let mut body = json!({"EVENT_TOKEN": token, "LOG_MESSAGE": "x", "start": 5, "state": "s"});
+    assert_eq!(post_json(&url, &body).status, 200);
+    // A signed link, which this is not.
+    body["token"] = json!("x");
+    assert_eq!(post_json(&url, &body).error(), (403, "ACCESS_DENIED".into()));
+    assert_eq!(workflow.texts(), ["x"]);
+}
+
+#[test]
 fn malformed_json_is_silently_taken_for_an_empty_object() {
     let portal = Portal::builder().start().unwrap();
     let oauth = portal.page_url() + "rest/batch";
@@ -134,6 +148,7 @@ fn the_rate_limit_refuses_whole_hits_and_lifts_with_time() {
     assert!(refused.json().get("time").is_none());
     assert!(!refused.head.to_lowercase().contains("retry-after"));
 
+    assert_eq!(portal.rate_level(), 50.0);
     clock.advance(Duration::from_millis(500));
     assert_eq!(post_json(&url, &json!({})).status, 200);
     assert_eq!(post_json(&url, &json!({})).status, 503);
@@ -147,4 +162,15 @@ fn a_body_beyond_the_limit_is_answered_with_html() {
     let answer = post(&(portal.webhook_url() + "batch"), "application/json", &[b' '; 1001]);
     assert_eq!(answer.status, 413);
     assert!(answer.body.starts_with("<html>"));
+}
+
+#[test]
+fn a_portal_starts_and_stops_inside_any_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let portal = Portal::builder().start().unwrap();
+        let port = portal.page_url().rsplit(':').next().unwrap().trim_end_matches('/').to_owned();
+        assert!(Portal::builder().tls().port(port.parse().unwrap()).start().is_err());
+        assert_eq!(post_json(&(portal.webhook_url() + "scope"), &json!({})).status, 200);
+    });
 }
