@@ -16,7 +16,7 @@ use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::protocol::text::{Astral, ENTRY_BYTES};
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
-use crate::transport::auth::Webhook;
+use crate::transport::auth::Credentials;
 use crate::transport::http::{Http, HttpOptions};
 use crate::worker::Worker;
 use crate::worker::coalescer::Plan;
@@ -28,7 +28,8 @@ use crate::worker::render::{LineTime, Renderer};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::schedule::{Retention, Schedule};
 
-/// Starts building a layer that writes through `webhook`.
+/// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, an
+/// app's OAuth tokens of many, or a provider of your own.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,9 +42,30 @@ use crate::worker::schedule::{Retention, Schedule};
 /// # Ok(())
 /// # }
 /// ```
-pub fn builder(webhook: Webhook) -> Builder {
+///
+/// An app that is installed on many portals gives its OAuth credentials, and hands over the tokens
+/// that come with each request to its handler: see [`Bizproc::activity`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::{FileStore, OAuth};
+/// use tracing_subscriber::prelude::*;
+///
+/// let app = OAuth::new("local.5e4a77", "the app's secret", FileStore::new("tokens.json"));
+/// let (bizproc, _guard) = tracing_bizproc::builder(app).build()?;
+/// tracing_subscriber::registry().with(bizproc).init();
+/// # Ok(())
+/// # }
+/// ```
+pub fn builder(credentials: impl Into<Credentials>) -> Builder {
+    let credentials = credentials.into();
+    let portal_share = match credentials {
+        Credentials::Webhook(_) => 1.0,
+        Credentials::OAuth(_) | Credentials::Provider(_) => PORTAL_SHARE,
+    };
     Builder {
-        webhook,
+        credentials,
+        portal_share,
         level: LevelFilter::INFO,
         limits: Limits {
             queue: 8_192,
@@ -88,7 +110,8 @@ pub fn builder(webhook: Webhook) -> Builder {
 #[must_use = "nothing is built before `build`"]
 #[derive(Clone)]
 pub struct Builder {
-    webhook: Webhook,
+    credentials: Credentials,
+    portal_share: f64,
     level: LevelFilter,
     limits: Limits,
     linger: Duration,
@@ -193,6 +216,16 @@ impl Builder {
         self
     }
 
+    /// The share of `pending_lines` and `pending_bytes` that one portal may hold, above 0 and at
+    /// most 1: a portal that cannot be reached leaves room for the others. Default: 0.5; with a
+    /// webhook, which has one portal, 1. Beyond it lines are dropped, counted as
+    /// [`PortalShare`](crate::DropReason::PortalShare): the newest, or the portal's oldest under
+    /// [`Overflow::DropOldest`].
+    pub fn portal_share(mut self, share: f64) -> Self {
+        self.portal_share = share;
+        self
+    }
+
     /// How long delivery keeps trying before a line is given up. Default: an hour. More than
     /// `max_hold`.
     pub fn max_age(mut self, max_age: Duration) -> Self {
@@ -259,7 +292,7 @@ impl Builder {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         self.check()?;
-        let transport = Http::new(self.webhook.clone(), self.http.clone())?;
+        let transport = Http::new(self.credentials.clone(), self.http.clone())?;
         // Any number does: it only keeps replicas from retrying in step.
         let seed = std::hash::RandomState::new().build_hasher().finish();
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
@@ -299,6 +332,7 @@ impl Builder {
             request_bytes: self.request_bytes,
             retry: self.retry,
             astral: self.astral,
+            portal_share: self.portal_share,
         };
         let renderer = Renderer::new(self.line_time, self.astral);
         let ledger = Ledger::new(stats.clone());
@@ -345,6 +379,9 @@ impl Builder {
         if self.limits.lines == 0 {
             return wrong("pending_lines", "is zero");
         }
+        if !(self.portal_share > 0.0 && self.portal_share <= 1.0) {
+            return wrong("portal_share", "is not above 0 and at most 1");
+        }
         if self.limits.bytes < self.entry_bytes {
             return wrong("pending_bytes", "is less than one entry");
         }
@@ -358,7 +395,7 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("webhook", &self.webhook)
+            .field("credentials", &self.credentials)
             .field("level", &self.level)
             .finish_non_exhaustive()
     }
@@ -374,6 +411,8 @@ pub(crate) struct Parts {
     pub(crate) tick: Duration,
 }
 
+/// One portal's share of the budget, where there may be many.
+const PORTAL_SHARE: f64 = 0.5;
 /// The worker's thread.
 const THREAD: &str = "tracing-bizproc";
 const LEAST_TICK: Duration = Duration::from_millis(10);

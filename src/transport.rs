@@ -2,6 +2,7 @@
 
 use std::future::{Future, ready};
 
+use self::auth::Tokens;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
 use crate::protocol::{Reply, Request, Trouble};
@@ -40,6 +41,61 @@ pub(crate) trait Transport: Clone + Send + 'static {
     ) -> impl Future<Output = Refreshed> + Send {
         let _ = (portal, host);
         ready(Refreshed::Denied(Code("no OAuth".to_owned())))
+    }
+
+    /// Takes over tokens that came with a verified request, and says whether they are used now.
+    ///
+    /// # Errors
+    /// When they could not be stored. They are used all the same.
+    fn accept(
+        &self,
+        portal: &PortalId,
+        tokens: Tokens,
+    ) -> impl Future<Output = Result<bool, Trouble>> + Send {
+        let _ = (portal, tokens);
+        ready(Ok(false))
+    }
+}
+
+/// Why a portal cannot be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoAccess {
+    /// There are no credentials for it.
+    Unknown(&'static str),
+    /// Nobody could say.
+    Later(Trouble),
+}
+
+impl From<NoAccess> for Reply {
+    fn from(why: NoAccess) -> Self {
+        match why {
+            NoAccess::Unknown(why) => Reply::UnknownPortal(Trouble(why.to_owned())),
+            NoAccess::Later(trouble) => Reply::NotSent(trouble),
+        }
+    }
+}
+
+impl From<NoAccess> for Refreshed {
+    fn from(why: NoAccess) -> Self {
+        match why {
+            NoAccess::Unknown(why) => Refreshed::Denied(Code(why.to_owned())),
+            NoAccess::Later(trouble) => Refreshed::Later(trouble),
+        }
+    }
+}
+
+impl From<NoAccess> for Trouble {
+    fn from(why: NoAccess) -> Self {
+        match why {
+            NoAccess::Unknown(why) => Trouble(why.to_owned()),
+            NoAccess::Later(trouble) => trouble,
+        }
+    }
+}
+
+impl From<Trouble> for NoAccess {
+    fn from(trouble: Trouble) -> Self {
+        NoAccess::Later(trouble)
     }
 }
 

@@ -184,6 +184,7 @@ impl Completions {
             }
             Some(
                 Refusal::Unreachable(_)
+                | Refusal::UnknownPortal(_)
                 | Refusal::RateLimit
                 | Refusal::OperatingLimit
                 | Refusal::TooLarge
