@@ -111,8 +111,9 @@ impl Activity {
     /// As [`complete`](Self::complete).
     pub async fn fail(
         &self,
-        message: impl fmt::Display + Send,
+        message: impl Into<String> + Send,
     ) -> Result<FlushReport, CompleteError> {
+        let message = message.into();
         let completion = Completion::new().message(format!("ERROR: {message}"));
         self.complete(completion).await
     }

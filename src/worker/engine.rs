@@ -182,7 +182,8 @@ impl Engine {
         // Answered when the lines are settled, which the completion sees to itself.
         let never = deadline + Duration::from_secs(365 * 86_400);
         self.ledger.watch(of, self.seq, never, lines);
-        let completing = Completing::new(event_token, completion, deadline, report, reply, now);
+        let lines = (pending, report);
+        let completing = Completing::new(event_token, completion, deadline, lines, reply, now);
         lane.complete(completing, &self.rules, now);
         self.list(id, now);
     }
