@@ -75,7 +75,9 @@ fn drain(lines: usize, tokens: usize) -> (f64, u64) {
         let start = Instant::now();
         for n in 0..lines {
             let span = &spans[n % tokens];
-            span.in_scope(|| info!(order = n, amount = 99.5, "the card of the customer was charged"));
+            span.in_scope(|| {
+                info!(order = n, amount = 99.5, "the card of the customer was charged")
+            });
         }
         let bizproc = guard.handle();
         bizproc.flush_blocking(Duration::from_secs(120)).expect("the worker runs");
