@@ -216,6 +216,8 @@ fn worker_throughput(scale: &Scale) {
             .quota(Quota::Unlimited)
             .retention(Retention::SelfHosted)
             .operating_limit(Duration::from_secs(1_000_000))
+            .pending_lines(1 << 24)
+            .pending_bytes(1 << 32)
     };
     let rounds = if scale.smoke { 1 } else { 5 };
     let mut per_line = [f64::MAX; 2];

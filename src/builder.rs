@@ -28,9 +28,8 @@ use crate::worker::render::{LineTime, Renderer};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::schedule::{Retention, Schedule};
 
-/// Starts building a layer that writes by leave of these credentials: a
-/// [`Webhook`](crate::Webhook), an [`OAuth`](crate::OAuth) app, or a
-/// [provider](Credentials::provider) of your own.
+/// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, an
+/// app's OAuth tokens of many, or a provider of your own.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,9 +42,30 @@ use crate::worker::schedule::{Retention, Schedule};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// An app that is installed on many portals gives its OAuth credentials, and hands over the tokens
+/// that come with each request to its handler: see [`Bizproc::activity`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::{FileStore, OAuth};
+/// use tracing_subscriber::prelude::*;
+///
+/// let app = OAuth::new("local.5e4a77", "the app's secret", FileStore::new("tokens.json"));
+/// let (bizproc, _guard) = tracing_bizproc::builder(app).build()?;
+/// tracing_subscriber::registry().with(bizproc).init();
+/// # Ok(())
+/// # }
+/// ```
 pub fn builder(credentials: impl Into<Credentials>) -> Builder {
+    let credentials = credentials.into();
+    let portal_share = match credentials {
+        Credentials::Webhook(_) => 1.0,
+        Credentials::OAuth(_) | Credentials::Provider(_) => PORTAL_SHARE,
+    };
     Builder {
-        credentials: credentials.into(),
+        credentials,
+        portal_share,
         level: LevelFilter::INFO,
         limits: Limits {
             queue: 8_192,
@@ -91,6 +111,7 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
 #[derive(Clone)]
 pub struct Builder {
     credentials: Credentials,
+    portal_share: f64,
     level: LevelFilter,
     limits: Limits,
     linger: Duration,
@@ -192,6 +213,16 @@ impl Builder {
     /// Bytes that pending lines may hold, from accept to settle. Default: 16 MiB.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
+        self
+    }
+
+    /// The share of `pending_lines` and `pending_bytes` that one portal may hold, above 0 and at
+    /// most 1: a portal that cannot be reached leaves room for the others. Default: 0.5; with a
+    /// webhook, which has one portal, 1. Beyond it lines are dropped, counted as
+    /// [`PortalShare`](crate::DropReason::PortalShare): the newest, or the portal's oldest under
+    /// [`Overflow::DropOldest`].
+    pub fn portal_share(mut self, share: f64) -> Self {
+        self.portal_share = share;
         self
     }
 
@@ -301,6 +332,7 @@ impl Builder {
             request_bytes: self.request_bytes,
             retry: self.retry,
             astral: self.astral,
+            portal_share: self.portal_share,
         };
         let renderer = Renderer::new(self.line_time, self.astral);
         let ledger = Ledger::new(stats.clone());
@@ -347,6 +379,9 @@ impl Builder {
         if self.limits.lines == 0 {
             return wrong("pending_lines", "is zero");
         }
+        if !(self.portal_share > 0.0 && self.portal_share <= 1.0) {
+            return wrong("portal_share", "is not above 0 and at most 1");
+        }
         if self.limits.bytes < self.entry_bytes {
             return wrong("pending_bytes", "is less than one entry");
         }
@@ -376,6 +411,8 @@ pub(crate) struct Parts {
     pub(crate) tick: Duration,
 }
 
+/// One portal's share of the budget, where there may be many.
+const PORTAL_SHARE: f64 = 0.5;
 /// The worker's thread.
 const THREAD: &str = "tracing-bizproc";
 const LEAST_TICK: Duration = Duration::from_millis(10);

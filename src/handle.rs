@@ -1,20 +1,26 @@
-//! What the app holds: a handle to flush and to read counters, and the guard that closes.
+//! What the app holds: a handle to flush, to end activities and to read counters; and the guard
+//! that closes.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use self::guard::{GRACE, block_until};
+use crate::activity::VerifiedActivity;
 use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
-use crate::line::EventToken;
-use crate::queue::{Close, Complete, Control, Flush, Producer, Scope};
-use crate::stats::{AtDoor, DropReason, FlushReport, Snapshot, Stats};
+use crate::line::{EventToken, PortalId};
+use crate::queue::{Accept, Close, Complete, Control, Flush, Producer, Scope};
+use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
+use crate::transport::auth::Tokens;
+
+mod activity;
+mod guard;
+
+pub use self::activity::Activity;
+pub use self::guard::WorkerGuard;
 
 /// A handle to the worker, cheap to clone: flushes, and reads counters.
 ///
@@ -87,17 +93,60 @@ impl Bizproc {
         event_token: &EventToken,
         completion: Completion,
     ) -> Result<FlushReport, CompleteError> {
+        self.complete_at(None, event_token, completion).await
+    }
+
+    /// As [`complete`](Self::complete), for an activity on this portal: after a restart of the app,
+    /// for instance, which has kept the event token. While the app runs, an [`Activity`] does this.
+    ///
+    /// # Errors
+    /// As [`complete`](Self::complete).
+    pub async fn complete_on(
+        &self,
+        portal: &PortalId,
+        event_token: &EventToken,
+        completion: Completion,
+    ) -> Result<FlushReport, CompleteError> {
+        self.complete_at(Some(portal.clone()), event_token, completion).await
+    }
+
+    async fn complete_at(
+        &self,
+        portal: Option<PortalId>,
+        event_token: &EventToken,
+        completion: Completion,
+    ) -> Result<FlushReport, CompleteError> {
         let (reply, answer) = oneshot::channel();
         let deadline = after(completion.timeout);
         let event_token = event_token.clone();
         self.send(Control::Complete(Complete {
             event_token,
-            portal: None,
+            portal,
             completion,
             deadline,
             reply,
         }))?;
         answer.await.map_err(|_| CompleteError::Worker(FlushError::WorkerGone))?
+    }
+
+    /// Takes an activity on: hands the tokens that came with its request to the worker, tells it how
+    /// long the portal waits, and returns what a handler works with.
+    ///
+    /// Never fails and never waits: without a worker, an activity can still be worked on.
+    pub fn activity(&self, verified: VerifiedActivity) -> Activity {
+        Activity::begin(self.clone(), verified)
+    }
+
+    /// Hands tokens of a portal over: those that came when the app was installed, for instance. They
+    /// are stored, used unless those in use are about as fresh, and lift what was blocked for want
+    /// of them. (A webhook has no use for them.)
+    ///
+    /// Only for tokens that were verified: whoever can put tokens here decides where logs go.
+    ///
+    /// # Errors
+    /// When there is no worker to take them: see [`FlushError`].
+    pub fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<(), FlushError> {
+        self.send(Control::Accept(Accept { portal: portal.clone(), tokens }))
     }
 
     /// All counters at this moment.
@@ -110,6 +159,11 @@ impl Bizproc {
                 .map(refused),
             unusable_tokens: self.producer.unusable_tokens(),
         })
+    }
+
+    /// Counters of each portal of which the worker has heard, in the order in which it did.
+    pub fn portals(&self) -> Vec<PortalSnapshot> {
+        self.stats.portals()
     }
 
     fn ask(
@@ -141,12 +195,17 @@ impl Bizproc {
     }
 
     fn send(&self, control: Control) -> Result<(), FlushError> {
+        self.try_send(control).map_err(|(error, _)| error)
+    }
+
+    /// As [`send`](Self::send), and gives back what was not sent.
+    fn try_send(&self, control: Control) -> Result<(), (FlushError, Control)> {
         if self.producer.is_forked() {
-            return Err(FlushError::Forked);
+            return Err((FlushError::Forked, control));
         }
-        self.producer.control(control).map_err(|_| match self.producer.is_closed() {
-            true => FlushError::WorkerGone,
-            false => FlushError::Busy,
+        self.producer.control(control).map_err(|control| match self.producer.is_closed() {
+            true => (FlushError::WorkerGone, control),
+            false => (FlushError::Busy, control),
         })
     }
 }
@@ -157,120 +216,9 @@ impl fmt::Debug for Bizproc {
     }
 }
 
-/// Closes the worker when it is dropped: keep it until the end of `main`.
-///
-/// A drop refuses further lines, sends what is pending, and waits for that up to the shutdown
-/// timeout (an option of the builder, 5 s by default), also against a portal that never answers.
-/// What is pending then is counted as lost. It never panics, inside a runtime neither.
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
-/// use tracing_subscriber::prelude::*;
-///
-/// let (bizproc, guard) = tracing_bizproc::builder(webhook).build()?;
-/// let subscriber = tracing_subscriber::registry().with(bizproc);
-/// // .. the app runs ..
-/// # drop(subscriber);
-/// let report = guard.shutdown(std::time::Duration::from_secs(2));
-/// assert!(report.is_complete());
-/// # Ok(())
-/// # }
-/// ```
-#[must_use = "the worker is closed when the guard is dropped: bind it to a name"]
-pub struct WorkerGuard {
-    bizproc: Bizproc,
-    timeout: Duration,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl WorkerGuard {
-    pub(crate) fn new(bizproc: Bizproc, timeout: Duration, thread: thread::JoinHandle<()>) -> Self {
-        WorkerGuard { bizproc, timeout, thread: Some(thread) }
-    }
-
-    /// A handle for those who flush or read counters.
-    pub fn handle(&self) -> Bizproc {
-        self.bizproc.clone()
-    }
-
-    /// Closes the worker as a drop does, within `timeout`, and says what became of the pending
-    /// lines. Holds the calling thread meanwhile.
-    pub fn shutdown(mut self, timeout: Duration) -> FlushReport {
-        self.close(timeout)
-    }
-
-    fn close(&mut self, timeout: Duration) -> FlushReport {
-        let Some(thread) = self.thread.take() else { return FlushReport::default() };
-        let deadline = after(timeout);
-        let closed = self
-            .bizproc
-            .ask_close(deadline)
-            .and_then(|answer| block_until(answer, deadline + GRACE));
-        match closed {
-            Ok(report) => {
-                // It has nothing left to do but to end.
-                drop(thread.join());
-                report
-            }
-            Err(_) => {
-                let mut report = FlushReport::default();
-                report.set_pending(self.bizproc.stats().pending());
-                report
-            }
-        }
-    }
-}
-
-impl Drop for WorkerGuard {
-    fn drop(&mut self) {
-        self.close(self.timeout);
-    }
-}
-
-impl fmt::Debug for WorkerGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WorkerGuard")
-            .field("bizproc", &self.bizproc)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
-}
-
 /// The deadline of a wait that begins now. "For ever" is a year.
 fn after(timeout: Duration) -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a deadline counts from the call")]
     let now = Instant::now();
     now + timeout.min(Duration::from_secs(365 * 86_400))
 }
-
-/// Waits on the calling thread. tokio's own blocking forms panic inside a runtime.
-fn block_until(
-    answer: oneshot::Receiver<FlushReport>,
-    deadline: Instant,
-) -> Result<FlushReport, FlushError> {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut answer = pin!(answer);
-    loop {
-        if let Poll::Ready(answer) = answer.as_mut().poll(&mut context) {
-            return answer.map_err(|_| FlushError::WorkerGone);
-        }
-        let left = deadline.saturating_duration_since(after(Duration::ZERO));
-        if left.is_zero() {
-            return Err(FlushError::WorkerGone);
-        }
-        thread::park_timeout(left);
-    }
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// The worker keeps the deadline; beyond it, a caller gives the worker so long to say so.
-const GRACE: Duration = Duration::from_millis(250);

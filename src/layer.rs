@@ -213,6 +213,7 @@ impl BizprocLayer {
         if !self.producer.admits(&tag) {
             return;
         }
+        #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
         let fields = packed(|visitor| event.record(visitor), declares);
         // A refusal is counted at the door, and there is nobody here to tell.

@@ -98,11 +98,11 @@ pub use error::{
     ActivityError, BuildError, CompleteError, FlushError, OAuthError, TransportError, VerifyError,
     WebhookError,
 };
-pub use handle::{Bizproc, WorkerGuard};
+pub use handle::{Activity, Bizproc, WorkerGuard};
 pub use layer::{BizprocLayer, EventLevel};
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
-pub use stats::{DropReason, FlushReport, Snapshot};
+pub use stats::{DropReason, FlushReport, PortalSnapshot, Snapshot};
 pub use transport::auth::{
     Access, AccessProvider, CredentialError, CredentialFuture, Credentials, FileStore, Hosts,
     MemoryStore, OAuth, TokenStore, Tokens, Webhook, on_thread,

@@ -52,6 +52,8 @@ pub(crate) enum Reply {
     Moved { host: Option<String> },
     /// Certainly not executed: no address, no connection, no TLS.
     NotSent(Trouble),
+    /// Not sent: there are no credentials for the portal. They may still arrive.
+    UnknownPortal(Trouble),
     /// The request may have been executed, but no whole answer came: the outcome is unknown.
     Unanswered(Trouble),
 }

@@ -25,6 +25,7 @@ use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
 use crate::stats::{DropReason, FlushReport};
+use crate::transport::auth::Tokens;
 
 mod consumer;
 mod door;
@@ -72,6 +73,10 @@ pub(crate) enum Message {
 pub(crate) enum Control {
     Flush(Flush),
     Complete(Complete),
+    Accept(Accept),
+    Expect(Expect),
+    /// An activity was dropped without an end.
+    Abandoned(EventToken),
     Close(Close),
 }
 
@@ -89,6 +94,19 @@ pub(crate) struct Complete {
     pub(crate) completion: Completion,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<FlushReport, CompleteError>>,
+}
+
+/// Take over tokens of a portal that were verified.
+pub(crate) struct Accept {
+    pub(crate) portal: PortalId,
+    pub(crate) tokens: Tokens,
+}
+
+/// The portal waits for this activity no longer than until then.
+pub(crate) struct Expect {
+    pub(crate) event_token: EventToken,
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) waits_until: Instant,
 }
 
 /// As a [`Flush`] of everything, and then stop.

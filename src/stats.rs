@@ -10,10 +10,14 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
+mod portals;
 mod reason;
 mod report;
 
+pub(crate) use portals::PortalCounters;
+pub use portals::PortalSnapshot;
 pub use reason::DropReason;
 pub use report::FlushReport;
 
@@ -31,6 +35,8 @@ pub(crate) struct Stats {
     operating_limited: AtomicU64,
     unknown_outcomes: AtomicU64,
     restarts: AtomicU64,
+    abandoned: AtomicU64,
+    portals: Mutex<Vec<Arc<PortalCounters>>>,
 }
 
 impl Stats {
@@ -78,6 +84,23 @@ impl Stats {
         self.restarts.fetch_add(1, Relaxed);
     }
 
+    /// Counts an activity that was given up without an end.
+    pub(crate) fn abandoned(&self) {
+        self.abandoned.fetch_add(1, Relaxed);
+    }
+
+    /// Counters for a portal of which the worker has heard for the first time.
+    pub(crate) fn add_portal(&self, portal: Option<&str>) -> Arc<PortalCounters> {
+        let counters = Arc::new(PortalCounters::new(portal));
+        self.portals.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
+        counters
+    }
+
+    pub(crate) fn portals(&self) -> Vec<PortalSnapshot> {
+        let portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
+        portals.iter().map(|counters| counters.snapshot()).collect()
+    }
+
     /// Reads all counters, but for those of the door, which are the queue's to know.
     pub(crate) fn snapshot(&self, door: &AtDoor) -> Snapshot {
         let mut by_reason = std::array::from_fn(|n| self.by_reason[n].load(Relaxed));
@@ -99,6 +122,7 @@ impl Stats {
             operating_limited: self.operating_limited.load(Relaxed),
             unknown_outcomes: self.unknown_outcomes.load(Relaxed),
             restarts: self.restarts.load(Relaxed),
+            abandoned: self.abandoned.load(Relaxed),
         }
     }
 }
@@ -145,6 +169,7 @@ pub struct Snapshot {
     unknown_outcomes: u64,
     unusable_tokens: u64,
     restarts: u64,
+    abandoned: u64,
 }
 
 impl Snapshot {
@@ -227,6 +252,12 @@ impl Snapshot {
     /// Times that the worker was restarted after a panic. Please report it when this is not zero.
     pub fn restarts(&self) -> u64 {
         self.restarts
+    }
+
+    /// Activities that the app took on and dropped without ending them: their workflows wait until
+    /// the portal's own timeout, if there is one.
+    pub fn abandoned(&self) -> u64 {
+        self.abandoned
     }
 
     fn sum(&self, which: impl Fn(DropReason) -> bool) -> u64 {

@@ -43,10 +43,10 @@ pub(crate) trait Transport: Clone + Send + 'static {
         ready(Refreshed::Denied(Code("no OAuth".to_owned())))
     }
 
-    /// Takes over tokens that came with a verified request of `portal`, and says whether they are
-    /// used now, so that a lane that waits for access can go on.
+    /// Takes over tokens that came with a verified request, and says whether they are used now.
     ///
-    /// An error: they are used, but could not be stored.
+    /// # Errors
+    /// When they could not be stored. They are used all the same.
     fn accept(
         &self,
         portal: &PortalId,
@@ -54,6 +54,48 @@ pub(crate) trait Transport: Clone + Send + 'static {
     ) -> impl Future<Output = Result<bool, Trouble>> + Send {
         let _ = (portal, tokens);
         ready(Ok(false))
+    }
+}
+
+/// Why a portal cannot be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoAccess {
+    /// There are no credentials for it.
+    Unknown(&'static str),
+    /// Nobody could say.
+    Later(Trouble),
+}
+
+impl From<NoAccess> for Reply {
+    fn from(why: NoAccess) -> Self {
+        match why {
+            NoAccess::Unknown(why) => Reply::UnknownPortal(Trouble(why.to_owned())),
+            NoAccess::Later(trouble) => Reply::NotSent(trouble),
+        }
+    }
+}
+
+impl From<NoAccess> for Refreshed {
+    fn from(why: NoAccess) -> Self {
+        match why {
+            NoAccess::Unknown(why) => Refreshed::Denied(Code(why.to_owned())),
+            NoAccess::Later(trouble) => Refreshed::Later(trouble),
+        }
+    }
+}
+
+impl From<NoAccess> for Trouble {
+    fn from(why: NoAccess) -> Self {
+        match why {
+            NoAccess::Unknown(why) => Trouble(why.to_owned()),
+            NoAccess::Later(trouble) => trouble,
+        }
+    }
+}
+
+impl From<Trouble> for NoAccess {
+    fn from(trouble: Trouble) -> Self {
+        NoAccess::Later(trouble)
     }
 }
 

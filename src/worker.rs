@@ -19,14 +19,15 @@ use tokio::time::Instant;
 use self::engine::{Call, Engine, Step};
 use self::lane::Access;
 use self::report::Trouble;
-use crate::line::InvalidEventToken;
+use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
-use crate::queue::{Consumer, Control, Message};
+use crate::queue::{Accept, Consumer, Control, Message};
 use crate::stats::Stats;
 use crate::transport::{Refreshed, Transport};
 
 pub(crate) mod coalescer;
 pub(crate) mod completions;
+pub(crate) mod deadlines;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod lane;
@@ -45,9 +46,9 @@ pub(crate) struct Worker<T> {
     transport: T,
     stats: Arc<Stats>,
     /// Requests that are out.
-    calls: JoinSet<(Call, Came)>,
+    calls: JoinSet<Came>,
     /// Whose they are, also when a call panics and cannot say so itself.
-    callers: HashMap<Id, (Call, Awaited)>,
+    callers: HashMap<Id, Awaited>,
     /// What is being taken in: kept here so that a panic does not lose it without a count.
     taking: Option<Message>,
     /// Unusable tokens that were reported, by their kind.
@@ -146,6 +147,11 @@ impl<T: Transport> Worker<T> {
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
+                    Control::Accept(accept) => self.accept(accept),
+                    Control::Expect(expect) => self.engine.expect(expect, now),
+                    Control::Abandoned(event_token) => {
+                        self.engine.report(Trouble::Abandoned, event_token.to_string());
+                    }
                     Control::Close(close) => {
                         self.closing = true;
                         self.consumer.close();
@@ -161,10 +167,10 @@ impl<T: Transport> Worker<T> {
         let portal = self.engine.portal(call).cloned();
         let sending = async move {
             let reply = transport.call(portal.as_ref(), request).await;
-            (call, Came::Reply(reply))
+            Came::Reply(call, reply)
         };
         let id = self.calls.spawn(sending).id();
-        self.callers.insert(id, (call, Awaited::Reply));
+        self.callers.insert(id, Awaited::Reply(call));
     }
 
     fn access(&mut self, call: Call, access: Access) {
@@ -175,10 +181,19 @@ impl<T: Transport> Worker<T> {
                 Access::Refresh => transport.refresh(portal.as_ref()).await,
                 Access::Relocate(host) => transport.relocate(portal.as_ref(), &host).await,
             };
-            (call, Came::Access(refreshed))
+            Came::Access(call, refreshed)
         };
         let id = self.calls.spawn(asking).id();
-        self.callers.insert(id, (call, Awaited::Access));
+        self.callers.insert(id, Awaited::Access(call));
+    }
+
+    fn accept(&mut self, accept: Accept) {
+        let transport = self.transport.clone();
+        let Accept { portal, tokens } = accept;
+        self.calls.spawn(async move {
+            let accepted = transport.accept(&portal, tokens).await;
+            Came::Accepted(portal, accepted)
+        });
     }
 
     /// Waits for the bell, a reply, the time given, or the next tick.
@@ -209,14 +224,22 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    fn joined(&mut self, joined: Result<(Id, (Call, Came)), tokio::task::JoinError>) {
+    fn joined(&mut self, joined: Result<(Id, Came), tokio::task::JoinError>) {
         let now = Instant::now().into_std();
         match joined {
-            Ok((id, (call, came))) => {
+            Ok((id, came)) => {
                 self.callers.remove(&id);
                 match came {
-                    Came::Reply(reply) => self.engine.settle(call, &reply, now),
-                    Came::Access(refreshed) => self.engine.accessed(call, refreshed, now),
+                    Came::Reply(call, reply) => self.engine.settle(call, &reply, now),
+                    Came::Access(call, refreshed) => self.engine.accessed(call, refreshed, now),
+                    // Those in use are about as fresh, and were refused for another reason.
+                    Came::Accepted(_, Ok(false)) => {}
+                    Came::Accepted(portal, accepted) => {
+                        if let Err(trouble) = accepted {
+                            self.engine.report(Trouble::Unstored, trouble.to_string());
+                        }
+                        self.engine.unblock(&Some(portal), now);
+                    }
                 }
             }
             Err(panic) => {
@@ -225,10 +248,10 @@ impl<T: Transport> Worker<T> {
                 self.engine.report(Trouble::Panicked, "");
                 let trouble = protocol::Trouble("a panic".to_owned());
                 match self.callers.remove(&panic.id()) {
-                    Some((call, Awaited::Reply)) => {
+                    Some(Awaited::Reply(call)) => {
                         self.engine.settle(call, &Reply::Unanswered(trouble), now);
                     }
-                    Some((call, Awaited::Access)) => {
+                    Some(Awaited::Access(call)) => {
                         self.engine.accessed(call, Refreshed::Later(trouble), now);
                     }
                     None => {}
@@ -240,15 +263,17 @@ impl<T: Transport> Worker<T> {
 
 /// What a call brings.
 enum Came {
-    Reply(Reply),
-    Access(Refreshed),
+    Reply(Call, Reply),
+    Access(Call, Refreshed),
+    /// Whether tokens that arrived are used now.
+    Accepted(PortalId, Result<bool, protocol::Trouble>),
 }
 
 /// What a call is expected to bring.
 #[derive(Clone, Copy)]
 enum Awaited {
-    Reply,
-    Access,
+    Reply(Call),
+    Access(Call),
 }
 
 /// Messages taken in between two looks at what is due.

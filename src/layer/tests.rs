@@ -683,7 +683,7 @@ fn a_full_queue_formats_nothing() {
         info!(never = ?Broken);
     });
     assert_eq!(producer.refused(DropReason::QueueFull), 2);
-    assert_eq!(inbox.lines(), ["a: n=0", "a: n=1"]);
+    assert_eq!(inbox.lines(), ["a: n=0", "a: n=1", "a: closed"]);
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub(crate) fn read(reply: &Reply) -> Answer {
         Reply::Http { status, body } => (*status, body),
         // The secret goes to the configured host and nowhere else.
         Reply::Moved { .. } => return later("the authorization server redirects".to_owned()),
-        Reply::NotSent(trouble) | Reply::Unanswered(trouble) => {
+        Reply::NotSent(trouble) | Reply::UnknownPortal(trouble) | Reply::Unanswered(trouble) => {
             return Answer::Later(trouble.clone());
         }
     };

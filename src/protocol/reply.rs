@@ -37,6 +37,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Refusal {
     /// Never sent: no address, no connection, no TLS. Repeat with backoff.
     Unreachable(Trouble),
+    /// Never sent: there are no credentials for the portal. Wait for them.
+    UnknownPortal(Trouble),
     /// Too many hits from this address: slow down, repeat with backoff.
     RateLimit,
     /// The method's operating time is spent: pause until the window lifts.
@@ -98,6 +100,7 @@ pub(crate) fn read(reply: &Reply, sent: Sent) -> Verdict {
         Reply::Http { status, body } => read_http(*status, body, sent),
         Reply::Moved { host } => Verdict::Refused(Refusal::Moved(host.clone())),
         Reply::NotSent(trouble) => Verdict::Refused(Refusal::Unreachable(trouble.clone())),
+        Reply::UnknownPortal(trouble) => Verdict::Refused(Refusal::UnknownPortal(trouble.clone())),
         Reply::Unanswered(trouble) => Verdict::Unknown(trouble.clone()),
     }
 }

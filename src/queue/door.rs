@@ -116,6 +116,7 @@ impl Door {
     }
 
     #[cold]
+    #[expect(clippy::disallowed_methods, reason = "a caller that was asked to wait needs a clock")]
     fn offer_again(&self, line: LogLine, mut reason: DropReason) -> Result<(), DropReason> {
         if let Overflow::Block(patience) = self.limits.overflow {
             let deadline = Instant::now() + patience.min(LONGEST_WAIT);
@@ -259,6 +260,7 @@ impl Door {
 
     /// Waits until the line may fit; `false` when the deadline has passed or nobody can make room.
     #[cold]
+    #[expect(clippy::disallowed_methods, reason = "a caller that was asked to wait needs a clock")]
     fn wait_for_room(&self, line: &LogLine, deadline: Instant) -> bool {
         // After a fork the lock may be held by a thread that does not exist here.
         if std::process::id() != self.process || thread::is_worker_thread() {

@@ -10,8 +10,9 @@ use crate::protocol::Reply;
 use crate::queue::Message;
 use crate::worker::engine::{Engine, Step};
 
-/// Sends `lines` lines of `bytes` bytes over `tokens` tokens through queue and engine, and returns
-/// the time that the worker's side took.
+/// Sends `lines` lines of `bytes` bytes over `tokens` live tokens, one after the other, through queue
+/// and engine, and returns the time that the worker's side took. An entry gathers [`GATHERED`] lines,
+/// however many tokens there are, so that only their number differs.
 pub fn measure(builder: &Builder, tokens: u32, lines: u32, bytes: usize) -> Duration {
     let Parts { producer, mut consumer, mut engine, .. } = builder.parts(1);
     let tags: Vec<_> = (0..tokens)
@@ -23,26 +24,29 @@ pub fn measure(builder: &Builder, tokens: u32, lines: u32, bytes: usize) -> Dura
     let text = "x".repeat(bytes);
     let mut worked = Duration::ZERO;
     let mut now = Instant::now();
-    let mut given = 0;
-    let mut bodies = 0;
+    let (mut given, mut gathered, mut bodies) = (0, 0, 0);
     while given < lines {
-        let burst = BURST.min(lines - given);
+        let burst = BURST.min(lines - given).min(tokens * GATHERED - gathered);
         for n in 0..burst {
             let line = line(&tags[((given + n) % tokens) as usize], &text);
             producer.offer(line).expect("the queue holds a burst");
         }
         given += burst;
+        gathered += burst;
         let start = Instant::now();
         while let Some(message) = consumer.try_take() {
             if let Message::Line(line) = message {
                 engine.line(&line, now);
             }
         }
-        // In simulated time a burst is a minute, so that everything gathered is due.
-        now += Duration::from_secs(60);
-        bodies += settle_all(&mut engine, &mut now);
-        let freed = engine.freed();
-        consumer.release(freed.lines, freed.bytes as u64);
+        if gathered == tokens * GATHERED || given == lines {
+            // In simulated time a minute passes, so that everything gathered is due.
+            gathered = 0;
+            now += Duration::from_secs(60);
+            bodies += settle_all(&mut engine, &mut now);
+            let freed = engine.freed();
+            consumer.release(freed.lines, freed.bytes as u64);
+        }
         worked += start.elapsed();
     }
     assert!(bodies > lines as usize * bytes, "every line is in a body");
@@ -120,5 +124,7 @@ fn success(commands: usize) -> Reply {
     Reply::Http { status: 200, body: body.into_bytes() }
 }
 
+/// Lines of an entry.
+pub const GATHERED: u32 = 100;
 /// Lines between two looks at what is due, below the queue's default bound.
 const BURST: u32 = 4_096;

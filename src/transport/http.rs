@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use self::client::JSON;
 use super::auth::{Credentials, Grants, Provided, Tokens, Webhook};
-use super::{Refreshed, Transport};
+use super::{NoAccess, Refreshed, Transport};
 use crate::error::TransportError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
@@ -61,15 +61,13 @@ impl Transport for Http {
         let Request { method, mut body, .. } = request;
         let url = match &self.caller {
             Caller::Webhook(webhook) if portal.is_none() => webhook.method(method),
-            Caller::Webhook(_) => {
-                return Reply::NotSent(Trouble(ONE_PORTAL.to_owned()));
-            }
+            Caller::Webhook(_) => return NoAccess::Unknown(ONE_PORTAL).into(),
             Caller::OAuth(grants) => match grants.access(portal, method).await {
                 Ok((url, access_token)) => {
                     command::authorize(&mut body, &access_token);
                     url
                 }
-                Err(trouble) => return Reply::NotSent(trouble),
+                Err(why) => return why.into(),
             },
             Caller::Provider(provided) => match provided.access(portal).await {
                 Ok(access) => {
@@ -79,7 +77,7 @@ impl Transport for Http {
                     }
                     url
                 }
-                Err(trouble) => return Reply::NotSent(trouble),
+                Err(why) => return why.into(),
             },
         };
         self.clients.post(url, JSON, body).await

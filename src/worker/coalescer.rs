@@ -73,6 +73,8 @@ struct TokenBuffer {
     hold_until: Option<Instant>,
     /// Lost lines that no entry has told of yet.
     gap: Option<Gap>,
+    /// Its time is nearly over: nothing waits for the schedule any more.
+    hurried: bool,
     /// It takes no more lines.
     finished: Option<Finished>,
     /// Nor are those that it holds sent any more. Invariant: only when `finished`.
@@ -168,6 +170,15 @@ impl Coalescer {
             self.tokens[key].seal(now);
             self.list(key, plan);
         }
+    }
+
+    /// The token's time is nearly over: what it has gathered goes at once, and what comes goes at
+    /// its linger.
+    pub(crate) fn hurry(&mut self, event_token: &EventToken, plan: &Plan, now: Instant) {
+        let key = self.key(event_token, now);
+        self.tokens[key].hurried = true;
+        self.tokens[key].last_used = now;
+        self.seal(Some(event_token), plan, now);
     }
 
     /// Patience asked for by the portal ends: the app is shutting down.
@@ -430,6 +441,7 @@ impl Coalescer {
                 let lingered = open.since + plan.linger;
                 let by_schedule =
                     self.budget(key).and_then(|budget| budget.next_at(&plan.schedule));
+                let by_schedule = by_schedule.filter(|_| !buffer.hurried);
                 let at = by_schedule.map_or(lingered, |at| at.max(lingered));
                 at.min(open.since + plan.max_hold.max(plan.linger))
             }
@@ -494,6 +506,7 @@ impl TokenBuffer {
             in_flight: None,
             hold_until: None,
             gap: None,
+            hurried: false,
             finished: None,
             ended: false,
             worked: false,

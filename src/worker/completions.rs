@@ -28,7 +28,9 @@ pub(crate) struct Completing {
     give_up_at: Instant,
     not_before: Instant,
     attempt: u32,
-    /// What became of the lines.
+    /// Lines that were pending when it was asked for.
+    pending: u64,
+    /// What became of them, once all are settled.
     lines: oneshot::Receiver<FlushReport>,
     answer: Answer,
 }
@@ -45,7 +47,7 @@ impl Completing {
         event_token: EventToken,
         request: Completion,
         deadline: Instant,
-        lines: oneshot::Receiver<FlushReport>,
+        (pending, lines): (u64, oneshot::Receiver<FlushReport>),
         answer: Answer,
         now: Instant,
     ) -> Self {
@@ -56,6 +58,7 @@ impl Completing {
             give_up_at: deadline + PATIENCE,
             not_before: now,
             attempt: 0,
+            pending,
             lines,
             answer,
         }
@@ -75,7 +78,12 @@ impl Completing {
     }
 
     fn answer(mut self, answer: Result<(), CompleteError>) {
-        let lines = self.lines.try_recv().unwrap_or_default();
+        let lines = self.lines.try_recv().unwrap_or_else(|_| {
+            // One of them is in flight yet: what becomes of all of them is not known.
+            let mut unknown = FlushReport::default();
+            unknown.set_pending(self.pending);
+            unknown
+        });
         // Whoever asked may have gone: then nobody is left to be told.
         drop(self.answer.send(answer.map(|()| lines)));
     }
@@ -184,6 +192,7 @@ impl Completions {
             }
             Some(
                 Refusal::Unreachable(_)
+                | Refusal::UnknownPortal(_)
                 | Refusal::RateLimit
                 | Refusal::OperatingLimit
                 | Refusal::TooLarge

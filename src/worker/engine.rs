@@ -13,7 +13,7 @@ use super::render::Renderer;
 use super::report::{Report, Trouble};
 use crate::line::{LogLine, Missed, PortalId, Tag};
 use crate::protocol::{Reply, Request};
-use crate::queue::{Close, Complete, Flush, Limits, Overflow, Scope};
+use crate::queue::{Close, Complete, Expect, Flush, Limits, Overflow, Scope};
 use crate::stats::DropReason;
 use crate::transport::Refreshed;
 
@@ -85,9 +85,12 @@ impl Engine {
 
     /// Takes a line in.
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
+        let id = self.lane(&line.tag.portal, now);
         self.ledger.taken(line.bytes());
         self.seq += 1;
-        let id = self.lane(&line.tag.portal, now);
+        if !self.keeps_share(line, id, now) {
+            return;
+        }
         let Engine { rules, renderer, lanes, ledger, .. } = self;
         let lane = &mut lanes[id.0];
         let pushed = lane.coalescer.push(line, self.seq, &rules.plan, renderer, now);
@@ -102,14 +105,47 @@ impl Engine {
 
     /// A line was lost inside the worker before it could be taken in.
     pub(crate) fn line_lost(&mut self, line: &LogLine, now: Instant) {
+        let id = self.lane(&line.tag.portal, now);
         self.ledger.taken(line.bytes());
         self.seq += 1;
-        let ending = Ending::Dropped(DropReason::Internal);
-        self.ledger.settle_lines(&line.tag.event_token, 1, line.bytes(), self.seq, ending);
-        let id = self.lane(&line.tag.portal, now);
-        let gap = Gap::new(DropReason::Internal, 1, line.at);
-        self.lanes[id.0].coalescer.missed(&line.tag.event_token, gap, &self.rules.plan, now);
+        self.refuse(line, id, DropReason::Internal, now);
+    }
+
+    /// Drops a line that was just taken in, and tells of it in its log.
+    fn refuse(&mut self, line: &LogLine, id: LaneId, reason: DropReason, now: Instant) {
+        let event_token = &line.tag.event_token;
+        let ending = Ending::Dropped(reason);
+        self.ledger.settle_lines(event_token, 1, line.bytes(), self.seq, ending);
+        let gap = Gap::new(reason, 1, line.at);
+        self.lanes[id.0].coalescer.missed(event_token, gap, &self.rules.plan, now);
         self.list(id, now);
+    }
+
+    /// Sees to it that the portal of a line that was just taken in holds no more than its share of
+    /// the budget, so that one that fails leaves room for the others. Says whether the line stays.
+    fn keeps_share(&mut self, line: &LogLine, id: LaneId, now: Instant) -> bool {
+        let share = self.rules.portal_share;
+        if share >= 1.0 {
+            return true;
+        }
+        let lines = (self.limits.lines as f64 * share) as u64;
+        let bytes = (self.limits.bytes as f64 * share) as usize;
+        let over = |(held, held_bytes): (u64, usize)| held > lines.max(1) || held_bytes > bytes;
+        if self.limits.overflow == Overflow::DropOldest {
+            // The oldest make room for it, if there are any: what is in flight stays.
+            while over(self.ledger.pending_here()) {
+                let Engine { rules, lanes, ledger, .. } = self;
+                if !lanes[id.0].evict(DropReason::PortalShare, rules, ledger) {
+                    break;
+                }
+            }
+            return true;
+        }
+        let stays = !over(self.ledger.pending_here());
+        if !stays {
+            self.refuse(line, id, DropReason::PortalShare, now);
+        }
+        stays
     }
 
     /// A tagged span has closed.
@@ -146,8 +182,17 @@ impl Engine {
         // Answered when the lines are settled, which the completion sees to itself.
         let never = deadline + Duration::from_secs(365 * 86_400);
         self.ledger.watch(of, self.seq, never, lines);
-        let completing = Completing::new(event_token, completion, deadline, report, reply, now);
+        let lines = (pending, report);
+        let completing = Completing::new(event_token, completion, deadline, lines, reply, now);
         lane.complete(completing, &self.rules, now);
+        self.list(id, now);
+    }
+
+    /// A portal waits for an activity no longer than this.
+    pub(crate) fn expect(&mut self, expect: Expect, now: Instant) {
+        let Expect { event_token, portal, waits_until } = expect;
+        let id = self.lane(&portal, now);
+        self.lanes[id.0].expect(event_token, waits_until, now);
         self.list(id, now);
     }
 
@@ -163,20 +208,26 @@ impl Engine {
     /// Takes in the reply to what a lane sent.
     pub(crate) fn settle(&mut self, call: Call, reply: &Reply, now: Instant) {
         let Call { lane, what } = call;
+        self.ledger.turn_to(lane.0);
         self.lanes[lane.0].settle(what, reply, &self.rules, &mut self.ledger, now);
+        self.ledger.blocked(self.lanes[lane.0].blocked());
         self.list(lane, now);
     }
 
     /// Takes in what came of asking for other access.
     pub(crate) fn accessed(&mut self, call: Call, refreshed: Refreshed, now: Instant) {
+        self.ledger.turn_to(call.lane.0);
         self.lanes[call.lane.0].accessed(refreshed, &mut self.ledger, now);
+        self.ledger.blocked(self.lanes[call.lane.0].blocked());
         self.list(call.lane, now);
     }
 
     /// New credentials have arrived for a portal.
     pub(crate) fn unblock(&mut self, portal: &Option<PortalId>, now: Instant) {
         if let Some(&id) = self.by_portal.get(portal) {
+            self.ledger.turn_to(id.0);
             self.lanes[id.0].unblock(now);
+            self.ledger.blocked(None);
             self.list(id, now);
         }
     }
@@ -184,7 +235,8 @@ impl Engine {
     /// What to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Step {
         if self.closing.is_some_and(|deadline| now >= deadline) {
-            for lane in &mut self.lanes {
+            for (page, lane) in self.lanes.iter_mut().enumerate() {
+                self.ledger.turn_to(page);
                 lane.abandon(&self.rules, &mut self.ledger);
             }
         }
@@ -193,6 +245,7 @@ impl Engine {
                 break;
             }
             self.unlist(id);
+            self.ledger.turn_to(id.0);
             match self.lanes[id.0].next(&self.rules, &mut self.ledger, now) {
                 Action::Send(what, request) => {
                     // The lane may want more: a completion beside its lines.
@@ -207,8 +260,8 @@ impl Engine {
                 Action::Idle => {}
             }
         }
-        let completing = self.lanes.iter().any(Lane::is_completing);
-        if self.closing.is_some() && self.ledger.pending().0 == 0 && !completing {
+        let settled = self.closing.is_some() && self.ledger.pending().0 == 0;
+        if settled && !self.lanes.iter().any(Lane::is_completing) {
             return Step::Closed;
         }
         let due = self.agenda.first().map(|(at, _)| *at);
@@ -248,9 +301,11 @@ impl Engine {
         self.portals[call.lane.0].as_ref()
     }
 
+    /// The portal's lane, with the ledger turned to its page.
     fn lane(&mut self, portal: &Option<PortalId>, now: Instant) -> LaneId {
-        if let Some(id) = self.by_portal.get(portal) {
-            return *id;
+        if let Some(&id) = self.by_portal.get(portal) {
+            self.ledger.turn_to(id.0);
+            return id;
         }
         let id = LaneId(self.lanes.len());
         let seed = self.seed.wrapping_add(id.0 as u64);
@@ -258,6 +313,8 @@ impl Engine {
         self.listed.push(None);
         self.portals.push(portal.clone());
         self.by_portal.insert(portal.clone(), id);
+        self.ledger.add_page(portal.as_ref().map(PortalId::as_str));
+        self.ledger.turn_to(id.0);
         id
     }
 
@@ -281,10 +338,14 @@ impl Engine {
             let Engine { rules, lanes, ledger, .. } = self;
             let oldest = lanes
                 .iter_mut()
-                .filter_map(|lane| Some((lane.coalescer.oldest()?, lane)))
-                .min_by_key(|(oldest, _)| *oldest);
+                .enumerate()
+                .filter_map(|(page, lane)| Some((lane.coalescer.oldest()?, page, lane)))
+                .min_by_key(|(oldest, ..)| *oldest);
             let evicted = match oldest {
-                Some((_, lane)) => lane.evict(DropReason::Evicted, rules, ledger),
+                Some((_, page, lane)) => {
+                    ledger.turn_to(page);
+                    lane.evict(DropReason::Evicted, rules, ledger)
+                }
                 None => false,
             };
             if !evicted {

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::coalescer::{Coalescer, Command, Finished, Plan};
 use super::completions::{Completing, Completions};
+use super::deadlines::{Deadlines, Passed};
 use super::entry::Entry;
 use super::ledger::{Ending, Ledger};
 use super::meters::{Meters, Within};
 use super::pace::{LeakyBucket, Quota};
 use super::report::Trouble;
 use super::retry::{
-    ASK_AGAIN, Backoff, EARLY, RetryPolicy, TRIES_ALONE, TRIES_IN_ALL, TRIES_LOCKED, UnknownOutcome,
+    ASK_AGAIN, Backoff, EARLY, RetryPolicy, TRIES_ALONE, TRIES_IN_ALL, TRIES_LOCKED, UNKNOWN_KEPT,
+    UnknownOutcome,
 };
 use crate::line::EventToken;
 use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
@@ -32,6 +34,8 @@ pub(crate) struct Rules {
     pub(crate) request_bytes: usize,
     pub(crate) retry: RetryPolicy,
     pub(crate) astral: Astral,
+    /// The share of the budget that one portal may hold: above 0, at most 1.
+    pub(crate) portal_share: f64,
 }
 
 /// What a lane wants.
@@ -76,6 +80,7 @@ pub(crate) struct Lane {
     /// Invariant: at most one request with entries is out.
     in_flight: Option<InFlight>,
     completions: Completions,
+    deadlines: Deadlines,
     /// Access that is to be got, and not asked for yet.
     wanted: Option<Access>,
     /// Times in a row that new access was refused again.
@@ -130,6 +135,7 @@ impl Lane {
             state: State::Ready,
             in_flight: None,
             completions: Completions::default(),
+            deadlines: Deadlines::default(),
             wanted: None,
             renewals: 0,
             backoff: Backoff::new(seed),
@@ -161,6 +167,19 @@ impl Lane {
         self.completions.add(completing);
     }
 
+    /// The portal waits for an activity until then. What is pending then is late.
+    pub(crate) fn expect(&mut self, event_token: EventToken, waits_until: Instant, now: Instant) {
+        self.deadlines.add(event_token, waits_until, now);
+    }
+
+    /// Why nothing is sent for now, if something has to be mended first.
+    pub(crate) fn blocked(&self) -> Option<DropReason> {
+        match self.state {
+            State::Blocked { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Whether ends of activities are on their way.
     pub(crate) fn is_completing(&self) -> bool {
         !self.completions.is_empty()
@@ -174,11 +193,33 @@ impl Lane {
         if let Some(request) = self.next_end(rules, ledger, now) {
             return Action::Send(What::End, request);
         }
+        self.pass_deadlines(rules, ledger, now);
         let action = self.next_log(rules, ledger, now);
-        match (action, self.completions.next_at(now)) {
+        let look = self.completions.next_at(now).into_iter().chain(self.deadlines.next_at()).min();
+        match (action, look) {
             (Action::Wait(at), Some(look)) => Action::Wait(at.min(look)),
             (Action::Idle, Some(look)) => Action::Wait(look),
             (action, _) => action,
+        }
+    }
+
+    /// The portals' patience with activities has come to an end, or nearly so.
+    fn pass_deadlines(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) {
+        while let Some(passed) = self.deadlines.pop(now) {
+            match passed {
+                Passed::Soon(event_token) => {
+                    if self.coalescer.pending(&event_token) > 0 {
+                        ledger.report(Trouble::TimeRunsOut, event_token.to_string());
+                    }
+                    self.coalescer.hurry(&event_token, &rules.plan, now);
+                }
+                Passed::Over(event_token) => {
+                    let held = self.coalescer.end(&event_token, Finished::Late, &rules.plan, now);
+                    for entry in held {
+                        ledger.settle(&event_token, &entry, Ending::Late);
+                    }
+                }
+            }
         }
     }
 
@@ -196,6 +237,7 @@ impl Lane {
         }
         let request = completing.request(rules.astral);
         let event_token = &completing.event_token;
+        self.deadlines.remove(event_token);
         let held = self.coalescer.end(event_token, Finished::Late, &rules.plan, now);
         for entry in held {
             ledger.settle(event_token, &entry, Ending::Late);
@@ -330,6 +372,10 @@ impl Lane {
                 Some(Refusal::Moved(Some(host))) => {
                     self.renew(Access::Relocate(host.clone()), &Code(host), ledger, now);
                 }
+                Some(Refusal::UnknownPortal(trouble)) => {
+                    ledger.report(Trouble::UnknownPortal, trouble.to_string());
+                    self.block(DropReason::UnknownPortal, now);
+                }
                 Some(Refusal::RateLimit) => self.bucket.refused(now),
                 _ => {}
             }
@@ -437,7 +483,10 @@ impl Lane {
                     self.put_back(command, None, rules, ledger);
                 }
                 // Never of a command; but should it be, a pause does no harm.
-                Refusal::RateLimit | Refusal::Unreachable(_) | Refusal::Moved(_) => {
+                Refusal::RateLimit
+                | Refusal::Unreachable(_)
+                | Refusal::UnknownPortal(_)
+                | Refusal::Moved(_) => {
                     self.bucket.refused(now);
                     self.put_back(command, None, rules, ledger);
                 }
@@ -465,6 +514,10 @@ impl Lane {
             Refusal::Unreachable(trouble) => {
                 ledger.report(Trouble::Unreachable, trouble.to_string());
                 self.back_off(now);
+            }
+            Refusal::UnknownPortal(trouble) => {
+                ledger.report(Trouble::UnknownPortal, trouble.to_string());
+                self.block(DropReason::UnknownPortal, now);
             }
             Refusal::OperatingLimit => {
                 ledger.operating_limited();
@@ -690,7 +743,10 @@ impl Lane {
             State::Blocked { reason, .. } => reason,
             _ => DropReason::RetriesSpent,
         };
-        let max_age = rules.retry.max_age;
+        let max_age = match reason {
+            DropReason::UnknownPortal => rules.retry.max_age.min(UNKNOWN_KEPT),
+            _ => rules.retry.max_age,
+        };
         let given_up = self.coalescer.give_up_where(reason, &rules.plan, |entry| {
             now.saturating_duration_since(entry.since) >= max_age
         });

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::entry::Entry;
 use super::report::{Report, Reports, Trouble};
 use crate::line::EventToken;
-use crate::stats::{DropReason, FlushReport, Stats};
+use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
 
 /// How a line ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +25,23 @@ pub(crate) struct Ledger {
     /// Lines taken in and not yet settled.
     pending: u64,
     pending_bytes: usize,
+    /// One per portal, in the order of their lanes.
+    pages: Vec<Page>,
+    /// The page that is written on.
+    page: usize,
     /// Settled since the budget was last told.
     freed: Freed,
     watches: Vec<Watch>,
     reports: Reports,
+}
+
+/// One portal's books.
+#[derive(Debug)]
+struct Page {
+    counters: Arc<PortalCounters>,
+    /// Lines taken in and not yet settled.
+    pending: u64,
+    pending_bytes: usize,
 }
 
 /// What the budget gets back.
@@ -56,6 +69,8 @@ impl Ledger {
             stats,
             pending: 0,
             pending_bytes: 0,
+            pages: Vec::new(),
+            page: 0,
             freed: Freed::default(),
             watches: Vec::new(),
             reports: Reports::default(),
@@ -82,6 +97,29 @@ impl Ledger {
         self.reports.due(last, now)
     }
 
+    /// A page for one more portal.
+    pub(crate) fn add_page(&mut self, portal: Option<&str>) {
+        let counters = self.stats.add_portal(portal);
+        self.pages.push(Page { counters, pending: 0, pending_bytes: 0 });
+    }
+
+    /// What is noted from here on is about the portal with this page.
+    pub(crate) fn turn_to(&mut self, page: usize) {
+        self.page = page;
+    }
+
+    /// Why nothing is sent to the portal in hand, if so.
+    pub(crate) fn blocked(&self, reason: Option<DropReason>) {
+        if let Some(page) = self.pages.get(self.page) {
+            page.counters.blocked(reason);
+        }
+    }
+
+    /// Lines of the portal in hand that are not yet settled, and their bytes.
+    pub(crate) fn pending_here(&self) -> (u64, usize) {
+        self.pages.get(self.page).map_or((0, 0), |page| (page.pending, page.pending_bytes))
+    }
+
     /// Lines taken in and not yet settled, and their bytes.
     pub(crate) fn pending(&self) -> (u64, usize) {
         (self.pending, self.pending_bytes)
@@ -90,6 +128,11 @@ impl Ledger {
     pub(crate) fn taken(&mut self, bytes: usize) {
         self.pending += 1;
         self.pending_bytes += bytes;
+        if let Some(page) = self.pages.get_mut(self.page) {
+            page.pending += 1;
+            page.pending_bytes += bytes;
+            page.counters.pending(page.pending);
+        }
     }
 
     /// All lines of an entry have ended.
@@ -120,6 +163,9 @@ impl Ledger {
         }
         self.pending = self.pending.saturating_sub(lines);
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
+        if let Some(page) = self.pages.get_mut(self.page) {
+            page.settle(lines, bytes, ending);
+        }
         self.freed.lines += lines;
         self.freed.bytes += bytes;
         for watch in &mut self.watches {
@@ -174,6 +220,19 @@ impl Ledger {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.watches.iter().map(|watch| watch.deadline).min()
+    }
+}
+
+impl Page {
+    fn settle(&mut self, lines: u64, bytes: usize, ending: Ending) {
+        self.pending = self.pending.saturating_sub(lines);
+        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
+        self.counters.pending(self.pending);
+        match ending {
+            Ending::Acknowledged => self.counters.acknowledged(lines),
+            Ending::Late => self.counters.late(lines),
+            Ending::Dropped(_) => self.counters.lost(lines),
+        }
     }
 }
 

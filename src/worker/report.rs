@@ -14,8 +14,16 @@ use crate::stats::DropReason;
 pub(crate) enum Trouble {
     Lost(DropReason),
     Late,
+    /// The portal stops waiting for an activity soon, and lines are pending.
+    TimeRunsOut,
+    /// An activity was dropped without an end.
+    Abandoned,
     CredentialBlocked,
     PortalBlocked,
+    /// There are no credentials for a portal.
+    UnknownPortal,
+    /// Tokens that arrived could not be stored.
+    Unstored,
     NeverWorked,
     RateLimited,
     OperatingLimited,
@@ -31,8 +39,16 @@ impl Trouble {
         match self {
             Trouble::Lost(_) => "lines were lost: see the reason, and `Snapshot::by_reason`",
             Trouble::Late => {
-                "lines came after the end of their activity, when nothing can be written any more: \
-                 complete the activity after the last line"
+                "lines came after the end of their activity, or of the time that its portal waits, \
+                 when nothing can be written any more: complete the activity after the last line"
+            }
+            Trouble::TimeRunsOut => {
+                "the portal stops waiting for an activity soon, and lines of it are still pending: \
+                 what is not written by then is late; complete sooner, or raise TIMEOUT_DURATION"
+            }
+            Trouble::Abandoned => {
+                "an activity was dropped without an end, so its workflow waits: call `complete` or \
+                 `fail` on every way out of the handler"
             }
             Trouble::CredentialBlocked => {
                 "the portal does not accept the credentials: check that the webhook exists and has \
@@ -41,6 +57,15 @@ impl Trouble {
             Trouble::PortalBlocked => {
                 "the portal is closed, moved, or has no business processes; lines wait until it is \
                  back, or too old"
+            }
+            Trouble::UnknownPortal => {
+                "there are no credentials for a portal that spans name; its lines wait ten minutes \
+                 for them: hand tokens over with `Bizproc::activity` or `Bizproc::accept`, or \
+                 check the span's `portal`"
+            }
+            Trouble::Unstored => {
+                "tokens that came with a request could not be stored; they are used, and lost with \
+                 the process: see to the token store"
             }
             Trouble::NeverWorked => {
                 "the portal denies event tokens, and has not accepted one since the start: is the \

@@ -70,6 +70,8 @@ pub(crate) const TRIES_LOCKED: u32 = 12;
 pub(crate) const EARLY: Duration = Duration::from_secs(30);
 /// How often a blocked credential or portal is asked again.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How long lines wait for the credentials of a portal that is unknown.
+pub(crate) const UNKNOWN_KEPT: Duration = Duration::from_secs(600);
 
 const LEAST: Duration = Duration::from_millis(200);
 const FIRST: Duration = Duration::from_secs(1);

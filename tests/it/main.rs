@@ -1,12 +1,16 @@
 //! The public API against the stand-in portal, a file per behaviour.
 
+mod activity;
+mod app;
 mod arrows;
+mod completion;
 mod delivery;
 mod flush;
 mod idle;
 mod limits;
 mod loops;
 mod overload;
+mod portals;
 mod secrets;
 mod seeds;
 mod simulation;

@@ -9,10 +9,14 @@ const DOTS = "••••••••";
 /** Commands to paste. Tokens and URLs of the portal have nothing that single quotes do not hold. */
 const COMMANDS = [
   ["quickstart", ({ webhook, token }) =>
-    `BITRIX24_WEBHOOK_URL='${webhook}' \\\nEVENT_TOKEN='${token}' \\\ncargo run --example quickstart`],
+    [`BITRIX24_WEBHOOK_URL='${webhook}'`, `EVENT_TOKEN='${token}'`, "cargo run --example quickstart"]],
   ["curl", ({ webhook, token }) =>
-    `curl -d 'EVENT_TOKEN=${token}' \\\n  --data-urlencode 'LOG_MESSAGE=Hello from curl' \\\n  ${webhook}bizproc.activity.log`],
-];
+    [
+      `curl -d 'EVENT_TOKEN=${token}'`,
+      "  --data-urlencode 'LOG_MESSAGE=Hello from curl'",
+      `  ${webhook}bizproc.activity.log`,
+    ]],
+].map(([name, lines]) => [name, (secrets) => lines(secrets).join(" \\\n")]);
 
 export class Connect {
   constructor(attempt) {
@@ -30,7 +34,8 @@ export class Connect {
     this.commands = COMMANDS.map(([name, write]) => {
       const code = h("code", {});
       const copy = this.copyButton(`Copy the ${name} command`, (secrets) => write(secrets));
-      return { write, code, block: h("div", { class: "command" }, h("pre", { tabindex: "0", id: `command-${name}` }, code), copy) };
+      const shown = h("pre", { tabindex: "0", id: `command-${name}` }, code);
+      return { write, code, block: h("div", { class: "command" }, shown, copy) };
     });
     byId("connect").append(
       h("div", { class: "field" }, h("label", { for: "activity", text: "Activity" }),
@@ -94,7 +99,6 @@ export class Connect {
     const secrets = this.shown ?? { webhook: `${this.restUrl}${DOTS}/`, token: DOTS };
     setText(this.token, secrets.token);
     setText(this.reveal, this.shown ? "Hide" : "Reveal");
-    this.reveal.setAttribute("aria-pressed", String(Boolean(this.shown)));
     for (const { write, code } of this.commands) setText(code, write(secrets));
   }
 

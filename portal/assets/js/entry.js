@@ -34,7 +34,8 @@ function pieces({ text, segments }, search) {
   return segments.flatMap((piece) => {
     if (piece.kind === "text") return marked(piece.text, search);
     if (piece.kind === "name") {
-      return [h("span", { class: "converted", title: "The portal put a name here", text: piece.text })];
+      const title = "The portal put a name here";
+      return [h("span", { class: "converted", title, text: piece.text })];
     }
     return [h("time", {
       class: "converted",
@@ -47,7 +48,8 @@ function pieces({ text, segments }, search) {
 
 function unfold(item, text) {
   const all = `Show all ${bytes(new TextEncoder().encode(text).length)}`;
-  const button = h("button", { type: "button", class: "unfold", text: all, "aria-expanded": "false" });
+  const button = h("button", { type: "button", class: "unfold", "aria-expanded": "false" });
+  button.textContent = all;
   button.addEventListener("click", () => {
     const folded = item.dataset.long === "folded";
     item.dataset.long = folded ? "unfolded" : "folded";

@@ -56,7 +56,8 @@ export class LogPane {
   /** Puts the new rows before those that are there, and lets go of those that rolled off. */
   take({ log, more, kept_from: keptFrom }, after) {
     const gap = after !== null && more;
-    const kept = gap ? [] : this.rows.filter((row) => row.kind === "report" || row.sequence >= keptFrom);
+    const isKept = (row) => row.kind === "report" || row.sequence >= keptFrom;
+    const kept = gap ? [] : this.rows.filter(isKept);
     if (after === null || gap) this.more = more;
     this.rows = [...log, ...kept];
     if (log.length && this.rows.length > this.room) {
@@ -108,8 +109,8 @@ export class LogPane {
     const { rows, search } = this;
     setText(byId("entry-count"), search ? "" : number(entries));
     byId("rolled-off").hidden = rolled === 0;
-    setText(byId("rolled-off"),
-      `The portal keeps the newest 50 entries. ${plural(rolled, "older one has", "older ones have")} rolled off.`);
+    const older = plural(rolled, "older one has", "older ones have");
+    setText(byId("rolled-off"), `The portal keeps the newest 50 entries. ${older} rolled off.`);
     const today = dayOf(now);
     keyed(byId("entries"), rows, {
       // A row is made for one search, with its places marked.

@@ -84,5 +84,10 @@ function fill({ value, limit, note, bar, track, card }, share, text, explanation
   bar.style.setProperty("--share", `${percent}%`);
   track.setAttribute("aria-valuenow", String(Math.round(percent)));
   track.setAttribute("aria-valuetext", `${text}${of}, ${explanation}`);
-  card.dataset.level = share === null ? "off" : share >= 0.9 ? "full" : share >= 0.6 ? "high" : "low";
+  card.dataset.level = share === null ? "off" : levelOf(share);
+}
+
+function levelOf(share) {
+  if (share >= 0.9) return "full";
+  return share >= 0.6 ? "high" : "low";
 }

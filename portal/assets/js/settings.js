@@ -13,16 +13,19 @@ export class Settings {
     for (const name of ["tariff", "retention"]) {
       byId(name).addEventListener("change", ({ target }) => {
         const chosen = target.nextElementSibling.textContent;
-        change({ [name]: target.value }, `${byId(name).querySelector("legend").textContent}: ${chosen}`);
+        const legend = byId(name).querySelector("legend").textContent;
+        change({ [name]: target.value }, `${legend}: ${chosen}`);
       });
     }
     byId("operating").addEventListener("change", ({ target }) => {
       const limit = target.value ? Number(target.value) : null;
-      change({ operating_limit: limit }, `Operating limit: ${target.selectedOptions[0].textContent}`);
+      const said = `Operating limit: ${target.selectedOptions[0].textContent}`;
+      change({ operating_limit: limit }, said);
     });
     byId("faults").addEventListener("change", ({ target }) => {
       const share = Number(target.value);
-      change({ faults: share ? { share } : null }, share ? "Random faults are on" : "Faults are off");
+      const said = share ? "Random faults are on" : "Faults are off";
+      change({ faults: share ? { share } : null }, said);
     });
     byId("plan-fault").addEventListener("click", () => {
       const fault = byId("next-fault");
@@ -56,6 +59,7 @@ export class Settings {
 function choose(list, value, label) {
   // An open list must not change under the viewer's hand.
   if (document.activeElement === list) return;
-  if (![...list.options].some((option) => option.value === value)) list.append(new Option(label, value));
+  const known = [...list.options].some((option) => option.value === value);
+  if (!known) list.append(new Option(label, value));
   list.value = value;
 }

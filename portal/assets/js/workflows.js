@@ -35,7 +35,8 @@ export class WorkflowList {
 
   show({ workflows, matching, workflow_count: count }, view, now) {
     this.count = count;
-    setText(byId("workflow-count"), view.search ? `${number(matching)} of ${number(count)}` : number(count));
+    const all = number(count);
+    setText(byId("workflow-count"), view.search ? `${number(matching)} of ${all}` : all);
     keyed(byId("workflows"), workflows, {
       key: (workflow) => workflow.id,
       create: (workflow) => this.item(workflow),

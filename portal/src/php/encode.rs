@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::float::float_to_json;
+use super::float::json_float;
 use super::{Array, Value};
 
 /// The JSON that PHP writes by default: slashes and everything beyond ASCII are escaped, an
@@ -18,7 +18,7 @@ fn write_value(json: &mut Vec<u8>, value: &Value<'_>) {
         Value::Null => json.extend_from_slice(b"null"),
         Value::Bool(truth) => json.extend_from_slice(if *truth { b"true" } else { b"false" }),
         Value::Int(number) => json.extend_from_slice(number.to_string().as_bytes()),
-        Value::Float(number) => json.extend_from_slice(float_to_json(*number).as_bytes()),
+        Value::Float(number) => json.extend_from_slice(json_float(*number).as_bytes()),
         Value::Text(bytes) => write_text(json, &String::from_utf8_lossy(bytes)),
         Value::Array(array) => write_array(json, array),
     }

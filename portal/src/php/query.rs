@@ -119,18 +119,18 @@ fn name_path(name: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
             return None;
         }
         let inside = &rest[1..];
-        // `[ ]` is empty, but the space of `[ a]` belongs to the key.
-        let space = inside.first().is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b);
-        let from = usize::from(space);
-        let Some(close) = memchr::memchr(b']', &inside[from..]).map(|at| from + at) else {
+        let Some(close) = inside.iter().position(|byte| *byte == b']') else {
             // A bracket that is never closed is part of the name, if it is the first one.
             if keys.is_empty() {
                 base.push(b'_');
-                base.extend(rest[1..].iter().map(|byte| underscored(*byte)));
+                base.extend(inside.iter().map(|byte| underscored(*byte)));
             }
             break;
         };
-        keys.push((close > from).then(|| inside[..close].to_vec()));
+        // One blank alone is as good as nothing: the next index.
+        let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+        let next = close == 0 || (close == 1 && blank(&inside[0]));
+        keys.push((!next).then(|| inside[..close].to_vec()));
         rest = &inside[close + 1..];
     }
     let mut path = vec![Some(base)];
@@ -164,9 +164,8 @@ mod tests {
             ("a[]=1&a[]=2", r#"{"a":["1","2"]}"#),
             ("a[x][y]=1", r#"{"a":{"x":{"y":"1"}}}"#),
             ("a[x]z=1", r#"{"a":{"x":"1"}}"#),
-            ("a[ ]=1", r#"{"a":["1"]}"#),
-            ("a[ x]=1", r#"{"a":{" x":"1"}}"#),
             ("a[x=1", r#"{"a_x":"1"}"#),
+            ("a[ x]=1&a[ ]=2", r#"{"a":{" x":"1","0":"2"}}"#),
             ("a.b c=1", r#"{"a_b_c":"1"}"#),
             ("+a=1", r#"{"a":"1"}"#),
             ("[x]=1", "[]"),

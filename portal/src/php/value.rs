@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use indexmap::{Equivalent, IndexMap};
 
-use super::float::float_to_text;
+use super::float::string_float;
 
 /// A PHP value. Strings are bytes, as in PHP.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +72,7 @@ impl<'a> Value<'a> {
             Self::Null | Self::Bool(false) => Some(Cow::Borrowed(b"")),
             Self::Bool(true) => Some(Cow::Borrowed(b"1")),
             Self::Int(number) => Some(Cow::Owned(number.to_string().into_bytes())),
-            Self::Float(number) => Some(Cow::Owned(float_to_text(*number).into_bytes())),
+            Self::Float(number) => Some(Cow::Owned(string_float(*number).into_bytes())),
             Self::Text(bytes) => Some(Cow::Borrowed(bytes)),
             Self::Array(_) => None,
         }

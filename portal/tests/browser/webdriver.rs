@@ -40,6 +40,9 @@ impl Browser {
         let port = port_in(&mut output);
         let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("{test}-{}", std::process::id()));
+        let sessions = format!("http://127.0.0.1:{port}/session");
+        // From here on, whatever fails ends the driver too.
+        let mut this = Self { session: sessions.clone(), driver, _output: output, profile };
         let arguments = [
             "--headless",
             "--no-sandbox",
@@ -52,14 +55,14 @@ impl Browser {
             "--disable-sync",
             "--hide-scrollbars",
             "--window-size=1360,900",
-            &format!("--user-data-dir={}", profile.display()),
+            &format!("--user-data-dir={}", this.profile.display()),
         ];
         let options = json!({"binary": browser, "args": arguments});
         let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}});
-        let sessions = format!("http://127.0.0.1:{port}/session");
         let started = command("POST", &sessions, &wanted).expect("a session");
         let id = started["sessionId"].as_str().expect("a session has an id");
-        Some(Self { session: format!("{sessions}/{id}"), driver, _output: output, profile })
+        this.session = format!("{sessions}/{id}");
+        Some(this)
     }
 
     pub(crate) fn open(&self, url: &str) {

@@ -284,6 +284,27 @@ fn a_grant_that_is_gone_is_reported_and_not_asked_for_again() {
     });
 }
 
+/// Why a client should repeat the POST at the new address itself: whoever leaves the redirect to
+/// the HTTP library, as the JavaScript SDK does, arrives with a GET and without the message.
+#[test]
+fn a_redirect_that_is_followed_blindly_loses_the_message() {
+    each_sdk(started(portal()), |sdk, portal, judge| {
+        if sdk != Sdk::JavaScript {
+            // The Python SDK takes the new host's name and leaves out its port.
+            return;
+        }
+        let workflow = portal.start_workflow("Order");
+        let token = workflow.open_activity("check").event_token();
+        portal.move_away().expect("free ports");
+        let verdict = judge.ask("log", json!({"event_token": token, "message": "x"}));
+        assert_eq!(verdict.answer["error"], "ACCESS_DENIED", "{verdict:?}");
+        assert_eq!(hits(portal), expected_hits(&[(LOG, 302), (LOG, 403)]));
+        let ways: Vec<_> = portal.journal().into_iter().map(|hit| hit.http_method).collect();
+        assert_eq!(ways, ["POST", "GET"]);
+        assert!(workflow.texts().is_empty());
+    });
+}
+
 /// The harness itself: the portal refuses what does not come by https, so a judge that says
 /// `true` has spoken TLS.
 #[test]

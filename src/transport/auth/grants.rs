@@ -16,8 +16,8 @@ use crate::line::PortalId;
 use crate::protocol::grant::{self, Answer, Granted};
 use crate::protocol::reply::Code;
 use crate::protocol::{Method, Reply, Trouble};
-use crate::transport::Refreshed;
 use crate::transport::http::Clients;
+use crate::transport::{NoAccess, Refreshed};
 
 /// The tokens of all portals of one app.
 pub(in crate::transport) struct Grants {
@@ -82,13 +82,13 @@ impl Grants {
         &self,
         portal: Option<&PortalId>,
         method: Method,
-    ) -> Result<(Url, String), Trouble> {
+    ) -> Result<(Url, String), NoAccess> {
         let (portal, grant) = self.grant(portal)?;
         let held = grant.held().tokens.clone();
         let tokens = match held {
             Some(tokens) => tokens,
             None => {
-                let loaded = self.load(portal).await?.ok_or_else(no_tokens)?;
+                let loaded = self.load(portal).await?.ok_or(NO_TOKENS)?;
                 let mut held = grant.held();
                 // What has arrived meanwhile is newer.
                 held.tokens.get_or_insert(loaded).clone()
@@ -106,7 +106,7 @@ impl Grants {
     ) -> Refreshed {
         let (portal, grant) = match self.grant(portal) {
             Ok(found) => found,
-            Err(trouble) => return Refreshed::Later(trouble),
+            Err(why) => return why.into(),
         };
         let _one_at_a_time = grant.renewing.lock().await;
         match self.renew(portal, &grant, clients).await {
@@ -206,7 +206,7 @@ impl Grants {
         portal: &PortalId,
         tokens: Tokens,
     ) -> Result<bool, Trouble> {
-        let (_, grant) = self.grant(Some(portal))?;
+        let (_, grant) = self.grant(Some(portal)).map_err(Trouble::from)?;
         {
             let mut held = grant.held();
             let fresh = |used: &Tokens| used.expires() + FRESHER > tokens.expires();
@@ -239,7 +239,7 @@ impl Grants {
         }
         let (portal, grant) = match self.grant(portal) {
             Ok(found) => found,
-            Err(trouble) => return Refreshed::Later(trouble),
+            Err(why) => return why.into(),
         };
         let Some(old) = grant.held().tokens.clone() else { return denied("no tokens") };
         let scheme = if old.endpoint().as_str().starts_with("http:") { "http" } else { "https" };
@@ -260,10 +260,8 @@ impl Grants {
     fn grant<'a>(
         &'a self,
         portal: Option<&'a PortalId>,
-    ) -> Result<(&'a PortalId, Arc<Grant>), Trouble> {
-        let portal = portal.or(self.oauth.default_portal.as_ref()).ok_or_else(|| {
-            Trouble("the span names no portal, and there is no default".to_owned())
-        })?;
+    ) -> Result<(&'a PortalId, Arc<Grant>), NoAccess> {
+        let portal = portal.or(self.oauth.default_portal.as_ref()).ok_or(NO_DEFAULT)?;
         let mut portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(grant) = portals.get(portal) {
             return Ok((portal, Arc::clone(grant)));
@@ -308,9 +306,9 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// called every second would otherwise write to the store every second.
 const FRESHER: u64 = 600;
 
-fn no_tokens() -> Trouble {
-    Trouble("there are no tokens for this portal".to_owned())
-}
+const NO_TOKENS: NoAccess = NoAccess::Unknown("there are no tokens for this portal");
+const NO_DEFAULT: NoAccess =
+    NoAccess::Unknown("the span names no portal, and there is no default one");
 
 /// The new pair, at the address that comes with it if that is usable.
 fn renewed(old: &Tokens, granted: Granted) -> Tokens {

@@ -15,7 +15,7 @@ use crate::error::VerifyError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
 use crate::protocol::{Method, Trouble};
-use crate::transport::Refreshed;
+use crate::transport::{NoAccess, Refreshed};
 
 /// By which a portal is called: a webhook, or an address and an access token.
 ///
@@ -117,7 +117,7 @@ impl Provided {
     pub(in crate::transport) async fn access(
         &self,
         portal: Option<&PortalId>,
-    ) -> Result<Access, Trouble> {
+    ) -> Result<Access, NoAccess> {
         let slot = self.slot(portal);
         let _one_at_a_time = slot.asking.lock().await;
         let held = lock(&slot.held).clone();
@@ -125,7 +125,7 @@ impl Provided {
             Some(access) => access,
             None => {
                 let access = self.ask(portal, None).await?;
-                access.ok_or_else(|| Trouble("there is no access to this portal".to_owned()))?
+                access.ok_or(NoAccess::Unknown("there is no access to this portal"))?
             }
         };
         *lock(&slot.held) = Some(access.clone());

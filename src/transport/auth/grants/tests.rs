@@ -306,7 +306,7 @@ fn a_portal_without_tokens_is_not_called() {
     run(async {
         for named in [None, Some(portal())] {
             let reply = http.call(named.as_ref(), activity_log("t", "m")).await;
-            assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+            assert!(matches!(reply, Reply::UnknownPortal(_)), "{reply:?}");
         }
         assert_eq!(http.refresh(Some(&portal())).await, denied("no tokens"));
         assert_eq!(http.accept(&portal(), tokens(1, &site)).await, Ok(true));

@@ -1,0 +1,114 @@
+//! An activity from the portal's request to its end, as a handler sees it.
+
+use std::time::Duration;
+
+use bizproc_portal::ActivityOptions;
+use tracing::info;
+use tracing_bizproc::{Completion, FlushError};
+
+use crate::app::{AppStage, wait};
+use crate::stage::{PATIENCE, lines};
+
+#[test]
+fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
+    let stage = AppStage::new(1);
+    let (workflow, portals, verified) =
+        stage.open_with(0, |activity| activity.property("Order", "1042"));
+    let activity = stage.bizproc.activity(verified);
+    assert_eq!(activity.property("Order").and_then(|order| order.as_str()), Some("1042"));
+    activity.span().in_scope(|| info!("received"));
+    assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
+    assert_eq!(lines(&workflow), ["received"]);
+
+    activity.span().in_scope(|| info!("shipped"));
+    let completion = Completion::new().value("status", "shipped").message("Done");
+    let report = wait(activity.complete(completion)).unwrap();
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(lines(&workflow), ["received", "shipped", "Done"]);
+    assert!(!portals.is_open());
+
+    activity.span().in_scope(|| info!("too late"));
+    wait(activity.flush(PATIENCE)).unwrap();
+    assert_eq!(stage.bizproc.stats().late(), 1);
+    assert!(workflow.lost().is_empty(), "nothing was sent to a closed activity");
+
+    drop(activity);
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.abandoned(), stats.lost()), (0, 0), "{stats}");
+    let portal = stage.bizproc.portals().remove(0);
+    assert_eq!(portal.portal(), Some(stage.portals[0].portal.member_id()));
+    assert_eq!((portal.acknowledged(), portal.late(), portal.pending()), (2, 1, 0));
+}
+
+#[test]
+fn a_failure_is_the_last_line() {
+    let stage = AppStage::new(1);
+    let (workflow, portals, verified) = stage.open(0);
+    let activity = stage.bizproc.activity(verified);
+    wait(activity.fail("the bank does not answer")).unwrap();
+    assert_eq!(workflow.texts(), ["ERROR: the bank does not answer"]);
+    assert!(portals.completion().is_some());
+}
+
+#[test]
+fn an_activity_that_is_dropped_without_an_end_is_counted() {
+    let stage = AppStage::new(1);
+    let (_, portals, verified) = stage.open(0);
+    let activity = stage.bizproc.activity(verified);
+    // Never polled, so never asked for.
+    drop(activity.complete(Completion::new()));
+    drop(activity);
+    assert_eq!(stage.bizproc.stats().abandoned(), 1);
+    assert!(portals.is_open());
+}
+
+#[test]
+fn an_activity_that_nobody_waits_for_sends_nothing() {
+    let stage = AppStage::new(1);
+    let (workflow, _, verified) = stage.open_with(0, ActivityOptions::without_subscription);
+    let activity = stage.bizproc.activity(verified);
+    activity.span().in_scope(|| info!("nowhere"));
+    wait(activity.complete(Completion::new())).unwrap();
+    drop(activity);
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.requests(), stats.abandoned()), (0, 0, 0));
+    assert!(workflow.entries().is_empty() && workflow.lost().is_empty());
+}
+
+#[test]
+fn what_comes_when_the_portal_no_longer_waits_is_late() {
+    let stage = AppStage::new(1);
+    let (workflow, _, verified) =
+        stage.open_with(0, |activity| activity.timeout(Duration::from_secs(3)));
+    let until = verified.waits_until().unwrap();
+    let activity = stage.bizproc.activity(verified);
+    activity.span().in_scope(|| info!("in time"));
+    assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
+
+    // The worker and this thread read one clock.
+    while std::time::SystemTime::now() < until + Duration::from_millis(100) {
+        // A wait on the worker, not a nap: there is nothing to flush, so it answers at once.
+        wait(activity.flush(PATIENCE)).unwrap();
+    }
+    activity.span().in_scope(|| info!("too late"));
+    wait(activity.flush(PATIENCE)).unwrap();
+    assert_eq!(stage.bizproc.stats().late(), 1);
+    assert_eq!(lines(&workflow), ["in time"]);
+    assert!(workflow.lost().is_empty());
+    wait(activity.complete(Completion::new())).unwrap();
+}
+
+#[test]
+fn without_a_worker_an_activity_can_be_worked_on_and_not_ended() {
+    let stage = AppStage::new(1);
+    let (_, _, verified) = stage.open(0);
+    let AppStage { bizproc, guard, subscriber, portals: _portals, .. } = stage;
+    drop(guard);
+    let activity = bizproc.activity(verified);
+    activity.span().in_scope(|| info!("nowhere"));
+    assert_eq!(wait(activity.flush(PATIENCE)), Err(FlushError::WorkerGone));
+    assert!(wait(activity.complete(Completion::new())).is_err());
+    drop(activity);
+    assert_eq!(bizproc.stats().abandoned(), 1);
+    drop(subscriber);
+}
