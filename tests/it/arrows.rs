@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("activity", &["line", "transport", "error"]),
     ("completion", &[]),
     ("protocol", &[]),
-    ("line", &[]),
+    ("line", &["stats"]),
     ("stats", &[]),
     ("error", &[]),
 ];
