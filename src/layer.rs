@@ -7,7 +7,7 @@
 //! 1. one load, if no span that could be tagged is alive in the process;
 //! 2. its span's data, where its span's creation left a [`SpanState`]: the same cost at any depth;
 //! 3. one clock read, and its fields as typed bytes (see [`visit`]);
-//! 4. one box for these bytes, and a push (see `queue`).
+//! 4. a box for these bytes, if they are many, and a push (see `queue`).
 
 use std::cell::Cell;
 use std::fmt;

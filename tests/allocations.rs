@@ -23,6 +23,11 @@ fn charge() {
     info!(order_id = 4242, amount = 99.5, "charged {}", "Ivanov");
 }
 
+fn explain() {
+    let reason = "the card was declined by the bank, and the customer was asked for another one";
+    info!(order_id = 4242, reason, "charged {}", "Ivanov");
+}
+
 fn nested(depth: u32, work: &dyn Fn()) {
     match depth {
         0 => work(),
@@ -31,10 +36,10 @@ fn nested(depth: u32, work: &dyn Fn()) {
 }
 
 #[test]
-fn an_event_allocates_once_if_it_is_sent_and_not_at_all_otherwise() {
+fn an_event_allocates_once_if_it_is_long_and_not_at_all_otherwise() {
     let webhook = Webhook::new(NOBODY).unwrap();
     let (layer, guard) = tracing_bizproc::builder(webhook)
-        .pending_lines(500)
+        .pending_lines(1_000)
         .shutdown_timeout(Duration::ZERO)
         .build()
         .unwrap();
@@ -45,7 +50,10 @@ fn an_event_allocates_once_if_it_is_sent_and_not_at_all_otherwise() {
         assert_eq!(allocations_per_event(charge), 0.0, "outside of the tagged span");
         for depth in [0, 2, 7] {
             order.in_scope(|| {
-                nested(depth, &|| assert_eq!(allocations_per_event(charge), 1.0, "{depth}"));
+                nested(depth, &|| {
+                    assert_eq!(allocations_per_event(charge), 0.0, "{depth}");
+                    assert_eq!(allocations_per_event(explain), 1.0, "{depth}");
+                });
             });
         }
         order.in_scope(|| {

