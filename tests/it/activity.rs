@@ -5,9 +5,10 @@ use std::time::Duration;
 use bizproc_portal::ActivityOptions;
 use tracing::info;
 use tracing_bizproc::{Completion, FlushError};
+use tracing_subscriber::prelude::*;
 
 use crate::app::{AppStage, wait};
-use crate::stage::{PATIENCE, lines};
+use crate::stage::{Captured, PATIENCE, in_child, is_child, lines};
 
 #[test]
 fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
@@ -111,4 +112,32 @@ fn without_a_worker_an_activity_can_be_worked_on_and_not_ended() {
     drop(activity);
     assert_eq!(bizproc.stats().abandoned(), 1);
     drop(subscriber);
+}
+
+#[test]
+fn a_warning_comes_before_the_time_is_over() {
+    if !is_child() {
+        return in_child("activity::a_warning_comes_before_the_time_is_over", &[]);
+    }
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let printed = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+    // For the worker's thread, which speaks through the process's own subscriber.
+    tracing_subscriber::registry().with(printed).init();
+
+    let stage = AppStage::new(1);
+    stage.portals[0].app.set_paid(false);
+    let (_, _, verified) = stage.open_with(0, |activity| activity.timeout(Duration::from_secs(4)));
+    let activity = stage.bizproc.activity(verified);
+    activity.span().in_scope(|| info!("a line"));
+    let warning = "the portal stops waiting for an activity soon";
+    while !captured.text().contains(warning) {
+        assert_eq!(stage.bizproc.stats().late(), 0, "it comes before");
+        wait(activity.flush(Duration::from_millis(50))).unwrap();
+    }
+    while stage.bizproc.stats().late() == 0 {
+        wait(activity.flush(Duration::from_millis(50))).unwrap();
+    }
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.late(), stats.pending()), (1, 1, 0), "{stats}");
 }

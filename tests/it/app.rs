@@ -136,7 +136,7 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
 pub(crate) struct Handler(TcpListener);
 
 impl Handler {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Handler(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 

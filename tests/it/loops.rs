@@ -1,26 +1,10 @@
 //! No feedback loop: what the worker, reqwest and hyper log never comes back as a line.
 
-use std::sync::{Arc, Mutex};
-
 use tracing::{info, info_span};
 use tracing_bizproc::EventToken;
 use tracing_subscriber::prelude::*;
 
-use crate::stage::{PATIENCE, in_child, is_child, quick};
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+use crate::stage::{Captured, PATIENCE, in_child, is_child, quick};
 
 /// With a global subscriber, as apps have, so that the worker's thread sees it too.
 #[test]
@@ -48,7 +32,7 @@ fn what_the_worker_causes_is_seen_by_others_and_not_sent() {
     assert_eq!(accepted, 1, "hyper's and reqwest's events are not lines");
     assert_eq!(workflow.texts().len(), 1);
 
-    let seen = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let seen = captured.text();
     assert!(seen.contains("hyper") || seen.contains("reqwest"), "they do log, to others");
     let code = portal.webhook_url();
     let code = code.trim_end_matches('/').rsplit('/').next().unwrap();

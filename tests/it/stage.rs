@@ -1,5 +1,6 @@
 //! What every test needs: a portal, a layer that writes to it, and patience with a limit.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bizproc_portal::{Activity, Portal, PortalBuilder, Workflow};
@@ -73,6 +74,27 @@ pub(crate) fn lines(workflow: &Workflow) -> Vec<String> {
 /// "• [timestamp=..]..[/timestamp] text" without its first two parts.
 pub(crate) fn without_time(line: &str) -> &str {
     line.split_once("[/timestamp] ").map_or(line, |(_, text)| text)
+}
+
+/// What a layer has printed, on whatever thread.
+#[derive(Clone, Default)]
+pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Runs the test `name` of this binary in a process of its own, with these environment variables.
