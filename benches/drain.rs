@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench drain` prints one line per figure; `-- --test` runs everything once, small.
 //! The portal runs in this process, on threads of its own, so these figures are a lower bound.
+#![expect(clippy::print_stdout, reason = "figures are what a bench prints")]
+#![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 
 use std::time::{Duration, Instant};
 

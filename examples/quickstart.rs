@@ -5,6 +5,7 @@
 //!
 //! With `BITRIX24_WEBHOOK_URL` and `EVENT_TOKEN` set it writes to that portal instead: take the
 //! token from the request that the portal sends to your activity's handler.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::env;
 use std::error::Error;
