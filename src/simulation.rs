@@ -149,10 +149,18 @@ impl Run {
         self.spans.borrow_mut().remove(&workflow);
     }
 
-    /// Flushes within simulated time.
+    /// Flushes within simulated time. Where nothing is in motion afterwards, the counters must add
+    /// up.
+    ///
+    /// # Panics
+    /// When they do not.
     pub async fn flush(&self, timeout: Duration) -> FlushReport {
         let deadline = (Instant::now() + timeout).into_std();
-        self.bizproc.flush_at(deadline).await.unwrap_or_default()
+        let report = self.bizproc.flush_at(deadline).await.unwrap_or_default();
+        let stats = self.bizproc.stats();
+        let settled = stats.acknowledged() + stats.late() + stats.lost();
+        assert_eq!(stats.accepted(), settled + stats.pending(), "conservation: {stats}");
+        report
     }
 
     /// The counters.
