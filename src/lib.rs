@@ -65,6 +65,8 @@
 //!
 //! The worker reports trouble through `tracing` at target `tracing_bizproc`: each kind once a minute,
 //! from its own thread, outside of any span. These events never go to the portal.
+//!
+//! What has to stand on the portal's side, and what each of its errors means: [`guide`].
 
 mod activity;
 mod builder;
@@ -111,6 +113,10 @@ pub use worker::pace::Quota;
 pub use worker::render::LineTime;
 pub use worker::retry::UnknownOutcome;
 pub use worker::schedule::Retention;
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
 
 /// The README's code is compiled with the tests.
 #[cfg(doctest)]

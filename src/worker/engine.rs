@@ -256,7 +256,8 @@ impl Engine {
                     self.list(id, now);
                     return Step::Access(Call { lane: id, what: What::Access }, access);
                 }
-                Action::Wait(at) => self.list_at(id, at),
+                // Later than now in any case: nothing else ends this loop.
+                Action::Wait(at) => self.list_at(id, at.max(now + TICK)),
                 Action::Idle => {}
             }
         }
@@ -376,3 +377,6 @@ impl Engine {
         }
     }
 }
+
+/// No lane is asked more often than this without cause.
+const TICK: Duration = Duration::from_millis(1);

@@ -195,7 +195,10 @@ impl Lane {
         }
         self.pass_deadlines(rules, ledger, now);
         let action = self.next_log(rules, ledger, now);
-        let look = self.completions.next_at(now).into_iter().chain(self.deadlines.next_at()).min();
+        // What waits for other access is looked at when that has come.
+        let refreshing = self.state == State::Refreshing;
+        let end = if refreshing { None } else { self.completions.next_at(now) };
+        let look = end.into_iter().chain(self.deadlines.next_at()).min();
         match (action, look) {
             (Action::Wait(at), Some(look)) => Action::Wait(at.min(look)),
             (Action::Idle, Some(look)) => Action::Wait(look),

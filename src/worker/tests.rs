@@ -19,6 +19,8 @@ use crate::stats::{AtDoor, DropReason, FlushReport, Snapshot, Stats};
 use crate::transport::Refreshed;
 use crate::transport::auth::Webhook;
 
+mod portals;
+
 /// An engine with its clock in hand.
 struct Stage {
     engine: Engine,

@@ -78,9 +78,12 @@ fn visit(folder: &Path, module: Option<&str>, with: &mut impl FnMut(&str, &str))
         let path = file.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let module = module.unwrap_or(&stem);
+        if stem == "lib" || stem == "tests" {
+            continue;
+        }
         if path.is_dir() {
             visit(&path, Some(module), with);
-        } else if stem != "lib" && stem != "tests" {
+        } else {
             let code = fs::read_to_string(&path).unwrap();
             let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
             let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
