@@ -5,6 +5,7 @@
 //! which share an authorization server, and 20 workflows on each. Midway all access tokens expire.
 //! Some customers' cards are declined, and some carriers do not answer. At the end the portals' own
 //! journals are compared with what was to be written.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -199,9 +199,9 @@ impl Bizproc {
     }
 
     /// As [`send`](Self::send), and gives back what was not sent.
-    fn try_send(&self, control: Control) -> Result<(), (FlushError, Control)> {
+    fn try_send(&self, control: Control) -> Result<(), (FlushError, Box<Control>)> {
         if self.producer.is_forked() {
-            return Err((FlushError::Forked, control));
+            return Err((FlushError::Forked, Box::new(control)));
         }
         self.producer.control(control).map_err(|control| match self.producer.is_closed() {
             true => (FlushError::WorkerGone, control),

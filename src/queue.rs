@@ -177,7 +177,7 @@ impl Producer {
 
     /// Hands a request of the app to the worker and wakes it. Gives it back if the worker is closed,
     /// or if there are a thousand of them already.
-    pub(crate) fn control(&self, control: Control) -> Result<(), Control> {
+    pub(crate) fn control(&self, control: Control) -> Result<(), Box<Control>> {
         let control = Message::Control(Box::new(control));
         match self.0.sender.try_send(control) {
             Ok(()) => {
@@ -186,7 +186,7 @@ impl Producer {
             }
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message
             {
-                Message::Control(control) => Err(*control),
+                Message::Control(control) => Err(control),
                 Message::Line(_) | Message::SpanClosed(_) => unreachable!("it was a control"),
             },
         }

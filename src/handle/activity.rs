@@ -124,7 +124,7 @@ impl Activity {
         // In a queue without room they wait for the next call: the handler must not.
         while let Some(control) = untold.pop() {
             if let Err((_, control)) = self.bizproc.try_send(control) {
-                untold.push(control);
+                untold.push(*control);
                 return;
             }
         }

@@ -130,7 +130,8 @@ fn replicas_that_share_a_store_share_a_renewal() {
         span().in_scope(|| info!("{text}"));
         tracing::dispatcher::with_default(&replica, || span().in_scope(|| info!("{text}")));
     };
-    stage.bizproc.accept(verified.portal(), verified.tokens().unwrap().clone()).unwrap();
+    let tokens = verified.tokens().unwrap();
+    assert!(wait(stage.store.swap(verified.portal(), None, tokens)).unwrap());
     log("before");
     for bizproc in [&stage.bizproc, &other] {
         assert!(wait(bizproc.flush(PATIENCE)).unwrap().is_complete());
