@@ -4,6 +4,7 @@
 //! argument.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use slab::Slab;
@@ -13,7 +14,7 @@ use super::entry::{Entry, Gap, NOTICE_BYTES, widen};
 use super::ledger::Ending;
 use super::render::Renderer;
 use super::schedule::{Budget, Schedule};
-use crate::line::{EventToken, LogLine};
+use crate::line::{EventToken, LogLine, Tag};
 use crate::protocol::text;
 use crate::stats::DropReason;
 
@@ -120,7 +121,7 @@ impl Coalescer {
         renderer: &mut Renderer,
         now: Instant,
     ) -> Result<(), Finished> {
-        let key = self.key(&line.tag.event_token, now);
+        let key = self.key_of(&line.tag, now);
         let buffer = &mut self.tokens[key];
         buffer.last_used = now;
         if let Some(finished) = buffer.finished {
@@ -412,6 +413,20 @@ impl Coalescer {
     /// When the oldest waiting line was taken in.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.tokens.iter().filter_map(|(_, buffer)| buffer.oldest()).min()
+    }
+
+    /// The place of a tag's token, which is looked up by its text once.
+    fn key_of(&mut self, tag: &Tag, now: Instant) -> usize {
+        let noted = tag.place.load(Relaxed);
+        // A place may have been left, and taken by another token.
+        match self.tokens.get(noted) {
+            Some(buffer) if buffer.event_token == tag.event_token => noted,
+            _ => {
+                let key = self.key(&tag.event_token, now);
+                tag.place.store(key, Relaxed);
+                key
+            }
+        }
     }
 
     fn key(&mut self, event_token: &EventToken, now: Instant) -> usize {
