@@ -16,7 +16,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let smoke = arguments.iter().any(|argument| argument == "--test");
     let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let benches: [(&str, fn(&Scale)); 8] = [
+    let benches: [(&str, Figures); 8] = [
         ("story", story),
         ("requests", requests),
         ("limits", limits),
@@ -33,6 +33,9 @@ fn main() {
         }
     }
 }
+
+/// Prints some figures.
+type Figures = fn(&Scale);
 
 struct Scale {
     seeds: u64,

@@ -4,6 +4,7 @@
 //! `cargo run --example oauth_store` starts a stand-in portal in this process, installs an app
 //! there, and logs. Midway the access token expires: it is renewed once, and the new pair is in
 //! the database before it is used.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
 use std::process::ExitCode;

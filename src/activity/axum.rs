@@ -109,6 +109,7 @@ mod tests {
         App(Arc::new(HashMap::from([(PortalId::from(portal), installation)])))
     }
 
+    #[expect(clippy::result_large_err, reason = "the response is what axum rejects with")]
     fn extract(app: &App, kind: &str, body: impl Into<Body>) -> Result<VerifiedActivity, Response> {
         let request = Request::post("/handler").header(CONTENT_TYPE, kind).body(body.into());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -289,8 +289,9 @@ mod tests {
 
     #[test]
     fn what_was_packed_comes_out_in_order() {
+        let name = 'ё';
         let packed = pack(|packer| {
-            packer.text(&field("message"), |sink| write!(sink, "charged {}", 'ё').unwrap());
+            packer.text(&field("message"), |sink| write!(sink, "charged {name}").unwrap());
             packer.word(&field("a"), Kind::I64, (-7i64).to_le_bytes());
             packer.wide(&field("b"), Kind::U128, u128::MAX.to_le_bytes());
             packer.str(&field("c"), "");

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "deadlines of real waits")]
+
 use std::pin::pin;
 use std::sync::Barrier;
 use std::task::{Context, Poll, Waker};

@@ -126,7 +126,9 @@ proptest! {
                         (0..lines).for_each(|_| run.log(workflow, bytes));
                     }
                     Step::Close(workflow) => run.close(workflow),
-                    Step::Flush => drop(run.flush(Duration::from_secs(7)).await),
+                    Step::Flush => {
+                        let _ = run.flush(Duration::from_secs(7)).await;
+                    }
                 }
             }
         });
