@@ -399,6 +399,20 @@ fn only_what_may_not_have_run_is_sent_again() {
 }
 
 #[test]
+fn a_portal_that_comes_to_no_command_is_not_hammered() {
+    let mut stage = Stage::new(options().quota(crate::Quota::Unlimited));
+    stage.log(&tag(1), "a");
+    stage.log(&tag(2), "b");
+    let mut requests = 0;
+    while stage.elapsed() < 600.0 {
+        let (call, _) = stage.sent();
+        stage.settle(call, &json(200, r#"{"result":{"result":[],"result_error":[]}}"#));
+        requests += 1;
+    }
+    assert!(requests < 60, "{requests} requests in ten minutes");
+}
+
+#[test]
 fn a_locked_workflow_is_waited_out_and_others_pass() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "locked");
