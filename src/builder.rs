@@ -352,6 +352,9 @@ impl Builder {
 
     fn check(&self) -> Result<(), BuildError> {
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
+        if self.retry.max_age > YEAR || self.http.timeout > YEAR {
+            return wrong("max_age or request_timeout", "is longer than a year");
+        }
         if self.linger > self.max_hold {
             return wrong("linger", "is longer than max_hold");
         }
@@ -415,6 +418,8 @@ pub(crate) struct Parts {
 const PORTAL_SHARE: f64 = 0.5;
 /// The worker's thread.
 const THREAD: &str = "tracing-bizproc";
+/// No option is longer: clocks have an end.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const LEAST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(250);
 /// The queue's slots are allocated at once.

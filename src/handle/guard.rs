@@ -66,8 +66,15 @@ impl WorkerGuard {
             .and_then(|answer| block_until(answer, deadline + GRACE));
         match closed {
             Ok(report) => {
-                // It has nothing left to do but to end.
-                drop(thread.join());
+                // It has nothing left to do but to end. Only the app's own layers, which take in its
+                // last reports, could hold it up: not for longer than a moment.
+                let patience = after(GRACE);
+                while !thread.is_finished() && after(Duration::ZERO) < patience {
+                    thread::park_timeout(A_MOMENT);
+                }
+                if thread.is_finished() {
+                    drop(thread.join());
+                }
                 report
             }
             Err(_) => {
@@ -122,5 +129,7 @@ impl Wake for Unpark {
     }
 }
 
+/// Between two looks at whether the thread has ended.
+const A_MOMENT: Duration = Duration::from_millis(1);
 /// The worker keeps the deadline; beyond it, a caller gives the worker so long to say so.
 pub(super) const GRACE: Duration = Duration::from_millis(250);

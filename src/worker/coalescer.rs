@@ -186,7 +186,8 @@ impl Coalescer {
             match self.due_at(key, plan) {
                 Some(at) if at > listed => self.list(key, plan),
                 Some(at) => return Some(self.take_out(key, at, plan, now)),
-                None if self.is_idle(key, now) => self.remove(key),
+                // By the same time by which it was found, or it would be found again for ever.
+                None if self.is_idle(key, until) => self.remove(key),
                 None => self.list(key, plan),
             }
         }
@@ -223,11 +224,11 @@ impl Coalescer {
     /// before `hold_until`. When its token has ended meanwhile it is returned with the reason.
     pub(crate) fn put_back(
         &mut self,
-        command: Command,
+        mut command: Command,
         hold_until: Option<Instant>,
         plan: &Plan,
     ) -> Option<(Command, Finished)> {
-        if command.entry.tries.in_doubt {
+        if std::mem::take(&mut command.entry.tries.just_in_doubt) {
             self.written(&command.event_token, &command.entry, plan);
         } else if let Some(budget) = self.budgets.get_mut(command.event_token.workflow()) {
             budget.not_sent();
@@ -337,12 +338,7 @@ impl Coalescer {
         reason: DropReason,
         plan: &Plan,
     ) -> Option<(EventToken, Entry, Option<u64>)> {
-        let key = self
-            .tokens
-            .iter()
-            .filter_map(|(key, buffer)| Some((buffer.oldest()?, key)))
-            .min()
-            .map(|(_, key)| key)?;
+        let key = self.oldest_key()?;
         let buffer = &mut self.tokens[key];
         let entry = match buffer.sealed.pop_front() {
             Some((_, entry)) => entry,
@@ -386,9 +382,19 @@ impl Coalescer {
         waiting + buffer.in_flight.map_or(0, u64::from)
     }
 
-    /// When the oldest waiting line was taken in.
+    /// When the oldest waiting line was taken in, nearly: see [`oldest_key`](Self::oldest_key).
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.tokens.iter().filter_map(|(_, buffer)| buffer.oldest()).min()
+        self.tokens.get(self.oldest_key()?)?.oldest()
+    }
+
+    /// The token whose waiting lines are the oldest, as far as the order in which entries are due
+    /// says so: what is due first was taken in first, but for schedules and holds. A search for the
+    /// very oldest would look at every token for every line.
+    fn oldest_key(&self) -> Option<usize> {
+        let waits = |key: &usize| self.tokens.get(*key).is_some_and(|b| b.oldest().is_some());
+        let listed = self.due.iter().map(|(_, key)| *key).find(waits);
+        // Behind a command that is out, entries wait unlisted.
+        listed.or_else(|| self.tokens.iter().map(|(key, _)| key).find(waits))
     }
 
     /// The place of a tag's token, which is looked up by its text once.
@@ -426,17 +432,21 @@ impl Coalescer {
         if buffer.in_flight.is_some() {
             return None;
         }
+        let by_schedule = |lingered: Instant| {
+            let at = self.budget(key).and_then(|budget| budget.next_at(&plan.schedule));
+            at.map_or(lingered, |at| at.max(lingered))
+        };
         let due = match (buffer.sealed.front(), &buffer.open) {
             (Some((at, _)), _) => *at,
             (None, Some(open)) => {
-                let lingered = open.since + plan.linger;
-                let by_schedule =
-                    self.budget(key).and_then(|budget| budget.next_at(&plan.schedule));
-                let by_schedule = by_schedule.filter(|_| !buffer.hurried);
-                let at = by_schedule.map_or(lingered, |at| at.max(lingered));
-                at.min(open.since + plan.max_hold.max(plan.linger))
+                let held = open.since + plan.max_hold.max(plan.linger);
+                by_schedule(open.since + plan.linger).min(held)
             }
-            (None, None) => buffer.gap.as_ref().map(|_| buffer.last_used + plan.linger)?,
+            (None, None) => {
+                buffer.gap.as_ref()?;
+                let lingered = buffer.last_used + plan.linger;
+                by_schedule(lingered)
+            }
         };
         Some(buffer.hold_until.map_or(due, |hold| due.max(hold)))
     }

@@ -186,8 +186,12 @@ impl Completions {
             }
             // Repeated as soon as the lane has other access.
             Some(Refusal::Grant(_) | Refusal::Moved(_)) => {
-                completing.not_before = now;
-                self.waiting.push(completing);
+                completing.not_before = match completing.attempt {
+                    0 => now,
+                    attempt => now + backoff.wait(attempt),
+                };
+                completing.attempt += 1;
+                self.again(completing);
                 return refusal;
             }
             Some(
@@ -203,12 +207,17 @@ impl Completions {
         }
         completing.not_before = now + backoff.wait(completing.attempt);
         completing.attempt += 1;
+        self.again(completing);
+        refusal
+    }
+
+    /// Waits for its next try, if there is to be one.
+    fn again(&mut self, completing: Completing) {
         if completing.not_before >= completing.give_up_at {
             completing.answer(Err(CompleteError::NotSent));
         } else {
             self.waiting.push(completing);
         }
-        refusal
     }
 
     /// The deadline of the shutdown has passed.

@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     seq: u64,
     seed: u64,
     closing: Option<Instant>,
+    /// A line is in the books that is in no lane yet: after a panic, that one is lost.
+    charged: bool,
 }
 
 impl Engine {
@@ -80,15 +82,16 @@ impl Engine {
             seq: 0,
             seed,
             closing: None,
+            charged: false,
         }
     }
 
     /// Takes a line in.
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let id = self.lane(&line.tag.portal, now);
-        self.ledger.taken(line.bytes());
-        self.seq += 1;
+        self.charge(line);
         if !self.keeps_share(line, id, now) {
+            self.charged = false;
             return;
         }
         let Engine { rules, renderer, lanes, ledger, .. } = self;
@@ -98,16 +101,31 @@ impl Engine {
             let event_token = &line.tag.event_token;
             ledger.settle_lines(event_token, 1, line.bytes(), self.seq, finished.ending());
         }
+        self.charged = false;
+        if self.closing.is_some() {
+            // It came behind the close: nothing gathers any more.
+            let event_token = Some(&line.tag.event_token);
+            self.lanes[id.0].coalescer.seal(event_token, &self.rules.plan, now);
+        }
         self.tell_missed(&line.tag, id, now);
-        self.make_room();
+        self.make_room(now);
         self.list(id, now);
+    }
+
+    /// Puts a line into the books, and notes that until it has found its place.
+    fn charge(&mut self, line: &LogLine) {
+        self.charged = true;
+        self.ledger.taken(line.bytes());
+        self.seq += 1;
     }
 
     /// A line was lost inside the worker before it could be taken in.
     pub(crate) fn line_lost(&mut self, line: &LogLine, now: Instant) {
         let id = self.lane(&line.tag.portal, now);
-        self.ledger.taken(line.bytes());
-        self.seq += 1;
+        if !std::mem::take(&mut self.charged) {
+            self.charge(line);
+            self.charged = false;
+        }
         self.refuse(line, id, DropReason::Internal, now);
     }
 
@@ -239,6 +257,7 @@ impl Engine {
                 self.ledger.turn_to(page);
                 lane.abandon(&self.rules, &mut self.ledger);
             }
+            return Step::Closed;
         }
         while let Some(&(at, id)) = self.agenda.first() {
             if at > now {
@@ -310,7 +329,11 @@ impl Engine {
         }
         let id = LaneId(self.lanes.len());
         let seed = self.seed.wrapping_add(id.0 as u64);
-        self.lanes.push(Lane::new(&self.rules, seed, now));
+        let mut lane = Lane::new(&self.rules, seed, now);
+        if let Some(deadline) = self.closing {
+            lane.close(&self.rules, deadline, now);
+        }
+        self.lanes.push(lane);
         self.listed.push(None);
         self.portals.push(portal.clone());
         self.by_portal.insert(portal.clone(), id);
@@ -328,13 +351,13 @@ impl Engine {
     }
 
     /// Keeps to the budget by giving up the oldest lines, where the user asked for that.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, now: Instant) {
         if self.limits.overflow != Overflow::DropOldest {
             return;
         }
-        let over = |(lines, bytes): (u64, usize)| {
-            lines > self.limits.lines as u64 || bytes > self.limits.bytes
-        };
+        let limits = self.limits;
+        let over =
+            |(lines, bytes): (u64, usize)| lines > limits.lines as u64 || bytes > limits.bytes;
         while over(self.ledger.pending()) {
             let Engine { rules, lanes, ledger, .. } = self;
             let oldest = lanes
@@ -342,16 +365,13 @@ impl Engine {
                 .enumerate()
                 .filter_map(|(page, lane)| Some((lane.coalescer.oldest()?, page, lane)))
                 .min_by_key(|(oldest, ..)| *oldest);
-            let evicted = match oldest {
-                Some((_, page, lane)) => {
-                    ledger.turn_to(page);
-                    lane.evict(DropReason::Evicted, rules, ledger)
-                }
-                None => false,
-            };
-            if !evicted {
+            let Some((_, page, lane)) = oldest else { return };
+            ledger.turn_to(page);
+            if !lane.evict(DropReason::Evicted, rules, ledger) {
                 return;
             }
+            // The end of an activity may have waited for just these lines.
+            self.list(LaneId(page), now);
         }
     }
 

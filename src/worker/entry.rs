@@ -22,6 +22,8 @@ pub(crate) struct Entry {
     pub(crate) since_wall: SystemTime,
     /// The last line is continued in the token's next entry.
     pub(crate) unfinished: bool,
+    /// Its first line began in an earlier entry, and counts here.
+    pub(crate) continued: bool,
     /// What has become of it so far.
     pub(crate) tries: Tries,
     /// Lines missing before it, told at its head.
@@ -41,6 +43,8 @@ pub(crate) struct Tries {
     pub(crate) alone_since: u64,
     /// It may stand in the log already.
     pub(crate) in_doubt: bool,
+    /// The latest try is why: that try counts as written, once.
+    pub(crate) just_in_doubt: bool,
     /// It counts as sent in the workflow's budget.
     pub(crate) budgeted: bool,
 }
@@ -62,6 +66,7 @@ impl Entry {
             since,
             since_wall,
             unfinished: false,
+            continued: false,
             tries: Tries::default(),
             gap: None,
             rolled_off: 0,

@@ -127,6 +127,10 @@ impl Ledger {
 
     pub(crate) fn taken(&mut self, bytes: usize) {
         self.pending += 1;
+        for watch in &mut self.watches {
+            // A close covers what comes behind it, too.
+            watch.remaining += u64::from(watch.up_to == u64::MAX);
+        }
         self.pending_bytes += bytes;
         if let Some(page) = self.pages.get_mut(self.page) {
             page.pending += 1;

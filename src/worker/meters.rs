@@ -25,11 +25,15 @@ impl Meters {
 
     /// How many of `want` commands may go now, or when to ask again.
     pub(crate) fn allowance(&self, one: bool, want: usize, now: Instant) -> Result<usize, Instant> {
-        if one {
+        if one || want == 1 {
             return self.direct.allowance(1, now);
         }
         self.outer.allowance(1, now)?;
-        self.batched.allowance(want, now)
+        match self.batched.allowance(want, now)? {
+            // One command goes by itself, and is counted there.
+            1 => self.direct.allowance(1, now),
+            fits => Ok(fits),
+        }
     }
 
     /// Reads the `time` parts of a reply.
@@ -85,7 +89,7 @@ fn observe(
     worked: f64,
     now: Instant,
 ) {
-    let Some(operating) = time.operating else { return };
+    let Some(operating) = time.operating else { return window.lifted() };
     // Both times are of the portal's clock, so ours does not matter.
     let resets_in = match (time.operating_reset_at, time.finish) {
         (Some(reset), Some(finish)) => {

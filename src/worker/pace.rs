@@ -148,7 +148,9 @@ impl OperatingWindow {
     ) {
         self.used = operating.max(0.0);
         self.resets_at = now + resets_in.unwrap_or(WINDOW).min(WINDOW);
-        let cost = worked.max(0.0) / commands.max(1) as f64;
+        // The portal ends a request at 60 s, whatever else it says of its work.
+        let worked = worked.clamp(0.0, LONGEST_REQUEST);
+        let cost = worked / commands.max(1) as f64;
         self.per_command += (cost - self.per_command) * COST_WEIGHT;
         self.blocked_until = None;
         let left = (self.stop() - self.used).max(0.0);
@@ -161,6 +163,11 @@ impl OperatingWindow {
             // The same pace kept until the reset spends just what is left.
             now + Duration::from_secs_f64((worked * until_reset / left).min(until_reset))
         };
+    }
+
+    /// The portal executed a command, and says nothing of what it counts.
+    pub(crate) fn lifted(&mut self) {
+        self.blocked_until = None;
     }
 
     /// The portal refused a command: it has counted more than its limit.
@@ -179,8 +186,9 @@ impl OperatingWindow {
             return Err(hold);
         }
         if self.blocked_until.is_some() {
-            // The first call after a block only asks.
-            return Ok(1);
+            // The first request after a block only asks: two commands, so that it is a batch, where
+            // a batch was refused.
+            return Ok(want.min(2));
         }
         if self.per_command <= 0.0 || now >= self.resets_at {
             return Ok(want);
@@ -213,6 +221,8 @@ const WINDOW: Duration = Duration::from_secs(600);
 const LONGEST_LIFT: Duration = Duration::from_secs(605);
 /// From this part of the limit on, requests are spread.
 const SLOW_FROM: f64 = 0.5;
+/// The longest that a request can take (REST API limits), in seconds.
+const LONGEST_REQUEST: f64 = 60.0;
 /// At this part of the limit, they stop.
 const STOP_AT: f64 = 0.9;
 /// What part of the use seen before a refusal is taken for the limit.
@@ -317,7 +327,7 @@ mod tests {
         window.observed(200.0, Some(secs(400.0)), 10, 3.0, now);
         window.refused(now);
         assert_eq!(window.allowance(50, now), Err(now + LONGEST_LIFT));
-        assert_eq!(window.allowance(50, now + LONGEST_LIFT), Ok(1), "the first call asks");
+        assert_eq!(window.allowance(50, now + LONGEST_LIFT), Ok(2), "the first request asks");
         assert!(window.limit <= 190.0);
     }
 }

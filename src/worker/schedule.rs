@@ -31,7 +31,7 @@ pub enum Retention {
     Custom {
         /// Entries that the portal keeps, at least 1.
         kept: u32,
-        /// Earliest distance between the first two entries, above zero.
+        /// Earliest distance between the first two entries, above zero and at most a year.
         base: Duration,
         /// Factor from each distance to the next, at least 1 and at most 10.
         growth: f64,
@@ -43,7 +43,7 @@ impl Retention {
     pub(crate) fn is_valid(self) -> bool {
         match self {
             Retention::Custom { kept, base, growth } => {
-                kept >= 1 && !base.is_zero() && (1.0..=10.0).contains(&growth)
+                kept >= 1 && !base.is_zero() && base <= YEAR && (1.0..=10.0).contains(&growth)
             }
             _ => true,
         }
@@ -55,13 +55,15 @@ impl Retention {
 pub(crate) struct Schedule {
     /// `after[k]`: the k-th entry's distance from the first. The last one stands for all further.
     after: Vec<Duration>,
+    /// From each entry to the next beyond these.
+    step: Duration,
     kept: Option<usize>,
 }
 
 impl Schedule {
     pub(crate) fn new(retention: Retention) -> Self {
         let (kept, base, growth) = match retention {
-            Retention::SelfHosted => return Schedule { after: vec![Duration::ZERO], kept: None },
+            Retention::SelfHosted => return Schedule::none(),
             Retention::Cloud => (CLOUD_KEEPS, CLOUD_BASE, CLOUD_GROWTH),
             Retention::Custom { kept, base, growth } => (kept, base, growth),
         };
@@ -72,12 +74,19 @@ impl Schedule {
             at += step;
             step *= growth;
         }
-        Schedule { after, kept: Some(kept as usize) }
+        let step = Duration::from_secs_f64(step.min(LONGEST));
+        Schedule { after, step, kept: Some(kept as usize) }
+    }
+
+    /// Every entry may go at once.
+    fn none() -> Self {
+        Schedule { after: vec![Duration::ZERO], step: Duration::ZERO, kept: None }
     }
 
     fn after(&self, entries: u32) -> Duration {
         let last = self.after.len() - 1;
-        self.after[(entries as usize).min(last)]
+        let beyond = u32::try_from((entries as usize).saturating_sub(last)).unwrap_or(u32::MAX);
+        self.after[(entries as usize).min(last)] + self.step.saturating_mul(beyond).min(YEAR)
     }
 }
 
@@ -142,6 +151,7 @@ const CLOUD_BASE: Duration = Duration::from_secs(1);
 const CLOUD_GROWTH: f64 = 1.3;
 /// No schedule is computed past a year, in seconds.
 const LONGEST: f64 = 365.0 * 86_400.0;
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// Nor past this many entries (a growth of 1 or nearly).
 const STEPS: usize = 4_096;
 /// A workflow that was silent for so long starts anew.

@@ -83,6 +83,7 @@ impl TokenBuffer {
             open.last_seq = seq;
             let whole = std::mem::replace(open, Entry::new(now, line.at));
             self.sealed.push_back((now, whole));
+            open.continued = true;
             open.text.push_str(CONTINUED);
             rest = more;
         }
@@ -123,10 +124,17 @@ impl TokenBuffer {
         let mut orphan = None;
         if entry.unfinished {
             let later = self.sealed.iter_mut().map(|(_, entry)| entry).chain(&mut self.open);
-            if let Some(last) = later.into_iter().find(|later| later.lines > 0) {
-                last.lines -= 1;
-                lines += 1;
-                orphan = Some(last.last_seq);
+            for piece in later {
+                // Not set: the line was counted as lost before, with another of its pieces.
+                if !std::mem::take(&mut piece.continued) {
+                    break;
+                }
+                if piece.lines > 0 {
+                    piece.lines -= 1;
+                    lines += 1;
+                    orphan = Some(piece.last_seq);
+                    break;
+                }
             }
         }
         // A notice that fails is not retold: it would be tried for ever.

@@ -28,7 +28,10 @@ impl Lane {
     /// What came of asking for other access.
     pub(crate) fn accessed(&mut self, refreshed: Refreshed, ledger: &mut Ledger, now: Instant) {
         match refreshed {
-            Refreshed::Renewed => self.state = State::Ready,
+            Refreshed::Renewed => {
+                self.state = State::Ready;
+                self.completions.retry(now);
+            }
             Refreshed::Later(trouble) => {
                 // The call is tried again, which asks again.
                 ledger.report(Trouble::Unreachable, trouble.to_string());

@@ -117,6 +117,7 @@ impl Lane {
                 Refusal::Server(_) if command.entry.tries.alone < TRIES_ALONE => {
                     command.entry.tries.alone += 1;
                     command.entry.tries.in_doubt = true;
+                    command.entry.tries.just_in_doubt = true;
                     self.hold(command, rules, ledger, now);
                 }
                 Refusal::Locked(_) | Refusal::Server(_) => {
@@ -229,6 +230,7 @@ impl Lane {
         self.back_off(now);
         for command in &mut commands {
             command.entry.tries.in_doubt = true;
+            command.entry.tries.just_in_doubt = true;
         }
         if rules.retry.on_unknown == UnknownOutcome::GiveUp {
             for command in &commands {
