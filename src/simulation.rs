@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Level;
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Identity, Layer, SubscriberExt};
 
 use crate::builder::{Builder, Parts};
 use crate::handle::Bizproc;
 use crate::layer;
-use crate::line::PortalId;
+use crate::line::{EventToken, PortalId};
 use crate::protocol::{Reply, Request};
 use crate::stats::{FlushReport, Snapshot};
 use crate::transport::Transport;
@@ -73,6 +75,23 @@ where
     F: Future<Output = ()>,
     S: FnOnce(Run) -> F,
 {
+    run_beside(Identity::new(), seed, builder, conditions, shutdown, scenario)
+}
+
+/// As [`run`], with another layer beside ours, which sees all that the run logs.
+pub fn run_beside<L, F, S>(
+    beside: L,
+    seed: u64,
+    builder: Builder,
+    conditions: Conditions,
+    shutdown: Duration,
+    scenario: S,
+) -> Outcome
+where
+    L: Layer<Registry> + Send + Sync + 'static,
+    F: Future<Output = ()>,
+    S: FnOnce(Run) -> F,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -87,8 +106,7 @@ where
         let mut worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
         let bizproc = Bizproc::new(producer.clone(), stats);
         let layer = layer::layer(producer, builder.own_level());
-        let subscriber =
-            tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), layer);
+        let subscriber = tracing_subscriber::registry().with(beside).with(layer);
         let run =
             Run { start, bizproc: bizproc.clone(), spans: Rc::default(), sent: Rc::default() };
         let guard = tracing::subscriber::set_default(subscriber);
@@ -134,8 +152,9 @@ impl Run {
     pub fn log(&self, workflow: u32, bytes: usize) {
         let mut spans = self.spans.borrow_mut();
         let span = spans.entry(workflow).or_insert_with(|| {
-            let event_token = portal::event_token(workflow);
-            tracing::span!(Level::INFO, "activity", event_token)
+            let event_token = EventToken::parse(&portal::event_token(workflow));
+            let event_token = event_token.expect("a well-formed token");
+            tracing::span!(Level::INFO, "activity", event_token = event_token.tag())
         });
         let mut sent = self.sent.borrow_mut();
         let sent = sent.entry(workflow).or_default();

@@ -9,7 +9,7 @@ use super::{Conditions, Lift, Random};
 use crate::protocol::{Method, Reply, Request, Trouble};
 
 /// The event token of a workflow.
-pub(super) fn event_token(workflow: u32) -> String {
+pub fn event_token(workflow: u32) -> String {
     format!("65a51{workflow:08x}.{workflow:08}|A1_1|{workflow}.{:064x}", u64::from(workflow) * 7)
 }
 

@@ -1,10 +1,15 @@
 //! The whole route in simulated time: conservation and order under faults of every kind, by seed.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tracing_bizproc::simulation::{Conditions, Faults, Outcome, Random, Run, run};
+use tracing_bizproc::simulation::portal::event_token;
+use tracing_bizproc::simulation::{Conditions, Faults, Outcome, Random, Run, run, run_beside};
 use tracing_bizproc::{Builder, Webhook};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 fn builder() -> Builder {
     let webhook = Webhook::new("https://b24.example/rest/1/secret/").unwrap();
@@ -56,6 +61,57 @@ fn without_faults_everything_is_acknowledged_once() {
         let stats = &outcome.stats;
         assert_eq!(stats.acknowledged(), stats.accepted(), "{stats}");
         assert_eq!((stats.repeats(), stats.rate_limited()), (0, 0));
+    }
+}
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An hour of traffic with faults of every kind, everything at TRACE: what other layers print, the
+/// worker's own reports among it, holds no event token.
+#[test]
+fn an_hour_of_faults_at_trace_prints_no_event_token() {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let everything = tracing_subscriber::fmt::layer()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .with_span_events(FmtSpan::FULL)
+        .with_filter(LevelFilter::TRACE);
+    let seed = 11;
+    let hour = Duration::from_secs(3_600);
+    let outcome = run_beside(
+        everything,
+        seed,
+        builder(),
+        Conditions::faulty(seed),
+        3 * hour,
+        |run| async move {
+            for minute in 0..60 {
+                run.until(Duration::from_secs(60 * minute)).await;
+                (0..20).for_each(|workflow| run.log(workflow, 80));
+            }
+        },
+    );
+    outcome.verify().unwrap();
+    let printed = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    assert!(printed.contains("activity{event_token="), "spans are printed, with their redaction");
+    assert!(printed.contains("tracing_bizproc"), "and so is the worker's trouble");
+    for workflow in 0..20 {
+        let event_token = event_token(workflow);
+        let signature = event_token.rsplit('.').next().unwrap();
+        assert!(!printed.contains(signature), "of workflow {workflow}");
     }
 }
 
