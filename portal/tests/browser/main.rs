@@ -9,6 +9,7 @@
 #[expect(dead_code, reason = "the tests of the API need more of it")]
 mod client;
 mod hostile;
+mod quickstart;
 mod reading;
 mod secrets;
 mod story;
