@@ -14,6 +14,7 @@ use crate::error::{CompleteError, FlushError};
 use crate::line::{EventToken, PortalId};
 use crate::queue::{Accept, Close, Complete, Control, Flush, Producer, Scope};
 use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
+use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
 
 mod activity;
@@ -138,7 +139,7 @@ impl Bizproc {
     }
 
     /// Hands tokens of a portal over: those that came when the app was installed, for instance. They
-    /// are stored, used unless those in use are about as fresh, and lift what was blocked for want
+    /// are stored and used from now on, in place of those in use, and lift what was blocked for want
     /// of them. (A webhook has no use for them.)
     ///
     /// Only for tokens that were verified: whoever can put tokens here decides where logs go.
@@ -146,6 +147,7 @@ impl Bizproc {
     /// # Errors
     /// When there is no worker to take them: see [`FlushError`].
     pub fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<(), FlushError> {
+        let tokens = Arrived::Handed(tokens);
         self.send(Control::Accept(Accept { portal: portal.clone(), tokens }))
     }
 

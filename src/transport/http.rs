@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use self::client::JSON;
-use super::auth::{Credentials, Grants, Provided, Tokens, Webhook};
-use super::{NoAccess, Refreshed, Transport};
+use super::auth::{Credentials, Grants, Provided, Webhook};
+use super::{Arrived, NoAccess, Refreshed, Transport};
 use crate::error::TransportError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
@@ -100,7 +100,7 @@ impl Transport for Http {
         }
     }
 
-    async fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<bool, Trouble> {
+    async fn accept(&self, portal: &PortalId, tokens: Arrived) -> Result<bool, Trouble> {
         match &self.caller {
             Caller::Webhook(_) | Caller::Provider(_) => Ok(false),
             Caller::OAuth(grants) => grants.accept(portal, tokens).await,

@@ -39,7 +39,9 @@ impl Tokens {
         })
     }
 
-    /// When the access token expires. It is never refreshed for that: the portal's own word counts.
+    /// When the access token expires, to tell which of two pairs is fresher. (It is never refreshed
+    /// for that: the portal's own word counts.) Not known by default.
+    #[must_use]
     pub fn expires_at(mut self, at: SystemTime) -> Self {
         self.expires = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         self
@@ -95,8 +97,9 @@ impl Tokens {
         &self.refresh
     }
 
-    pub(super) fn expires(&self) -> u64 {
-        self.expires
+    /// When the access token expires, in Unix seconds; `None`: not known.
+    pub(super) fn expires(&self) -> Option<u64> {
+        Some(self.expires).filter(|&expires| expires > 0)
     }
 }
 
