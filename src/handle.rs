@@ -85,6 +85,11 @@ impl Bizproc {
     /// at most the completion's timeout, then ends the activity whatever became of them. Lines that
     /// come later, or are still waiting then, are counted as [late](Snapshot::late) and not sent.
     ///
+    /// For activities whose spans name no `portal`: it waits for the lines of these spans only. Where
+    /// the spans name one, use [`complete_on`](Self::complete_on) with that portal; otherwise the
+    /// activity may be ended before its lines are written, which the portal then throws away, or, in
+    /// an app without a [default portal](crate::OAuth::default_portal), not at all.
+    ///
     /// Returns what became of the lines. Needs no runtime.
     ///
     /// # Errors
@@ -97,8 +102,9 @@ impl Bizproc {
         self.complete_at(None, event_token, completion).await
     }
 
-    /// As [`complete`](Self::complete), for an activity on this portal: after a restart of the app,
-    /// for instance, which has kept the event token. While the app runs, an [`Activity`] does this.
+    /// As [`complete`](Self::complete), for an activity whose spans name this portal: after a restart
+    /// of the app, for instance, which has kept the event token. While the app runs, an [`Activity`]
+    /// does this.
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
@@ -134,6 +140,11 @@ impl Bizproc {
     /// long the portal waits, and returns what a handler works with.
     ///
     /// Never fails and never waits: without a worker, an activity can still be worked on.
+    ///
+    /// The activity's span names its portal. [`OAuth`](crate::OAuth) has tokens for it, since they come
+    /// with the request; a webhook serves it only if it is said to be
+    /// [for that portal](crate::Webhook::for_portal).
+    #[must_use = "its workflow waits until it is ended"]
     pub fn activity(&self, verified: VerifiedActivity) -> Activity {
         Activity::begin(self.clone(), verified)
     }
