@@ -97,8 +97,8 @@ pub use completion::{Completion, ReturnValue};
 #[cfg(feature = "axum")]
 pub use error::ActivityRejection;
 pub use error::{
-    ActivityError, BuildError, CompleteError, FlushError, OAuthError, TransportError, VerifyError,
-    WebhookError,
+    ActivityError, BuildError, CompleteError, EndpointError, FlushError, OAuthError,
+    TransportError, VerifyError, WebhookError,
 };
 pub use handle::{Activity, Bizproc, WorkerGuard};
 pub use layer::{BizprocLayer, EventLevel};

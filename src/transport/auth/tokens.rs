@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
-use crate::error::VerifyError;
+use crate::error::EndpointError;
 
 /// An OAuth pair of one portal, and where the portal is called with it.
 ///
@@ -25,12 +25,13 @@ impl Tokens {
     /// `refresh_token`, `client_endpoint`.
     ///
     /// # Errors
-    /// When the endpoint is no https address.
+    /// When the endpoint is no https address (http is taken for loopback hosts). See
+    /// [`EndpointError`].
     pub fn new(
         access_token: impl Into<String>,
         refresh_token: impl Into<String>,
         client_endpoint: &str,
-    ) -> Result<Self, VerifyError> {
+    ) -> Result<Self, EndpointError> {
         Ok(Tokens {
             access: access_token.into(),
             refresh: refresh_token.into(),
@@ -57,7 +58,7 @@ impl Tokens {
         Tokens::of_value(&serde_json::from_str(text).ok()?)
     }
 
-    pub(super) fn of(access: String, refresh: String, endpoint: Endpoint, expires: u64) -> Self {
+    pub(crate) fn of(access: String, refresh: String, endpoint: Endpoint, expires: u64) -> Self {
         Tokens { access, refresh, endpoint, expires }
     }
 
