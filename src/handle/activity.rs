@@ -65,7 +65,8 @@ impl Activity {
         activity
     }
 
-    /// The span of this activity: what is logged inside it appears in the workflow's log. See
+    /// The span of this activity: what is logged inside it appears in the workflow's log, if the
+    /// filter for the whole subscriber lets it through: `my_app=info,tracing_bizproc=info`. See
     /// [`VerifiedActivity::span`].
     pub fn span(&self) -> tracing::Span {
         self.verified.span()
