@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 /// # drop(completion);
 /// ```
 #[derive(Clone)]
+#[must_use = "it ends nothing by itself: hand it to `complete`"]
 pub struct Completion {
     pub(crate) values: Map<String, Value>,
     pub(crate) message: Option<String>,
@@ -32,7 +33,6 @@ impl Completion {
     }
 
     /// Sets a return value, under the name that the activity was registered with.
-    #[must_use]
     pub fn value(mut self, name: impl Into<String>, value: impl Into<ReturnValue>) -> Self {
         self.values.insert(name.into(), value.into().0);
         self
@@ -40,7 +40,6 @@ impl Completion {
 
     /// A last line for the process log, written by the same call that ends the activity. Without
     /// one the portal writes a text of its own (server behaviour).
-    #[must_use]
     pub fn message(mut self, message: impl Into<String>) -> Self {
         self.message = Some(message.into());
         self
@@ -48,7 +47,6 @@ impl Completion {
 
     /// How long the activity's lines may take to be written before the activity is ended without
     /// them. Default: 10 s. Logging never holds up the process longer.
-    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

@@ -37,6 +37,7 @@ pub enum WebhookError {
     #[error(
         "the webhook's URL {problem}: expected https://HOST/rest/USER/CODE/ and nothing behind"
     )]
+    #[non_exhaustive]
     Shape {
         /// What is wrong with it.
         problem: &'static str,
@@ -53,6 +54,30 @@ pub enum OAuthError {
     /// The client secret would go over a network in clear text.
     #[error("the authorization server's URL is not https, so the client secret could be read")]
     Insecure,
+}
+
+/// Why an address was not taken as that of a portal, its `client_endpoint`. No message repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// It is not a URL with a host.
+    #[error(
+        "the portal's endpoint is not a URL: expected https://HOST/rest/, the `client_endpoint` \
+         that comes with the tokens"
+    )]
+    NotAUrl,
+    /// The tokens would go over a network in clear text.
+    #[error(
+        "the portal's endpoint is not https, so the tokens could be read on the way: expected \
+         https://HOST/rest/ (http is taken for loopback hosts)"
+    )]
+    Insecure,
+    /// It has a user name or a password before its host.
+    #[error(
+        "the portal's endpoint has a user name or a password before its host: expected \
+         https://HOST/rest/"
+    )]
+    UserInfo,
 }
 
 /// Why the connection to portals could not be set up.
@@ -117,6 +142,7 @@ pub enum ActivityError {
     },
     /// A field has a value that it cannot have.
     #[error("the request's field {field} has no usable value")]
+    #[non_exhaustive]
     Invalid {
         /// The field.
         field: &'static str,
@@ -170,6 +196,7 @@ pub enum ActivityRejection {
 pub enum BuildError {
     /// An option is out of its bounds.
     #[error("the option {option} {problem}")]
+    #[non_exhaustive]
     Option {
         /// The option's name on the builder.
         option: &'static str,
@@ -214,6 +241,7 @@ pub enum CompleteError {
         "the portal refused to end the activity ({code}): it has been ended, its workflow is gone, \
          or the credentials do not allow it"
     )]
+    #[non_exhaustive]
     Refused {
         /// The portal's error code.
         code: String,

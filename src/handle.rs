@@ -14,6 +14,7 @@ use crate::error::{CompleteError, FlushError};
 use crate::line::{EventToken, PortalId};
 use crate::queue::{Accept, Close, Complete, Control, Flush, Producer, Scope};
 use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
+use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
 
 mod activity;
@@ -84,6 +85,11 @@ impl Bizproc {
     /// at most the completion's timeout, then ends the activity whatever became of them. Lines that
     /// come later, or are still waiting then, are counted as [late](Snapshot::late) and not sent.
     ///
+    /// For activities whose spans name no `portal`: it waits for the lines of these spans only. Where
+    /// the spans name one, use [`complete_on`](Self::complete_on) with that portal; otherwise the
+    /// activity may be ended before its lines are written, which the portal then throws away, or, in
+    /// an app without a [default portal](crate::OAuth::default_portal), not at all.
+    ///
     /// Returns what became of the lines. Needs no runtime.
     ///
     /// # Errors
@@ -96,8 +102,9 @@ impl Bizproc {
         self.complete_at(None, event_token, completion).await
     }
 
-    /// As [`complete`](Self::complete), for an activity on this portal: after a restart of the app,
-    /// for instance, which has kept the event token. While the app runs, an [`Activity`] does this.
+    /// As [`complete`](Self::complete), for an activity whose spans name this portal: after a restart
+    /// of the app, for instance, which has kept the event token. While the app runs, an [`Activity`]
+    /// does this.
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
@@ -133,12 +140,17 @@ impl Bizproc {
     /// long the portal waits, and returns what a handler works with.
     ///
     /// Never fails and never waits: without a worker, an activity can still be worked on.
+    ///
+    /// The activity's span names its portal. [`OAuth`](crate::OAuth) has tokens for it, since they come
+    /// with the request; a webhook serves it only if it is said to be
+    /// [for that portal](crate::Webhook::for_portal).
+    #[must_use = "its workflow waits until it is ended"]
     pub fn activity(&self, verified: VerifiedActivity) -> Activity {
         Activity::begin(self.clone(), verified)
     }
 
     /// Hands tokens of a portal over: those that came when the app was installed, for instance. They
-    /// are stored, used unless those in use are about as fresh, and lift what was blocked for want
+    /// are stored and used from now on, in place of those in use, and lift what was blocked for want
     /// of them. (A webhook has no use for them.)
     ///
     /// Only for tokens that were verified: whoever can put tokens here decides where logs go.
@@ -146,6 +158,7 @@ impl Bizproc {
     /// # Errors
     /// When there is no worker to take them: see [`FlushError`].
     pub fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<(), FlushError> {
+        let tokens = Arrived::Handed(tokens);
         self.send(Control::Accept(Accept { portal: portal.clone(), tokens }))
     }
 

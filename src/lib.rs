@@ -52,15 +52,27 @@
 //!
 //! | [`Snapshot`] | means | look at |
 //! |---|---|---|
-//! | `accepted` stays 0 | no event was inside a tagged span | the span's level and fields; `unusable_tokens` |
+//! | `accepted` stays 0 | no event was inside a tagged span | the span's level and fields; `unusable_tokens`; a filter for the whole subscriber that hides the span: `my_app=info,tracing_bizproc=info` lets those of [activities](VerifiedActivity::span) through |
 //! | `unusable_tokens` | a token was empty, over 1 KiB, had control characters, or was a redaction | write `event_token = token.tag()`, not `%token` |
-//! | `refused` | the queue or the budget was full | `queue_lines`, `pending_lines`, `pending_bytes`, or a portal that is blocked |
-//! | `pending` grows | the portal is slow, limits, or is unreachable | `rate_limited`, `operating_limited`, the worker's reports |
+//! | `refused`: [`QueueFull`](DropReason::QueueFull), [`BudgetSpent`](DropReason::BudgetSpent), [`Closed`](DropReason::Closed) | the queue or the budget was full, or the guard was dropped | `queue_lines`, `pending_lines`, `pending_bytes`, or a portal that is blocked; keep the guard |
+//! | `pending` grows | the portal is slow, limits, or is unreachable | `rate_limited`, `operating_limited`, [`Bizproc::portals`], the worker's reports |
+//! | [`Evicted`](DropReason::Evicted) | with [`Overflow::DropOldest`], newer lines needed the room | as for `refused` |
+//! | [`PortalShare`](DropReason::PortalShare) | one portal had its share of the budget pending | is that portal blocked? `portal_share` |
 //! | [`TokenDenied`](DropReason::TokenDenied) | the portal does not know the token | a webhook of another portal or app |
 //! | [`WorkflowGone`](DropReason::WorkflowGone) | the workflow has ended | lines after the end of the process |
-//! | [`CredentialBlocked`](DropReason::CredentialBlocked) | the webhook is gone, or lacks the scope `bizproc` | the webhook's settings |
+//! | [`EntryRefused`](DropReason::EntryRefused) | the portal refused an entry as it is, for its size for instance | `entry_bytes`, if a proxy before the portal takes less; else please report it |
+//! | [`CredentialBlocked`](DropReason::CredentialBlocked) | the webhook is gone; the app was removed, or its refresh token is spent; or either lacks the scope `bizproc` | the webhook's settings; with [`OAuth`], [what the code means](guide), and new tokens by [`Bizproc::activity`] or [`Bizproc::accept`] |
+//! | [`PortalBlocked`](DropReason::PortalBlocked) | the portal is closed, has moved, or has no business processes | the customer's plan; [`OAuth::hosts`] |
+//! | [`UnknownPortal`](DropReason::UnknownPortal) | for ten minutes there were no credentials for the portal that the span names, or it names none | the span's `portal`; [`Bizproc::accept`], [`OAuth::default_portal`], [`Webhook::for_portal`] |
+//! | [`RetriesSpent`](DropReason::RetriesSpent) | the portal could not be reached, or answered with nothing usable, for too long or too often | the network; `max_age` |
+//! | [`OutcomeUnknown`](DropReason::OutcomeUnknown) | an answer was lost, and a gap was preferred to a repeat | `on_unknown_outcome`; the lines may stand in the log |
+//! | [`ShutdownDeadline`](DropReason::ShutdownDeadline) | the app ended before they were sent | `shutdown_timeout`, or a flush before the guard is dropped |
+//! | [`Internal`](DropReason::Internal) | an error in this crate | please report it |
 //! | `late` | lines after the end of their activity | complete the activity after the last line |
-//! | `acknowledged`, but the log is empty | the activity does not wait for the app | `USE_SUBSCRIPTION` of the activity |
+//! | `abandoned` | an [`Activity`] was dropped without an end, and its workflow waits | `complete` or `fail` on every way out |
+//! | `repeats` | an answer was lost, and what may stand in the log was sent again, with a mark | the network; `on_unknown_outcome` |
+//! | `restarts` | the worker, or a token store or provider of the app's, panicked | the panic's message; if it is ours, please report it |
+//! | `acknowledged`, but the log is empty | the activity does not wait for the app, or was ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Bizproc::complete_on`] |
 //! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
 //!
 //! The worker reports trouble through `tracing` at target `tracing_bizproc`: each kind once a minute,
@@ -97,8 +109,8 @@ pub use completion::{Completion, ReturnValue};
 #[cfg(feature = "axum")]
 pub use error::ActivityRejection;
 pub use error::{
-    ActivityError, BuildError, CompleteError, FlushError, OAuthError, TransportError, VerifyError,
-    WebhookError,
+    ActivityError, BuildError, CompleteError, EndpointError, FlushError, OAuthError,
+    TransportError, VerifyError, WebhookError,
 };
 pub use handle::{Activity, Bizproc, WorkerGuard};
 pub use layer::{BizprocLayer, EventLevel};

@@ -25,7 +25,7 @@ use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
 use crate::stats::{DropReason, FlushReport};
-use crate::transport::auth::Tokens;
+use crate::transport::Arrived;
 
 mod consumer;
 mod door;
@@ -99,7 +99,7 @@ pub(crate) struct Complete {
 /// Take over tokens of a portal that were verified.
 pub(crate) struct Accept {
     pub(crate) portal: PortalId,
-    pub(crate) tokens: Tokens,
+    pub(crate) tokens: Arrived,
 }
 
 /// The portal waits for this activity no longer than until then.

@@ -43,18 +43,27 @@ pub(crate) trait Transport: Clone + Send + 'static {
         ready(Refreshed::Denied(Code("no OAuth".to_owned())))
     }
 
-    /// Takes over tokens that came with a verified request, and says whether they are used now.
+    /// Takes over tokens that have arrived, and says whether they are used now.
     ///
     /// # Errors
     /// When they could not be stored. They are used all the same.
     fn accept(
         &self,
         portal: &PortalId,
-        tokens: Tokens,
+        tokens: Arrived,
     ) -> impl Future<Output = Result<bool, Trouble>> + Send {
         let _ = (portal, tokens);
         ready(Ok(false))
     }
+}
+
+/// Tokens that have arrived, by the occasion. They were verified.
+#[derive(Clone, Debug)]
+pub(crate) enum Arrived {
+    /// The app hands them over, since it was installed for instance: nobody knows better.
+    Handed(Tokens),
+    /// With a handler's request, of which there may be one every second.
+    WithRequest(Tokens),
 }
 
 /// Why a portal cannot be called.

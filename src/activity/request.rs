@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use super::property::{Array, Node, Property};
 use super::verified::{Parts, VerifiedActivity};
 use super::{form, json};
-use crate::error::{ActivityError, VerifyError};
+use crate::error::{ActivityError, EndpointError, VerifyError};
 use crate::line::{EventToken, PortalId};
 use crate::transport::auth::{Endpoint, Hosts, Tokens};
 
@@ -83,17 +83,17 @@ impl ActivityRequest {
         if expected.is_empty() || !bool::from(expected.ct_eq(given)) {
             return Err(VerifyError::ApplicationToken);
         }
-        let endpoint = Endpoint::parse(&self.endpoint)?;
+        let endpoint = Endpoint::parse(&self.endpoint).map_err(|error| match error {
+            EndpointError::Insecure => VerifyError::Insecure,
+            // There is no host on any list.
+            EndpointError::NotAUrl | EndpointError::UserInfo => VerifyError::Host,
+        })?;
         if !installation.hosts.allow(&endpoint.host()) {
             return Err(VerifyError::Host);
         }
-        let tokens = match self.tokens {
-            Some((access, refresh, expires)) => Some(
-                Tokens::new(access, refresh, endpoint.as_str())?
-                    .expires_at(UNIX_EPOCH + Duration::from_secs(expires)),
-            ),
-            None => None,
-        };
+        let tokens = self
+            .tokens
+            .map(|(access, refresh, expires)| Tokens::of(access, refresh, endpoint, expires));
         Ok(VerifiedActivity::new(self.portal, tokens, self.parts))
     }
 

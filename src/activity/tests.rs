@@ -13,7 +13,7 @@ use crate::protocol::reply::{self, Code, Refusal, Sent, Verdict};
 use crate::transport::auth::{Hosts, MemoryStore, OAuth, Tokens};
 use crate::transport::http::{Http, HttpOptions};
 use crate::transport::stand_in::Server;
-use crate::transport::{Refreshed, Transport};
+use crate::transport::{Arrived, Refreshed, Transport};
 
 const SECRETS: [&str; 4] = ["acc3ss", "r3fresh", "appt0ken", "s1gnature"];
 
@@ -333,7 +333,10 @@ fn what_a_portal_sends_is_understood_and_its_tokens_work() {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        assert_eq!(http.accept(&id, activity.tokens().unwrap().clone()).await, Ok(true));
+        assert_eq!(
+            http.accept(&id, Arrived::WithRequest(activity.tokens().unwrap().clone())).await,
+            Ok(true)
+        );
         assert!(matches!(log("one").await, Verdict::Ran { .. }));
         app.expire_access_tokens();
         assert_eq!(log("two").await, grant("expired_token"));
@@ -349,7 +352,7 @@ fn what_a_portal_sends_is_understood_and_its_tokens_work() {
             fresh.refresh_token.as_str(),
             &portal.client_endpoint(),
         );
-        assert_eq!(http.accept(&id, tokens.unwrap()).await, Ok(true));
+        assert_eq!(http.accept(&id, Arrived::WithRequest(tokens.unwrap())).await, Ok(true));
         assert!(matches!(log("three").await, Verdict::Ran { .. }));
     });
     assert_eq!(workflow.texts(), ["one", "two", "three"]);

@@ -41,22 +41,42 @@ impl VerifiedActivity {
 
     /// The span of this activity: what is logged inside it appears in the workflow's log.
     ///
+    /// Its level is INFO, its target `tracing_bizproc::activity`. A filter for the whole subscriber,
+    /// an `EnvFilter` beside the layers, has to let it through, or nothing inside it is sent:
+    /// `my_app=info,tracing_bizproc=info`. (A filter of another layer, `fmt::layer().with_filter(..)`,
+    /// need not.) A warning says so if the span is hidden, once per activity's code; but a filter
+    /// without `tracing_bizproc` hides that, too.
+    ///
+    /// A span of your own does as well, by `#[instrument]` for instance, with the fields
+    /// `event_token = activity.event_token().tag()` and `portal = activity.portal().as_str()`.
+    ///
     /// Without a [subscription](Self::can_log) the span carries no event token, so nothing that is
     /// logged inside it is sent. A warning says so, once per activity's code.
     pub fn span(&self) -> Span {
         let Parts { event_token, workflow_id, code, document_id, .. } = &self.parts;
         let (portal, document) = (self.portal.as_str(), document_id[2].as_str());
         if self.can_log() {
-            tracing::info_span!(
+            let span = tracing::info_span!(
+                target: TARGET,
                 "activity",
                 event_token = event_token.tag(),
                 portal,
                 workflow_id,
                 code,
                 document
-            )
+            );
+            if span.is_disabled() && HIDDEN.is_news(code) {
+                tracing::warn!(
+                    target: "tracing_bizproc",
+                    parent: None,
+                    code,
+                    "a filter hides the activity's span, so nothing inside it is sent: let \
+                     `tracing_bizproc=info` through"
+                );
+            }
+            span
         } else {
-            if is_news(code) {
+            if NO_LOG.is_news(code) {
                 // Not into the log of whatever is under way on this thread.
                 tracing::warn!(
                     target: "tracing_bizproc",
@@ -67,7 +87,7 @@ impl VerifiedActivity {
                      switch waiting on"
                 );
             }
-            tracing::info_span!("activity", portal, workflow_id, code, document)
+            tracing::info_span!(target: TARGET, "activity", portal, workflow_id, code, document)
         }
     }
 
@@ -140,12 +160,25 @@ impl VerifiedActivity {
     }
 }
 
-/// Whether it has not been said of this activity yet.
-fn is_news(code: &str) -> bool {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    // An app has a handful of activities; whatever comes, this does not grow for ever.
-    said.len() < 100 && said.insert(code.to_owned())
+/// The spans' target: apps name it in their filters. `tracing_bizproc` in a filter is this one and
+/// that of the reports. (The layer passes over what is of that very target, but not over this.)
+const TARGET: &str = "tracing_bizproc::activity";
+
+/// Of which activities it was said that there is no log.
+static NO_LOG: Said = Said(Mutex::new(BTreeSet::new()));
+/// Of which activities it was said that their span is hidden.
+static HIDDEN: Said = Said(Mutex::new(BTreeSet::new()));
+
+/// Codes of activities of which something was said.
+struct Said(Mutex<BTreeSet<String>>);
+
+impl Said {
+    /// Whether it has not been said of this activity yet.
+    fn is_news(&self, code: &str) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // An app has a handful of activities; whatever comes, this does not grow for ever.
+        said.len() < 100 && said.insert(code.to_owned())
+    }
 }
 
 impl fmt::Debug for VerifiedActivity {

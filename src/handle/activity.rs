@@ -11,6 +11,7 @@ use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
 use crate::queue::{Accept, Control, Expect};
 use crate::stats::FlushReport;
+use crate::transport::Arrived;
 
 /// An activity under way: its span to log in, and its end.
 ///
@@ -44,7 +45,8 @@ impl Activity {
     pub(super) fn begin(bizproc: Bizproc, verified: VerifiedActivity) -> Self {
         let mut untold = Vec::new();
         if let Some(tokens) = verified.tokens() {
-            let (portal, tokens) = (verified.portal().clone(), tokens.clone());
+            let portal = verified.portal().clone();
+            let tokens = Arrived::WithRequest(tokens.clone());
             untold.push(Control::Accept(Accept { portal, tokens }));
         }
         #[expect(clippy::disallowed_methods, reason = "the portal's times are on this clock")]
@@ -63,7 +65,8 @@ impl Activity {
         activity
     }
 
-    /// The span of this activity: what is logged inside it appears in the workflow's log. See
+    /// The span of this activity: what is logged inside it appears in the workflow's log, if the
+    /// filter for the whole subscriber lets it through: `my_app=info,tracing_bizproc=info`. See
     /// [`VerifiedActivity::span`].
     pub fn span(&self) -> tracing::Span {
         self.verified.span()

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use self::client::JSON;
-use super::auth::{Credentials, Grants, Provided, Tokens, Webhook};
-use super::{NoAccess, Refreshed, Transport};
+use super::auth::{Credentials, Grants, Provided, Webhook};
+use super::{Arrived, NoAccess, Refreshed, Transport};
 use crate::error::TransportError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
@@ -60,7 +60,7 @@ impl Transport for Http {
     async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
         let Request { method, mut body, .. } = request;
         let url = match &self.caller {
-            Caller::Webhook(webhook) if portal.is_none() => webhook.method(method),
+            Caller::Webhook(webhook) if webhook.serves(portal) => webhook.method(method),
             Caller::Webhook(_) => return NoAccess::Unknown(ONE_PORTAL).into(),
             Caller::OAuth(grants) => match grants.access(portal, method).await {
                 Ok((url, access_token)) => {
@@ -100,7 +100,7 @@ impl Transport for Http {
         }
     }
 
-    async fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<bool, Trouble> {
+    async fn accept(&self, portal: &PortalId, tokens: Arrived) -> Result<bool, Trouble> {
         match &self.caller {
             Caller::Webhook(_) | Caller::Provider(_) => Ok(false),
             Caller::OAuth(grants) => grants.accept(portal, tokens).await,
@@ -109,7 +109,8 @@ impl Transport for Http {
 }
 
 /// An event token is a secret of its portal: it is not tried at another.
-const ONE_PORTAL: &str = "the webhook serves spans that name no portal, and this one names one";
+const ONE_PORTAL: &str = "the span names a portal, and the webhook is not said to be of that one: \
+                          see `Webhook::for_portal`";
 
 #[cfg(test)]
 mod tests;

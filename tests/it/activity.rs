@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bizproc_portal::ActivityOptions;
-use tracing::info;
-use tracing_bizproc::{Completion, FlushError};
+use tracing::subscriber::DefaultGuard;
+use tracing::{info, info_span};
+use tracing_bizproc::{Bizproc, Completion, FlushError, Webhook, WorkerGuard};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::prelude::*;
 
-use crate::app::{AppStage, wait};
+use crate::app::{AppStage, credentials, quick, wait};
 use crate::stage::{Captured, PATIENCE, in_child, is_child, lines};
 
 #[test]
@@ -39,6 +41,65 @@ fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
     let portal = stage.bizproc.portals().remove(0);
     assert_eq!(portal.portal(), Some(stage.portals[0].portal.member_id()));
     assert_eq!((portal.acknowledged(), portal.late(), portal.pending()), (2, 1, 0));
+}
+
+/// A layer of its own behind a filter for the whole subscriber, and what is printed beside it.
+fn behind(filter: &str, stage: &AppStage) -> (Bizproc, Captured, (DefaultGuard, WorkerGuard)) {
+    let oauth = credentials(&stage.portals[0], stage.store.clone());
+    let (layer, guard) = quick(oauth).build().unwrap();
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::registry()
+        .with(EnvFilter::new(filter))
+        .with(layer)
+        .with(tracing_subscriber::fmt::layer().with_writer(move || writer.clone()))
+        .set_default();
+    (guard.handle(), captured, (subscriber, guard))
+}
+
+#[test]
+fn an_ordinary_filter_that_names_the_crate_lets_the_activity_be_logged() {
+    let stage = AppStage::new(1);
+    let (bizproc, _, _kept) = behind("it=info,tracing_bizproc=info", &stage);
+    let (workflow, _, verified) = stage.open(0);
+    let activity = bizproc.activity(verified);
+    activity.span().in_scope(|| info!("received"));
+    wait(activity.complete(Completion::new())).unwrap();
+    assert_eq!(lines(&workflow)[0], "received");
+}
+
+#[test]
+fn a_filter_that_hides_the_span_is_told_of_and_a_span_of_the_apps_own_does() {
+    let stage = AppStage::new(1);
+    let (bizproc, captured, _kept) = behind("it=info,tracing_bizproc=warn", &stage);
+    let (workflow, _, verified) = stage.open(0);
+    let activity = bizproc.activity(verified);
+    for _ in 0..2 {
+        activity.span().in_scope(|| info!("nowhere"));
+    }
+    let said = captured.text();
+    assert_eq!(said.matches("a filter hides the activity's span").count(), 1, "{said}");
+    assert_eq!(bizproc.stats().accepted(), 0);
+
+    let event_token = activity.event_token().tag();
+    let own = info_span!("own", event_token, portal = activity.portal().as_str());
+    own.in_scope(|| info!("received"));
+    wait(activity.complete(Completion::new())).unwrap();
+    assert_eq!(lines(&workflow)[0], "received");
+}
+
+#[test]
+fn a_webhook_of_the_portal_delivers_what_an_activity_logs() {
+    let stage = AppStage::new(1);
+    let (workflow, _, verified) = stage.open(0);
+    let portal = &stage.portals[0].portal;
+    let webhook = Webhook::new(portal.webhook_url()).unwrap().for_portal(portal.member_id());
+    let (layer, guard) = tracing_bizproc::builder(webhook).build().unwrap();
+    let _subscriber = tracing_subscriber::registry().with(layer).set_default();
+    let activity = guard.handle().activity(verified);
+    activity.span().in_scope(|| info!("received"));
+    wait(activity.complete(Completion::new())).unwrap();
+    assert_eq!(lines(&workflow)[0], "received");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use reqwest::Url;
 
 use super::is_loopback;
-use crate::error::VerifyError;
+use crate::error::EndpointError;
 use crate::protocol::Method;
 
 /// The address of a portal's REST API, `https://HOST/rest/`. It holds no secret.
@@ -15,13 +15,16 @@ pub(crate) struct Endpoint(Url);
 impl Endpoint {
     /// An address that a request, a store or the authorization server names: https, or http to
     /// this machine; no credentials, no query.
-    pub(crate) fn parse(url: &str) -> Result<Self, VerifyError> {
-        let mut url = Url::parse(url).map_err(|_| VerifyError::Host)?;
-        if url.host_str().is_none() || !url.username().is_empty() || url.password().is_some() {
-            return Err(VerifyError::Host);
+    pub(crate) fn parse(url: &str) -> Result<Self, EndpointError> {
+        let mut url = Url::parse(url).map_err(|_| EndpointError::NotAUrl)?;
+        if url.host_str().is_none() {
+            return Err(EndpointError::NotAUrl);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(EndpointError::UserInfo);
         }
         if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
-            return Err(VerifyError::Insecure);
+            return Err(EndpointError::Insecure);
         }
         url.set_query(None);
         url.set_fragment(None);
@@ -60,7 +63,10 @@ impl fmt::Debug for Endpoint {
 /// The hosts at which portals may be called with an app's tokens.
 ///
 /// An entry is a host, `portal.example`, or with `*.` before it the hosts below one,
-/// `*.bitrix24.com`; a port other than https's own is a part of it, `127.0.0.1:8080`.
+/// `*.bitrix24.com`; a port other than https's own is a part of it, `127.0.0.1:8080`. Of a URL,
+/// `https://portal.example/rest/`, the host counts. Case does not matter.
+///
+/// An entry that anybody could register a host for, `*` or `*example`, allows nothing.
 ///
 /// ```
 /// # use tracing_bizproc::Hosts;
@@ -69,6 +75,9 @@ impl fmt::Debug for Endpoint {
 /// assert!(hosts.allow("crm.acme.example"));
 /// assert!(!hosts.allow("acme.example"));
 /// assert!(!hosts.allow("acme.bitrix24.com.evil.example"));
+///
+/// // An entry may be what the portal gives as its `client_endpoint`.
+/// assert!(Hosts::from(["https://acme.bitrix24.com/rest/"]).allow("acme.bitrix24.com"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts(Vec<String>);
@@ -87,11 +96,21 @@ impl Hosts {
 
 impl<T: AsRef<str>> FromIterator<T> for Hosts {
     fn from_iter<I: IntoIterator<Item = T>>(hosts: I) -> Self {
-        let entry = |host: T| host.as_ref().trim().to_ascii_lowercase();
+        let entry = |host: T| entry(host.as_ref());
         // "*" alone, or "*example", would allow hosts that anybody can register.
-        let usable = |host: &String| !host.starts_with('*') || host.starts_with("*.");
+        let usable =
+            |host: &String| !host.is_empty() && (!host.starts_with('*') || host.starts_with("*."));
         Hosts(hosts.into_iter().map(entry).filter(usable).collect())
     }
+}
+
+/// The host, as [`Endpoint::host`] writes it, of what may be written as a URL.
+fn entry(text: &str) -> String {
+    let text = text.trim().to_ascii_lowercase();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("https", &text));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let usual_port = if scheme == "http" { ":80" } else { ":443" };
+    host.strip_suffix(usual_port).unwrap_or(host).to_owned()
 }
 
 impl<T: AsRef<str>, const N: usize> From<[T; N]> for Hosts {
@@ -115,10 +134,42 @@ mod tests {
             assert_eq!(Endpoint::parse(given).unwrap().method(Method::Batch).as_str(), expected);
         }
         assert_eq!(Endpoint::parse("http://127.0.0.1:81/rest/").unwrap().host(), "127.0.0.1:81");
-        assert_eq!(Endpoint::parse("http://a.example/rest/"), Err(VerifyError::Insecure));
-        assert_eq!(Endpoint::parse("ftp://127.0.0.1/"), Err(VerifyError::Insecure));
-        for given in ["", "/rest/", "a.example", "https://u:p@a.example/rest/", "file:///rest/"] {
-            assert!(Endpoint::parse(given).is_err(), "{given}");
+        assert_eq!(Endpoint::parse("http://a.example/rest/"), Err(EndpointError::Insecure));
+        assert_eq!(Endpoint::parse("ftp://127.0.0.1/"), Err(EndpointError::Insecure));
+        for given in ["", "/rest/", "a.example", "file:///rest/"] {
+            assert_eq!(Endpoint::parse(given), Err(EndpointError::NotAUrl), "{given}");
+        }
+        for given in ["https://u:s3cret@a.example/rest/", "https://s3cret@a.example/rest/"] {
+            let error = Endpoint::parse(given).unwrap_err();
+            assert_eq!(error, EndpointError::UserInfo);
+            assert!(!error.to_string().contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn an_entry_may_be_written_as_a_url() {
+        for (entry, host) in [
+            ("https://a.example", "a.example"),
+            ("HTTPS://A.example/rest/", "a.example"),
+            (" https://a.example:443/rest/\n", "a.example"),
+            ("a.example:443", "a.example"),
+            ("a.example/", "a.example"),
+            ("https://a.example:8443/", "a.example:8443"),
+            ("http://127.0.0.1:80/rest/", "127.0.0.1"),
+            ("http://[::1]:8080/rest/", "[::1]:8080"),
+            ("https://*.a.example/", "x.a.example"),
+        ] {
+            let hosts = Hosts::from([entry]);
+            assert!(hosts.allow(host), "{entry}");
+            for other in ["", "https", "evil.example", "a.example.evil.example"] {
+                assert!(!hosts.allow(other), "{entry}");
+            }
+        }
+        for nothing in ["", "https://", "https://*", "https://*a.example", "/a.example"] {
+            let hosts = Hosts::from([nothing]);
+            for host in ["", "a.example", "xa.example", "x.a.example", "*"] {
+                assert!(!hosts.allow(host), "{nothing}");
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use crate::protocol::grant::{self, Answer, Granted};
 use crate::protocol::reply::Code;
 use crate::protocol::{Method, Reply, Trouble};
 use crate::transport::http::Clients;
-use crate::transport::{NoAccess, Refreshed};
+use crate::transport::{Arrived, NoAccess, Refreshed};
 
 /// The tokens of all portals of one app.
 pub(in crate::transport) struct Grants {
@@ -196,21 +196,25 @@ impl Grants {
         }
     }
 
-    /// Takes over tokens that came with a verified request. Says whether they are used now: they
-    /// are unless those in use are about as fresh.
+    /// Takes over tokens that have arrived. Says whether they are used now: always if they were
+    /// handed over; if they came with a request, unless it is known that those in use are about as
+    /// fresh.
     ///
     /// # Errors
     /// When they could not be stored. They are used all the same.
     pub(in crate::transport) async fn accept(
         &self,
         portal: &PortalId,
-        tokens: Tokens,
+        arrived: Arrived,
     ) -> Result<bool, Trouble> {
         let (_, grant) = self.grant(Some(portal)).map_err(Trouble::from)?;
+        let (Arrived::Handed(tokens) | Arrived::WithRequest(tokens)) = &arrived;
         {
             let mut held = grant.held();
-            let fresh = |used: &Tokens| used.expires() + FRESHER > tokens.expires();
-            if held.denied.is_none() && held.tokens.as_ref().is_some_and(fresh) {
+            if matches!(arrived, Arrived::WithRequest(_))
+                && held.denied.is_none()
+                && held.tokens.as_ref().is_some_and(|used| !is_worth_taking(tokens, used))
+            {
                 return Ok(false);
             }
             held.adopt(tokens.clone());
@@ -218,8 +222,7 @@ impl Grants {
         // Twice at most: whoever stores in between has fresh tokens too.
         for _ in 0..2 {
             let stored = self.load(portal).await?;
-            if stored.as_ref() == Some(&tokens)
-                || self.swap(portal, stored.as_ref(), &tokens).await?
+            if stored.as_ref() == Some(tokens) || self.swap(portal, stored.as_ref(), tokens).await?
             {
                 break;
             }
@@ -301,6 +304,15 @@ impl Grants {
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Whether tokens that came with a request are to take the place of those in use. Where one of both
+/// does not say when it expires, they are: the refresh token in use may have been spent for them.
+fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
+    match (new.expires(), used.expires()) {
+        (Some(new), Some(used)) => new >= used.saturating_add(FRESHER),
+        _ => new != used,
+    }
+}
 
 /// How much longer tokens must last to be taken over those in use, in seconds: a handler that is
 /// called every second would otherwise write to the store every second.

@@ -73,18 +73,21 @@ impl OAuth {
 
     /// Hosts at which a portal may be found that has moved: a redirect to another is not obeyed.
     /// Default: none.
+    #[must_use]
     pub fn hosts(mut self, hosts: Hosts) -> Self {
         self.hosts = hosts;
         self
     }
 
     /// How long a call of the token store may take. Default: 5 s.
+    #[must_use]
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.store_timeout = timeout;
         self
     }
 
     /// The portal of spans that name none. Default: none, and their lines cannot be sent.
+    #[must_use]
     pub fn default_portal(mut self, portal: impl Into<PortalId>) -> Self {
         self.default_portal = Some(portal.into());
         self

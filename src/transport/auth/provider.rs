@@ -11,7 +11,7 @@ use reqwest::Url;
 use super::endpoint::Endpoint;
 use super::store::CredentialFuture;
 use super::webhook::Webhook;
-use crate::error::VerifyError;
+use crate::error::EndpointError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
 use crate::protocol::{Method, Trouble};
@@ -38,11 +38,11 @@ impl Access {
     /// With an access token, at the portal's `client_endpoint`.
     ///
     /// # Errors
-    /// When that is no https address.
+    /// When that is no https address (http is taken for loopback hosts). See [`EndpointError`].
     pub fn token(
         client_endpoint: &str,
         access_token: impl Into<String>,
-    ) -> Result<Self, VerifyError> {
+    ) -> Result<Self, EndpointError> {
         let endpoint = Endpoint::parse(client_endpoint)?;
         Ok(Access(Kind::Token { endpoint, access_token: access_token.into() }))
     }

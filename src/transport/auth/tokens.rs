@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
-use crate::error::VerifyError;
+use crate::error::EndpointError;
 
 /// An OAuth pair of one portal, and where the portal is called with it.
 ///
@@ -25,12 +25,13 @@ impl Tokens {
     /// `refresh_token`, `client_endpoint`.
     ///
     /// # Errors
-    /// When the endpoint is no https address.
+    /// When the endpoint is no https address (http is taken for loopback hosts). See
+    /// [`EndpointError`].
     pub fn new(
         access_token: impl Into<String>,
         refresh_token: impl Into<String>,
         client_endpoint: &str,
-    ) -> Result<Self, VerifyError> {
+    ) -> Result<Self, EndpointError> {
         Ok(Tokens {
             access: access_token.into(),
             refresh: refresh_token.into(),
@@ -39,7 +40,9 @@ impl Tokens {
         })
     }
 
-    /// When the access token expires. It is never refreshed for that: the portal's own word counts.
+    /// When the access token expires, to tell which of two pairs is fresher. (It is never refreshed
+    /// for that: the portal's own word counts.) Not known by default.
+    #[must_use]
     pub fn expires_at(mut self, at: SystemTime) -> Self {
         self.expires = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         self
@@ -55,7 +58,7 @@ impl Tokens {
         Tokens::of_value(&serde_json::from_str(text).ok()?)
     }
 
-    pub(super) fn of(access: String, refresh: String, endpoint: Endpoint, expires: u64) -> Self {
+    pub(crate) fn of(access: String, refresh: String, endpoint: Endpoint, expires: u64) -> Self {
         Tokens { access, refresh, endpoint, expires }
     }
 
@@ -95,8 +98,9 @@ impl Tokens {
         &self.refresh
     }
 
-    pub(super) fn expires(&self) -> u64 {
-        self.expires
+    /// When the access token expires, in Unix seconds; `None`: not known.
+    pub(super) fn expires(&self) -> Option<u64> {
+        Some(self.expires).filter(|&expires| expires > 0)
     }
 }
 

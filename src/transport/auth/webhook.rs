@@ -8,9 +8,14 @@ use reqwest::Url;
 
 use super::is_loopback;
 use crate::error::WebhookError;
+use crate::line::PortalId;
 use crate::protocol::Method;
 
 /// An inbound webhook of one portal: an address that is a secret. It needs the scope `bizproc`.
+///
+/// It serves spans that name no portal. Where they name one, as the span of a
+/// [`Bizproc::activity`](crate::Bizproc::activity) always does, say which one it is
+/// [for](Webhook::for_portal).
 ///
 /// Debug and Display show the host and the user, never the code.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub struct Webhook {
     /// `scheme://host[:port]/rest/user/code/`, with the slash.
     base: Url,
     user: String,
+    /// The portal that spans may name.
+    portal: Option<PortalId>,
 }
 
 impl Webhook {
@@ -61,6 +68,34 @@ impl Webhook {
         }
     }
 
+    /// Says which portal it is of, by `member_id`: it then serves the spans that name this portal
+    /// beside those that name none. Spans that name another are never sent: their event tokens are
+    /// no business of this portal.
+    ///
+    /// Let all spans name the portal, or none: each kind is paced by itself, and the portal counts
+    /// the requests of both.
+    ///
+    /// ```
+    /// use tracing_bizproc::Webhook;
+    ///
+    /// # fn main() -> Result<(), tracing_bizproc::WebhookError> {
+    /// let webhook = Webhook::new("https://b24.example/rest/1/secret/")?
+    ///     .for_portal("a223c6b3710f85df22e9377d6c4f7553");
+    /// # drop(webhook);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn for_portal(mut self, portal: impl Into<PortalId>) -> Self {
+        self.portal = Some(portal.into());
+        self
+    }
+
+    /// Whether it may be called for a span that names this portal, or none.
+    pub(in crate::transport) fn serves(&self, portal: Option<&PortalId>) -> bool {
+        portal.is_none() || portal == self.portal.as_ref()
+    }
+
     /// The portal's host, without port.
     pub fn host(&self) -> &str {
         self.base.host_str().unwrap_or_default()
@@ -101,7 +136,7 @@ impl Webhook {
         }
         let user = user.to_owned();
         base.set_path(&format!("{path}/"));
-        Ok(Webhook { base, user })
+        Ok(Webhook { base, user, portal: None })
     }
 
     /// The address of a method.

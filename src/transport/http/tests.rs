@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::client::ANSWER_BYTES;
 use super::*;
-use crate::transport::stand_in::read_request;
+use crate::transport::stand_in::{Server, read_request};
 
 const CODE: &str = "s3cr3tc0de";
 
@@ -56,7 +56,7 @@ fn a_call_is_posted_as_json_and_its_answer_read_whole() {
     assert!(request.ends_with("\r\n\r\n{\"cmd\":{}}"));
 }
 
-/// Runs the test above in a process whose environment names a proxy that is not there, and no
+/// Runs the first test in a process whose environment names a proxy that is not there, and no
 /// certificates.
 #[test]
 fn loopback_needs_no_proxy_and_no_certificates() {
@@ -70,6 +70,31 @@ fn loopback_needs_no_proxy_and_no_certificates() {
     let output = child.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn a_webhook_serves_spans_that_name_its_portal_or_none() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (own, other) = (PortalId::from("own"), PortalId::from("other"));
+    for (of, named, served) in [
+        (None, None, true),
+        (None, Some(&own), false),
+        (Some("own"), None, true),
+        (Some("own"), Some(&own), true),
+        (Some("own"), Some(&other), false),
+    ] {
+        let stand_in = Server::new(|_| (200, String::new(), "{}".to_owned()));
+        let url = format!("http://{}/rest/1/{CODE}/", stand_in.host());
+        let mut webhook = Webhook::new(url).unwrap();
+        if let Some(portal) = of {
+            webhook = webhook.for_portal(portal);
+        }
+        let request = Request { method: Method::Batch, body: b"{}".to_vec(), commands: 0 };
+        let reply = runtime.block_on(Http::new(webhook, quick()).unwrap().call(named, request));
+        assert_eq!(matches!(reply, Reply::Http { .. }), served, "{of:?} {named:?} {reply:?}");
+        assert_eq!(matches!(reply, Reply::UnknownPortal(_)), !served, "{of:?} {named:?}");
+        assert_eq!(stand_in.requests().len(), usize::from(served));
+    }
 }
 
 #[test]

@@ -64,6 +64,15 @@ fn tokens(generation: u32, at: &Server) -> Tokens {
         .expires_at(UNIX_EPOCH + Duration::from_secs(1_700_000_000 + 3_600 * u64::from(generation)))
 }
 
+fn with_request(tokens: Tokens) -> Arrived {
+    Arrived::WithRequest(tokens)
+}
+
+/// A pair of which nobody has said when it expires.
+fn timeless(generation: u32, at: &Server) -> Tokens {
+    tokens(generation, at).expires_at(UNIX_EPOCH)
+}
+
 fn store_with(tokens: &Tokens) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
     assert!(run(store.swap(&portal(), None, tokens)).unwrap());
@@ -195,7 +204,7 @@ fn a_denied_grant_is_not_asked_for_again_until_new_tokens_arrive() {
             assert_eq!(http.refresh(Some(&portal())).await, denied("invalid_grant"));
         }
         assert_eq!(server.requests().len(), 1);
-        assert_eq!(http.accept(&portal(), tokens(9, &site)).await, Ok(true));
+        assert_eq!(http.accept(&portal(), with_request(tokens(9, &site))).await, Ok(true));
         assert_eq!(status(&http).await, 200);
     });
     assert_eq!(run(store.load(&portal())).unwrap(), Some(tokens(9, &site)));
@@ -210,11 +219,47 @@ fn tokens_that_are_about_as_fresh_are_not_taken_over() {
     let soon = tokens(2, &site).expires_at(at(1_700_003_600 + 60));
     run(async {
         assert_eq!(status(&http).await, 401);
-        assert_eq!(http.accept(&portal(), soon).await, Ok(false));
+        assert_eq!(http.accept(&portal(), with_request(soon)).await, Ok(false));
         assert_eq!(run_store(&store).await, Some(tokens(1, &site)));
-        assert_eq!(http.accept(&portal(), tokens(3, &site)).await, Ok(true));
+        assert_eq!(http.accept(&portal(), with_request(tokens(3, &site))).await, Ok(true));
         assert_eq!(status(&http).await, 200);
     });
+}
+
+#[test]
+fn tokens_that_do_not_say_when_they_expire_are_used_and_stored() {
+    let (server, site) = (authorization(), portal_server(|| "a3".to_owned()));
+    for (old, new) in [
+        (tokens(1, &site), timeless(3, &site)),
+        (timeless(1, &site), tokens(3, &site)),
+        (timeless(1, &site), timeless(3, &site)),
+    ] {
+        let store = store_with(&old);
+        let http = http(app(&server, Arc::clone(&store)));
+        run(async {
+            assert_eq!(status(&http).await, 401);
+            assert_eq!(http.accept(&portal(), with_request(new.clone())).await, Ok(true));
+            assert_eq!(status(&http).await, 200);
+            assert_eq!(run_store(&store).await.as_ref(), Some(&new));
+            assert_eq!(http.accept(&portal(), with_request(new)).await, Ok(false), "the same");
+        });
+    }
+}
+
+#[test]
+fn tokens_that_the_app_hands_over_are_used_and_stored_whatever_they_say() {
+    let (server, site) = (authorization(), portal_server(|| "a3".to_owned()));
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    for new in [timeless(3, &site), tokens(3, &site).expires_at(at(1_600_000_000))] {
+        let store = store_with(&tokens(1, &site));
+        let http = http(app(&server, Arc::clone(&store)));
+        run(async {
+            assert_eq!(status(&http).await, 401);
+            assert_eq!(http.accept(&portal(), Arrived::Handed(new.clone())).await, Ok(true));
+            assert_eq!(status(&http).await, 200);
+            assert_eq!(run_store(&store).await, Some(new));
+        });
+    }
 }
 
 async fn run_store(store: &MemoryStore) -> Option<Tokens> {
@@ -309,7 +354,7 @@ fn a_portal_without_tokens_is_not_called() {
             assert!(matches!(reply, Reply::UnknownPortal(_)), "{reply:?}");
         }
         assert_eq!(http.refresh(Some(&portal())).await, denied("no tokens"));
-        assert_eq!(http.accept(&portal(), tokens(1, &site)).await, Ok(true));
+        assert_eq!(http.accept(&portal(), with_request(tokens(1, &site))).await, Ok(true));
         assert_eq!(status(&http).await, 200);
     });
 }
