@@ -119,14 +119,14 @@ where
     }
 }
 
-/// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
-/// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
 impl fmt::Debug for BizprocLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BizprocLayer").finish_non_exhaustive()
     }
 }
 
+// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
+// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
 impl BizprocLayer {
     /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
     fn note_callsite(&self, metadata: &Metadata<'_>) {
