@@ -170,7 +170,7 @@ impl Producer {
 
     /// Tells the worker that no more lines come of this tag, unless it never knew of it.
     pub(crate) fn span_closed(&self, tag: Arc<Tag>) {
-        if tag.has_logged() || tag.has_refused() {
+        if tag.end_matters() {
             self.0.offer_close(tag);
         }
     }

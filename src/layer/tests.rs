@@ -694,6 +694,23 @@ fn a_full_queue_formats_nothing() {
 }
 
 #[test]
+fn a_span_of_which_every_line_was_refused_still_tells_that_it_closed() {
+    let limits = Limits { queue: 1, lines: 9, bytes: 1 << 20, overflow: Overflow::DropNewest };
+    let (producer, consumer) = queue(limits);
+    let mut inbox = Inbox(consumer);
+    let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));
+    tracing::subscriber::with_default(subscriber, || {
+        let _a = info_span!("a", event_token = A).entered();
+        info!("takes the only room");
+        info_span!("b", event_token = B).in_scope(|| info!("refused"));
+        let late = info_span!("late", event_token = "5e.c|A|1.ff").entered();
+        late.record("event_token", "5e.d|A|1.ff");
+        info!("refused");
+    });
+    assert_eq!(inbox.lines(), ["a: takes the only room", "b: closed", "d: closed", "a: closed"]);
+}
+
+#[test]
 fn deep_nesting_is_bounded() {
     let lines = delivered(|| {
         fn dive(depth: u32, work: &dyn Fn()) {
