@@ -37,6 +37,7 @@ pub(crate) use thread::{enter, mark_worker_thread};
 
 /// What happens to a line that finds no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Overflow {
     /// It is refused and counted. The caller never waits. The default.
     #[default]
