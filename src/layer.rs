@@ -83,13 +83,16 @@ where
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if metadata.fields().field(EVENT_TOKEN).is_some() {
-            match metadata.is_event() {
-                true => self.alive.note_event_callsite(),
-                false => self.alive.note_span_callsite(),
-            }
-        }
+        self.note_callsite(metadata);
         Interest::always()
+    }
+
+    // Asked on the way to a span or an event whose callsite another thread is registering at this
+    // moment, and may not have come to our `register_callsite` with. Asked also where another layer's
+    // interest in the callsite is "sometimes", but nowhere else.
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.note_callsite(metadata);
+        true
     }
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
@@ -97,7 +100,7 @@ where
         if seen.no_span_is_ours() {
             return;
         }
-        let declares = attrs.metadata().fields().field(EVENT_TOKEN).is_some();
+        let declares = declares_token(attrs.metadata());
         if declares || seen.has_slots() {
             self.new_span(attrs, id, &ctx, declares);
         }
@@ -110,22 +113,31 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        let seen = self.alive.read();
-        if !seen.no_event_is_ours() {
-            self.event(event, &ctx, seen.events_declare());
+        if !self.alive.read().no_event_is_ours() {
+            self.event(event, &ctx);
         }
     }
 }
 
-/// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
-/// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
 impl fmt::Debug for BizprocLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BizprocLayer").finish_non_exhaustive()
     }
 }
 
+// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
+// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
 impl BizprocLayer {
+    /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
+    fn note_callsite(&self, metadata: &Metadata<'_>) {
+        if declares_token(metadata) {
+            match metadata.is_event() {
+                true => self.alive.note_event_callsite(),
+                false => self.alive.note_span_callsite(),
+            }
+        }
+    }
+
     /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does.
     #[inline(never)]
     fn new_span<S>(&self, attrs: &Attributes<'_>, id: &Id, ctx: &Context<'_, S>, declares: bool)
@@ -201,13 +213,13 @@ impl BizprocLayer {
     }
 
     #[inline(never)]
-    fn event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, events_declare: bool)
+    fn event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(_inside) = enter() else { return };
         let metadata = event.metadata();
-        let declares = events_declare && metadata.fields().field(EVENT_TOKEN).is_some();
+        let declares = declares_token(metadata);
         let own = if declares { self.own_tag(event) } else { None };
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
         if !self.producer.admits(&tag) {
@@ -287,6 +299,10 @@ impl BizprocLayer {
     {
         SpanStates::get(&span.extensions(), self.id).map(SpanState::inherited)
     }
+}
+
+fn declares_token(metadata: &Metadata<'_>) -> bool {
+    metadata.fields().field(EVENT_TOKEN).is_some()
 }
 
 /// Packs what `record` hands to the visitor.

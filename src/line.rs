@@ -77,12 +77,12 @@ impl Tag {
         }
     }
 
-    /// As [`latest`](Self::latest), if a line of it was accepted. Most spans never log: they are not
-    /// charged for a count of references.
+    /// As [`latest`](Self::latest), if its end [matters](Self::end_matters). Most spans never log: they
+    /// are not charged for a count of references.
     pub(crate) fn ended(self: &Arc<Tag>) -> Option<Arc<Tag>> {
         match self.replaced.get() {
-            None => self.has_logged().then(|| self.clone()),
-            Some(_) => Some(self.latest()).filter(|tag| tag.has_logged()),
+            None => self.end_matters().then(|| self.clone()),
+            Some(_) => Some(self.latest()).filter(|tag| tag.end_matters()),
         }
     }
 
@@ -99,9 +99,10 @@ impl Tag {
         }
     }
 
-    /// Whether a line was accepted.
-    pub(crate) fn has_logged(&self) -> bool {
-        self.logged.load(Relaxed)
+    /// Whether the worker is to hear that no more lines come: it knows of some, or has to tell in the
+    /// log that they are missing.
+    pub(crate) fn end_matters(&self) -> bool {
+        self.logged.load(Relaxed) || self.has_refused()
     }
 
     pub(crate) fn note_refusal(&self, reason: DropReason) {
@@ -244,6 +245,19 @@ mod tests {
         let long = LogLine::saying(&tag, &"x".repeat(1_000));
         assert!(short.bytes() >= size_of::<LogLine>());
         assert_eq!(long.bytes(), short.bytes() + 1_000);
+    }
+
+    #[test]
+    fn a_tag_that_only_missed_lines_ends_as_one_that_logged() {
+        let tag = Tag::detached("t", None);
+        assert!(tag.ended().is_none(), "nobody knows of it");
+        tag.note_refusal(DropReason::QueueFull);
+        assert!(tag.ended().is_some());
+        let latest = Tag::detached("u", None);
+        tag.replace(latest.clone());
+        assert!(tag.ended().is_none(), "its own loss was told when it was replaced");
+        latest.note_refusal(DropReason::QueueFull);
+        assert!(Arc::ptr_eq(&tag.ended().unwrap(), &latest));
     }
 
     #[test]

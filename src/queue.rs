@@ -37,6 +37,7 @@ pub(crate) use thread::{enter, mark_worker_thread};
 
 /// What happens to a line that finds no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Overflow {
     /// It is refused and counted. The caller never waits. The default.
     #[default]
@@ -170,7 +171,7 @@ impl Producer {
 
     /// Tells the worker that no more lines come of this tag, unless it never knew of it.
     pub(crate) fn span_closed(&self, tag: Arc<Tag>) {
-        if tag.has_logged() || tag.has_refused() {
+        if tag.end_matters() {
             self.0.offer_close(tag);
         }
     }

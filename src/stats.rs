@@ -138,10 +138,11 @@ pub(crate) struct AtDoor {
 
 /// All counters at one moment. Its `Display` is a line for people.
 ///
-/// Counters only grow, but for [`pending`](Self::pending). While lines are in motion the counters
-/// are read one after the other and may be apart by those lines; when nothing is in motion they
-/// obey the conservation law: [`accepted`](Self::accepted) = [`acknowledged`](Self::acknowledged)
-/// + [`late`](Self::late) + [`lost`](Self::lost) + [`pending`](Self::pending).
+/// Counters only grow, but for [`pending`](Self::pending), and for [`accepted`](Self::accepted)
+/// while lines are being refused. While lines are in motion the counters are read one after the
+/// other and may be apart by those lines; when nothing is in motion they obey the conservation law:
+/// [`accepted`](Self::accepted) = [`acknowledged`](Self::acknowledged) + [`late`](Self::late)
+/// + [`lost`](Self::lost) + [`pending`](Self::pending).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -174,6 +175,10 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Lines that the queue took in.
+    ///
+    /// A line that is being refused may be counted, here and in [`pending`](Self::pending), for the
+    /// moment that this takes: one line per thread at most, and none when nothing is in motion. So
+    /// a rate that is made of two snapshots wants a `saturating_sub`.
     pub fn accepted(&self) -> u64 {
         self.accepted
     }

@@ -4,7 +4,7 @@ use tracing_core::subscriber::Interest;
 use tracing_core::{LevelFilter, Metadata};
 use tracing_subscriber::layer::{Context, Filter};
 
-use super::EVENT_TOKEN;
+use super::declares_token;
 
 /// Lets events and spans of a level and above through, and of all spans those that declare
 /// `event_token`.
@@ -25,7 +25,7 @@ impl EventLevel {
         if *metadata.level() <= self.0 {
             metadata.target() != OWN_TARGET
         } else {
-            metadata.is_span() && metadata.fields().field(EVENT_TOKEN).is_some()
+            metadata.is_span() && declares_token(metadata)
         }
     }
 }

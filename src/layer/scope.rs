@@ -202,7 +202,7 @@ impl Place {
         }
     }
 
-    /// The tag of which no more lines will come, if any came.
+    /// The tag of which no more lines will come, if any came or were refused.
     fn ended(&self) -> Option<Arc<Tag>> {
         let first = match self {
             Place::Given(tag) => tag,

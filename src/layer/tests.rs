@@ -3,7 +3,8 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Barrier, Mutex};
 use std::task::{Context as Task, Poll, Waker};
 
 use tracing::field::Empty;
@@ -91,22 +92,28 @@ fn delivered(work: impl FnOnce()) -> Vec<String> {
 /// Runs `work` as [`delivered`] does, but under a global subscriber and in a process of its own: only
 /// then does `tracing` let events through that are logged while another one is.
 fn delivered_globally(test: &str, work: impl FnOnce(), check: impl FnOnce(Vec<String>)) {
-    if std::env::var_os("TRACING_BIZPROC_TEST_ALONE").is_none() {
-        let test = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
-        let ran = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &test, "--nocapture"])
-            .env("TRACING_BIZPROC_TEST_ALONE", "1")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&ran.stdout);
-        assert!(ran.status.success() && said.contains("1 passed"), "{ran:?}");
-        return;
+    alone(test, || {
+        let (producer, mut inbox) = rig();
+        let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        work();
+        check(inbox.lines());
+    });
+}
+
+/// Runs `work`, which is all that the test does, in a process of its own.
+fn alone(test: &str, work: impl FnOnce()) {
+    if std::env::var_os("TRACING_BIZPROC_TEST_ALONE").is_some() {
+        return work();
     }
-    let (producer, mut inbox) = rig();
-    let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));
-    tracing::subscriber::set_global_default(subscriber).unwrap();
-    work();
-    check(inbox.lines());
+    let test = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+    let ran = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &test, "--nocapture"])
+        .env("TRACING_BIZPROC_TEST_ALONE", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{ran:?}");
 }
 
 fn token(text: &str) -> EventToken {
@@ -687,6 +694,23 @@ fn a_full_queue_formats_nothing() {
 }
 
 #[test]
+fn a_span_of_which_every_line_was_refused_still_tells_that_it_closed() {
+    let limits = Limits { queue: 1, lines: 9, bytes: 1 << 20, overflow: Overflow::DropNewest };
+    let (producer, consumer) = queue(limits);
+    let mut inbox = Inbox(consumer);
+    let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));
+    tracing::subscriber::with_default(subscriber, || {
+        let _a = info_span!("a", event_token = A).entered();
+        info!("takes the only room");
+        info_span!("b", event_token = B).in_scope(|| info!("refused"));
+        let late = info_span!("late", event_token = "5e.c|A|1.ff").entered();
+        late.record("event_token", "5e.d|A|1.ff");
+        info!("refused");
+    });
+    assert_eq!(inbox.lines(), ["a: takes the only room", "b: closed", "d: closed", "a: closed"]);
+}
+
+#[test]
 fn deep_nesting_is_bounded() {
     let lines = delivered(|| {
         fn dive(depth: u32, work: &dyn Fn()) {
@@ -705,6 +729,88 @@ fn deep_nesting_is_bounded() {
     });
     assert_eq!(lines[0], "a: before, x=1");
     assert_eq!(lines[1], "b: after");
+}
+
+/// A layer that holds up the first registration of a callsite named "held".
+struct Slow(Arc<Held>);
+
+struct Held {
+    first: AtomicBool,
+    begun: Barrier,
+    goes_on: Barrier,
+}
+
+impl<S: Subscriber> Layer<S> for Slow {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if metadata.name() == "held" && self.0.first.swap(false, Relaxed) {
+            self.0.begun.wait();
+            self.0.goes_on.wait();
+        }
+        Interest::always()
+    }
+}
+
+/// What arrives of `work(B)` while another thread, in `work(A)`, is registering a callsite named "held"
+/// and has not come to our layer yet.
+fn delivered_during_registration(test: &str, work: fn(&str), check: impl FnOnce(Vec<String>)) {
+    alone(test, || {
+        let (producer, mut inbox) = rig();
+        let (begun, goes_on) = (Barrier::new(2), Barrier::new(2));
+        let held = Arc::new(Held { first: AtomicBool::new(true), begun, goes_on });
+        // The outermost layer is asked first.
+        let subscriber = tracing_subscriber::registry()
+            .with(layer(producer, LevelFilter::INFO))
+            .with(Slow(held.clone()));
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        let registers = std::thread::spawn(move || work(A));
+        held.begun.wait();
+        work(B);
+        let lines = inbox.lines();
+        held.goes_on.wait();
+        registers.join().unwrap();
+        check(lines);
+    });
+}
+
+#[test]
+fn a_span_is_tagged_while_another_thread_registers_its_callsite() {
+    let work = |token: &str| {
+        info_span!("held", event_token = token).in_scope(|| info!("said"));
+    };
+    let test = "a_span_is_tagged_while_another_thread_registers_its_callsite";
+    delivered_during_registration(test, work, |lines| {
+        assert_eq!(lines, ["b: said", "b: closed"]);
+    });
+}
+
+#[test]
+fn a_late_token_counts_while_another_thread_registers_the_callsite() {
+    let work = |token: &str| {
+        let span = info_span!("held", event_token = Empty);
+        span.record("event_token", token);
+        span.in_scope(|| info!("said"));
+    };
+    let test = "a_late_token_counts_while_another_thread_registers_the_callsite";
+    delivered_during_registration(test, work, |lines| {
+        assert_eq!(lines, ["b: said", "b: closed"]);
+    });
+}
+
+#[test]
+fn an_event_is_tagged_while_another_thread_registers_its_callsite() {
+    let work = |token: &str| info!(name: "held", event_token = token, "said");
+    let test = "an_event_is_tagged_while_another_thread_registers_its_callsite";
+    delivered_during_registration(test, work, |lines| assert_eq!(lines, ["b: said"]));
+}
+
+#[test]
+fn a_token_stays_out_of_other_logs_while_another_thread_registers_its_callsite() {
+    let work = |token: &str| {
+        let _outer = info_span!("outer", event_token = "5e.o|A|1.ff").entered();
+        info!(name: "held", event_token = token, portal = "p1", "said");
+    };
+    let test = "a_token_stays_out_of_other_logs_while_another_thread_registers_its_callsite";
+    delivered_during_registration(test, work, |lines| assert_eq!(lines, ["b@p1: said"]));
 }
 
 #[test]

@@ -32,11 +32,18 @@ impl Alive {
     }
 
     pub(crate) fn note_span_callsite(&self) {
-        self.0.fetch_or(SPANS_DECLARE, Relaxed);
+        self.note(SPANS_DECLARE);
     }
 
     pub(crate) fn note_event_callsite(&self) {
-        self.0.fetch_or(EVENTS_DECLARE, Relaxed);
+        self.note(EVENTS_DECLARE);
+    }
+
+    /// Reads first: where another layer is asked about each event, so is ours.
+    fn note(&self, bit: u64) {
+        if self.0.load(Relaxed) & bit == 0 {
+            self.0.fetch_or(bit, Relaxed);
+        }
     }
 
     /// How many tags are alive. Ordered against the worker's intention to sleep (see `queue`).
@@ -62,10 +69,6 @@ impl Seen {
 
     pub(crate) fn has_slots(self) -> bool {
         self.0 & (TAG - 1) != 0
-    }
-
-    pub(crate) fn events_declare(self) -> bool {
-        self.0 & EVENTS_DECLARE != 0
     }
 }
 
@@ -121,7 +124,7 @@ mod tests {
         alive.note_span_callsite();
         assert!(alive.read().no_event_is_ours() && !alive.read().no_span_is_ours());
         alive.note_event_callsite();
-        assert!(!alive.read().no_event_is_ours() && alive.read().events_declare());
+        assert!(!alive.read().no_event_is_ours());
         assert_eq!((alive.tags(), alive.read().has_slots()), (0, false));
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "patience is measured by the real clock")]
 
 mod activity;
+mod api;
 mod app;
 mod arrows;
 mod completion;
