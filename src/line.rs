@@ -128,7 +128,7 @@ impl Tag {
         }
         let since = Duration::from_secs(self.refused_since.load(Relaxed));
         let reason = self.refused_for.load(Relaxed);
-        let reason = DropReason::ALL.into_iter().find(|known| *known as u8 == reason)?;
+        let reason = *DropReason::ALL.get(usize::from(reason))?;
         let lines = self.refused.swap(0, Relaxed).into();
         Some(Missed { lines, since: SystemTime::UNIX_EPOCH + since, reason })
     }

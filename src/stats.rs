@@ -26,7 +26,7 @@ pub use report::FlushReport;
 pub(crate) struct Stats {
     acknowledged: AtomicU64,
     late: AtomicU64,
-    by_reason: [AtomicU64; DropReason::ALL.len()],
+    by_reason: [AtomicU64; DropReason::COUNT],
     requests: AtomicU64,
     commands: AtomicU64,
     repeats: AtomicU64,
@@ -160,7 +160,7 @@ pub struct Snapshot {
     pending: u64,
     acknowledged: u64,
     late: u64,
-    by_reason: [u64; DropReason::ALL.len()],
+    by_reason: [u64; DropReason::COUNT],
     requests: u64,
     commands: u64,
     repeats: u64,
@@ -290,12 +290,9 @@ impl fmt::Display for Snapshot {
 }
 
 /// " (queue full: 3, workflow has ended: 1)", or nothing.
-fn write_reasons(
-    f: &mut fmt::Formatter<'_>,
-    by_reason: &[u64; DropReason::ALL.len()],
-) -> fmt::Result {
+fn write_reasons(f: &mut fmt::Formatter<'_>, by_reason: &[u64; DropReason::COUNT]) -> fmt::Result {
     let mut open = " (";
-    for reason in DropReason::ALL {
+    for &reason in DropReason::ALL {
         let lines = by_reason[reason as usize];
         if lines > 0 {
             write!(f, "{open}{reason}: {lines}")?;

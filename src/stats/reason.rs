@@ -40,7 +40,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [DropReason; 15] = [
+    pub const ALL: &'static [DropReason] = &[
         DropReason::QueueFull,
         DropReason::BudgetSpent,
         DropReason::Closed,
@@ -57,6 +57,9 @@ impl DropReason {
         DropReason::ShutdownDeadline,
         DropReason::Internal,
     ];
+
+    /// How many there are: what an array with a place for each needs.
+    pub(crate) const COUNT: usize = DropReason::ALL.len();
 
     /// Whether lines with this reason were turned away at the door, and so never accepted.
     pub fn is_refusal(self) -> bool {
@@ -88,5 +91,18 @@ impl DropReason {
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_in_its_own_place() {
+        for (place, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, place);
+        }
+        assert_eq!(DropReason::COUNT, DropReason::Internal as usize + 1, "it is the last");
     }
 }

@@ -10,7 +10,7 @@ pub struct FlushReport {
     acknowledged: u64,
     late: u64,
     pending: u64,
-    by_reason: [u64; DropReason::ALL.len()],
+    by_reason: [u64; DropReason::COUNT],
 }
 
 impl FlushReport {

@@ -188,7 +188,7 @@ mod tests {
         let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
         entry.tries.in_doubt = true;
         entry.rolled_off = u64::MAX;
-        for reason in DropReason::ALL {
+        for &reason in DropReason::ALL {
             widen(&mut entry.gap, Gap::new(reason, u64::MAX / 16, UNIX_EPOCH));
         }
         let mut out = String::new();
