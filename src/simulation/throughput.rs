@@ -11,9 +11,15 @@ use crate::queue::Message;
 use crate::worker::engine::{Engine, Step};
 
 /// Sends `lines` lines of `bytes` bytes over `tokens` live tokens, one after the other, through queue
-/// and engine, and returns the time that the worker's side took. An entry gathers [`GATHERED`] lines,
+/// and engine, and returns the time that the worker's side took. An entry gathers `per_entry` lines,
 /// however many tokens there are, so that only their number differs.
-pub fn measure(builder: &Builder, tokens: u32, lines: u32, bytes: usize) -> Duration {
+pub fn measure(
+    builder: &Builder,
+    tokens: u32,
+    per_entry: u32,
+    lines: u32,
+    bytes: usize,
+) -> Duration {
     let Parts { producer, mut consumer, mut engine, .. } = builder.parts(1);
     let tags: Vec<_> = (0..tokens)
         .map(|n| {
@@ -26,7 +32,7 @@ pub fn measure(builder: &Builder, tokens: u32, lines: u32, bytes: usize) -> Dura
     let mut now = Instant::now();
     let (mut given, mut gathered, mut bodies) = (0, 0, 0);
     while given < lines {
-        let burst = BURST.min(lines - given).min(tokens * GATHERED - gathered);
+        let burst = BURST.min(lines - given).min(tokens * per_entry - gathered);
         for n in 0..burst {
             let line = line(&tags[((given + n) % tokens) as usize], &text);
             producer.offer(line).expect("the queue holds a burst");
@@ -39,7 +45,7 @@ pub fn measure(builder: &Builder, tokens: u32, lines: u32, bytes: usize) -> Dura
                 engine.line(&line, now);
             }
         }
-        if gathered == tokens * GATHERED || given == lines {
+        if gathered == tokens * per_entry || given == lines {
             // In simulated time a minute passes, so that everything gathered is due.
             gathered = 0;
             now += Duration::from_secs(60);
@@ -124,7 +130,5 @@ fn success(commands: usize) -> Reply {
     Reply::Http { status: 200, body: body.into_bytes() }
 }
 
-/// Lines of an entry.
-pub const GATHERED: u32 = 100;
 /// Lines between two looks at what is due, below the queue's default bound.
 const BURST: u32 = 4_096;
