@@ -86,7 +86,8 @@ impl<T: Transport> Worker<T> {
             self.stats.restarted();
             self.engine.report(Trouble::Panicked, "");
             // Not at once, or a panic that comes back would keep a core busy.
-            runtime.block_on(tokio::time::sleep(AFTER_PANIC));
+            // Made inside the runtime: outside of one, a timer is a panic of its own.
+            runtime.block_on(async { tokio::time::sleep(AFTER_PANIC).await });
         }
     }
 
