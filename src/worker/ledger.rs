@@ -38,6 +38,8 @@ pub(crate) struct Ledger {
 /// One portal's books.
 #[derive(Debug)]
 struct Page {
+    /// `None`: the default portal.
+    portal: Option<Box<str>>,
     counters: Arc<PortalCounters>,
     /// Lines taken in and not yet settled.
     pending: u64,
@@ -89,7 +91,12 @@ impl Ledger {
 
     /// Notes trouble for the app's engineers.
     pub(crate) fn report(&mut self, trouble: Trouble, detail: impl Into<String>) {
-        self.reports.add(trouble, 1, detail);
+        self.note(trouble, 1, detail);
+    }
+
+    fn note(&mut self, trouble: Trouble, count: u64, detail: impl Into<String>) {
+        let portal = self.pages.get(self.page).and_then(|page| page.portal.as_deref());
+        self.reports.add(trouble, count, portal, detail);
     }
 
     /// What may be told now; `last` when nothing can be told later.
@@ -100,7 +107,8 @@ impl Ledger {
     /// A page for one more portal.
     pub(crate) fn add_page(&mut self, portal: Option<&str>) {
         let counters = self.stats.add_portal(portal);
-        self.pages.push(Page { counters, pending: 0, pending_bytes: 0 });
+        let portal = portal.map(Box::from);
+        self.pages.push(Page { portal, counters, pending: 0, pending_bytes: 0 });
     }
 
     /// What is noted from here on is about the portal with this page.
@@ -158,11 +166,11 @@ impl Ledger {
             Ending::Acknowledged => self.stats.acknowledged(lines),
             Ending::Late => {
                 self.stats.late(lines);
-                self.reports.add(Trouble::Late, lines, "");
+                self.note(Trouble::Late, lines, "");
             }
             Ending::Dropped(reason) => {
                 self.stats.dropped(reason, lines);
-                self.reports.add(Trouble::Lost(reason), lines, "");
+                self.note(Trouble::Lost(reason), lines, "");
             }
         }
         self.pending = self.pending.saturating_sub(lines);

@@ -3,7 +3,7 @@
 //!
 //! It speaks on the worker's own thread, which our layers do not listen to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::line::InvalidEventToken;
@@ -51,8 +51,9 @@ impl Trouble {
                  `fail` on every way out of the handler"
             }
             Trouble::CredentialBlocked => {
-                "the portal does not accept the credentials: check that the webhook exists and has \
-                 the scope `bizproc`; lines wait until it is mended, or too old"
+                "the portal does not accept the credentials: check that the webhook exists, or that \
+                 the app is installed and its tokens are renewed, and the scope `bizproc`; lines \
+                 wait until it is mended, or too old"
             }
             Trouble::PortalBlocked => {
                 "the portal is closed, moved, or has no business processes; lines wait until it is \
@@ -105,6 +106,8 @@ pub(crate) struct Reports {
 #[derive(Debug, Default)]
 struct Kind {
     count: u64,
+    /// The portals that it happened to, as far as they have names: some of them.
+    portals: BTreeSet<Box<str>>,
     detail: String,
     told: Option<Instant>,
 }
@@ -114,15 +117,27 @@ struct Kind {
 pub(crate) struct Report {
     trouble: Trouble,
     count: u64,
+    portals: BTreeSet<Box<str>>,
     detail: String,
 }
 
 impl Reports {
-    /// Notes that it happened `count` times. The last detail is the one that is told: a code or an
-    /// error, never a secret.
-    pub(crate) fn add(&mut self, trouble: Trouble, count: u64, detail: impl Into<String>) {
+    /// Notes that it happened `count` times to a portal. The last detail is the one that is told: a
+    /// code or an error, never a secret.
+    pub(crate) fn add(
+        &mut self,
+        trouble: Trouble,
+        count: u64,
+        portal: Option<&str>,
+        detail: impl Into<String>,
+    ) {
         let kind = self.kinds.entry(trouble).or_default();
         kind.count += count;
+        if let Some(portal) = portal {
+            if kind.portals.len() < PORTALS_TOLD && !kind.portals.contains(portal) {
+                kind.portals.insert(portal.into());
+            }
+        }
         kind.detail = detail.into();
     }
 
@@ -133,9 +148,12 @@ impl Reports {
             let silent =
                 kind.told.is_none_or(|told| now.saturating_duration_since(told) >= SILENCE);
             if kind.count > 0 && (silent || last) {
-                let (count, detail) = (kind.count, std::mem::take(&mut kind.detail));
-                due.push(Report { trouble: *trouble, count, detail });
-                kind.count = 0;
+                due.push(Report {
+                    trouble: *trouble,
+                    count: std::mem::take(&mut kind.count),
+                    portals: std::mem::take(&mut kind.portals),
+                    detail: std::mem::take(&mut kind.detail),
+                });
                 kind.told = Some(now);
             }
         }
@@ -146,16 +164,19 @@ impl Reports {
 impl Report {
     /// Speaks. Outside of any span, whatever the worker's thread may be in.
     pub(crate) fn tell(self) {
-        let Report { trouble, count, detail } = self;
+        let Report { trouble, count, portals, detail } = self;
+        let portals = portals.into_iter().collect::<Vec<_>>().join(", ");
         let advice = trouble.advice();
         let reason = match trouble {
             Trouble::Lost(reason) => reason.as_str(),
             _ => "",
         };
-        tracing::warn!(target: "tracing_bizproc", parent: None, count, reason, detail, "{advice}");
+        tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail, "{advice}");
     }
 }
 
+/// Portals that a report names at the most.
+const PORTALS_TOLD: usize = 8;
 /// How long a kind of trouble is silent after it was told.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -172,12 +193,12 @@ mod tests {
             due.iter().map(|report| report.count).collect::<Vec<_>>()
         };
         assert!(told(&mut reports, 0).is_empty());
-        reports.add(Trouble::Late, 1, "");
+        reports.add(Trouble::Late, 1, None, "");
         assert_eq!(told(&mut reports, 0), [1]);
         for _ in 0..5 {
-            reports.add(Trouble::Late, 2, "");
+            reports.add(Trouble::Late, 2, None, "");
         }
-        reports.add(Trouble::RateLimited, 1, "");
+        reports.add(Trouble::RateLimited, 1, None, "");
         assert_eq!(told(&mut reports, 59), [1], "the other kind only");
         assert_eq!(told(&mut reports, 60), [10]);
         assert!(told(&mut reports, 200).is_empty());
@@ -187,9 +208,26 @@ mod tests {
     fn at_the_end_everything_is_told() {
         let now = Instant::now();
         let mut reports = Reports::default();
-        reports.add(Trouble::Late, 1, "");
+        reports.add(Trouble::Late, 1, None, "");
         reports.due(false, now);
-        reports.add(Trouble::Late, 7, "");
+        reports.add(Trouble::Late, 7, None, "");
         assert_eq!(reports.due(true, now)[0].count, 7);
+    }
+
+    #[test]
+    fn a_report_names_some_of_the_portals_that_it_is_about() {
+        let now = Instant::now();
+        let mut reports = Reports::default();
+        for n in 0..100 {
+            reports.add(
+                Trouble::CredentialBlocked,
+                1,
+                Some(&format!("portal {n}")),
+                "invalid_grant",
+            );
+        }
+        let due = reports.due(false, now);
+        assert_eq!((due[0].count, due[0].portals.len()), (100, PORTALS_TOLD));
+        assert!(due[0].portals.contains("portal 0"));
     }
 }
