@@ -1,1 +1,136 @@
 //! Events of `tracing` in the log of a Bitrix24 business process.
+//!
+//! When a workflow reaches an app's activity, the portal calls the app with an `event_token` and
+//! waits. While it waits the app may write to the workflow's log. This crate makes that log a place
+//! where ordinary `info!` calls go: tag a span with the token, and the events inside it become lines
+//! for the people who own the process.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tracing::{info, info_span};
+//! use tracing_bizproc::{EventToken, Webhook};
+//! use tracing_subscriber::prelude::*;
+//!
+//! let (bizproc, _guard) = tracing_bizproc::builder(Webhook::from_env()?).build()?;
+//! tracing_subscriber::registry().with(tracing_subscriber::fmt::layer()).with(bizproc).init();
+//!
+//! # let token_of_the_request = String::new();
+//! let event_token = EventToken::parse(&token_of_the_request)?;
+//! info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+//!     info!(amount = 99.5, "Card charged");
+//! });
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The route of an event
+//!
+//! ```text
+//! caller's thread     layer      finds the tagged span, packs the fields as typed bytes     LogLine
+//!                     queue      bounded; refuses at the door, and counts                      |
+//! ------------------------------------------------------------------------------------------- v --
+//! worker's thread     engine     one lane per portal, one ledger for all that ends          LogLine
+//!                     coalescer  lines of one token become one entry, when it is due        Command
+//!                     lane       up to 50 commands, when the portal's limits allow          Request
+//!                     transport  HTTP; decides nothing                                        Reply
+//!                     lane       an outcome per command: done, retried, or given up         Outcome
+//!                     ledger     counts the lines, frees their budget, answers flushes        Stats
+//! ```
+//!
+//! # What is promised
+//!
+//! An accepted line is sent until the portal acknowledges it, or dropped for a counted reason. When
+//! nothing is in motion, `accepted = acknowledged + late + lost + pending` ([`Snapshot`]). Where
+//! lines are missing, the token's next entry says how many, since when, and why. Order is kept within
+//! a token. An entry stands in the log twice only if the outcome of a request was unknown, and then
+//! the repeat is marked. Nothing survives a crash of the process.
+//!
+//! *Acknowledged* means that the portal said true. It says true also for lines that it throws away:
+//! after the end of an activity, and where an activity does not wait (`USE_SUBSCRIPTION` is not Y).
+//!
+//! # Troubleshooting, by counter
+//!
+//! | [`Snapshot`] | means | look at |
+//! |---|---|---|
+//! | `accepted` stays 0 | no event was inside a tagged span | the span's level and fields; `unusable_tokens`; a filter for the whole subscriber that hides the span: `my_app=info,tracing_bizproc=info` lets those of [activities](VerifiedActivity::span) through |
+//! | `unusable_tokens` | a token was empty, over 1 KiB, had control characters, or was a redaction | write `event_token = token.tag()`, not `%token` |
+//! | `refused`: [`QueueFull`](DropReason::QueueFull), [`BudgetSpent`](DropReason::BudgetSpent), [`Closed`](DropReason::Closed) | the queue or the budget was full, or the guard was dropped | `queue_lines`, `pending_lines`, `pending_bytes`, or a portal that is blocked; keep the guard |
+//! | `pending` grows | the portal is slow, limits, or is unreachable | `rate_limited`, `operating_limited`, [`Bizproc::portals`], the worker's reports |
+//! | [`Evicted`](DropReason::Evicted) | with [`Overflow::DropOldest`], newer lines needed the room | as for `refused` |
+//! | [`PortalShare`](DropReason::PortalShare) | one portal had its share of the budget pending | is that portal blocked? `portal_share` |
+//! | [`TokenDenied`](DropReason::TokenDenied) | the portal does not know the token | a webhook of another portal or app |
+//! | [`WorkflowGone`](DropReason::WorkflowGone) | the workflow has ended | lines after the end of the process |
+//! | [`EntryRefused`](DropReason::EntryRefused) | the portal refused an entry as it is, for its size for instance | `entry_bytes`, if a proxy before the portal takes less; else please report it |
+//! | [`CredentialBlocked`](DropReason::CredentialBlocked) | the webhook is gone; the app was removed, or its refresh token is spent; or either lacks the scope `bizproc` | the webhook's settings; with [`OAuth`], [what the code means](guide), and new tokens by [`Bizproc::activity`] or [`Bizproc::accept`] |
+//! | [`PortalBlocked`](DropReason::PortalBlocked) | the portal is closed, has moved, or has no business processes | the customer's plan; [`OAuth::hosts`] |
+//! | [`UnknownPortal`](DropReason::UnknownPortal) | for ten minutes there were no credentials for the portal that the span names, or it names none | the span's `portal`; [`Bizproc::accept`], [`OAuth::default_portal`], [`Webhook::for_portal`] |
+//! | [`RetriesSpent`](DropReason::RetriesSpent) | the portal could not be reached, or answered with nothing usable, for too long or too often | the network; `max_age` |
+//! | [`OutcomeUnknown`](DropReason::OutcomeUnknown) | an answer was lost, and a gap was preferred to a repeat | `on_unknown_outcome`; the lines may stand in the log |
+//! | [`ShutdownDeadline`](DropReason::ShutdownDeadline) | the app ended before they were sent | `shutdown_timeout`, or a flush before the guard is dropped |
+//! | [`Internal`](DropReason::Internal) | an error in this crate | please report it |
+//! | `late` | lines after the end of their activity | complete the activity after the last line |
+//! | `abandoned` | an [`Activity`] was dropped without an end, and its workflow waits | `complete` or `fail` on every way out |
+//! | `repeats` | an answer was lost, and what may stand in the log was sent again, with a mark | the network; `on_unknown_outcome` |
+//! | `restarts` | the worker, or a token store or provider of the app's, panicked | the panic's message; if it is ours, please report it |
+//! | `acknowledged`, but the log is empty | the activity does not wait for the app, or was ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Bizproc::complete_on`] |
+//! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
+//!
+//! The worker reports trouble through `tracing` at target `tracing_bizproc`: each kind once a minute,
+//! from its own thread, outside of any span. These events never go to the portal.
+//!
+//! What has to stand on the portal's side, and what each of its errors means: [`guide`].
+
+mod activity;
+mod builder;
+mod completion;
+mod error;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod handle;
+mod layer;
+mod line;
+#[cfg(test)]
+mod php;
+mod protocol;
+mod queue;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
+mod stats;
+mod transport;
+mod worker;
+
+#[cfg(feature = "axum")]
+pub use activity::Installations;
+pub use activity::{ActivityRequest, Installation, Property, VerifiedActivity};
+pub use builder::{Builder, builder};
+pub use completion::{Completion, ReturnValue};
+#[cfg(feature = "axum")]
+pub use error::ActivityRejection;
+pub use error::{
+    ActivityError, BuildError, CompleteError, EndpointError, FlushError, OAuthError,
+    TransportError, VerifyError, WebhookError,
+};
+pub use handle::{Activity, Bizproc, WorkerGuard};
+pub use layer::{BizprocLayer, EventLevel};
+pub use line::{EventToken, InvalidEventToken, PortalId};
+pub use queue::Overflow;
+pub use stats::{DropReason, FlushReport, PortalSnapshot, Snapshot};
+pub use transport::auth::{
+    Access, AccessProvider, CredentialError, CredentialFuture, Credentials, FileStore, Hosts,
+    MemoryStore, OAuth, TokenStore, Tokens, Webhook, on_thread,
+};
+pub use worker::pace::Quota;
+pub use worker::render::LineTime;
+pub use worker::retry::UnknownOutcome;
+pub use worker::schedule::Retention;
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
+
+/// The README's code is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

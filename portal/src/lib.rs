@@ -1,1 +1,53 @@
-//! A stand-in Bitrix24 portal.
+#![doc = include_str!("../README.md")]
+//!
+//! # The way of a hit
+//!
+//! ```text
+//! server/connection   TCP, TLS, HTTP/1.1
+//!   server/route      journal and faults (when a plan says so)
+//!     rest/hit        rate limit, portal, method, credential
+//!       rest/batch    up to 50 commands: php (parse_url, parse_str), rest/substitution
+//!         rest/command    scope, operating limit, one method
+//!           state/processes   token, message, lock; then written, completed or lost
+//! ```
+//!
+//! `state`, `limits`, `oauth`, `php` and `faults/plan` decide and do no I/O; they are told the
+//! time. `server`, `handler` and `page` do I/O and decide nothing. `core` is what both share.
+
+mod activity;
+mod builder;
+mod clock;
+mod cloud;
+mod core;
+mod faults;
+mod handler;
+mod journal;
+#[cfg(test)]
+mod judged_by_php;
+mod limits;
+mod oauth;
+mod page;
+mod php;
+mod portal;
+mod random;
+mod rest;
+mod server;
+mod settings;
+mod state;
+mod workflow;
+
+pub use activity::{Activity, ActivityOptions};
+pub use builder::PortalBuilder;
+pub use clock::{Clock, UnixTime};
+pub use faults::{Canned, Fault, Faults, Moment};
+pub use handler::Delivery;
+pub use journal::{CommandOutcome, CommandRecord, Counters, Hit};
+pub use limits::{OperatingLimit, OuterBatch, Release};
+pub use oauth::{App, OAuthError, Tokens};
+pub use portal::Portal;
+pub use rest::ErrorCode;
+pub use settings::{
+    Charset, Condition, OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
+};
+pub use state::{Completion, Entry, EntryKind, Lost, LostReason};
+pub use workflow::{Workflow, WorkflowLock};

@@ -1,0 +1,171 @@
+//! What a log event costs the thread that logs it.
+//!
+//! `cargo bench --bench caller` runs a ladder of candidates on the same workloads and ends with one
+//! line per target: `figure <name> = <value> (target <= <value>)`. Live dispatchers in one process
+//! distort each other, so every candidate runs in a process of its own: this one, started again. The
+//! candidates take turns, and a ratio is the median of the ratios of the rounds, so that a machine
+//! that gets slower slows both sides of it.
+//!
+//! Without `--bench` (as `cargo test --benches` runs it) one short round shows that all of it works.
+//! `caller count <candidate> <workload> <events>` does a fixed amount of work, for
+//! `benches/instructions.sh` to count its instructions.
+#![expect(clippy::print_stdout, reason = "a bench prints")]
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+#[path = "caller/candidate.rs"]
+mod candidate;
+#[path = "caller/floor.rs"]
+mod floor;
+#[path = "caller/work.rs"]
+mod work;
+
+use candidate::Candidate;
+use work::{Effort, Work};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["measure", candidate, work, bursts] => {
+            let effort = Effort::Bursts(bursts.parse().expect("a number of bursts"));
+            let measured = work::run(candidate.parse().expect("a candidate"), named(work), effort);
+            println!("{} {}", measured.median, measured.p999);
+        }
+        ["count", candidate, work, events] => {
+            let effort = Effort::Events(events.parse().expect("a number of events"));
+            work::run(candidate.parse().expect("a candidate"), named(work), effort);
+        }
+        _ => ladder(std::env::args().any(|arg| arg == "--bench")),
+    }
+}
+
+fn named(work: &str) -> Work {
+    work.parse().expect("a workload")
+}
+
+/// What is run. The ladder's columns, and under each the candidates that it makes sense for.
+const LADDER: &[(Work, &[Candidate])] = {
+    use Candidate::*;
+    &[
+        (Work::Message, &[NoSubscriber, Registry, NoOp, Floor, Ours, FmtAppender]),
+        (Work::Fields1, &[NoSubscriber, Registry, NoOp, Floor, Ours, FmtAppender]),
+        (Work::Fields3, &[Registry, Floor, Ours, FmtAppender]),
+        (Work::Fields8, &[Registry, Floor, Ours, FmtAppender]),
+        (Work::TwoThreads, &[Registry, Floor, Ours, FmtAppender]),
+        (Work::Isolated, &[Registry, Floor, Ours, FmtAppender]),
+        (Work::Untagged, &[Registry, NoOpFiltered, Ours]),
+        (Work::UntaggedOthers1, &[Registry, Ours]),
+        (Work::UntaggedOthers8, &[Registry, Ours]),
+        (Work::Filtered, &[NoSubscriber, Registry, NoOpFiltered, Ours]),
+        (Work::TaggedSpan, &[Registry, NoOpFiltered, Floor, FloorFiltered, Ours, FmtAppender]),
+        (Work::PlainSpan, &[Registry, NoOpFiltered, Ours]),
+        (Work::EnterExit, &[Registry, NoOpFiltered, Ours]),
+        (Work::EnterExitOthers, &[Registry, NoOpFiltered, Ours]),
+        (Work::Full, &[Ours]),
+    ]
+};
+
+/// Medians and 99.9th percentiles in ns, by round.
+#[derive(Default)]
+struct Rounds {
+    medians: Vec<f64>,
+    p999s: Vec<f64>,
+}
+
+fn ladder(in_full: bool) {
+    let (rounds, bursts) = if in_full { (9, 60) } else { (1, 2) };
+    let mut results: BTreeMap<(Work, Candidate), Rounds> = BTreeMap::new();
+    for _ in 0..rounds {
+        for (work, candidates) in LADDER {
+            for candidate in *candidates {
+                let (median, p999) = measure(*candidate, *work, bursts);
+                let rounds = results.entry((*work, *candidate)).or_default();
+                rounds.medians.push(median);
+                rounds.p999s.push(p999);
+            }
+        }
+    }
+    println!("ns on the caller's thread (median of {rounds} rounds; p99.9 of single events)");
+    for ((work, candidate), rounds) in &results {
+        let (ns, p999) = (median(&rounds.medians), median(&rounds.p999s));
+        println!("{:<18} {:<16} {ns:>9.1} {p999:>9.0}", work.name(), candidate.name());
+    }
+    figures(&results);
+}
+
+fn figures(results: &BTreeMap<(Work, Candidate), Rounds>) {
+    let of = |work, candidate| &results[&(work, candidate)];
+    let ours = |work| of(work, Candidate::Ours);
+    let over = |name: &str, work: Work, other: Candidate, target: f64| {
+        let ratio = ratio(&ours(work).medians, &of(work, other).medians);
+        figure(name, ratio, target);
+    };
+    over("tagged event, depth 1, over the floor", Work::Fields1, Candidate::Floor, 1.15);
+    over("tagged event, depth 3, over the floor", Work::Fields3, Candidate::Floor, 1.15);
+    over("tagged event, depth 8, over the floor", Work::Fields8, Candidate::Floor, 1.15);
+    over("tagged event, two threads, over the floor", Work::TwoThreads, Candidate::Floor, 1.15);
+    over("isolated event, over the floor", Work::Isolated, Candidate::Floor, 1.15);
+    over("tagged event, over fmt + appender", Work::Fields1, Candidate::FmtAppender, 0.2);
+    figure("untagged event, others alive, ns", median(&ours(Work::UntaggedOthers1).medians), 100.0);
+    figure(
+        "untagged event, others alive, depth 8 over depth 1",
+        ratio(&ours(Work::UntaggedOthers8).medians, &ours(Work::UntaggedOthers1).medians),
+        1.1,
+    );
+    figure(
+        "filtered event, ns over no subscriber",
+        median(&ours(Work::Filtered).medians)
+            - median(&of(Work::Filtered, Candidate::NoSubscriber).medians),
+        1.0,
+    );
+    over("tagged span, over the floor", Work::TaggedSpan, Candidate::Floor, 1.1);
+    let filtered = Candidate::FloorFiltered;
+    over("tagged span, over the floor behind the filter", Work::TaggedSpan, filtered, 1.1);
+    over("untagged span, over the Registry", Work::PlainSpan, Candidate::Registry, 1.05);
+    over(
+        "untagged span, over a no-op behind the filter",
+        Work::PlainSpan,
+        Candidate::NoOpFiltered,
+        1.05,
+    );
+    figure(
+        "full queue, over an accepted event",
+        ratio(&ours(Work::Full).medians, &ours(Work::Fields1).medians),
+        1.0,
+    );
+    figure(
+        "p99.9, over the floor's",
+        ratio(&ours(Work::Fields1).p999s, &of(Work::Fields1, Candidate::Floor).p999s),
+        2.0,
+    );
+}
+
+fn figure(name: &str, value: f64, target: f64) {
+    println!("figure {name} = {value:.2} (target <= {target})");
+}
+
+/// Runs one candidate in a process of its own.
+fn measure(candidate: Candidate, work: Work, bursts: u32) -> (f64, f64) {
+    let this = std::env::current_exe().expect("the path of this program");
+    let args = ["measure", candidate.name(), work.name(), &bursts.to_string()];
+    let output = Command::new(this).args(args).output().expect("this program runs again");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("numbers");
+    let (median, p999) = text.trim().split_once(' ').expect("two numbers");
+    (median.parse().expect("a number"), p999.parse().expect("a number"))
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The median of the rounds' ratios.
+fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
+    let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+    median(&ratios)
+}

@@ -1,0 +1,142 @@
+//! The portal's clock: the only place that asks the machine what time it is.
+//!
+//! Everything that decides takes `now` as an argument, so a test that wants to see a limit lifted
+//! or a timeout pass advances the clock instead of sleeping.
+
+use std::fmt;
+use std::ops::Add;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// A moment in the portal's time, as the time passed since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixTime(Duration);
+
+impl UnixTime {
+    /// The moment that is `since_epoch` after 1970-01-01T00:00:00Z.
+    pub const fn new(since_epoch: Duration) -> Self {
+        Self(since_epoch)
+    }
+
+    /// The time passed since the epoch.
+    pub const fn since_epoch(self) -> Duration {
+        self.0
+    }
+
+    /// Whole seconds since the epoch.
+    pub const fn as_secs(self) -> u64 {
+        self.0.as_secs()
+    }
+
+    /// The time passed since `earlier`; zero if `earlier` is the later one.
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The same moment for the standard library.
+    pub fn to_system_time(self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.0
+    }
+}
+
+impl Add<Duration> for UnixTime {
+    type Output = Self;
+
+    fn add(self, later: Duration) -> Self {
+        Self(self.0.saturating_add(later))
+    }
+}
+
+/// ISO 8601 with whole seconds in UTC, such as `2026-11-21T20:58:32+00:00`.
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.as_secs();
+        let (year, month, day) = civil_date(seconds / 86_400);
+        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}+00:00")
+    }
+}
+
+/// The proleptic Gregorian date of a day counted from 1970-01-01.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    // Years are counted from March, so that a leap day is the last of its year; an era is 400
+    // years, and 719,468 days lie between 0000-03-01 and the epoch.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// What time it is at a portal: the machine's time, or a time that stands still until a test
+/// moves it. Clones show the same time.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Mutex<Reading>>);
+
+#[derive(Debug)]
+struct Reading {
+    base: UnixTime,
+    /// The moment at which the clock showed `base`; nothing for a clock that stands still.
+    running_since: Option<Instant>,
+}
+
+impl Clock {
+    /// A clock that runs, from the machine's time on. It can be advanced, too.
+    pub fn running() -> Self {
+        let base = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::with(UnixTime(base), Some(Instant::now()))
+    }
+
+    /// A clock that stands at `time` and only moves when it is advanced.
+    pub fn stopped_at(time: UnixTime) -> Self {
+        Self::with(time, None)
+    }
+
+    fn with(base: UnixTime, running_since: Option<Instant>) -> Self {
+        Self(Arc::new(Mutex::new(Reading { base, running_since })))
+    }
+
+    /// The time that the clock shows.
+    pub fn now(&self) -> UnixTime {
+        let reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match reading.running_since {
+            Some(since) => reading.base + since.elapsed(),
+            None => reading.base,
+        }
+    }
+
+    /// Moves the clock forward by `step`.
+    pub fn advance(&self, step: Duration) {
+        let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.base = reading.base + step;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00+00:00"),
+            (951_782_400, "2000-02-29T00:00:00+00:00"),
+            (1_700_000_000, "2023-11-14T22:13:20+00:00"),
+            (4_107_542_399, "2100-02-28T23:59:59+00:00"),
+            (4_107_542_400, "2100-03-01T00:00:00+00:00"),
+        ] {
+            assert_eq!(UnixTime::new(Duration::from_secs(seconds)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_stopped_clock_moves_only_when_it_is_advanced() {
+        let clock = Clock::stopped_at(UnixTime::new(Duration::from_secs(100)));
+        clock.clone().advance(Duration::from_secs(5));
+        assert_eq!(clock.now(), UnixTime::new(Duration::from_secs(105)));
+    }
+}

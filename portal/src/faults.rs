@@ -1,0 +1,142 @@
+//! Faults on command: what goes wrong, at which moment, and for which hit.
+
+mod plan;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::core::Core;
+use crate::rest::ErrorCode;
+
+pub(crate) use plan::FaultPlan;
+
+/// Something that goes wrong with a hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The hit waits, and then goes on as usual.
+    Delay(Moment, Duration),
+    /// The hit is never answered; the connection stays open.
+    Hang(Moment),
+    /// The connection is reset.
+    Reset(Moment),
+    /// Something else than the portal answers, such as a proxy in front of it.
+    Answer(Moment, Canned),
+    /// The hit is executed, and half of its answer arrives before the connection closes.
+    Truncate,
+    /// The hit is executed, and its answer arrives byte by byte, with this pause between them.
+    Drip(Duration),
+    /// The portal refuses the hit with this error, without executing it.
+    Refuse(ErrorCode),
+}
+
+impl Fault {
+    /// Some of everything that a client must survive, for [`Faults::at_random`].
+    pub fn assorted() -> Vec<Self> {
+        vec![
+            Self::Delay(Moment::BeforeExecution, Duration::from_secs(2)),
+            Self::Reset(Moment::BeforeRead),
+            Self::Reset(Moment::AfterExecution),
+            Self::Truncate,
+            Self::Answer(Moment::BeforeExecution, Canned::html(502)),
+            Self::Answer(Moment::AfterExecution, Canned::html(504)),
+            Self::Refuse(ErrorCode::QueryLimitExceeded),
+            Self::Refuse(ErrorCode::InternalServerError),
+        ]
+    }
+}
+
+/// When a fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The head was read, the body was not. Nothing is executed.
+    BeforeRead,
+    /// The whole hit was read. Nothing is executed.
+    BeforeExecution,
+    /// The hit was executed, and nothing was answered: for the client, the outcome is unknown.
+    AfterExecution,
+}
+
+/// An answer that is ready before it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canned {
+    pub(crate) status: u16,
+    pub(crate) content_type: Cow<'static, str>,
+    pub(crate) body: Cow<'static, str>,
+}
+
+impl Canned {
+    /// An answer of any shape.
+    pub fn new(
+        status: u16,
+        content_type: impl Into<Cow<'static, str>>,
+        body: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, content_type: content_type.into(), body: body.into() }
+    }
+
+    /// A page of HTML such as a proxy shows: 502, 504, 413, ..
+    pub fn html(status: u16) -> Self {
+        let body = format!(
+            "<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
+        );
+        Self::new(status, "text/html", body)
+    }
+
+    /// An answer without a body.
+    pub fn empty(status: u16) -> Self {
+        Self::new(status, "text/html", "")
+    }
+
+    /// A body that says that it is JSON, and may or may not be.
+    pub fn json(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(status, "application/json; charset=utf-8", body)
+    }
+}
+
+/// Plans what goes wrong with which hit on the REST API.
+#[derive(Clone, Copy)]
+pub struct Faults<'a> {
+    core: &'a Core,
+}
+
+impl fmt::Debug for Faults<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Faults<'a> {
+    pub(crate) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    /// The next hit. Called again before that hit, the fault is for the hit after it, and so on.
+    pub fn next(&self, fault: Fault) -> &Self {
+        self.after(0, fault)
+    }
+
+    /// One hit, after `pass` hits went unharmed.
+    pub fn after(&self, pass: u64, fault: Fault) -> &Self {
+        self.core.world().faults.after(pass, fault);
+        self
+    }
+
+    /// Every hit on a method, until the plan is cleared.
+    pub fn on_method(&self, method: &str, fault: Fault) -> &Self {
+        self.core.world().faults.on_method(method, fault);
+        self
+    }
+
+    /// A share (0.0 to 1.0) of all hits, each with one of `faults`, as `seed` has it.
+    pub fn at_random(&self, seed: u64, share: f64, faults: Vec<Fault>) -> &Self {
+        self.core.world().faults.at_random(seed, share, faults);
+        self
+    }
+
+    /// Ends every plan.
+    pub fn clear(&self) {
+        self.core.world().faults.clear();
+    }
+}

@@ -1,0 +1,170 @@
+//! The journal: every hit that the portal saw, in true order.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::clock::UnixTime;
+use crate::state::LostReason;
+
+/// An HTTP hit on the REST API or on the OAuth server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Hit {
+    /// Counted from 1 in the order of arrival.
+    pub number: u64,
+    /// When its head had been read.
+    pub arrived: UnixTime,
+    /// When its answer was ready; nothing while it is under way, or if it was cut off instead.
+    pub answered: Option<UnixTime>,
+    /// Where it came from.
+    pub source: IpAddr,
+    /// Whether it came over TLS.
+    pub tls: bool,
+    /// The HTTP method.
+    pub http_method: String,
+    /// The path, with the webhook's code left out.
+    pub path: String,
+    /// The method of the REST API, in lower case; empty if the path has none.
+    pub rest_method: String,
+    /// Bytes of the body.
+    pub bytes: usize,
+    /// What the hit asked for, in the order of execution: one call, or the commands of a batch.
+    pub commands: Vec<CommandRecord>,
+    /// The HTTP status that was answered; nothing if the hit got no answer.
+    pub status: Option<u16>,
+    /// The code of the error that refused the whole hit.
+    pub error: Option<String>,
+    /// The fault that a plan did to it.
+    pub fault: Option<String>,
+}
+
+/// A call, alone or in a batch.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CommandRecord {
+    /// The key in the batch; empty for a call of its own.
+    pub key: String,
+    /// The method, in lower case.
+    pub method: String,
+    /// The workflow that its token names; nothing for a token that is not ours.
+    pub workflow: Option<String>,
+    /// The activity that its token names.
+    pub activity: Option<String>,
+    /// The message as it was sent, if it was a text.
+    pub message: Option<Arc<str>>,
+    /// What became of it.
+    pub outcome: CommandOutcome,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommandOutcome {
+    /// An entry was written.
+    Written,
+    /// The activity was completed, and an entry written.
+    Completed,
+    /// The portal said `true` and threw the line away.
+    Lost(LostReason),
+    /// The portal answered with an error of this code.
+    Refused(String),
+    /// The method has nothing to do with a workflow, and was answered.
+    Answered,
+}
+
+/// Counts over the life of a portal; unlike the journal, they are never shortened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// HTTP hits on the REST API.
+    pub hits: u64,
+    /// Hits that were refused whole.
+    pub refused_hits: u64,
+    /// Commands executed, single calls included.
+    pub commands: u64,
+    /// Commands that were answered with an error.
+    pub refused_commands: u64,
+    /// Entries that applications wrote.
+    pub entries: u64,
+    /// Lines in those entries.
+    pub lines: u64,
+    /// Entries lost silently.
+    pub lost: u64,
+    /// Bytes of request bodies.
+    pub bytes: u64,
+}
+
+/// The hits, oldest first.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    hits: std::collections::VecDeque<Hit>,
+    /// Number of the first hit that is kept.
+    first: u64,
+    text_bytes: usize,
+    text_limit: usize,
+    pub(crate) counters: Counters,
+}
+
+impl Journal {
+    /// A journal that forgets its oldest hits when the messages in it exceed `text_limit` bytes.
+    pub(crate) fn new(text_limit: usize) -> Self {
+        Self {
+            hits: std::collections::VecDeque::new(),
+            first: 1,
+            text_bytes: 0,
+            text_limit,
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn hits(&self) -> Vec<Hit> {
+        self.hits.iter().cloned().collect()
+    }
+
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.first - 1
+    }
+
+    /// Notes the arrival of a hit and returns its number.
+    pub(crate) fn arrived(&mut self, mut hit: Hit) -> u64 {
+        hit.number = self.first + self.hits.len() as u64;
+        self.counters.hits += u64::from(!hit.rest_method.starts_with("oauth/"));
+        let number = hit.number;
+        self.hits.push_back(hit);
+        number
+    }
+
+    /// The hit of this number, if it was not forgotten.
+    pub(crate) fn hit(&mut self, number: u64) -> Option<&mut Hit> {
+        self.hits.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Notes a command that was executed.
+    pub(crate) fn command(&mut self, number: u64, record: CommandRecord) {
+        self.counters.commands += 1;
+        let message = record.message.as_deref().unwrap_or_default();
+        match record.outcome {
+            CommandOutcome::Written | CommandOutcome::Completed => {
+                self.counters.entries += 1;
+                self.counters.lines += message.lines().count() as u64;
+            }
+            CommandOutcome::Lost(_) => self.counters.lost += 1,
+            CommandOutcome::Refused(_) => self.counters.refused_commands += 1,
+            CommandOutcome::Answered => {}
+        }
+        let bytes = message.len();
+        let Some(hit) = self.hit(number) else { return };
+        hit.commands.push(record);
+        self.text_bytes += bytes;
+        while self.text_bytes > self.text_limit && self.hits.len() > 1 {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.hits.pop_front() else { return };
+        self.first += 1;
+        let messages = oldest.commands.iter().filter_map(|command| command.message.as_ref());
+        self.text_bytes -= messages.map(|message| message.len()).sum::<usize>();
+    }
+}

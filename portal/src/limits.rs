@@ -1,0 +1,8 @@
+//! The two limits of the REST API. Both are told the time and never ask for it.
+
+mod operating;
+mod rate;
+
+pub(crate) use operating::{HitMeter, MeterKey, MeteredAs, Operating, OperatingMeter};
+pub use operating::{OperatingLimit, OuterBatch, Release};
+pub(crate) use rate::RateLimit;

@@ -1,0 +1,168 @@
+//! `App`: an application that is installed on a portal, as a test holds it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Application, Installation, Issued, OAuthError};
+use crate::clock::{Clock, UnixTime};
+use crate::cloud::Cloud;
+
+/// The user for whom applications act.
+const USER: u64 = 1;
+
+/// An application on one portal.
+#[derive(Clone)]
+pub struct App {
+    cloud: Arc<Cloud>,
+    clock: Clock,
+    client_id: String,
+    member_id: String,
+}
+
+/// A pair of tokens. `Debug` does not show them.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tokens {
+    /// For calls.
+    pub access_token: String,
+    /// For a new pair; it can be used once.
+    pub refresh_token: String,
+    /// When the access token runs out.
+    pub expires: UnixTime,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("client_id", &self.client_id)
+            .field("member_id", &self.member_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Installs an application, or a new one, on a portal.
+    pub(crate) fn install(
+        cloud: Arc<Cloud>,
+        clock: Clock,
+        client_id: Option<&str>,
+        member_id: &str,
+    ) -> Self {
+        let mut oauth = cloud.oauth();
+        let client_id = client_id.map_or_else(|| oauth.register(), str::to_owned);
+        oauth.install(&client_id, member_id);
+        drop(oauth);
+        Self { cloud, clock, client_id, member_id: member_id.to_owned() }
+    }
+
+    /// Its `client_id`, the same on every portal.
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// Its `client_secret`, the same on every portal.
+    pub fn client_secret(&self) -> String {
+        self.with_app(|app| app.client_secret.clone())
+    }
+
+    /// What handler requests of this portal prove themselves with.
+    pub fn application_token(&self) -> String {
+        self.with_installation(|installation| installation.application_token.clone())
+    }
+
+    /// A fresh pair of tokens for user 1.
+    pub fn issue_tokens(&self) -> Tokens {
+        let Issued { access_token, refresh_token, expires, .. } = self.issue();
+        Tokens { access_token, refresh_token, expires }
+    }
+
+    pub(crate) fn issue(&self) -> Issued {
+        let now = self.clock.now();
+        let issued = self.cloud.oauth().issue(&self.client_id, &self.member_id, USER, now);
+        issued.expect("a handle is only given out for an installation")
+    }
+
+    /// A code for the grant `authorization_code`, good for 30 seconds.
+    pub fn authorization_code(&self) -> String {
+        let now = self.clock.now();
+        self.cloud.oauth().authorize(&self.client_id, &self.member_id, USER, now)
+    }
+
+    /// Where `/oauth/authorize/` sends the user back to.
+    pub fn set_redirect_uri(&self, uri: impl Into<String>) {
+        self.with_installation(|installation| installation.redirect_uri = Some(uri.into()));
+    }
+
+    /// How long access tokens live from now on, in whole seconds. Default: an hour.
+    pub fn set_access_life(&self, life: Duration) {
+        self.with_app(|app| app.access_life = life);
+    }
+
+    /// Lets every access token of this installation run out at once.
+    pub fn expire_access_tokens(&self) {
+        let now = self.clock.now();
+        for grant in self.cloud.oauth().access.values_mut() {
+            if grant.client_id == self.client_id && grant.member_id == self.member_id {
+                grant.expires = now;
+            }
+        }
+    }
+
+    /// Forgets every token of this installation: `invalid_token`, and `invalid_grant`.
+    pub fn revoke_tokens(&self) {
+        let mut oauth = self.cloud.oauth();
+        let oauth = &mut *oauth;
+        for tokens in [&mut oauth.access, &mut oauth.refresh, &mut oauth.codes] {
+            tokens.retain(|_, grant| {
+                grant.client_id != self.client_id || grant.member_id != self.member_id
+            });
+        }
+    }
+
+    /// Removes the application from the portal: APPLICATION_NOT_FOUND, and NOT_INSTALLED.
+    pub fn uninstall(&self) {
+        self.with_installation(|installation| installation.installed = false);
+    }
+
+    /// Whether the subscription is paid; if it is not, everything is PAYMENT_REQUIRED.
+    pub fn set_paid(&self, paid: bool) {
+        self.with_installation(|installation| installation.paid = paid);
+    }
+
+    /// Whether the user may use the application; if not, calls are a `user_access_error`.
+    pub fn set_user_access(&self, access: bool) {
+        self.with_installation(|installation| installation.user_has_access = access);
+    }
+
+    /// What the application may use. Default: `bizproc`.
+    pub fn set_scopes<S: Into<String>>(&self, scopes: impl IntoIterator<Item = S>) {
+        let scopes = scopes.into_iter().map(Into::into).collect();
+        self.with_installation(|installation| installation.scopes = scopes);
+    }
+
+    /// Refuses every request for tokens with this error, until it is called with nothing.
+    pub fn refuse_tokens(&self, refusal: Option<OAuthError>) {
+        self.with_app(|app| app.refusal = refusal);
+    }
+
+    fn with_app<T>(&self, change: impl FnOnce(&mut Application) -> T) -> T {
+        let mut oauth = self.cloud.oauth();
+        let app = oauth.apps.iter_mut().find(|app| app.client_id == self.client_id);
+        change(app.expect("a handle is only given out for an application"))
+    }
+
+    fn with_installation<T>(&self, change: impl FnOnce(&mut Installation) -> T) -> T {
+        self.with_app(|app| {
+            let mut installations = app.installations.iter_mut();
+            let there = installations.find(|there| there.member_id == self.member_id);
+            change(there.expect("a handle is only given out for an installation"))
+        })
+    }
+}

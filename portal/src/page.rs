@@ -1,0 +1,144 @@
+//! The page at `/` and the interface behind it.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /` | the page |
+//! | `GET /assets/..` | what it is made of |
+//! | `GET /api/state?search=` | portals, their workflows, counters and gauges |
+//! | `GET /api/workflows/{id}?search=&after=&before=` | one process log, newest entry first |
+//! | `GET /api/workflows/{id}/secrets` | the webhook's URL and the event tokens |
+//! | `GET /api/events` | server-sent events: `change`, and `tick` each second |
+//! | `POST /api/workflows` | starts a workflow with an open activity |
+//! | `POST /api/workflows/{id}/activities` | opens an activity |
+//! | `POST /api/workflows/{id}/finish` | brings the workflow to its end |
+//! | `POST /api/settings` | changes tariff, retention, operating limit or faults |
+//!
+//! It gives secrets away, to the developer who started the portal and asks for them; so it
+//! answers nobody who came by a foreign host name, and takes changes only as JSON, which no other
+//! site's form can send.
+
+mod assets;
+mod change;
+mod display;
+mod events;
+mod log;
+mod names;
+mod overview;
+mod wanted;
+
+use std::io;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, Response};
+use serde_json::{Value, json};
+
+use crate::core::Core;
+use crate::server::AnswerBody;
+use wanted::Wanted;
+
+/// Bytes that a change may have.
+const BODY_LIMIT: usize = 1 << 16;
+
+/// Nothing from elsewhere, no script or style that is not ours, and no way for a script of ours
+/// to make markup of a text, whatever stands in a log.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// Answers everything that is neither REST nor OAuth.
+pub(crate) async fn answer(
+    core: &Arc<Core>,
+    request: Request<Incoming>,
+) -> io::Result<Response<AnswerBody>> {
+    if !is_ours(core, &request) {
+        return text(403, "text/plain", "This page is only for the machine that it runs on.");
+    }
+    let path = request.uri().path().to_owned();
+    if request.method() == Method::POST {
+        return change(core, &path, request).await;
+    }
+    if request.method() != Method::GET {
+        return text(405, "text/plain", "This page is read with GET.");
+    }
+    if let Some(asset) = assets::at(&path) {
+        return text(200, asset.content_type, asset.text);
+    }
+    let wanted = Wanted::in_query(request.uri().query().unwrap_or_default());
+    let found = match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+        ["api", "state"] => Some(overview::state(core, &wanted)),
+        ["api", "workflows", id] => log::workflow(core, id, &wanted),
+        ["api", "workflows", id, "secrets"] => log::secrets(core, id),
+        ["api", "events"] => return events::stream(core),
+        _ => None,
+    };
+    found.map_or_else(not_found, |found| json_answer(200, &found))
+}
+
+async fn change(
+    core: &Arc<Core>,
+    path: &str,
+    request: Request<Incoming>,
+) -> io::Result<Response<AnswerBody>> {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !content_type.is_some_and(|kind| kind.starts_with("application/json")) {
+        return json_answer(415, &json!({"error": "send application/json"}));
+    }
+    let body = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return json_answer(400, &json!({"error": error.to_string()})),
+    };
+    let wish = match serde_json::from_slice(&body) {
+        Ok(wish) => wish,
+        Err(error) => return json_answer(400, &json!({"error": error.to_string()})),
+    };
+    let done = match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+        ["api", "workflows"] => change::start_workflow(core, &wish),
+        ["api", "workflows", id, "activities"] => change::open_activity(core, id, &wish),
+        ["api", "workflows", id, "finish"] => change::finish(core, id),
+        ["api", "settings"] => change::settings(core, &wish),
+        _ => return not_found(),
+    };
+    match done {
+        Ok(answer) => json_answer(200, &answer),
+        Err(complaint) => json_answer(400, &json!({"error": complaint})),
+    }
+}
+
+/// Whether the request came by a name of this machine, and not by one that a stranger had point
+/// to it.
+fn is_ours(core: &Core, request: &Request<Incoming>) -> bool {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    matches!(name, "127.0.0.1" | "localhost")
+        || core.identity.host_names.iter().any(|own| own == name)
+}
+
+fn not_found() -> io::Result<Response<AnswerBody>> {
+    text(404, "text/plain", "There is nothing here.")
+}
+
+fn json_answer(status: u16, value: &Value) -> io::Result<Response<AnswerBody>> {
+    text(status, "application/json", value.to_string())
+}
+
+fn text(
+    status: u16,
+    content_type: &str,
+    body: impl Into<bytes::Bytes>,
+) -> io::Result<Response<AnswerBody>> {
+    Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, content_type)
+        .header(CACHE_CONTROL, "no-store")
+        .header(CONTENT_SECURITY_POLICY, POLICY)
+        .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .header(REFERRER_POLICY, "no-referrer")
+        .body(AnswerBody::whole(body))
+        .map_err(io::Error::other)
+}

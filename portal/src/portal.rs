@@ -1,0 +1,325 @@
+//! `Portal`: a portal that runs, and what a test may ask of it.
+
+use std::fmt;
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::builder::PortalBuilder;
+use crate::clock::Clock;
+use crate::cloud::Cloud;
+use crate::core::{Addresses, Core};
+use crate::faults::Faults;
+use crate::journal::{Counters, Hit};
+use crate::limits::OperatingLimit;
+use crate::oauth::App;
+use crate::server::{self, Site, Tls};
+use crate::settings::{
+    Charset, Condition, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
+};
+use crate::state::Stage;
+use crate::workflow::Workflow;
+
+/// A portal on threads and a runtime of its own. It stops when it is dropped.
+pub struct Portal {
+    core: Arc<Core>,
+    seed: u64,
+    tls: Option<Tls>,
+    /// Nothing only while it is being dropped.
+    runtime: Option<Runtime>,
+}
+
+impl fmt::Debug for Portal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Portal").field("addresses", &self.core.addresses()).finish_non_exhaustive()
+    }
+}
+
+impl Portal {
+    /// A portal with default settings, to be changed before it starts.
+    pub fn builder() -> PortalBuilder {
+        PortalBuilder::default()
+    }
+
+    pub(crate) fn start(builder: PortalBuilder) -> io::Result<Self> {
+        let seed = builder.settled_seed();
+        let http = server::bind(builder.port)?;
+        let https = builder.tls_port.map(server::bind).transpose()?;
+        let addresses = Addresses {
+            generation: 0,
+            http: http.local_addr()?,
+            https: https.as_ref().map(|listener| listener.local_addr()).transpose()?,
+        };
+        let tls = match addresses.https {
+            Some(address) => {
+                let name = format!("{}-{}", std::process::id(), address.port());
+                Some(Tls::make(&builder.host_names, &name)?)
+            }
+            None => None,
+        };
+        // Last of what may fail: a runtime must not be dropped by an error inside another one.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("bizproc-portal")
+            .enable_all()
+            .build()?;
+        let core = builder.into_core(seed, addresses, runtime.handle().clone());
+        let portal = Self { core, seed, tls, runtime: Some(runtime) };
+        portal.serve(http, https, 0)?;
+        Ok(portal)
+    }
+
+    fn serve(
+        &self,
+        http: TcpListener,
+        https: Option<TcpListener>,
+        generation: u64,
+    ) -> io::Result<()> {
+        let serve = |site| server::serve(&self.core.runtime, self.core.clone(), site);
+        serve(Site { listener: http, tls: None, generation })?;
+        if let (Some(listener), Some(tls)) = (https, &self.tls) {
+            serve(Site { listener, tls: Some(tls.acceptor.clone()), generation })?;
+        }
+        Ok(())
+    }
+
+    /// Moves the portal to other ports. The former ones answer calls with 302 and the new place;
+    /// [`webhook_url`](Self::webhook_url) and its kind name the new ones.
+    ///
+    /// # Errors
+    ///
+    /// No port is free.
+    pub fn move_away(&self) -> io::Result<()> {
+        let former = self.core.addresses();
+        let http = server::bind(0)?;
+        let https = former.https.map(|_| server::bind(0)).transpose()?;
+        let generation = former.generation + 1;
+        self.core.set_addresses(Addresses {
+            generation,
+            http: http.local_addr()?,
+            https: https.as_ref().map(|listener| listener.local_addr()).transpose()?,
+        });
+        self.serve(http, https, generation)
+    }
+
+    /// What a portal that is started beside this one shares with it.
+    pub(crate) fn cloud(&self) -> Arc<Cloud> {
+        self.core.cloud.clone()
+    }
+
+    /// The URL of the portal's incoming webhook, with its secret code and a slash at the end:
+    /// `http://127.0.0.1:PORT/rest/1/CODE/`.
+    pub fn webhook_url(&self) -> String {
+        let (user, code) = &self.core.identity.webhook;
+        format!("{}rest/{user}/{code}/", self.page_url())
+    }
+
+    /// The same over https; nothing without [`PortalBuilder::tls`].
+    pub fn webhook_url_https(&self) -> Option<String> {
+        let (user, code) = &self.core.identity.webhook;
+        Some(format!("{}rest/{user}/{code}/", self.https_url()?))
+    }
+
+    /// The root of the portal over https; nothing without [`PortalBuilder::tls`].
+    pub fn https_url(&self) -> Option<String> {
+        let addresses = self.core.addresses();
+        addresses.https.map(|_| addresses.url(true))
+    }
+
+    /// The endpoint for calls with an access token: the method follows.
+    pub fn client_endpoint(&self) -> String {
+        format!("{}rest/", self.page_url())
+    }
+
+    /// The token endpoint of the OAuth server, which all portals of a process share.
+    pub fn oauth_url(&self) -> String {
+        format!("{}oauth/token/", self.page_url())
+    }
+
+    /// The certificate of the authority that vouches for the portal, in PEM.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.tls.as_ref().map(Tls::ca_pem)
+    }
+
+    /// A file with that certificate, which is removed when the portal stops.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.tls.as_ref().map(Tls::ca_file)
+    }
+
+    /// Another incoming webhook, of user 1, with these scopes. Its URL, with a slash at the end.
+    pub fn create_webhook(&self, scopes: &[&str]) -> String {
+        let mut world = self.core.world();
+        let (user, code) = world.credentials.create(scopes);
+        drop(world);
+        format!("{}rest/{user}/{code}/", self.page_url())
+    }
+
+    /// Deletes the webhook with this URL: calls with it are refused from now on.
+    pub fn revoke_webhook(&self, url: &str) {
+        let code = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        self.core.world().credentials.revoke(code);
+    }
+
+    /// Installs a new application on this portal.
+    pub fn install_app(&self) -> App {
+        self.install(None)
+    }
+
+    /// Installs an application of another portal here, too.
+    pub fn install_known_app(&self, app: &App) -> App {
+        self.install(Some(app.client_id()))
+    }
+
+    fn install(&self, client_id: Option<&str>) -> App {
+        let clock = self.core.clock.clone();
+        App::install(self.cloud(), clock, client_id, self.member_id())
+    }
+
+    /// The URL of the page with the process logs.
+    pub fn page_url(&self) -> String {
+        self.core.addresses().url(false)
+    }
+
+    /// The identity of the portal, which stays the same wherever it moves.
+    pub fn member_id(&self) -> &str {
+        &self.core.identity.member_id
+    }
+
+    /// The seed from which identifiers and secrets of this portal follow.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The portal's clock, which a test may advance.
+    pub fn clock(&self) -> &Clock {
+        &self.core.clock
+    }
+
+    /// Starts a workflow.
+    pub fn start_workflow(&self, title: &str) -> Workflow {
+        let id = self.core.world().processes.start(title, Stage::Running, self.core.clock.now());
+        self.core.changed();
+        Workflow::new(self.core.clone(), id)
+    }
+
+    /// Starts a workflow whose start hit is still under way: calls for it are refused with
+    /// "404", until [`Workflow::save`].
+    pub fn start_unsaved_workflow(&self, title: &str) -> Workflow {
+        let id = self.core.world().processes.start(title, Stage::Starting, self.core.clock.now());
+        Workflow::new(self.core.clone(), id)
+    }
+
+    /// Runs the agent that drops entries older than `age` (a real portal: 90 days) from the logs;
+    /// a self-hosted portal keeps those of workflows that still run.
+    pub fn clean_up(&self, age: Duration) {
+        let now = self.core.clock.now();
+        let mut world = self.core.world();
+        let world = &mut *world;
+        world.processes.clean_up(age, now, &world.settings);
+    }
+
+    /// All workflows, in the order of their start.
+    pub fn workflows(&self) -> Vec<Workflow> {
+        let ids = self.core.world().processes.ids().to_vec();
+        ids.into_iter().map(|id| Workflow::new(self.core.clone(), id)).collect()
+    }
+
+    /// Every hit on the REST API, in the order of arrival.
+    ///
+    /// The journal keeps the newest hits, up to 256 MiB of messages; see
+    /// [`forgotten_hits`](Self::forgotten_hits).
+    pub fn journal(&self) -> Vec<Hit> {
+        self.core.world().journal.hits()
+    }
+
+    /// How many hits the journal has forgotten, to stay within its size.
+    pub fn forgotten_hits(&self) -> u64 {
+        self.core.world().journal.forgotten()
+    }
+
+    /// Counts over the whole life of the portal.
+    pub fn counters(&self) -> Counters {
+        self.core.world().journal.counters
+    }
+
+    /// How full the fullest bucket of the rate limit is, in hits.
+    pub fn rate_level(&self) -> f64 {
+        let world = self.core.world();
+        world.rate.level(world.settings.tariff, self.core.clock.now())
+    }
+
+    /// The plan of what is to go wrong.
+    pub fn faults(&self) -> Faults<'_> {
+        Faults::new(&self.core)
+    }
+
+    /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
+    ///
+    /// The condition is looked at after each change.
+    pub fn wait_for(&self, patience: Duration, condition: impl Fn(&Self) -> bool) -> bool {
+        self.core.wait_for(patience, |_| condition(self))
+    }
+
+    /// Changes the tariff. Buckets keep their level.
+    pub fn set_tariff(&self, tariff: Tariff) {
+        self.change(|settings| settings.tariff = tariff);
+    }
+
+    /// Changes how long logs are kept; what is gone stays gone.
+    pub fn set_retention(&self, retention: Retention) {
+        self.change(|settings| settings.retention = retention);
+    }
+
+    /// Changes the statuses of errors.
+    pub fn set_statuses(&self, statuses: Statuses) {
+        self.change(|settings| settings.statuses = statuses);
+    }
+
+    /// Changes what a batch does with `$result[..]`.
+    pub fn set_substitution(&self, substitution: Substitution) {
+        self.change(|settings| settings.substitution = substitution);
+    }
+
+    /// Changes the operating limit. What was used up stays used up.
+    pub fn set_operating(&self, limit: Option<OperatingLimit>) {
+        self.change(|settings| settings.operating = limit);
+    }
+
+    /// Changes how much server time a command takes.
+    pub fn set_server_time(&self, server_time: ServerTime) {
+        self.change(|settings| settings.server_time = server_time);
+    }
+
+    /// Changes what the database does with a text that it cannot hold.
+    pub fn set_sql_mode(&self, sql_mode: SqlMode) {
+        self.change(|settings| settings.sql_mode = sql_mode);
+    }
+
+    /// Changes which characters the database can hold.
+    pub fn set_charset(&self, charset: Charset) {
+        self.change(|settings| settings.charset = charset);
+    }
+
+    /// Changes what is the matter with the portal as a whole.
+    pub fn set_condition(&self, condition: Condition) {
+        self.change(|settings| settings.condition = condition);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.core.world().settings);
+        self.core.changed();
+    }
+}
+
+impl Drop for Portal {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Dropping a runtime inside another one would panic; this does not, and does not wait.
+            runtime.shutdown_background();
+        }
+    }
+}

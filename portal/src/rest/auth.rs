@@ -1,0 +1,94 @@
+//! Who calls: webhooks and access tokens.
+
+use std::fmt;
+
+use super::ErrorCode;
+use crate::limits::MeteredAs;
+use crate::php::{Array, Value};
+use crate::random::Random;
+
+/// An incoming webhook.
+struct Webhook {
+    id: u64,
+    user: u64,
+    code: String,
+    scopes: Vec<String>,
+    revoked: bool,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook")
+            .field("id", &self.id)
+            .field("user", &self.user)
+            .field("scopes", &self.scopes)
+            .field("revoked", &self.revoked)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The webhooks that a portal knows.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    random: Random,
+    webhooks: Vec<Webhook>,
+}
+
+/// A caller that was let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) user: u64,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) metered_as: MeteredAs,
+}
+
+impl Credentials {
+    pub(crate) fn new(random: Random) -> Self {
+        Self { random, webhooks: Vec::new() }
+    }
+
+    /// A new webhook of user 1; returns user and code.
+    pub(crate) fn create(&mut self, scopes: &[&str]) -> (u64, String) {
+        let code = self.random.hex()[..16].to_owned();
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let id = self.webhooks.len() as u64 + 1;
+        self.webhooks.push(Webhook { id, user: 1, code: code.clone(), scopes, revoked: false });
+        (1, code)
+    }
+
+    pub(crate) fn revoke(&mut self, code: &str) {
+        for webhook in self.webhooks.iter_mut().filter(|webhook| webhook.code == code) {
+            webhook.revoked = true;
+        }
+    }
+
+    /// The caller that the webhook in a path stands for.
+    pub(crate) fn webhook(&self, user: u64, code: &str) -> Result<Caller, ErrorCode> {
+        let known = self
+            .webhooks
+            .iter()
+            .find(|webhook| webhook.user == user && webhook.code == code && !webhook.revoked);
+        let webhook = known.ok_or(ErrorCode::InvalidCredentials)?;
+        Ok(Caller {
+            user: webhook.user,
+            scopes: webhook.scopes.clone(),
+            metered_as: MeteredAs::Webhook(webhook.id),
+        })
+    }
+}
+
+/// The access token of a call. A `Bearer` header wins over `auth` and `access_token`, whose names
+/// count in lower case only (server behaviour).
+pub(crate) fn access_token(bearer: Option<&str>, params: &Array<'_>) -> Option<String> {
+    let field = |name: &str| {
+        let value = params.get(name.as_bytes()).and_then(Value::as_bytes);
+        value.map(|token| String::from_utf8_lossy(token).into_owned())
+    };
+    bearer.map(str::to_owned).or_else(|| field("auth")).or_else(|| field("access_token"))
+}
+
+impl Caller {
+    pub(crate) fn may(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|own| own == scope)
+    }
+}

@@ -1,0 +1,155 @@
+//! One HTTP hit on the REST API: what is checked before a method runs, and in which order.
+
+use std::time::Duration;
+
+use super::answer::{Reply, time};
+use super::auth::{Caller, access_token};
+use super::batch::batch;
+use super::command::{Method, execute};
+use super::request::{Head, RestPath, params};
+use super::{ErrorCode, substitution::TypeError};
+use crate::core::{Core, World};
+use crate::limits::{HitMeter, MeterKey, MeteredAs, OuterBatch};
+use crate::php::Array;
+use crate::settings::Condition;
+
+/// A hit that was let in.
+pub(crate) struct Hit<'a> {
+    pub(crate) core: &'a Core,
+    /// Its number in the journal.
+    pub(crate) number: u64,
+    pub(crate) caller: &'a Caller,
+    pub(crate) meter: HitMeter,
+    /// Server time of its calls, which a [`ServerTime::Claimed`](crate::ServerTime::Claimed) lets
+    /// no clock show.
+    pub(crate) claimed: Duration,
+    batched: bool,
+}
+
+/// Answers the hit that the journal knows under `number`.
+pub(crate) async fn answer(
+    core: &Core,
+    number: u64,
+    head: &Head,
+    path: &RestPath,
+    body: &[u8],
+) -> Reply {
+    let params = params(head, body);
+    let caller = {
+        let mut world = core.world();
+        world.journal.counters.bytes += body.len() as u64;
+        if let Some(hit) = world.journal.hit(number) {
+            hit.bytes = body.len();
+        }
+        match admit(&mut world, core, head, path, &params) {
+            Ok(caller) => caller,
+            Err(error) => return world.refuse(number, error),
+        }
+    };
+    let batched = path.method == "batch";
+    let meter = HitMeter::default();
+    let mut hit = Hit { core, number, caller: &caller, meter, claimed: Duration::ZERO, batched };
+    let reply = if batched {
+        whole_batch(&mut hit, &params).await
+    } else {
+        let executed = execute(&mut hit, String::new(), &path.method, &params).await;
+        match executed.result {
+            Ok(result) => Reply::success(result, executed.time),
+            Err(error) => core.world().refuse(number, error),
+        }
+    };
+    core.world().operating.store(hit.meter, core.clock.now());
+    reply
+}
+
+async fn whole_batch(hit: &mut Hit<'_>, params: &Array<'_>) -> Reply {
+    let core = hit.core;
+    let start = core.clock.now();
+    let key = MeterKey { credential: hit.caller.metered_as.clone(), method: "batch".to_owned() };
+    let operating = core.world().settings.operating;
+    let metered = operating.filter(|limit| limit.outer_batch == OuterBatch::HalfWeight);
+    if metered.is_some() {
+        if let Err(error) = hit.check_operating_limit(&key) {
+            return core.world().refuse(hit.number, error);
+        }
+    }
+    let result = match batch(hit, params).await {
+        Ok(result) => result,
+        // PHP dies without a word.
+        Err(TypeError) => return Reply::html(500, ""),
+    };
+    let took = core.clock.now().since(start).max(hit.claimed);
+    if metered.is_some() {
+        hit.meter.add(key.clone(), took / 2);
+    }
+    let now = core.clock.now();
+    let report = operating.map(|_| core.world().operating.report(&key, &hit.meter, now));
+    Reply::success(result, time(start, took, report))
+}
+
+impl Hit<'_> {
+    /// Under what the limiter books a method.
+    pub(crate) fn meter_key(&self, method: &str) -> MeterKey {
+        let credential = match self.caller.metered_as.clone() {
+            MeteredAs::Webhook(_) if self.batched => MeteredAs::AnyWebhook,
+            credential => credential,
+        };
+        MeterKey { credential, method: method.to_owned() }
+    }
+
+    pub(crate) fn check_operating_limit(&self, key: &MeterKey) -> Result<(), ErrorCode> {
+        let mut world = self.core.world();
+        let Some(limit) = world.settings.operating else { return Ok(()) };
+        let now = self.core.clock.now();
+        if world.operating.admits(limit, key, &self.meter, now) {
+            Ok(())
+        } else {
+            Err(ErrorCode::OperationTimeLimit)
+        }
+    }
+}
+
+/// The rate limit comes first, then the portal as a whole, then the method, and only then the
+/// credential (server behaviour).
+fn admit(
+    world: &mut World,
+    core: &Core,
+    head: &Head,
+    path: &RestPath,
+    params: &Array<'_>,
+) -> Result<Caller, ErrorCode> {
+    let now = core.clock.now();
+    let condition = world.settings.condition;
+    if !world.rate.admits(head.source, world.settings.tariff, now) {
+        return Err(ErrorCode::QueryLimitExceeded);
+    }
+    if condition == Condition::Deleted {
+        return Err(ErrorCode::PortalDeleted);
+    }
+    if Method::named(&path.method, condition).is_none() {
+        return Err(ErrorCode::MethodNotFound);
+    }
+    match condition {
+        Condition::Overloaded => Err(ErrorCode::OverloadLimit),
+        Condition::WithoutRest => Err(ErrorCode::CommercialPlanOnly),
+        Condition::HttpsOnly if !head.tls => Err(ErrorCode::InvalidRequest),
+        _ => authorize(world, core, head, path, params),
+    }
+}
+
+fn authorize(
+    world: &World,
+    core: &Core,
+    head: &Head,
+    path: &RestPath,
+    params: &Array<'_>,
+) -> Result<Caller, ErrorCode> {
+    if let Some((user, code)) = &path.webhook {
+        return world.credentials.webhook(*user, code);
+    }
+    let token = access_token(head.bearer.as_deref(), params).ok_or(ErrorCode::NoAuthFound)?;
+    if world.settings.condition == Condition::CutOff {
+        return Err(ErrorCode::ConnectionError);
+    }
+    core.cloud.oauth().admit(&token, &core.identity.member_id, core.clock.now())
+}

@@ -1,0 +1,62 @@
+//! One connection: HTTP/1.1 with keep-alive.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::route;
+use super::socket::{ResetSwitch, Socket};
+use crate::core::Core;
+
+/// What a hit needs to know of its connection.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    pub(crate) source: IpAddr,
+    pub(crate) tls: bool,
+    /// Which address of the portal it came to: the newest has the highest number.
+    pub(crate) generation: u64,
+    pub(crate) reset: ResetSwitch,
+}
+
+pub(crate) async fn serve(
+    core: Arc<Core>,
+    stream: TcpStream,
+    source: IpAddr,
+    tls: Option<TlsAcceptor>,
+    generation: u64,
+) {
+    // Without this, small answers wait for the acknowledgement of earlier ones.
+    drop(stream.set_nodelay(true));
+    let reset = ResetSwitch::default();
+    let peer = Peer { source, tls: tls.is_some(), generation, reset: reset.clone() };
+    let socket = Socket::new(stream, reset);
+    let Some(tls) = tls else { return speak_http(core, peer, socket).await };
+    // A client that speaks no TLS, or does not trust us, knows so itself.
+    if let Ok(stream) = tls.accept(socket).await {
+        speak_http(core, peer, stream).await;
+    }
+}
+
+async fn speak_http<S>(core: Arc<Core>, peer: Peer, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| route::route(core.clone(), peer.clone(), request));
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // The connection ends with an error if the peer left, or if a fault asked for it: in either
+    // case there is nobody to tell.
+    let ended: Result<(), hyper::Error> = connection.await;
+    drop(ended);
+}
+
+/// The error with which a service makes hyper drop the connection.
+pub(crate) fn hang_up() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "the connection ends here, as planned")
+}

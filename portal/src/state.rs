@@ -1,0 +1,20 @@
+//! The business processes of a portal: it decides, and does no I/O.
+//!
+//! A call goes `Processes::begin` (token, message, lock) and `Processes::finish` (write, unlock);
+//! between the two lies the server time of the command, during which the workflow is locked.
+
+mod activity;
+mod call;
+mod process;
+mod processes;
+mod token;
+mod tracking;
+
+pub(crate) use activity::Opening;
+pub use activity::{Completion, LostReason};
+pub(crate) use call::Call;
+pub use process::Lost;
+pub(crate) use process::{Process, Stage};
+pub(crate) use processes::Processes;
+pub(crate) use token::TokenKey;
+pub use tracking::{Entry, EntryKind};

@@ -1,0 +1,17 @@
+//! The portal over real sockets, as an application meets it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic, as tests may")]
+
+mod batch;
+mod client;
+mod faults;
+mod handler;
+mod hostile;
+mod limits;
+mod oauth;
+mod page;
+mod program;
+mod readme;
+mod rest;
+mod tls;
+mod workflows;

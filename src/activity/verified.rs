@@ -1,0 +1,193 @@
+//! What a handler may work with.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tracing::Span;
+
+use super::property::Property;
+use crate::line::{EventToken, PortalId};
+use crate::transport::auth::Tokens;
+
+/// A handler's request that comes from the portal that it names.
+#[derive(Clone)]
+pub struct VerifiedActivity {
+    portal: PortalId,
+    tokens: Option<Tokens>,
+    parts: Parts,
+}
+
+/// The parts that say nothing of who sent them.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) event_token: EventToken,
+    pub(super) workflow_id: String,
+    pub(super) code: String,
+    pub(super) document_id: [String; 3],
+    pub(super) document_type: [String; 3],
+    pub(super) properties: Property,
+    pub(super) use_subscription: bool,
+    pub(super) timeout: Option<Duration>,
+    pub(super) sent_at: Option<SystemTime>,
+    pub(super) user_id: Option<String>,
+}
+
+impl VerifiedActivity {
+    pub(super) fn new(portal: PortalId, tokens: Option<Tokens>, parts: Parts) -> Self {
+        VerifiedActivity { portal, tokens, parts }
+    }
+
+    /// The span of this activity: what is logged inside it appears in the workflow's log.
+    ///
+    /// Its level is INFO, its target `tracing_bizproc::activity`. A filter for the whole subscriber,
+    /// an `EnvFilter` beside the layers, has to let it through, or nothing inside it is sent:
+    /// `my_app=info,tracing_bizproc=info`. (A filter of another layer, `fmt::layer().with_filter(..)`,
+    /// need not.) A warning says so if the span is hidden, once per activity's code; but a filter
+    /// without `tracing_bizproc` hides that, too.
+    ///
+    /// A span of your own does as well, by `#[instrument]` for instance, with the fields
+    /// `event_token = activity.event_token().tag()` and `portal = activity.portal().as_str()`.
+    ///
+    /// Without a [subscription](Self::can_log) the span carries no event token, so nothing that is
+    /// logged inside it is sent. A warning says so, once per activity's code.
+    pub fn span(&self) -> Span {
+        let Parts { event_token, workflow_id, code, document_id, .. } = &self.parts;
+        let (portal, document) = (self.portal.as_str(), document_id[2].as_str());
+        if self.can_log() {
+            let span = tracing::info_span!(
+                target: TARGET,
+                "activity",
+                event_token = event_token.tag(),
+                portal,
+                workflow_id,
+                code,
+                document
+            );
+            if span.is_disabled() && HIDDEN.is_news(code) {
+                tracing::warn!(
+                    target: "tracing_bizproc",
+                    parent: None,
+                    code,
+                    "a filter hides the activity's span, so nothing inside it is sent: let \
+                     `tracing_bizproc=info` through"
+                );
+            }
+            span
+        } else {
+            if NO_LOG.is_news(code) {
+                // Not into the log of whatever is under way on this thread.
+                tracing::warn!(
+                    target: "tracing_bizproc",
+                    parent: None,
+                    code,
+                    "the portal does not wait for this activity, so it has no log to write to: \
+                     register it with USE_SUBSCRIPTION = Y, or ask the template's author to \
+                     switch waiting on"
+                );
+            }
+            tracing::info_span!(target: TARGET, "activity", portal, workflow_id, code, document)
+        }
+    }
+
+    /// Whether the activity waits for the app, so that its log is open (`use_subscription` is Y).
+    /// Where it does not, the portal takes lines, answers true, and throws them away (server
+    /// behaviour): set `USE_SUBSCRIPTION` when the activity is registered.
+    pub fn can_log(&self) -> bool {
+        self.parts.use_subscription
+    }
+
+    /// The portal: its `member_id`.
+    pub fn portal(&self) -> &PortalId {
+        &self.portal
+    }
+
+    /// The key to the activity's log and to its completion.
+    pub fn event_token(&self) -> &EventToken {
+        &self.parts.event_token
+    }
+
+    /// The tokens that came with the request; `None` if it had none.
+    pub fn tokens(&self) -> Option<&Tokens> {
+        self.tokens.as_ref()
+    }
+
+    /// The workflow's id.
+    pub fn workflow_id(&self) -> &str {
+        &self.parts.workflow_id
+    }
+
+    /// The activity's code, as the app registered it.
+    pub fn code(&self) -> &str {
+        &self.parts.code
+    }
+
+    /// The document: its module, its entity and its id.
+    pub fn document_id(&self) -> [&str; 3] {
+        self.parts.document_id.each_ref().map(String::as_str)
+    }
+
+    /// The document's type: its module, its entity and its type.
+    pub fn document_type(&self) -> [&str; 3] {
+        self.parts.document_type.each_ref().map(String::as_str)
+    }
+
+    /// The activity's properties, as the template's author set them.
+    pub fn properties(&self) -> &Property {
+        &self.parts.properties
+    }
+
+    /// The property of this name.
+    pub fn property(&self, name: &str) -> Option<&Property> {
+        self.parts.properties.get(name)
+    }
+
+    /// The user on whose behalf the tokens work.
+    pub fn user_id(&self) -> Option<&str> {
+        self.parts.user_id.as_deref()
+    }
+
+    /// When the portal sent the request (`ts`).
+    pub fn sent_at(&self) -> Option<SystemTime> {
+        self.parts.sent_at
+    }
+
+    /// When the portal stops waiting (`ts` and `timeout_duration`): lines that come later are
+    /// thrown away. `None` if it waits as long as it takes.
+    pub fn waits_until(&self) -> Option<SystemTime> {
+        Some(self.parts.sent_at? + self.parts.timeout?)
+    }
+}
+
+/// The spans' target: apps name it in their filters. `tracing_bizproc` in a filter is this one and
+/// that of the reports. (The layer passes over what is of that very target, but not over this.)
+const TARGET: &str = "tracing_bizproc::activity";
+
+/// Of which activities it was said that there is no log.
+static NO_LOG: Said = Said(Mutex::new(BTreeSet::new()));
+/// Of which activities it was said that their span is hidden.
+static HIDDEN: Said = Said(Mutex::new(BTreeSet::new()));
+
+/// Codes of activities of which something was said.
+struct Said(Mutex<BTreeSet<String>>);
+
+impl Said {
+    /// Whether it has not been said of this activity yet.
+    fn is_news(&self, code: &str) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // An app has a handful of activities; whatever comes, this does not grow for ever.
+        said.len() < 100 && said.insert(code.to_owned())
+    }
+}
+
+impl fmt::Debug for VerifiedActivity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedActivity")
+            .field("portal", &self.portal.as_str())
+            .field("code", &self.parts.code)
+            .field("event_token", &self.parts.event_token)
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
+    }
+}

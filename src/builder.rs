@@ -1,0 +1,426 @@
+//! The builder: options with the defaults that we run ourselves, checked once.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tracing_core::{LevelFilter, Subscriber};
+use tracing_subscriber::filter::Filtered;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::error::BuildError;
+use crate::handle::{Bizproc, WorkerGuard};
+use crate::layer::{self, BizprocLayer, EventLevel};
+use crate::protocol::text::{Astral, ENTRY_BYTES};
+use crate::queue::{self, Consumer, Limits, Overflow, Producer};
+use crate::stats::Stats;
+use crate::transport::auth::Credentials;
+use crate::transport::http::{Http, HttpOptions};
+use crate::worker::Worker;
+use crate::worker::coalescer::Plan;
+use crate::worker::engine::Engine;
+use crate::worker::lane::Rules;
+use crate::worker::ledger::Ledger;
+use crate::worker::pace::{OPERATING_LIMIT, Quota};
+use crate::worker::render::{LineTime, Renderer};
+use crate::worker::retry::{RetryPolicy, UnknownOutcome};
+use crate::worker::schedule::{Retention, Schedule};
+
+/// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, an
+/// app's OAuth tokens of many, or a provider of your own.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::Webhook;
+/// use tracing_subscriber::prelude::*;
+///
+/// let webhook = Webhook::new("https://b24.example/rest/1/secret/")?;
+/// let (bizproc, _guard) = tracing_bizproc::builder(webhook).build()?;
+/// tracing_subscriber::registry().with(bizproc).init();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// An app that is installed on many portals gives its OAuth credentials, and hands over the tokens
+/// that come with each request to its handler: see [`Bizproc::activity`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::{FileStore, OAuth};
+/// use tracing_subscriber::prelude::*;
+///
+/// let app = OAuth::new("local.5e4a77", "the app's secret", FileStore::new("tokens.json"));
+/// let (bizproc, _guard) = tracing_bizproc::builder(app).build()?;
+/// tracing_subscriber::registry().with(bizproc).init();
+/// # Ok(())
+/// # }
+/// ```
+pub fn builder(credentials: impl Into<Credentials>) -> Builder {
+    let credentials = credentials.into();
+    let portal_share = match credentials {
+        Credentials::Webhook(_) => 1.0,
+        Credentials::OAuth(_) | Credentials::Provider(_) => PORTAL_SHARE,
+    };
+    Builder {
+        credentials,
+        portal_share,
+        level: LevelFilter::INFO,
+        limits: Limits {
+            queue: 8_192,
+            lines: 65_536,
+            bytes: 16 << 20,
+            overflow: Overflow::default(),
+        },
+        linger: Duration::from_secs(1),
+        max_hold: Duration::from_secs(600),
+        entry_bytes: ENTRY_BYTES,
+        ahead_from: None,
+        retention: Retention::default(),
+        quota: Quota::default(),
+        operating_limit: OPERATING_LIMIT,
+        request_bytes: 1_000_000,
+        retry: RetryPolicy::default(),
+        line_time: LineTime::default(),
+        astral: Astral::Escape,
+        shutdown_timeout: Duration::from_secs(5),
+        http: HttpOptions::default(),
+    }
+}
+
+/// Options of the layer and its worker. Every option has a default; see [`builder`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// use std::time::Duration;
+/// use tracing_bizproc::{Quota, Retention};
+///
+/// let builder = tracing_bizproc::builder(webhook)
+///     .linger(Duration::from_millis(500))
+///     .retention(Retention::SelfHosted)
+///     .quota(Quota::Unlimited);
+/// # let (layer, guard) = builder.build()?;
+/// # let _: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry>> = Box::new(layer);
+/// # drop(guard);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is built before `build`"]
+#[derive(Clone)]
+pub struct Builder {
+    credentials: Credentials,
+    portal_share: f64,
+    level: LevelFilter,
+    limits: Limits,
+    linger: Duration,
+    max_hold: Duration,
+    entry_bytes: usize,
+    ahead_from: Option<tracing_core::Level>,
+    retention: Retention,
+    quota: Quota,
+    operating_limit: Duration,
+    request_bytes: usize,
+    retry: RetryPolicy,
+    line_time: LineTime,
+    astral: Astral,
+    shutdown_timeout: Duration,
+    http: HttpOptions,
+}
+
+impl Builder {
+    /// Events at this level and more severe ones are written. Default: INFO.
+    ///
+    /// It is a filter of this layer alone: other layers see what they saw before.
+    pub fn level(mut self, level: impl Into<LevelFilter>) -> Self {
+        self.level = level.into();
+        self
+    }
+
+    /// How long the first line of an entry waits for more. Default: 1 s. At most `max_hold`.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// The longest that any line waits for the entry budget's schedule (see [`Retention`]).
+    /// Default: 10 minutes. Longer keeps more of a long story within the portal's 50 entries.
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.max_hold = max_hold;
+        self
+    }
+
+    /// How many entries of a workflow the portal keeps. Default: [`Retention::Cloud`].
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// A line at this level, or a more severe one, sends its entry at once. Default: none does.
+    /// Every entry counts against the workflow's entry budget.
+    pub fn send_at_once_from(mut self, level: tracing_core::Level) -> Self {
+        self.ahead_from = Some(level);
+        self
+    }
+
+    /// Largest entry, in bytes of UTF-8. Default and most: 60,000, since the portal's column holds
+    /// 65,535 (server behaviour). At least 2,000. A longer line goes on in the next entry.
+    pub fn entry_bytes(mut self, bytes: usize) -> Self {
+        self.entry_bytes = bytes;
+        self
+    }
+
+    /// Largest request body, in bytes. Default: 1,000,000. At least 500,000, so that one entry
+    /// always fits.
+    pub fn request_bytes(mut self, bytes: usize) -> Self {
+        self.request_bytes = bytes;
+        self
+    }
+
+    /// The portal's limit of requests. Default: [`Quota::Standard`].
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// Seconds of its work that the portal grants per ten minutes and method ("operating" in the
+    /// REST API limits). Default: 420 s, the smallest that is known. A refusal lowers it.
+    pub fn operating_limit(mut self, limit: Duration) -> Self {
+        self.operating_limit = limit;
+        self
+    }
+
+    /// What happens to a line that finds the queue full, or the budget spent. Default:
+    /// [`Overflow::DropNewest`].
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.limits.overflow = overflow;
+        self
+    }
+
+    /// Lines that the queue from the callers to the worker holds. Default: 8,192.
+    pub fn queue_lines(mut self, lines: usize) -> Self {
+        self.limits.queue = lines;
+        self
+    }
+
+    /// Lines that may be pending, from accept to settle. Default: 65,536.
+    pub fn pending_lines(mut self, lines: usize) -> Self {
+        self.limits.lines = lines;
+        self
+    }
+
+    /// Bytes that pending lines may hold, from accept to settle. Default: 16 MiB.
+    pub fn pending_bytes(mut self, bytes: usize) -> Self {
+        self.limits.bytes = bytes;
+        self
+    }
+
+    /// The share of `pending_lines` and `pending_bytes` that one portal may hold, above 0 and at
+    /// most 1: a portal that cannot be reached leaves room for the others. Default: 0.5; with a
+    /// webhook, which has one portal, 1. Beyond it lines are dropped, counted as
+    /// [`PortalShare`](crate::DropReason::PortalShare): the newest, or the portal's oldest under
+    /// [`Overflow::DropOldest`].
+    pub fn portal_share(mut self, share: f64) -> Self {
+        self.portal_share = share;
+        self
+    }
+
+    /// How long delivery keeps trying before a line is given up. Default: an hour. More than
+    /// `max_hold`.
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.retry.max_age = max_age;
+        self
+    }
+
+    /// What happens to an entry when nobody knows whether the portal wrote it. Default:
+    /// [`UnknownOutcome::Repeat`].
+    pub fn on_unknown_outcome(mut self, choice: UnknownOutcome) -> Self {
+        self.retry.on_unknown = choice;
+        self
+    }
+
+    /// How lines state their time. Default: [`LineTime::Viewer`].
+    pub fn line_time(mut self, time: LineTime) -> Self {
+        self.line_time = time;
+        self
+    }
+
+    /// Writes characters above U+FFFF (emoji, mostly) as they are. Default: they are written as
+    /// `\u{1F600}`, since installations whose tables are not `utf8mb4` may end the workflow over
+    /// them. Cloud portals store them.
+    pub fn keep_supplementary_characters(mut self) -> Self {
+        self.astral = Astral::Keep;
+        self
+    }
+
+    /// How long the guard's drop waits for pending lines. Default: 5 s.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may take, with its address and TLS. Default: 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.http.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a request may take. Default: 75 s; the portal ends its own work at 60 s. A request
+    /// that is given up has an unknown outcome.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.http.timeout = timeout;
+        self
+    }
+
+    /// Certificates to trust beside the system's, as PEM. Default: none.
+    pub fn extra_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.http.extra_roots = pem.into();
+        self
+    }
+
+    /// Starts the worker's thread, which sends nothing before a line comes, and returns the layer,
+    /// behind its own level filter, with the guard that closes the worker.
+    ///
+    /// # Errors
+    /// When an option is out of its bounds, or the thread, its runtime or the HTTP client cannot be
+    /// made.
+    pub fn build<S>(
+        self,
+    ) -> Result<(Filtered<BizprocLayer, EventLevel, S>, WorkerGuard), BuildError>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        self.check()?;
+        let transport = Http::new(self.credentials.clone(), self.http.clone())?;
+        // Any number does: it only keeps replicas from retrying in step.
+        let seed = std::hash::RandomState::new().build_hasher().finish();
+        let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
+        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(BuildError::Runtime)?;
+        let thread = thread::Builder::new()
+            .name(THREAD.to_owned())
+            .spawn(move || {
+                queue::mark_worker_thread();
+                worker.run_on(&runtime);
+                // Requests that were out at the deadline, and resolver threads, are not waited for.
+                runtime.shutdown_background();
+            })
+            .map_err(BuildError::Thread)?;
+        let bizproc = Bizproc::new(producer.clone(), stats);
+        let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, thread);
+        Ok((layer::layer(producer, self.level), guard))
+    }
+
+    /// Everything but the thread and the transport.
+    pub(crate) fn parts(&self, seed: u64) -> Parts {
+        let stats = Arc::new(Stats::default());
+        let (producer, consumer) = queue::queue(self.limits);
+        let rules = Rules {
+            plan: Plan {
+                linger: self.linger,
+                max_hold: self.max_hold,
+                entry_bytes: self.entry_bytes,
+                ahead_from: self.ahead_from,
+                schedule: Schedule::new(self.retention),
+            },
+            quota: self.quota,
+            operating_limit: self.operating_limit,
+            request_bytes: self.request_bytes,
+            retry: self.retry,
+            astral: self.astral,
+            portal_share: self.portal_share,
+        };
+        let renderer = Renderer::new(self.line_time, self.astral);
+        let ledger = Ledger::new(stats.clone());
+        let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
+        Parts { producer, consumer, engine, stats, tick: self.tick() }
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn own_level(&self) -> LevelFilter {
+        self.level
+    }
+
+    /// How often the worker looks at its queue while lines may come.
+    fn tick(&self) -> Duration {
+        (self.linger / 4).clamp(LEAST_TICK, LONGEST_TICK)
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let wrong = |option, problem| Err(BuildError::Option { option, problem });
+        if self.retry.max_age > YEAR || self.http.timeout > YEAR {
+            return wrong("max_age or request_timeout", "is longer than a year");
+        }
+        if self.linger > self.max_hold {
+            return wrong("linger", "is longer than max_hold");
+        }
+        if self.max_hold >= self.retry.max_age {
+            return wrong("max_age", "is not longer than max_hold");
+        }
+        if !(2_000..=ENTRY_BYTES).contains(&self.entry_bytes) {
+            return wrong("entry_bytes", "is not within 2,000 to 60,000");
+        }
+        if self.request_bytes < 500_000 {
+            return wrong("request_bytes", "is below 500,000");
+        }
+        if !self.retention.is_valid() {
+            return wrong("retention", "needs kept >= 1, base > 0 and growth within 1 to 10");
+        }
+        if !self.quota.is_valid() {
+            return wrong("quota", "needs per_second >= 0.001 and burst >= 1");
+        }
+        if self.operating_limit < Duration::from_secs(1) {
+            return wrong("operating_limit", "is below 1 s");
+        }
+        if self.limits.queue == 0 || self.limits.queue > MOST_LINES {
+            return wrong("queue_lines", "is not within 1 to 16,777,216");
+        }
+        if self.limits.lines == 0 {
+            return wrong("pending_lines", "is zero");
+        }
+        if !(self.portal_share > 0.0 && self.portal_share <= 1.0) {
+            return wrong("portal_share", "is not above 0 and at most 1");
+        }
+        if self.limits.bytes < self.entry_bytes {
+            return wrong("pending_bytes", "is less than one entry");
+        }
+        if self.http.timeout.is_zero() || self.http.connect_timeout.is_zero() {
+            return wrong("request_timeout and connect_timeout", "must be above zero");
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("credentials", &self.credentials)
+            .field("level", &self.level)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) producer: Producer,
+    pub(crate) consumer: Consumer,
+    pub(crate) engine: Engine,
+    pub(crate) stats: Arc<Stats>,
+    /// How often the queue is looked at while lines may come.
+    pub(crate) tick: Duration,
+}
+
+/// One portal's share of the budget, where there may be many.
+const PORTAL_SHARE: f64 = 0.5;
+/// The worker's thread.
+const THREAD: &str = "tracing-bizproc";
+/// No option is longer: clocks have an end.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const LEAST_TICK: Duration = Duration::from_millis(10);
+const LONGEST_TICK: Duration = Duration::from_millis(250);
+/// The queue's slots are allocated at once.
+const MOST_LINES: usize = 1 << 24;

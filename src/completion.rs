@@ -1,0 +1,117 @@
+//! What an app says when it ends an activity: return values and a last message.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// How an activity ends: its return values, a last message, and how long its lines may still take.
+///
+/// ```
+/// use std::time::Duration;
+/// use tracing_bizproc::Completion;
+///
+/// let completion = Completion::new()
+///     .value("status", "shipped")
+///     .value("parcels", 2)
+///     .message("Order shipped in two parcels")
+///     .timeout(Duration::from_secs(3));
+/// # drop(completion);
+/// ```
+#[derive(Clone)]
+#[must_use = "it ends nothing by itself: hand it to `complete`"]
+pub struct Completion {
+    pub(crate) values: Map<String, Value>,
+    pub(crate) message: Option<String>,
+    pub(crate) timeout: Duration,
+}
+
+impl Completion {
+    /// No return values, no message, 10 s for the lines.
+    pub fn new() -> Self {
+        Completion { values: Map::new(), message: None, timeout: Duration::from_secs(10) }
+    }
+
+    /// Sets a return value, under the name that the activity was registered with.
+    pub fn value(mut self, name: impl Into<String>, value: impl Into<ReturnValue>) -> Self {
+        self.values.insert(name.into(), value.into().0);
+        self
+    }
+
+    /// A last line for the process log, written by the same call that ends the activity. Without
+    /// one the portal writes a text of its own (server behaviour).
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
+    /// How long the activity's lines may take to be written before the activity is ended without
+    /// them. Default: 10 s. Logging never holds up the process longer.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+impl Default for Completion {
+    fn default() -> Self {
+        Completion::new()
+    }
+}
+
+/// Without the values, which are the customer's data.
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion")
+            .field("values", &self.values.keys().collect::<Vec<_>>())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A value for the process: text, a number, yes or no, or a list of these.
+#[derive(Clone, PartialEq)]
+pub struct ReturnValue(Value);
+
+impl fmt::Debug for ReturnValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReturnValue(..)")
+    }
+}
+
+macro_rules! return_values {
+    ($($of:ty),*) => {$(
+        impl From<$of> for ReturnValue {
+            fn from(value: $of) -> Self {
+                ReturnValue(Value::from(value))
+            }
+        }
+    )*};
+}
+
+return_values!(&str, String, bool, i32, i64, u32, u64, f64);
+
+impl<T: Into<ReturnValue>> From<Vec<T>> for ReturnValue {
+    fn from(values: Vec<T>) -> Self {
+        ReturnValue(values.into_iter().map(|value| value.into().0).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_the_names_and_none_of_the_values() {
+        let completion = Completion::new().value("status", "paid 4242").message("thank you");
+        let shown = format!("{completion:?} {:?}", ReturnValue::from("paid 4242"));
+        assert!(shown.contains("status") && !shown.contains("4242") && !shown.contains("thank"));
+    }
+
+    #[test]
+    fn values_become_json_of_their_kind() {
+        let completion = Completion::new().value("n", 2).value("list", vec!["a", "b"]);
+        let values = Value::Object(completion.values);
+        assert_eq!(values.to_string(), r#"{"list":["a","b"],"n":2}"#);
+    }
+}

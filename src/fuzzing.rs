@@ -1,0 +1,130 @@
+//! What must hold for any bytes: run by the targets in `fuzz/`, and over their corpora by
+//! `cargo test`.
+
+use std::str;
+
+use crate::activity::{ActivityRequest, Installation};
+use crate::protocol::Reply;
+use crate::protocol::command::{BATCH_COMMANDS, Batch};
+use crate::protocol::reply::{self, Sent, Verdict};
+use crate::protocol::text::{self, Astral};
+use crate::transport::auth::Hosts;
+
+/// An answer: two bytes of status, one of how many commands were sent (0: a call), the body.
+///
+/// # Panics
+/// When a request that ran has not one outcome per command.
+pub fn reply(data: &[u8]) {
+    let [low, high, commands, body @ ..] = data else { return };
+    let status = u16::from_le_bytes([*low, *high]);
+    let sent = match commands {
+        0 => Sent::Single,
+        n => Sent::Batch(usize::from(*n)),
+    };
+    let answer = Reply::Http { status, body: body.to_vec() };
+    if let Verdict::Ran { outcomes, .. } = reply::read(&answer, sent) {
+        assert_eq!(outcomes.len(), usize::from(*commands).max(1));
+    }
+}
+
+/// Texts, apart at zero bytes: an event token, then messages.
+///
+/// # Panics
+/// When a batch does not carry what it was given, is not as long as it says, or carries a message
+/// that the portal would substitute.
+pub fn command(data: &[u8]) {
+    let parts = String::from_utf8_lossy(data);
+    let mut parts = parts.split('\0');
+    let event_token = parts.next().unwrap_or_default();
+    let mut batch = Batch::new();
+    let mut sent = Vec::new();
+    for message in parts.take(BATCH_COMMANDS) {
+        let mut safe = String::new();
+        text::push_safe(&mut safe, message, Astral::Escape);
+        for word in ["$result", "$next", "$total", "$time", "$error", "{=", "[timestamp"] {
+            assert!(!safe.to_ascii_lowercase().contains(word), "{safe:?}");
+        }
+        let before = batch.bytes();
+        batch.push_log(event_token, &safe);
+        assert_eq!(batch.bytes() - before, Batch::cost(event_token, &safe));
+        sent.push(safe);
+    }
+    let bytes = batch.bytes();
+    let body = batch.finish().body;
+    assert_eq!(body.len(), bytes);
+    let body: serde_json::Value = serde_json::from_slice(&body).expect("a batch is JSON");
+    for (index, message) in sent.iter().enumerate() {
+        let command = body["cmd"][format!("c{index}")].as_str().expect("a command under its key");
+        let query = command.strip_prefix("bizproc.activity.log?").expect("the method's name");
+        let (one, two) = query.split_once('&').expect("two parameters");
+        assert_eq!(decode(one), format!("EVENT_TOKEN={event_token}"));
+        assert_eq!(decode(two), format!("LOG_MESSAGE={message}"));
+    }
+}
+
+/// A handler's request: a byte that says whether it is JSON, then the body.
+///
+/// # Panics
+/// When a request is believed although no host is allowed.
+pub fn activity(data: &[u8]) {
+    let [kind, body @ ..] = data else { return };
+    let kind = (*kind == b'j').then_some("application/json");
+    if let Ok(request) = ActivityRequest::parse(kind, body) {
+        // No host is allowed, so it fails whatever the token.
+        let installation = Installation::new("token", Hosts::default());
+        assert!(request.verify(&installation).is_err());
+    }
+}
+
+/// Percent-decoding, in the plainest way.
+fn decode(query: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = query.as_bytes();
+    while let Some((&b, tail)) = rest.split_first() {
+        rest = tail;
+        if b == b'%' {
+            let (hex, tail) = rest.split_at(2);
+            rest = tail;
+            let hex = str::from_utf8(hex).expect("ASCII");
+            bytes.push(u8::from_str_radix(hex, 16).expect("two hexadecimal digits"));
+        } else {
+            bytes.push(b);
+        }
+    }
+    String::from_utf8(bytes).expect("what was encoded was UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Runs `check` over a corpus. A published package carries none.
+    fn replay(target: &str, check: fn(&[u8])) {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        if !fuzz.exists() {
+            return;
+        }
+        let mut inputs = 0;
+        for entry in fs::read_dir(fuzz.join("corpus").join(target)).unwrap() {
+            check(&fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 0, "no corpus for {target}");
+    }
+
+    #[test]
+    fn the_corpus_of_replies_holds() {
+        replay("reply", super::reply);
+    }
+
+    #[test]
+    fn the_corpus_of_activities_holds() {
+        replay("activity", super::activity);
+    }
+
+    #[test]
+    fn the_corpus_of_commands_holds() {
+        replay("command", super::command);
+    }
+}

@@ -1,0 +1,237 @@
+//! What the app holds: a handle to flush, to end activities and to read counters; and the guard
+//! that closes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use self::guard::{GRACE, block_until};
+use crate::activity::VerifiedActivity;
+use crate::completion::Completion;
+use crate::error::{CompleteError, FlushError};
+use crate::line::{EventToken, PortalId};
+use crate::queue::{Accept, Close, Complete, Control, Flush, Producer, Scope};
+use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
+use crate::transport::Arrived;
+use crate::transport::auth::Tokens;
+
+mod activity;
+mod guard;
+
+pub use self::activity::Activity;
+pub use self::guard::WorkerGuard;
+
+/// A handle to the worker, cheap to clone: flushes, and reads counters.
+///
+/// ```no_run
+/// # async fn handler(bizproc: tracing_bizproc::Bizproc) -> Result<(), tracing_bizproc::FlushError> {
+/// use std::time::Duration;
+///
+/// let report = bizproc.flush(Duration::from_secs(5)).await?;
+/// if !report.is_complete() {
+///     eprintln!("the process log is not complete: {report}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Bizproc {
+    producer: Producer,
+    stats: Arc<Stats>,
+}
+
+impl Bizproc {
+    pub(crate) fn new(producer: Producer, stats: Arc<Stats>) -> Self {
+        Bizproc { producer, stats }
+    }
+
+    /// Sends everything that was logged before this call, ahead of every schedule, and waits until
+    /// all of it is settled, or `timeout` has passed. Lines that are pending then stay under way.
+    ///
+    /// Needs no runtime, and works on any.
+    ///
+    /// # Errors
+    /// When there is no worker to ask: see [`FlushError`].
+    pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
+        self.ask(Scope::All, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
+    }
+
+    /// As [`flush`](Self::flush), for one event token: before its activity is ended, for instance.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub async fn flush_token(
+        &self,
+        event_token: &EventToken,
+        timeout: Duration,
+    ) -> Result<FlushReport, FlushError> {
+        let scope = Scope::Token(event_token.clone());
+        self.ask(scope, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
+    }
+
+    /// As [`flush`](Self::flush), and holds the calling thread meanwhile. For code that is not
+    /// async; inside a runtime it works too, but holds up the runtime's thread.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn flush_blocking(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
+        let deadline = after(timeout);
+        block_until(self.ask(Scope::All, deadline)?, deadline + GRACE)
+    }
+
+    /// Ends the activity of `event_token` with `bizproc.event.send`, after its lines: waits for these
+    /// at most the completion's timeout, then ends the activity whatever became of them. Lines that
+    /// come later, or are still waiting then, are counted as [late](Snapshot::late) and not sent.
+    ///
+    /// For activities whose spans name no `portal`: it waits for the lines of these spans only. Where
+    /// the spans name one, use [`complete_on`](Self::complete_on) with that portal; otherwise the
+    /// activity may be ended before its lines are written, which the portal then throws away, or, in
+    /// an app without a [default portal](crate::OAuth::default_portal), not at all.
+    ///
+    /// Returns what became of the lines. Needs no runtime.
+    ///
+    /// # Errors
+    /// When the portal refuses, or cannot be told within two minutes. See [`CompleteError`].
+    pub async fn complete(
+        &self,
+        event_token: &EventToken,
+        completion: Completion,
+    ) -> Result<FlushReport, CompleteError> {
+        self.complete_at(None, event_token, completion).await
+    }
+
+    /// As [`complete`](Self::complete), for an activity whose spans name this portal: after a restart
+    /// of the app, for instance, which has kept the event token. While the app runs, an [`Activity`]
+    /// does this.
+    ///
+    /// # Errors
+    /// As [`complete`](Self::complete).
+    pub async fn complete_on(
+        &self,
+        portal: &PortalId,
+        event_token: &EventToken,
+        completion: Completion,
+    ) -> Result<FlushReport, CompleteError> {
+        self.complete_at(Some(portal.clone()), event_token, completion).await
+    }
+
+    async fn complete_at(
+        &self,
+        portal: Option<PortalId>,
+        event_token: &EventToken,
+        completion: Completion,
+    ) -> Result<FlushReport, CompleteError> {
+        let (reply, answer) = oneshot::channel();
+        let deadline = after(completion.timeout);
+        let event_token = event_token.clone();
+        self.send(Control::Complete(Complete {
+            event_token,
+            portal,
+            completion,
+            deadline,
+            reply,
+        }))?;
+        answer.await.map_err(|_| CompleteError::Worker(FlushError::WorkerGone))?
+    }
+
+    /// Takes an activity on: hands the tokens that came with its request to the worker, tells it how
+    /// long the portal waits, and returns what a handler works with.
+    ///
+    /// Never fails and never waits: without a worker, an activity can still be worked on.
+    ///
+    /// The activity's span names its portal. [`OAuth`](crate::OAuth) has tokens for it, since they come
+    /// with the request; a webhook serves it only if it is said to be
+    /// [for that portal](crate::Webhook::for_portal).
+    #[must_use = "its workflow waits until it is ended"]
+    pub fn activity(&self, verified: VerifiedActivity) -> Activity {
+        Activity::begin(self.clone(), verified)
+    }
+
+    /// Hands tokens of a portal over: those that came when the app was installed, for instance. They
+    /// are stored and used from now on, in place of those in use, and lift what was blocked for want
+    /// of them. (A webhook has no use for them.)
+    ///
+    /// Only for tokens that were verified: whoever can put tokens here decides where logs go.
+    ///
+    /// # Errors
+    /// When there is no worker to take them: see [`FlushError`].
+    pub fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<(), FlushError> {
+        let tokens = Arrived::Handed(tokens);
+        self.send(Control::Accept(Accept { portal: portal.clone(), tokens }))
+    }
+
+    /// All counters at this moment.
+    pub fn stats(&self) -> Snapshot {
+        let refused = |reason| (reason, self.producer.refused(reason));
+        self.stats.snapshot(&AtDoor {
+            accepted: self.producer.accepted(),
+            pending: self.producer.pending(),
+            refused: [DropReason::QueueFull, DropReason::BudgetSpent, DropReason::Closed]
+                .map(refused),
+            unusable_tokens: self.producer.unusable_tokens(),
+        })
+    }
+
+    /// Counters of each portal of which the worker has heard, in the order in which it did.
+    pub fn portals(&self) -> Vec<PortalSnapshot> {
+        self.stats.portals()
+    }
+
+    fn ask(
+        &self,
+        scope: Scope,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Control::Flush(Flush { scope, deadline, reply }))?;
+        Ok(answer)
+    }
+
+    fn ask_close(&self, deadline: Instant) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Control::Close(Close { deadline, reply }))?;
+        Ok(answer)
+    }
+
+    /// A flush by the simulated clock.
+    #[cfg(feature = "simulation")]
+    pub(crate) async fn flush_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
+        self.ask(Scope::All, deadline)?.await.map_err(|_| FlushError::WorkerGone)
+    }
+
+    /// A shutdown by the simulated clock.
+    #[cfg(feature = "simulation")]
+    pub(crate) async fn close_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
+        self.ask_close(deadline)?.await.map_err(|_| FlushError::WorkerGone)
+    }
+
+    fn send(&self, control: Control) -> Result<(), FlushError> {
+        self.try_send(control).map_err(|(error, _)| error)
+    }
+
+    /// As [`send`](Self::send), and gives back what was not sent.
+    fn try_send(&self, control: Control) -> Result<(), (FlushError, Box<Control>)> {
+        if self.producer.is_forked() {
+            return Err((FlushError::Forked, Box::new(control)));
+        }
+        self.producer.control(control).map_err(|control| match self.producer.is_closed() {
+            true => (FlushError::WorkerGone, control),
+            false => (FlushError::Busy, control),
+        })
+    }
+}
+
+impl fmt::Debug for Bizproc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bizproc({})", self.stats())
+    }
+}
+
+/// The deadline of a wait that begins now. "For ever" is a year.
+fn after(timeout: Duration) -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a deadline counts from the call")]
+    let now = Instant::now();
+    now + timeout.min(Duration::from_secs(365 * 86_400))
+}

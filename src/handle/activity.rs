@@ -1,0 +1,202 @@
+//! What a handler holds while it works on an activity.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::{Bizproc, after};
+use crate::activity::VerifiedActivity;
+use crate::completion::Completion;
+use crate::error::{CompleteError, FlushError};
+use crate::queue::{Accept, Control, Expect};
+use crate::stats::FlushReport;
+use crate::transport::Arrived;
+
+/// An activity under way: its span to log in, and its end.
+///
+/// It is made of a [`VerifiedActivity`] by [`Bizproc::activity`], and moves into the task that does
+/// the work, since a handler answers its portal at once. End it on every way out: a workflow waits
+/// for [`complete`](Activity::complete) or [`fail`](Activity::fail). One that is dropped without an
+/// end is [counted](crate::Snapshot::abandoned) and reported.
+///
+/// ```
+/// # use tracing_bizproc::{Bizproc, CompleteError, Completion, VerifiedActivity};
+/// use tracing::{Instrument, info};
+///
+/// async fn work(bizproc: Bizproc, verified: VerifiedActivity) -> Result<(), CompleteError> {
+///     let activity = bizproc.activity(verified);
+///     let order = activity.property("Order").and_then(|order| order.as_str()).unwrap_or("none");
+///     async { info!(order, "Order received") }.instrument(activity.span()).await;
+///     activity.complete(Completion::new().value("status", "shipped")).await?;
+///     Ok(())
+/// }
+/// ```
+pub struct Activity {
+    bizproc: Bizproc,
+    verified: VerifiedActivity,
+    /// What the worker has not been told yet, since it had no room.
+    untold: Mutex<Vec<Control>>,
+    /// The worker was asked to end it, or there is nothing to end.
+    ended: AtomicBool,
+}
+
+impl Activity {
+    pub(super) fn begin(bizproc: Bizproc, verified: VerifiedActivity) -> Self {
+        let mut untold = Vec::new();
+        if let Some(tokens) = verified.tokens() {
+            let portal = verified.portal().clone();
+            let tokens = Arrived::WithRequest(tokens.clone());
+            untold.push(Control::Accept(Accept { portal, tokens }));
+        }
+        #[expect(clippy::disallowed_methods, reason = "the portal's times are on this clock")]
+        let now = SystemTime::now();
+        if let Some(left) = time_left(&verified, now) {
+            untold.push(Control::Expect(Expect {
+                event_token: verified.event_token().clone(),
+                portal: Some(verified.portal().clone()),
+                waits_until: after(left),
+            }));
+        }
+        // Nobody waits for an activity without a subscription.
+        let ended = AtomicBool::new(!verified.can_log());
+        let activity = Activity { bizproc, verified, untold: Mutex::new(untold), ended };
+        activity.tell();
+        activity
+    }
+
+    /// The span of this activity: what is logged inside it appears in the workflow's log, if the
+    /// filter for the whole subscriber lets it through: `my_app=info,tracing_bizproc=info`. See
+    /// [`VerifiedActivity::span`].
+    pub fn span(&self) -> tracing::Span {
+        self.verified.span()
+    }
+
+    /// Sends what was logged before this call, ahead of every schedule, and waits until it is
+    /// settled, or `timeout` has passed. See [`Bizproc::flush_token`].
+    ///
+    /// # Errors
+    /// When there is no worker to ask.
+    pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
+        self.tell();
+        self.bizproc.flush_token(self.verified.event_token(), timeout).await
+    }
+
+    /// Ends the activity with `bizproc.event.send`, after its lines: waits for these at most the
+    /// completion's timeout (10 s by default), then ends it whatever became of them. The workflow
+    /// goes on with the return values. Lines that come later are counted as late, and not sent.
+    ///
+    /// An activity [without a subscription](VerifiedActivity::can_log) has gone on long since, and
+    /// nothing is sent. Whoever stops waiting for the answer does not stop the end.
+    ///
+    /// # Errors
+    /// When the portal refuses, or cannot be told within two minutes. It may then be called again.
+    pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
+        if !self.verified.can_log() {
+            return Ok(FlushReport::default());
+        }
+        self.tell();
+        let (portal, event_token) = (self.verified.portal(), self.verified.event_token());
+        // From here on it is the worker's: it ends the activity, or says that it could not.
+        self.ended.store(true, Relaxed);
+        let ended = self.bizproc.complete_on(portal, event_token, completion).await;
+        if matches!(ended, Err(CompleteError::Worker(_) | CompleteError::NotSent)) {
+            self.ended.store(false, Relaxed);
+        }
+        ended
+    }
+
+    /// Ends the activity as [`complete`](Self::complete) does, with a last line that says what went
+    /// wrong, and without return values. Bitrix24 knows no failed activity: where the template is to
+    /// take another way, say so by a return value of [`complete`](Self::complete).
+    ///
+    /// # Errors
+    /// As [`complete`](Self::complete).
+    pub async fn fail(
+        &self,
+        message: impl Into<String> + Send,
+    ) -> Result<FlushReport, CompleteError> {
+        let message = message.into();
+        let completion = Completion::new().message(format!("ERROR: {message}"));
+        self.complete(completion).await
+    }
+
+    /// Tells the worker what it has to know before lines come.
+    fn tell(&self) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        // In a queue without room they wait for the next call: the handler must not.
+        while let Some(control) = untold.pop() {
+            if let Err((_, control)) = self.bizproc.try_send(control) {
+                untold.push(*control);
+                return;
+            }
+        }
+    }
+}
+
+/// The request's parts.
+impl std::ops::Deref for Activity {
+    type Target = VerifiedActivity;
+
+    fn deref(&self) -> &VerifiedActivity {
+        &self.verified
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        if *self.ended.get_mut() {
+            return;
+        }
+        self.bizproc.stats.abandoned();
+        let event_token = self.verified.event_token().clone();
+        // It is counted; with the worker gone, nobody is left to tell of it.
+        drop(self.bizproc.try_send(Control::Abandoned(event_token)));
+    }
+}
+
+impl fmt::Debug for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Activity").field(&self.verified).finish()
+    }
+}
+
+/// How much longer the portal waits. By its own clock as far as ours agrees: never longer than the
+/// time that it gave.
+fn time_left(verified: &VerifiedActivity, now: SystemTime) -> Option<Duration> {
+    if !verified.can_log() {
+        return None;
+    }
+    let (sent_at, until) = (verified.sent_at()?, verified.waits_until()?);
+    let given = until.duration_since(sent_at).unwrap_or_default();
+    Some(until.duration_since(now).unwrap_or_default().min(given))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activity::{ActivityRequest, Installation};
+    use crate::transport::auth::Hosts;
+    use std::time::UNIX_EPOCH;
+
+    fn verified(more: &str) -> VerifiedActivity {
+        let body = format!(
+            "event_token=5e.1|A1|3.ab&auth[member_id]=m&auth[application_token]=t0ken&\
+             auth[client_endpoint]=https://a.example/rest/&ts=1000&{more}"
+        );
+        let installation = Installation::new("t0ken", Hosts::from(["a.example"]));
+        ActivityRequest::parse(None, body.as_bytes()).unwrap().verify(&installation).unwrap()
+    }
+
+    #[test]
+    fn the_portal_waits_as_long_as_it_said_and_no_longer_by_a_clock_that_is_behind() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let waits = verified("use_subscription=Y&timeout_duration=60");
+        for (now, left) in [(1_000, 60), (1_050, 10), (1_060, 0), (9_999, 0), (500, 60)] {
+            assert_eq!(time_left(&waits, at(now)), Some(Duration::from_secs(left)), "{now}");
+        }
+        for without in ["use_subscription=Y", "use_subscription=N&timeout_duration=60"] {
+            assert_eq!(time_left(&verified(without), at(1_000)), None, "{without}");
+        }
+    }
+}

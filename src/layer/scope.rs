@@ -1,0 +1,262 @@
+//! What a span knows: whose log its events are for, and the fields to show with them.
+//!
+//! Found out once, when the span is created, and inherited from the span around it, so that an event
+//! never walks up its scope. What can change later is the tag, and that is shared: all spans inside a
+//! span that declares the token field hold its [`Place`].
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tracing_core::Metadata;
+use tracing_subscriber::registry::{Extensions, ExtensionsMut};
+
+use crate::line::{EventToken, Live, Packed, PortalId, SpanFields, Tag};
+use crate::queue::Producer;
+
+/// Tells two of our layers in one subscriber apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct LayerId(pub(super) u32);
+
+/// The states of one span: one for each of our layers, and so nearly always one.
+pub(super) struct SpanStates {
+    first: (LayerId, SpanState),
+    more: Vec<(LayerId, SpanState)>,
+}
+
+impl SpanStates {
+    pub(super) fn get<'a>(extensions: &'a Extensions<'_>, id: LayerId) -> Option<&'a SpanState> {
+        let states = extensions.get::<SpanStates>()?;
+        if states.first.0 == id {
+            return Some(&states.first.1);
+        }
+        states.more.iter().find(|state| state.0 == id).map(|state| &state.1)
+    }
+
+    pub(super) fn put(extensions: &mut ExtensionsMut<'_>, id: LayerId, state: SpanState) {
+        let states = SpanStates { first: (id, state), more: Vec::new() };
+        let Some(earlier) = extensions.replace(states) else { return };
+        if let Some(states) = extensions.get_mut::<SpanStates>() {
+            states.more = earlier.more;
+            states.more.push(earlier.first);
+        }
+    }
+
+    /// Adds fields that were recorded late, or replaces earlier values of them.
+    pub(super) fn add_fields(
+        extensions: &mut ExtensionsMut<'_>,
+        id: LayerId,
+        metadata: &'static Metadata<'static>,
+        newer: Packed,
+    ) {
+        let Some(states) = extensions.get_mut::<SpanStates>() else { return };
+        let all = std::iter::once(&mut states.first).chain(&mut states.more);
+        if let Some((_, state)) = all.into_iter().find(|state| state.0 == id) {
+            state.add_fields(metadata, newer);
+        }
+    }
+}
+
+/// What events directly in a span need.
+///
+/// Its drop is the span's close: the registry clears a closed span's extensions, and needs no look-up
+/// for that, as `Layer::on_close` would.
+pub(super) struct SpanState {
+    pub(super) place: Place,
+    /// Innermost first, the fields of the spans inside the tagged one.
+    pub(super) fields: Option<Arc<SpanFields>>,
+    /// Whether the head of `fields` is this span's own. Else it is inherited.
+    owns_fields: bool,
+    /// Of a span that declares the token field: whom to tell when it closes.
+    owner: Option<Owner>,
+}
+
+struct Owner {
+    producer: Producer,
+    _live: Live,
+}
+
+impl SpanState {
+    /// A span that has its token from the start. The fields around it belong to another log, and its
+    /// own are not shown.
+    pub(super) fn tagged(tag: Arc<Tag>, producer: &Producer) -> SpanState {
+        let owner = Some(Owner::new(producer));
+        SpanState { place: Place::Given(tag), fields: None, owns_fields: false, owner }
+    }
+
+    /// A span that declares the token field and may get a token later. Until then its events belong to
+    /// the span around it, if that is tagged.
+    pub(super) fn taggable(
+        parent: Option<SpanState>,
+        metadata: &'static Metadata<'static>,
+        fields: Packed,
+        portal: Option<PortalId>,
+        producer: &Producer,
+    ) -> SpanState {
+        static LATE: AtomicU64 = AtomicU64::new(1);
+        let late = LATE.fetch_add(1, Relaxed);
+        let up = parent.as_ref().map(|parent| parent.place.clone());
+        let around = parent.and_then(|parent| parent.fields.clone());
+        let slot = Slot { up, late, first: OnceLock::new(), portal: Mutex::new(portal) };
+        SpanState {
+            place: Place::Late(Arc::new(slot)),
+            fields: chain(around, metadata, fields, late),
+            owns_fields: true,
+            owner: Some(Owner::new(producer)),
+        }
+    }
+
+    /// What a span directly inside this one starts with.
+    pub(super) fn inherited(&self) -> SpanState {
+        let (place, fields) = (self.place.clone(), self.fields.clone());
+        SpanState { place, fields, owns_fields: false, owner: None }
+    }
+
+    /// The place of this span's own token, if it declares the field.
+    pub(super) fn own_place(&self) -> Option<&Place> {
+        self.owner.as_ref().map(|_| &self.place)
+    }
+
+    /// Adds fields that were recorded, or replaces earlier values of them.
+    pub(super) fn add_fields(&mut self, metadata: &'static Metadata<'static>, newer: Packed) {
+        if newer.len() == 0 {
+            return;
+        }
+        self.fields = match self.fields.take() {
+            // Replaced, not changed: lines that wait show what was so when they were logged.
+            Some(own) if self.owns_fields => {
+                let fields = own.fields.updated(&newer);
+                let SpanFields { ref up, metadata, late, depth, .. } = *own;
+                Some(Arc::new(SpanFields { up: up.clone(), metadata, fields, late, depth }))
+            }
+            around => {
+                let depth = around.as_ref().map_or(0, |around| around.depth);
+                self.owns_fields = depth < SpanFields::MAX_DEPTH;
+                chain(around, metadata, newer, 0)
+            }
+        };
+    }
+}
+
+impl Drop for SpanState {
+    fn drop(&mut self) {
+        if let Some(owner) = &self.owner {
+            if let Some(tag) = self.place.ended() {
+                owner.producer.span_closed(tag);
+            }
+        }
+    }
+}
+
+impl Owner {
+    fn new(producer: &Producer) -> Owner {
+        Owner { producer: producer.clone(), _live: Live::slot(producer.alive()) }
+    }
+}
+
+/// Puts a span's fields in front of those around it.
+fn chain(
+    up: Option<Arc<SpanFields>>,
+    metadata: &'static Metadata<'static>,
+    fields: Packed,
+    late: u64,
+) -> Option<Arc<SpanFields>> {
+    let depth = up.as_ref().map_or(0, |up| up.depth) + 1;
+    match (depth <= SpanFields::MAX_DEPTH, late) {
+        (true, _) => Some(Arc::new(SpanFields { up, metadata, fields, late, depth })),
+        (false, 0) => up,
+        // It has to be in its chain, where the chain ends once the span is tagged.
+        (false, _) => Some(Arc::new(SpanFields { up: None, metadata, fields, late, depth: 1 })),
+    }
+}
+
+/// Where the tag of the nearest span that declares the token field is found.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// The span had its token from the start. If it is replaced, the tag knows by what.
+    Given(Arc<Tag>),
+    /// The span may get one.
+    Late(Arc<Slot>),
+}
+
+/// The place for a token that may be recorded later.
+pub(super) struct Slot {
+    /// Where to look while this slot is empty.
+    up: Option<Place>,
+    /// What [`SpanFields::late`] of this span is.
+    late: u64,
+    /// The first tag. Read without a lock.
+    first: OnceLock<Arc<Tag>>,
+    /// May be recorded before the token is.
+    portal: Mutex<Option<PortalId>>,
+}
+
+impl Place {
+    /// The tag that counts now: this span's, or else the next one's up.
+    pub(super) fn tag(&self) -> Option<Arc<Tag>> {
+        match self {
+            Place::Given(tag) => Some(tag.latest()),
+            Place::Late(slot) => match slot.first.get() {
+                Some(tag) => Some(tag.latest()),
+                None => slot.up.as_ref()?.tag(),
+            },
+        }
+    }
+
+    /// The tag of which no more lines will come, if any came or were refused.
+    fn ended(&self) -> Option<Arc<Tag>> {
+        let first = match self {
+            Place::Given(tag) => tag,
+            Place::Late(slot) => slot.first.get()?,
+        };
+        first.ended()
+    }
+
+    /// Whether fields of the span itself are ever shown.
+    pub(super) fn shows_own_fields(&self) -> bool {
+        matches!(self, Place::Late(_))
+    }
+
+    /// Takes a token or a portal that was recorded later. Returns the tag that this replaces.
+    pub(super) fn record(
+        &self,
+        event_token: Option<EventToken>,
+        portal: Option<PortalId>,
+        make: impl FnOnce(EventToken, Option<PortalId>, u64) -> Arc<Tag>,
+    ) -> Option<Arc<Tag>> {
+        match self {
+            Place::Given(first) => replace(first, event_token, portal, |event_token, portal| {
+                make(event_token, portal, 0)
+            }),
+            Place::Late(slot) => {
+                let mut early = slot.portal.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(first) = slot.first.get() {
+                    return replace(first, event_token, portal, |event_token, portal| {
+                        make(event_token, portal, slot.late)
+                    });
+                }
+                *early = portal.or_else(|| early.take());
+                let tag = make(event_token?, early.clone(), slot.late);
+                // The lock is held, so nobody was faster.
+                let _set = slot.first.set(tag);
+                None
+            }
+        }
+    }
+}
+
+/// Replaces the tag that began as `first`, unless nothing changes. What is not given stays.
+fn replace(
+    first: &Arc<Tag>,
+    event_token: Option<EventToken>,
+    portal: Option<PortalId>,
+    make: impl FnOnce(EventToken, Option<PortalId>) -> Arc<Tag>,
+) -> Option<Arc<Tag>> {
+    let old = first.latest();
+    let event_token = event_token.unwrap_or_else(|| old.event_token.clone());
+    let portal = portal.or_else(|| old.portal.clone());
+    if old.event_token == event_token && old.portal == portal {
+        return None;
+    }
+    first.replace(make(event_token, portal));
+    Some(old)
+}

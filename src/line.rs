@@ -1,0 +1,273 @@
+//! What travels from the caller to the worker: whose log ([`Tag`]) and what was said ([`LogLine`]).
+//!
+//! Owns the shape of a line while it waits. Holds no lock, reads no clock, makes no text.
+
+use std::mem::size_of;
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tracing_core::Metadata;
+
+use crate::stats::DropReason;
+
+mod live;
+mod packed;
+mod token;
+
+pub(crate) use live::{Alive, Live};
+pub(crate) use packed::{Kind, Packed, Packer, Value};
+pub use token::{EventToken, InvalidEventToken, PortalId};
+
+/// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
+///
+/// As long as one is alive, the worker ticks by itself, so that pushing a line never has to wake it.
+pub(crate) struct Tag {
+    pub(crate) event_token: EventToken,
+    /// `None`: the default portal.
+    pub(crate) portal: Option<PortalId>,
+    /// The span whose later record made this tag; 0 if the token was there when the span was made.
+    /// See [`LogLine::spans`].
+    late: u64,
+    /// Whether a line of this tag was accepted, so that the span's close is worth a message.
+    logged: AtomicBool,
+    /// Lines of this tag that were refused at the door since the worker last asked.
+    refused: AtomicU32,
+    /// When the first of these was refused, in Unix seconds.
+    refused_since: AtomicU64,
+    /// Why the last of these was, as a [`DropReason`]'s number.
+    refused_for: AtomicU8,
+    /// What the span's token was replaced by, if it was. Set on the span's first tag only.
+    replaced: OnceLock<Mutex<Arc<Tag>>>,
+    /// Where the worker keeps this token's lines, as it noted at the first of them: spares it a
+    /// search by the token's text for each of the others (8 % of a line with 10,000 live tokens).
+    pub(crate) place: AtomicUsize,
+    _live: Live,
+}
+
+impl Tag {
+    pub(crate) fn new(
+        event_token: EventToken,
+        portal: Option<PortalId>,
+        late: u64,
+        live: Live,
+    ) -> Tag {
+        Tag {
+            event_token,
+            portal,
+            late,
+            logged: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
+            refused_since: AtomicU64::new(0),
+            refused_for: AtomicU8::new(0),
+            replaced: OnceLock::new(),
+            place: AtomicUsize::new(usize::MAX),
+            _live: live,
+        }
+    }
+
+    /// The tag that the span has now, if this was its first.
+    #[inline]
+    pub(crate) fn latest(self: &Arc<Tag>) -> Arc<Tag> {
+        match self.replaced.get() {
+            None => self.clone(),
+            Some(latest) => latest.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// As [`latest`](Self::latest), if its end [matters](Self::end_matters). Most spans never log: they
+    /// are not charged for a count of references.
+    pub(crate) fn ended(self: &Arc<Tag>) -> Option<Arc<Tag>> {
+        match self.replaced.get() {
+            None => self.end_matters().then(|| self.clone()),
+            Some(_) => Some(self.latest()).filter(|tag| tag.end_matters()),
+        }
+    }
+
+    /// The span has another tag from now on.
+    pub(crate) fn replace(&self, tag: Arc<Tag>) {
+        let latest = self.replaced.get_or_init(|| Mutex::new(tag.clone()));
+        *latest.lock().unwrap_or_else(PoisonError::into_inner) = tag;
+    }
+
+    /// Notes that a line is on its way. Reads first: the flag is shared by all threads of a span.
+    pub(crate) fn note_line(&self) {
+        if !self.logged.load(Relaxed) {
+            self.logged.store(true, Relaxed);
+        }
+    }
+
+    /// Whether the worker is to hear that no more lines come: it knows of some, or has to tell in the
+    /// log that they are missing.
+    pub(crate) fn end_matters(&self) -> bool {
+        self.logged.load(Relaxed) || self.has_refused()
+    }
+
+    pub(crate) fn note_refusal(&self, reason: DropReason) {
+        self.refused_for.store(reason as u8, Relaxed);
+        if self.refused.fetch_add(1, Relaxed) == 0 {
+            // Read once for each gap, so that a full queue costs its callers no clock.
+            #[expect(clippy::disallowed_methods, reason = "it is the time of an event")]
+            let now = SystemTime::now();
+            let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            self.refused_since.store(since.as_secs(), Relaxed);
+        }
+    }
+
+    /// Whether lines were refused of which the worker does not know yet.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused.load(Relaxed) > 0
+    }
+
+    /// The lines of this tag that were refused since the last call, for a mark in the log itself.
+    pub(crate) fn take_refused(&self) -> Option<Missed> {
+        if !self.has_refused() {
+            return None;
+        }
+        let since = Duration::from_secs(self.refused_since.load(Relaxed));
+        let reason = self.refused_for.load(Relaxed);
+        let reason = *DropReason::ALL.get(usize::from(reason))?;
+        let lines = self.refused.swap(0, Relaxed).into();
+        Some(Missed { lines, since: SystemTime::UNIX_EPOCH + since, reason })
+    }
+}
+
+/// Lines that were refused at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missed {
+    pub(crate) lines: u64,
+    pub(crate) since: SystemTime,
+    pub(crate) reason: DropReason,
+}
+
+/// One event, packed on the caller's thread; text is made of it by the worker.
+pub(crate) struct LogLine {
+    pub(crate) tag: Arc<Tag>,
+    pub(crate) metadata: &'static Metadata<'static>,
+    pub(crate) at: SystemTime,
+    pub(crate) fields: Packed,
+    /// The spans around the event, innermost first. Read them through [`LogLine::spans`].
+    pub(crate) span: Option<Arc<SpanFields>>,
+}
+
+impl LogLine {
+    /// What the line costs while it waits, from accept to settle.
+    pub(crate) fn bytes(&self) -> usize {
+        OVERHEAD + self.fields.len()
+    }
+
+    /// The event's own fields.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+        self.fields.iter(self.metadata)
+    }
+
+    /// The spans between the tagged span (exclusive) and the event, innermost first. Spans without
+    /// fields are left out.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = &SpanFields> {
+        // A span that was tagged from the start begins a chain of its own. One that was tagged
+        // later is a member of the chain that its children had inherited by then: stop there.
+        let late = self.tag.late;
+        std::iter::successors(self.span.as_deref(), |span| span.up.as_deref())
+            .take_while(move |span| late == 0 || span.late != late)
+            .filter(|span| span.fields.len() > 0)
+    }
+}
+
+/// A span's own fields, and through `up` those of the spans around it.
+pub(crate) struct SpanFields {
+    pub(crate) up: Option<Arc<SpanFields>>,
+    pub(crate) metadata: &'static Metadata<'static>,
+    pub(crate) fields: Packed,
+    /// Not 0 for a span that may be tagged later: the number that its tags will bear.
+    pub(crate) late: u64,
+    /// How many spans there are through `up`. Bounded by [`SpanFields::MAX_DEPTH`].
+    pub(crate) depth: u16,
+}
+
+impl SpanFields {
+    /// Spans nested deeper add no fields: nobody reads so many, and a chain is dropped recursively,
+    /// so that one without a bound could overflow a stack.
+    pub(crate) const MAX_DEPTH: u16 = 64;
+
+    /// The span's own fields.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+        self.fields.iter(self.metadata)
+    }
+}
+
+/// What a line costs besides its packed fields: itself, its slot's stamp, and malloc's header.
+const OVERHEAD: usize = size_of::<LogLine>() + 8 + 16;
+
+#[cfg(test)]
+impl Tag {
+    /// A tag that no queue counts as alive.
+    pub(crate) fn detached(event_token: &str, portal: Option<&str>) -> Arc<Tag> {
+        let event_token = EventToken::parse(event_token).unwrap();
+        Arc::new(Tag::new(event_token, portal.map(PortalId::from), 0, Live::none()))
+    }
+}
+
+#[cfg(test)]
+impl LogLine {
+    /// A line at INFO that says `message`.
+    pub(crate) fn saying(tag: &Arc<Tag>, message: &str) -> LogLine {
+        let metadata = tracing::callsite!(
+            name: "sample",
+            kind: tracing::metadata::Kind::EVENT,
+            target: "sample",
+            level: tracing::Level::INFO,
+            fields: message
+        );
+        let metadata = tracing_core::Callsite::metadata(metadata);
+        let mut bytes = Vec::new();
+        let field = metadata.fields().field("message").unwrap();
+        Packer::new(&mut bytes).str(&field, message);
+        LogLine {
+            tag: tag.clone(),
+            metadata,
+            at: SystemTime::UNIX_EPOCH,
+            fields: Packed::from(&bytes[..]),
+            span: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_charges_its_text_and_itself() {
+        let tag = Tag::detached("t", None);
+        let short = LogLine::saying(&tag, "");
+        let long = LogLine::saying(&tag, &"x".repeat(1_000));
+        assert!(short.bytes() >= size_of::<LogLine>());
+        assert_eq!(long.bytes(), short.bytes() + 1_000);
+    }
+
+    #[test]
+    fn a_tag_that_only_missed_lines_ends_as_one_that_logged() {
+        let tag = Tag::detached("t", None);
+        assert!(tag.ended().is_none(), "nobody knows of it");
+        tag.note_refusal(DropReason::QueueFull);
+        assert!(tag.ended().is_some());
+        let latest = Tag::detached("u", None);
+        tag.replace(latest.clone());
+        assert!(tag.ended().is_none(), "its own loss was told when it was replaced");
+        latest.note_refusal(DropReason::QueueFull);
+        assert!(Arc::ptr_eq(&tag.ended().unwrap(), &latest));
+    }
+
+    #[test]
+    fn refused_lines_are_told_once() {
+        let tag = Tag::detached("t", None);
+        tag.note_refusal(DropReason::QueueFull);
+        tag.note_refusal(DropReason::BudgetSpent);
+        let missed = tag.take_refused().unwrap();
+        assert_eq!((missed.lines, missed.reason), (2, DropReason::BudgetSpent));
+        assert!(missed.since > SystemTime::UNIX_EPOCH);
+        assert_eq!(tag.take_refused(), None);
+    }
+}

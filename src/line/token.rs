@@ -1,0 +1,234 @@
+//! The two names that say whose log a line is for. Both are checked once, here.
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The key of one waiting activity (or robot), which names the workflow's log to write to.
+///
+/// It is a secret: whoever has it can write to the log and complete the activity. `Debug` and
+/// `Display` therefore show only the readable workflow id at its start.
+///
+/// # As a span's field
+///
+/// ```
+/// # use tracing_bizproc::EventToken;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let token = EventToken::parse("5e4a77.12345678|A1|7.c0ffee")?;
+/// let span = tracing::info_span!("order", event_token = token.tag());
+/// # Ok(()) }
+/// ```
+///
+/// Passed like this, the layer gets the whole token and every other layer prints the redaction.
+/// (`event_token = %token` would give the redaction to all of them, ours too.)
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EventToken(Arc<str>);
+
+impl EventToken {
+    /// Longest usable token, in bytes. Real ones have about 130.
+    pub const MAX_LEN: usize = 1024;
+
+    /// Checks what can be checked without the portal: not empty, at most 1 KiB, no control
+    /// characters, and not the redaction that `Display` prints.
+    pub fn parse(text: &str) -> Result<EventToken, InvalidEventToken> {
+        if text.is_empty() {
+            Err(InvalidEventToken::Empty)
+        } else if text.len() > Self::MAX_LEN {
+            Err(InvalidEventToken::TooLong)
+        } else if is_printable_ascii(text) {
+            Ok(EventToken(text.into()))
+        } else if text.chars().any(char::is_control) {
+            Err(InvalidEventToken::ControlCharacter)
+        } else if text.contains(REDACTED) {
+            Err(InvalidEventToken::Redacted)
+        } else {
+            Ok(EventToken(text.into()))
+        }
+    }
+
+    /// The token as a value for a span's or an event's `event_token` field.
+    ///
+    /// It travels as an error value, since that is the one kind of field value that a layer can
+    /// have back as the type that it was.
+    pub fn tag(&self) -> &(dyn Error + 'static) {
+        self
+    }
+
+    /// The secret itself, for the request.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What tokens of one workflow have in common: its id, or the whole token if there is none in it.
+    pub(crate) fn workflow(&self) -> &str {
+        self.workflow_id().unwrap_or(&self.0)
+    }
+
+    /// The readable start of `workflowId|activityName|eventId.signature`.
+    fn workflow_id(&self) -> Option<&str> {
+        let (id, _) = self.0.split_once('|')?;
+        let readable = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'.');
+        (matches!(id.len(), 1..=40) && id.bytes().all(readable)).then_some(id)
+    }
+}
+
+/// All real tokens are printable ASCII: one pass over the bytes, without a branch, sees that.
+fn is_printable_ascii(text: &str) -> bool {
+    const PRINTABLE: u8 = b'~' - b' ';
+    text.bytes().fold(0, |other, byte| other | u8::from(byte.wrapping_sub(b' ') > PRINTABLE)) == 0
+}
+
+/// Stands for the secret part in `Debug` and `Display`.
+const REDACTED: &str = "…";
+
+impl fmt::Display for EventToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.workflow_id() {
+            Some(id) => write!(f, "{id}|{REDACTED}"),
+            None => f.write_str(REDACTED),
+        }
+    }
+}
+
+impl fmt::Debug for EventToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventToken({self})")
+    }
+}
+
+/// Only so that [`EventToken::tag`] can hand the token to a layer.
+impl Error for EventToken {}
+
+impl FromStr for EventToken {
+    type Err = InvalidEventToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEventToken> {
+        EventToken::parse(text)
+    }
+}
+
+impl TryFrom<&str> for EventToken {
+    type Error = InvalidEventToken;
+
+    fn try_from(text: &str) -> Result<Self, InvalidEventToken> {
+        EventToken::parse(text)
+    }
+}
+
+impl TryFrom<String> for EventToken {
+    type Error = InvalidEventToken;
+
+    fn try_from(text: String) -> Result<Self, InvalidEventToken> {
+        EventToken::parse(&text)
+    }
+}
+
+/// Why a text cannot be an event token. Never repeats the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidEventToken {
+    /// There is nothing in it.
+    #[error("the event token is empty")]
+    Empty,
+    /// It has more than [`EventToken::MAX_LEN`] bytes.
+    #[error("the event token is longer than {} bytes", EventToken::MAX_LEN)]
+    TooLong,
+    /// It has a line break or another control character in it.
+    #[error("the event token contains a control character")]
+    ControlCharacter,
+    /// It is what an [`EventToken`] prints, not what it is.
+    #[error(
+        "the event token is redacted: write `event_token = token.tag()`, not `%token` or `?token`"
+    )]
+    Redacted,
+}
+
+impl InvalidEventToken {
+    pub(crate) const ALL: [InvalidEventToken; 4] = [
+        InvalidEventToken::Empty,
+        InvalidEventToken::TooLong,
+        InvalidEventToken::ControlCharacter,
+        InvalidEventToken::Redacted,
+    ];
+}
+
+/// Which portal a line is for: its `member_id`, or a name under which its credentials were given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortalId(Arc<str>);
+
+impl PortalId {
+    /// The id as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PortalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for PortalId {
+    fn from(id: &str) -> PortalId {
+        PortalId(id.into())
+    }
+}
+
+impl From<String> for PortalId {
+    fn from(id: String) -> PortalId {
+        PortalId(id.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REAL: &str = "68f1e5d2a3b4c1.12345678|A12345_6789_1011_1213|42.\
+        0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn only_the_workflow_id_is_ever_shown() {
+        let event_token = EventToken::parse(REAL).unwrap();
+        assert_eq!(event_token.to_string(), "68f1e5d2a3b4c1.12345678|…");
+        assert_eq!(format!("{event_token:?}"), "EventToken(68f1e5d2a3b4c1.12345678|…)");
+        assert_eq!(event_token.workflow(), "68f1e5d2a3b4c1.12345678");
+        assert_eq!(event_token.expose(), REAL);
+    }
+
+    #[test]
+    fn a_token_of_another_shape_shows_nothing_and_is_a_workflow_of_its_own() {
+        for text in ["secret", "Secret|x|1.ff", "|x|1.ff", &format!("{}|x", "a".repeat(41))] {
+            let event_token = EventToken::parse(text).unwrap();
+            assert_eq!(event_token.to_string(), "…");
+            assert_eq!(event_token.workflow(), text);
+        }
+    }
+
+    #[test]
+    fn unusable_texts_are_named_and_not_repeated() {
+        let cases = [
+            (String::new(), InvalidEventToken::Empty),
+            ("s3cr3t".repeat(171), InvalidEventToken::TooLong),
+            ("s3cr3t\n".to_owned(), InvalidEventToken::ControlCharacter),
+            ("s3cr3t\u{85}".to_owned(), InvalidEventToken::ControlCharacter),
+            (EventToken::parse(REAL).unwrap().to_string(), InvalidEventToken::Redacted),
+        ];
+        for (text, why) in cases {
+            let error = EventToken::try_from(text).unwrap_err();
+            assert_eq!(error, why);
+            assert!(!format!("{error} {error:?}").contains("s3cr3t"));
+        }
+        assert!(EventToken::parse(&"x".repeat(EventToken::MAX_LEN)).is_ok());
+    }
+
+    #[test]
+    fn a_tag_is_the_token_for_who_knows_the_type_and_a_redaction_for_others() {
+        let event_token = EventToken::parse(REAL).unwrap();
+        let tag = event_token.tag();
+        assert_eq!(tag.to_string(), "68f1e5d2a3b4c1.12345678|…");
+        assert_eq!(tag.downcast_ref::<EventToken>(), Some(&event_token));
+    }
+}

@@ -1,0 +1,69 @@
+//! What is said to a portal and what comes back, as text. Pure: no I/O, no clock, nothing of ours.
+
+use std::fmt;
+
+pub(crate) mod command;
+pub(crate) mod grant;
+#[cfg(test)]
+mod php_oracle;
+pub(crate) mod reply;
+pub(crate) mod text;
+
+/// A REST method that this crate calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Method {
+    ActivityLog,
+    EventSend,
+    Batch,
+}
+
+impl Method {
+    /// The name in the URL.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Method::ActivityLog => "bizproc.activity.log",
+            Method::EventSend => "bizproc.event.send",
+            Method::Batch => "batch",
+        }
+    }
+}
+
+/// One REST call, ready but for its address and credentials. The body is JSON.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) body: Vec<u8>,
+    /// How many commands the body carries: 1, or up to 50 in a batch.
+    pub(crate) commands: usize,
+}
+
+/// Without the body, which holds event tokens.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} commands, {} bytes)", self.method.name(), self.commands, self.body.len())
+    }
+}
+
+/// What came of a [`Request`].
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    /// An answer, whole. Whether it is JSON is for [`reply::read`] to find out.
+    Http { status: u16, body: Vec<u8> },
+    /// A redirect, not followed: the host that it names, when it names one.
+    Moved { host: Option<String> },
+    /// Certainly not executed: no address, no connection, no TLS.
+    NotSent(Trouble),
+    /// Not sent: there are no credentials for the portal. They may still arrive.
+    UnknownPortal(Trouble),
+    /// The request may have been executed, but no whole answer came: the outcome is unknown.
+    Unanswered(Trouble),
+}
+
+/// What went wrong below HTTP, in words that hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble(pub(crate) String);
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,287 @@
+//! Encodes commands: a direct call for one, a `batch` for up to 50.
+
+use serde_json::{Map, Value};
+
+use super::{Method, Request};
+
+/// Most commands that the portal executes in one batch ("batch", REST API documentation).
+pub(crate) const BATCH_COMMANDS: usize = 50;
+
+/// A `bizproc.activity.log` call of its own.
+pub(crate) fn activity_log(event_token: &str, message: &str) -> Request {
+    let mut body = Vec::with_capacity(48 + event_token.len() + message.len());
+    body.extend_from_slice(b"{\"EVENT_TOKEN\":");
+    push_json(&mut body, event_token);
+    body.extend_from_slice(b",\"LOG_MESSAGE\":");
+    push_json(&mut body, message);
+    body.push(b'}');
+    Request { method: Method::ActivityLog, body, commands: 1 }
+}
+
+/// A `bizproc.event.send` call, which closes the activity. `log_message` saves a call for the last
+/// lines; `None` leaves the portal's default text out of the way.
+pub(crate) fn event_send(
+    event_token: &str,
+    return_values: &Map<String, Value>,
+    log_message: Option<&str>,
+) -> Request {
+    let mut body = b"{\"EVENT_TOKEN\":".to_vec();
+    push_json(&mut body, event_token);
+    if !return_values.is_empty() {
+        body.extend_from_slice(b",\"RETURN_VALUES\":");
+        serde_json::to_writer(&mut body, return_values)
+            .expect("a map of JSON values serialises, and a Vec takes all of it");
+    }
+    if let Some(message) = log_message {
+        body.extend_from_slice(b",\"LOG_MESSAGE\":");
+        push_json(&mut body, message);
+    }
+    body.push(b'}');
+    Request { method: Method::EventSend, body, commands: 1 }
+}
+
+/// Adds an access token to a request's body: in the address it would be written to logs.
+pub(crate) fn authorize(body: &mut Vec<u8>, access_token: &str) {
+    // Every body above is an object with something in it.
+    body.pop();
+    body.extend_from_slice(b",\"auth\":");
+    push_json(body, access_token);
+    body.push(b'}');
+}
+
+/// A `batch` under construction, which knows its length in bytes as it grows.
+pub(crate) struct Batch {
+    /// The body without [`CLOSE`].
+    body: Vec<u8>,
+    commands: usize,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub(crate) fn new() -> Self {
+        Batch { body: OPEN.to_vec(), commands: 0 }
+    }
+
+    /// Appends a `bizproc.activity.log` command under the key `c` and its index.
+    pub(crate) fn push_log(&mut self, event_token: &str, message: &str) {
+        // JSON allows spaces here: they make every command cost the same, wherever it stands.
+        let lead = match self.commands {
+            0 => "  ",
+            1..=9 => ", ",
+            _ => ",",
+        };
+        self.body.extend_from_slice(lead.as_bytes());
+        self.body.extend_from_slice(b"\"");
+        self.body.extend_from_slice(key(self.commands).as_bytes());
+        self.body.extend_from_slice(COMMAND_OPEN);
+        push_encoded(&mut self.body, event_token);
+        self.body.extend_from_slice(COMMAND_MESSAGE);
+        push_encoded(&mut self.body, message);
+        self.body.push(b'"');
+        self.commands += 1;
+    }
+
+    /// Bytes that a command adds to the body, exactly, in a batch of up to 100.
+    pub(crate) fn cost(event_token: &str, message: &str) -> usize {
+        ", \"c0".len()
+            + COMMAND_OPEN.len()
+            + encoded_len(event_token)
+            + COMMAND_MESSAGE.len()
+            + encoded_len(message)
+            + "\"".len()
+    }
+
+    /// The length of the body that [`finish`](Batch::finish) would return.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len() + CLOSE.len()
+    }
+
+    /// The request.
+    pub(crate) fn finish(mut self) -> Request {
+        self.body.extend_from_slice(CLOSE);
+        Request { method: Method::Batch, body: self.body, commands: self.commands }
+    }
+}
+
+/// `halt` is a number because the portal casts it to bool: "false" would be true (server
+/// behaviour). 0: a command that fails does not keep the next ones from running.
+const OPEN: &[u8] = b"{\"halt\":0,\"cmd\":{";
+const CLOSE: &[u8] = b"}}";
+const COMMAND_OPEN: &[u8] = b"\":\"bizproc.activity.log?EVENT_TOKEN=";
+const COMMAND_MESSAGE: &[u8] = b"&LOG_MESSAGE=";
+
+/// The key of the command with this index. Not a bare number, since PHP answers integer keys as a
+/// list or as an object, depending on holes ("batch", server behaviour).
+pub(super) fn key(index: usize) -> String {
+    format!("c{index}")
+}
+
+fn push_json(body: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(body, text).expect("a string serialises, and a Vec takes all of it");
+}
+
+/// Appends `text`, each byte but `A-Z a-z 0-9 - _ . ~` as `%XX`, once. A command is read by
+/// `parse_url` and `parse_str` ("batch", server behaviour), to which `#`, `&`, `+`, `%`, `[` and
+/// control bytes mean something; JSON adds no second layer.
+pub(super) fn push_encoded(body: &mut Vec<u8>, text: &str) {
+    body.reserve(encoded_len(text));
+    // Every byte writes four and advances by one or three: no branch that depends on the text.
+    let mut block = [0u8; 3 * BLOCK + 1];
+    for bytes in text.as_bytes().chunks(BLOCK) {
+        let mut end = 0;
+        for &b in bytes {
+            let encoded = ENCODED[usize::from(b)];
+            block[end..end + 4].copy_from_slice(&encoded);
+            end += usize::from(encoded[3]);
+        }
+        body.extend_from_slice(&block[..end]);
+    }
+}
+
+fn encoded_len(text: &str) -> usize {
+    // Counted in bytes, which cannot overflow within a block: the compiler then counts 16 at once.
+    let escaped = |block: &[u8]| block.iter().fold(0, |n: u8, &b| n + u8::from(!is_unreserved(b)));
+    let blocks = text.as_bytes().chunks(BLOCK);
+    text.len() + 2 * blocks.map(|block| usize::from(escaped(block))).sum::<usize>()
+}
+
+const BLOCK: usize = 64;
+
+/// For each byte: up to three bytes to write, and how many of them.
+static ENCODED: [[u8; 4]; 256] = {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut table = [[0; 4]; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = if is_unreserved(b as u8) {
+            [b as u8, 0, 0, 1]
+        } else {
+            [b'%', HEX[b >> 4], HEX[b & 15], 3]
+        };
+        b += 1;
+    }
+    table
+};
+
+/// RFC 3986, section 2.3.
+const fn is_unreserved(b: u8) -> bool {
+    b.is_ascii_alphanumeric() | (b == b'-') | (b == b'_') | (b == b'.') | (b == b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a batch carries, read by other people's decoders.
+    fn commands(request: &Request) -> Vec<(String, String, String)> {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(body["halt"], 0);
+        let cmd = body["cmd"].as_object().unwrap();
+        (0..cmd.len())
+            .map(|i| {
+                let command = cmd[&format!("c{i}")].as_str().unwrap();
+                let (method, query) = command.split_once('?').unwrap();
+                assert_eq!(method, "bizproc.activity.log");
+                let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+                assert_eq!(pairs[0].0, "EVENT_TOKEN");
+                assert_eq!(pairs[1].0, "LOG_MESSAGE");
+                assert_eq!(pairs.len(), 2);
+                (method.to_owned(), pairs[0].1.to_string(), pairs[1].1.to_string())
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_is_what_a_decoder_reads(
+            pushed in prop::collection::vec((any::<String>(), any::<String>()), 0..60),
+        ) {
+            let mut batch = Batch::new();
+            for (event_token, message) in &pushed {
+                let before = batch.bytes();
+                batch.push_log(event_token, message);
+                prop_assert_eq!(batch.bytes() - before, Batch::cost(event_token, message));
+            }
+            let bytes = batch.bytes();
+            let request = batch.finish();
+            prop_assert_eq!(request.commands, pushed.len());
+            prop_assert_eq!(request.body.len(), bytes);
+            let read = commands(&request);
+            prop_assert_eq!(read.len(), pushed.len());
+            for ((_, event_token, message), sent) in read.iter().zip(&pushed) {
+                prop_assert_eq!((event_token, message), (&sent.0, &sent.1));
+            }
+        }
+
+        #[test]
+        fn a_direct_call_carries_what_it_was_given(event_token: String, message: String) {
+            let request = activity_log(&event_token, &message);
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            let expected = serde_json::json!({"EVENT_TOKEN": event_token, "LOG_MESSAGE": message});
+            prop_assert_eq!(body, expected);
+        }
+
+        #[test]
+        fn long_text_is_encoded_like_short_text(text in "[ -~а-я😀]{100,400}") {
+            let mut whole = Vec::new();
+            push_encoded(&mut whole, &text);
+            let bytewise: String = text.bytes().map(|b| match b {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    char::from(b).to_string()
+                }
+                _ => format!("%{b:02X}"),
+            }).collect();
+            prop_assert_eq!(String::from_utf8(whole).unwrap(), bytewise);
+        }
+    }
+
+    #[test]
+    fn a_batch_reads_as_documented() {
+        let mut batch = Batch::new();
+        assert_eq!(batch.bytes(), r#"{"halt":0,"cmd":{}}"#.len());
+        batch.push_log("t|a.f0", "x=1 & y");
+        batch.push_log("t", "~");
+        let body = String::from_utf8(batch.finish().body).unwrap();
+        assert_eq!(
+            body,
+            r#"{"halt":0,"cmd":{  "c0":"bizproc.activity.log?EVENT_TOKEN=t%7Ca.f0&LOG_MESSAGE=x%3D1%20%26%20y", "c1":"bizproc.activity.log?EVENT_TOKEN=t&LOG_MESSAGE=~"}}"#
+        );
+    }
+
+    #[test]
+    fn an_access_token_joins_any_body() {
+        for mut request in [
+            activity_log("t", "m"),
+            event_send("t", &Map::new(), None),
+            batch_of(&[]),
+            batch_of(&["m"]),
+        ] {
+            let mut expected: Value = serde_json::from_slice(&request.body).unwrap();
+            expected["auth"] = Value::from("a\"b");
+            authorize(&mut request.body, "a\"b");
+            assert_eq!(serde_json::from_slice::<Value>(&request.body).unwrap(), expected);
+        }
+    }
+
+    fn batch_of(messages: &[&str]) -> Request {
+        let mut batch = Batch::new();
+        messages.iter().for_each(|message| batch.push_log("t", message));
+        batch.finish()
+    }
+
+    #[test]
+    fn an_event_carries_its_values_and_its_last_lines() {
+        let values = serde_json::json!({"sum": 12.5, "tags": ["a", "b"]});
+        let request = event_send("t", values.as_object().unwrap(), Some("done"));
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(
+            body,
+            serde_json::json!({"EVENT_TOKEN": "t", "RETURN_VALUES": values, "LOG_MESSAGE": "done"})
+        );
+        let request = event_send("t", &Map::new(), None);
+        assert_eq!(request.body, br#"{"EVENT_TOKEN":"t"}"#);
+        assert_eq!((request.method, request.commands), (Method::EventSend, 1));
+    }
+}

@@ -1,0 +1,246 @@
+//! Reads a portal's answer: one [`Outcome`] per command, or one [`Refusal`] of the whole request.
+
+use serde_json::Value;
+
+use self::failure::{Place, classify};
+use super::{Reply, Trouble, command};
+
+pub(crate) use self::failure::Code;
+pub(super) use self::failure::Failure;
+
+mod failure;
+
+/// What the portal did with a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// It ran: an outcome for each command, in the order sent.
+    Ran { outcomes: Vec<Outcome>, time: ServerTime },
+    /// It was refused as a whole: no command was executed.
+    Refused(Refusal),
+    /// Not known: some, all or none of the commands may have been executed.
+    Unknown(Trouble),
+}
+
+/// What became of one command of a request that ran.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// The portal said true.
+    Done(ServerTime),
+    /// The portal refused this command, and only this one.
+    Refused(Refusal),
+    /// The portal never came to it (its key is in neither section).
+    NotExecuted,
+}
+
+/// Why a request or a command was refused, sorted by what is to be done about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Never sent: no address, no connection, no TLS. Repeat with backoff.
+    Unreachable(Trouble),
+    /// Never sent: there are no credentials for the portal. Wait for them.
+    UnknownPortal(Trouble),
+    /// Too many hits from this address: slow down, repeat with backoff.
+    RateLimit,
+    /// The method's operating time is spent: pause until the window lifts.
+    OperatingLimit,
+    /// The request is larger than the portal takes: split it.
+    TooLarge,
+    /// The portal lives elsewhere now: the host that it names, when it names one.
+    Moved(Option<String>),
+    /// The access token has expired or is not valid: refresh once, repeat.
+    Grant(Code),
+    /// The credential is not accepted until somebody mends it.
+    Credential(Code),
+    /// The portal is closed or lacks business processes.
+    Portal(Code),
+    /// The event token is not accepted: this token is finished.
+    TokenDenied(Code),
+    /// The workflow instance is gone (or, for a fresh token, not there yet).
+    WorkflowGone(Code),
+    /// Another hit holds the workflow: repeat this command later.
+    Locked(Code),
+    /// This command can never succeed: do not repeat it. Of a whole batch: one of its commands, or
+    /// all of them.
+    Command(Code),
+    /// The portal stumbled: a few repeats. Of a whole request: nothing was executed. Of a command
+    /// in a batch: it may have been, so a repeat is a possible repeat.
+    Server(Code),
+}
+
+/// The parts of a `time` object that pacing needs. Absent parts are `None`: self-hosted portals
+/// run without the limiter.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ServerTime {
+    /// Seconds that the portal worked on it.
+    pub(crate) duration: Option<f64>,
+    /// Seconds counted against the key (credential and method), cumulative in its window.
+    pub(crate) operating: Option<f64>,
+    /// When the first bucket of the window expires, Unix seconds, by the portal's clock.
+    pub(crate) operating_reset_at: Option<i64>,
+    /// The portal's clock when it finished, Unix seconds.
+    pub(crate) finish: Option<f64>,
+}
+
+/// How the request was sent, which decides where its codes may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// One command, called by its own method.
+    Single,
+    /// This many commands in one `batch`.
+    Batch(usize),
+}
+
+/// Reads `reply` as the answer to a request sent as `sent`. Total: any bytes have a verdict, and a
+/// request that ran has exactly one outcome per command.
+///
+/// The code decides, the status only where there is no code that we know: documentation and
+/// portals differ about the status of most codes. What proves nothing is [`Verdict::Unknown`].
+pub(crate) fn read(reply: &Reply, sent: Sent) -> Verdict {
+    match reply {
+        Reply::Http { status, body } => read_http(*status, body, sent),
+        Reply::Moved { host } => Verdict::Refused(Refusal::Moved(host.clone())),
+        Reply::NotSent(trouble) => Verdict::Refused(Refusal::Unreachable(trouble.clone())),
+        Reply::UnknownPortal(trouble) => Verdict::Refused(Refusal::UnknownPortal(trouble.clone())),
+        Reply::Unanswered(trouble) => Verdict::Unknown(trouble.clone()),
+    }
+}
+
+fn read_http(status: u16, body: &[u8], sent: Sent) -> Verdict {
+    // Some installations write a byte order mark before the JSON.
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
+        return by_status(status, "no JSON object");
+    };
+    // An empty code is an error, but not beside a result.
+    let is_error =
+        |failure: &Failure<'_>| !failure.code.0.is_empty() || !answer.contains_key("result");
+    if let Some(failure) = Failure::of(&answer).filter(is_error) {
+        return refused(&failure, status, sent);
+    }
+    let time = ServerTime::of(answer.get("time"));
+    let ran = match answer.get("result") {
+        Some(result) if (200..300).contains(&status) => match sent {
+            Sent::Single => outcome_of_value(result, time).map(|outcome| vec![outcome]),
+            Sent::Batch(commands) => batch_outcomes(result, commands),
+        },
+        _ => None,
+    };
+    match ran {
+        Some(outcomes) => Verdict::Ran { outcomes, time },
+        None => by_status(status, "neither result nor error"),
+    }
+}
+
+/// The request as a whole was answered with an error.
+fn refused(failure: &Failure<'_>, status: u16, sent: Sent) -> Verdict {
+    let place = match sent {
+        Sent::Single => Place::Call { status },
+        Sent::Batch(_) => Place::Batch { status },
+    };
+    match (classify(failure, place), sent) {
+        (None, _) => Verdict::Unknown(Trouble(format!("HTTP {status}, {}", failure.code))),
+        // What is wrong with the one command is its outcome, as it would be in a batch.
+        (Some(refusal), Sent::Single) if refusal.is_of_command() => {
+            let outcomes = vec![Outcome::Refused(refusal)];
+            Verdict::Ran { outcomes, time: ServerTime::default() }
+        }
+        (Some(refusal), _) => Verdict::Refused(refusal),
+    }
+}
+
+impl Refusal {
+    /// Whether it is about one command, whatever else was in the request.
+    fn is_of_command(&self) -> bool {
+        matches!(
+            self,
+            Refusal::TokenDenied(_)
+                | Refusal::WorkflowGone(_)
+                | Refusal::Locked(_)
+                | Refusal::Command(_)
+        )
+    }
+}
+
+/// Reads an answer that is no answer of the REST server: a page of a web server or a proxy, an
+/// empty body, half of one. Refused only where the status proves that nothing was executed.
+fn by_status(status: u16, what: &str) -> Verdict {
+    let code = || Code(format!("HTTP {status}"));
+    let refusal = match status {
+        301 | 302 | 303 | 307 | 308 => Refusal::Moved(None),
+        401 | 403 => Refusal::Credential(code()),
+        // The REST server is not there: no such path, or no such site any more.
+        404 | 405 | 410 => Refusal::Portal(code()),
+        // The server gave up waiting for the whole request (RFC 9110, 15.5.9).
+        408 => Refusal::Server(code()),
+        413 => Refusal::TooLarge,
+        429 => Refusal::RateLimit,
+        400..=499 => Refusal::Command(code()),
+        // 503 as well: a web server says it also of a request that it cut off half-way.
+        _ => return Verdict::Unknown(Trouble(format!("HTTP {status} with {what}"))),
+    };
+    Verdict::Refused(refusal)
+}
+
+/// The outcomes of a batch that ran; `None` if the sections are not there.
+fn batch_outcomes(result: &Value, commands: usize) -> Option<Vec<Outcome>> {
+    let sections = result.as_object()?;
+    let (done, failed) = (sections.get("result"), sections.get("result_error"));
+    if done.is_none() && failed.is_none() {
+        return None;
+    }
+    let outcome = |index: usize| {
+        let key = command::key(index);
+        if let Some(failure) = in_section(failed, &key, index).and_then(Failure::of_command) {
+            return match classify(&failure, Place::Command) {
+                Some(refusal) => Outcome::Refused(refusal),
+                None => Outcome::NotExecuted,
+            };
+        }
+        let Some(value) = in_section(done, &key, index) else { return Outcome::NotExecuted };
+        let time = in_section(sections.get("result_time"), &key, index);
+        outcome_of_value(value, ServerTime::of(time))
+            .unwrap_or_else(|| Outcome::Refused(Refusal::Server(Code("null".to_owned()))))
+    };
+    Some((0..commands).map(outcome).collect())
+}
+
+/// A command's entry in a section of a batch's result. An empty section is `[]`, and PHP turns
+/// integer keys without holes into a list ("batch", server behaviour).
+fn in_section<'a>(section: Option<&'a Value>, key: &str, index: usize) -> Option<&'a Value> {
+    match section? {
+        Value::Object(entries) => entries.get(key),
+        Value::Array(entries) => entries.get(index),
+        _ => None,
+    }
+}
+
+/// What a command's own result says. Both methods that we call answer `true` or an error.
+fn outcome_of_value(value: &Value, time: ServerTime) -> Option<Outcome> {
+    match value {
+        Value::Null => None,
+        Value::Bool(false) => Some(Outcome::Refused(Refusal::Command(Code("false".to_owned())))),
+        _ => Some(Outcome::Done(time)),
+    }
+}
+
+impl ServerTime {
+    fn of(time: Option<&Value>) -> Self {
+        let seconds = |name| {
+            let value = time?.get(name)?;
+            let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+            (number.is_finite() && number >= 0.0).then_some(number)
+        };
+        ServerTime {
+            duration: seconds("duration"),
+            operating: seconds("operating"),
+            // Far below 2^53, or no time at all.
+            operating_reset_at: seconds("operating_reset_at")
+                .filter(|&at| at < 1e12)
+                .map(|at| at as i64),
+            finish: seconds("finish"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,347 @@
+//! What may stand in a `LOG_MESSAGE`: one line made safe, and where a line may be cut.
+//!
+//! Pure and total: any `&str` goes in, and what comes out can neither break the portal's storage,
+//! nor be substituted or interpreted by the portal, nor pose as another line. It never fails and
+//! never drops a character without leaving something visible in its place.
+//!
+//! Safe text is closed under concatenation: two safe pieces, written one after the other, are
+//! safe. So a line may be put together from its parts without a second look.
+
+use std::fmt::Write as _;
+
+/// Largest entry: the portal's note column holds 65,535 bytes (MySQL TEXT, server behaviour); the
+/// rest is room for what the portal adds.
+pub(crate) const ENTRY_BYTES: usize = 60_000;
+
+/// Opens every line, since the page collapses line breaks. Never stands inside a line: see
+/// [`push_safe`].
+pub(crate) const LINE_MARK: char = '•';
+
+/// Stands in a line for [`LINE_MARK`].
+const MARK_IN_TEXT: char = '·';
+
+/// Stands in a line for a run of line breaks.
+const BREAK_IN_TEXT: &str = " ¶ ";
+
+/// WORD JOINER: takes no room, joins no letters, and ends every pattern that the portal looks for.
+const GUARD: char = '\u{2060}';
+
+/// What happens to characters above U+FFFF, which some installations cannot store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Astral {
+    /// Written as `\u{1F600}`.
+    Escape,
+    /// Written as they are: the portal is known to store them.
+    Keep,
+}
+
+/// Appends `text` to `out` so that it can neither break the portal's storage, nor be substituted
+/// or interpreted by it, nor pose as another line.
+///
+/// - `$result[..]` and its kin, `{=..}` and `[timestamp=..]` get an invisible guard inside;
+/// - a run of line breaks becomes ` ¶ `, a tab becomes a space;
+/// - other control characters, bidirectional controls and invisible format characters are shown
+///   as `\u{..}`; the joiners U+200C and U+200D stay, since words are spelled with them;
+/// - [`LINE_MARK`] becomes `·`.
+pub(crate) fn push_safe(out: &mut String, text: &str, astral: Astral) {
+    out.reserve(text.len());
+    let bytes = text.as_bytes();
+    // text[copied..at] is safe and waits to be copied in one piece.
+    let (mut copied, mut at) = (0, 0);
+    loop {
+        at += plain_run(&bytes[at..]);
+        let Some(c) = text[at..].chars().next() else { break };
+        let next = at + c.len_utf8();
+        match judge(c, &bytes[next..], astral) {
+            Fate::Keep => {}
+            Fate::Guard => {
+                out.push_str(&text[copied..next]);
+                out.push(GUARD);
+                copied = next;
+            }
+            fate => {
+                out.push_str(&text[copied..at]);
+                copied = next;
+                match fate {
+                    Fate::Replace(with) => out.push(with),
+                    Fate::Break => {
+                        copied += breaks_ahead(&text[next..]);
+                        out.push_str(BREAK_IN_TEXT);
+                    }
+                    _ => {
+                        // Writing to a String cannot fail.
+                        let _ = write!(out, "\\u{{{:X}}}", u32::from(c));
+                    }
+                }
+            }
+        }
+        at = next.max(copied);
+    }
+    out.push_str(&text[copied..]);
+}
+
+/// The longest prefix of `text` that fits into `max_bytes` and splits no character, and the rest.
+/// It prefers to end behind a space near its end. Both halves of safe text are safe.
+///
+/// The prefix is empty only when not even the first character fits.
+pub(crate) fn split_at_boundary(text: &str, max_bytes: usize) -> (&str, &str) {
+    if text.len() <= max_bytes {
+        return (text, "");
+    }
+    let mut end = max_bytes;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let near = end.saturating_sub(SPLIT_SLACK.min(max_bytes / 4));
+    // A space is one byte in UTF-8 and never part of another character.
+    if let Some(space) = text.as_bytes()[near..end].iter().rposition(|&b| b == b' ') {
+        end = near + space + 1;
+    }
+    text.split_at(end)
+}
+
+/// How far back from the limit a space is looked for, in bytes.
+const SPLIT_SLACK: usize = 128;
+
+/// What becomes of one character.
+enum Fate {
+    Keep,
+    /// Kept, with the guard behind it.
+    Guard,
+    Replace(char),
+    Escape,
+    Break,
+}
+
+fn judge(c: char, rest: &[u8], astral: Astral) -> Fate {
+    match c {
+        // "batch": `$result[key]` and the like in a command are replaced by earlier results, by
+        // prefix and without regard to case (server behaviour).
+        '$' if SUBSTITUTED.iter().any(|word| begins(rest, word)) => Fate::Guard,
+        // `{=user:..}`: an expression that the log page evaluates (server behaviour).
+        '{' if begins(rest, b"=") => Fate::Guard,
+        // `[timestamp=N]..[/timestamp]`: a date that the log page renders (server behaviour).
+        '[' if begins(rest, b"timestamp") || begins(rest, b"/timestamp") => Fate::Guard,
+        LINE_MARK => Fate::Replace(MARK_IN_TEXT),
+        '\t' => Fate::Replace(' '),
+        _ if is_break(c) => Fate::Break,
+        _ if is_hidden(c) => Fate::Escape,
+        '\u{10000}'.. if astral == Astral::Escape => Fate::Escape,
+        _ => Fate::Keep,
+    }
+}
+
+/// The words behind `$` that the portal substitutes ("batch", server behaviour).
+const SUBSTITUTED: [&[u8]; 5] = [b"result", b"next", b"total", b"time", b"error"];
+
+/// Whether `rest` begins with `word`, or ends before that can be told: what is appended later
+/// might complete it. U+017F folds to `s` where the portal's patterns are Unicode-aware.
+fn begins(rest: &[u8], word: &[u8]) -> bool {
+    let mut at = 0;
+    for &wanted in word {
+        match rest.get(at) {
+            None => return true,
+            Some(&b) if b.eq_ignore_ascii_case(&wanted) => at += 1,
+            Some(0xC5) if wanted == b's' && rest.get(at + 1) == Some(&0xBF) => at += 2,
+            Some(_) => return false,
+        }
+    }
+    true
+}
+
+fn is_break(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{B}' | '\u{C}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// The length of the line breaks at the start of `text`, which belong to the run before it.
+fn breaks_ahead(text: &str) -> usize {
+    text.len() - text.trim_start_matches(is_break).len()
+}
+
+/// Characters that are not seen, or that change how others are seen.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            // Soft hyphen, zero-width space, byte order mark.
+            '\u{AD}' | '\u{200B}' | '\u{FEFF}'
+            // Bidirectional marks, embeddings, overrides and isolates.
+            | '\u{61C}' | '\u{200E}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
+            // Invisible operators, isolates, deprecated format characters. U+2060 stays: it is
+            // the guard, and safe text stays as it is when it is made safe again.
+            | '\u{2061}'..='\u{206F}'
+            // Interlinear annotations, noncharacters.
+            | '\u{FFF9}'..='\u{FFFB}' | '\u{FDD0}'..='\u{FDEF}' | '\u{FFFE}'..='\u{FFFF}'
+            // Shorthand and musical format characters, tags.
+            | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E007F}')
+}
+
+/// How many bytes from the start of `bytes` need no look at all.
+fn plain_run(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    // Whole blocks without a branch inside, so that the compiler can use vector instructions.
+    while at + BLOCK < bytes.len() {
+        let (these, next) = (&bytes[at..at + BLOCK], &bytes[at + 1..=at + BLOCK]);
+        if these.iter().zip(next).fold(false, |any, (&b, &next)| any | needs_look(b, next)) {
+            break;
+        }
+        at += BLOCK;
+    }
+    while at + 1 < bytes.len() && !needs_look(bytes[at], bytes[at + 1]) {
+        at += 1;
+    }
+    // The last byte has nothing behind it that could make it plain. It may end a character, and
+    // cannot begin a longer one.
+    match bytes.get(at) {
+        Some(&b) if at + 1 == bytes.len() && (b.is_ascii_alphanumeric() || b >= 0x80) => at + 1,
+        _ => at,
+    }
+}
+
+const BLOCK: usize = 16;
+
+/// Whether a character that starts with `b`, before `next`, may be other than plain.
+/// Continuation bytes need no look of their own.
+fn needs_look(b: u8, next: u8) -> bool {
+    (b < 0x20)
+        | (b == 0x7F)
+        | (b == b'$')
+        | ((b == b'{') & (next == b'='))
+        | ((b == b'[') & (((next | 0x20) == b't') | (next == b'/')))
+        // U+0080-009F and U+00AD; U+0600-063F; U+2000-207F; U+F000 and above.
+        | ((b == 0xC2) & ((next < 0xA0) | (next == 0xAD)))
+        | (b == 0xD8)
+        | ((b == 0xE2) & (next < 0x82))
+        | (b >= 0xEF)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn safe(text: &str) -> String {
+        safe_as(text, Astral::Escape)
+    }
+
+    fn safe_as(text: &str, astral: Astral) -> String {
+        let mut out = String::new();
+        push_safe(&mut out, text, astral);
+        out
+    }
+
+    /// The portal's own rule, `\$(result|next|total|time|error)`, written without our code.
+    fn is_substituted(text: &str) -> bool {
+        let folded = text.to_lowercase().replace('ſ', "s");
+        ["$result", "$next", "$total", "$time", "$error"].iter().any(|word| folded.contains(word))
+    }
+
+    fn is_interpreted(text: &str) -> bool {
+        let folded = text.to_lowercase().replace('ſ', "s");
+        ["{=", "[timestamp", "[/timestamp"].iter().any(|tag| folded.contains(tag))
+    }
+
+    fn shows_all(text: &str, astral: Astral) -> bool {
+        text.chars().all(|c| {
+            !c.is_control()
+                && !matches!(c, LINE_MARK | '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}')
+                && !matches!(c, '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{61C}')
+                && (astral == Astral::Keep || c <= '\u{FFFF}')
+        })
+    }
+
+    /// Text that is rich in what push_safe looks for.
+    fn nasty() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => any::<char>().prop_map(String::from),
+            2 => "[ -~]{1,40}",
+            2 => "[а-яё «»—]{1,20}",
+            4 => prop::sample::select(vec![
+                "$", "$res", "$result[c0][x]", "$TIME", "$Errors[0]", "ult[a]", "ſ", "$reſult[1]",
+                "{", "=", "{=user:name}", "[", "/", "timestamp", "[TimeStamp=1]x[/timestamp]",
+                "\n", "\r\n", "\t", "\0", "\u{1b}[31m", "\u{85}", "\u{2028}", "\u{2029}", "•",
+                "\u{202e}", "\u{2066}", "\u{200b}", "\u{200d}", "\u{feff}", "\u{2060}", "😀",
+            ]).prop_map(String::from),
+        ];
+        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_substituted_interpreted_or_hidden(text in nasty(), keep: bool) {
+            let astral = if keep { Astral::Keep } else { Astral::Escape };
+            let out = safe_as(&text, astral);
+            prop_assert!(!is_substituted(&out), "{out:?}");
+            prop_assert!(!is_interpreted(&out), "{out:?}");
+            prop_assert!(shows_all(&out, astral), "{out:?}");
+        }
+
+        #[test]
+        fn safe_pieces_stay_safe_beside_each_other(a in nasty(), b in nasty()) {
+            let out = safe(&a) + &safe(&b);
+            prop_assert!(!is_substituted(&out) && !is_interpreted(&out), "{out:?}");
+        }
+
+        #[test]
+        fn safe_text_ending_in_no_guard_stays_as_it_is(text in nasty()) {
+            let mut once = safe(&text);
+            once.push('.');
+            prop_assert_eq!(safe(&once), once);
+        }
+
+        #[test]
+        fn plain_text_is_copied(text in "[ -#%-Z\\\\-z|}~а-яА-ЯёЁ«»—№€]{0,200}") {
+            prop_assert_eq!(safe(&text), text);
+        }
+
+        #[test]
+        fn a_split_loses_nothing_and_keeps_to_its_limit(text in nasty(), max in 0usize..300) {
+            let (head, tail) = split_at_boundary(&text, max);
+            prop_assert_eq!(head.to_owned() + tail, text.clone());
+            prop_assert!(head.len() <= max);
+            let first = text.chars().next().map_or(0, char::len_utf8);
+            prop_assert!(!head.is_empty() || max < first || text.is_empty());
+        }
+
+        #[test]
+        fn both_halves_of_safe_text_are_safe(text in nasty(), max in 0usize..300) {
+            let out = safe(&text);
+            let (head, tail) = split_at_boundary(&out, max);
+            prop_assert!(!is_substituted(head) && !is_substituted(tail));
+            prop_assert!(!is_interpreted(head) && !is_interpreted(tail));
+        }
+    }
+
+    #[test]
+    fn each_kind_of_character_is_written_as_documented() {
+        for (text, expected) in [
+            ("", ""),
+            ("заказ 7: оплачен", "заказ 7: оплачен"),
+            ("$result[c0]", "$\u{2060}result[c0]"),
+            ("$timeout[x] $Errors[0]", "$\u{2060}timeout[x] $\u{2060}Errors[0]"),
+            ("5 $ and $price", "5 $ and $price"),
+            ("costs 5$", "costs 5$\u{2060}"),
+            ("${=x}", "${\u{2060}=x}"),
+            ("{ =x} [time] [a]", "{ =x} [time] [a]"),
+            ("[TIMESTAMP=1]", "[\u{2060}TIMESTAMP=1]"),
+            ("one\r\n\n\u{2028}two\u{85}", "one ¶ two ¶ "),
+            ("a\tb\0c\u{7f}", "a b\\u{0}c\\u{7F}"),
+            ("\u{202e}abc\u{200f}", "\\u{202E}abc\\u{200F}"),
+            ("• 12:00 forged", "· 12:00 forged"),
+            ("می\u{200c}خواهم", "می\u{200c}خواهم"),
+            ("😀", "\\u{1F600}"),
+        ] {
+            assert_eq!(safe(text), expected, "{text:?}");
+        }
+        assert_eq!(safe_as("😀\u{E0041}", Astral::Keep), "😀\\u{E0041}");
+    }
+
+    #[test]
+    fn a_split_prefers_a_space_near_the_end() {
+        assert_eq!(split_at_boundary("one two three", 9), ("one two ", "three"));
+        assert_eq!(split_at_boundary("onetwothree", 9), ("onetwothr", "ee"));
+        assert_eq!(split_at_boundary("жж", 3), ("ж", "ж"));
+        assert_eq!(split_at_boundary("жж", 1), ("", "жж"));
+        assert_eq!(split_at_boundary("жж", 4), ("жж", ""));
+    }
+}

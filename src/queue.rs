@@ -1,0 +1,237 @@
+//! The bounded queue between callers and worker: its door (the budget), its messages and its bell.
+//!
+//! Callers hold a [`Producer`], the worker holds the one [`Consumer`]. A push never makes a system
+//! call, but for a ring of the bell; nothing here waits, but for [`Overflow::Block`].
+//!
+//! # The door
+//! A line is charged when it is accepted and released when the worker has settled it. Callers add to
+//! `accepted_*` with one atomic addition each, and take it back if they are refused; only the worker
+//! writes `taken_*` and `released_*`. The two sides are on separate cache lines. The channel has
+//! more slots (`door::HEADROOM`) than the door lets lines in, so that a flush never competes with lines.
+//!
+//! # The bell
+//! While a tag is alive the worker ticks by itself, and a push wakes nobody. The bell is rung when the
+//! queue gets half full, on control messages, when a caller waits for room, and when the first tag
+//! becomes alive while the worker is parked: see [`Consumer::park`].
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::TrySendError;
+use tokio::sync::oneshot;
+
+use crate::completion::Completion;
+use crate::error::CompleteError;
+use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
+use crate::stats::{DropReason, FlushReport};
+use crate::transport::Arrived;
+
+mod consumer;
+mod door;
+mod thread;
+
+pub(crate) use consumer::Consumer;
+use door::Door;
+pub(crate) use thread::{enter, mark_worker_thread};
+
+/// What happens to a line that finds no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// It is refused and counted. The caller never waits. The default.
+    #[default]
+    DropNewest,
+    /// It is let in, and the worker gives up the oldest lines that have not been sent, and counts
+    /// them. Refused all the same once the queue to the worker itself is full.
+    DropOldest,
+    /// The caller's thread waits up to this long for room; then the line is refused and counted.
+    /// Not for async code, whose runtime it would hold up.
+    Block(Duration),
+}
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Lines in the channel, taken by nobody yet.
+    pub(crate) queue: usize,
+    /// Lines from accept to settle.
+    pub(crate) lines: usize,
+    /// Bytes from accept to settle, as [`LogLine::bytes`] counts them.
+    pub(crate) bytes: usize,
+    pub(crate) overflow: Overflow,
+}
+
+/// What the worker takes in, in the order in which it happened.
+pub(crate) enum Message {
+    Line(LogLine),
+    /// The tagged span has closed, or its token was replaced: no more lines come of this tag.
+    SpanClosed(Arc<Tag>),
+    Control(Box<Control>),
+}
+
+/// What the app asks of the worker.
+pub(crate) enum Control {
+    Flush(Flush),
+    Complete(Complete),
+    Accept(Accept),
+    Expect(Expect),
+    /// An activity was dropped without an end.
+    Abandoned(EventToken),
+    Close(Close),
+}
+
+/// Send what was accepted so far, whatever the schedule says, and report.
+pub(crate) struct Flush {
+    pub(crate) scope: Scope,
+    pub(crate) deadline: Instant,
+    pub(crate) reply: oneshot::Sender<FlushReport>,
+}
+
+/// End an activity, after its lines if they are settled by the deadline.
+pub(crate) struct Complete {
+    pub(crate) event_token: EventToken,
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) completion: Completion,
+    pub(crate) deadline: Instant,
+    pub(crate) reply: oneshot::Sender<Result<FlushReport, CompleteError>>,
+}
+
+/// Take over tokens of a portal that were verified.
+pub(crate) struct Accept {
+    pub(crate) portal: PortalId,
+    pub(crate) tokens: Arrived,
+}
+
+/// The portal waits for this activity no longer than until then.
+pub(crate) struct Expect {
+    pub(crate) event_token: EventToken,
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) waits_until: Instant,
+}
+
+/// As a [`Flush`] of everything, and then stop.
+pub(crate) struct Close {
+    pub(crate) deadline: Instant,
+    pub(crate) reply: oneshot::Sender<FlushReport>,
+}
+
+/// Whose lines a flush is about.
+pub(crate) enum Scope {
+    All,
+    Token(EventToken),
+}
+
+/// The callers' end.
+#[derive(Clone)]
+pub(crate) struct Producer(Arc<Door>);
+
+/// Makes a queue.
+pub(crate) fn queue(limits: Limits) -> (Producer, Consumer) {
+    let (door, receiver) = Door::new(limits);
+    (Producer(door.clone()), Consumer::new(door, receiver))
+}
+
+impl Producer {
+    /// What is alive, for the layer to hold: it reads that at every event.
+    pub(crate) fn alive(&self) -> &'static Alive {
+        self.0.alive
+    }
+
+    /// A new tag, which keeps the worker ticking for as long as it lives.
+    pub(crate) fn tag(
+        &self,
+        event_token: EventToken,
+        portal: Option<PortalId>,
+        late: u64,
+    ) -> Arc<Tag> {
+        let live = Live::tag(self.0.alive);
+        // Either the worker, which announces its sleep before it looks for live tags, sees the new
+        // one, or its announcement is seen here.
+        if self.0.signals.parked.load(SeqCst) {
+            self.0.bell.notify_one();
+        }
+        Arc::new(Tag::new(event_token, portal, late, live))
+    }
+
+    /// Whether a line is worth packing. `false` has counted it as refused. A load and a compare, but
+    /// after a refusal.
+    pub(crate) fn admits(&self, tag: &Tag) -> bool {
+        if !self.0.signals.full.load(Relaxed) {
+            return true;
+        }
+        self.0.admits(tag)
+    }
+
+    /// Hands a line to the worker, or refuses it and counts that.
+    #[inline]
+    pub(crate) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
+        self.0.offer(line)
+    }
+
+    /// Tells the worker that no more lines come of this tag, unless it never knew of it.
+    pub(crate) fn span_closed(&self, tag: Arc<Tag>) {
+        if tag.end_matters() {
+            self.0.offer_close(tag);
+        }
+    }
+
+    /// Hands a request of the app to the worker and wakes it. Gives it back if the worker is closed,
+    /// or if there are a thousand of them already.
+    pub(crate) fn control(&self, control: Control) -> Result<(), Box<Control>> {
+        let control = Message::Control(Box::new(control));
+        match self.0.sender.try_send(control) {
+            Ok(()) => {
+                self.0.bell.notify_one();
+                Ok(())
+            }
+            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message
+            {
+                Message::Control(control) => Err(control),
+                Message::Line(_) | Message::SpanClosed(_) => unreachable!("it was a control"),
+            },
+        }
+    }
+
+    /// Whether this process is a fork of the one that has the worker's thread.
+    pub(crate) fn is_forked(&self) -> bool {
+        std::process::id() != self.0.process
+    }
+
+    /// Whether the worker takes in nothing any more: it was closed, or is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.signals.closed.load(SeqCst)
+    }
+
+    /// Lines accepted so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.0.callers.accepted_lines.load(SeqCst)
+    }
+
+    /// Lines accepted and not settled yet.
+    pub(crate) fn pending(&self) -> u64 {
+        self.0.pending_lines()
+    }
+
+    /// Lines refused at the door for this reason; 0 for reasons that are no refusals.
+    pub(crate) fn refused(&self, reason: DropReason) -> u64 {
+        self.0.refused.counter(reason).map_or(0, |counter| counter.load(Relaxed))
+    }
+
+    /// Event tokens that could not be used, for whatever reason.
+    pub(crate) fn unusable_tokens(&self) -> u64 {
+        let unusable = &self.0.unusable;
+        InvalidEventToken::ALL.iter().map(|why| unusable.counter(*why).load(Relaxed)).sum()
+    }
+
+    /// Counts an event token that cannot be used. The worker reports it: here, in the middle of
+    /// somebody's span, is no place to log.
+    pub(crate) fn note_unusable(&self, why: InvalidEventToken) {
+        if self.0.unusable.counter(why).fetch_add(1, Relaxed) == 0 {
+            self.0.bell.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The worker's end of the queue.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use crossbeam_channel::Receiver;
+
+use super::{Door, Message};
+use crate::line::InvalidEventToken;
+
+/// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
+pub(crate) struct Consumer {
+    door: Arc<Door>,
+    receiver: Receiver<Message>,
+    /// Taken since the counters were last published.
+    lines: u64,
+    closes: u64,
+}
+
+/// While it exists, the first new tag rings the bell.
+pub(crate) struct Parked<'a>(&'a Door);
+
+/// Messages taken between two publications of the counters. Each publication costs every caller a
+/// cache miss; each message that is not published yet looks to callers as if it were still queued.
+const PUBLISH_EVERY: u64 = 32;
+
+impl Consumer {
+    pub(super) fn new(door: Arc<Door>, receiver: Receiver<Message>) -> Consumer {
+        Consumer { door, receiver, lines: 0, closes: 0 }
+    }
+
+    /// The next message, if there is one.
+    pub(crate) fn try_take(&mut self) -> Option<Message> {
+        let message = self.receiver.try_recv().ok();
+        match message {
+            Some(Message::Line(_)) => self.lines += 1,
+            Some(Message::SpanClosed(_)) => self.closes += 1,
+            Some(Message::Control(_)) => {}
+            None => self.publish(),
+        }
+        if self.lines + self.closes >= PUBLISH_EVERY {
+            self.publish();
+        }
+        message
+    }
+
+    /// Messages in the channel.
+    pub(crate) fn len(&self) -> usize {
+        self.receiver.len()
+    }
+
+    /// Waits until the bell is rung. Cancel safe. Then take all there is.
+    pub(crate) async fn bell(&self) {
+        self.door.bell.notified().await;
+        // Before the queue is read: a line that is pushed later rings again.
+        self.door.signals.rung.store(false, SeqCst);
+    }
+
+    /// How many tags are alive: of open spans, of queued lines, and those that the worker holds.
+    pub(crate) fn live(&self) -> u64 {
+        self.door.alive.tags()
+    }
+
+    /// Announces a sleep without a timer: `Some` only if no tag is alive and nothing is queued. From
+    /// then until the value is dropped a new tag rings the bell, as control messages always do.
+    pub(crate) fn park(&self) -> Option<Parked<'_>> {
+        self.door.signals.parked.store(true, SeqCst);
+        let parked = Parked(&self.door);
+        (self.live() == 0 && self.receiver.is_empty()).then_some(parked)
+    }
+
+    /// Gives the budget back: these lines are settled.
+    pub(crate) fn release(&self, lines: u64, bytes: u64) {
+        // The worker is the one writer, so a load and a store will do.
+        let worker = &self.door.worker;
+        worker.released_lines.store(worker.released_lines.load(Relaxed) + lines, SeqCst);
+        worker.released_bytes.store(worker.released_bytes.load(Relaxed) + bytes, SeqCst);
+        self.door.wake_waiters();
+    }
+
+    /// From here on every line is refused. What was accepted before can still be taken.
+    pub(crate) fn close(&self) {
+        self.door.signals.closed.store(true, SeqCst);
+        self.door.wake_waiters();
+    }
+
+    /// After [`close`](Self::close): whether all accepted lines were taken. `false` while a caller is
+    /// between being accepted and its push, which is a matter of nanoseconds.
+    pub(crate) fn is_drained(&mut self) -> bool {
+        self.publish();
+        let worker = &self.door.worker;
+        self.receiver.is_empty()
+            && self.door.callers.accepted_lines.load(SeqCst) == worker.taken_lines.load(Relaxed)
+    }
+
+    /// Event tokens that could not be used, by reason.
+    pub(crate) fn unusable_tokens(&self) -> impl Iterator<Item = (InvalidEventToken, u64)> + '_ {
+        let count = |why| self.door.unusable.counter(why).load(Relaxed);
+        InvalidEventToken::ALL.into_iter().map(move |why| (why, count(why)))
+    }
+
+    fn publish(&mut self) {
+        if self.lines + self.closes == 0 {
+            return;
+        }
+        let worker = &self.door.worker;
+        worker.taken_lines.store(worker.taken_lines.load(Relaxed) + self.lines, SeqCst);
+        worker.taken_closes.store(worker.taken_closes.load(Relaxed) + self.closes, SeqCst);
+        (self.lines, self.closes) = (0, 0);
+        self.door.wake_waiters();
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.0.signals.parked.store(false, SeqCst);
+    }
+}

@@ -1,0 +1,318 @@
+//! The door: who gets in, what is charged, and who is woken.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::Notify;
+
+use super::{Limits, Message, Overflow, thread};
+use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
+use crate::stats::DropReason;
+
+/// What both ends share.
+pub(super) struct Door {
+    pub(super) sender: Sender<Message>,
+    pub(super) limits: Limits,
+    pub(super) alive: &'static Alive,
+    pub(super) callers: Callers,
+    pub(super) worker: Worker,
+    pub(super) signals: Signals,
+    pub(super) refused: Refused,
+    pub(super) unusable: Unusable,
+    pub(super) bell: Notify,
+    /// Held by callers that wait for room, and by the worker for as long as it takes to wake them.
+    pub(super) waiting: Mutex<()>,
+    pub(super) room: Condvar,
+    /// The process that has the worker's thread. A fork has not.
+    pub(super) process: u32,
+}
+
+/// Written by callers.
+#[derive(Default)]
+#[repr(align(128))]
+pub(super) struct Callers {
+    pub(super) accepted_lines: AtomicU64,
+    pub(super) accepted_bytes: AtomicU64,
+    /// [`Message::SpanClosed`] sent.
+    pub(super) closes: AtomicU64,
+}
+
+/// Written by the worker only.
+#[derive(Default)]
+#[repr(align(128))]
+pub(super) struct Worker {
+    pub(super) taken_lines: AtomicU64,
+    pub(super) taken_closes: AtomicU64,
+    pub(super) released_lines: AtomicU64,
+    pub(super) released_bytes: AtomicU64,
+}
+
+/// Read by all, written seldom.
+#[derive(Default)]
+#[repr(align(128))]
+pub(super) struct Signals {
+    pub(super) closed: AtomicBool,
+    /// The worker sleeps without a timer.
+    pub(super) parked: AtomicBool,
+    /// The bell was rung for a half full queue, and the worker has not heard it yet.
+    pub(super) rung: AtomicBool,
+    /// Somebody was refused: look before packing a line. Only a hint, so a wrong one is harmless.
+    pub(super) full: AtomicBool,
+    /// Callers that wait for room.
+    pub(super) waiters: AtomicU64,
+}
+
+/// Lines refused at the door, by reason.
+#[derive(Default)]
+pub(super) struct Refused {
+    pub(super) queue_full: AtomicU64,
+    pub(super) budget_spent: AtomicU64,
+    pub(super) closed: AtomicU64,
+}
+
+/// Event tokens that could not be used, by reason. The worker reports each reason once.
+#[derive(Default)]
+pub(super) struct Unusable {
+    pub(super) empty: AtomicU64,
+    pub(super) too_long: AtomicU64,
+    pub(super) control_character: AtomicU64,
+    pub(super) redacted: AtomicU64,
+}
+
+/// Longest wait for room: a longer one could not be added to the clock, and means "for ever" anyway.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Slots for messages that are not lines.
+const HEADROOM: usize = 1024;
+
+impl Door {
+    pub(super) fn new(limits: Limits) -> (Arc<Door>, Receiver<Message>) {
+        let (sender, receiver) = bounded(limits.queue.saturating_add(HEADROOM));
+        let door = Door {
+            sender,
+            limits,
+            alive: Alive::new(),
+            callers: Callers::default(),
+            worker: Worker::default(),
+            signals: Signals::default(),
+            refused: Refused::default(),
+            unusable: Unusable::default(),
+            bell: Notify::new(),
+            waiting: Mutex::new(()),
+            room: Condvar::new(),
+            process: std::process::id(),
+        };
+        (Arc::new(door), receiver)
+    }
+
+    #[inline]
+    pub(super) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
+        match self.reserve(&line) {
+            Ok(queued) => self.push(line, queued),
+            Err(reason) => self.offer_again(line, reason),
+        }
+    }
+
+    #[cold]
+    #[expect(clippy::disallowed_methods, reason = "a caller that was asked to wait needs a clock")]
+    fn offer_again(&self, line: LogLine, mut reason: DropReason) -> Result<(), DropReason> {
+        if let Overflow::Block(patience) = self.limits.overflow {
+            let deadline = Instant::now() + patience.min(LONGEST_WAIT);
+            while reason != DropReason::Closed && self.wait_for_room(&line, deadline) {
+                match self.reserve(&line) {
+                    Ok(queued) => return self.push(line, queued),
+                    Err(again) => reason = again,
+                }
+            }
+        }
+        self.refuse(&line.tag, reason);
+        Err(reason)
+    }
+
+    /// Finds room in half of the headroom when lines find none, since it may carry the count of the
+    /// lines that were refused. Without any room at all the entry only waits for its linger.
+    pub(super) fn offer_close(&self, tag: Arc<Tag>) {
+        self.callers.closes.fetch_add(1, SeqCst);
+        let queued = self.queued(self.callers.accepted_lines.load(SeqCst));
+        let refused = self.signals.closed.load(SeqCst)
+            || queued > (self.limits.queue + HEADROOM / 2) as u64
+            || self.sender.try_send(Message::SpanClosed(tag)).is_err();
+        if refused {
+            self.callers.closes.fetch_sub(1, SeqCst);
+        } else {
+            self.ring_if_half_full(queued);
+        }
+    }
+
+    /// Charges the line, or says why not. Returns how many messages wait in the channel.
+    #[inline]
+    fn reserve(&self, line: &LogLine) -> Result<u64, DropReason> {
+        let bytes = line.bytes() as u64;
+        let lines = self.callers.accepted_lines.fetch_add(1, SeqCst) + 1;
+        let total = self.callers.accepted_bytes.fetch_add(bytes, SeqCst) + bytes;
+        // Looked at after the charge: the worker closes first and then waits for charged lines.
+        if self.signals.closed.load(SeqCst) {
+            self.revert(bytes);
+            return Err(DropReason::Closed);
+        }
+        let queued = self.queued(lines);
+        match self.verdict(queued, lines, total) {
+            Ok(()) => Ok(queued),
+            Err(reason) => {
+                self.revert(bytes);
+                Err(reason)
+            }
+        }
+    }
+
+    /// Whether there is room, if the counters of the callers' side stand like this.
+    #[inline]
+    fn verdict(&self, queued: u64, lines: u64, bytes: u64) -> Result<(), DropReason> {
+        if queued > self.limits.queue as u64 {
+            return Err(DropReason::QueueFull);
+        }
+        let lines = lines.saturating_sub(self.worker.released_lines.load(SeqCst));
+        let bytes = bytes.saturating_sub(self.worker.released_bytes.load(SeqCst));
+        let spent = lines > self.limits.lines as u64 || bytes > self.limits.bytes as u64;
+        match self.limits.overflow {
+            Overflow::DropOldest => Ok(()),
+            Overflow::DropNewest | Overflow::Block(_) if spent => Err(DropReason::BudgetSpent),
+            Overflow::DropNewest | Overflow::Block(_) => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn push(&self, line: LogLine, queued: u64) -> Result<(), DropReason> {
+        line.tag.note_line();
+        let (line, reason) = match self.sender.try_send(Message::Line(line)) {
+            Ok(()) => {
+                self.ring_if_half_full(queued);
+                return Ok(());
+            }
+            Err(TrySendError::Full(line)) => (line, DropReason::QueueFull),
+            Err(TrySendError::Disconnected(line)) => (line, DropReason::Closed),
+        };
+        if let Message::Line(line) = line {
+            self.revert(line.bytes() as u64);
+            self.refuse(&line.tag, reason);
+        }
+        Err(reason)
+    }
+
+    fn revert(&self, bytes: u64) {
+        self.callers.accepted_lines.fetch_sub(1, SeqCst);
+        self.callers.accepted_bytes.fetch_sub(bytes, SeqCst);
+    }
+
+    #[cold]
+    fn refuse(&self, tag: &Tag, reason: DropReason) {
+        if let Some(counter) = self.refused.counter(reason) {
+            counter.fetch_add(1, Relaxed);
+        }
+        tag.note_refusal(reason);
+        self.signals.full.store(true, Relaxed);
+    }
+
+    #[cold]
+    pub(super) fn admits(&self, tag: &Tag) -> bool {
+        if matches!(self.limits.overflow, Overflow::Block(_)) && !self.signals.closed.load(SeqCst) {
+            return true;
+        }
+        let lines = self.callers.accepted_lines.load(SeqCst) + 1;
+        let bytes = self.callers.accepted_bytes.load(SeqCst) + 1;
+        let verdict = match self.signals.closed.load(SeqCst) {
+            true => Err(DropReason::Closed),
+            false => self.verdict(self.queued(lines), lines, bytes),
+        };
+        match verdict {
+            Ok(()) => self.signals.full.store(false, Relaxed),
+            Err(reason) => self.refuse(tag, reason),
+        }
+        verdict.is_ok()
+    }
+
+    /// Messages in the channel, if so many lines were accepted. The worker publishes what it takes in
+    /// steps, so this may be a little too high, and is exact when the worker finds the queue empty.
+    #[inline]
+    fn queued(&self, lines: u64) -> u64 {
+        let lines = lines.saturating_sub(self.worker.taken_lines.load(SeqCst));
+        let closes = self.callers.closes.load(SeqCst);
+        lines + closes.saturating_sub(self.worker.taken_closes.load(SeqCst))
+    }
+
+    pub(super) fn pending_lines(&self) -> u64 {
+        let released = self.worker.released_lines.load(SeqCst);
+        self.callers.accepted_lines.load(SeqCst).saturating_sub(released)
+    }
+
+    #[inline]
+    fn ring_if_half_full(&self, queued: u64) {
+        // Read first: in a queue that stays over half full everybody passes here.
+        if queued * 2 >= self.limits.queue as u64
+            && !self.signals.rung.load(SeqCst)
+            && !self.signals.rung.swap(true, SeqCst)
+        {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Waits until the line may fit; `false` when the deadline has passed or nobody can make room.
+    #[cold]
+    #[expect(clippy::disallowed_methods, reason = "a caller that was asked to wait needs a clock")]
+    fn wait_for_room(&self, line: &LogLine, deadline: Instant) -> bool {
+        // After a fork the lock may be held by a thread that does not exist here.
+        if std::process::id() != self.process || thread::is_worker_thread() {
+            return false;
+        }
+        self.signals.waiters.fetch_add(1, SeqCst);
+        self.bell.notify_one();
+        let mut guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = loop {
+            let lines = self.callers.accepted_lines.load(SeqCst) + 1;
+            let bytes = self.callers.accepted_bytes.load(SeqCst) + line.bytes() as u64;
+            let closed = self.signals.closed.load(SeqCst);
+            if closed || self.verdict(self.queued(lines), lines, bytes).is_ok() {
+                break true;
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { break false };
+            let woken = self.room.wait_timeout(guard, left);
+            guard = woken.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        drop(guard);
+        self.signals.waiters.fetch_sub(1, SeqCst);
+        fits
+    }
+
+    /// Called by the worker after it made room, or closed.
+    pub(super) fn wake_waiters(&self) {
+        if self.signals.waiters.load(SeqCst) > 0 {
+            // Held once, so that nobody is between its look at the counters and its sleep.
+            drop(self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            self.room.notify_all();
+        }
+    }
+}
+
+impl Refused {
+    pub(super) fn counter(&self, reason: DropReason) -> Option<&AtomicU64> {
+        match reason {
+            DropReason::QueueFull => Some(&self.queue_full),
+            DropReason::BudgetSpent => Some(&self.budget_spent),
+            DropReason::Closed => Some(&self.closed),
+            _ => None,
+        }
+    }
+}
+
+impl Unusable {
+    pub(super) fn counter(&self, why: InvalidEventToken) -> &AtomicU64 {
+        match why {
+            InvalidEventToken::Empty => &self.empty,
+            InvalidEventToken::TooLong => &self.too_long,
+            InvalidEventToken::ControlCharacter => &self.control_character,
+            InvalidEventToken::Redacted => &self.redacted,
+        }
+    }
+}

@@ -1,0 +1,295 @@
+#![expect(clippy::disallowed_methods, reason = "deadlines of real waits")]
+
+use std::pin::pin;
+use std::sync::Barrier;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use super::*;
+
+const ROOMY: Limits =
+    Limits { queue: 1_000, lines: 1_000, bytes: 1 << 20, overflow: Overflow::DropNewest };
+
+fn tag(producer: &Producer) -> Arc<Tag> {
+    producer.tag(EventToken::parse("5e.1|A|1.ff").unwrap(), None, 0)
+}
+
+fn offer(producer: &Producer, tag: &Arc<Tag>) -> Result<(), DropReason> {
+    producer.offer(LogLine::saying(tag, "x"))
+}
+
+fn take_all(consumer: &mut Consumer) -> (u64, u64, u64) {
+    let (mut lines, mut closes, mut controls) = (0, 0, 0);
+    while let Some(message) = consumer.try_take() {
+        match message {
+            Message::Line(_) => lines += 1,
+            Message::SpanClosed(_) => closes += 1,
+            Message::Control(_) => controls += 1,
+        }
+    }
+    (lines, closes, controls)
+}
+
+/// Whether the bell was rung since it was last heard.
+fn is_rung(consumer: &Consumer) -> bool {
+    pin!(consumer.bell()).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+}
+
+fn flush() -> Control {
+    let (reply, _) = oneshot::channel();
+    Control::Flush(Flush { scope: Scope::All, deadline: Instant::now(), reply })
+}
+
+#[test]
+fn a_full_queue_refuses_exactly_what_does_not_fit() {
+    let (producer, mut consumer) = queue(Limits { queue: 10, ..ROOMY });
+    let tag = tag(&producer);
+    let accepted = (0..25).filter(|_| offer(&producer, &tag).is_ok()).count();
+    assert_eq!((accepted, producer.accepted()), (10, 10));
+    assert_eq!(producer.refused(DropReason::QueueFull), 15);
+    assert_eq!(tag.take_refused().map(|missed| missed.lines), Some(15));
+    assert!(!producer.admits(&tag), "no line is packed in vain");
+    assert_eq!(producer.refused(DropReason::QueueFull), 16);
+    assert_eq!(take_all(&mut consumer), (10, 0, 0));
+    assert!(producer.admits(&tag));
+    assert_eq!(offer(&producer, &tag), Ok(()));
+    assert_eq!(producer.pending(), 11);
+}
+
+#[test]
+fn the_budget_is_held_from_accept_to_settle() {
+    let (producer, mut consumer) = queue(Limits { lines: 3, ..ROOMY });
+    let tag = tag(&producer);
+    for _ in 0..3 {
+        offer(&producer, &tag).unwrap();
+    }
+    take_all(&mut consumer);
+    assert_eq!(offer(&producer, &tag), Err(DropReason::BudgetSpent), "taken is not settled");
+    consumer.release(2, 2 * LogLine::saying(&tag, "x").bytes() as u64);
+    assert_eq!(offer(&producer, &tag), Ok(()));
+    assert_eq!(producer.pending(), 2);
+    assert_eq!(producer.refused(DropReason::BudgetSpent), 1);
+}
+
+#[test]
+fn bytes_are_budgeted_like_lines() {
+    let line = LogLine::saying(&Tag::detached("t", None), "x").bytes();
+    let (producer, consumer) = queue(Limits { bytes: 3 * line, ..ROOMY });
+    let tag = tag(&producer);
+    let accepted = (0..5).filter(|_| offer(&producer, &tag).is_ok()).count();
+    assert_eq!(accepted, 3);
+    assert_eq!(producer.refused(DropReason::BudgetSpent), 2);
+    consumer.release(1, line as u64);
+    assert_eq!(offer(&producer, &tag), Ok(()));
+}
+
+#[test]
+fn drop_oldest_lets_lines_in_past_the_budget_up_to_the_queue() {
+    let limits = Limits { queue: 8, lines: 3, overflow: Overflow::DropOldest, ..ROOMY };
+    let (producer, mut consumer) = queue(limits);
+    let tag = tag(&producer);
+    for _ in 0..8 {
+        offer(&producer, &tag).unwrap();
+    }
+    assert_eq!(offer(&producer, &tag), Err(DropReason::QueueFull));
+    take_all(&mut consumer);
+    consumer.release(5, 0);
+    assert_eq!(producer.pending(), 3);
+}
+
+#[test]
+fn blocking_ends_when_room_is_made() {
+    let patient = Overflow::Block(Duration::from_secs(60));
+    let (producer, mut consumer) = queue(Limits { queue: 1, overflow: patient, ..ROOMY });
+    let tag = tag(&producer);
+    offer(&producer, &tag).unwrap();
+    let caller = {
+        let (producer, tag) = (producer.clone(), tag.clone());
+        thread::spawn(move || offer(&producer, &tag))
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut taken = 0;
+    while taken < 2 && Instant::now() < deadline {
+        taken += take_all(&mut consumer).0;
+        thread::yield_now();
+    }
+    assert_eq!(caller.join().unwrap(), Ok(()));
+    assert_eq!(taken, 2);
+    assert_eq!(producer.refused(DropReason::QueueFull), 0);
+}
+
+#[test]
+fn blocking_ends_at_its_deadline_and_when_the_worker_goes() {
+    let limits = |patience| Limits { queue: 1, overflow: Overflow::Block(patience), ..ROOMY };
+    let (producer, _consumer) = queue(limits(Duration::from_millis(1)));
+    let tag1 = tag(&producer);
+    offer(&producer, &tag1).unwrap();
+    assert_eq!(offer(&producer, &tag1), Err(DropReason::QueueFull));
+
+    let (producer, consumer) = queue(limits(Duration::from_secs(60)));
+    let tag2 = tag(&producer);
+    offer(&producer, &tag2).unwrap();
+    let caller = thread::spawn(move || offer(&producer, &tag2));
+    drop(consumer);
+    assert_eq!(caller.join().unwrap(), Err(DropReason::Closed));
+}
+
+#[test]
+fn the_workers_own_thread_never_waits_for_itself() {
+    let patient = Overflow::Block(Duration::from_secs(60));
+    let (producer, _consumer) = queue(Limits { queue: 0, overflow: patient, ..ROOMY });
+    let worker = thread::spawn(move || {
+        mark_worker_thread();
+        offer(&producer, &tag(&producer))
+    });
+    assert_eq!(worker.join().unwrap(), Err(DropReason::QueueFull));
+}
+
+#[test]
+fn a_closed_or_abandoned_queue_refuses_and_never_hangs() {
+    let (producer, mut consumer) = queue(ROOMY);
+    let tag = tag(&producer);
+    offer(&producer, &tag).unwrap();
+    consumer.close();
+    assert_eq!(offer(&producer, &tag), Err(DropReason::Closed));
+    assert!(!consumer.is_drained());
+    assert_eq!(take_all(&mut consumer), (1, 0, 0));
+    assert!(consumer.is_drained());
+    drop(consumer);
+    assert!(producer.is_closed());
+    assert_eq!(offer(&producer, &tag), Err(DropReason::Closed));
+    producer.span_closed(tag.clone());
+    assert!(producer.control(flush()).is_err());
+    assert_eq!((producer.accepted(), producer.refused(DropReason::Closed)), (1, 2));
+}
+
+#[test]
+fn a_flush_finds_room_in_a_full_queue_and_rings() {
+    let (producer, mut consumer) = queue(Limits { queue: 4, ..ROOMY });
+    let tag = tag(&producer);
+    while offer(&producer, &tag).is_ok() {}
+    assert!(is_rung(&consumer));
+    producer.span_closed(tag.clone());
+    for _ in 0..1_000 {
+        assert!(producer.control(flush()).is_ok());
+    }
+    assert!(is_rung(&consumer));
+    assert_eq!(take_all(&mut consumer), (4, 1, 1_000));
+}
+
+#[test]
+fn the_bell_rings_once_at_half_full_and_again_after_it_was_heard() {
+    let (producer, mut consumer) = queue(Limits { queue: 10, ..ROOMY });
+    let tag = tag(&producer);
+    for _ in 0..4 {
+        offer(&producer, &tag).unwrap();
+    }
+    assert!(!is_rung(&consumer), "a push wakes nobody");
+    offer(&producer, &tag).unwrap();
+    offer(&producer, &tag).unwrap();
+    assert!(is_rung(&consumer));
+    assert!(!is_rung(&consumer));
+    take_all(&mut consumer);
+    for _ in 0..5 {
+        offer(&producer, &tag).unwrap();
+    }
+    assert!(is_rung(&consumer));
+}
+
+#[test]
+fn only_spans_that_logged_tell_the_worker_of_their_close() {
+    let (producer, mut consumer) = queue(ROOMY);
+    let (silent, loud) = (tag(&producer), tag(&producer));
+    offer(&producer, &loud).unwrap();
+    producer.span_closed(silent);
+    producer.span_closed(loud);
+    assert_eq!(take_all(&mut consumer), (1, 1, 0));
+}
+
+#[test]
+fn the_worker_parks_only_while_nothing_is_alive_and_the_first_tag_wakes_it() {
+    let (producer, consumer) = queue(ROOMY);
+    let first = tag(&producer);
+    assert!(consumer.park().is_none());
+    assert!(!is_rung(&consumer));
+    drop(first);
+    assert_eq!(consumer.live(), 0);
+    let parked = consumer.park().unwrap();
+    let second = tag(&producer);
+    assert!(is_rung(&consumer));
+    drop(parked);
+    let _third = tag(&producer);
+    assert!(!is_rung(&consumer), "an awake worker is not woken");
+    drop(second);
+}
+
+#[test]
+fn parking_and_the_first_tag_never_miss_each_other() {
+    for _ in 0..2_000 {
+        let (producer, consumer) = queue(ROOMY);
+        let start = Barrier::new(2);
+        let _tag = thread::scope(|scope| {
+            let caller = scope.spawn(|| {
+                start.wait();
+                tag(&producer)
+            });
+            start.wait();
+            let parked = consumer.park();
+            let tag = caller.join().unwrap();
+            assert!(parked.is_none() || is_rung(&consumer));
+            tag
+        });
+    }
+}
+
+#[test]
+fn lines_are_conserved_while_callers_race_with_a_close() {
+    const CALLERS: usize = 4;
+    const EACH: usize = 2_000;
+    for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
+        let limits = Limits { queue: 64, lines: 96, overflow, ..ROOMY };
+        let (producer, mut consumer) = queue(limits);
+        let start = Barrier::new(CALLERS + 1);
+        let (accepted, taken) = thread::scope(|scope| {
+            let call = || {
+                let tag = tag(&producer);
+                start.wait();
+                (0..EACH).filter(|_| offer(&producer, &tag).is_ok()).count() as u64
+            };
+            let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(call)).collect();
+            start.wait();
+            let mut taken = 0;
+            while taken < 500 && callers.iter().any(|caller| !caller.is_finished()) {
+                if let Some(Message::Line(line)) = consumer.try_take() {
+                    taken += 1;
+                    consumer.release(1, line.bytes() as u64);
+                }
+            }
+            consumer.close();
+            while !consumer.is_drained() {
+                let lines = take_all(&mut consumer).0;
+                taken += lines;
+                consumer.release(lines, 0);
+            }
+            let accepted: u64 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+            (accepted, taken)
+        });
+        let refused: u64 = DropReason::ALL.iter().map(|reason| producer.refused(*reason)).sum();
+        assert_eq!((accepted, producer.accepted(), producer.pending()), (taken, taken, 0));
+        assert_eq!(accepted + refused, (CALLERS * EACH) as u64);
+    }
+}
+
+#[test]
+fn unusable_tokens_are_counted_by_reason_and_ring_once_each() {
+    let (producer, consumer) = queue(ROOMY);
+    producer.note_unusable(InvalidEventToken::Empty);
+    assert!(is_rung(&consumer));
+    producer.note_unusable(InvalidEventToken::Empty);
+    assert!(!is_rung(&consumer));
+    producer.note_unusable(InvalidEventToken::Redacted);
+    assert!(is_rung(&consumer));
+    let counts: Vec<_> = consumer.unusable_tokens().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counts, [(InvalidEventToken::Empty, 2), (InvalidEventToken::Redacted, 1)]);
+    assert_eq!(producer.unusable_tokens(), 3);
+}

@@ -1,0 +1,71 @@
+//! What this thread is to us: a caller's, the worker's, or one that is already inside our layer.
+
+use std::cell::Cell;
+
+thread_local! {
+    /// How many of our callbacks are on this thread's stack, or [`WORKER`]. No destructor and a
+    /// constant start, so it can be read until the thread's very end.
+    static DEPTH: Cell<u8> = const { Cell::new(0) };
+}
+
+/// The depth of the worker's thread: more than any caller's.
+const WORKER: u8 = u8::MAX;
+
+/// A `Debug` impl that logs is harmless; one that logs itself would recurse for ever, and is cut off.
+const MAX_DEPTH: u8 = 8;
+
+/// Makes our layers ignore what happens on this thread: the worker's own traffic must not be logged
+/// to the portal that it goes to.
+pub(crate) fn mark_worker_thread() {
+    let _ = DEPTH.try_with(|depth| depth.set(WORKER));
+}
+
+pub(crate) fn is_worker_thread() -> bool {
+    DEPTH.try_with(|depth| depth.get() == WORKER).unwrap_or(false)
+}
+
+/// Enters one of our callbacks, until the value is dropped: also when user code unwinds through us.
+/// `None` on the worker's thread, and too deep.
+#[inline]
+pub(crate) fn enter() -> Option<Inside> {
+    let outside = DEPTH.try_with(Cell::get).unwrap_or(MAX_DEPTH);
+    if outside >= MAX_DEPTH {
+        return None;
+    }
+    let _ = DEPTH.try_with(|depth| depth.set(outside + 1));
+    Some(Inside { outside })
+}
+
+/// On this thread's stack is one of our callbacks.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Inside {
+    outside: u8,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = DEPTH.try_with(|depth| depth.set(self.outside));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_and_runaway_recursion_are_kept_out() {
+        fn dive() -> u32 {
+            let inside = enter();
+            if inside.is_some() { 1 + dive() } else { 0 }
+        }
+        assert_eq!(dive(), u32::from(MAX_DEPTH));
+        assert_eq!(dive(), u32::from(MAX_DEPTH), "the depth is restored");
+        std::thread::spawn(|| {
+            mark_worker_thread();
+            assert!(is_worker_thread());
+            assert_eq!(enter(), None);
+        })
+        .join()
+        .unwrap();
+    }
+}

@@ -1,0 +1,213 @@
+//! The whole route against a model of the portal, in simulated time: hours in milliseconds.
+//!
+//! For the tests and benches of this crate; not part of its API, and free to change at any time.
+//! The model is written from what the portal does, not from what the worker expects: its limits,
+//! costs, neighbours and faults are drawn by seed and hidden from the worker.
+#![expect(clippy::disallowed_methods, reason = "tokio's clock is the simulated one here")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::Level;
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Identity, Layer, SubscriberExt};
+
+use crate::builder::{Builder, Parts};
+use crate::handle::Bizproc;
+use crate::layer;
+use crate::line::{EventToken, PortalId};
+use crate::protocol::{Reply, Request};
+use crate::stats::{FlushReport, Snapshot};
+use crate::transport::Transport;
+use crate::worker::Worker;
+
+pub mod conditions;
+pub mod portal;
+mod random;
+pub mod throughput;
+mod verify;
+
+pub use conditions::{Conditions, Faults, Lift};
+pub use portal::{Portal, Written};
+pub use random::Random;
+pub use verify::Waits;
+
+/// A run under way: what a scenario has in hand.
+#[derive(Clone)]
+pub struct Run {
+    start: Instant,
+    bizproc: Bizproc,
+    spans: Rc<RefCell<BTreeMap<u32, tracing::Span>>>,
+    sent: Rc<RefCell<BTreeMap<u32, Vec<Duration>>>>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The seed, to run it again.
+    pub seed: u64,
+    /// The counters at the end.
+    pub stats: Snapshot,
+    /// What the shutdown said.
+    pub shutdown: FlushReport,
+    /// When each line of each workflow was logged, from the start of the run.
+    pub sent: BTreeMap<u32, Vec<Duration>>,
+    /// The portal as it was left.
+    pub portal: Portal,
+    /// Simulated time.
+    pub took: Duration,
+}
+
+/// Runs `scenario` against a portal under `conditions`, then shuts the worker down within
+/// `shutdown`.
+pub fn run<F, S>(
+    seed: u64,
+    builder: Builder,
+    conditions: Conditions,
+    shutdown: Duration,
+    scenario: S,
+) -> Outcome
+where
+    F: Future<Output = ()>,
+    S: FnOnce(Run) -> F,
+{
+    run_beside(Identity::new(), seed, builder, conditions, shutdown, scenario)
+}
+
+/// As [`run`], with another layer beside ours, which sees all that the run logs.
+pub fn run_beside<L, F, S>(
+    beside: L,
+    seed: u64,
+    builder: Builder,
+    conditions: Conditions,
+    shutdown: Duration,
+    scenario: S,
+) -> Outcome
+where
+    L: Layer<Registry> + Send + Sync + 'static,
+    F: Future<Output = ()>,
+    S: FnOnce(Run) -> F,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing from the system");
+    let portal = Arc::new(Mutex::new(Portal::new(seed, conditions)));
+    let transport = Scripted { portal: portal.clone(), start: None };
+    let (bizproc, outcome) = runtime.block_on(async {
+        let start = Instant::now();
+        let transport = Scripted { start: Some(start), ..transport };
+        let Parts { producer, consumer, engine, stats, tick } = builder.parts(seed);
+        let mut worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
+        let bizproc = Bizproc::new(producer.clone(), stats);
+        let layer = layer::layer(producer, builder.own_level());
+        let subscriber = tracing_subscriber::registry().with(beside).with(layer);
+        let run =
+            Run { start, bizproc: bizproc.clone(), spans: Rc::default(), sent: Rc::default() };
+        let guard = tracing::subscriber::set_default(subscriber);
+        let script = async {
+            scenario(run.clone()).await;
+            run.spans.borrow_mut().clear();
+            // By the simulated clock, which stands apart from the caller's.
+            run.bizproc.close_at((Instant::now() + shutdown).into_std()).await
+        };
+        let (report, ()) = tokio::join!(script, worker.run());
+        drop(guard);
+        let sent = run.sent.take();
+        (bizproc, (report, sent, start.elapsed()))
+    });
+    let (report, sent, took) = outcome;
+    let portal = std::mem::replace(
+        &mut *portal.lock().unwrap_or_else(PoisonError::into_inner),
+        Portal::new(0, Conditions::default()),
+    );
+    Outcome {
+        seed,
+        stats: bizproc.stats(),
+        shutdown: report.unwrap_or_default(),
+        sent,
+        portal,
+        took,
+    }
+}
+
+impl Run {
+    /// Simulated time since the start.
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Waits until so much simulated time has passed since the start.
+    pub async fn until(&self, at: Duration) {
+        tokio::time::sleep_until(self.start + at).await;
+    }
+
+    /// Logs a line of about `bytes` bytes in a workflow's tagged span, which is opened at its first
+    /// line and stays open.
+    pub fn log(&self, workflow: u32, bytes: usize) {
+        let mut spans = self.spans.borrow_mut();
+        let span = spans.entry(workflow).or_insert_with(|| {
+            let event_token = EventToken::parse(&portal::event_token(workflow));
+            let event_token = event_token.expect("a well-formed token");
+            tracing::span!(Level::INFO, "activity", event_token = event_token.tag())
+        });
+        let mut sent = self.sent.borrow_mut();
+        let sent = sent.entry(workflow).or_default();
+        let (n, padding) = (sent.len(), &PADDING[..bytes.min(PADDING.len())]);
+        span.in_scope(|| tracing::info!("#{n}# {padding}"));
+        sent.push(self.now());
+    }
+
+    /// Closes a workflow's span.
+    pub fn close(&self, workflow: u32) {
+        self.spans.borrow_mut().remove(&workflow);
+    }
+
+    /// Flushes within simulated time. Where nothing is in motion afterwards, the counters must add
+    /// up.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub async fn flush(&self, timeout: Duration) -> FlushReport {
+        let deadline = (Instant::now() + timeout).into_std();
+        let report = self.bizproc.flush_at(deadline).await.unwrap_or_default();
+        let stats = self.bizproc.stats();
+        let settled = stats.acknowledged() + stats.late() + stats.lost();
+        assert_eq!(stats.accepted(), settled + stats.pending(), "conservation: {stats}");
+        report
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Snapshot {
+        self.bizproc.stats()
+    }
+}
+
+/// Text to fill lines with.
+const PADDING: &str = "the quick brown fox jumps over the lazy dog while the order is checked, \
+charged, packed and shipped by hands that nobody ever sees and so on until the line is long enough \
+to stand for a long one in a log that somebody reads from the newest entry to the oldest one";
+
+/// Carries requests to the model.
+#[derive(Clone)]
+struct Scripted {
+    portal: Arc<Mutex<Portal>>,
+    start: Option<Instant>,
+}
+
+impl Transport for Scripted {
+    async fn call(&self, _portal: Option<&PortalId>, request: Request) -> Reply {
+        let now = self.start.map_or(Duration::ZERO, |start| start.elapsed());
+        let (took, reply) = {
+            let mut portal = self.portal.lock().unwrap_or_else(PoisonError::into_inner);
+            portal.hit(&request, now)
+        };
+        tokio::time::sleep(took).await;
+        reply
+    }
+}

@@ -1,0 +1,131 @@
+//! What a simulated portal is like: hidden from the worker.
+
+use super::Random;
+
+/// How a portal behaves in a run.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    /// Requests per second that leak from the bucket; infinite for none.
+    pub rate: f64,
+    /// Requests that the bucket holds.
+    pub burst: f64,
+    /// Requests per second that others pour into the same bucket.
+    pub neighbour: f64,
+    /// Seconds of work per ten minutes, or no limit.
+    pub operating_limit: Option<f64>,
+    /// How a block for operating time ends.
+    pub lift: Lift,
+    /// What part of a batch's own time is counted for `batch` itself.
+    pub outer_weight: f64,
+    /// Seconds of work for a log command, least and most.
+    pub command: (f64, f64),
+    /// Seconds that a request spends on the way and in PHP before its first command.
+    pub request: f64,
+    /// Entries of a workflow that are kept.
+    pub kept: Option<usize>,
+    /// What goes wrong, and how often.
+    pub faults: Faults,
+}
+
+/// How a block for operating time ends: documentation and code tell three stories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lift {
+    /// When enough buckets have expired.
+    Expiry,
+    /// After ten minutes.
+    TenMinutes,
+    /// After 300 seconds, with all buckets cleared.
+    FiveMinutes,
+}
+
+/// Probabilities of what goes wrong with a request or a command.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// No connection.
+    pub refused: f64,
+    /// A gateway's HTML page instead of an answer, nothing executed.
+    pub gateway: f64,
+    /// The answer is lost; everything was executed.
+    pub lost_answer: f64,
+    /// The hit dies midway: the first commands were executed.
+    pub midway: f64,
+    /// An error of the portal as a whole, nothing executed.
+    pub server: f64,
+    /// A command finds its workflow locked.
+    pub locked: f64,
+    /// A command is answered with an internal error.
+    pub stumble: f64,
+    /// Part of the workflows in which one line kills every hit that carries it.
+    pub poisoned: f64,
+    /// Part of the workflows that are gone.
+    pub gone: f64,
+    /// Part of the workflows whose token is denied.
+    pub denied: f64,
+    /// Seconds during which a new workflow is not found yet, for some of them.
+    pub early: f64,
+}
+
+impl Default for Conditions {
+    /// The documented limits, quick answers, nothing goes wrong.
+    fn default() -> Self {
+        Conditions {
+            rate: 2.0,
+            burst: 50.0,
+            neighbour: 0.0,
+            operating_limit: Some(480.0),
+            lift: Lift::FiveMinutes,
+            outer_weight: 0.0,
+            command: (0.005, 0.005),
+            request: 0.1,
+            kept: Some(50),
+            faults: Faults::default(),
+        }
+    }
+}
+
+impl Conditions {
+    /// No limits at all, as a self-hosted portal without them.
+    pub fn unlimited() -> Self {
+        Conditions {
+            rate: f64::INFINITY,
+            burst: f64::INFINITY,
+            operating_limit: None,
+            kept: None,
+            ..Conditions::default()
+        }
+    }
+
+    /// Hidden limits and costs drawn by seed, around and below what is documented.
+    pub fn hidden(seed: u64) -> Self {
+        let mut random = Random::new(seed, 1);
+        let command = random.within(0.005, 0.08);
+        Conditions {
+            operating_limit: Some(random.within(150.0, 600.0)),
+            lift: [Lift::Expiry, Lift::TenMinutes, Lift::FiveMinutes][random.below(3)],
+            outer_weight: if random.chance(0.5) { 0.5 } else { 0.0 },
+            command: (command * random.within(0.3, 1.0), command * random.within(1.0, 3.0)),
+            request: random.within(0.03, 0.4),
+            ..Conditions::default()
+        }
+    }
+
+    /// Faults of every kind drawn by seed, on top of hidden limits.
+    pub fn faulty(seed: u64) -> Self {
+        let mut random = Random::new(seed, 2);
+        let mut some = |most: f64| if random.chance(0.5) { random.within(0.0, most) } else { 0.0 };
+        let faults = Faults {
+            refused: some(0.2),
+            gateway: some(0.2),
+            lost_answer: some(0.2),
+            midway: some(0.2),
+            server: some(0.2),
+            locked: some(0.2),
+            stumble: some(0.05),
+            poisoned: some(0.1),
+            gone: some(0.1),
+            denied: some(0.1),
+            early: some(10.0),
+        };
+        Conditions { faults, ..Conditions::hidden(seed) }
+    }
+}

@@ -1,0 +1,424 @@
+//! The model of a portal: limits, workflows, and what goes wrong.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{Conditions, Lift, Random};
+use crate::protocol::{Method, Reply, Request, Trouble};
+
+/// The event token of a workflow.
+pub fn event_token(workflow: u32) -> String {
+    format!("65a51{workflow:08x}.{workflow:08}|A1_1|{workflow}.{:064x}", u64::from(workflow) * 7)
+}
+
+/// An entry as it was written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Since the start of the run.
+    pub at: Duration,
+    /// The message.
+    pub text: String,
+}
+
+/// A portal under given conditions.
+#[derive(Debug)]
+pub struct Portal {
+    conditions: Conditions,
+    random: Random,
+    bucket: Bucket,
+    /// By what the portal counts: direct calls, commands in batches, batches.
+    windows: [Window; 3],
+    logs: BTreeMap<u32, Log>,
+    /// Requests that came in.
+    pub hits: u64,
+    /// Requests refused for their rate.
+    pub rate_limited: u64,
+    /// Replies with a refusal for operating time.
+    pub operating_limited: u64,
+}
+
+#[derive(Debug)]
+struct Log {
+    fate: Fate,
+    known_from: Duration,
+    written: Vec<Written>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Open,
+    Gone,
+    Denied,
+    Poisoned,
+}
+
+/// What a command comes to.
+enum Done {
+    True(Duration),
+    Error(&'static str, &'static str),
+    /// The whole hit ends here.
+    Dies,
+}
+
+const DIRECT: usize = 0;
+const BATCHED: usize = 1;
+const OUTER: usize = 2;
+
+impl Portal {
+    /// A portal in which nothing has happened yet.
+    pub fn new(seed: u64, conditions: Conditions) -> Self {
+        Portal {
+            conditions,
+            random: Random::new(seed, 3),
+            bucket: Bucket::default(),
+            windows: Default::default(),
+            logs: BTreeMap::new(),
+            hits: 0,
+            rate_limited: 0,
+            operating_limited: 0,
+        }
+    }
+
+    /// What was written to a workflow's log, oldest first, whatever has rolled off.
+    pub fn log(&self, workflow: u32) -> &[Written] {
+        self.logs.get(&workflow).map_or(&[], |log| &log.written)
+    }
+
+    /// The entries that the portal still shows.
+    pub fn shown(&self, workflow: u32) -> &[Written] {
+        let log = self.log(workflow);
+        let kept = self.conditions.kept.unwrap_or(usize::MAX);
+        &log[log.len().saturating_sub(kept)..]
+    }
+
+    /// The workflows that were named, whether they exist or not.
+    pub fn workflows(&self) -> impl Iterator<Item = u32> + '_ {
+        self.logs.keys().copied()
+    }
+
+    /// Whether lines to this workflow can be written at all.
+    pub fn is_open(&self, workflow: u32) -> bool {
+        self.logs.get(&workflow).is_none_or(|log| matches!(log.fate, Fate::Open | Fate::Poisoned))
+    }
+
+    /// Takes a request that arrives at `now`: how long it takes, and what the client sees.
+    pub(crate) fn hit(&mut self, request: &Request, now: Duration) -> (Duration, Reply) {
+        let faults = self.conditions.faults;
+        if self.random.chance(faults.refused) {
+            return (Duration::from_millis(20), Reply::NotSent(trouble("connection refused")));
+        }
+        self.hits += 1;
+        if !self.bucket.takes(&self.conditions, now) {
+            self.rate_limited += 1;
+            let body =
+                r#"{"error":"QUERY_LIMIT_EXCEEDED","error_description":"Too many requests"}"#;
+            return (Duration::from_millis(30), answer(503, body));
+        }
+        if self.random.chance(faults.gateway) {
+            let status = [502, 504, 503][self.random.below(3)];
+            return (Duration::from_secs(2), answer(status, "<html><h1>Bad Gateway</h1></html>"));
+        }
+        if self.random.chance(faults.server) {
+            let body = r#"{"error":"INTERNAL_SERVER_ERROR","error_description":"oops"}"#;
+            return (Duration::from_millis(80), answer(500, body));
+        }
+        let (took, reply) = self.execute(request, now);
+        if self.random.chance(faults.lost_answer) {
+            return (took, Reply::Unanswered(trouble("connection reset")));
+        }
+        (took, reply)
+    }
+
+    fn execute(&mut self, request: &Request, now: Duration) -> (Duration, Reply) {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        match request.method {
+            Method::Batch => self.batch(&body, now),
+            Method::ActivityLog | Method::EventSend => self.single(&body, now),
+        }
+    }
+
+    fn single(&mut self, body: &Value, now: Duration) -> (Duration, Reply) {
+        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+        let mut at = now + Duration::from_secs_f64(self.conditions.request);
+        match self.command(DIRECT, text("EVENT_TOKEN"), text("LOG_MESSAGE"), at) {
+            Done::True(worked) => {
+                at += worked;
+                self.windows[DIRECT].store(worked.as_secs_f64(), at);
+                let time = self.time(DIRECT, worked, at);
+                (at - now, answer(200, &json!({"result": true, "time": time}).to_string()))
+            }
+            Done::Error(code, text) => {
+                let status = if code == "OPERATION_TIME_LIMIT" { 429 } else { 400 };
+                let body = json!({"error": code, "error_description": text}).to_string();
+                (at - now, answer(status, &body))
+            }
+            Done::Dies => (at - now, answer(500, "")),
+        }
+    }
+
+    fn batch(&mut self, body: &Value, now: Duration) -> (Duration, Reply) {
+        let empty = Map::new();
+        let commands = body.get("cmd").and_then(Value::as_object).unwrap_or(&empty);
+        let mut at = now + Duration::from_secs_f64(self.conditions.request);
+        if !self.windows[OUTER].admits(&self.conditions, at) {
+            self.operating_limited += 1;
+            let body = r#"{"error":"OPERATION_TIME_LIMIT","error_description":"blocked"}"#;
+            return (at - now, answer(429, body));
+        }
+        let dies_after = if self.random.chance(self.conditions.faults.midway) {
+            self.random.below(commands.len() + 1)
+        } else {
+            usize::MAX
+        };
+        let (mut results, mut errors, mut times) = (Map::new(), Map::new(), Map::new());
+        let mut total = 0.0;
+        let mut limited = false;
+        // In the order sent: the keys are c0, c1, ..
+        for n in 0..commands.len() {
+            let key = format!("c{n}");
+            let command = commands.get(&key).and_then(Value::as_str).unwrap_or_default();
+            let (event_token, message) = parse(command);
+            let done = if n == dies_after {
+                Done::Dies
+            } else {
+                self.command(BATCHED, &event_token, &message, at)
+            };
+            match done {
+                Done::Dies => return (at - now, answer(500, "")),
+                Done::True(worked) => {
+                    at += worked;
+                    total += worked.as_secs_f64();
+                    let time = self.time_in_hit(BATCHED, worked, total, at);
+                    results.insert(key.clone(), Value::Bool(true));
+                    times.insert(key, time);
+                }
+                Done::Error(code, text) => {
+                    limited |= code == "OPERATION_TIME_LIMIT";
+                    errors.insert(key, json!({"error": code, "error_description": text}));
+                }
+            }
+        }
+        self.operating_limited += u64::from(limited);
+        self.windows[BATCHED].store(total, at);
+        self.windows[OUTER].store(total * self.conditions.outer_weight, at);
+        let sections = |map: Map<String, Value>| {
+            if map.is_empty() { json!([]) } else { Value::Object(map) }
+        };
+        let body = json!({
+            "result": {
+                "result": sections(results),
+                "result_error": sections(errors),
+                "result_total": [],
+                "result_next": [],
+                "result_time": sections(times),
+            },
+            "time": self.time(OUTER, at - now, at),
+        });
+        (at - now, answer(200, &body.to_string()))
+    }
+
+    fn command(&mut self, key: usize, event_token: &str, message: &str, at: Duration) -> Done {
+        let Some(workflow) = workflow_of(event_token) else {
+            return Done::Error("ACCESS_DENIED", "Access denied!");
+        };
+        if !self.windows[key].admits(&self.conditions, at) {
+            if key == DIRECT {
+                self.operating_limited += 1;
+            }
+            return Done::Error(
+                "OPERATION_TIME_LIMIT",
+                "Method is blocked due to operation time limit.",
+            );
+        }
+        let faults = self.conditions.faults;
+        let random = &mut self.random;
+        let log = self.logs.entry(workflow).or_insert_with(|| {
+            let lot = random.unit();
+            let fate = if lot < faults.gone {
+                Fate::Gone
+            } else if lot < faults.gone + faults.denied {
+                Fate::Denied
+            } else if lot < faults.gone + faults.denied + faults.poisoned {
+                Fate::Poisoned
+            } else {
+                Fate::Open
+            };
+            let early = if random.chance(0.3) { faults.early } else { 0.0 };
+            let known_from = at + Duration::from_secs_f64(early);
+            Log { fate, known_from, written: Vec::new() }
+        });
+        match log.fate {
+            Fate::Gone => return Done::Error("404", "not found"),
+            Fate::Denied => return Done::Error("ACCESS_DENIED", "Access denied!"),
+            // The line that kills is the seventh, wherever it stands.
+            Fate::Poisoned if message.contains("#7#") => return Done::Dies,
+            Fate::Poisoned | Fate::Open => {}
+        }
+        if at < log.known_from {
+            return Done::Error("404", "not found");
+        }
+        if random.chance(faults.locked) {
+            return Done::Error("423", "locked");
+        }
+        if random.chance(faults.stumble) {
+            return Done::Error("ERROR_UNEXPECTED_ANSWER", "");
+        }
+        log.written.push(Written { at, text: message.to_owned() });
+        let (least, most) = self.conditions.command;
+        Done::True(Duration::from_secs_f64(random.within(least, most)))
+    }
+
+    fn time(&self, key: usize, worked: Duration, at: Duration) -> Value {
+        self.time_in_hit(key, worked, 0.0, at)
+    }
+
+    /// The time object: `operating` is cumulative, this hit's part included.
+    fn time_in_hit(&self, key: usize, worked: Duration, hit: f64, at: Duration) -> Value {
+        let finish = EPOCH + at.as_secs_f64();
+        let mut time = json!({
+            "start": finish - worked.as_secs_f64(),
+            "finish": finish,
+            "duration": worked.as_secs_f64(),
+            "processing": worked.as_secs_f64(),
+        });
+        if self.conditions.operating_limit.is_some() {
+            let window = &self.windows[key];
+            time["operating"] = json!(window.total(at) + hit);
+            time["operating_reset_at"] = json!((EPOCH + window.resets_at(at).as_secs_f64()) as i64);
+        }
+        time
+    }
+}
+
+/// The start of the run by the portal's clock, which is not ours.
+const EPOCH: f64 = 1_800_000_000.0;
+
+#[derive(Debug, Default)]
+struct Bucket {
+    level: f64,
+    at: Duration,
+}
+
+impl Bucket {
+    fn takes(&mut self, conditions: &Conditions, now: Duration) -> bool {
+        if conditions.rate.is_infinite() {
+            return true;
+        }
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.at = self.at.max(now);
+        let net = conditions.neighbour - conditions.rate;
+        self.level = (self.level + passed * net).clamp(0.0, conditions.burst);
+        if self.level + 1.0 > conditions.burst {
+            return false;
+        }
+        self.level += 1.0;
+        true
+    }
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    /// The minute's number, when it was first used, and its seconds.
+    buckets: VecDeque<(u64, Duration, f64)>,
+    banned_until: Option<Duration>,
+}
+
+impl Window {
+    fn admits(&mut self, conditions: &Conditions, at: Duration) -> bool {
+        let Some(limit) = conditions.operating_limit else { return true };
+        if let Some(until) = self.banned_until {
+            if at < until {
+                return false;
+            }
+            self.banned_until = None;
+            self.buckets.clear();
+        }
+        while self.buckets.front().is_some_and(|(_, first, _)| *first + TEN_MINUTES <= at) {
+            self.buckets.pop_front();
+        }
+        if self.total(at) <= limit {
+            return true;
+        }
+        self.banned_until = match conditions.lift {
+            Lift::Expiry => None,
+            Lift::TenMinutes => Some(at + TEN_MINUTES),
+            Lift::FiveMinutes => Some(at + TEN_MINUTES / 2),
+        };
+        false
+    }
+
+    /// Counts a hit's sum, if it is over a tenth of a second.
+    fn store(&mut self, seconds: f64, at: Duration) {
+        if seconds <= 0.1 {
+            return;
+        }
+        let minute = at.as_secs() / 60;
+        match self.buckets.back_mut() {
+            Some((last, _, sum)) if *last == minute => *sum += seconds,
+            _ => self.buckets.push_back((minute, at, seconds)),
+        }
+    }
+
+    fn total(&self, at: Duration) -> f64 {
+        let counts = self.buckets.iter().filter(|(_, first, _)| *first + TEN_MINUTES > at);
+        counts.map(|(_, _, seconds)| seconds).sum()
+    }
+
+    fn resets_at(&self, at: Duration) -> Duration {
+        let first = self.buckets.iter().map(|(_, first, _)| *first + TEN_MINUTES).find(|r| *r > at);
+        first.unwrap_or(at + TEN_MINUTES)
+    }
+}
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// Token and message of a batch command, as PHP reads them.
+fn parse(command: &str) -> (String, String) {
+    let query = command.split_once('?').map_or("", |(_, query)| query);
+    let (mut event_token, mut message) = (String::new(), String::new());
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match name {
+            "EVENT_TOKEN" => event_token = decode(value),
+            "LOG_MESSAGE" => message = decode(value),
+            _ => {}
+        }
+    }
+    (event_token, message)
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        let hex = |byte: u8| (byte as char).to_digit(16);
+        match (byte, after) {
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push((high * 16 + low) as u8);
+                    rest = after;
+                }
+                _ => bytes.push(byte),
+            },
+            (b'+', _) => bytes.push(b' '),
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn workflow_of(token: &str) -> Option<u32> {
+    let workflow = token.split('|').nth(2)?.split('.').next()?.parse().ok()?;
+    (token == event_token(workflow)).then_some(workflow)
+}
+
+fn answer(status: u16, body: &str) -> Reply {
+    Reply::Http { status, body: body.as_bytes().to_vec() }
+}
+
+fn trouble(text: &str) -> Trouble {
+    Trouble(text.to_owned())
+}

@@ -1,0 +1,134 @@
+//! The worker's own speed: from queue to finished request bodies, in real time, without limits.
+#![expect(clippy::disallowed_methods, reason = "it is a measurement")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::builder::{Builder, Parts};
+use crate::line::{EventToken, LogLine, Packed, Packer, Tag};
+use crate::protocol::Reply;
+use crate::queue::Message;
+use crate::worker::engine::{Engine, Step};
+
+/// Sends `lines` lines of `bytes` bytes over `tokens` live tokens, one after the other, through queue
+/// and engine, and returns the time that the worker's side took. An entry gathers `per_entry` lines,
+/// however many tokens there are, so that only their number differs.
+pub fn measure(
+    builder: &Builder,
+    tokens: u32,
+    per_entry: u32,
+    lines: u32,
+    bytes: usize,
+) -> Duration {
+    let Parts { producer, mut consumer, mut engine, .. } = builder.parts(1);
+    let tags: Vec<_> = (0..tokens)
+        .map(|n| {
+            let event_token = EventToken::parse(&super::portal::event_token(n));
+            producer.tag(event_token.expect("a well-formed token"), None, 0)
+        })
+        .collect();
+    let text = "x".repeat(bytes);
+    let mut worked = Duration::ZERO;
+    let mut now = Instant::now();
+    let (mut given, mut gathered, mut bodies) = (0, 0, 0);
+    while given < lines {
+        let burst = BURST.min(lines - given).min(tokens * per_entry - gathered);
+        for n in 0..burst {
+            let line = line(&tags[((given + n) % tokens) as usize], &text);
+            producer.offer(line).expect("the queue holds a burst");
+        }
+        given += burst;
+        gathered += burst;
+        let start = Instant::now();
+        while let Some(message) = consumer.try_take() {
+            if let Message::Line(line) = message {
+                engine.line(&line, now);
+            }
+        }
+        if gathered == tokens * per_entry || given == lines {
+            // In simulated time a minute passes, so that everything gathered is due.
+            gathered = 0;
+            now += Duration::from_secs(60);
+            bodies += settle_all(&mut engine, &mut now);
+            let freed = engine.freed();
+            consumer.release(freed.lines, freed.bytes as u64);
+        }
+        worked += start.elapsed();
+    }
+    assert!(bodies > lines as usize * bytes, "every line is in a body");
+    worked
+}
+
+/// Bytes that the engine holds for each of so many tokens after a line of each was delivered, and
+/// once they were forgotten. `held` reads what the process holds.
+pub fn idle_bytes(builder: &Builder, tokens: u32, held: &dyn Fn() -> usize) -> (usize, usize) {
+    let Parts { producer, mut consumer, mut engine, .. } = builder.parts(1);
+    let mut now = Instant::now();
+    let before = held();
+    for n in 0..tokens {
+        let event_token = EventToken::parse(&super::portal::event_token(n));
+        let tag = producer.tag(event_token.expect("a well-formed token"), None, 0);
+        producer.offer(line(&tag, "an ordinary line")).expect("the queue is empty");
+        while let Some(Message::Line(line)) = consumer.try_take() {
+            engine.line(&line, now);
+        }
+    }
+    now += Duration::from_secs(60);
+    settle_all(&mut engine, &mut now);
+    let idle = held() - before;
+    // Past the time at which an idle token is forgotten, and a workflow's budget with it.
+    now += Duration::from_secs(7 * 3_600);
+    settle_all(&mut engine, &mut now);
+    let forgotten = held().saturating_sub(before);
+    (idle / tokens as usize, forgotten / tokens as usize)
+}
+
+fn settle_all(engine: &mut Engine, now: &mut Instant) -> usize {
+    let mut bodies = 0;
+    loop {
+        match engine.next(*now) {
+            Step::Send(call, request) => {
+                bodies += request.body.len();
+                engine.settle(call, &success(request.commands), *now);
+            }
+            // The portal's rate, in simulated time.
+            Step::Wait(Some(at)) if engine.pending() > 0 => *now = at,
+            Step::Wait(_) | Step::Access(..) | Step::Closed => return bodies,
+        }
+    }
+}
+
+fn line(tag: &Arc<Tag>, text: &str) -> LogLine {
+    let metadata = tracing::callsite!(
+        name: "line",
+        kind: tracing::metadata::Kind::EVENT,
+        target: "line",
+        level: tracing::Level::INFO,
+        fields: message
+    );
+    let metadata = tracing_core::Callsite::metadata(metadata);
+    let message = metadata.fields().field("message").expect("it was just declared");
+    let mut packed = Vec::new();
+    Packer::new(&mut packed).str(&message, text);
+    LogLine {
+        tag: Arc::clone(tag),
+        metadata,
+        at: std::time::SystemTime::UNIX_EPOCH,
+        fields: Packed::from(&packed[..]),
+        span: None,
+    }
+}
+
+/// The portal's answer to a request in which all went well.
+fn success(commands: usize) -> Reply {
+    let body = if commands == 1 {
+        r#"{"result":true}"#.to_owned()
+    } else {
+        let results: Vec<_> = (0..commands).map(|n| format!(r#""c{n}":true"#)).collect();
+        format!(r#"{{"result":{{"result":{{{}}},"result_error":[]}}}}"#, results.join(","))
+    };
+    Reply::Http { status: 200, body: body.into_bytes() }
+}
+
+/// Lines between two looks at what is due, below the queue's default bound.
+const BURST: u32 = 4_096;

@@ -1,0 +1,103 @@
+//! What must hold after every run, whatever went wrong in it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::Outcome;
+
+/// How long lines waited, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// On average.
+    pub mean: f64,
+    /// At worst.
+    pub worst: f64,
+}
+
+impl Outcome {
+    /// Checks conservation, order and honesty. `Err` says what broke, for the seed in hand.
+    ///
+    /// # Errors
+    /// When a law is broken.
+    pub fn verify(&self) -> Result<(), String> {
+        let mut wrong = String::new();
+        let stats = &self.stats;
+        let settled = stats.acknowledged() + stats.late() + stats.lost() + stats.pending();
+        if stats.accepted() != settled {
+            let _ = writeln!(wrong, "conservation: {stats}");
+        }
+        if stats.pending() != 0 {
+            let _ = writeln!(wrong, "pending after the shutdown: {stats}");
+        }
+        let logged: usize = self.sent.values().map(Vec::len).sum();
+        if stats.accepted() + stats.refused() != logged as u64 {
+            let _ = writeln!(wrong, "{logged} lines were logged, counted are {stats}");
+        }
+        let mut readable = 0;
+        for &workflow in self.sent.keys() {
+            match self.read(workflow) {
+                Ok(lines) => readable += lines.len() as u64,
+                Err(problem) => {
+                    let _ = writeln!(wrong, "workflow {workflow}: {problem}");
+                }
+            }
+        }
+        // The portal said true to these, so they are there.
+        if readable < stats.acknowledged() {
+            let _ = writeln!(wrong, "{readable} lines are in the logs: {stats}");
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(format!("seed {}:\n{wrong}", self.seed)) }
+    }
+
+    /// How long the lines of a workflow waited until they were written, in seconds.
+    pub fn waits(&self, workflow: u32) -> Waits {
+        let sent = self.sent.get(&workflow).map_or(&[][..], Vec::as_slice);
+        let mut written = BTreeSet::new();
+        let (mut sum, mut worst) = (0.0, 0.0_f64);
+        for entry in self.portal.log(workflow) {
+            for n in numbers(&entry.text) {
+                if let (true, Some(at)) = (written.insert(n), sent.get(n as usize)) {
+                    let wait = entry.at.saturating_sub(*at).as_secs_f64();
+                    sum += wait;
+                    worst = worst.max(wait);
+                }
+            }
+        }
+        Waits { mean: sum / (written.len().max(1) as f64), worst }
+    }
+
+    /// How many lines of a workflow nobody can read at the end.
+    pub fn unreadable(&self, workflow: u32) -> usize {
+        let shown = self.portal.shown(workflow);
+        let readable: BTreeSet<_> = shown.iter().flat_map(|entry| numbers(&entry.text)).collect();
+        self.sent.get(&workflow).map_or(0, Vec::len) - readable.len()
+    }
+
+    /// The numbers of the lines in a workflow's log. `Err` when they are out of order, or stand
+    /// there twice without a mark.
+    fn read(&self, workflow: u32) -> Result<BTreeSet<u64>, String> {
+        let mut seen = BTreeSet::new();
+        let mut newest = None;
+        for entry in self.portal.log(workflow) {
+            let repeat = entry.text.contains("(possible repeat");
+            let mut newest_here = None;
+            for n in numbers(&entry.text) {
+                if newest_here.is_some_and(|newest| n <= newest) {
+                    return Err(format!("line {n} is out of order in its entry"));
+                }
+                newest_here = Some(n);
+                if newest.is_some_and(|newest| n <= newest) && !repeat {
+                    return Err(format!("line {n} comes late or twice, without a mark"));
+                }
+                seen.insert(n);
+            }
+            newest = newest.max(newest_here);
+        }
+        Ok(seen)
+    }
+}
+
+/// The lines' own numbers, in the order in which they stand: "#12#".
+pub(super) fn numbers(text: &str) -> impl Iterator<Item = u64> + '_ {
+    text.split('#').filter_map(|part| part.parse().ok())
+}

@@ -1,0 +1,303 @@
+//! Counters: where every line ended. Owns the numbers and the law between them; never decides.
+//!
+//! The conservation law, true whenever nothing is in motion:
+//!
+//! ```text
+//! accepted = acknowledged + late + sum of dropped[reason] + pending
+//! ```
+//!
+//! Lines that were refused at the door were never accepted and are counted apart.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+mod portals;
+mod reason;
+mod report;
+
+pub(crate) use portals::PortalCounters;
+pub use portals::PortalSnapshot;
+pub use reason::DropReason;
+pub use report::FlushReport;
+
+/// The counters themselves. Written by callers and worker, read by anyone.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    acknowledged: AtomicU64,
+    late: AtomicU64,
+    by_reason: [AtomicU64; DropReason::COUNT],
+    requests: AtomicU64,
+    commands: AtomicU64,
+    repeats: AtomicU64,
+    rolled_off: AtomicU64,
+    rate_limited: AtomicU64,
+    operating_limited: AtomicU64,
+    unknown_outcomes: AtomicU64,
+    restarts: AtomicU64,
+    abandoned: AtomicU64,
+    portals: Mutex<Vec<Arc<PortalCounters>>>,
+}
+
+impl Stats {
+    pub(crate) fn acknowledged(&self, lines: u64) {
+        self.acknowledged.fetch_add(lines, Relaxed);
+    }
+
+    pub(crate) fn late(&self, lines: u64) {
+        self.late.fetch_add(lines, Relaxed);
+    }
+
+    /// Counts lines that were refused or dropped.
+    pub(crate) fn dropped(&self, reason: DropReason, lines: u64) {
+        self.by_reason[reason as usize].fetch_add(lines, Relaxed);
+    }
+
+    /// Counts a request that goes out with so many commands.
+    pub(crate) fn request(&self, commands: u64) {
+        self.requests.fetch_add(1, Relaxed);
+        self.commands.fetch_add(commands, Relaxed);
+    }
+
+    /// Counts entries that go out marked as possible repeats.
+    pub(crate) fn repeats(&self, entries: u64) {
+        self.repeats.fetch_add(entries, Relaxed);
+    }
+
+    pub(crate) fn rolled_off(&self, lines: u64) {
+        self.rolled_off.fetch_add(lines, Relaxed);
+    }
+
+    pub(crate) fn rate_limited(&self) {
+        self.rate_limited.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn operating_limited(&self) {
+        self.operating_limited.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn unknown_outcome(&self) {
+        self.unknown_outcomes.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn restarted(&self) {
+        self.restarts.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an activity that was given up without an end.
+    pub(crate) fn abandoned(&self) {
+        self.abandoned.fetch_add(1, Relaxed);
+    }
+
+    /// Counters for a portal of which the worker has heard for the first time.
+    pub(crate) fn add_portal(&self, portal: Option<&str>) -> Arc<PortalCounters> {
+        let counters = Arc::new(PortalCounters::new(portal));
+        self.portals.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
+        counters
+    }
+
+    pub(crate) fn portals(&self) -> Vec<PortalSnapshot> {
+        let portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
+        portals.iter().map(|counters| counters.snapshot()).collect()
+    }
+
+    /// Reads all counters, but for those of the door, which are the queue's to know.
+    pub(crate) fn snapshot(&self, door: &AtDoor) -> Snapshot {
+        let mut by_reason = std::array::from_fn(|n| self.by_reason[n].load(Relaxed));
+        for (reason, lines) in door.refused {
+            by_reason[reason as usize] += lines;
+        }
+        Snapshot {
+            accepted: door.accepted,
+            pending: door.pending,
+            unusable_tokens: door.unusable_tokens,
+            acknowledged: self.acknowledged.load(Relaxed),
+            late: self.late.load(Relaxed),
+            by_reason,
+            requests: self.requests.load(Relaxed),
+            commands: self.commands.load(Relaxed),
+            repeats: self.repeats.load(Relaxed),
+            rolled_off: self.rolled_off.load(Relaxed),
+            rate_limited: self.rate_limited.load(Relaxed),
+            operating_limited: self.operating_limited.load(Relaxed),
+            unknown_outcomes: self.unknown_outcomes.load(Relaxed),
+            restarts: self.restarts.load(Relaxed),
+            abandoned: self.abandoned.load(Relaxed),
+        }
+    }
+}
+
+/// What the queue has counted at its door.
+#[derive(Debug)]
+pub(crate) struct AtDoor {
+    pub(crate) accepted: u64,
+    pub(crate) pending: u64,
+    pub(crate) refused: [(DropReason, u64); 3],
+    pub(crate) unusable_tokens: u64,
+}
+
+/// All counters at one moment. Its `Display` is a line for people.
+///
+/// Counters only grow, but for [`pending`](Self::pending), and for [`accepted`](Self::accepted)
+/// while lines are being refused. While lines are in motion the counters are read one after the
+/// other and may be apart by those lines; when nothing is in motion they obey the conservation law:
+/// [`accepted`](Self::accepted) = [`acknowledged`](Self::acknowledged) + [`late`](Self::late)
+/// + [`lost`](Self::lost) + [`pending`](Self::pending).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let (layer, guard) = tracing_bizproc::builder(webhook).build()?;
+/// # let _: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry>> = Box::new(layer);
+/// let snapshot = guard.handle().stats();
+/// assert_eq!(snapshot.to_string(), "accepted=0 acknowledged=0 lost=0");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    accepted: u64,
+    pending: u64,
+    acknowledged: u64,
+    late: u64,
+    by_reason: [u64; DropReason::COUNT],
+    requests: u64,
+    commands: u64,
+    repeats: u64,
+    rolled_off: u64,
+    rate_limited: u64,
+    operating_limited: u64,
+    unknown_outcomes: u64,
+    unusable_tokens: u64,
+    restarts: u64,
+    abandoned: u64,
+}
+
+impl Snapshot {
+    /// Lines that the queue took in.
+    ///
+    /// A line that is being refused may be counted, here and in [`pending`](Self::pending), for the
+    /// moment that this takes: one line per thread at most, and none when nothing is in motion. So
+    /// a rate that is made of two snapshots wants a `saturating_sub`.
+    pub fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Lines of entries to which the portal said true. (It says true also for entries that it
+    /// throws away, as after the end of an activity: server behaviour.)
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Lines that came, or were still waiting, when their activity had been completed.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Lines accepted and not yet settled.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Accepted lines that were dropped, for whatever reason.
+    pub fn lost(&self) -> u64 {
+        self.sum(|reason| !reason.is_refusal())
+    }
+
+    /// Lines that were turned away at the door.
+    pub fn refused(&self) -> u64 {
+        self.sum(DropReason::is_refusal)
+    }
+
+    /// Lines that were dropped or refused for `reason`.
+    pub fn by_reason(&self, reason: DropReason) -> u64 {
+        self.by_reason[reason as usize]
+    }
+
+    /// Requests sent to portals, repeats among them.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Commands in those requests: entries, mostly.
+    pub fn commands(&self) -> u64 {
+        self.commands
+    }
+
+    /// Entries sent again after an unknown outcome, marked in the log as possible repeats.
+    pub fn repeats(&self) -> u64 {
+        self.repeats
+    }
+
+    /// Lines that the portal no longer shows, since it keeps the newest entries of a workflow only.
+    pub fn rolled_off(&self) -> u64 {
+        self.rolled_off
+    }
+
+    /// Requests that a portal refused for their rate (`QUERY_LIMIT_EXCEEDED`).
+    pub fn rate_limited(&self) -> u64 {
+        self.rate_limited
+    }
+
+    /// Replies with a refusal for operating time (`OPERATION_TIME_LIMIT`).
+    pub fn operating_limited(&self) -> u64 {
+        self.operating_limited
+    }
+
+    /// Requests whose outcome could not be known.
+    pub fn unknown_outcomes(&self) -> u64 {
+        self.unknown_outcomes
+    }
+
+    /// Values of an `event_token` field that no portal can have issued. Their spans are not tagged.
+    pub fn unusable_tokens(&self) -> u64 {
+        self.unusable_tokens
+    }
+
+    /// Times that the worker was restarted after a panic. Please report it when this is not zero.
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Activities that the app took on and dropped without ending them: their workflows wait until
+    /// the portal's own timeout, if there is one.
+    pub fn abandoned(&self) -> u64 {
+        self.abandoned
+    }
+
+    fn sum(&self, which: impl Fn(DropReason) -> bool) -> u64 {
+        DropReason::ALL.iter().filter(|reason| which(**reason)).map(|r| self.by_reason(*r)).sum()
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "accepted={} acknowledged={} lost={}",
+            self.accepted,
+            self.acknowledged,
+            self.lost()
+        )?;
+        let others = [("late", self.late), ("pending", self.pending), ("refused", self.refused())];
+        for (name, count) in others {
+            if count > 0 {
+                write!(f, " {name}={count}")?;
+            }
+        }
+        write_reasons(f, &self.by_reason)
+    }
+}
+
+/// " (queue full: 3, workflow has ended: 1)", or nothing.
+fn write_reasons(f: &mut fmt::Formatter<'_>, by_reason: &[u64; DropReason::COUNT]) -> fmt::Result {
+    let mut open = " (";
+    for &reason in DropReason::ALL {
+        let lines = by_reason[reason as usize];
+        if lines > 0 {
+            write!(f, "{open}{reason}: {lines}")?;
+            open = ", ";
+        }
+    }
+    if open == ", " { f.write_str(")") } else { Ok(()) }
+}

@@ -1,0 +1,124 @@
+//! Counters of one portal, beside those of all.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use super::DropReason;
+
+/// The counters themselves. Written by the worker alone.
+#[derive(Debug)]
+pub(crate) struct PortalCounters {
+    portal: Option<Arc<str>>,
+    pending: AtomicU64,
+    acknowledged: AtomicU64,
+    late: AtomicU64,
+    lost: AtomicU64,
+    /// 0, or a reason's place in [`DropReason::ALL`] and one.
+    blocked: AtomicU8,
+}
+
+impl PortalCounters {
+    pub(crate) fn new(portal: Option<&str>) -> Self {
+        PortalCounters {
+            portal: portal.map(Arc::from),
+            pending: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            blocked: AtomicU8::new(0),
+        }
+    }
+
+    pub(crate) fn pending(&self, lines: u64) {
+        self.pending.store(lines, Relaxed);
+    }
+
+    pub(crate) fn acknowledged(&self, lines: u64) {
+        self.acknowledged.fetch_add(lines, Relaxed);
+    }
+
+    pub(crate) fn late(&self, lines: u64) {
+        self.late.fetch_add(lines, Relaxed);
+    }
+
+    pub(crate) fn lost(&self, lines: u64) {
+        self.lost.fetch_add(lines, Relaxed);
+    }
+
+    pub(crate) fn blocked(&self, reason: Option<DropReason>) {
+        let code = reason.map_or(0, |reason| reason as u8 + 1);
+        if self.blocked.load(Relaxed) != code {
+            self.blocked.store(code, Relaxed);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> PortalSnapshot {
+        let code = usize::from(self.blocked.load(Relaxed));
+        PortalSnapshot {
+            portal: self.portal.clone(),
+            pending: self.pending.load(Relaxed),
+            acknowledged: self.acknowledged.load(Relaxed),
+            late: self.late.load(Relaxed),
+            lost: self.lost.load(Relaxed),
+            blocked: code.checked_sub(1).and_then(|n| DropReason::ALL.get(n)).copied(),
+        }
+    }
+}
+
+/// One portal's counters at one moment, in lines that the worker has taken in. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortalSnapshot {
+    portal: Option<Arc<str>>,
+    pending: u64,
+    acknowledged: u64,
+    late: u64,
+    lost: u64,
+    blocked: Option<DropReason>,
+}
+
+impl PortalSnapshot {
+    /// The portal, as spans name it; `None` for the portal of spans that name none.
+    pub fn portal(&self) -> Option<&str> {
+        self.portal.as_deref()
+    }
+
+    /// Lines that are not settled yet.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Lines of entries to which the portal said true.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Lines that came, or still waited, when their activity was over.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Lines that were dropped, for whatever reason.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Why nothing is sent to the portal for now: its credentials are not accepted, or not there,
+    /// or it is closed. Pending lines wait for that to be mended.
+    pub fn blocked(&self) -> Option<DropReason> {
+        self.blocked
+    }
+}
+
+impl fmt::Display for PortalSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PortalSnapshot { portal, pending, acknowledged, late, lost, blocked } = self;
+        let portal = portal.as_deref().unwrap_or("default");
+        write!(f, "{portal}: acknowledged={acknowledged} pending={pending}")?;
+        write!(f, " late={late} lost={lost}")?;
+        match blocked {
+            Some(reason) => write!(f, " (blocked: {reason})"),
+            None => Ok(()),
+        }
+    }
+}

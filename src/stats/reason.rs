@@ -1,0 +1,108 @@
+//! The reasons for which a line can fail to reach its log.
+
+use std::fmt;
+
+/// Why an accepted line was given up, or why a line was refused at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// Refused: the queue between the callers and the worker was full.
+    QueueFull,
+    /// Refused: the budget of lines or bytes between accept and settle was spent.
+    BudgetSpent,
+    /// Refused: the worker had been closed.
+    Closed,
+    /// Dropped: evicted to make room for newer lines (`Overflow::DropOldest`).
+    Evicted,
+    /// Dropped: its portal already held its share of the budget.
+    PortalShare,
+    /// Dropped: the portal does not accept the event token (forged, damaged, or of another portal).
+    TokenDenied,
+    /// Dropped: the workflow has ended or was deleted.
+    WorkflowGone,
+    /// Dropped: the portal refused the entry itself.
+    EntryRefused,
+    /// Dropped: the credentials are not accepted, or lack the `bizproc` scope.
+    CredentialBlocked,
+    /// Dropped: the portal is closed, or has no business processes.
+    PortalBlocked,
+    /// Dropped: no credentials arrived for the portal that the span names.
+    UnknownPortal,
+    /// Dropped: retried as long, or as often, as the retry policy allows.
+    RetriesSpent,
+    /// Dropped: the outcome was unknown and the user prefers a gap to a repeat.
+    OutcomeUnknown,
+    /// Dropped: still pending when the deadline of the shutdown passed.
+    ShutdownDeadline,
+    /// Dropped: an error inside this crate. Please report it.
+    Internal,
+}
+
+impl DropReason {
+    /// All reasons, in the order of their declaration.
+    pub const ALL: &'static [DropReason] = &[
+        DropReason::QueueFull,
+        DropReason::BudgetSpent,
+        DropReason::Closed,
+        DropReason::Evicted,
+        DropReason::PortalShare,
+        DropReason::TokenDenied,
+        DropReason::WorkflowGone,
+        DropReason::EntryRefused,
+        DropReason::CredentialBlocked,
+        DropReason::PortalBlocked,
+        DropReason::UnknownPortal,
+        DropReason::RetriesSpent,
+        DropReason::OutcomeUnknown,
+        DropReason::ShutdownDeadline,
+        DropReason::Internal,
+    ];
+
+    /// How many there are: what an array with a place for each needs.
+    pub(crate) const COUNT: usize = DropReason::ALL.len();
+
+    /// Whether lines with this reason were turned away at the door, and so never accepted.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, DropReason::QueueFull | DropReason::BudgetSpent | DropReason::Closed)
+    }
+
+    /// The reason in a few words, as the process log states it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DropReason::QueueFull => "queue full",
+            DropReason::BudgetSpent => "memory budget spent",
+            DropReason::Closed => "logging was closed",
+            DropReason::Evicted => "made room for newer lines",
+            DropReason::PortalShare => "portal's share of memory spent",
+            DropReason::TokenDenied => "event token denied",
+            DropReason::WorkflowGone => "workflow has ended",
+            DropReason::EntryRefused => "entry refused",
+            DropReason::CredentialBlocked => "credentials not accepted",
+            DropReason::PortalBlocked => "portal closed",
+            DropReason::UnknownPortal => "portal unknown",
+            DropReason::RetriesSpent => "portal not reachable in time",
+            DropReason::OutcomeUnknown => "outcome unknown",
+            DropReason::ShutdownDeadline => "app shut down",
+            DropReason::Internal => "internal error",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_stands_in_its_own_place() {
+        for (place, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, place);
+        }
+        assert_eq!(DropReason::COUNT, DropReason::Internal as usize + 1, "it is the last");
+    }
+}

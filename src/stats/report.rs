@@ -1,0 +1,74 @@
+//! What a flush answers.
+
+use std::fmt;
+
+use super::{DropReason, write_reasons};
+
+/// What a flush or a shutdown came to: the lines that it covered, by how they ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlushReport {
+    acknowledged: u64,
+    late: u64,
+    pending: u64,
+    by_reason: [u64; DropReason::COUNT],
+}
+
+impl FlushReport {
+    /// Whether all covered lines were acknowledged by their portals.
+    pub fn is_complete(&self) -> bool {
+        self.pending == 0 && self.late == 0 && self.lost() == 0
+    }
+
+    /// Covered lines that were acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Covered lines whose activity had been completed.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Covered lines that were not settled when the deadline passed. After a flush they are still
+    /// under way; after a shutdown they are counted as lost instead.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Covered lines that were dropped.
+    pub fn lost(&self) -> u64 {
+        self.by_reason.iter().sum()
+    }
+
+    /// Covered lines that were dropped for `reason`.
+    pub fn by_reason(&self, reason: DropReason) -> u64 {
+        self.by_reason[reason as usize]
+    }
+
+    pub(crate) fn count_acknowledged(&mut self, lines: u64) {
+        self.acknowledged += lines;
+    }
+
+    pub(crate) fn count_late(&mut self, lines: u64) {
+        self.late += lines;
+    }
+
+    pub(crate) fn count_dropped(&mut self, reason: DropReason, lines: u64) {
+        self.by_reason[reason as usize] += lines;
+    }
+
+    pub(crate) fn set_pending(&mut self, lines: u64) {
+        self.pending = lines;
+    }
+}
+
+impl fmt::Display for FlushReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "acknowledged={} pending={}", self.acknowledged, self.pending)?;
+        if self.late > 0 {
+            write!(f, " late={}", self.late)?;
+        }
+        write!(f, " lost={}", self.lost())?;
+        write_reasons(f, &self.by_reason)
+    }
+}

@@ -1,0 +1,79 @@
+//! Who calls: a webhook, or an app with OAuth tokens. Owns the secrets, and shows none of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use reqwest::Url;
+
+mod endpoint;
+mod grants;
+mod oauth;
+mod provider;
+mod store;
+mod tokens;
+mod webhook;
+
+pub(crate) use self::endpoint::Endpoint;
+pub use self::endpoint::Hosts;
+pub(super) use self::grants::Grants;
+pub use self::oauth::OAuth;
+pub(super) use self::provider::Provided;
+pub use self::provider::{Access, AccessProvider};
+pub use self::store::{
+    CredentialError, CredentialFuture, FileStore, MemoryStore, TokenStore, on_thread,
+};
+pub use self::tokens::Tokens;
+pub use self::webhook::Webhook;
+
+/// By whose leave portals are called: a [`Webhook`] for one portal, [`OAuth`] for those on which an
+/// app is installed, or a provider of the app's own.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// One portal.
+    Webhook(Webhook),
+    /// The portals of an app.
+    OAuth(OAuth),
+    /// Whatever the provider knows.
+    Provider(Arc<dyn AccessProvider>),
+}
+
+impl Credentials {
+    /// Credentials from a provider.
+    pub fn provider(provider: impl AccessProvider) -> Self {
+        Credentials::Provider(Arc::new(provider))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credentials::Webhook(webhook) => webhook.fmt(f),
+            Credentials::OAuth(oauth) => oauth.fmt(f),
+            Credentials::Provider(_) => f.write_str("Provider(..)"),
+        }
+    }
+}
+
+impl From<Webhook> for Credentials {
+    fn from(webhook: Webhook) -> Self {
+        Credentials::Webhook(webhook)
+    }
+}
+
+impl From<OAuth> for Credentials {
+    fn from(oauth: OAuth) -> Self {
+        Credentials::OAuth(oauth)
+    }
+}
+
+/// Whether the host is this machine, so that nothing that is sent to it leaves it.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        // RFC 6761, 6.3.
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}

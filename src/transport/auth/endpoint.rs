@@ -1,0 +1,198 @@
+//! Where a portal is called, and which hosts may be called at all.
+
+use std::fmt;
+
+use reqwest::Url;
+
+use super::is_loopback;
+use crate::error::EndpointError;
+use crate::protocol::Method;
+
+/// The address of a portal's REST API, `https://HOST/rest/`. It holds no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint(Url);
+
+impl Endpoint {
+    /// An address that a request, a store or the authorization server names: https, or http to
+    /// this machine; no credentials, no query.
+    pub(crate) fn parse(url: &str) -> Result<Self, EndpointError> {
+        let mut url = Url::parse(url).map_err(|_| EndpointError::NotAUrl)?;
+        if url.host_str().is_none() {
+            return Err(EndpointError::NotAUrl);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(EndpointError::UserInfo);
+        }
+        if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
+            return Err(EndpointError::Insecure);
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        // Whatever path is named: the methods of REST v2 are there and nowhere else.
+        url.set_path("/rest/");
+        Ok(Endpoint(url))
+    }
+
+    /// The address of a method.
+    pub(in crate::transport) fn method(&self, method: Method) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("/rest/{}", method.name()));
+        url
+    }
+
+    /// The host, with its port where it is not the usual one.
+    pub(crate) fn host(&self) -> String {
+        let host = self.0.host_str().unwrap_or_default();
+        match self.0.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The hosts at which portals may be called with an app's tokens.
+///
+/// An entry is a host, `portal.example`, or with `*.` before it the hosts below one,
+/// `*.bitrix24.com`; a port other than https's own is a part of it, `127.0.0.1:8080`. Of a URL,
+/// `https://portal.example/rest/`, the host counts. Case does not matter.
+///
+/// An entry that anybody could register a host for, `*` or `*example`, allows nothing.
+///
+/// ```
+/// # use tracing_bizproc::Hosts;
+/// let hosts = Hosts::from(["acme.bitrix24.com", "*.acme.example"]);
+/// assert!(hosts.allow("ACME.bitrix24.com"));
+/// assert!(hosts.allow("crm.acme.example"));
+/// assert!(!hosts.allow("acme.example"));
+/// assert!(!hosts.allow("acme.bitrix24.com.evil.example"));
+///
+/// // An entry may be what the portal gives as its `client_endpoint`.
+/// assert!(Hosts::from(["https://acme.bitrix24.com/rest/"]).allow("acme.bitrix24.com"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts(Vec<String>);
+
+impl Hosts {
+    /// Whether calls may go to this host.
+    pub fn allow(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        self.0.iter().any(|entry| match entry.strip_prefix('*') {
+            // ".acme.example": something has to stand before the dot.
+            Some(below) => host.len() > below.len() && host.ends_with(below),
+            None => *entry == host,
+        })
+    }
+}
+
+impl<T: AsRef<str>> FromIterator<T> for Hosts {
+    fn from_iter<I: IntoIterator<Item = T>>(hosts: I) -> Self {
+        let entry = |host: T| entry(host.as_ref());
+        // "*" alone, or "*example", would allow hosts that anybody can register.
+        let usable =
+            |host: &String| !host.is_empty() && (!host.starts_with('*') || host.starts_with("*."));
+        Hosts(hosts.into_iter().map(entry).filter(usable).collect())
+    }
+}
+
+/// The host, as [`Endpoint::host`] writes it, of what may be written as a URL.
+fn entry(text: &str) -> String {
+    let text = text.trim().to_ascii_lowercase();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("https", &text));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let usual_port = if scheme == "http" { ":80" } else { ":443" };
+    host.strip_suffix(usual_port).unwrap_or(host).to_owned()
+}
+
+impl<T: AsRef<str>, const N: usize> From<[T; N]> for Hosts {
+    fn from(hosts: [T; N]) -> Self {
+        hosts.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_https_or_this_machine_and_always_ends_in_rest() {
+        for (given, expected) in [
+            ("https://a.bitrix24.com/rest/", "https://a.bitrix24.com/rest/batch"),
+            ("https://A.bitrix24.com", "https://a.bitrix24.com/rest/batch"),
+            ("https://a.bitrix24.com/evil/?x=1#y", "https://a.bitrix24.com/rest/batch"),
+            ("http://127.0.0.1:81/rest/", "http://127.0.0.1:81/rest/batch"),
+        ] {
+            assert_eq!(Endpoint::parse(given).unwrap().method(Method::Batch).as_str(), expected);
+        }
+        assert_eq!(Endpoint::parse("http://127.0.0.1:81/rest/").unwrap().host(), "127.0.0.1:81");
+        assert_eq!(Endpoint::parse("http://a.example/rest/"), Err(EndpointError::Insecure));
+        assert_eq!(Endpoint::parse("ftp://127.0.0.1/"), Err(EndpointError::Insecure));
+        for given in ["", "/rest/", "a.example", "file:///rest/"] {
+            assert_eq!(Endpoint::parse(given), Err(EndpointError::NotAUrl), "{given}");
+        }
+        for given in ["https://u:s3cret@a.example/rest/", "https://s3cret@a.example/rest/"] {
+            let error = Endpoint::parse(given).unwrap_err();
+            assert_eq!(error, EndpointError::UserInfo);
+            assert!(!error.to_string().contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn an_entry_may_be_written_as_a_url() {
+        for (entry, host) in [
+            ("https://a.example", "a.example"),
+            ("HTTPS://A.example/rest/", "a.example"),
+            (" https://a.example:443/rest/\n", "a.example"),
+            ("a.example:443", "a.example"),
+            ("a.example/", "a.example"),
+            ("https://a.example:8443/", "a.example:8443"),
+            ("http://127.0.0.1:80/rest/", "127.0.0.1"),
+            ("http://[::1]:8080/rest/", "[::1]:8080"),
+            ("https://*.a.example/", "x.a.example"),
+        ] {
+            let hosts = Hosts::from([entry]);
+            assert!(hosts.allow(host), "{entry}");
+            for other in ["", "https", "evil.example", "a.example.evil.example"] {
+                assert!(!hosts.allow(other), "{entry}");
+            }
+        }
+        for nothing in ["", "https://", "https://*", "https://*a.example", "/a.example"] {
+            let hosts = Hosts::from([nothing]);
+            for host in ["", "a.example", "xa.example", "x.a.example", "*"] {
+                assert!(!hosts.allow(host), "{nothing}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_star_allows_what_is_below_a_name_and_nothing_else() {
+        let hosts = Hosts::from(["a.example", "*.b.example", "*", "*c.example", "d.example:444"]);
+        for host in ["a.example", "A.EXAMPLE", "x.b.example", "x.y.b.example", "d.example:444"] {
+            assert!(hosts.allow(host), "{host}");
+        }
+        for host in [
+            "",
+            "x.a.example",
+            "b.example",
+            ".b.example.evil",
+            "xb.example",
+            "c.example",
+            "xc.example",
+            "d.example",
+            "a.example:8443",
+            "evil",
+            "evilb.example",
+        ] {
+            assert!(!hosts.allow(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The tokens in use, portal by portal: loaded once, renewed when refused, stored before use.
+//!
+//! Decides nothing about lines: it is told that a token was refused, and says whether there is
+//! another one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use reqwest::Url;
+
+use super::endpoint::Endpoint;
+use super::oauth::OAuth;
+use super::store::CredentialFuture;
+use super::tokens::Tokens;
+use crate::line::PortalId;
+use crate::protocol::grant::{self, Answer, Granted};
+use crate::protocol::reply::Code;
+use crate::protocol::{Method, Reply, Trouble};
+use crate::transport::http::Clients;
+use crate::transport::{Arrived, NoAccess, Refreshed};
+
+/// The tokens of all portals of one app.
+pub(in crate::transport) struct Grants {
+    oauth: OAuth,
+    portals: Mutex<HashMap<PortalId, Arc<Grant>>>,
+}
+
+/// One portal's.
+#[derive(Default)]
+struct Grant {
+    held: Mutex<Held>,
+    /// Held while the pair is being renewed: one renewal at a time.
+    renewing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// The pair in use; `None`: not loaded yet, or there is none.
+    tokens: Option<Tokens>,
+    /// The access token that the last call was made with.
+    used: Option<String>,
+    /// A new pair that is not stored yet, and the one that it replaces. It is all that there is:
+    /// the old refresh token is spent. Not used before it is stored.
+    unstored: Option<(Tokens, Tokens)>,
+    /// The authorization server has refused to renew the pair in use.
+    denied: Option<Code>,
+}
+
+impl Held {
+    /// Uses `tokens` from now on.
+    fn adopt(&mut self, tokens: Tokens) {
+        self.tokens = Some(tokens);
+        self.unstored = None;
+        self.denied = None;
+    }
+
+    /// Whether the pair in use is not the one that was refused.
+    fn is_unused(&self) -> bool {
+        self.tokens.is_some() && self.tokens.as_ref().map(Tokens::access) != self.used.as_deref()
+    }
+}
+
+impl Grant {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Every change is whole before anything can panic.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Grants {
+    pub(in crate::transport) fn new(oauth: OAuth) -> Self {
+        Grants { oauth, portals: Mutex::default() }
+    }
+
+    /// The authorization server's address.
+    pub(in crate::transport) fn server(&self) -> &Url {
+        &self.oauth.server
+    }
+
+    /// Where and with which access token to call the portal.
+    pub(in crate::transport) async fn access(
+        &self,
+        portal: Option<&PortalId>,
+        method: Method,
+    ) -> Result<(Url, String), NoAccess> {
+        let (portal, grant) = self.grant(portal)?;
+        let held = grant.held().tokens.clone();
+        let tokens = match held {
+            Some(tokens) => tokens,
+            None => {
+                let loaded = self.load(portal).await?.ok_or(NO_TOKENS)?;
+                let mut held = grant.held();
+                // What has arrived meanwhile is newer.
+                held.tokens.get_or_insert(loaded).clone()
+            }
+        };
+        grant.held().used = Some(tokens.access().to_owned());
+        Ok((tokens.endpoint().method(method), tokens.access().to_owned()))
+    }
+
+    /// The token of the last call was refused: gets another.
+    pub(in crate::transport) async fn refresh(
+        &self,
+        portal: Option<&PortalId>,
+        clients: &Clients,
+    ) -> Refreshed {
+        let (portal, grant) = match self.grant(portal) {
+            Ok(found) => found,
+            Err(why) => return why.into(),
+        };
+        let _one_at_a_time = grant.renewing.lock().await;
+        match self.renew(portal, &grant, clients).await {
+            Ok(refreshed) => refreshed,
+            Err(trouble) => Refreshed::Later(trouble),
+        }
+    }
+
+    async fn renew(
+        &self,
+        portal: &PortalId,
+        grant: &Grant,
+        clients: &Clients,
+    ) -> Result<Refreshed, Trouble> {
+        let unstored = {
+            let held = grant.held();
+            if held.unstored.is_none() && held.is_unused() {
+                return Ok(Refreshed::Renewed);
+            }
+            held.unstored.clone()
+        };
+        if let Some((old, new)) = unstored {
+            return self.keep(portal, grant, old, new).await;
+        }
+        let Some(stored) = self.load(portal).await? else {
+            return Ok(Refreshed::Denied(Code("no tokens".to_owned())));
+        };
+        let denied = {
+            let mut held = grant.held();
+            if Some(stored.access()) != held.used.as_deref() {
+                // A replica has renewed it, or new tokens have come with a handler's request.
+                held.adopt(stored);
+                return Ok(Refreshed::Renewed);
+            }
+            held.denied.clone()
+        };
+        if let Some(code) = denied {
+            return Ok(Refreshed::Denied(code));
+        }
+        match self.ask(&stored, clients).await {
+            Answer::Granted(granted) => {
+                let new = renewed(&stored, granted);
+                grant.held().unstored = Some((stored.clone(), new.clone()));
+                self.keep(portal, grant, stored, new).await
+            }
+            Answer::Denied(code) => {
+                // A replica may have spent the refresh token: then there is a new pair.
+                let now = self.load(portal).await?;
+                let mut held = grant.held();
+                match now {
+                    Some(now) if now != stored => {
+                        held.adopt(now);
+                        Ok(Refreshed::Renewed)
+                    }
+                    _ => {
+                        held.denied = Some(code.clone());
+                        Ok(Refreshed::Denied(code))
+                    }
+                }
+            }
+            Answer::Later(trouble) => Err(trouble),
+        }
+    }
+
+    /// Stores a new pair, and then uses it.
+    async fn keep(
+        &self,
+        portal: &PortalId,
+        grant: &Grant,
+        old: Tokens,
+        new: Tokens,
+    ) -> Result<Refreshed, Trouble> {
+        if self.swap(portal, Some(&old), &new).await? {
+            grant.held().adopt(new);
+            return Ok(Refreshed::Renewed);
+        }
+        // Somebody has stored another pair since: all use that one.
+        match self.load(portal).await? {
+            Some(theirs) => {
+                grant.held().adopt(theirs);
+                Ok(Refreshed::Renewed)
+            }
+            None => {
+                *grant.held() = Held::default();
+                Ok(Refreshed::Denied(Code("no tokens".to_owned())))
+            }
+        }
+    }
+
+    /// Takes over tokens that have arrived. Says whether they are used now: always if they were
+    /// handed over; if they came with a request, unless it is known that those in use are about as
+    /// fresh.
+    ///
+    /// # Errors
+    /// When they could not be stored. They are used all the same.
+    pub(in crate::transport) async fn accept(
+        &self,
+        portal: &PortalId,
+        arrived: Arrived,
+    ) -> Result<bool, Trouble> {
+        let (_, grant) = self.grant(Some(portal)).map_err(Trouble::from)?;
+        let (Arrived::Handed(tokens) | Arrived::WithRequest(tokens)) = &arrived;
+        {
+            let mut held = grant.held();
+            if matches!(arrived, Arrived::WithRequest(_))
+                && held.denied.is_none()
+                && held.tokens.as_ref().is_some_and(|used| !is_worth_taking(tokens, used))
+            {
+                return Ok(false);
+            }
+            held.adopt(tokens.clone());
+        }
+        // Twice at most: whoever stores in between has fresh tokens too.
+        for _ in 0..2 {
+            let stored = self.load(portal).await?;
+            if stored.as_ref() == Some(tokens) || self.swap(portal, stored.as_ref(), tokens).await?
+            {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The portal says that it lives on `host` now: calls it there, if the app allows that host.
+    pub(in crate::transport) async fn relocate(
+        &self,
+        portal: Option<&PortalId>,
+        host: &str,
+    ) -> Refreshed {
+        let denied = |why: &str| Refreshed::Denied(Code(why.to_owned()));
+        if !self.oauth.hosts.allow(host) {
+            return denied("host not allowed");
+        }
+        let (portal, grant) = match self.grant(portal) {
+            Ok(found) => found,
+            Err(why) => return why.into(),
+        };
+        let Some(old) = grant.held().tokens.clone() else { return denied("no tokens") };
+        let scheme = if old.endpoint().as_str().starts_with("http:") { "http" } else { "https" };
+        let Ok(endpoint) = Endpoint::parse(&format!("{scheme}://{host}/")) else {
+            return denied("host not usable");
+        };
+        if endpoint == *old.endpoint() {
+            // It sends us in a circle.
+            return denied("redirects to itself");
+        }
+        let new = old.clone().at(endpoint);
+        match self.keep(portal, &grant, old, new).await {
+            Ok(refreshed) => refreshed,
+            Err(trouble) => Refreshed::Later(trouble),
+        }
+    }
+
+    fn grant<'a>(
+        &'a self,
+        portal: Option<&'a PortalId>,
+    ) -> Result<(&'a PortalId, Arc<Grant>), NoAccess> {
+        let portal = portal.or(self.oauth.default_portal.as_ref()).ok_or(NO_DEFAULT)?;
+        let mut portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(grant) = portals.get(portal) {
+            return Ok((portal, Arc::clone(grant)));
+        }
+        let grant = Arc::new(Grant::default());
+        portals.insert(portal.clone(), Arc::clone(&grant));
+        Ok((portal, grant))
+    }
+
+    async fn ask(&self, tokens: &Tokens, clients: &Clients) -> Answer {
+        let OAuth { client_id, client_secret, server, .. } = &self.oauth;
+        let form = grant::refresh_form(client_id, client_secret, tokens.refresh());
+        let reply: Reply = clients.post(server.clone(), FORM, form).await;
+        grant::read(&reply)
+    }
+
+    async fn load(&self, portal: &PortalId) -> Result<Option<Tokens>, Trouble> {
+        self.in_time(self.oauth.store.load(portal)).await
+    }
+
+    async fn swap(
+        &self,
+        portal: &PortalId,
+        expected: Option<&Tokens>,
+        new: &Tokens,
+    ) -> Result<bool, Trouble> {
+        self.in_time(self.oauth.store.swap(portal, expected, new)).await
+    }
+
+    async fn in_time<T>(&self, call: CredentialFuture<'_, T>) -> Result<T, Trouble> {
+        match tokio::time::timeout(self.oauth.store_timeout, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(Trouble(format!("the token store failed: {error}"))),
+            Err(_) => Err(Trouble("the token store did not answer in time".to_owned())),
+        }
+    }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Whether tokens that came with a request are to take the place of those in use. Where one of both
+/// does not say when it expires, they are: the refresh token in use may have been spent for them.
+fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
+    match (new.expires(), used.expires()) {
+        (Some(new), Some(used)) => new >= used.saturating_add(FRESHER),
+        _ => new != used,
+    }
+}
+
+/// How much longer tokens must last to be taken over those in use, in seconds: a handler that is
+/// called every second would otherwise write to the store every second.
+const FRESHER: u64 = 600;
+
+const NO_TOKENS: NoAccess = NoAccess::Unknown("there are no tokens for this portal");
+const NO_DEFAULT: NoAccess =
+    NoAccess::Unknown("the span names no portal, and there is no default one");
+
+/// The new pair, at the address that comes with it if that is usable.
+fn renewed(old: &Tokens, granted: Granted) -> Tokens {
+    let endpoint = granted.client_endpoint.and_then(|url| Endpoint::parse(&url).ok());
+    let endpoint = endpoint.unwrap_or_else(|| old.endpoint().clone());
+    Tokens::of(granted.access_token, granted.refresh_token, endpoint, granted.expires)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! Access by means of the app's own: several webhooks, a vault, a service that hands out tokens.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::ready;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::endpoint::Endpoint;
+use super::store::CredentialFuture;
+use super::webhook::Webhook;
+use crate::error::EndpointError;
+use crate::line::PortalId;
+use crate::protocol::reply::Code;
+use crate::protocol::{Method, Trouble};
+use crate::transport::{NoAccess, Refreshed};
+
+/// By which a portal is called: a webhook, or an address and an access token.
+///
+/// Debug shows the host and no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Access(Kind);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Kind {
+    Webhook(Webhook),
+    Token { endpoint: Endpoint, access_token: String },
+}
+
+impl Access {
+    /// Through a webhook.
+    pub fn webhook(webhook: Webhook) -> Self {
+        Access(Kind::Webhook(webhook))
+    }
+
+    /// With an access token, at the portal's `client_endpoint`.
+    ///
+    /// # Errors
+    /// When that is no https address (http is taken for loopback hosts). See [`EndpointError`].
+    pub fn token(
+        client_endpoint: &str,
+        access_token: impl Into<String>,
+    ) -> Result<Self, EndpointError> {
+        let endpoint = Endpoint::parse(client_endpoint)?;
+        Ok(Access(Kind::Token { endpoint, access_token: access_token.into() }))
+    }
+
+    /// The address of a method, and the access token that the body has to carry.
+    pub(in crate::transport) fn to(&self, method: Method) -> (Url, Option<&str>) {
+        match &self.0 {
+            Kind::Webhook(webhook) => (webhook.method(method), None),
+            Kind::Token { endpoint, access_token } => (endpoint.method(method), Some(access_token)),
+        }
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Webhook(webhook) => write!(f, "Access({webhook})"),
+            Kind::Token { endpoint, .. } => write!(f, "Access({})", endpoint.as_str()),
+        }
+    }
+}
+
+/// Gives access to portals, for what [`Webhook`] and [`OAuth`](super::OAuth) do not cover.
+///
+/// A map of portals to webhooks is one.
+pub trait AccessProvider: Send + Sync + 'static {
+    /// Access to a portal; `None` if there is none. It is asked for once per portal, and again with
+    /// the access that the portal has `refused` as expired or invalid: then another is wanted.
+    ///
+    /// It is awaited on the worker's thread, for 10 s at most; see
+    /// [`on_thread`](super::on_thread) for work that blocks.
+    fn access<'a>(
+        &'a self,
+        portal: Option<&'a PortalId>,
+        refused: Option<&'a Access>,
+    ) -> CredentialFuture<'a, Option<Access>>;
+}
+
+impl AccessProvider for HashMap<PortalId, Webhook> {
+    fn access<'a>(
+        &'a self,
+        portal: Option<&'a PortalId>,
+        _refused: Option<&'a Access>,
+    ) -> CredentialFuture<'a, Option<Access>> {
+        let webhook = portal.and_then(|portal| self.get(portal));
+        Box::pin(ready(Ok(webhook.cloned().map(Access::webhook))))
+    }
+}
+
+/// What a provider has given, portal by portal.
+pub(in crate::transport) struct Provided {
+    provider: Arc<dyn AccessProvider>,
+    portals: Mutex<HashMap<Option<PortalId>, Arc<Slot>>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// The access in use.
+    held: Mutex<Option<Access>>,
+    /// The access of the last call.
+    used: Mutex<Option<Access>>,
+    /// Held while the provider is asked: once at a time.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Provided {
+    pub(in crate::transport) fn new(provider: Arc<dyn AccessProvider>) -> Self {
+        Provided { provider, portals: Mutex::default() }
+    }
+
+    /// By which to call the portal.
+    pub(in crate::transport) async fn access(
+        &self,
+        portal: Option<&PortalId>,
+    ) -> Result<Access, NoAccess> {
+        let slot = self.slot(portal);
+        let _one_at_a_time = slot.asking.lock().await;
+        let held = lock(&slot.held).clone();
+        let access = match held {
+            Some(access) => access,
+            None => {
+                let access = self.ask(portal, None).await?;
+                access.ok_or(NoAccess::Unknown("there is no access to this portal"))?
+            }
+        };
+        *lock(&slot.held) = Some(access.clone());
+        *lock(&slot.used) = Some(access.clone());
+        Ok(access)
+    }
+
+    /// The access of the last call was refused: gets another.
+    pub(in crate::transport) async fn refresh(&self, portal: Option<&PortalId>) -> Refreshed {
+        let slot = self.slot(portal);
+        let _one_at_a_time = slot.asking.lock().await;
+        let refused = lock(&slot.used).clone();
+        if *lock(&slot.held) != refused {
+            return Refreshed::Renewed;
+        }
+        match self.ask(portal, refused.as_ref()).await {
+            Err(trouble) => Refreshed::Later(trouble),
+            Ok(access) if access.is_none() || access == refused => {
+                Refreshed::Denied(Code("no other access".to_owned()))
+            }
+            Ok(access) => {
+                *lock(&slot.held) = access;
+                Refreshed::Renewed
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        portal: Option<&PortalId>,
+        refused: Option<&Access>,
+    ) -> Result<Option<Access>, Trouble> {
+        match tokio::time::timeout(PATIENCE, self.provider.access(portal, refused)).await {
+            Ok(Ok(access)) => Ok(access),
+            Ok(Err(error)) => Err(Trouble(format!("the access provider failed: {error}"))),
+            Err(_) => Err(Trouble("the access provider did not answer in time".to_owned())),
+        }
+    }
+
+    fn slot(&self, portal: Option<&PortalId>) -> Arc<Slot> {
+        Arc::clone(lock(&self.portals).entry(portal.cloned()).or_default())
+    }
+}
+
+/// How long a provider may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Every change is whole before anything can panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    fn access(name: &str) -> Access {
+        Access::token("https://a.example/rest/", name).unwrap()
+    }
+
+    /// Gives `s3cret0`, `s3cret1`, and no third.
+    #[derive(Default)]
+    struct Two(AtomicUsize);
+
+    impl AccessProvider for Two {
+        fn access<'a>(
+            &'a self,
+            _portal: Option<&'a PortalId>,
+            refused: Option<&'a Access>,
+        ) -> CredentialFuture<'a, Option<Access>> {
+            let asked = self.0.fetch_add(1, Ordering::SeqCst);
+            let expected = (asked > 0).then(|| access(&format!("s3cret{}", asked - 1)));
+            assert_eq!(refused, expected.as_ref());
+            let given = (asked < 2).then(|| access(&format!("s3cret{asked}")));
+            Box::pin(ready(Ok(given)))
+        }
+    }
+
+    #[test]
+    fn a_provider_is_asked_once_and_again_when_refused() {
+        let provider = Arc::new(Two::default());
+        let provided = Provided::new(provider.clone());
+        run(async {
+            for _ in 0..3 {
+                assert_eq!(provided.access(None).await, Ok(access("s3cret0")));
+            }
+            // Who waits for the same answer shares it.
+            let both = tokio::join!(provided.refresh(None), provided.refresh(None));
+            assert_eq!(both, (Refreshed::Renewed, Refreshed::Renewed));
+            assert_eq!(provided.access(None).await, Ok(access("s3cret1")));
+            assert!(matches!(provided.refresh(None).await, Refreshed::Denied(_)));
+        });
+        assert_eq!(provider.0.load(Ordering::SeqCst), 3);
+        assert!(!format!("{:?}", access("s3cret0")).contains("s3cret"));
+    }
+
+    #[test]
+    fn a_map_of_webhooks_gives_each_portal_its_own() {
+        let webhook = |host: &str| Webhook::new(format!("https://{host}/rest/1/c0de/")).unwrap();
+        let (a, b) = (PortalId::from("a"), PortalId::from("b"));
+        let map =
+            HashMap::from([(a.clone(), webhook("a.example")), (b.clone(), webhook("b.example"))]);
+        let provided = Provided::new(Arc::new(map));
+        run(async {
+            for (portal, host) in [(&a, "a.example"), (&b, "b.example")] {
+                let access = provided.access(Some(portal)).await.unwrap();
+                let (url, access_token) = access.to(Method::Batch);
+                assert_eq!(url.as_str(), format!("https://{host}/rest/1/c0de/batch"));
+                assert_eq!(access_token, None);
+                // A webhook that is refused has no other.
+                assert!(matches!(provided.refresh(Some(portal)).await, Refreshed::Denied(_)));
+            }
+            assert!(provided.access(None).await.is_err());
+            assert!(provided.access(Some(&PortalId::from("c"))).await.is_err());
+        });
+    }
+}

@@ -1,0 +1,116 @@
+//! The transport over HTTP: each request to its portal, by whatever leave there is.
+
+use std::sync::Arc;
+
+use self::client::JSON;
+use super::auth::{Credentials, Grants, Provided, Webhook};
+use super::{Arrived, NoAccess, Refreshed, Transport};
+use crate::error::TransportError;
+use crate::line::PortalId;
+use crate::protocol::reply::Code;
+use crate::protocol::{Method, Reply, Request, Trouble, command};
+
+mod client;
+
+pub(super) use self::client::Clients;
+pub(crate) use self::client::HttpOptions;
+
+/// Calls portals.
+#[derive(Clone)]
+pub(crate) struct Http {
+    clients: Clients,
+    caller: Caller,
+}
+
+/// By whose leave.
+#[derive(Clone)]
+enum Caller {
+    Webhook(Arc<Webhook>),
+    OAuth(Arc<Grants>),
+    Provider(Arc<Provided>),
+}
+
+impl Http {
+    /// Sets up everything that can fail before the first request: it sends nothing.
+    ///
+    /// # Errors
+    /// When there are no certificate roots for an https portal, or the extra ones are none.
+    pub(crate) fn new(
+        credentials: impl Into<Credentials>,
+        options: HttpOptions,
+    ) -> Result<Self, TransportError> {
+        let clients = Clients::new(options);
+        let caller = match credentials.into() {
+            Credentials::Webhook(webhook) => {
+                clients.client(&webhook.method(Method::Batch))?;
+                Caller::Webhook(Arc::new(webhook))
+            }
+            Credentials::OAuth(oauth) => {
+                let grants = Grants::new(oauth);
+                clients.client(grants.server())?;
+                Caller::OAuth(Arc::new(grants))
+            }
+            Credentials::Provider(provider) => Caller::Provider(Arc::new(Provided::new(provider))),
+        };
+        Ok(Http { clients, caller })
+    }
+}
+
+impl Transport for Http {
+    async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
+        let Request { method, mut body, .. } = request;
+        let url = match &self.caller {
+            Caller::Webhook(webhook) if webhook.serves(portal) => webhook.method(method),
+            Caller::Webhook(_) => return NoAccess::Unknown(ONE_PORTAL).into(),
+            Caller::OAuth(grants) => match grants.access(portal, method).await {
+                Ok((url, access_token)) => {
+                    command::authorize(&mut body, &access_token);
+                    url
+                }
+                Err(why) => return why.into(),
+            },
+            Caller::Provider(provided) => match provided.access(portal).await {
+                Ok(access) => {
+                    let (url, access_token) = access.to(method);
+                    if let Some(access_token) = access_token {
+                        command::authorize(&mut body, access_token);
+                    }
+                    url
+                }
+                Err(why) => return why.into(),
+            },
+        };
+        self.clients.post(url, JSON, body).await
+    }
+
+    async fn refresh(&self, portal: Option<&PortalId>) -> Refreshed {
+        match &self.caller {
+            Caller::Webhook(_) => Refreshed::Denied(Code("a webhook has no tokens".to_owned())),
+            Caller::OAuth(grants) => grants.refresh(portal, &self.clients).await,
+            Caller::Provider(provided) => provided.refresh(portal).await,
+        }
+    }
+
+    async fn relocate(&self, portal: Option<&PortalId>, host: &str) -> Refreshed {
+        match &self.caller {
+            Caller::Webhook(_) | Caller::Provider(_) => {
+                Refreshed::Denied(Code("the address is the app's to change".to_owned()))
+            }
+            Caller::OAuth(grants) => grants.relocate(portal, host).await,
+        }
+    }
+
+    async fn accept(&self, portal: &PortalId, tokens: Arrived) -> Result<bool, Trouble> {
+        match &self.caller {
+            Caller::Webhook(_) | Caller::Provider(_) => Ok(false),
+            Caller::OAuth(grants) => grants.accept(portal, tokens).await,
+        }
+    }
+}
+
+/// An event token is a secret of its portal: it is not tried at another.
+const ONE_PORTAL: &str = "the span names a portal, and the webhook is not said to be of that one: \
+                          see `Webhook::for_portal`";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! HTTP itself: timeouts, body cap, no redirect, nothing secret in errors.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use reqwest::{Client, Response, StatusCode, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::Verifier;
+
+use crate::error::TransportError;
+use crate::protocol::{Reply, Trouble};
+use crate::transport::auth::is_loopback;
+
+/// How portals are reached.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpOptions {
+    /// For the address, the connection and TLS. Default: 10 s.
+    pub(crate) connect_timeout: Duration,
+    /// For the next byte of an answer. Default: 65 s, since the portal gives a request up to 60 s.
+    pub(crate) read_timeout: Duration,
+    /// For all of a request. Default: 75 s.
+    pub(crate) timeout: Duration,
+    /// How long an idle connection is kept. Default: 30 s, below the 60 to 75 s at which web
+    /// servers close it: a request on a connection that is just being closed has an unknown
+    /// outcome.
+    pub(crate) idle_timeout: Duration,
+    /// PEM certificates to trust beside the system's. Default: none.
+    pub(crate) extra_roots: Vec<u8>,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        HttpOptions {
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(65),
+            timeout: Duration::from_secs(75),
+            idle_timeout: Duration::from_secs(30),
+            extra_roots: Vec::new(),
+        }
+    }
+}
+
+/// Most bytes of an answer. A batch of 50 answers with about 20 KiB.
+pub(super) const ANSWER_BYTES: usize = 8 << 20;
+
+/// The body's type for REST calls.
+pub(in crate::transport) const JSON: &str = "application/json";
+
+/// HTTP clients, made when first needed: what a loopback portal needs is less than what one out
+/// there needs.
+#[derive(Clone)]
+pub(in crate::transport) struct Clients {
+    options: Arc<HttpOptions>,
+    /// By whether it is for loopback, then by whether it needs TLS.
+    made: Arc<[[OnceLock<Client>; 2]; 2]>,
+}
+
+impl Clients {
+    pub(super) fn new(options: HttpOptions) -> Self {
+        Clients { options: Arc::new(options), made: Arc::default() }
+    }
+
+    /// Posts `body`, and reads the whole answer or says why there is none.
+    pub(in crate::transport) async fn post(
+        &self,
+        url: Url,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Reply {
+        let client = match self.client(&url) {
+            Ok(client) => client,
+            Err(error) => return Reply::NotSent(describe(&error)),
+        };
+        let sent = client
+            .post(url)
+            .header(CONTENT_TYPE, content_type)
+            .header(ACCEPT, JSON)
+            .body(body)
+            .send()
+            .await;
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) => {
+                let not_sent = error.is_connect() || error.is_builder();
+                let trouble = describe(&error.without_url());
+                return if not_sent { Reply::NotSent(trouble) } else { Reply::Unanswered(trouble) };
+            }
+        };
+        if let Some(host) = moved(&response) {
+            return Reply::Moved { host };
+        }
+        let status = response.status().as_u16();
+        match whole_body(response).await {
+            Ok(body) => Reply::Http { status, body },
+            Err(trouble) => Reply::Unanswered(trouble),
+        }
+    }
+
+    /// The client for `url`.
+    pub(super) fn client(&self, url: &Url) -> Result<Client, TransportError> {
+        let (loopback, tls) = (is_loopback(url), url.scheme() == "https");
+        let slot = &self.made[usize::from(loopback)][usize::from(tls)];
+        if let Some(client) = slot.get() {
+            return Ok(client.clone());
+        }
+        let client = make(&self.options, loopback, tls)?;
+        Ok(slot.get_or_init(|| client).clone())
+    }
+}
+
+fn make(options: &HttpOptions, loopback: bool, tls: bool) -> Result<Client, TransportError> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("tracing-bizproc/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls_config(options, tls)?)
+        // A redirect would carry the secret to a host that nobody has approved of.
+        .redirect(reqwest::redirect::Policy::none())
+        // Whether a request is repeated is decided in one place, and not here.
+        .retry(reqwest::retry::never())
+        // Below the timeout of the whole, so that what was never sent is known as such.
+        .connect_timeout(options.connect_timeout.min(options.timeout))
+        .read_timeout(options.read_timeout)
+        .timeout(options.timeout)
+        .pool_idle_timeout(options.idle_timeout);
+    if loopback {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| TransportError::Client(error.without_url().into()))
+}
+
+/// The provider is given by hand and not installed, since a process has only one and it is the
+/// app's to choose. ring, because it builds in half the time of aws-lc-rs and needs no CMake.
+fn tls_config(options: &HttpOptions, tls: bool) -> Result<ClientConfig, TransportError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TransportError::Client(error.into()))?;
+    // Without TLS no roots are looked for: a test machine may have none.
+    if !tls {
+        return Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
+    }
+    let extra = CertificateDer::pem_slice_iter(&options.extra_roots)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| TransportError::ExtraRoots(error.into()))?;
+    if extra.is_empty() && !options.extra_roots.is_empty() {
+        return Err(TransportError::ExtraRoots("no certificate in it".into()));
+    }
+    let verifier = Verifier::new_with_extra_roots(extra, provider)
+        .map_err(|error| TransportError::Roots(error.into()))?;
+    Ok(config
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}
+
+/// Whether the answer is a redirect, and to which host (and port, where one is named).
+fn moved(response: &Response) -> Option<Option<String>> {
+    let elsewhere = matches!(
+        response.status(),
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    );
+    elsewhere.then(|| {
+        let location = response.headers().get(LOCATION)?.to_str().ok()?;
+        let target = response.url().join(location).ok()?;
+        let host = target.host_str()?;
+        Some(match target.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        })
+    })
+}
+
+async fn whole_body(mut response: Response) -> Result<Vec<u8>, Trouble> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES => {
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Some(_)) => return Err(Trouble("the answer is longer than 8 MiB".to_owned())),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(describe(&error.without_url())),
+        }
+    }
+}
+
+/// An error and what caused it, in one line. The errors of the libraries below name hosts and
+/// reasons; the URL has been taken off by the caller.
+fn describe(error: &dyn Error) -> Trouble {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ": {said}");
+        }
+        source = error.source();
+    }
+    Trouble(text)
+}

@@ -1,0 +1,228 @@
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::client::ANSWER_BYTES;
+use super::*;
+use crate::transport::stand_in::{Server, read_request};
+
+const CODE: &str = "s3cr3tc0de";
+
+/// Serves one connection with `serve`, on a thread of its own.
+fn server<T: Send + 'static>(
+    serve: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> (u16, JoinHandle<T>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (port, thread::spawn(move || serve(listener.accept().unwrap().0)))
+}
+
+/// Answers one request with `answer` and closes the connection.
+fn answering(answer: impl Into<Vec<u8>>) -> (u16, JoinHandle<String>) {
+    let answer = answer.into();
+    server(move |mut stream| {
+        let request = read_request(&mut stream);
+        // The client may have hung up: that is what some tests are about.
+        let _ = stream.write_all(&answer);
+        request
+    })
+}
+
+fn quick() -> HttpOptions {
+    HttpOptions { timeout: Duration::from_secs(20), ..HttpOptions::default() }
+}
+
+fn call(scheme: &str, port: u16, options: HttpOptions) -> Reply {
+    let webhook = Webhook::new(format!("{scheme}://127.0.0.1:{port}/rest/1/{CODE}/")).unwrap();
+    let request = Request { method: Method::Batch, body: b"{\"cmd\":{}}".to_vec(), commands: 0 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let reply = runtime.block_on(Http::new(webhook, options).unwrap().call(None, request));
+    assert!(!format!("{reply:?}").contains(CODE), "{reply:?}");
+    reply
+}
+
+#[test]
+fn a_call_is_posted_as_json_and_its_answer_read_whole() {
+    let (port, served) =
+        answering("HTTP/1.1 401 No\r\nContent-Length: 15\r\n\r\n{\"error\":\"abc\"}");
+    let reply = call("http", port, quick());
+    let Reply::Http { status: 401, body } = reply else { panic!("{reply:?}") };
+    assert_eq!(body, b"{\"error\":\"abc\"}");
+    let request = served.join().unwrap();
+    assert!(request.starts_with(&format!("POST /rest/1/{CODE}/batch HTTP/1.1\r\n")));
+    assert!(request.to_lowercase().contains("content-type: application/json\r\n"));
+    assert!(request.ends_with("\r\n\r\n{\"cmd\":{}}"));
+}
+
+/// Runs the first test in a process whose environment names a proxy that is not there, and no
+/// certificates.
+#[test]
+fn loopback_needs_no_proxy_and_no_certificates() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.arg("a_call_is_posted_as_json_and_its_answer_read_whole");
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"] {
+        child.env(name, "http://127.0.0.1:9");
+    }
+    child.env("NO_PROXY", "").env("no_proxy", "");
+    child.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn a_webhook_serves_spans_that_name_its_portal_or_none() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (own, other) = (PortalId::from("own"), PortalId::from("other"));
+    for (of, named, served) in [
+        (None, None, true),
+        (None, Some(&own), false),
+        (Some("own"), None, true),
+        (Some("own"), Some(&own), true),
+        (Some("own"), Some(&other), false),
+    ] {
+        let stand_in = Server::new(|_| (200, String::new(), "{}".to_owned()));
+        let url = format!("http://{}/rest/1/{CODE}/", stand_in.host());
+        let mut webhook = Webhook::new(url).unwrap();
+        if let Some(portal) = of {
+            webhook = webhook.for_portal(portal);
+        }
+        let request = Request { method: Method::Batch, body: b"{}".to_vec(), commands: 0 };
+        let reply = runtime.block_on(Http::new(webhook, quick()).unwrap().call(named, request));
+        assert_eq!(matches!(reply, Reply::Http { .. }), served, "{of:?} {named:?} {reply:?}");
+        assert_eq!(matches!(reply, Reply::UnknownPortal(_)), !served, "{of:?} {named:?}");
+        assert_eq!(stand_in.requests().len(), usize::from(served));
+    }
+}
+
+#[test]
+fn no_connection_means_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let reply = call("http", port, quick());
+    assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+}
+
+#[test]
+fn no_whole_answer_means_an_unknown_outcome() {
+    let endless = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b' '; ANSWER_BYTES + 1]].concat();
+    for answer in [
+        b"".to_vec(),
+        b"HTTP/1.1 200".to_vec(),
+        b"nonsense\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"result\":".to_vec(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_vec(),
+        endless,
+    ] {
+        let (port, served) = answering(answer);
+        let reply = call("http", port, quick());
+        assert!(matches!(reply, Reply::Unanswered(_)), "{reply:?}");
+        served.join().unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_never_answers_is_left_at_the_timeout() {
+    for patience in [
+        HttpOptions { timeout: Duration::from_millis(50), ..quick() },
+        HttpOptions { read_timeout: Duration::from_millis(50), ..quick() },
+    ] {
+        let (port, served) = server(|mut stream| {
+            read_request(&mut stream);
+            // Until the client hangs up.
+            stream.read(&mut [0]).unwrap_or(0)
+        });
+        let reply = call("http", port, patience);
+        assert!(matches!(reply, Reply::Unanswered(_)), "{reply:?}");
+        assert_eq!(served.join().unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_redirect_is_told_and_not_followed() {
+    for (location, expected) in [
+        ("Location: https://new.example/rest/1/s3cr3tc0de/batch\r\n", Some("new.example")),
+        ("Location: https://new.example:444/\r\n", Some("new.example:444")),
+        ("Location: //new.example/\r\n", Some("new.example")),
+        ("Location: https://[broken/\r\n", None),
+        ("", None),
+    ] {
+        for status in [301, 302, 303, 307, 308] {
+            let (port, served) = answering(format!(
+                "HTTP/1.1 {status} Moved\r\n{location}Content-Length: 0\r\n\r\n"
+            ));
+            let reply = call("http", port, quick());
+            let Reply::Moved { host } = reply else { panic!("{status}: {reply:?}") };
+            assert_eq!(host.as_deref(), expected);
+            served.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn tls_is_checked_against_the_roots_given() {
+    let root_key = rcgen::KeyPair::generate().unwrap();
+    let mut root = rcgen::CertificateParams::new([]).unwrap();
+    root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root_pem = root.self_signed(&root_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(root, root_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(
+        vec![leaf.der().clone()],
+        rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+    )
+    .unwrap();
+    let tls = Arc::new(tls);
+    let serve = || {
+        let tls = Arc::clone(&tls);
+        server(move |stream| {
+            let session = rustls::ServerConnection::new(tls).unwrap();
+            let mut stream = rustls::StreamOwned::new(session, stream);
+            let request = read_request(&mut stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+            let _ = stream.flush();
+            request
+        })
+    };
+    let trusting = |pem: String| HttpOptions { extra_roots: pem.into_bytes(), ..quick() };
+
+    let (port, served) = serve();
+    let reply = call("https", port, trusting(root_pem.clone()));
+    assert!(matches!(reply, Reply::Http { status: 200, .. }), "{reply:?}");
+    assert!(served.join().unwrap().starts_with("POST /rest/1/"));
+
+    // Signed by somebody else: nothing is sent, the secret least of all.
+    let stranger = rcgen::generate_simple_self_signed([]).unwrap().cert.pem();
+    let (port, served) = serve();
+    let reply = call("https", port, trusting(stranger));
+    assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+    assert_eq!(served.join().unwrap(), "");
+
+    // No TLS at all.
+    let (port, served) = server(|mut stream| stream.write_all(b"HTTP/1.1 400 Plain\r\n\r\n"));
+    let reply = call("https", port, trusting(root_pem));
+    assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+    served.join().unwrap().unwrap();
+}
+
+#[test]
+fn extra_roots_that_are_none_are_an_error() {
+    let webhook = Webhook::new(format!("https://127.0.0.1/rest/1/{CODE}/")).unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+    for pem in ["no certificate", broken] {
+        let options = HttpOptions { extra_roots: pem.into(), ..quick() };
+        let made = Http::new(webhook.clone(), options);
+        assert!(matches!(made, Err(TransportError::ExtraRoots(_))), "{pem}");
+    }
+}

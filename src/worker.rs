@@ -1,0 +1,288 @@
+//! The worker: the only clock and the only loop. Takes lines in, asks the engine what to do, brings
+//! replies back.
+//!
+//! ```text
+//! queue -> engine -> lane -> coalescer        lines in
+//!          engine <- lane <- coalescer        requests out, sent by a task each
+//!          engine -> lane -> ledger           replies in, lines settled
+//! ```
+#![expect(clippy::disallowed_methods, reason = "this is the one file that reads the clock")]
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+
+use self::engine::{Call, Engine, Step};
+use self::lane::Access;
+use self::report::Trouble;
+use crate::line::{InvalidEventToken, PortalId};
+use crate::protocol::{self, Reply, Request};
+use crate::queue::{Accept, Consumer, Control, Message};
+use crate::stats::Stats;
+use crate::transport::{Refreshed, Transport};
+
+pub(crate) mod coalescer;
+pub(crate) mod completions;
+pub(crate) mod deadlines;
+pub(crate) mod engine;
+pub(crate) mod entry;
+pub(crate) mod lane;
+pub(crate) mod ledger;
+pub(crate) mod meters;
+pub(crate) mod pace;
+pub(crate) mod render;
+pub(crate) mod report;
+pub(crate) mod retry;
+pub(crate) mod schedule;
+
+/// The worker, made on the thread that it runs on.
+pub(crate) struct Worker<T> {
+    consumer: Consumer,
+    engine: Engine,
+    transport: T,
+    stats: Arc<Stats>,
+    /// Requests that are out.
+    calls: JoinSet<Came>,
+    /// Whose they are, also when a call panics and cannot say so itself.
+    callers: HashMap<Id, Awaited>,
+    /// What is being taken in: kept here so that a panic does not lose it without a count.
+    taking: Option<Message>,
+    /// Unusable tokens that were reported, by their kind.
+    unusable: [u64; InvalidEventToken::ALL.len()],
+    /// How often the queue is looked at while lines may come.
+    tick: Duration,
+    closing: bool,
+}
+
+impl<T: Transport> Worker<T> {
+    pub(crate) fn new(
+        consumer: Consumer,
+        engine: Engine,
+        transport: T,
+        stats: Arc<Stats>,
+        tick: Duration,
+    ) -> Self {
+        Worker {
+            consumer,
+            engine,
+            transport,
+            stats,
+            calls: JoinSet::new(),
+            callers: HashMap::new(),
+            taking: None,
+            unusable: [0; InvalidEventToken::ALL.len()],
+            tick,
+            closing: false,
+        }
+    }
+
+    /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
+    pub(crate) fn run_on(mut self, runtime: &tokio::runtime::Runtime) {
+        while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
+            self.stats.restarted();
+            self.engine.report(Trouble::Panicked, "");
+            // Not at once, or a panic that comes back would keep a core busy.
+            // Made inside the runtime: outside of one, a timer is a panic of its own.
+            runtime.block_on(async { tokio::time::sleep(AFTER_PANIC).await });
+        }
+    }
+
+    /// Takes in, acts, waits, until closed. May be called again after a panic.
+    pub(crate) async fn run(&mut self) {
+        if let Some(Message::Line(line)) = self.taking.take() {
+            self.engine.line_lost(&line, Instant::now().into_std());
+        }
+        loop {
+            self.take_in();
+            let wake_at = loop {
+                let now = Instant::now().into_std();
+                let step = self.engine.next(now);
+                let freed = self.engine.freed();
+                if freed.lines > 0 || freed.bytes > 0 {
+                    self.consumer.release(freed.lines, freed.bytes as u64);
+                }
+                self.engine.answer(now);
+                match step {
+                    Step::Send(call, request) => self.send(call, request),
+                    Step::Access(call, access) => self.access(call, access),
+                    Step::Wait(at) => break at,
+                    Step::Closed if self.consumer.is_drained() => return self.tell(true),
+                    Step::Closed => break Some((Instant::now() + AFTER_CLOSE).into_std()),
+                }
+            };
+            self.tell(false);
+            self.wait(wake_at).await;
+        }
+    }
+
+    /// Tells of trouble through `tracing`, in measure.
+    fn tell(&mut self, last: bool) {
+        for (n, (why, count)) in self.consumer.unusable_tokens().enumerate() {
+            if count > self.unusable[n] {
+                self.unusable[n] = count;
+                self.engine.report(Trouble::UnusableToken(why), why.to_string());
+            }
+        }
+        for report in self.engine.due_reports(last, Instant::now().into_std()) {
+            report.tell();
+        }
+    }
+
+    fn take_in(&mut self) {
+        let now = Instant::now().into_std();
+        for _ in 0..TAKE_AT_ONCE {
+            self.taking = self.consumer.try_take();
+            match &self.taking {
+                None => return,
+                Some(Message::Line(line)) => self.engine.line(line, now),
+                Some(Message::SpanClosed(tag)) => {
+                    self.engine.span_closed(tag, now);
+                }
+                Some(Message::Control(_)) => {}
+            }
+            if let Some(Message::Control(control)) = self.taking.take() {
+                match *control {
+                    Control::Flush(flush) => self.engine.flush(flush, now),
+                    Control::Complete(complete) => self.engine.complete(complete, now),
+                    Control::Accept(accept) => self.accept(accept),
+                    Control::Expect(expect) => self.engine.expect(expect, now),
+                    Control::Abandoned(event_token) => {
+                        self.engine.report(Trouble::Abandoned, event_token.to_string());
+                    }
+                    Control::Close(close) => {
+                        self.closing = true;
+                        self.consumer.close();
+                        self.engine.close(close, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, call: Call, request: Request) {
+        let transport = self.transport.clone();
+        let portal = self.engine.portal(call).cloned();
+        let sending = async move {
+            let reply = transport.call(portal.as_ref(), request).await;
+            Came::Reply(call, reply)
+        };
+        let id = self.calls.spawn(sending).id();
+        self.callers.insert(id, Awaited::Reply(call));
+    }
+
+    fn access(&mut self, call: Call, access: Access) {
+        let transport = self.transport.clone();
+        let portal = self.engine.portal(call).cloned();
+        let asking = async move {
+            let refreshed = match access {
+                Access::Refresh => transport.refresh(portal.as_ref()).await,
+                Access::Relocate(host) => transport.relocate(portal.as_ref(), &host).await,
+            };
+            Came::Access(call, refreshed)
+        };
+        let id = self.calls.spawn(asking).id();
+        self.callers.insert(id, Awaited::Access(call));
+    }
+
+    fn accept(&mut self, accept: Accept) {
+        let transport = self.transport.clone();
+        let Accept { portal, tokens } = accept;
+        self.calls.spawn(async move {
+            let accepted = transport.accept(&portal, tokens).await;
+            Came::Accepted(portal, accepted)
+        });
+    }
+
+    /// Waits for the bell, a reply, the time given, or the next tick.
+    async fn wait(&mut self, wake_at: Option<std::time::Instant>) {
+        let more = self.consumer.len() > 0;
+        let parked = if self.closing || more { None } else { self.consumer.park() };
+        let now = Instant::now();
+        let tick = if more { Some(now) } else { parked.is_none().then(|| now + self.tick) };
+        let wake_at = wake_at.map(Instant::from_std).into_iter().chain(tick).min();
+        let timer = async {
+            match wake_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let joined = tokio::select! {
+            biased;
+            Some(joined) = self.calls.join_next_with_id() => Some(joined),
+            () = self.consumer.bell() => None,
+            () = timer => None,
+        };
+        drop(parked);
+        if let Some(joined) = joined {
+            self.joined(joined);
+        }
+        while let Some(joined) = self.calls.try_join_next_with_id() {
+            self.joined(joined);
+        }
+    }
+
+    fn joined(&mut self, joined: Result<(Id, Came), tokio::task::JoinError>) {
+        let now = Instant::now().into_std();
+        match joined {
+            Ok((id, came)) => {
+                self.callers.remove(&id);
+                match came {
+                    Came::Reply(call, reply) => self.engine.settle(call, &reply, now),
+                    Came::Access(call, refreshed) => self.engine.accessed(call, refreshed, now),
+                    // Those in use are about as fresh, and were refused for another reason.
+                    Came::Accepted(_, Ok(false)) => {}
+                    Came::Accepted(portal, accepted) => {
+                        if let Err(trouble) = accepted {
+                            self.engine.report(Trouble::Unstored, trouble.to_string());
+                        }
+                        self.engine.unblock(&Some(portal), now);
+                    }
+                }
+            }
+            Err(panic) => {
+                // A transport, or a token store of the app's, has panicked: nothing is known.
+                self.stats.restarted();
+                self.engine.report(Trouble::Panicked, "");
+                let trouble = protocol::Trouble("a panic".to_owned());
+                match self.callers.remove(&panic.id()) {
+                    Some(Awaited::Reply(call)) => {
+                        self.engine.settle(call, &Reply::Unanswered(trouble), now);
+                    }
+                    Some(Awaited::Access(call)) => {
+                        self.engine.accessed(call, Refreshed::Later(trouble), now);
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+}
+
+/// What a call brings.
+enum Came {
+    Reply(Call, Reply),
+    Access(Call, Refreshed),
+    /// Whether tokens that arrived are used now.
+    Accepted(PortalId, Result<bool, protocol::Trouble>),
+}
+
+/// What a call is expected to bring.
+#[derive(Clone, Copy)]
+enum Awaited {
+    Reply(Call),
+    Access(Call),
+}
+
+/// Messages taken in between two looks at what is due.
+const TAKE_AT_ONCE: usize = 4_096;
+/// Pause after a panic.
+const AFTER_PANIC: Duration = Duration::from_millis(100);
+/// A caller that was accepted before the close may still be on its way in.
+const AFTER_CLOSE: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! What one event token has gathered: lines that become entries, entries that wait for their turn.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::{Finished, Plan};
+use crate::line::{EventToken, LogLine};
+use crate::protocol::text;
+use crate::stats::DropReason;
+use crate::worker::entry::{Entry, Gap, NOTICE_BYTES, widen};
+use crate::worker::render::Renderer;
+
+#[derive(Debug)]
+pub(super) struct TokenBuffer {
+    pub(super) event_token: EventToken,
+    /// Takes in lines. Invariant: has text.
+    pub(super) open: Option<Entry>,
+    /// Frozen and due, oldest first. Entries that come back go to the front.
+    pub(super) sealed: VecDeque<(Instant, Entry)>,
+    /// Lines in the command that is out. One at a time keeps the order.
+    pub(super) in_flight: Option<u32>,
+    /// Nothing goes before this: the portal asked for patience with this token.
+    pub(super) hold_until: Option<Instant>,
+    /// Lost lines that no entry has told of yet.
+    pub(super) gap: Option<Gap>,
+    /// Its time is nearly over: nothing waits for the schedule any more.
+    pub(super) hurried: bool,
+    /// It takes no more lines.
+    pub(super) finished: Option<Finished>,
+    /// Nor are those that it holds sent any more. Invariant: only when `finished`.
+    pub(super) ended: bool,
+    /// The portal has taken an entry.
+    pub(super) worked: bool,
+    pub(super) first_seen: Instant,
+    pub(super) last_used: Instant,
+    /// The time under which it stands in `due`. Invariant: the two agree.
+    pub(super) listed: Option<Instant>,
+}
+
+impl TokenBuffer {
+    pub(super) fn new(event_token: EventToken, now: Instant) -> Self {
+        TokenBuffer {
+            event_token,
+            open: None,
+            sealed: VecDeque::new(),
+            in_flight: None,
+            hold_until: None,
+            gap: None,
+            hurried: false,
+            finished: None,
+            ended: false,
+            worked: false,
+            first_seen: now,
+            last_used: now,
+            listed: None,
+        }
+    }
+
+    /// Appends the line's text to the open entry, or starts new ones until it has found room.
+    pub(super) fn append(
+        &mut self,
+        line: &LogLine,
+        seq: u64,
+        plan: &Plan,
+        renderer: &mut Renderer,
+        now: Instant,
+    ) {
+        let text = renderer.render(line);
+        let room = plan.entry_bytes.saturating_sub(NOTICE_BYTES);
+        if self.open.as_ref().is_some_and(|open| open.text.len() + 1 + text.len() > room) {
+            self.seal(now);
+        }
+        let open = self.open.get_or_insert_with(|| Entry::new(now, line.at));
+        if !open.text.is_empty() {
+            open.text.push('\n');
+        }
+        let mut rest = text;
+        while rest.len() > room {
+            let (piece, more) = text::split_at_boundary(rest, room - CONTINUED.len() * 2);
+            open.text.push_str(piece);
+            open.text.push_str(CONTINUES);
+            open.unfinished = true;
+            open.last_seq = seq;
+            let whole = std::mem::replace(open, Entry::new(now, line.at));
+            self.sealed.push_back((now, whole));
+            open.continued = true;
+            open.text.push_str(CONTINUED);
+            rest = more;
+        }
+        open.text.push_str(rest);
+        open.lines += 1;
+        open.bytes += line.bytes();
+        open.last_seq = seq;
+    }
+
+    pub(super) fn seal(&mut self, now: Instant) {
+        if let Some(open) = self.open.take() {
+            self.sealed.push_back((now, open));
+        }
+    }
+
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.sealed.front().map(|(_, entry)| entry.since).or(self.open.as_ref().map(|e| e.since))
+    }
+
+    pub(super) fn pop_if(&mut self, hopeless: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        if self.sealed.front().is_some_and(|(_, entry)| hopeless(entry)) {
+            return self.sealed.pop_front().map(|(_, entry)| entry);
+        }
+        if self.sealed.is_empty() && self.open.as_ref().is_some_and(hopeless) {
+            return self.open.take();
+        }
+        None
+    }
+
+    pub(super) fn take_all(&mut self) -> Vec<Entry> {
+        self.sealed.drain(..).map(|(_, entry)| entry).chain(self.open.take()).collect()
+    }
+
+    /// Remembers that `entry` is lost. When its last line goes on in a later entry, that line is
+    /// lost too: its number is returned, and it no longer counts there.
+    pub(super) fn lost(&mut self, entry: &Entry, reason: DropReason) -> Option<u64> {
+        let mut lines = u64::from(entry.lines);
+        let mut orphan = None;
+        if entry.unfinished {
+            let later = self.sealed.iter_mut().map(|(_, entry)| entry).chain(&mut self.open);
+            for piece in later {
+                // Not set: the line was counted as lost before, with another of its pieces.
+                if !std::mem::take(&mut piece.continued) {
+                    break;
+                }
+                if piece.lines > 0 {
+                    piece.lines -= 1;
+                    lines += 1;
+                    orphan = Some(piece.last_seq);
+                    break;
+                }
+            }
+        }
+        // A notice that fails is not retold: it would be tried for ever.
+        if self.finished.is_none() && lines > 0 {
+            let mut gap = Gap::new(reason, lines, entry.since_wall);
+            if let Some(untold) = entry.gap.clone() {
+                gap.merge(untold);
+            }
+            widen(&mut self.gap, gap);
+        }
+        orphan
+    }
+}
+
+/// Ends a piece of a line that goes on in the next entry.
+const CONTINUES: &str = " …";
+/// Opens the next piece.
+const CONTINUED: &str = "• … ";

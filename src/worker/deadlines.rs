@@ -1,0 +1,119 @@
+//! Activities for which their portal waits only so long: when it is time to hurry, and when to stop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::line::EventToken;
+
+/// What has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// The time is nearly over: what waits goes now.
+    Soon(EventToken),
+    /// The portal no longer waits: it throws lines away, and says true (server behaviour).
+    Over(EventToken),
+}
+
+/// The deadlines of one portal's activities.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    /// By time, and a number that keeps equal times apart.
+    ahead: BTreeMap<(Instant, u64), Ahead>,
+    /// Invariant: names exactly what stands in `ahead`.
+    by_token: HashMap<EventToken, (Instant, u64)>,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    event_token: EventToken,
+    /// When it is over, while it is only soon.
+    then: Option<Instant>,
+}
+
+impl Deadlines {
+    /// The portal waits for this activity until then.
+    pub(crate) fn add(&mut self, event_token: EventToken, waits_until: Instant, now: Instant) {
+        self.remove(&event_token);
+        let left = waits_until.saturating_duration_since(now);
+        let soon = waits_until - LAST_PART.min(left.mul_f64(LAST_SHARE));
+        self.insert(soon, Ahead { event_token, then: Some(waits_until) });
+    }
+
+    /// The activity has ended by itself.
+    pub(crate) fn remove(&mut self, event_token: &EventToken) {
+        if let Some(key) = self.by_token.remove(event_token) {
+            self.ahead.remove(&key);
+        }
+    }
+
+    /// When the next one comes.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        self.ahead.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// What has come by now, one by one.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<Passed> {
+        if self.next_at()? > now {
+            return None;
+        }
+        let (_, Ahead { event_token, then }) = self.ahead.pop_first()?;
+        self.by_token.remove(&event_token);
+        match then {
+            Some(over) => {
+                self.insert(over, Ahead { event_token: event_token.clone(), then: None });
+                Some(Passed::Soon(event_token))
+            }
+            None => Some(Passed::Over(event_token)),
+        }
+    }
+
+    fn insert(&mut self, at: Instant, ahead: Ahead) {
+        self.number += 1;
+        self.by_token.insert(ahead.event_token.clone(), (at, self.number));
+        self.ahead.insert((at, self.number), ahead);
+    }
+}
+
+/// The last part of the time, in which lines no longer wait for company.
+const LAST_PART: Duration = Duration::from_secs(10);
+/// The same of a short time.
+const LAST_SHARE: f64 = 0.2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(text: &str) -> EventToken {
+        EventToken::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_deadline_is_announced_and_then_passes() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut deadlines = Deadlines::default();
+        deadlines.add(token("long"), at(600), start);
+        deadlines.add(token("short"), at(10), start);
+        assert_eq!(deadlines.pop(at(7)), None);
+        assert_eq!(deadlines.next_at(), Some(at(8)), "a fifth of a short time");
+        assert_eq!(deadlines.pop(at(8)), Some(Passed::Soon(token("short"))));
+        assert_eq!(deadlines.pop(at(9)), None);
+        assert_eq!(deadlines.pop(at(10)), Some(Passed::Over(token("short"))));
+        assert_eq!(deadlines.next_at(), Some(at(590)), "ten seconds of a long one");
+        assert_eq!(deadlines.pop(at(600)), Some(Passed::Soon(token("long"))));
+        assert_eq!(deadlines.pop(at(600)), Some(Passed::Over(token("long"))));
+        assert_eq!((deadlines.pop(at(9_999)), deadlines.next_at()), (None, None));
+    }
+
+    #[test]
+    fn an_activity_that_ended_by_itself_has_no_deadline() {
+        let now = Instant::now();
+        let mut deadlines = Deadlines::default();
+        deadlines.add(token("a"), now, now);
+        deadlines.add(token("a"), now + Duration::from_secs(5), now);
+        assert_eq!(deadlines.pop(now), None, "the later word counts");
+        deadlines.remove(&token("a"));
+        assert_eq!(deadlines.next_at(), None);
+    }
+}

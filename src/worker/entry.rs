@@ -1,0 +1,205 @@
+//! One entry of a process log under construction: safe text, the lines that end in it, its tries.
+
+use std::fmt::Write;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::protocol::text::LINE_MARK;
+use crate::stats::DropReason;
+
+/// Lines of one event token that travel as one command.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) text: String,
+    /// Lines whose last piece is in `text`. A line that is continued elsewhere counts there.
+    pub(crate) lines: u32,
+    /// Bytes of the budget that these lines hold.
+    pub(crate) bytes: usize,
+    /// Number of the newest line, for flushes.
+    pub(crate) last_seq: u64,
+    /// When its first line was taken in.
+    pub(crate) since: Instant,
+    /// The time of its first line, by the clock of the app.
+    pub(crate) since_wall: SystemTime,
+    /// The last line is continued in the token's next entry.
+    pub(crate) unfinished: bool,
+    /// Its first line began in an earlier entry, and counts here.
+    pub(crate) continued: bool,
+    /// What has become of it so far.
+    pub(crate) tries: Tries,
+    /// Lines missing before it, told at its head.
+    pub(crate) gap: Option<Gap>,
+    /// Lines of this workflow that the portal no longer shows once it stores this entry.
+    pub(crate) rolled_off: u64,
+}
+
+/// The history of an entry that was sent before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tries {
+    /// Times that the portal answered "locked" or "not found yet".
+    pub(crate) waited: u32,
+    /// Times that the portal stumbled over it when it was alone in its request.
+    pub(crate) alone: u32,
+    /// How many requests of its lane had run when it was first alone.
+    pub(crate) alone_since: u64,
+    /// It may stand in the log already.
+    pub(crate) in_doubt: bool,
+    /// The latest try is why: that try counts as written, once.
+    pub(crate) just_in_doubt: bool,
+    /// It counts as sent in the workflow's budget.
+    pub(crate) budgeted: bool,
+}
+
+impl Tries {
+    /// It is sent alone from now on, so that it cannot cost its neighbours.
+    pub(crate) fn solo(&self) -> bool {
+        self.alone > 0
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(since: Instant, since_wall: SystemTime) -> Self {
+        Entry {
+            text: String::new(),
+            lines: 0,
+            bytes: 0,
+            last_seq: 0,
+            since,
+            since_wall,
+            unfinished: false,
+            continued: false,
+            tries: Tries::default(),
+            gap: None,
+            rolled_off: 0,
+        }
+    }
+
+    /// Appends the message as it is sent: notices, then the lines.
+    pub(crate) fn write_message(&self, out: &mut String) {
+        let _ = self.write_notices(out);
+        out.push_str(&self.text);
+    }
+
+    fn write_notices(&self, out: &mut String) -> std::fmt::Result {
+        if self.tries.in_doubt {
+            writeln!(out, "{LINE_MARK} (possible repeat: the answer to the first try was lost)")?;
+        }
+        if let Some(gap) = &self.gap {
+            gap.write(out)?;
+        }
+        if self.rolled_off > 0 {
+            let lines = self.rolled_off;
+            writeln!(out, "{LINE_MARK} ({lines} older lines are no longer shown by the portal)")?;
+        }
+        Ok(())
+    }
+}
+
+/// Lines of a token that are missing from its log.
+#[derive(Clone, Debug)]
+pub(crate) struct Gap {
+    since: SystemTime,
+    lost: Vec<(DropReason, u64)>,
+}
+
+impl Gap {
+    pub(crate) fn new(reason: DropReason, lines: u64, since: SystemTime) -> Self {
+        Gap { since, lost: vec![(reason, lines)] }
+    }
+
+    pub(crate) fn merge(&mut self, other: Gap) {
+        self.since = self.since.min(other.since);
+        for (reason, lines) in other.lost {
+            match self.lost.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, sum)) => *sum += lines,
+                None => self.lost.push((reason, lines)),
+            }
+        }
+    }
+
+    /// "• (3 lines missing since 12:00:05 UTC: queue full)"
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let lines: u64 = self.lost.iter().map(|(_, lines)| lines).sum();
+        let noun = if lines == 1 { "line" } else { "lines" };
+        write!(out, "{LINE_MARK} ({lines} {noun} missing since ")?;
+        write_utc(out, self.since)?;
+        for (n, (reason, count)) in self.lost.iter().enumerate() {
+            out.push_str(if n == 0 { ": " } else { ", " });
+            if self.lost.len() > 1 {
+                write!(out, "{count} ")?;
+            }
+            out.push_str(reason.as_str());
+        }
+        out.push_str(")\n");
+        Ok(())
+    }
+}
+
+/// Adds to a gap that may not be there yet.
+pub(crate) fn widen(gap: &mut Option<Gap>, more: Gap) {
+    match gap {
+        Some(gap) => gap.merge(more),
+        None => *gap = Some(more),
+    }
+}
+
+/// Appends the time of day, "12:00:05 UTC".
+pub(crate) fn write_utc(out: &mut String, at: SystemTime) -> std::fmt::Result {
+    let unix = unix_seconds(at);
+    let day = unix.rem_euclid(86_400);
+    write!(out, "{:02}:{:02}:{:02} UTC", day / 3_600, day / 60 % 60, day % 60)
+}
+
+/// Whole seconds since 1970, negative before, whatever the clock says.
+pub(crate) fn unix_seconds(at: SystemTime) -> i64 {
+    match at.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |s| -s),
+    }
+}
+
+/// Bytes kept free in every entry for the notices above.
+pub(crate) const NOTICE_BYTES: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_gap_says_how_many_since_when_and_why() {
+        let since = UNIX_EPOCH + Duration::from_secs(86_400 * 3 + 12 * 3_600 + 5);
+        let mut gap = Gap::new(DropReason::QueueFull, 1, since);
+        let mut out = String::new();
+        gap.write(&mut out).expect("strings take all");
+        assert_eq!(out, "• (1 line missing since 12:00:05 UTC: queue full)\n");
+
+        gap.merge(Gap::new(DropReason::Evicted, 2, since - Duration::from_secs(5)));
+        gap.merge(Gap::new(DropReason::QueueFull, 1, since));
+        out.clear();
+        gap.write(&mut out).expect("strings take all");
+        assert_eq!(
+            out,
+            "• (4 lines missing since 12:00:00 UTC: 2 queue full, 2 made room for newer lines)\n"
+        );
+    }
+
+    #[test]
+    fn notices_of_every_kind_fit_their_room() {
+        let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
+        entry.tries.in_doubt = true;
+        entry.rolled_off = u64::MAX;
+        for &reason in DropReason::ALL {
+            widen(&mut entry.gap, Gap::new(reason, u64::MAX / 16, UNIX_EPOCH));
+        }
+        let mut out = String::new();
+        entry.write_message(&mut out);
+        assert!(out.len() <= NOTICE_BYTES, "{}", out.len());
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_only_odd() {
+        let mut out = String::new();
+        write_utc(&mut out, UNIX_EPOCH - Duration::from_secs(1)).expect("strings take all");
+        assert_eq!(out, "23:59:59 UTC");
+    }
+}

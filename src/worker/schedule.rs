@@ -1,0 +1,214 @@
+//! How often a workflow's log may grow: the entry budget.
+//!
+//! A cloud portal keeps the newest 50 entries of a workflow, shared with its own (server
+//! behaviour). So that the whole story stays readable, the k-th entry goes no earlier than
+//! `T(k) = base * (growth^k - 1) / (growth - 1)` after the first: the first lines appear at once,
+//! and a workflow that logs for an hour still fits.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How many entries of a workflow its portal keeps, and so how sparingly they are written.
+///
+/// `T(k) = base * (growth^k - 1) / (growth - 1)`: with the default base of 1 s and growth of 1.3
+/// the 5th entry goes no earlier than 9 s after the first, the 10th 43 s, the 20th 10 minutes.
+/// Flushes, full entries, and the close of a tagged span go ahead of it.
+///
+/// ```
+/// use tracing_bizproc::Retention;
+///
+/// assert_eq!(Retention::default(), Retention::Cloud);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Retention {
+    /// The newest 50 entries are kept: entries follow the schedule. The default.
+    #[default]
+    Cloud,
+    /// All entries are kept: every entry goes at its linger.
+    SelfHosted,
+    /// A number of entries and a growth of your own.
+    Custom {
+        /// Entries that the portal keeps, at least 1.
+        kept: u32,
+        /// Earliest distance between the first two entries, above zero and at most a year.
+        base: Duration,
+        /// Factor from each distance to the next, at least 1 and at most 10.
+        growth: f64,
+    },
+}
+
+impl Retention {
+    /// Whether the numbers can be worked with.
+    pub(crate) fn is_valid(self) -> bool {
+        match self {
+            Retention::Custom { kept, base, growth } => {
+                kept >= 1 && !base.is_zero() && base <= YEAR && (1.0..=10.0).contains(&growth)
+            }
+            _ => true,
+        }
+    }
+}
+
+/// `T(k)`, computed once.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    /// `after[k]`: the k-th entry's distance from the first. The last one stands for all further.
+    after: Vec<Duration>,
+    /// From each entry to the next beyond these.
+    step: Duration,
+    kept: Option<usize>,
+}
+
+impl Schedule {
+    pub(crate) fn new(retention: Retention) -> Self {
+        let (kept, base, growth) = match retention {
+            Retention::SelfHosted => return Schedule::none(),
+            Retention::Cloud => (CLOUD_KEEPS, CLOUD_BASE, CLOUD_GROWTH),
+            Retention::Custom { kept, base, growth } => (kept, base, growth),
+        };
+        let mut after = Vec::new();
+        let (mut at, mut step) = (0.0, base.as_secs_f64());
+        while at < LONGEST && after.len() < STEPS {
+            after.push(Duration::from_secs_f64(at));
+            at += step;
+            step *= growth;
+        }
+        let step = Duration::from_secs_f64(step.min(LONGEST));
+        Schedule { after, step, kept: Some(kept as usize) }
+    }
+
+    /// Every entry may go at once.
+    fn none() -> Self {
+        Schedule { after: vec![Duration::ZERO], step: Duration::ZERO, kept: None }
+    }
+
+    fn after(&self, entries: u32) -> Duration {
+        let last = self.after.len() - 1;
+        let beyond = u32::try_from((entries as usize).saturating_sub(last)).unwrap_or(u32::MAX);
+        self.after[(entries as usize).min(last)] + self.step.saturating_mul(beyond).min(YEAR)
+    }
+}
+
+/// What a workflow has used of its budget. Outlives the workflow's tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    first: Option<Instant>,
+    last: Option<Instant>,
+    sent: u32,
+    /// Lines in each of our entries that the portal still shows, oldest first.
+    shown: VecDeque<u32>,
+    rolled_off: u64,
+}
+
+impl Budget {
+    /// When the next entry may go by the schedule. `None`: at once.
+    pub(crate) fn next_at(&self, schedule: &Schedule) -> Option<Instant> {
+        self.first.map(|first| first + schedule.after(self.sent))
+    }
+
+    /// Whether so much was sent that entries which could wait should no longer go ahead.
+    pub(crate) fn is_tight(&self, schedule: &Schedule) -> bool {
+        schedule.kept.is_some_and(|kept| self.sent as usize * 2 >= kept)
+    }
+
+    /// Counts an entry as sent, and returns how many lines will have rolled off once it is written.
+    pub(crate) fn sent(&mut self, now: Instant, schedule: &Schedule) -> u64 {
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+        self.sent = self.sent.saturating_add(1);
+        let rolls = schedule.kept.is_some_and(|kept| self.shown.len() >= kept);
+        let next = if rolls { self.shown.front().copied().map_or(0, u64::from) } else { 0 };
+        self.rolled_off + next
+    }
+
+    /// The portal wrote an entry of `lines`, or may have. Returns how many lines it rolled off.
+    pub(crate) fn written(&mut self, lines: u32, schedule: &Schedule) -> u64 {
+        let Some(kept) = schedule.kept else { return 0 };
+        self.shown.push_back(lines);
+        let surplus = self.shown.len().saturating_sub(kept);
+        let lines = self.shown.drain(..surplus).map(u64::from).sum();
+        self.rolled_off += lines;
+        lines
+    }
+
+    /// Takes a count of [`sent`](Self::sent) back: the portal wrote nothing.
+    pub(crate) fn not_sent(&mut self) {
+        self.sent = self.sent.saturating_sub(1);
+        if self.sent == 0 {
+            self.first = None;
+        }
+    }
+
+    pub(crate) fn is_forgotten(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now.saturating_duration_since(last) > FORGET)
+    }
+}
+
+/// Entries of a workflow that a cloud portal keeps (server behaviour).
+const CLOUD_KEEPS: u32 = 50;
+const CLOUD_BASE: Duration = Duration::from_secs(1);
+const CLOUD_GROWTH: f64 = 1.3;
+/// No schedule is computed past a year, in seconds.
+const LONGEST: f64 = 365.0 * 86_400.0;
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// Nor past this many entries (a growth of 1 or nearly).
+const STEPS: usize = 4_096;
+/// A workflow that was silent for so long starts anew.
+const FORGET: Duration = Duration::from_secs(6 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_is_the_documented_sum() {
+        let schedule = Schedule::new(Retention::Cloud);
+        for k in 0..40_u32 {
+            let sum = (1.3_f64.powi(k as i32) - 1.0) / 0.3;
+            let stated = schedule.after(k).as_secs_f64();
+            assert!((stated - sum).abs() < 1e-6 * sum.max(1.0), "T({k}) = {stated}, not {sum}");
+        }
+    }
+
+    #[test]
+    fn a_growth_of_one_is_an_even_pace() {
+        let base = Duration::from_secs(10);
+        let schedule = Schedule::new(Retention::Custom { kept: 5, base, growth: 1.0 });
+        assert_eq!(schedule.after(7), Duration::from_secs(70));
+    }
+
+    #[test]
+    fn a_self_hosted_portal_has_no_schedule_and_rolls_nothing_off() {
+        let schedule = Schedule::new(Retention::SelfHosted);
+        let now = Instant::now();
+        let mut budget = Budget::default();
+        for _ in 0..1_000 {
+            assert_eq!(budget.sent(now, &schedule), 0);
+            assert_eq!(budget.written(3, &schedule), 0);
+            assert_eq!(budget.next_at(&schedule), Some(now));
+        }
+        assert!(!budget.is_tight(&schedule));
+    }
+
+    #[test]
+    fn lines_of_entries_past_the_kept_ones_have_rolled_off() {
+        let schedule = Schedule::new(Retention::Custom { kept: 2, base: CLOUD_BASE, growth: 1.3 });
+        let now = Instant::now();
+        let mut budget = Budget::default();
+        for (lines, rolled_off) in [(5, 0), (7, 0), (1, 5), (1, 12)] {
+            assert_eq!(budget.sent(now, &schedule), rolled_off, "as told in the entry");
+            budget.written(lines, &schedule);
+            assert_eq!(budget.rolled_off, rolled_off, "as it came");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_was_not_written_is_taken_back() {
+        let schedule = Schedule::new(Retention::Cloud);
+        let mut budget = Budget::default();
+        budget.sent(Instant::now(), &schedule);
+        budget.not_sent();
+        assert_eq!(budget.next_at(&schedule), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! An activity from the portal's request to its end, as a handler sees it.
+
+use std::time::Duration;
+
+use bizproc_portal::ActivityOptions;
+use tracing::subscriber::DefaultGuard;
+use tracing::{info, info_span};
+use tracing_bizproc::{Bizproc, Completion, FlushError, Webhook, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::prelude::*;
+
+use crate::app::{AppStage, credentials, quick, wait};
+use crate::stage::{Captured, PATIENCE, in_child, is_child, lines};
+
+#[test]
+fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
+    let stage = AppStage::new(1);
+    let (workflow, portals, verified) =
+        stage.open_with(0, |activity| activity.property("Order", "1042"));
+    let activity = stage.bizproc.activity(verified);
+    assert_eq!(activity.property("Order").and_then(|order| order.as_str()), Some("1042"));
+    activity.span().in_scope(|| info!("received"));
+    assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
+    assert_eq!(lines(&workflow), ["received"]);
+
+    activity.span().in_scope(|| info!("shipped"));
+    let completion = Completion::new().value("status", "shipped").message("Done");
+    let report = wait(activity.complete(completion)).unwrap();
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(lines(&workflow), ["received", "shipped", "Done"]);
+    assert!(!portals.is_open());
+
+    activity.span().in_scope(|| info!("too late"));
+    wait(activity.flush(PATIENCE)).unwrap();
+    assert_eq!(stage.bizproc.stats().late(), 1);
+    assert!(workflow.lost().is_empty(), "nothing was sent to a closed activity");
+
+    drop(activity);
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.abandoned(), stats.lost()), (0, 0), "{stats}");
+    let portal = stage.bizproc.portals().remove(0);
+    assert_eq!(portal.portal(), Some(stage.portals[0].portal.member_id()));
+    assert_eq!((portal.acknowledged(), portal.late(), portal.pending()), (2, 1, 0));
+}
+
+/// A layer of its own behind a filter for the whole subscriber, and what is printed beside it.
+fn behind(filter: &str, stage: &AppStage) -> (Bizproc, Captured, (DefaultGuard, WorkerGuard)) {
+    let oauth = credentials(&stage.portals[0], stage.store.clone());
+    let (layer, guard) = quick(oauth).build().unwrap();
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let subscriber = tracing_subscriber::registry()
+        .with(EnvFilter::new(filter))
+        .with(layer)
+        .with(tracing_subscriber::fmt::layer().with_writer(move || writer.clone()))
+        .set_default();
+    (guard.handle(), captured, (subscriber, guard))
+}
+
+#[test]
+fn an_ordinary_filter_that_names_the_crate_lets_the_activity_be_logged() {
+    let stage = AppStage::new(1);
+    let (bizproc, _, _kept) = behind("it=info,tracing_bizproc=info", &stage);
+    let (workflow, _, verified) = stage.open(0);
+    let activity = bizproc.activity(verified);
+    activity.span().in_scope(|| info!("received"));
+    wait(activity.complete(Completion::new())).unwrap();
+    assert_eq!(lines(&workflow)[0], "received");
+}
+
+#[test]
+fn a_filter_that_hides_the_span_is_told_of_and_a_span_of_the_apps_own_does() {
+    let stage = AppStage::new(1);
+    let (bizproc, captured, _kept) = behind("it=info,tracing_bizproc=warn", &stage);
+    let (workflow, _, verified) = stage.open(0);
+    let activity = bizproc.activity(verified);
+    for _ in 0..2 {
+        activity.span().in_scope(|| info!("nowhere"));
+    }
+    let said = captured.text();
+    assert_eq!(said.matches("a filter hides the activity's span").count(), 1, "{said}");
+    assert_eq!(bizproc.stats().accepted(), 0);
+
+    let event_token = activity.event_token().tag();
+    let own = info_span!("own", event_token, portal = activity.portal().as_str());
+    own.in_scope(|| info!("received"));
+    wait(activity.complete(Completion::new())).unwrap();
+    assert_eq!(lines(&workflow)[0], "received");
+}
+
+#[test]
+fn a_webhook_of_the_portal_delivers_what_an_activity_logs() {
+    let stage = AppStage::new(1);
+    let (workflow, _, verified) = stage.open(0);
+    let portal = &stage.portals[0].portal;
+    let webhook = Webhook::new(portal.webhook_url()).unwrap().for_portal(portal.member_id());
+    let (layer, guard) = tracing_bizproc::builder(webhook).build().unwrap();
+    let _subscriber = tracing_subscriber::registry().with(layer).set_default();
+    let activity = guard.handle().activity(verified);
+    activity.span().in_scope(|| info!("received"));
+    wait(activity.complete(Completion::new())).unwrap();
+    assert_eq!(lines(&workflow)[0], "received");
+}
+
+#[test]
+fn a_failure_is_the_last_line() {
+    let stage = AppStage::new(1);
+    let (workflow, portals, verified) = stage.open(0);
+    let activity = stage.bizproc.activity(verified);
+    wait(activity.fail("the bank does not answer")).unwrap();
+    assert_eq!(workflow.texts(), ["ERROR: the bank does not answer"]);
+    assert!(portals.completion().is_some());
+}
+
+#[test]
+fn an_activity_that_is_dropped_without_an_end_is_counted() {
+    let stage = AppStage::new(1);
+    let (_, portals, verified) = stage.open(0);
+    let activity = stage.bizproc.activity(verified);
+    // Never polled, so never asked for.
+    drop(activity.complete(Completion::new()));
+    drop(activity);
+    assert_eq!(stage.bizproc.stats().abandoned(), 1);
+    assert!(portals.is_open());
+}
+
+#[test]
+fn an_activity_that_nobody_waits_for_sends_nothing() {
+    let stage = AppStage::new(1);
+    let (workflow, _, verified) = stage.open_with(0, ActivityOptions::without_subscription);
+    let activity = stage.bizproc.activity(verified);
+    activity.span().in_scope(|| info!("nowhere"));
+    wait(activity.complete(Completion::new())).unwrap();
+    drop(activity);
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.requests(), stats.abandoned()), (0, 0, 0));
+    assert!(workflow.entries().is_empty() && workflow.lost().is_empty());
+}
+
+#[test]
+fn what_comes_when_the_portal_no_longer_waits_is_late() {
+    let stage = AppStage::new(1);
+    let (workflow, _, verified) =
+        stage.open_with(0, |activity| activity.timeout(Duration::from_secs(3)));
+    let until = verified.waits_until().unwrap();
+    let activity = stage.bizproc.activity(verified);
+    activity.span().in_scope(|| info!("in time"));
+    assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
+
+    // The worker and this thread read one clock.
+    while std::time::SystemTime::now() < until + Duration::from_millis(100) {
+        // A wait on the worker, not a nap: there is nothing to flush, so it answers at once.
+        wait(activity.flush(PATIENCE)).unwrap();
+    }
+    activity.span().in_scope(|| info!("too late"));
+    wait(activity.flush(PATIENCE)).unwrap();
+    assert_eq!(stage.bizproc.stats().late(), 1);
+    assert_eq!(lines(&workflow), ["in time"]);
+    assert!(workflow.lost().is_empty());
+    wait(activity.complete(Completion::new())).unwrap();
+}
+
+#[test]
+fn without_a_worker_an_activity_can_be_worked_on_and_not_ended() {
+    let stage = AppStage::new(1);
+    let (_, _, verified) = stage.open(0);
+    let AppStage { bizproc, guard, subscriber, portals: _portals, .. } = stage;
+    drop(guard);
+    let activity = bizproc.activity(verified);
+    activity.span().in_scope(|| info!("nowhere"));
+    assert_eq!(wait(activity.flush(PATIENCE)), Err(FlushError::WorkerGone));
+    assert!(wait(activity.complete(Completion::new())).is_err());
+    drop(activity);
+    assert_eq!(bizproc.stats().abandoned(), 1);
+    drop(subscriber);
+}
+
+#[test]
+fn a_warning_comes_before_the_time_is_over() {
+    if !is_child() {
+        return in_child("activity::a_warning_comes_before_the_time_is_over", &[]);
+    }
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let printed = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+    // For the worker's thread, which speaks through the process's own subscriber.
+    tracing_subscriber::registry().with(printed).init();
+
+    let stage = AppStage::new(1);
+    stage.portals[0].app.set_paid(false);
+    let (_, _, verified) = stage.open_with(0, |activity| activity.timeout(Duration::from_secs(4)));
+    let activity = stage.bizproc.activity(verified);
+    activity.span().in_scope(|| info!("a line"));
+    let warning = "the portal stops waiting for an activity soon";
+    while !captured.text().contains(warning) {
+        assert_eq!(stage.bizproc.stats().late(), 0, "it comes before");
+        wait(activity.flush(Duration::from_millis(50))).unwrap();
+    }
+    while stage.bizproc.stats().late() == 0 {
+        wait(activity.flush(Duration::from_millis(50))).unwrap();
+    }
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.late(), stats.pending()), (1, 1, 0), "{stats}");
+}

@@ -1,0 +1,107 @@
+//! Which module may import which: the arrows between the files go one way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Left may import right. What a module's own files import of each other is their affair.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("builder", &["*"]),
+    ("simulation", &["*"]),
+    ("fuzzing", &["*"]),
+    ("handle", &["queue", "stats", "line", "error", "completion", "activity", "transport"]),
+    ("layer", &["line", "queue", "stats"]),
+    ("queue", &["line", "stats", "completion", "error", "transport"]),
+    ("worker", &["queue", "line", "protocol", "transport", "stats", "error", "completion"]),
+    ("transport", &["protocol", "error", "line"]),
+    ("activity", &["line", "transport", "error"]),
+    ("completion", &[]),
+    ("protocol", &[]),
+    ("line", &["stats"]),
+    ("stats", &[]),
+    ("error", &[]),
+];
+
+/// Crates by zone: outside of these modules nobody names them.
+const ZONES: &[(&str, &[&str])] = &[
+    ("reqwest", &["transport"]),
+    ("rustls", &["transport"]),
+    ("crossbeam_channel", &["queue"]),
+    ("tokio", &["queue", "worker", "transport", "handle", "builder", "simulation"]),
+    ("serde_json", &["protocol", "transport", "activity", "completion", "simulation", "fuzzing"]),
+    ("tracing_subscriber", &["layer", "builder", "simulation"]),
+];
+
+#[test]
+fn every_module_imports_only_what_it_may() {
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut crates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), None, &mut |module, code| {
+        for path in paths_after(code, "crate::") {
+            imports.entry(module.to_owned()).or_default().insert(path);
+        }
+        for (name, _) in ZONES {
+            if code.contains(&format!("{name}::")) {
+                crates.entry((*name).to_owned()).or_default().insert(module.to_owned());
+            }
+        }
+    });
+    let mut wrong = Vec::new();
+    for (module, imported) in &imports {
+        let Some((_, may)) = MAY_IMPORT.iter().find(|(name, _)| name == module) else {
+            wrong.push(format!("{module} is not in the list"));
+            continue;
+        };
+        for other in imported {
+            let is_module = MAY_IMPORT.iter().any(|(name, _)| name == other);
+            if is_module && other != module && !may.contains(&"*") && !may.contains(&other.as_str())
+            {
+                wrong.push(format!("{module} imports {other}"));
+            }
+        }
+    }
+    for (name, zone) in ZONES {
+        for module in crates.get(*name).into_iter().flatten() {
+            if !zone.contains(&module.as_str()) {
+                wrong.push(format!("{module} names the crate {name}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(imports.len() > 5, "the files were found");
+}
+
+/// Calls `with` for each source file: the name of its top module, and its code without comments and
+/// without its tests.
+fn visit(folder: &Path, module: Option<&str>, with: &mut impl FnMut(&str, &str)) {
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let module = module.unwrap_or(&stem);
+        if stem == "lib" || stem == "tests" {
+            continue;
+        }
+        if path.is_dir() {
+            visit(&path, Some(module), with);
+        } else {
+            let code = fs::read_to_string(&path).unwrap();
+            let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            with(module, &lines.collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// The first names behind `root`, also of `root::{a::b, c}`.
+fn paths_after(code: &str, root: &str) -> Vec<String> {
+    let name = |text: &str| {
+        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    code.split(root)
+        .skip(1)
+        .flat_map(|rest| match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or("").split(',').map(name).collect(),
+            None => vec![name(rest)],
+        })
+        .collect()
+}

@@ -1,0 +1,57 @@
+//! The end of an activity while its lines have trouble: the process does not wait for the log.
+
+use std::time::{Duration, Instant};
+
+use bizproc_portal::{CommandOutcome, Fault, Moment};
+use tracing::info;
+use tracing_bizproc::Completion;
+
+use crate::app::{AppStage, wait};
+use crate::stage::{PATIENCE, lines};
+
+#[test]
+fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
+    let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));
+    let portal = &stage.portals[0].portal;
+    let (workflow, portals, verified) = stage.open(0);
+    let activity = stage.bizproc.activity(verified);
+    activity.span().in_scope(|| info!("in time"));
+    assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
+
+    // The next call is executed and not answered; from then on the portal executes no line at all.
+    portal.faults().next(Fault::Hang(Moment::AfterExecution));
+    for method in ["bizproc.activity.log", "batch"] {
+        portal.faults().on_method(method, Fault::Hang(Moment::BeforeExecution));
+    }
+    activity.span().in_scope(|| {
+        info!("of unknown outcome");
+        info!("in the same entry");
+    });
+    let since = Instant::now();
+    let completion = Completion::new().value("status", "shipped").timeout(SLOW);
+    let report = wait(activity.complete(completion)).unwrap();
+    let took = since.elapsed();
+
+    assert!(!report.is_complete(), "{report}");
+    assert!(!portals.is_open());
+    // The portal is on this machine, and a test machine may be busy.
+    assert!(took >= SLOW / 2 && took < SLOW + PATIENCE / 6, "{took:?}");
+    let sent = portal.journal();
+    let ended = sent.iter().position(|hit| hit.rest_method == "bizproc.event.send").unwrap();
+    let written = |hit: &bizproc_portal::Hit| {
+        hit.commands.iter().any(|command| command.outcome == CommandOutcome::Written)
+    };
+    assert!(!sent[ended..].iter().any(written));
+    assert!(workflow.lost().is_empty(), "no line went to a closed activity");
+    assert_eq!(lines(&workflow)[..3], ["in time", "of unknown outcome", "in the same entry"]);
+
+    // Each line is accounted for.
+    assert_eq!(wait(activity.flush(PATIENCE)).unwrap().pending(), 0);
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.acknowledged(), stats.late()), (3, 1, 2), "{stats}");
+    assert_eq!((stats.lost(), stats.pending()), (0, 0), "{stats}");
+    assert!(stats.unknown_outcomes() >= 1);
+}
+
+/// How long the end of the activity waits for its lines.
+const SLOW: Duration = Duration::from_millis(800);

@@ -1,0 +1,71 @@
+//! An app that never opens a tagged span: no request, no connection, no system call.
+
+use tracing::{info, info_span};
+
+use crate::stage::Stage;
+
+#[test]
+fn an_app_without_tagged_spans_sends_nothing() {
+    let stage = Stage::quick();
+    for n in 0..1_000 {
+        info_span!("request", n).in_scope(|| info!("handled"));
+    }
+    assert_eq!(stage.bizproc.stats().accepted(), 0);
+    let Stage { guard, portal, .. } = stage;
+    drop(guard);
+    assert!(portal.journal().is_empty());
+}
+
+/// The worker's thread waits for its bell without a timer. How often it was scheduled is counted by
+/// the kernel, so a second look after many events shows whether anything woke it.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_worker_of_an_idle_app_is_never_scheduled() {
+    use std::time::{Duration, Instant};
+
+    use crate::stage::{in_child, is_child};
+
+    if !is_child() {
+        return in_child("idle::the_worker_of_an_idle_app_is_never_scheduled", &[]);
+    }
+    let stage = Stage::quick();
+    let status = own_worker().join("status");
+    let look = || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let switches = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
+        (status.contains("State:\tS"), switches.unwrap().to_owned())
+    };
+    // Asleep, and so for longer than two of the worker's longest ticks, while events happen: had it
+    // a timer, or did an event wake it, this would never come to be.
+    let patience = Instant::now() + crate::stage::PATIENCE;
+    loop {
+        let (before, start) = (look(), Instant::now());
+        while start.elapsed() < Duration::from_millis(600) {
+            info_span!("request").in_scope(|| info!("handled"));
+            std::thread::yield_now();
+        }
+        if before.0 && look() == before {
+            break;
+        }
+        assert!(Instant::now() < patience, "the worker keeps being scheduled: {before:?}");
+    }
+    drop(stage);
+}
+
+/// The worker's thread. It gives itself its name, so there is a moment without one.
+#[cfg(target_os = "linux")]
+fn own_worker() -> std::path::PathBuf {
+    let is_worker = |task: &std::path::PathBuf| {
+        let name = std::fs::read_to_string(task.join("comm"));
+        name.is_ok_and(|name| name.trim() == "tracing-bizproc")
+    };
+    let patience = std::time::Instant::now() + crate::stage::PATIENCE;
+    loop {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        if let Some(worker) = tasks.filter_map(|task| Some(task.ok()?.path())).find(is_worker) {
+            return worker;
+        }
+        assert!(std::time::Instant::now() < patience, "the worker runs");
+        std::thread::yield_now();
+    }
+}

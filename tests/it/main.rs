@@ -1,0 +1,23 @@
+//! The public API against the stand-in portal, a file per behaviour.
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+#![expect(clippy::disallowed_methods, reason = "patience is measured by the real clock")]
+
+mod activity;
+mod api;
+mod app;
+mod arrows;
+mod completion;
+mod delivery;
+mod flush;
+mod idle;
+mod limits;
+mod loops;
+mod overload;
+mod panics;
+mod portals;
+mod secrets;
+mod seeds;
+mod simulation;
+mod stage;
+mod text;
+mod trouble;

@@ -1,0 +1,93 @@
+//! Too many lines: counted to the last, told in the log, and never at the caller's cost.
+
+use std::time::Duration;
+
+use bizproc_portal::{Fault, Moment, Portal};
+use tracing::{info, info_span};
+use tracing_bizproc::{DropReason, Overflow};
+
+use crate::stage::{PATIENCE, Stage, lines};
+
+/// Holds the portal's first answer back until the returned guard's fault is over.
+fn stuck(stage: &Stage) {
+    stage.portal.faults().next(Fault::Delay(Moment::BeforeExecution, Duration::from_millis(300)));
+}
+
+#[test]
+fn refused_lines_are_counted_and_told_in_the_log() {
+    let stage = Stage::with(Portal::builder(), |builder| builder.pending_lines(10));
+    stuck(&stage);
+    let (workflow, _, event_token) = stage.activity();
+    let span = info_span!("activity", event_token = event_token.tag());
+    for n in 0..25 {
+        span.in_scope(|| info!("line {n}"));
+    }
+    stage.bizproc.flush_blocking(PATIENCE).unwrap();
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.by_reason(DropReason::BudgetSpent)), (10, 15));
+    assert_eq!((stats.acknowledged(), stats.lost()), (10, 0));
+
+    span.in_scope(|| info!("there is room again"));
+    drop(span);
+    stage.flushed();
+    let log = lines(&workflow);
+    let notice = log.iter().find(|line| line.contains("15 lines missing")).unwrap();
+    assert!(notice.starts_with("• (15 lines missing since "), "{notice}");
+    assert_eq!(log.last().unwrap(), "there is room again");
+}
+
+#[test]
+fn drop_oldest_keeps_the_newest_lines_and_tells_of_the_others() {
+    let stage = Stage::with(Portal::builder(), |builder| {
+        builder
+            .pending_lines(10)
+            .overflow(Overflow::DropOldest)
+            .linger(Duration::from_secs(5))
+            .queue_lines(1_000)
+    });
+    let mut workflows = Vec::new();
+    for n in 0..25 {
+        let (workflow, _, event_token) = stage.activity();
+        let span = info_span!("activity", event_token = event_token.tag());
+        span.in_scope(|| info!("line {n}"));
+        workflows.push((workflow, span));
+    }
+    stage.bizproc.flush_blocking(PATIENCE).unwrap();
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.refused()), (25, 0));
+    assert_eq!(stats.by_reason(DropReason::Evicted), 15);
+    assert_eq!(stats.acknowledged(), 10);
+    for (n, (workflow, _)) in workflows.iter().enumerate() {
+        let expected = format!("line {n}");
+        assert_eq!(lines(workflow).contains(&expected), n >= 15, "{n}");
+    }
+}
+
+#[test]
+fn a_caller_that_asked_to_wait_loses_nothing() {
+    let stage = Stage::with(Portal::builder(), |builder| {
+        builder.pending_lines(10).overflow(Overflow::Block(PATIENCE))
+    });
+    let (workflow, _, event_token) = stage.activity();
+    let span = info_span!("activity", event_token = event_token.tag());
+    for n in 0..100 {
+        span.in_scope(|| info!("line {n}"));
+    }
+    stage.flushed();
+    let expected: Vec<_> = (0..100).map(|n| format!("line {n}")).collect();
+    assert_eq!(lines(&workflow), expected);
+}
+
+#[test]
+fn a_caller_waits_no_longer_than_it_asked_to() {
+    let stage = Stage::with(Portal::builder(), |builder| {
+        builder.pending_lines(1).overflow(Overflow::Block(Duration::from_millis(20)))
+    });
+    stage.portal.faults().next(Fault::Hang(Moment::BeforeExecution));
+    let (_, _, event_token) = stage.activity();
+    let span = info_span!("activity", event_token = event_token.tag());
+    span.in_scope(|| info!("accepted"));
+    span.in_scope(|| info!("refused"));
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.by_reason(DropReason::BudgetSpent)), (1, 1));
+}

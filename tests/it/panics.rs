@@ -1,0 +1,54 @@
+//! Somebody panics on the worker's thread: logging goes on, and no line is lost by it.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use bizproc_portal::Portal;
+use tracing::{Event, Subscriber, info, info_span};
+use tracing_bizproc::EventToken;
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::prelude::*;
+
+use crate::stage::{PATIENCE, in_child, is_child, lines, quick};
+
+/// An app's layer that cannot stand the worker's reports.
+struct Touchy(AtomicBool);
+
+impl<S: Subscriber> Layer<S> for Touchy {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "tracing_bizproc" && !self.0.swap(true, SeqCst) {
+            panic!("a layer of the app's");
+        }
+    }
+}
+
+/// With a global subscriber, as apps have, so that the worker's thread meets the layer.
+#[test]
+fn a_layer_that_panics_on_the_workers_thread_costs_no_line() {
+    if !is_child() {
+        return in_child("panics::a_layer_that_panics_on_the_workers_thread_costs_no_line", &[]);
+    }
+    let portal = Portal::builder().start().unwrap();
+    let (layer, guard) = quick(&portal).build().unwrap();
+    let touchy = Touchy(AtomicBool::new(false));
+    tracing_subscriber::registry().with(touchy).with(layer).init();
+    let bizproc = guard.handle();
+
+    let workflow = portal.start_workflow("Order");
+    let event_token = workflow.open_activity("Fulfil").event_token();
+    let event_token = EventToken::parse(&event_token).unwrap();
+    let span = info_span!("activity", event_token = event_token.tag());
+    span.in_scope(|| info!("before"));
+    // The worker reports it, and meets the layer.
+    drop(info_span!("activity", event_token = ""));
+    span.in_scope(|| info!("meanwhile"));
+    let report = bizproc.flush_blocking(PATIENCE).unwrap();
+    assert_eq!(report.pending(), 0);
+    span.in_scope(|| info!("after"));
+    let report = guard.shutdown(PATIENCE);
+    assert!(report.is_complete(), "{report}");
+
+    assert_eq!(lines(&workflow), ["before", "meanwhile", "after"]);
+    let stats = bizproc.stats();
+    assert_eq!((stats.restarts(), stats.unusable_tokens()), (1, 1), "{stats}");
+    assert_eq!((stats.accepted(), stats.acknowledged(), stats.lost()), (3, 3, 0));
+}

@@ -1,0 +1,208 @@
+//! Secrets stay secret: in everything that can be printed.
+
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bizproc_portal::{Canned, ErrorCode, Fault, Moment, OAuthError};
+use proptest::prelude::*;
+use tracing::{debug, error, info, trace};
+use tracing_bizproc::{
+    ActivityRequest, Completion, CredentialFuture, EventToken, MemoryStore, PortalId, TokenStore,
+    Tokens, Webhook,
+};
+use tracing_subscriber::Registry;
+use tracing_subscriber::prelude::*;
+
+use crate::app::{FORM, Handler, credentials, quick, sites, wait};
+use crate::stage::{Captured, PATIENCE, in_child, is_child};
+
+/// What a value shows, with all the errors behind it.
+fn shown(value: &(impl Debug + Display)) -> String {
+    format!("{value} {value:?} {value:#?}")
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(" {error} {error:?}");
+        source = error.source();
+    }
+    text
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_public_type_shows_a_webhooks_code(code in "[a-z0-9]{12,24}", user in 1_u32..999) {
+        let url = format!("https://portal.example/rest/{user}/{code}/");
+        let webhook = Webhook::new(&url).unwrap();
+        prop_assert!(!shown(&webhook).contains(&code));
+        let builder = tracing_bizproc::builder(webhook);
+        let shown = format!("{builder:?} {builder:#?}");
+        prop_assert!(!shown.contains(&code));
+    }
+
+    #[test]
+    fn no_error_repeats_the_url_that_it_is_about(code in "[a-z0-9]{12,24}") {
+        for url in [
+            format!("http://portal.example/rest/1/{code}/"),
+            format!("https://portal.example/rest/x/{code}/"),
+            format!("https://portal.example/rest/1/{code}/method/"),
+            format!("https://portal.example/{code}"),
+            format!("https://portal.example:99999/rest/1/{code}/"),
+            format!("ftp://{code}@portal.example/rest/1/{code}/"),
+            format!("{code} {code}"),
+        ] {
+            let error = Webhook::new(&url).unwrap_err();
+            prop_assert!(!chain(&error).contains(&code), "{}", chain(&error));
+        }
+    }
+
+    #[test]
+    fn no_public_type_shows_an_event_token(secret in "[a-f0-9]{64}", bad in "[\0-\x1f]") {
+        let text = format!("55c1dc1c3f0d75.78875596|A51601|x.{secret}");
+        let event_token = EventToken::parse(&text).unwrap();
+        prop_assert!(!shown(&event_token).contains(&secret[..8]));
+        prop_assert!(!shown(&event_token.tag().to_string()).contains(&secret[..8]));
+        let error = EventToken::parse(&format!("{text}{bad}")).unwrap_err();
+        prop_assert!(!chain(&error).contains(&secret[..8]));
+    }
+}
+
+#[test]
+fn the_live_types_show_counters_and_nothing_else() {
+    let code = "s3cr3tc0des3cr3t";
+    let webhook = Webhook::new(format!("http://127.0.0.1:9/rest/1/{code}/")).unwrap();
+    let (layer, guard) = tracing_bizproc::builder(webhook).build::<Registry>().unwrap();
+    let completion = Completion::new().value("status", code).message(code);
+    let shown = format!("{layer:?} {guard:?} {:?} {completion:?}", guard.handle());
+    assert!(!shown.contains(code), "{shown}");
+}
+
+/// A store that remembers all secrets that it was given.
+#[derive(Default)]
+struct Remembering {
+    store: MemoryStore,
+    secrets: Mutex<Vec<String>>,
+}
+
+impl TokenStore for Remembering {
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
+        self.store.load(portal)
+    }
+
+    fn swap<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Tokens>,
+        new: &'a Tokens,
+    ) -> CredentialFuture<'a, bool> {
+        let json: serde_json::Value = serde_json::from_str(&new.to_json()).unwrap();
+        let text = |name: &str| json[name].as_str().unwrap().to_owned();
+        self.secrets.lock().unwrap().extend([text("access_token"), text("refresh_token")]);
+        self.store.swap(portal, expected, new)
+    }
+}
+
+/// Two portals, trouble of every kind, and everything that any layer prints or any type shows, at
+/// TRACE, on all threads.
+#[test]
+fn no_secret_stands_in_any_layers_output() {
+    if !is_child() {
+        return in_child("secrets::no_secret_stands_in_any_layers_output", &[]);
+    }
+    let sites = sites(2);
+    let store = Arc::new(Remembering::default());
+    let oauth = credentials(&sites[0], Arc::clone(&store));
+    let mut captured = Captured::default();
+    let writer = captured.clone();
+    let everything = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+    let builder = quick(oauth.clone()).level(tracing::Level::TRACE).request_timeout(A_WHILE);
+    write!(captured, "{oauth:?} {builder:?}").unwrap();
+    let (layer, guard) = builder.build().unwrap();
+    tracing_subscriber::registry().with(everything).with(layer).init();
+    let bizproc = guard.handle();
+    let handler = Handler::new();
+    let mut secrets = vec![sites[0].app.client_secret()];
+    secrets.extend(sites.iter().map(|site| site.app.application_token()));
+
+    let faults = [
+        Fault::Reset(Moment::BeforeRead),
+        Fault::Reset(Moment::AfterExecution),
+        Fault::Hang(Moment::AfterExecution),
+        Fault::Truncate,
+        Fault::Answer(Moment::BeforeExecution, Canned::html(502)),
+        Fault::Answer(Moment::AfterExecution, Canned::json(200, "{")),
+        Fault::Refuse(ErrorCode::InternalServerError),
+        Fault::Refuse(ErrorCode::QueryLimitExceeded),
+    ];
+    for (n, fault) in faults.into_iter().enumerate() {
+        let site = &sites[n % 2];
+        let workflow = site.portal.start_workflow("Order");
+        let opened = workflow.activity("Fulfil").handler(handler.url()).app(&site.app).open();
+        let body = handler.take();
+        for (name, value) in form_urlencoded::parse(body.as_bytes()) {
+            if matches!(&*name, "auth[access_token]" | "auth[refresh_token]") {
+                secrets.push(value.into_owned());
+            }
+        }
+        let event_token = opened.event_token();
+        secrets.push(event_token.rsplit('.').next().unwrap().to_owned());
+        secrets.push(event_token);
+
+        let request = ActivityRequest::parse(Some(FORM), body.as_bytes()).unwrap();
+        write!(captured, "{request:?} {:?}", site.installation()).unwrap();
+        let verified = request.verify(&site.installation()).unwrap();
+        let activity = bizproc.activity(verified.clone());
+        write!(captured, "{verified:?} {activity:?} {:#?}", verified.tokens()).unwrap();
+        site.portal.faults().next(fault);
+        match n {
+            2 | 3 => site.app.expire_access_tokens(),
+            4 => sites[1].app.refuse_tokens(Some(OAuthError::InvalidGrant)),
+            5 => sites[1].app.refuse_tokens(None),
+            6 => site.app.revoke_tokens(),
+            _ => {}
+        }
+        activity.span().in_scope(|| {
+            info!(event_token = activity.event_token().tag(), "tagged itself");
+            debug!(?activity, "shown");
+            trace!(verified = ?verified, tokens = ?verified.tokens(), "shown");
+            error!(portal = %activity.portal(), "on fire");
+        });
+        // Whatever comes of it: some cannot be told.
+        match wait(activity.flush(A_WHILE)) {
+            Ok(report) => write!(captured, "{report} {report:?}").unwrap(),
+            Err(error) => write!(captured, "{}", chain(&error)).unwrap(),
+        }
+        if n % 2 == 0 {
+            let completion = Completion::new().value("status", "done").timeout(A_WHILE);
+            // Asked for, and not waited for.
+            let mut completing = std::pin::pin!(activity.complete(completion));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(completing.as_mut().poll(&mut context).is_pending());
+        }
+    }
+    write!(captured, "{bizproc:?} {guard:?} {:?}", bizproc.portals()).unwrap();
+    let report = guard.shutdown(PATIENCE / 20);
+    write!(captured, "{report:?}").unwrap();
+
+    secrets.extend(store.secrets.lock().unwrap().drain(..));
+    let seen = captured.text();
+    assert!(
+        seen.contains("shown") && seen.contains("tracing_bizproc"),
+        "there is something to see"
+    );
+    assert!(secrets.len() > 30, "{}", secrets.len());
+    for secret in secrets {
+        assert!(secret.len() >= 16, "too short to be missed by accident");
+        assert!(!seen.contains(&secret), "{}", seen.lines().find(|l| l.contains(&secret)).unwrap());
+    }
+}
+
+/// Longer than a request takes here.
+const A_WHILE: Duration = Duration::from_millis(400);

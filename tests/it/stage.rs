@@ -1,0 +1,118 @@
+//! What every test needs: a portal, a layer that writes to it, and patience with a limit.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bizproc_portal::{Activity, Portal, PortalBuilder, Workflow};
+use tracing::subscriber::DefaultGuard;
+use tracing_bizproc::{Bizproc, Builder, EventToken, Quota, Retention, Webhook, WorkerGuard};
+use tracing_subscriber::prelude::*;
+
+/// Enough for any machine; nobody waits so long when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A portal, and this thread's events on the way to it.
+pub(crate) struct Stage {
+    pub(crate) portal: Portal,
+    pub(crate) guard: WorkerGuard,
+    pub(crate) bizproc: Bizproc,
+    pub(crate) _subscriber: DefaultGuard,
+}
+
+impl Stage {
+    /// A portal without limits, and a layer that hurries.
+    pub(crate) fn quick() -> Stage {
+        Stage::with(Portal::builder(), |builder| builder)
+    }
+
+    pub(crate) fn with(portal: PortalBuilder, options: impl FnOnce(Builder) -> Builder) -> Stage {
+        let portal = portal.start().unwrap();
+        let (layer, guard) = options(quick(&portal)).build().unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer);
+        Stage {
+            portal,
+            bizproc: guard.handle(),
+            guard,
+            _subscriber: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// A workflow with an activity that waits.
+    pub(crate) fn activity(&self) -> (Workflow, Activity, EventToken) {
+        let workflow = self.portal.start_workflow("Order 1042");
+        let activity = workflow.open_activity("Fulfil");
+        let event_token = token(&activity);
+        (workflow, activity, event_token)
+    }
+
+    /// Flushes, and expects that all went well.
+    pub(crate) fn flushed(&self) {
+        let report = self.bizproc.flush_blocking(PATIENCE).unwrap();
+        assert!(report.is_complete(), "{report}");
+    }
+}
+
+/// Options for a portal without limits that is not far away.
+pub(crate) fn quick(portal: &Portal) -> Builder {
+    let webhook = Webhook::new(portal.webhook_url()).unwrap();
+    tracing_bizproc::builder(webhook)
+        .quota(Quota::Unlimited)
+        .retention(Retention::SelfHosted)
+        .linger(Duration::from_millis(20))
+}
+
+pub(crate) fn token(activity: &Activity) -> EventToken {
+    EventToken::parse(&activity.event_token()).unwrap()
+}
+
+/// The lines of a workflow's log without their time, oldest first.
+pub(crate) fn lines(workflow: &Workflow) -> Vec<String> {
+    let texts = workflow.texts();
+    texts.iter().flat_map(|entry| entry.lines()).map(|line| without_time(line).to_owned()).collect()
+}
+
+/// "• [timestamp=..]..[/timestamp] text" without its first two parts.
+pub(crate) fn without_time(line: &str) -> &str {
+    line.split_once("[/timestamp] ").map_or(line, |(_, text)| text)
+}
+
+/// What a layer has printed, on whatever thread.
+#[derive(Clone, Default)]
+pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs the test `name` of this binary in a process of its own, with these environment variables.
+/// There the test finds [`is_child`] true, and does what it is about.
+pub(crate) fn in_child(name: &str, environment: &[(&str, &str)]) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}\n{errors}");
+}
+
+pub(crate) fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+const CHILD: &str = "TRACING_BIZPROC_TEST_CHILD";
