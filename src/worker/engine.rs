@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::completions::Completing;
 use super::entry::Gap;
-use super::lane::{Access, Action, Lane, Rules, What};
+use super::lane::{Access, Action, Lane, Rules, TICK, What};
 use super::ledger::{Ending, Freed, Ledger};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
@@ -276,7 +276,7 @@ impl Engine {
                     return Step::Access(Call { lane: id, what: What::Access }, access);
                 }
                 // Later than now in any case: nothing else ends this loop.
-                Action::Wait(at) => self.list_at(id, at.max(now + TICK)),
+                Action::Wait(at) => self.list(id, at.max(now + TICK)),
                 Action::Idle => {}
             }
         }
@@ -375,17 +375,13 @@ impl Engine {
         }
     }
 
-    fn list(&mut self, id: LaneId, now: Instant) {
-        self.list_at(id, now);
-    }
-
     fn list_all(&mut self, now: Instant) {
         for n in 0..self.lanes.len() {
-            self.list_at(LaneId(n), now);
+            self.list(LaneId(n), now);
         }
     }
 
-    fn list_at(&mut self, id: LaneId, at: Instant) {
+    fn list(&mut self, id: LaneId, at: Instant) {
         self.unlist(id);
         self.listed[id.0] = Some(at);
         self.agenda.insert((at, id));
@@ -397,6 +393,3 @@ impl Engine {
         }
     }
 }
-
-/// No lane is asked more often than this without cause.
-const TICK: Duration = Duration::from_millis(1);

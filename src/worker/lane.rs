@@ -366,4 +366,4 @@ const REPLY_WITHIN: Duration = Duration::from_secs(10);
 /// How often waiting entries are checked for their age.
 const CHECK_AGE: Duration = Duration::from_secs(1);
 /// No lane is asked more often than this without cause.
-const TICK: Duration = Duration::from_millis(1);
+pub(super) const TICK: Duration = Duration::from_millis(1);

@@ -1,6 +1,5 @@
 //! The whole route in simulated time: conservation and order under faults of every kind, by seed.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -10,6 +9,8 @@ use tracing_bizproc::{Builder, Webhook};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::stage::Captured;
 
 fn builder() -> Builder {
     let webhook = Webhook::new("https://b24.example/rest/1/secret/").unwrap();
@@ -64,20 +65,6 @@ fn without_faults_everything_is_acknowledged_once() {
     }
 }
 
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// An hour of traffic with faults of every kind, everything at TRACE: what other layers print, the
 /// worker's own reports among it, holds no event token.
 #[test]
@@ -105,7 +92,7 @@ fn an_hour_of_faults_at_trace_prints_no_event_token() {
         },
     );
     outcome.verify().unwrap();
-    let printed = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let printed = captured.text();
     assert!(printed.contains("activity{event_token="), "spans are printed, with their redaction");
     assert!(printed.contains("tracing_bizproc"), "and so is the worker's trouble");
     for workflow in 0..20 {
