@@ -7,12 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use tracing_core::{LevelFilter, Subscriber};
-use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::BuildError;
 use crate::handle::{Bizproc, WorkerGuard};
-use crate::layer::{self, BizprocLayer, EventLevel};
+use crate::layer::{self, BizprocLayer};
 use crate::protocol::text::{Astral, ENTRY_BYTES};
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
@@ -279,15 +278,13 @@ impl Builder {
         self
     }
 
-    /// Starts the worker's thread, which sends nothing before a line comes, and returns the layer,
-    /// behind its own level filter, with the guard that closes the worker.
+    /// Starts the worker's thread, which sends nothing before a line comes, and returns the layer
+    /// with the guard that closes the worker.
     ///
     /// # Errors
     /// When an option is out of its bounds, or the thread, its runtime or the HTTP client cannot be
     /// made.
-    pub fn build<S>(
-        self,
-    ) -> Result<(Filtered<BizprocLayer, EventLevel, S>, WorkerGuard), BuildError>
+    pub fn build<S>(self) -> Result<(BizprocLayer<S>, WorkerGuard), BuildError>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {

@@ -1,45 +1,27 @@
-//! The layer: finds the tagged span of an event, packs the event, and pushes it.
+//! The layer, as a subscriber sees it: which callsites are ours, and which callbacks are worth a look.
 //!
-//! All of this runs on the callers' threads. It never blocks (unless asked to, at the door), panics,
-//! prints, or formats what it will not send; and it holds no lock while user code runs.
-//!
-//! What an event costs, in the order in which it pays:
-//! 1. one load, if no span that could be tagged is alive in the process;
-//! 2. its span's data, where its span's creation left a [`SpanState`]: the same cost at any depth;
-//! 3. one clock read, and its fields as typed bytes (see [`visit`]);
-//! 4. a box for these bytes, if they are many, and a push (see `queue`).
+//! What is done with a span or an event that is ours stands in [`capture`].
 
-use std::cell::Cell;
+use std::any::TypeId;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
-use tracing_core::dispatcher::WeakDispatch;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::subscriber::Interest;
 use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber};
-use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Layer};
-use tracing_subscriber::registry::{LookupSpan, SpanRef};
+use tracing_subscriber::registry::LookupSpan;
 
-use crate::line::{Alive, LogLine, Packed, SpanFields, Tag};
-use crate::queue::{Producer, enter};
+use crate::queue::Producer;
 
+mod capture;
 mod level;
 mod scope;
 mod visit;
 
-pub use level::EventLevel;
-use scope::{LayerId, Place, SpanState, SpanStates};
-use visit::{LineVisitor, TokenVisitor};
-
-/// The field that makes a span's events lines of a business process's log.
-pub(crate) const EVENT_TOKEN: &str = "event_token";
-
-/// The field beside [`EVENT_TOKEN`] that says which portal the token is of.
-pub(crate) const PORTAL: &str = "portal";
+use capture::{Capture, declares_token};
+use capture::{EVENT_TOKEN, PORTAL};
+use level::EventLevel;
 
 /// Delivers the events inside spans that have an `event_token` field.
 ///
@@ -51,279 +33,111 @@ pub(crate) const PORTAL: &str = "portal";
 ///
 /// Spans without a token add their fields to the events inside them. Fields recorded later are added
 /// to what comes later: spans that are open by then keep what they inherited.
-pub struct BizprocLayer {
-    producer: Producer,
-    alive: &'static Alive,
-    id: LayerId,
-    /// Whose layer this is; see [`BizprocLayer::enabled_ancestor`].
-    dispatch: OnceLock<WeakDispatch>,
+///
+/// # What it lets through
+///
+/// Events and spans of its level ([`Builder::level`](crate::Builder::level)) and above, and of all
+/// spans those that declare `event_token`. This is a filter of the layer's own: what it hides from
+/// this layer other layers still see, and it does not raise the level of the process. A span that is
+/// disabled for everybody (by the maximum level, or by a filter that is not a layer's own) cannot tag
+/// anything.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::{BizprocLayer, Webhook};
+/// use tracing_subscriber::{Registry, prelude::*};
+///
+/// let webhook = Webhook::new("https://example.bitrix24.com/rest/1/s3cr3t/")?;
+/// let (bizproc, _guard) = tracing_bizproc::builder(webhook).build()?;
+/// let bizproc: BizprocLayer<Registry> = bizproc;
+/// let subscriber = tracing_subscriber::registry().with(bizproc);
+/// # Ok(()) }
+/// ```
+pub struct BizprocLayer<S> {
+    filtered: Filtered<Capture, EventLevel, S>,
 }
 
-/// The layer behind its filter, ready for `registry().with(..)`.
-pub(crate) fn layer<S>(
-    producer: Producer,
-    level: LevelFilter,
-) -> Filtered<BizprocLayer, EventLevel, S>
+pub(crate) fn layer<S>(producer: Producer, level: LevelFilter) -> BizprocLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    static LAYERS: AtomicU32 = AtomicU32::new(0);
-    let alive = producer.alive();
-    let id = LayerId(LAYERS.fetch_add(1, Relaxed));
-    BizprocLayer { producer, alive, id, dispatch: OnceLock::new() }
-        .with_filter(EventLevel::new(level))
+    BizprocLayer { filtered: Capture::new(producer).with_filter(EventLevel(level)) }
 }
 
-impl<S> Layer<S> for BizprocLayer
+impl<S> BizprocLayer<S> {
+    /// Changes the level from which on events are lines.
+    ///
+    /// For a layer inside a [`reload::Layer`](tracing_subscriber::reload::Layer), whose handle has
+    /// the subscriber ask anew: `handle.modify(|bizproc| bizproc.set_level(Level::DEBUG))`.
+    pub fn set_level(&mut self, level: impl Into<LevelFilter>) {
+        *self.filtered.filter_mut() = EventLevel(level.into());
+    }
+}
+
+// `Filtered` as it is would look a span up each time that it is entered, left or closed, to find out
+// whether a layer that does nothing then may see it. These callbacks end here instead, which is half of
+// what an untagged span costs. Everything else is `Filtered`'s.
+impl<S> Layer<S> for BizprocLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        let _ = self.dispatch.set(dispatch.downgrade());
+        self.filtered.on_register_dispatch(dispatch);
+    }
+
+    fn on_layer(&mut self, subscriber: &mut S) {
+        self.filtered.on_layer(subscriber);
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        self.note_callsite(metadata);
-        Interest::always()
+        self.filtered.register_callsite(metadata)
     }
 
-    // Asked on the way to a span or an event whose callsite another thread is registering at this
-    // moment, and may not have come to our `register_callsite` with. Asked also where another layer's
-    // interest in the callsite is "sometimes", but nowhere else.
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.note_callsite(metadata);
-        true
+    fn enabled(&self, metadata: &Metadata<'_>, ctx: Context<'_, S>) -> bool {
+        self.filtered.enabled(metadata, ctx)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.filtered.max_level_hint()
     }
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        let seen = self.alive.read();
-        if seen.no_span_is_ours() {
-            return;
-        }
-        let declares = declares_token(attrs.metadata());
-        if declares || seen.has_slots() {
-            self.new_span(attrs, id, &ctx, declares);
-        }
+        self.filtered.on_new_span(attrs, id, ctx);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
-        if self.alive.read().has_slots() {
-            self.record(id, values, &ctx);
-        }
+        self.filtered.on_record(id, values, ctx);
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, ctx: Context<'_, S>) -> bool {
+        self.filtered.event_enabled(event, ctx)
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        if !self.alive.read().no_event_is_ours() {
-            self.event(event, &ctx);
+        self.filtered.on_event(event, ctx);
+    }
+
+    /// Shows the subscriber the mark by which it knows a layer with a filter of its own. Without it,
+    /// our level would be taken for the level of the whole process.
+    #[expect(
+        unsafe_code,
+        reason = "the method is declared unsafe, and there is no other way to it"
+    )]
+    unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
+        if id == TypeId::of::<Self>() {
+            return Some(std::ptr::from_ref(self).cast());
         }
+        // SAFETY: What is asked of an implementation is that its pointer is to a value of the type
+        // `id`, valid for as long as `self` is. `Filtered` keeps that for itself, and is a part of us.
+        unsafe { self.filtered.downcast_raw(id) }
     }
 }
 
-impl fmt::Debug for BizprocLayer {
+impl<S> fmt::Debug for BizprocLayer<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BizprocLayer").finish_non_exhaustive()
     }
 }
-
-// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
-// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
-impl BizprocLayer {
-    /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
-    fn note_callsite(&self, metadata: &Metadata<'_>) {
-        if declares_token(metadata) {
-            match metadata.is_event() {
-                true => self.alive.note_event_callsite(),
-                false => self.alive.note_span_callsite(),
-            }
-        }
-    }
-
-    /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does.
-    #[inline(never)]
-    fn new_span<S>(&self, attrs: &Attributes<'_>, id: &Id, ctx: &Context<'_, S>, declares: bool)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let Some(_inside) = enter() else { return };
-        let Some(span) = ctx.span(id) else { return };
-        let parent = || span.parent().and_then(|parent| self.state(&parent));
-        let state = match declares {
-            true => self.tagged_state(attrs, parent),
-            false => match parent() {
-                Some(parent) => {
-                    let mut inner = parent;
-                    inner.add_fields(
-                        attrs.metadata(),
-                        packed(|visitor| attrs.record(visitor), false),
-                    );
-                    inner
-                }
-                None => return,
-            },
-        };
-        SpanStates::put(&mut span.extensions_mut(), self.id, state);
-    }
-
-    fn tagged_state(
-        &self,
-        attrs: &Attributes<'_>,
-        parent: impl FnOnce() -> Option<SpanState>,
-    ) -> SpanState {
-        let mut found = TokenVisitor::default();
-        attrs.record(&mut found);
-        let portal = found.portal.take();
-        match self.usable(found) {
-            Some(event_token) => {
-                let tag = self.producer.tag(event_token, portal, 0);
-                SpanState::tagged(tag, &self.producer)
-            }
-            None => {
-                let fields = packed(|visitor| attrs.record(visitor), true);
-                SpanState::taggable(parent(), attrs.metadata(), fields, portal, &self.producer)
-            }
-        }
-    }
-
-    /// A token or other fields of a span, recorded after its creation.
-    #[inline(never)]
-    fn record<S>(&self, id: &Id, values: &Record<'_>, ctx: &Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let Some(_inside) = enter() else { return };
-        let Some(span) = ctx.span(id) else { return };
-        let own = match SpanStates::get(&span.extensions(), self.id) {
-            Some(state) => state.own_place().cloned(),
-            None => return,
-        };
-        if let Some(place) = &own {
-            let mut found = TokenVisitor::default();
-            values.record(&mut found);
-            let portal = found.portal.take();
-            let event_token = self.usable(found);
-            let make = |token, portal, late| self.producer.tag(token, portal, late);
-            if let Some(replaced) = place.record(event_token, portal, make) {
-                self.producer.span_closed(replaced);
-            }
-        }
-        if own.as_ref().is_none_or(Place::shows_own_fields) {
-            let newer = packed(|visitor| values.record(visitor), own.is_some());
-            SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
-        }
-    }
-
-    #[inline(never)]
-    fn event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let Some(_inside) = enter() else { return };
-        let metadata = event.metadata();
-        let declares = declares_token(metadata);
-        let own = if declares { self.own_tag(event) } else { None };
-        let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
-        if !self.producer.admits(&tag) {
-            return;
-        }
-        #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
-        let at = SystemTime::now();
-        let fields = packed(|visitor| event.record(visitor), declares);
-        // A refusal is counted at the door, and there is nobody here to tell.
-        let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
-    }
-
-    /// Whose log the event is for, and the fields of the spans inside that.
-    fn scope<S>(
-        &self,
-        event: &Event<'_>,
-        ctx: &Context<'_, S>,
-    ) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)>
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        if event.is_root() {
-            return None;
-        }
-        let current = ctx.current_span();
-        let id = event.parent().or_else(|| current.id())?;
-        let span = ctx.span(id).or_else(|| self.enabled_ancestor(id, event, ctx))?;
-        let extensions = span.extensions();
-        let state = SpanStates::get(&extensions, self.id)?;
-        Some((state.place.tag()?, state.fields.clone()))
-    }
-
-    /// The nearest span around a span that a filter hides from us (as ours hides those under the
-    /// level). `Context::lookup_current` would look down the thread's stack of entered spans instead,
-    /// and find another process's where the hidden span was given its parent by hand.
-    #[cold]
-    fn enabled_ancestor<'a, S>(
-        &self,
-        id: &Id,
-        event: &Event<'_>,
-        ctx: &'a Context<'_, S>,
-    ) -> Option<SpanRef<'a, S>>
-    where
-        S: Subscriber + for<'b> LookupSpan<'b>,
-    {
-        let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else {
-            // `Option<Layer>` does not pass the dispatch on: the stack is right but for that case.
-            return if event.is_contextual() { ctx.lookup_current() } else { None };
-        };
-        // The registry itself shows a span's parents whatever is filtered.
-        let hidden = dispatch.downcast_ref::<Registry>()?.span(id)?;
-        hidden.scope().skip(1).find_map(|span| ctx.span(&span.id()))
-    }
-
-    /// A token on the event itself. No span is inside of that, so no span's fields go with it.
-    fn own_tag(&self, event: &Event<'_>) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
-        let mut found = TokenVisitor::default();
-        event.record(&mut found);
-        let portal = found.portal.take();
-        let event_token = self.usable(found)?;
-        Some((self.producer.tag(event_token, portal, 0), None))
-    }
-
-    fn usable(&self, found: TokenVisitor) -> Option<crate::line::EventToken> {
-        match found.event_token? {
-            Ok(event_token) => Some(event_token),
-            Err(why) => {
-                self.producer.note_unusable(why);
-                None
-            }
-        }
-    }
-
-    fn state<S>(&self, span: &SpanRef<'_, S>) -> Option<SpanState>
-    where
-        S: for<'a> LookupSpan<'a>,
-    {
-        SpanStates::get(&span.extensions(), self.id).map(SpanState::inherited)
-    }
-}
-
-fn declares_token(metadata: &Metadata<'_>) -> bool {
-    metadata.fields().field(EVENT_TOKEN).is_some()
-}
-
-/// Packs what `record` hands to the visitor.
-///
-/// The buffer is taken out of its thread-local and not borrowed, since user code runs meanwhile: a
-/// `Debug` impl that logs finds an empty one, and one that panics leaves none behind.
-#[inline]
-fn packed(record: impl FnOnce(&mut LineVisitor<'_>), declares: bool) -> Packed {
-    thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
-    let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    bytes.clear();
-    record(&mut LineVisitor::new(&mut bytes, declares));
-    let packed = Packed::from(&bytes[..]);
-    if bytes.capacity() <= MAX_SCRATCH {
-        let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
-    }
-    packed
-}
-
-/// A larger buffer is given back rather than kept for each thread.
-const MAX_SCRATCH: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -113,7 +113,7 @@ pub use error::{
     TransportError, VerifyError, WebhookError,
 };
 pub use handle::{Activity, Bizproc, WorkerGuard};
-pub use layer::{BizprocLayer, EventLevel};
+pub use layer::BizprocLayer;
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, PortalSnapshot, Snapshot};

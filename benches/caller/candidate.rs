@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
-use tracing_bizproc::{Bizproc, EventLevel, Quota, Retention, Webhook, WorkerGuard};
+use tracing_bizproc::{Bizproc, Quota, Retention, Webhook, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 
@@ -97,7 +97,7 @@ pub(crate) fn install(candidate: Candidate, small: bool) -> Installed {
             Sink::None
         }
         Candidate::NoOpFiltered => {
-            registry.with(Nothing.with_filter(EventLevel::new(LevelFilter::INFO))).init();
+            registry.with(Nothing.with_filter(LevelFilter::INFO)).init();
             Sink::None
         }
         Candidate::Floor => {
@@ -109,7 +109,7 @@ pub(crate) fn install(candidate: Candidate, small: bool) -> Installed {
         Candidate::FloorFiltered => {
             let floor = Floor::new();
             let arrived = floor.delivered();
-            registry.with(floor.with_filter(EventLevel::new(LevelFilter::INFO))).init();
+            registry.with(floor.with_filter(LevelFilter::INFO)).init();
             Sink::Counted { arrived, _guard: None }
         }
         Candidate::FmtAppender => {

@@ -8,19 +8,10 @@ use super::declares_token;
 
 /// Lets events and spans of a level and above through, and of all spans those that declare
 /// `event_token`.
-///
-/// A filter of the layer's own: what it hides from the layer other layers still see, and it does not
-/// raise the level of the process. A span that is disabled for everybody (by the maximum level, or by
-/// a filter that is not a layer's own) cannot tag anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventLevel(LevelFilter);
+#[derive(Clone, Copy)]
+pub(super) struct EventLevel(pub(super) LevelFilter);
 
 impl EventLevel {
-    /// Lets `level` and what is more severe through.
-    pub fn new(level: impl Into<LevelFilter>) -> EventLevel {
-        EventLevel(level.into())
-    }
-
     fn wants(self, metadata: &Metadata<'_>) -> bool {
         if *metadata.level() <= self.0 {
             metadata.target() != OWN_TARGET

@@ -3,8 +3,8 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Barrier, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context as Task, Poll, Waker};
 
 use tracing::field::Empty;
@@ -16,7 +16,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, reload};
 
 use super::*;
-use crate::line::{EventToken, InvalidEventToken, Value};
+use crate::line::{EventToken, InvalidEventToken, LogLine, Tag, Value};
 use crate::queue::{Consumer, Limits, Message, Overflow, mark_worker_thread, queue};
 use crate::stats::DropReason;
 
@@ -518,7 +518,7 @@ fn the_level_can_be_reloaded() {
     tracing::subscriber::with_default(subscriber, || {
         let _a = info_span!("a", event_token = A).entered();
         info!("too low");
-        handle.modify(|ours| *ours.filter_mut() = EventLevel::new(Level::INFO)).unwrap();
+        handle.modify(|ours| ours.set_level(Level::INFO)).unwrap();
         let _b = info_span!("b", event_token = B).entered();
         info!("now");
         let hidden = debug_span!("hidden");

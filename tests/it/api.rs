@@ -15,7 +15,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<ActivityRejection>();
     is_shared_by_threads::<ActivityRequest>();
     is_shared_by_threads::<Bizproc>();
-    is_shared_by_threads::<BizprocLayer>();
+    is_shared_by_threads::<BizprocLayer<tracing_subscriber::Registry>>();
     is_shared_by_threads::<BuildError>();
     is_shared_by_threads::<Builder>();
     is_shared_by_threads::<CompleteError>();
@@ -23,7 +23,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<CredentialError>();
     is_shared_by_threads::<Credentials>();
     is_shared_by_threads::<DropReason>();
-    is_shared_by_threads::<EventLevel>();
+    is_shared_by_threads::<EndpointError>();
     is_shared_by_threads::<EventToken>();
     is_shared_by_threads::<FileStore>();
     is_shared_by_threads::<FlushError>();

@@ -1,0 +1,298 @@
+//! The hot path: finds the tagged span of an event, packs the event, and pushes it.
+//!
+//! All of this runs on the callers' threads. It never blocks (unless asked to, at the door), panics,
+//! prints, or formats what it will not send; and it holds no lock while user code runs.
+//!
+//! What an event costs, in the order in which it pays:
+//! 1. one load, if no span that could be tagged is alive in the process;
+//! 2. its span's data, where its span's creation left a [`SpanState`]: the same cost at any depth;
+//! 3. one clock read, and its fields as typed bytes (see [`visit`]);
+//! 4. a box for these bytes, if they are many, and a push (see `queue`).
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use tracing_core::dispatcher::WeakDispatch;
+use tracing_core::span::{Attributes, Id, Record};
+use tracing_core::subscriber::Interest;
+use tracing_core::{Dispatch, Event, Metadata, Subscriber};
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
+
+use crate::line::{Alive, LogLine, Packed, SpanFields, Tag};
+use crate::queue::{Producer, enter};
+
+use super::scope::{LayerId, Place, SpanState, SpanStates};
+use super::visit::{LineVisitor, TokenVisitor};
+
+/// The field that makes a span's events lines of a business process's log.
+pub(super) const EVENT_TOKEN: &str = "event_token";
+
+/// The field beside [`EVENT_TOKEN`] that says which portal the token is of.
+pub(super) const PORTAL: &str = "portal";
+
+/// What [`BizprocLayer`](super::BizprocLayer) does with what its filter lets through.
+pub(super) struct Capture {
+    producer: Producer,
+    alive: &'static Alive,
+    id: LayerId,
+    /// Whose layer this is; see [`Capture::enabled_ancestor`].
+    dispatch: OnceLock<WeakDispatch>,
+}
+
+impl Capture {
+    pub(super) fn new(producer: Producer) -> Capture {
+        static LAYERS: AtomicU32 = AtomicU32::new(0);
+        let alive = producer.alive();
+        let id = LayerId(LAYERS.fetch_add(1, Relaxed));
+        Capture { producer, alive, id, dispatch: OnceLock::new() }
+    }
+}
+
+impl<S> Layer<S> for Capture
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        let _ = self.dispatch.set(dispatch.downgrade());
+    }
+
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        self.note_callsite(metadata);
+        Interest::always()
+    }
+
+    // Asked on the way to a span or an event whose callsite another thread is registering at this
+    // moment, and may not have come to our `register_callsite` with. Asked also where another layer's
+    // interest in the callsite is "sometimes", but nowhere else.
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.note_callsite(metadata);
+        true
+    }
+
+    fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
+        let seen = self.alive.read();
+        if seen.no_span_is_ours() {
+            return;
+        }
+        let declares = declares_token(attrs.metadata());
+        if declares || seen.has_slots() {
+            self.new_span(attrs, id, &ctx, declares);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
+        if self.alive.read().has_slots() {
+            self.record(id, values, &ctx);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        if !self.alive.read().no_event_is_ours() {
+            self.event(event, &ctx);
+        }
+    }
+}
+
+// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
+// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
+impl Capture {
+    /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
+    fn note_callsite(&self, metadata: &Metadata<'_>) {
+        if declares_token(metadata) {
+            match metadata.is_event() {
+                true => self.alive.note_event_callsite(),
+                false => self.alive.note_span_callsite(),
+            }
+        }
+    }
+
+    /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does.
+    #[inline(never)]
+    fn new_span<S>(&self, attrs: &Attributes<'_>, id: &Id, ctx: &Context<'_, S>, declares: bool)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let Some(_inside) = enter() else { return };
+        let Some(span) = ctx.span(id) else { return };
+        let parent = || span.parent().and_then(|parent| self.state(&parent));
+        let state = match declares {
+            true => self.tagged_state(attrs, parent),
+            false => match parent() {
+                Some(parent) => {
+                    let mut inner = parent;
+                    inner.add_fields(
+                        attrs.metadata(),
+                        packed(|visitor| attrs.record(visitor), false),
+                    );
+                    inner
+                }
+                None => return,
+            },
+        };
+        SpanStates::put(&mut span.extensions_mut(), self.id, state);
+    }
+
+    fn tagged_state(
+        &self,
+        attrs: &Attributes<'_>,
+        parent: impl FnOnce() -> Option<SpanState>,
+    ) -> SpanState {
+        let mut found = TokenVisitor::default();
+        attrs.record(&mut found);
+        let portal = found.portal.take();
+        match self.usable(found) {
+            Some(event_token) => {
+                let tag = self.producer.tag(event_token, portal, 0);
+                SpanState::tagged(tag, &self.producer)
+            }
+            None => {
+                let fields = packed(|visitor| attrs.record(visitor), true);
+                SpanState::taggable(parent(), attrs.metadata(), fields, portal, &self.producer)
+            }
+        }
+    }
+
+    /// A token or other fields of a span, recorded after its creation.
+    #[inline(never)]
+    fn record<S>(&self, id: &Id, values: &Record<'_>, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let Some(_inside) = enter() else { return };
+        let Some(span) = ctx.span(id) else { return };
+        let own = match SpanStates::get(&span.extensions(), self.id) {
+            Some(state) => state.own_place().cloned(),
+            None => return,
+        };
+        if let Some(place) = &own {
+            let mut found = TokenVisitor::default();
+            values.record(&mut found);
+            let portal = found.portal.take();
+            let event_token = self.usable(found);
+            let make = |token, portal, late| self.producer.tag(token, portal, late);
+            if let Some(replaced) = place.record(event_token, portal, make) {
+                self.producer.span_closed(replaced);
+            }
+        }
+        if own.as_ref().is_none_or(Place::shows_own_fields) {
+            let newer = packed(|visitor| values.record(visitor), own.is_some());
+            SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
+        }
+    }
+
+    #[inline(never)]
+    fn event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let Some(_inside) = enter() else { return };
+        let metadata = event.metadata();
+        let declares = declares_token(metadata);
+        let own = if declares { self.own_tag(event) } else { None };
+        let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
+        if !self.producer.admits(&tag) {
+            return;
+        }
+        #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
+        let at = SystemTime::now();
+        let fields = packed(|visitor| event.record(visitor), declares);
+        // A refusal is counted at the door, and there is nobody here to tell.
+        let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
+    }
+
+    /// Whose log the event is for, and the fields of the spans inside that.
+    fn scope<S>(
+        &self,
+        event: &Event<'_>,
+        ctx: &Context<'_, S>,
+    ) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        if event.is_root() {
+            return None;
+        }
+        let current = ctx.current_span();
+        let id = event.parent().or_else(|| current.id())?;
+        let span = ctx.span(id).or_else(|| self.enabled_ancestor(id, event, ctx))?;
+        let extensions = span.extensions();
+        let state = SpanStates::get(&extensions, self.id)?;
+        Some((state.place.tag()?, state.fields.clone()))
+    }
+
+    /// The nearest span around a span that a filter hides from us (as ours hides those under the
+    /// level). `Context::lookup_current` would look down the thread's stack of entered spans instead,
+    /// and find another process's where the hidden span was given its parent by hand.
+    #[cold]
+    fn enabled_ancestor<'a, S>(
+        &self,
+        id: &Id,
+        event: &Event<'_>,
+        ctx: &'a Context<'_, S>,
+    ) -> Option<SpanRef<'a, S>>
+    where
+        S: Subscriber + for<'b> LookupSpan<'b>,
+    {
+        let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else {
+            // `Option<Layer>` does not pass the dispatch on: the stack is right but for that case.
+            return if event.is_contextual() { ctx.lookup_current() } else { None };
+        };
+        // The registry itself shows a span's parents whatever is filtered.
+        let hidden = dispatch.downcast_ref::<Registry>()?.span(id)?;
+        hidden.scope().skip(1).find_map(|span| ctx.span(&span.id()))
+    }
+
+    /// A token on the event itself. No span is inside of that, so no span's fields go with it.
+    fn own_tag(&self, event: &Event<'_>) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
+        let mut found = TokenVisitor::default();
+        event.record(&mut found);
+        let portal = found.portal.take();
+        let event_token = self.usable(found)?;
+        Some((self.producer.tag(event_token, portal, 0), None))
+    }
+
+    fn usable(&self, found: TokenVisitor) -> Option<crate::line::EventToken> {
+        match found.event_token? {
+            Ok(event_token) => Some(event_token),
+            Err(why) => {
+                self.producer.note_unusable(why);
+                None
+            }
+        }
+    }
+
+    fn state<S>(&self, span: &SpanRef<'_, S>) -> Option<SpanState>
+    where
+        S: for<'a> LookupSpan<'a>,
+    {
+        SpanStates::get(&span.extensions(), self.id).map(SpanState::inherited)
+    }
+}
+
+pub(super) fn declares_token(metadata: &Metadata<'_>) -> bool {
+    metadata.fields().field(EVENT_TOKEN).is_some()
+}
+
+/// Packs what `record` hands to the visitor.
+///
+/// The buffer is taken out of its thread-local and not borrowed, since user code runs meanwhile: a
+/// `Debug` impl that logs finds an empty one, and one that panics leaves none behind.
+#[inline]
+fn packed(record: impl FnOnce(&mut LineVisitor<'_>), declares: bool) -> Packed {
+    thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
+    let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    bytes.clear();
+    record(&mut LineVisitor::new(&mut bytes, declares));
+    let packed = Packed::from(&bytes[..]);
+    if bytes.capacity() <= MAX_SCRATCH {
+        let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
+    }
+    packed
+}
+
+/// A larger buffer is given back rather than kept for each thread.
+const MAX_SCRATCH: usize = 64 * 1024;
