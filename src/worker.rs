@@ -55,6 +55,8 @@ pub(crate) struct Worker<T> {
     unusable: [u64; InvalidEventToken::ALL.len()],
     /// How often the queue is looked at while lines may come.
     tick: Duration,
+    /// No tag was alive at the last tick: time to park. Spans that come and go would else ring for each.
+    at_rest: bool,
     closing: bool,
 }
 
@@ -76,6 +78,7 @@ impl<T: Transport> Worker<T> {
             taking: None,
             unusable: [0; InvalidEventToken::ALL.len()],
             tick,
+            at_rest: true,
             closing: false,
         }
     }
@@ -200,7 +203,8 @@ impl<T: Transport> Worker<T> {
     /// Waits for the bell, a reply, the time given, or the next tick.
     async fn wait(&mut self, wake_at: Option<std::time::Instant>) {
         let more = self.consumer.len() > 0;
-        let parked = if self.closing || more { None } else { self.consumer.park() };
+        let parks = self.at_rest && !self.closing && !more;
+        let parked = if parks { self.consumer.park() } else { None };
         let now = Instant::now();
         let tick = if more { Some(now) } else { parked.is_none().then(|| now + self.tick) };
         let wake_at = wake_at.map(Instant::from_std).into_iter().chain(tick).min();
@@ -213,8 +217,14 @@ impl<T: Transport> Worker<T> {
         let joined = tokio::select! {
             biased;
             Some(joined) = self.calls.join_next_with_id() => Some(joined),
-            () = self.consumer.bell() => None,
-            () = timer => None,
+            () = self.consumer.bell() => {
+                self.at_rest = false;
+                None
+            }
+            () = timer => {
+                self.at_rest = self.consumer.live() == 0;
+                None
+            }
         };
         drop(parked);
         if let Some(joined) = joined {

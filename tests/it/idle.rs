@@ -52,6 +52,38 @@ fn the_worker_of_an_idle_app_is_never_scheduled() {
     drop(stage);
 }
 
+/// Tagged spans without events: the worker is rung for the first of them, and then ticks.
+#[cfg(target_os = "linux")]
+#[test]
+fn spans_that_come_and_go_do_not_each_wake_the_worker() {
+    use std::time::{Duration, Instant};
+
+    use crate::stage::{in_child, is_child};
+
+    if !is_child() {
+        return in_child("idle::spans_that_come_and_go_do_not_each_wake_the_worker", &[]);
+    }
+    let stage = Stage::with(bizproc_portal::Portal::builder(), |builder| {
+        // A tick of the longest kind: 250 ms.
+        builder.linger(Duration::from_secs(1))
+    });
+    let (_workflow, _activity, event_token) = stage.activity();
+    let status = own_worker().join("status");
+    let switches = || -> u64 {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
+        line.unwrap().rsplit(char::is_whitespace).next().unwrap().parse().unwrap()
+    };
+    let (before, start) = (switches(), Instant::now());
+    for _ in 0..2_000 {
+        drop(info_span!("order", event_token = event_token.tag()));
+        // Where it is woken it gets to run, and to sleep again.
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    let (woken, ticks) = (switches() - before, start.elapsed().as_millis() / 250);
+    assert!(u128::from(woken) <= 2 * ticks + 20, "woken {woken} times in {ticks} ticks");
+}
+
 /// The worker's thread. It gives itself its name, so there is a moment without one.
 #[cfg(target_os = "linux")]
 fn own_worker() -> std::path::PathBuf {
