@@ -71,6 +71,20 @@ fn every_module_imports_only_what_it_may() {
     assert!(imports.len() > 5, "the files were found");
 }
 
+/// `Layer::downcast_raw` is declared unsafe. Nothing else of ours is.
+#[test]
+fn there_is_one_unsafe_method() {
+    let mut found = BTreeMap::new();
+    visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), None, &mut |module, code| {
+        let count = code.matches("unsafe fn ").count() + code.matches("unsafe {").count();
+        let allowed = code.matches("unsafe_code").count();
+        if count + allowed > 0 {
+            found.insert(module.to_owned(), (count, allowed));
+        }
+    });
+    assert_eq!(found, BTreeMap::from([("layer".to_owned(), (2, 1))]));
+}
+
 /// Calls `with` for each source file: the name of its top module, and its code without comments and
 /// without its tests.
 fn visit(folder: &Path, module: Option<&str>, with: &mut impl FnMut(&str, &str)) {
