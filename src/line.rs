@@ -19,13 +19,15 @@ mod token;
 
 pub(crate) use live::{Alive, Live};
 pub(crate) use packed::{Kind, Packed, Packer, Value};
+pub(crate) use token::GivenToken;
+use token::TagToken;
 pub use token::{EventToken, InvalidEventToken, PortalId};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
 ///
 /// As long as one is alive, the worker ticks by itself, so that pushing a line never has to wake it.
 pub(crate) struct Tag {
-    pub(crate) event_token: EventToken,
+    token: TagToken,
     /// `None`: the default portal.
     pub(crate) portal: Option<PortalId>,
     /// The span whose later record made this tag; 0 if the token was there when the span was made.
@@ -44,18 +46,18 @@ pub(crate) struct Tag {
     /// Where the worker keeps this token's lines, as it noted at the first of them: spares it a
     /// search by the token's text for each of the others (8 % of a line with 10,000 live tokens).
     pub(crate) place: AtomicUsize,
-    _live: Live,
+    live: Live,
 }
 
 impl Tag {
     pub(crate) fn new(
-        event_token: EventToken,
+        token: GivenToken<'_>,
         portal: Option<PortalId>,
         late: u64,
         live: Live,
-    ) -> Tag {
-        Tag {
-            event_token,
+    ) -> Arc<Tag> {
+        let mut tag = Arc::new(Tag {
+            token: TagToken::empty(),
             portal,
             late,
             logged: AtomicBool::new(false),
@@ -64,8 +66,18 @@ impl Tag {
             refused_for: AtomicU8::new(0),
             replaced: OnceLock::new(),
             place: AtomicUsize::new(usize::MAX),
-            _live: live,
+            live,
+        });
+        // Filled in where it stays: to copy what was just written is slower than to write (a tenth of
+        // a span).
+        if let Some(tag) = Arc::get_mut(&mut tag) {
+            tag.token.fill(token);
         }
+        tag
+    }
+
+    pub(crate) fn event_token(&self) -> &EventToken {
+        self.token.get()
     }
 
     /// The tag that the span has now, if this was its first.
@@ -77,9 +89,13 @@ impl Tag {
         }
     }
 
-    /// As [`latest`](Self::latest), if its end [matters](Self::end_matters). Most spans never log: they
-    /// are not charged for a count of references.
+    /// The span is closed. The tag of which no more lines come, if that [matters](Self::end_matters):
+    /// most spans never log, and are charged neither for a count of references nor for one of slots.
     pub(crate) fn ended(self: &Arc<Tag>) -> Option<Arc<Tag>> {
+        if self.end_matters() {
+            // Else the slot goes with the tag, which nobody else has any more.
+            self.live.release_slot();
+        }
         match self.replaced.get() {
             None => self.end_matters().then(|| self.clone()),
             Some(_) => Some(self.latest()).filter(|tag| tag.end_matters()),
@@ -205,7 +221,7 @@ impl Tag {
     /// A tag that no queue counts as alive.
     pub(crate) fn detached(event_token: &str, portal: Option<&str>) -> Arc<Tag> {
         let event_token = EventToken::parse(event_token).unwrap();
-        Arc::new(Tag::new(event_token, portal.map(PortalId::from), 0, Live::none()))
+        Tag::new(GivenToken::Whole(&event_token), portal.map(PortalId::from), 0, Live::none())
     }
 }
 

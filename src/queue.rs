@@ -14,8 +14,8 @@
 //! queue gets half full, on control messages, when a caller waits for room, and when the first tag
 //! becomes alive while the worker is parked: see [`Consumer::park`].
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::TrySendError;
@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::completion::Completion;
 use crate::error::CompleteError;
-use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
+use crate::line::{Alive, EventToken, GivenToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
 use crate::stats::{DropReason, FlushReport};
 use crate::transport::Arrived;
 
@@ -126,13 +126,29 @@ pub(crate) enum Scope {
 #[derive(Clone)]
 pub(crate) struct Producer(Arc<Door>);
 
+/// The callers' end for who does not keep it open.
+pub(crate) struct WeakProducer(Weak<Door>);
+
 /// Makes a queue.
 pub(crate) fn queue(limits: Limits) -> (Producer, Consumer) {
     let (door, receiver) = Door::new(limits);
     (Producer(door.clone()), Consumer::new(door, receiver))
 }
 
+impl WeakProducer {
+    /// As [`Producer::span_closed`], if there is anybody left to tell.
+    pub(crate) fn span_closed(&self, tag: Arc<Tag>) {
+        if let Some(door) = self.0.upgrade() {
+            Producer(door).span_closed(tag);
+        }
+    }
+}
+
 impl Producer {
+    pub(crate) fn downgrade(&self) -> WeakProducer {
+        WeakProducer(Arc::downgrade(&self.0))
+    }
+
     /// What is alive, for the layer to hold: it reads that at every event.
     pub(crate) fn alive(&self) -> &'static Alive {
         self.0.alive
@@ -146,12 +162,25 @@ impl Producer {
         late: u64,
     ) -> Arc<Tag> {
         let live = Live::tag(self.0.alive);
+        self.ring_if_parked();
+        Tag::new(GivenToken::Whole(&event_token), portal, late, live)
+    }
+
+    /// The tag of a span that has its token from the start; the span counts with it.
+    pub(crate) fn span_tag(&self, token: GivenToken<'_>) -> Arc<Tag> {
+        let live = Live::tagged_span(self.0.alive);
+        self.ring_if_parked();
+        Tag::new(token, None, 0, live)
+    }
+
+    /// After a new tag was counted.
+    fn ring_if_parked(&self) {
         // Either the worker, which announces its sleep before it looks for live tags, sees the new
-        // one, or its announcement is seen here.
-        if self.0.signals.parked.load(SeqCst) {
+        // one, or its announcement is seen here. Read first, and then taken back: one ring is enough.
+        let parked = &self.0.signals.parked;
+        if parked.load(SeqCst) && parked.swap(false, SeqCst) {
             self.0.bell.notify_one();
         }
-        Arc::new(Tag::new(event_token, portal, late, live))
     }
 
     /// Whether a line is worth packing. `false` has counted it as refused. A load and a compare, but

@@ -11,33 +11,34 @@ use tracing_core::Metadata;
 use tracing_subscriber::registry::{Extensions, ExtensionsMut};
 
 use crate::line::{EventToken, Live, Packed, PortalId, SpanFields, Tag};
-use crate::queue::Producer;
+use crate::queue::WeakProducer;
 
 /// Tells two of our layers in one subscriber apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct LayerId(pub(super) u32);
+pub(super) struct LayerId(pub(super) usize);
 
 /// The states of one span: one for each of our layers, and so nearly always one.
 pub(super) struct SpanStates {
-    first: (LayerId, SpanState),
-    more: Vec<(LayerId, SpanState)>,
+    id: LayerId,
+    state: SpanState,
+    more: Option<Box<SpanStates>>,
 }
 
 impl SpanStates {
     pub(super) fn get<'a>(extensions: &'a Extensions<'_>, id: LayerId) -> Option<&'a SpanState> {
-        let states = extensions.get::<SpanStates>()?;
-        if states.first.0 == id {
-            return Some(&states.first.1);
+        let mut states = extensions.get::<SpanStates>()?;
+        while states.id != id {
+            states = states.more.as_deref()?;
         }
-        states.more.iter().find(|state| state.0 == id).map(|state| &state.1)
+        Some(&states.state)
     }
 
     pub(super) fn put(extensions: &mut ExtensionsMut<'_>, id: LayerId, state: SpanState) {
-        let states = SpanStates { first: (id, state), more: Vec::new() };
-        let Some(earlier) = extensions.replace(states) else { return };
-        if let Some(states) = extensions.get_mut::<SpanStates>() {
-            states.more = earlier.more;
-            states.more.push(earlier.first);
+        let earlier = extensions.replace(SpanStates { id, state, more: None });
+        if earlier.is_some() {
+            if let Some(states) = extensions.get_mut::<SpanStates>() {
+                states.more = earlier.map(Box::new);
+            }
         }
     }
 
@@ -48,10 +49,12 @@ impl SpanStates {
         metadata: &'static Metadata<'static>,
         newer: Packed,
     ) {
-        let Some(states) = extensions.get_mut::<SpanStates>() else { return };
-        let all = std::iter::once(&mut states.first).chain(&mut states.more);
-        if let Some((_, state)) = all.into_iter().find(|state| state.0 == id) {
-            state.add_fields(metadata, newer);
+        let mut states = extensions.get_mut::<SpanStates>();
+        while let Some(found) = states {
+            if found.id == id {
+                return found.state.add_fields(metadata, newer);
+            }
+            states = found.more.as_deref_mut();
         }
     }
 }
@@ -67,19 +70,14 @@ pub(super) struct SpanState {
     /// Whether the head of `fields` is this span's own. Else it is inherited.
     owns_fields: bool,
     /// Of a span that declares the token field: whom to tell when it closes.
-    owner: Option<Owner>,
-}
-
-struct Owner {
-    producer: Producer,
-    _live: Live,
+    owner: Option<&'static WeakProducer>,
 }
 
 impl SpanState {
     /// A span that has its token from the start. The fields around it belong to another log, and its
     /// own are not shown.
-    pub(super) fn tagged(tag: Arc<Tag>, producer: &Producer) -> SpanState {
-        let owner = Some(Owner::new(producer));
+    pub(super) fn tagged(tag: Arc<Tag>, owner: &'static WeakProducer) -> SpanState {
+        let owner = Some(owner);
         SpanState { place: Place::Given(tag), fields: None, owns_fields: false, owner }
     }
 
@@ -90,18 +88,20 @@ impl SpanState {
         metadata: &'static Metadata<'static>,
         fields: Packed,
         portal: Option<PortalId>,
-        producer: &Producer,
+        live: Live,
+        owner: &'static WeakProducer,
     ) -> SpanState {
         static LATE: AtomicU64 = AtomicU64::new(1);
         let late = LATE.fetch_add(1, Relaxed);
         let up = parent.as_ref().map(|parent| parent.place.clone());
         let around = parent.and_then(|parent| parent.fields.clone());
-        let slot = Slot { up, late, first: OnceLock::new(), portal: Mutex::new(portal) };
+        let slot =
+            Slot { up, late, first: OnceLock::new(), portal: Mutex::new(portal), _live: live };
         SpanState {
             place: Place::Late(Arc::new(slot)),
             fields: chain(around, metadata, fields, late),
             owns_fields: true,
-            owner: Some(Owner::new(producer)),
+            owner: Some(owner),
         }
     }
 
@@ -139,17 +139,11 @@ impl SpanState {
 
 impl Drop for SpanState {
     fn drop(&mut self) {
-        if let Some(owner) = &self.owner {
+        if let Some(owner) = self.owner {
             if let Some(tag) = self.place.ended() {
-                owner.producer.span_closed(tag);
+                owner.span_closed(tag);
             }
         }
-    }
-}
-
-impl Owner {
-    fn new(producer: &Producer) -> Owner {
-        Owner { producer: producer.clone(), _live: Live::slot(producer.alive()) }
     }
 }
 
@@ -188,6 +182,7 @@ pub(super) struct Slot {
     first: OnceLock<Arc<Tag>>,
     /// May be recorded before the token is.
     portal: Mutex<Option<PortalId>>,
+    _live: Live,
 }
 
 impl Place {
@@ -252,9 +247,9 @@ fn replace(
     make: impl FnOnce(EventToken, Option<PortalId>) -> Arc<Tag>,
 ) -> Option<Arc<Tag>> {
     let old = first.latest();
-    let event_token = event_token.unwrap_or_else(|| old.event_token.clone());
+    let event_token = event_token.unwrap_or_else(|| old.event_token().clone());
     let portal = portal.or_else(|| old.portal.clone());
-    if old.event_token == event_token && old.portal == portal {
+    if *old.event_token() == event_token && old.portal == portal {
         return None;
     }
     first.replace(make(event_token, portal));

@@ -76,33 +76,48 @@ impl Seen {
 pub(crate) struct Live {
     /// `None`: counted nowhere.
     alive: Option<&'static Alive>,
-    unit: u64,
+    /// Changed by one thread only, the one that closes the span.
+    units: AtomicU64,
 }
 
 impl Live {
     pub(crate) fn slot(alive: &'static Alive) -> Live {
-        Live::unit(alive, SLOT)
+        Live::units(alive, SLOT)
     }
 
     pub(crate) fn tag(alive: &'static Alive) -> Live {
-        Live::unit(alive, TAG)
+        Live::units(alive, TAG)
+    }
+
+    /// Both in one addition: a span that has its token from the start.
+    pub(crate) fn tagged_span(alive: &'static Alive) -> Live {
+        Live::units(alive, SLOT + TAG)
     }
 
     #[cfg(test)]
     pub(crate) fn none() -> Live {
-        Live { alive: None, unit: 0 }
+        Live { alive: None, units: AtomicU64::new(0) }
     }
 
-    fn unit(alive: &'static Alive, unit: u64) -> Live {
-        alive.0.fetch_add(unit, SeqCst);
-        Live { alive: Some(alive), unit }
+    fn units(alive: &'static Alive, units: u64) -> Live {
+        alive.0.fetch_add(units, SeqCst);
+        Live { alive: Some(alive), units: AtomicU64::new(units) }
+    }
+
+    /// The span is closed, and its tag lives on.
+    pub(crate) fn release_slot(&self) {
+        let units = self.units.load(Relaxed);
+        if let (Some(alive), 1..) = (self.alive, units & SLOT) {
+            self.units.store(units - SLOT, Relaxed);
+            alive.0.fetch_sub(SLOT, SeqCst);
+        }
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(alive) = self.alive {
-            alive.0.fetch_sub(self.unit, SeqCst);
+            alive.0.fetch_sub(*self.units.get_mut(), SeqCst);
         }
     }
 }
@@ -121,6 +136,12 @@ mod tests {
         let slot = Live::slot(alive);
         assert!(!alive.read().no_event_is_ours() && alive.read().has_slots());
         drop((slot, tag));
+        let span = Live::tagged_span(alive);
+        assert!(alive.read().has_slots() && alive.tags() == 1);
+        span.release_slot();
+        span.release_slot();
+        assert!(!alive.read().has_slots() && alive.tags() == 1, "once");
+        drop(span);
         alive.note_span_callsite();
         assert!(alive.read().no_event_is_ours() && !alive.read().no_span_is_ours());
         alive.note_event_callsite();
