@@ -197,19 +197,22 @@ impl Builder {
         self
     }
 
-    /// Lines that the queue from the callers to the worker holds. Default: 8,192.
+    /// Lines that the queue from the callers to the worker holds. Default: 8,192; at most
+    /// 16,777,216.
     pub fn queue_lines(mut self, lines: usize) -> Self {
         self.limits.queue = lines;
         self
     }
 
-    /// Lines that may be pending, from accept to settle. Default: 65,536.
+    /// Lines that may be pending, from accept to settle. Default: 65,536; at most
+    /// 134,217,728.
     pub fn pending_lines(mut self, lines: usize) -> Self {
         self.limits.lines = lines;
         self
     }
 
-    /// Bytes that pending lines may hold, from accept to settle. Default: 16 MiB.
+    /// Bytes that pending lines may hold, from accept to settle. Default: 16 MiB; at most
+    /// 32 GiB.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
@@ -376,14 +379,14 @@ impl Builder {
         if self.limits.queue == 0 || self.limits.queue > MOST_LINES {
             return wrong("queue_lines", "is not within 1 to 16,777,216");
         }
-        if self.limits.lines == 0 {
-            return wrong("pending_lines", "is zero");
+        if self.limits.lines == 0 || self.limits.lines > queue::MOST_LINES {
+            return wrong("pending_lines", "is not within 1 to 134,217,728");
         }
         if !(self.portal_share > 0.0 && self.portal_share <= 1.0) {
             return wrong("portal_share", "is not above 0 and at most 1");
         }
-        if self.limits.bytes < self.entry_bytes {
-            return wrong("pending_bytes", "is less than one entry");
+        if self.limits.bytes < self.entry_bytes || self.limits.bytes as u64 > queue::MOST_BYTES {
+            return wrong("pending_bytes", "is not within one entry and 32 GiB");
         }
         if self.http.timeout.is_zero() || self.http.connect_timeout.is_zero() {
             return wrong("request_timeout and connect_timeout", "must be above zero");

@@ -27,10 +27,12 @@ use crate::line::{Alive, EventToken, GivenToken, InvalidEventToken, Live, LogLin
 use crate::stats::{DropReason, FlushReport};
 use crate::transport::Arrived;
 
+mod budget;
 mod consumer;
 mod door;
 mod thread;
 
+pub(crate) use budget::{MOST_BYTES, MOST_LINES};
 pub(crate) use consumer::Consumer;
 use door::Door;
 pub(crate) use thread::{enter, mark_worker_thread};
@@ -234,12 +236,12 @@ impl Producer {
 
     /// Lines accepted so far.
     pub(crate) fn accepted(&self) -> u64 {
-        self.0.callers.accepted_lines.load(SeqCst)
+        self.0.budget.accepted_lines()
     }
 
     /// Lines accepted and not settled yet.
     pub(crate) fn pending(&self) -> u64 {
-        self.0.pending_lines()
+        self.0.budget.pending_lines()
     }
 
     /// Lines refused at the door for this reason; 0 for reasons that are no refusals.

@@ -71,10 +71,7 @@ impl Consumer {
 
     /// Gives the budget back: these lines are settled.
     pub(crate) fn release(&self, lines: u64, bytes: u64) {
-        // The worker is the one writer, so a load and a store will do.
-        let worker = &self.door.worker;
-        worker.released_lines.store(worker.released_lines.load(Relaxed) + lines, SeqCst);
-        worker.released_bytes.store(worker.released_bytes.load(Relaxed) + bytes, SeqCst);
+        self.door.budget.release(lines, bytes);
         self.door.wake_waiters();
     }
 
@@ -88,9 +85,7 @@ impl Consumer {
     /// between being accepted and its push, which is a matter of nanoseconds.
     pub(crate) fn is_drained(&mut self) -> bool {
         self.publish();
-        let worker = &self.door.worker;
-        self.receiver.is_empty()
-            && self.door.callers.accepted_lines.load(SeqCst) == worker.taken_lines.load(Relaxed)
+        self.receiver.is_empty() && self.door.budget.all_taken()
     }
 
     /// Event tokens that could not be used, by reason.
@@ -103,9 +98,7 @@ impl Consumer {
         if self.lines + self.closes == 0 {
             return;
         }
-        let worker = &self.door.worker;
-        worker.taken_lines.store(worker.taken_lines.load(Relaxed) + self.lines, SeqCst);
-        worker.taken_closes.store(worker.taken_closes.load(Relaxed) + self.closes, SeqCst);
+        self.door.budget.took(self.lines, self.closes);
         (self.lines, self.closes) = (0, 0);
         self.door.wake_waiters();
     }

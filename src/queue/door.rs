@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::Notify;
 
+use super::budget::{Budget, Standing};
 use super::{Limits, Message, Overflow, thread};
 use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
 use crate::stats::DropReason;
@@ -16,8 +17,7 @@ pub(super) struct Door {
     pub(super) sender: Sender<Message>,
     pub(super) limits: Limits,
     pub(super) alive: &'static Alive,
-    pub(super) callers: Callers,
-    pub(super) worker: Worker,
+    pub(super) budget: Budget,
     pub(super) signals: Signals,
     pub(super) refused: Refused,
     pub(super) unusable: Unusable,
@@ -27,26 +27,6 @@ pub(super) struct Door {
     pub(super) room: Condvar,
     /// The process that has the worker's thread. A fork has not.
     pub(super) process: u32,
-}
-
-/// Written by callers.
-#[derive(Default)]
-#[repr(align(128))]
-pub(super) struct Callers {
-    pub(super) accepted_lines: AtomicU64,
-    pub(super) accepted_bytes: AtomicU64,
-    /// [`Message::SpanClosed`] sent.
-    pub(super) closes: AtomicU64,
-}
-
-/// Written by the worker only.
-#[derive(Default)]
-#[repr(align(128))]
-pub(super) struct Worker {
-    pub(super) taken_lines: AtomicU64,
-    pub(super) taken_closes: AtomicU64,
-    pub(super) released_lines: AtomicU64,
-    pub(super) released_bytes: AtomicU64,
 }
 
 /// Read by all, written seldom.
@@ -94,8 +74,7 @@ impl Door {
             sender,
             limits,
             alive: Alive::new(),
-            callers: Callers::default(),
-            worker: Worker::default(),
+            budget: Budget::default(),
             signals: Signals::default(),
             refused: Refused::default(),
             unusable: Unusable::default(),
@@ -134,13 +113,12 @@ impl Door {
     /// Finds room in half of the headroom when lines find none, since it may carry the count of the
     /// lines that were refused. Without any room at all the entry only waits for its linger.
     pub(super) fn offer_close(&self, tag: Arc<Tag>) {
-        self.callers.closes.fetch_add(1, SeqCst);
-        let queued = self.queued(self.callers.accepted_lines.load(SeqCst));
+        let queued = self.budget.add_close();
         let refused = self.signals.closed.load(SeqCst)
             || queued > (self.limits.queue + HEADROOM / 2) as u64
             || self.sender.try_send(Message::SpanClosed(tag)).is_err();
         if refused {
-            self.callers.closes.fetch_sub(1, SeqCst);
+            self.budget.revert_close();
         } else {
             self.ring_if_half_full(queued);
         }
@@ -150,31 +128,25 @@ impl Door {
     #[inline]
     fn reserve(&self, line: &LogLine) -> Result<u64, DropReason> {
         let bytes = line.bytes() as u64;
-        let lines = self.callers.accepted_lines.fetch_add(1, SeqCst) + 1;
-        let total = self.callers.accepted_bytes.fetch_add(bytes, SeqCst) + bytes;
+        let standing = self.budget.charge(bytes);
         // Looked at after the charge: the worker closes first and then waits for charged lines.
-        if self.signals.closed.load(SeqCst) {
-            self.revert(bytes);
-            return Err(DropReason::Closed);
+        let verdict = match self.signals.closed.load(SeqCst) {
+            true => Err(DropReason::Closed),
+            false => self.verdict(standing),
+        };
+        if verdict.is_err() {
+            self.budget.revert(bytes);
         }
-        let queued = self.queued(lines);
-        match self.verdict(queued, lines, total) {
-            Ok(()) => Ok(queued),
-            Err(reason) => {
-                self.revert(bytes);
-                Err(reason)
-            }
-        }
+        verdict.map(|()| standing.queued)
     }
 
-    /// Whether there is room, if the counters of the callers' side stand like this.
+    /// Whether there is room for the last line of those.
     #[inline]
-    fn verdict(&self, queued: u64, lines: u64, bytes: u64) -> Result<(), DropReason> {
+    fn verdict(&self, standing: Standing) -> Result<(), DropReason> {
+        let Standing { queued, lines, bytes } = standing;
         if queued > self.limits.queue as u64 {
             return Err(DropReason::QueueFull);
         }
-        let lines = lines.saturating_sub(self.worker.released_lines.load(SeqCst));
-        let bytes = bytes.saturating_sub(self.worker.released_bytes.load(SeqCst));
         let spent = lines > self.limits.lines as u64 || bytes > self.limits.bytes as u64;
         match self.limits.overflow {
             Overflow::DropOldest => Ok(()),
@@ -195,15 +167,10 @@ impl Door {
             Err(TrySendError::Disconnected(line)) => (line, DropReason::Closed),
         };
         if let Message::Line(line) = line {
-            self.revert(line.bytes() as u64);
+            self.budget.revert(line.bytes() as u64);
             self.refuse(&line.tag, reason);
         }
         Err(reason)
-    }
-
-    fn revert(&self, bytes: u64) {
-        self.callers.accepted_lines.fetch_sub(1, SeqCst);
-        self.callers.accepted_bytes.fetch_sub(bytes, SeqCst);
     }
 
     #[cold]
@@ -220,31 +187,15 @@ impl Door {
         if matches!(self.limits.overflow, Overflow::Block(_)) && !self.signals.closed.load(SeqCst) {
             return true;
         }
-        let lines = self.callers.accepted_lines.load(SeqCst) + 1;
-        let bytes = self.callers.accepted_bytes.load(SeqCst) + 1;
         let verdict = match self.signals.closed.load(SeqCst) {
             true => Err(DropReason::Closed),
-            false => self.verdict(self.queued(lines), lines, bytes),
+            false => self.verdict(self.budget.with_line(1)),
         };
         match verdict {
             Ok(()) => self.signals.full.store(false, Relaxed),
             Err(reason) => self.refuse(tag, reason),
         }
         verdict.is_ok()
-    }
-
-    /// Messages in the channel, if so many lines were accepted. The worker publishes what it takes in
-    /// steps, so this may be a little too high, and is exact when the worker finds the queue empty.
-    #[inline]
-    fn queued(&self, lines: u64) -> u64 {
-        let lines = lines.saturating_sub(self.worker.taken_lines.load(SeqCst));
-        let closes = self.callers.closes.load(SeqCst);
-        lines + closes.saturating_sub(self.worker.taken_closes.load(SeqCst))
-    }
-
-    pub(super) fn pending_lines(&self) -> u64 {
-        let released = self.worker.released_lines.load(SeqCst);
-        self.callers.accepted_lines.load(SeqCst).saturating_sub(released)
     }
 
     #[inline]
@@ -270,10 +221,9 @@ impl Door {
         self.bell.notify_one();
         let mut guard = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = loop {
-            let lines = self.callers.accepted_lines.load(SeqCst) + 1;
-            let bytes = self.callers.accepted_bytes.load(SeqCst) + line.bytes() as u64;
             let closed = self.signals.closed.load(SeqCst);
-            if closed || self.verdict(self.queued(lines), lines, bytes).is_ok() {
+            let standing = self.budget.with_line(line.bytes() as u64);
+            if closed || self.verdict(standing).is_ok() {
                 break true;
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { break false };
