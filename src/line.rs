@@ -17,7 +17,7 @@ mod live;
 mod packed;
 mod token;
 
-pub(crate) use live::{Alive, Live};
+pub(crate) use live::{Alive, Live, Seen};
 pub(crate) use packed::{Kind, Packed, Packer, Value};
 pub(crate) use token::GivenToken;
 use token::TagToken;

@@ -22,7 +22,7 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use crate::line::{Alive, InvalidEventToken, Live, LogLine, Packed, SpanFields, Tag};
+use crate::line::{Alive, InvalidEventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 
 use super::scope::{LayerId, Place, SpanState, SpanStates};
@@ -95,8 +95,9 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        if !self.alive.read().no_event_is_ours() {
-            self.event(event, &ctx);
+        let seen = self.alive.read();
+        if !seen.no_event_is_ours() {
+            self.event(event, &ctx, seen);
         }
     }
 }
@@ -192,13 +193,13 @@ impl Capture {
     }
 
     #[inline(never)]
-    fn event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>)
+    fn event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, seen: Seen)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(_inside) = enter() else { return };
         let metadata = event.metadata();
-        let declares = declares_token(metadata);
+        let declares = seen.events_declare() && declares_token(metadata);
         let own = if declares { self.own_tag(event) } else { None };
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
         if !self.producer.admits(&tag) {

@@ -67,6 +67,11 @@ impl Seen {
         self.0 & (SPANS_DECLARE | (TAG - 1)) == 0
     }
 
+    /// Some event may bear a token itself.
+    pub(crate) fn events_declare(self) -> bool {
+        self.0 & EVENTS_DECLARE != 0
+    }
+
     pub(crate) fn has_slots(self) -> bool {
         self.0 & (TAG - 1) != 0
     }
