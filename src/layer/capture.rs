@@ -54,6 +54,12 @@ impl Capture {
         let weak = Box::leak(Box::new(producer.downgrade()));
         Capture { producer, weak, alive, id, dispatch: OnceLock::new() }
     }
+
+    /// What could be ours at this moment.
+    #[inline]
+    pub(super) fn seen(&self) -> Seen {
+        self.alive.read()
+    }
 }
 
 impl<S> Layer<S> for Capture
@@ -78,7 +84,7 @@ where
     }
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        let seen = self.alive.read();
+        let seen = self.seen();
         if seen.no_span_is_ours() {
             return;
         }
@@ -89,13 +95,13 @@ where
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
-        if self.alive.read().has_slots() {
+        if self.seen().has_slots() {
             self.record(id, values, &ctx);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        let seen = self.alive.read();
+        let seen = self.seen();
         if !seen.no_event_is_ours() {
             self.event(event, &ctx, seen);
         }

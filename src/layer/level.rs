@@ -12,7 +12,7 @@ use super::declares_token;
 pub(super) struct EventLevel(pub(super) LevelFilter);
 
 impl EventLevel {
-    fn wants(self, metadata: &Metadata<'_>) -> bool {
+    pub(super) fn wants(self, metadata: &Metadata<'_>) -> bool {
         if *metadata.level() <= self.0 {
             metadata.target() != OWN_TARGET
         } else {

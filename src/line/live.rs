@@ -27,6 +27,7 @@ impl Alive {
 
     /// Relaxed is enough: a slot in the scope of an event was made before the event, on this thread
     /// or on one that handed the span over, and so its count is seen.
+    #[inline]
     pub(crate) fn read(&self) -> Seen {
         Seen(self.0.load(Relaxed))
     }
@@ -58,11 +59,13 @@ pub(crate) struct Seen(u64);
 
 impl Seen {
     /// No event can be ours now.
+    #[inline]
     pub(crate) fn no_event_is_ours(self) -> bool {
         self.0 & (EVENTS_DECLARE | (TAG - 1)) == 0
     }
 
     /// No new span can be ours now.
+    #[inline]
     pub(crate) fn no_span_is_ours(self) -> bool {
         self.0 & (SPANS_DECLARE | (TAG - 1)) == 0
     }
