@@ -19,15 +19,13 @@ mod token;
 
 pub(crate) use live::{Alive, Live, Seen};
 pub(crate) use packed::{Kind, Packed, Packer, Value};
-pub(crate) use token::GivenToken;
-use token::TagToken;
 pub use token::{EventToken, InvalidEventToken, PortalId};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
 ///
 /// As long as one is alive, the worker ticks by itself, so that pushing a line never has to wake it.
 pub(crate) struct Tag {
-    token: TagToken,
+    pub(crate) event_token: EventToken,
     /// `None`: the default portal.
     pub(crate) portal: Option<PortalId>,
     /// The span whose later record made this tag; 0 if the token was there when the span was made.
@@ -46,18 +44,18 @@ pub(crate) struct Tag {
     /// Where the worker keeps this token's lines, as it noted at the first of them: spares it a
     /// search by the token's text for each of the others (8 % of a line with 10,000 live tokens).
     pub(crate) place: AtomicUsize,
-    live: Live,
+    _live: Live,
 }
 
 impl Tag {
     pub(crate) fn new(
-        token: GivenToken<'_>,
+        event_token: EventToken,
         portal: Option<PortalId>,
         late: u64,
         live: Live,
-    ) -> Arc<Tag> {
-        let mut tag = Arc::new(Tag {
-            token: TagToken::empty(),
+    ) -> Tag {
+        Tag {
+            event_token,
             portal,
             late,
             logged: AtomicBool::new(false),
@@ -66,18 +64,8 @@ impl Tag {
             refused_for: AtomicU8::new(0),
             replaced: OnceLock::new(),
             place: AtomicUsize::new(usize::MAX),
-            live,
-        });
-        // Filled in where it stays: to copy what was just written is slower than to write (a tenth of
-        // a span).
-        if let Some(tag) = Arc::get_mut(&mut tag) {
-            tag.token.fill(token);
+            _live: live,
         }
-        tag
-    }
-
-    pub(crate) fn event_token(&self) -> &EventToken {
-        self.token.get()
     }
 
     /// The tag that the span has now, if this was its first.
@@ -89,13 +77,9 @@ impl Tag {
         }
     }
 
-    /// The span is closed. The tag of which no more lines come, if that [matters](Self::end_matters):
-    /// most spans never log, and are charged neither for a count of references nor for one of slots.
+    /// As [`latest`](Self::latest), if its end [matters](Self::end_matters). Most spans never log: they
+    /// are not charged for a count of references.
     pub(crate) fn ended(self: &Arc<Tag>) -> Option<Arc<Tag>> {
-        if self.end_matters() {
-            // Else the slot goes with the tag, which nobody else has any more.
-            self.live.release_slot();
-        }
         match self.replaced.get() {
             None => self.end_matters().then(|| self.clone()),
             Some(_) => Some(self.latest()).filter(|tag| tag.end_matters()),
@@ -221,7 +205,7 @@ impl Tag {
     /// A tag that no queue counts as alive.
     pub(crate) fn detached(event_token: &str, portal: Option<&str>) -> Arc<Tag> {
         let event_token = EventToken::parse(event_token).unwrap();
-        Tag::new(GivenToken::Whole(&event_token), portal.map(PortalId::from), 0, Live::none())
+        Arc::new(Tag::new(event_token, portal.map(PortalId::from), 0, Live::none()))
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::completion::Completion;
 use crate::error::CompleteError;
-use crate::line::{Alive, EventToken, GivenToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
+use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
 use crate::stats::{DropReason, FlushReport};
 use crate::transport::Arrived;
 
@@ -165,14 +165,14 @@ impl Producer {
     ) -> Arc<Tag> {
         let live = Live::tag(self.0.alive);
         self.ring_if_parked();
-        Tag::new(GivenToken::Whole(&event_token), portal, late, live)
+        Arc::new(Tag::new(event_token, portal, late, live))
     }
 
-    /// The tag of a span that has its token from the start; the span counts with it.
-    pub(crate) fn span_tag(&self, token: GivenToken<'_>) -> Arc<Tag> {
+    /// Counts a span that has its token from the start, with the tag that it may get.
+    pub(crate) fn tagged_span(&self) -> Live {
         let live = Live::tagged_span(self.0.alive);
         self.ring_if_parked();
-        Tag::new(token, None, 0, live)
+        live
     }
 
     /// After a new tag was counted.

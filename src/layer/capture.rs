@@ -22,10 +22,10 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use crate::line::{Alive, InvalidEventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
+use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 
-use super::scope::{LayerId, Place, SpanState, SpanStates};
+use super::scope::{Inherited, LayerId, MakeTag, Place, SpanState, SpanStates};
 use super::visit::{LineVisitor, TokenVisitor};
 
 /// The field that makes a span's events lines of a business process's log.
@@ -129,17 +129,13 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
-        let parent = || span.parent().and_then(|parent| self.state(&parent));
-        let state = match declares {
-            true => self.tagged_state(attrs, parent),
-            false => match parent() {
-                Some(parent) => {
-                    let mut inner = parent;
-                    inner.add_fields(
-                        attrs.metadata(),
-                        packed(|visitor| attrs.record(visitor), false),
-                    );
-                    inner
+        let around = || self.inherited(&span.parent()?);
+        let state = match (declares, attrs.metadata()) {
+            (true, _) => self.tagged_state(attrs, around),
+            (false, metadata) => match around() {
+                Some(around) => {
+                    let fields = packed(|visitor| attrs.record(visitor), false);
+                    SpanState::inside(around, metadata, fields)
                 }
                 None => return,
             },
@@ -150,22 +146,19 @@ impl Capture {
     fn tagged_state(
         &self,
         attrs: &Attributes<'_>,
-        parent: impl FnOnce() -> Option<SpanState>,
+        around: impl FnOnce() -> Option<Inherited>,
     ) -> SpanState {
-        let mut found = TokenVisitor::new(|token| self.producer.span_tag(token));
+        let mut found = TokenVisitor::default();
         attrs.record(&mut found);
-        let portal = found.portal;
-        match self.usable(found.made) {
-            Some(mut tag) => {
-                if let (Some(_), Some(tag)) = (&portal, Arc::get_mut(&mut tag)) {
-                    tag.portal = portal;
-                }
-                SpanState::tagged(tag, self.weak)
+        let portal = found.portal.take();
+        match self.usable(found) {
+            Some(event_token) => {
+                SpanState::tagged(event_token, portal, self.producer.tagged_span(), self.weak)
             }
             None => {
                 let fields = packed(|visitor| attrs.record(visitor), true);
                 let live = Live::slot(self.alive);
-                SpanState::taggable(parent(), attrs.metadata(), fields, portal, live, self.weak)
+                SpanState::taggable(around(), attrs.metadata(), fields, portal, live, self.weak)
             }
         }
     }
@@ -179,16 +172,15 @@ impl Capture {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
         let own = match SpanStates::get(&span.extensions(), self.id) {
-            Some(state) => state.own_place().cloned(),
+            Some(state) => state.own_place(self.make_tag()),
             None => return,
         };
         if let Some(place) = &own {
-            let mut found = TokenVisitor::new(|token| token.to_event_token());
+            let mut found = TokenVisitor::default();
             values.record(&mut found);
-            let portal = found.portal;
-            let event_token = self.usable(found.made);
-            let make = |token, portal, late| self.producer.tag(token, portal, late);
-            if let Some(replaced) = place.record(event_token, portal, make) {
+            let portal = found.portal.take();
+            let event_token = self.usable(found);
+            if let Some(replaced) = place.record(event_token, portal, self.make_tag()) {
                 self.producer.span_closed(replaced);
             }
         }
@@ -235,7 +227,7 @@ impl Capture {
         let span = ctx.span(id).or_else(|| self.enabled_ancestor(id, event, ctx))?;
         let extensions = span.extensions();
         let state = SpanStates::get(&extensions, self.id)?;
-        Some((state.place.tag()?, state.fields.clone()))
+        Some((state.tag(self.make_tag())?, state.fields.clone()))
     }
 
     /// The nearest span around a span that a filter hides from us (as ours hides those under the
@@ -262,16 +254,16 @@ impl Capture {
 
     /// A token on the event itself. No span is inside of that, so no span's fields go with it.
     fn own_tag(&self, event: &Event<'_>) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
-        let mut found = TokenVisitor::new(|token| token.to_event_token());
+        let mut found = TokenVisitor::default();
         event.record(&mut found);
-        let portal = found.portal;
-        let event_token = self.usable(found.made)?;
+        let portal = found.portal.take();
+        let event_token = self.usable(found)?;
         Some((self.producer.tag(event_token, portal, 0), None))
     }
 
-    fn usable<T>(&self, found: Option<Result<T, InvalidEventToken>>) -> Option<T> {
-        match found? {
-            Ok(usable) => Some(usable),
+    fn usable(&self, found: TokenVisitor) -> Option<EventToken> {
+        match found.event_token? {
+            Ok(event_token) => Some(event_token),
             Err(why) => {
                 self.producer.note_unusable(why);
                 None
@@ -279,11 +271,16 @@ impl Capture {
         }
     }
 
-    fn state<S>(&self, span: &SpanRef<'_, S>) -> Option<SpanState>
+    fn inherited<S>(&self, around: &SpanRef<'_, S>) -> Option<Inherited>
     where
         S: for<'a> LookupSpan<'a>,
     {
-        SpanStates::get(&span.extensions(), self.id).map(SpanState::inherited)
+        let extensions = around.extensions();
+        Some(SpanStates::get(&extensions, self.id)?.inherited(self.make_tag()))
+    }
+
+    fn make_tag(&self) -> impl MakeTag {
+        |event_token, portal, late| self.producer.tag(event_token, portal, late)
     }
 }
 

@@ -64,7 +64,7 @@ impl SpanStates {
 /// Its drop is the span's close: the registry clears a closed span's extensions, and needs no look-up
 /// for that, as `Layer::on_close` would.
 pub(super) struct SpanState {
-    pub(super) place: Place,
+    source: Source,
     /// Innermost first, the fields of the spans inside the tagged one.
     pub(super) fields: Option<Arc<SpanFields>>,
     /// Whether the head of `fields` is this span's own. Else it is inherited.
@@ -76,15 +76,21 @@ pub(super) struct SpanState {
 impl SpanState {
     /// A span that has its token from the start. The fields around it belong to another log, and its
     /// own are not shown.
-    pub(super) fn tagged(tag: Arc<Tag>, owner: &'static WeakProducer) -> SpanState {
-        let owner = Some(owner);
-        SpanState { place: Place::Given(tag), fields: None, owns_fields: false, owner }
+    pub(super) fn tagged(
+        event_token: EventToken,
+        portal: Option<PortalId>,
+        live: Live,
+        owner: &'static WeakProducer,
+    ) -> SpanState {
+        let early = Early { event_token, portal, tag: OnceLock::new(), _live: live };
+        let source = Source::Early(early);
+        SpanState { source, fields: None, owns_fields: false, owner: Some(owner) }
     }
 
     /// A span that declares the token field and may get a token later. Until then its events belong to
     /// the span around it, if that is tagged.
     pub(super) fn taggable(
-        parent: Option<SpanState>,
+        around: Option<Inherited>,
         metadata: &'static Metadata<'static>,
         fields: Packed,
         portal: Option<PortalId>,
@@ -93,27 +99,67 @@ impl SpanState {
     ) -> SpanState {
         static LATE: AtomicU64 = AtomicU64::new(1);
         let late = LATE.fetch_add(1, Relaxed);
-        let up = parent.as_ref().map(|parent| parent.place.clone());
-        let around = parent.and_then(|parent| parent.fields.clone());
-        let slot =
-            Slot { up, late, first: OnceLock::new(), portal: Mutex::new(portal), _live: live };
+        let (up, fields_around) = match around {
+            Some(Inherited { place, fields }) => (Some(place), fields),
+            None => (None, None),
+        };
+        let (first, portal) = (OnceLock::new(), Mutex::new(portal));
+        let slot = Slot { up, late, first, portal, _live: live };
         SpanState {
-            place: Place::Late(Arc::new(slot)),
-            fields: chain(around, metadata, fields, late),
+            source: Source::Place(Place::Late(Arc::new(slot))),
+            fields: chain(fields_around, metadata, fields, late),
             owns_fields: true,
             owner: Some(owner),
         }
     }
 
+    /// A span inside of another one.
+    pub(super) fn inside(
+        around: Inherited,
+        metadata: &'static Metadata<'static>,
+        fields: Packed,
+    ) -> SpanState {
+        let Inherited { place, fields: fields_around } = around;
+        let source = Source::Place(place);
+        let mut state =
+            SpanState { source, fields: fields_around, owns_fields: false, owner: None };
+        state.add_fields(metadata, fields);
+        state
+    }
+
+    /// The tag that counts now, for an event directly in this span.
+    pub(super) fn tag(&self, make: impl MakeTag) -> Option<Arc<Tag>> {
+        match &self.source {
+            Source::Early(early) => Some(early.tag(make).latest()),
+            Source::Place(place) => place.tag(),
+        }
+    }
+
     /// What a span directly inside this one starts with.
-    pub(super) fn inherited(&self) -> SpanState {
-        let (place, fields) = (self.place.clone(), self.fields.clone());
-        SpanState { place, fields, owns_fields: false, owner: None }
+    pub(super) fn inherited(&self, make: impl MakeTag) -> Inherited {
+        Inherited { place: self.place(make), fields: self.fields.clone() }
     }
 
     /// The place of this span's own token, if it declares the field.
-    pub(super) fn own_place(&self) -> Option<&Place> {
-        self.owner.as_ref().map(|_| &self.place)
+    pub(super) fn own_place(&self, make: impl MakeTag) -> Option<Place> {
+        self.owner.map(|_| self.place(make))
+    }
+
+    fn place(&self, make: impl MakeTag) -> Place {
+        match &self.source {
+            Source::Early(early) => Place::Given(early.tag(make).clone()),
+            Source::Place(place) => place.clone(),
+        }
+    }
+
+    /// The span closes. The tag of which no more lines will come, if any came or were refused.
+    fn ended(&self) -> Option<Arc<Tag>> {
+        let first = match &self.source {
+            Source::Early(early) => early.tag.get()?,
+            Source::Place(Place::Given(tag)) => tag,
+            Source::Place(Place::Late(slot)) => slot.first.get()?,
+        };
+        first.ended()
     }
 
     /// Adds fields that were recorded, or replaces earlier values of them.
@@ -140,7 +186,7 @@ impl SpanState {
 impl Drop for SpanState {
     fn drop(&mut self) {
         if let Some(owner) = self.owner {
-            if let Some(tag) = self.place.ended() {
+            if let Some(tag) = self.ended() {
                 owner.span_closed(tag);
             }
         }
@@ -160,6 +206,40 @@ fn chain(
         (false, 0) => up,
         // It has to be in its chain, where the chain ends once the span is tagged.
         (false, _) => Some(Arc::new(SpanFields { up: None, metadata, fields, late, depth: 1 })),
+    }
+}
+
+/// What spans inside of another one start with.
+pub(super) struct Inherited {
+    place: Place,
+    fields: Option<Arc<SpanFields>>,
+}
+
+/// Makes a tag of a token, a portal, and the [`SpanFields::late`] of its span.
+pub(super) trait MakeTag: Fn(EventToken, Option<PortalId>, u64) -> Arc<Tag> {}
+
+impl<F: Fn(EventToken, Option<PortalId>, u64) -> Arc<Tag>> MakeTag for F {}
+
+/// Where a span's tag comes from.
+enum Source {
+    /// The span had its token from the start.
+    Early(Early),
+    /// A place that it shares with the spans inside, or with those around it.
+    Place(Place),
+}
+
+/// A token that was there when its span was made. Its tag is made for the first event in the span, or
+/// the first span: one that has neither is an eighth cheaper.
+struct Early {
+    event_token: EventToken,
+    portal: Option<PortalId>,
+    tag: OnceLock<Arc<Tag>>,
+    _live: Live,
+}
+
+impl Early {
+    fn tag(&self, make: impl MakeTag) -> &Arc<Tag> {
+        self.tag.get_or_init(|| make(self.event_token.clone(), self.portal.clone(), 0))
     }
 }
 
@@ -187,7 +267,7 @@ pub(super) struct Slot {
 
 impl Place {
     /// The tag that counts now: this span's, or else the next one's up.
-    pub(super) fn tag(&self) -> Option<Arc<Tag>> {
+    fn tag(&self) -> Option<Arc<Tag>> {
         match self {
             Place::Given(tag) => Some(tag.latest()),
             Place::Late(slot) => match slot.first.get() {
@@ -195,15 +275,6 @@ impl Place {
                 None => slot.up.as_ref()?.tag(),
             },
         }
-    }
-
-    /// The tag of which no more lines will come, if any came or were refused.
-    fn ended(&self) -> Option<Arc<Tag>> {
-        let first = match self {
-            Place::Given(tag) => tag,
-            Place::Late(slot) => slot.first.get()?,
-        };
-        first.ended()
     }
 
     /// Whether fields of the span itself are ever shown.
@@ -216,18 +287,14 @@ impl Place {
         &self,
         event_token: Option<EventToken>,
         portal: Option<PortalId>,
-        make: impl FnOnce(EventToken, Option<PortalId>, u64) -> Arc<Tag>,
+        make: impl MakeTag,
     ) -> Option<Arc<Tag>> {
         match self {
-            Place::Given(first) => replace(first, event_token, portal, |event_token, portal| {
-                make(event_token, portal, 0)
-            }),
+            Place::Given(first) => replace(first, event_token, portal, 0, &make),
             Place::Late(slot) => {
                 let mut early = slot.portal.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(first) = slot.first.get() {
-                    return replace(first, event_token, portal, |event_token, portal| {
-                        make(event_token, portal, slot.late)
-                    });
+                    return replace(first, event_token, portal, slot.late, &make);
                 }
                 *early = portal.or_else(|| early.take());
                 let tag = make(event_token?, early.clone(), slot.late);
@@ -244,14 +311,15 @@ fn replace(
     first: &Arc<Tag>,
     event_token: Option<EventToken>,
     portal: Option<PortalId>,
-    make: impl FnOnce(EventToken, Option<PortalId>) -> Arc<Tag>,
+    late: u64,
+    make: impl MakeTag,
 ) -> Option<Arc<Tag>> {
     let old = first.latest();
-    let event_token = event_token.unwrap_or_else(|| old.event_token().clone());
+    let event_token = event_token.unwrap_or_else(|| old.event_token.clone());
     let portal = portal.or_else(|| old.portal.clone());
-    if *old.event_token() == event_token && old.portal == portal {
+    if old.event_token == event_token && old.portal == portal {
         return None;
     }
-    first.replace(make(event_token, portal));
+    first.replace(make(event_token, portal, late));
     Some(old)
 }

@@ -50,7 +50,7 @@ impl Inbox {
 
 /// The one letter that tells these tests' tokens apart.
 fn name(tag: &Tag) -> String {
-    let token = tag.event_token().expose();
+    let token = tag.event_token.expose();
     let token = token.strip_prefix("5e.").and_then(|rest| rest.get(..1)).unwrap_or(token);
     match &tag.portal {
         Some(portal) => format!("{token}@{portal}"),

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing_core::field::{Field, Visit};
 
 use super::{EVENT_TOKEN, PORTAL};
-use crate::line::{EventToken, GivenToken, InvalidEventToken, Kind, Packer, PortalId};
+use crate::line::{EventToken, InvalidEventToken, Kind, Packer, PortalId};
 
 /// Packs all fields but the token and its portal.
 pub(super) struct LineVisitor<'a> {
@@ -96,29 +96,23 @@ impl Visit for LineVisitor<'_> {
 const PANICKED: &str = "(panicked while being formatted)";
 
 /// Looks for the token and its portal, and formats nothing else.
-pub(super) struct TokenVisitor<F, T> {
-    make: F,
-    pub(super) made: Option<Result<T, InvalidEventToken>>,
+#[derive(Default)]
+pub(super) struct TokenVisitor {
+    pub(super) event_token: Option<Result<EventToken, InvalidEventToken>>,
     pub(super) portal: Option<PortalId>,
 }
 
-impl<F: FnMut(GivenToken<'_>) -> T, T> TokenVisitor<F, T> {
-    /// `make` is called with a usable token while it can be borrowed.
-    pub(super) fn new(make: F) -> Self {
-        TokenVisitor { make, made: None, portal: None }
-    }
-
-    #[inline]
+impl TokenVisitor {
     fn take(&mut self, field: &Field, text: &str) {
         match field.name() {
-            EVENT_TOKEN => self.made = Some(GivenToken::parse(text).map(&mut self.make)),
+            EVENT_TOKEN => self.event_token = Some(EventToken::parse(text)),
             PORTAL if !text.is_empty() => self.portal = Some(PortalId::from(text)),
             _ => {}
         }
     }
 }
 
-impl<F: FnMut(GivenToken<'_>) -> T, T> Visit for TokenVisitor<F, T> {
+impl Visit for TokenVisitor {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.take(field, value);
     }
@@ -126,7 +120,7 @@ impl<F: FnMut(GivenToken<'_>) -> T, T> Visit for TokenVisitor<F, T> {
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         match value.downcast_ref::<EventToken>() {
             Some(event_token) if field.name() == EVENT_TOKEN => {
-                self.made = Some(Ok((self.make)(GivenToken::Whole(event_token))));
+                self.event_token = Some(Ok(event_token.clone()));
             }
             _ => self.record_debug(field, &format_args!("{value}")),
         }

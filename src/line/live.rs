@@ -84,8 +84,7 @@ impl Seen {
 pub(crate) struct Live {
     /// `None`: counted nowhere.
     alive: Option<&'static Alive>,
-    /// Changed by one thread only, the one that closes the span.
-    units: AtomicU64,
+    units: u64,
 }
 
 impl Live {
@@ -104,28 +103,19 @@ impl Live {
 
     #[cfg(test)]
     pub(crate) fn none() -> Live {
-        Live { alive: None, units: AtomicU64::new(0) }
+        Live { alive: None, units: 0 }
     }
 
     fn units(alive: &'static Alive, units: u64) -> Live {
         alive.0.fetch_add(units, SeqCst);
-        Live { alive: Some(alive), units: AtomicU64::new(units) }
-    }
-
-    /// The span is closed, and its tag lives on.
-    pub(crate) fn release_slot(&self) {
-        let units = self.units.load(Relaxed);
-        if let (Some(alive), 1..) = (self.alive, units & SLOT) {
-            self.units.store(units - SLOT, Relaxed);
-            alive.0.fetch_sub(SLOT, SeqCst);
-        }
+        Live { alive: Some(alive), units }
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(alive) = self.alive {
-            alive.0.fetch_sub(*self.units.get_mut(), SeqCst);
+            alive.0.fetch_sub(self.units, SeqCst);
         }
     }
 }
@@ -146,9 +136,6 @@ mod tests {
         drop((slot, tag));
         let span = Live::tagged_span(alive);
         assert!(alive.read().has_slots() && alive.tags() == 1);
-        span.release_slot();
-        span.release_slot();
-        assert!(!alive.read().has_slots() && alive.tags() == 1, "once");
         drop(span);
         alive.note_span_callsite();
         assert!(alive.read().no_event_is_ours() && !alive.read().no_span_is_ours());

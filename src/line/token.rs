@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The key of one waiting activity (or robot), which names the workflow's log to write to.
 ///
@@ -32,7 +32,19 @@ impl EventToken {
     /// Checks what can be checked without the portal: not empty, at most 1 KiB, no control
     /// characters, and not the redaction that `Display` prints.
     pub fn parse(text: &str) -> Result<EventToken, InvalidEventToken> {
-        GivenToken::parse(text).map(|given| given.to_event_token())
+        if text.is_empty() {
+            Err(InvalidEventToken::Empty)
+        } else if text.len() > Self::MAX_LEN {
+            Err(InvalidEventToken::TooLong)
+        } else if is_printable_ascii(text) {
+            Ok(EventToken(text.into()))
+        } else if text.chars().any(char::is_control) {
+            Err(InvalidEventToken::ControlCharacter)
+        } else if text.contains(REDACTED) {
+            Err(InvalidEventToken::Redacted)
+        } else {
+            Ok(EventToken(text.into()))
+        }
     }
 
     /// The token as a value for a span's or an event's `event_token` field.
@@ -58,72 +70,6 @@ impl EventToken {
         let (id, _) = self.0.split_once('|')?;
         let readable = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'.');
         (matches!(id.len(), 1..=40) && id.bytes().all(readable)).then_some(id)
-    }
-}
-
-/// A usable token as a field gives it: borrowed, so that it is copied once, to where it stays.
-#[derive(Clone, Copy)]
-pub(crate) enum GivenToken<'a> {
-    Text(&'a str),
-    Whole(&'a EventToken),
-}
-
-impl<'a> GivenToken<'a> {
-    pub(crate) fn parse(text: &'a str) -> Result<GivenToken<'a>, InvalidEventToken> {
-        if text.is_empty() {
-            Err(InvalidEventToken::Empty)
-        } else if text.len() > EventToken::MAX_LEN {
-            Err(InvalidEventToken::TooLong)
-        } else if is_printable_ascii(text) {
-            Ok(GivenToken::Text(text))
-        } else if text.chars().any(char::is_control) {
-            Err(InvalidEventToken::ControlCharacter)
-        } else if text.contains(REDACTED) {
-            Err(InvalidEventToken::Redacted)
-        } else {
-            Ok(GivenToken::Text(text))
-        }
-    }
-
-    pub(crate) fn to_event_token(self) -> EventToken {
-        match self {
-            GivenToken::Text(text) => EventToken(text.into()),
-            GivenToken::Whole(event_token) => event_token.clone(),
-        }
-    }
-}
-
-/// A tag's token. It becomes an [`EventToken`] once somebody asks, which for a span that never logs is
-/// nobody: its text is kept in here, an allocation and four counts of references less (10 % of a span).
-pub(crate) struct TagToken {
-    len: u8,
-    text: [u8; Self::SHORT],
-    event_token: OnceLock<EventToken>,
-}
-
-impl TagToken {
-    /// Room for real tokens.
-    const SHORT: usize = 159;
-
-    pub(crate) fn empty() -> TagToken {
-        TagToken { len: 0, text: [0; Self::SHORT], event_token: OnceLock::new() }
-    }
-
-    pub(crate) fn fill(&mut self, given: GivenToken<'_>) {
-        match given {
-            GivenToken::Text(text) if text.len() <= Self::SHORT => {
-                self.len = text.len() as u8;
-                self.text[..text.len()].copy_from_slice(text.as_bytes());
-            }
-            given => self.event_token = OnceLock::from(given.to_event_token()),
-        }
-    }
-
-    pub(crate) fn get(&self) -> &EventToken {
-        self.event_token.get_or_init(|| {
-            let text = self.text.get(..usize::from(self.len)).unwrap_or_default();
-            EventToken(String::from_utf8_lossy(text).into())
-        })
     }
 }
 
@@ -284,20 +230,6 @@ mod tests {
                     "{char:?} at {at}"
                 );
             }
-        }
-    }
-
-    #[test]
-    fn a_tag_has_the_token_that_it_was_given() {
-        for len in [1, 130, TagToken::SHORT, TagToken::SHORT + 1, EventToken::MAX_LEN] {
-            let text = "ж".repeat(len / 2) + &"x".repeat(len % 2);
-            let mut token = TagToken::empty();
-            token.fill(GivenToken::parse(&text).unwrap());
-            assert_eq!(token.get().expose(), text);
-            let whole = token.get().clone();
-            token = TagToken::empty();
-            token.fill(GivenToken::Whole(&whole));
-            assert_eq!(token.get(), &whole);
         }
     }
 

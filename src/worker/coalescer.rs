@@ -402,9 +402,9 @@ impl Coalescer {
         let noted = tag.place.load(Relaxed);
         // A place may have been left, and taken by another token.
         match self.tokens.get(noted) {
-            Some(buffer) if buffer.event_token == *tag.event_token() => noted,
+            Some(buffer) if buffer.event_token == tag.event_token => noted,
             _ => {
-                let key = self.key(tag.event_token(), now);
+                let key = self.key(&tag.event_token, now);
                 tag.place.store(key, Relaxed);
                 key
             }

@@ -98,13 +98,13 @@ impl Engine {
         let lane = &mut lanes[id.0];
         let pushed = lane.coalescer.push(line, self.seq, &rules.plan, renderer, now);
         if let Err(finished) = pushed {
-            let event_token = line.tag.event_token();
+            let event_token = &line.tag.event_token;
             ledger.settle_lines(event_token, 1, line.bytes(), self.seq, finished.ending());
         }
         self.charged = false;
         if self.closing.is_some() {
             // It came behind the close: nothing gathers any more.
-            let event_token = Some(line.tag.event_token());
+            let event_token = Some(&line.tag.event_token);
             self.lanes[id.0].coalescer.seal(event_token, &self.rules.plan, now);
         }
         self.tell_missed(&line.tag, id, now);
@@ -131,7 +131,7 @@ impl Engine {
 
     /// Drops a line that was just taken in, and tells of it in its log.
     fn refuse(&mut self, line: &LogLine, id: LaneId, reason: DropReason, now: Instant) {
-        let event_token = line.tag.event_token();
+        let event_token = &line.tag.event_token;
         let ending = Ending::Dropped(reason);
         self.ledger.settle_lines(event_token, 1, line.bytes(), self.seq, ending);
         let gap = Gap::new(reason, 1, line.at);
@@ -170,7 +170,7 @@ impl Engine {
     pub(crate) fn span_closed(&mut self, tag: &Tag, now: Instant) {
         let id = self.lane(&tag.portal, now);
         self.tell_missed(tag, id, now);
-        self.lanes[id.0].coalescer.close_span(tag.event_token(), &self.rules.plan, now);
+        self.lanes[id.0].coalescer.close_span(&tag.event_token, &self.rules.plan, now);
         self.list(id, now);
     }
 
@@ -346,7 +346,7 @@ impl Engine {
     fn tell_missed(&mut self, tag: &Tag, id: LaneId, now: Instant) {
         if let Some(Missed { lines, since, reason }) = tag.take_refused() {
             let gap = Gap::new(reason, lines, since);
-            self.lanes[id.0].coalescer.missed(tag.event_token(), gap, &self.rules.plan, now);
+            self.lanes[id.0].coalescer.missed(&tag.event_token, gap, &self.rules.plan, now);
         }
     }
 

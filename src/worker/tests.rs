@@ -539,7 +539,7 @@ fn complete(
 ) -> oneshot::Receiver<Result<FlushReport, CompleteError>> {
     let (reply, answer) = oneshot::channel();
     let complete = Complete {
-        event_token: EventToken::parse(tag.event_token().expose()).unwrap(),
+        event_token: EventToken::parse(tag.event_token.expose()).unwrap(),
         portal: None,
         completion: Completion::new().value("status", "paid"),
         deadline: stage.now + secs(10.0),

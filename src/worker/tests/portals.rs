@@ -15,7 +15,7 @@ fn unknown() -> Reply {
 
 impl Stage {
     fn expect(&mut self, tag: &Tag, seconds: f64) {
-        let (event_token, portal) = (tag.event_token().clone(), tag.portal.clone());
+        let (event_token, portal) = (tag.event_token.clone(), tag.portal.clone());
         let waits_until = self.now + secs(seconds);
         self.engine.expect(Expect { event_token, portal, waits_until }, self.now);
     }
@@ -112,7 +112,7 @@ fn an_end_in_time_has_no_deadline() {
     stage.log(&tag, "line");
     stage.run(5.0);
     let (reply, _answer) = oneshot::channel();
-    let (event_token, portal) = (tag.event_token().clone(), tag.portal.clone());
+    let (event_token, portal) = (tag.event_token.clone(), tag.portal.clone());
     let (completion, deadline) = (Completion::new(), stage.now + secs(10.0));
     let complete = Complete { event_token, portal, completion, deadline, reply };
     stage.engine.complete(complete, stage.now);
@@ -152,7 +152,7 @@ fn an_end_whose_time_has_come_waits_for_other_access() {
     let tag = of("a", 1);
     stage.log(&tag, "line");
     let (reply, mut answer) = oneshot::channel();
-    let (event_token, portal) = (tag.event_token().clone(), tag.portal.clone());
+    let (event_token, portal) = (tag.event_token.clone(), tag.portal.clone());
     let (completion, deadline) = (Completion::new(), stage.now + secs(1.0));
     let complete = Complete { event_token, portal, completion, deadline, reply };
     stage.engine.complete(complete, stage.now);
