@@ -84,6 +84,37 @@ fn spans_that_come_and_go_do_not_each_wake_the_worker() {
     assert!(u128::from(woken) <= 2 * ticks + 20, "woken {woken} times in {ticks} ticks");
 }
 
+/// One event a millisecond, so that the worker is asleep at each: a bell that is rung is a write.
+#[cfg(target_os = "linux")]
+#[test]
+fn isolated_events_make_no_system_call() {
+    use std::time::Duration;
+
+    let stage = Stage::quick();
+    let (_workflow, _activity, event_token) = stage.activity();
+    let writes = || -> u64 {
+        let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = io.lines().find_map(|line| line.strip_prefix("syscw: "));
+        line.unwrap().parse().unwrap()
+    };
+    // Once the worker has parked, the first tagged span rings: a bell is seen here.
+    let (start, patience) = (writes(), std::time::Instant::now() + crate::stage::PATIENCE);
+    while writes() == start {
+        drop(info_span!("order", event_token = event_token.tag()));
+        assert!(std::time::Instant::now() < patience, "the worker never parks");
+        std::thread::yield_now();
+    }
+    let span = info_span!("order", event_token = event_token.tag()).entered();
+    let before = writes();
+    for n in 0..100 {
+        info!(n, "step");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(writes(), before);
+    drop(span);
+    stage.flushed();
+}
+
 /// The worker's thread. It gives itself its name, so there is a moment without one.
 #[cfg(target_os = "linux")]
 fn own_worker() -> std::path::PathBuf {
