@@ -23,23 +23,20 @@ pub(crate) enum Candidate {
     Registry,
     /// Visits every field, and does nothing with it.
     NoOp,
-    /// Does nothing at all, behind the same filter as ours.
+    /// Does nothing at all, behind a filter of the same kind as ours.
     NoOpFiltered,
     Floor,
-    /// The floor behind the same filter as ours, which looks every span up that is entered or left.
-    FloorFiltered,
     Ours,
     FmtAppender,
 }
 
 impl Candidate {
-    const ALL: [Candidate; 8] = [
+    const ALL: [Candidate; 7] = [
         Candidate::NoSubscriber,
         Candidate::Registry,
         Candidate::NoOp,
         Candidate::NoOpFiltered,
         Candidate::Floor,
-        Candidate::FloorFiltered,
         Candidate::Ours,
         Candidate::FmtAppender,
     ];
@@ -51,7 +48,6 @@ impl Candidate {
             Candidate::NoOp => "no-op-visitor",
             Candidate::NoOpFiltered => "no-op-filtered",
             Candidate::Floor => "floor",
-            Candidate::FloorFiltered => "floor-filtered",
             Candidate::Ours => "bizproc",
             Candidate::FmtAppender => "fmt+appender",
         }
@@ -104,12 +100,6 @@ pub(crate) fn install(candidate: Candidate, small: bool) -> Installed {
             let floor = Floor::new();
             let arrived = floor.delivered();
             registry.with(LevelFilter::INFO).with(floor).init();
-            Sink::Counted { arrived, _guard: None }
-        }
-        Candidate::FloorFiltered => {
-            let floor = Floor::new();
-            let arrived = floor.delivered();
-            registry.with(floor.with_filter(LevelFilter::INFO)).init();
             Sink::Counted { arrived, _guard: None }
         }
         Candidate::FmtAppender => {
