@@ -205,14 +205,14 @@ impl Builder {
     }
 
     /// Lines that may be pending, from accept to settle. Default: 65,536; at most
-    /// 134,217,728.
+    /// 67,108,864.
     pub fn pending_lines(mut self, lines: usize) -> Self {
         self.limits.lines = lines;
         self
     }
 
     /// Bytes that pending lines may hold, from accept to settle. Default: 16 MiB; at most
-    /// 32 GiB.
+    /// 16 GiB.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
@@ -376,17 +376,17 @@ impl Builder {
         if self.operating_limit < Duration::from_secs(1) {
             return wrong("operating_limit", "is below 1 s");
         }
-        if self.limits.queue == 0 || self.limits.queue > MOST_LINES {
+        if self.limits.queue == 0 || self.limits.queue > MOST_QUEUED {
             return wrong("queue_lines", "is not within 1 to 16,777,216");
         }
         if self.limits.lines == 0 || self.limits.lines > queue::MOST_LINES {
-            return wrong("pending_lines", "is not within 1 to 134,217,728");
+            return wrong("pending_lines", "is not within 1 to 67,108,864");
         }
         if !(self.portal_share > 0.0 && self.portal_share <= 1.0) {
             return wrong("portal_share", "is not above 0 and at most 1");
         }
         if self.limits.bytes < self.entry_bytes || self.limits.bytes as u64 > queue::MOST_BYTES {
-            return wrong("pending_bytes", "is not within one entry and 32 GiB");
+            return wrong("pending_bytes", "is not within one entry and 16 GiB");
         }
         if self.http.timeout.is_zero() || self.http.connect_timeout.is_zero() {
             return wrong("request_timeout and connect_timeout", "must be above zero");
@@ -423,4 +423,4 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const LEAST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(250);
 /// The queue's slots are allocated at once.
-const MOST_LINES: usize = 1 << 24;
+const MOST_QUEUED: usize = 1 << 24;

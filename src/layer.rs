@@ -1,6 +1,4 @@
-//! The layer, as a subscriber sees it: which callsites are ours, and which callbacks are worth a look.
-//!
-//! What is done with a span or an event that is ours stands in [`capture`].
+//! The layer, as a subscriber sees it. What it does with spans and events stands in [`capture`].
 
 use std::any::TypeId;
 use std::fmt;
@@ -19,8 +17,7 @@ mod level;
 mod scope;
 mod visit;
 
-use capture::{Capture, declares_token};
-use capture::{EVENT_TOKEN, PORTAL};
+use capture::{Capture, EVENT_TOKEN, PORTAL, declares_token};
 use level::EventLevel;
 
 /// Delivers the events inside spans that have an `event_token` field.
@@ -42,6 +39,11 @@ use level::EventLevel;
 /// disabled for everybody (by the maximum level, or by a filter that is not a layer's own) cannot tag
 /// anything.
 ///
+/// Levels by target, or levels that change at run time, are another filter's affair: build the layer
+/// with the lowest level and add it as `bizproc.with_filter(..)`, which may be a
+/// [`reload::Layer`](tracing_subscriber::reload::Layer) around a filter. (Not one around this layer:
+/// it hides that the layer has a filter of its own, and so would silence others.)
+///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use tracing_bizproc::{BizprocLayer, Webhook};
@@ -54,78 +56,79 @@ use level::EventLevel;
 /// # Ok(()) }
 /// ```
 pub struct BizprocLayer<S> {
-    filtered: Filtered<Capture, EventLevel, S>,
-    /// What the filter has always let through, whatever its level was.
-    always: EventLevel,
+    /// Tells the subscriber which callsites are ours, and keeps that apart from what others want.
+    filter: Filtered<Nothing, EventLevel, S>,
+    capture: Capture,
 }
+
+/// What is behind the filter: see `impl Layer for BizprocLayer`.
+struct Nothing;
+
+impl<S: Subscriber> Layer<S> for Nothing {}
 
 pub(crate) fn layer<S>(producer: Producer, level: LevelFilter) -> BizprocLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let always = EventLevel(level);
-    BizprocLayer { filtered: Capture::new(producer).with_filter(always), always }
+    let level = EventLevel(level);
+    BizprocLayer { filter: Nothing.with_filter(level), capture: Capture::new(producer, level) }
 }
 
-impl<S> BizprocLayer<S> {
-    /// Changes the level from which on events are lines.
-    ///
-    /// For a layer inside a [`reload::Layer`](tracing_subscriber::reload::Layer), whose handle has
-    /// the subscriber ask anew: `handle.modify(|bizproc| bizproc.set_level(Level::DEBUG))`.
-    pub fn set_level(&mut self, level: impl Into<LevelFilter>) {
-        let level = level.into();
-        *self.filtered.filter_mut() = EventLevel(level);
-        self.always = EventLevel(level.min(self.always.0));
-    }
-}
-
-// `Filtered` as it is would look a span up each time that it is entered, left or closed, to find out
-// whether a layer that does nothing then may see it. These callbacks end here instead, which is half of
-// what an untagged span costs. Everything else is `Filtered`'s.
+// `Filtered` has what a filter of a layer's own needs of a subscriber: its mark, its share of each
+// callsite's interest, its notes on the thread, which only its own callbacks take back. But of these
+// callbacks two things are not to be had:
+//
+// - It looks a span up each time that it is entered, left or closed, to find out whether a layer that
+//   does nothing then may see it: half of what an untagged span costs.
+// - A note of an `enabled!` stays on the thread until the next span or event, which it then hides.
+//
+// So there is nothing behind it. It is called for its own sake, where it has something to take back, and
+// the capture decides for itself what is ours: that follows from the metadata alone.
 impl<S> Layer<S> for BizprocLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        self.filtered.on_register_dispatch(dispatch);
+        self.capture.on_register_dispatch(dispatch);
     }
 
     fn on_layer(&mut self, subscriber: &mut S) {
-        self.filtered.on_layer(subscriber);
+        self.filter.on_layer(subscriber);
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        self.filtered.register_callsite(metadata)
+        self.capture.note_callsite(metadata);
+        self.filter.register_callsite(metadata)
     }
 
+    // Asked on the way to a span or an event whose callsite another thread is registering at this
+    // moment, and may not have come to our `register_callsite` with. Asked also where another layer's
+    // interest in the callsite is "sometimes", but nowhere else.
     fn enabled(&self, metadata: &Metadata<'_>, ctx: Context<'_, S>) -> bool {
-        self.filtered.enabled(metadata, ctx)
+        self.capture.note_callsite(metadata);
+        self.filter.enabled(metadata, ctx)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.filtered.max_level_hint()
+        self.filter.max_level_hint()
     }
 
-    // While nothing can be ours, `Filtered` would only find on the thread that its filter did not say
-    // no, and then call what does nothing: 5 % of an untagged span. A filter that never says no has left
-    // nothing to find.
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        let seen = self.filtered.inner().seen();
-        if !(seen.no_span_is_ours() && self.always.wants(attrs.metadata())) {
-            self.filtered.on_new_span(attrs, id, ctx);
-        }
+        self.filter.on_new_span(attrs, id, ctx.clone());
+        self.capture.on_new_span(attrs, id, &ctx);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
-        self.filtered.on_record(id, values, ctx);
+        self.capture.on_record(id, values, &ctx);
     }
 
     fn event_enabled(&self, event: &Event<'_>, ctx: Context<'_, S>) -> bool {
-        self.filtered.event_enabled(event, ctx)
+        self.filter.event_enabled(event, ctx)
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        self.filtered.on_event(event, ctx);
+        self.filter.on_event(event, ctx.clone());
+        self.capture.on_event(event, &ctx);
     }
 
     /// Shows the subscriber the mark by which it knows a layer with a filter of its own. Without it,
@@ -140,7 +143,7 @@ where
         }
         // SAFETY: What is asked of an implementation is that its pointer is to a value of the type
         // `id`, valid for as long as `self` is. `Filtered` keeps that for itself, and is a part of us.
-        unsafe { self.filtered.downcast_raw(id) }
+        unsafe { self.filter.downcast_raw(id) }
     }
 }
 

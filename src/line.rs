@@ -23,7 +23,8 @@ pub use token::{EventToken, InvalidEventToken, PortalId};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
 ///
-/// As long as one is alive, the worker ticks by itself, so that pushing a line never has to wake it.
+/// As long as one is alive, or a span that may get one, the worker ticks by itself, so that pushing a
+/// line never has to wake it.
 pub(crate) struct Tag {
     pub(crate) event_token: EventToken,
     /// `None`: the default portal.
@@ -40,7 +41,7 @@ pub(crate) struct Tag {
     /// Why the last of these was, as a [`DropReason`]'s number.
     refused_for: AtomicU8,
     /// What the span's token was replaced by, if it was. Set on the span's first tag only.
-    replaced: OnceLock<Mutex<Arc<Tag>>>,
+    replaced: OnceLock<Mutex<Option<Arc<Tag>>>>,
     /// Where the worker keeps this token's lines, as it noted at the first of them: spares it a
     /// search by the token's text for each of the others (8 % of a line with 10,000 live tokens).
     pub(crate) place: AtomicUsize,
@@ -73,12 +74,15 @@ impl Tag {
     pub(crate) fn latest(self: &Arc<Tag>) -> Arc<Tag> {
         match self.replaced.get() {
             None => self.clone(),
-            Some(latest) => latest.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Some(latest) => self.or_first(&latest.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 
-    /// As [`latest`](Self::latest), if its end [matters](Self::end_matters). Most spans never log: they
-    /// are not charged for a count of references.
+    fn or_first(self: &Arc<Tag>, latest: &Option<Arc<Tag>>) -> Arc<Tag> {
+        latest.as_ref().unwrap_or(self).clone()
+    }
+
+    /// As [`latest`](Self::latest), if its end [matters](Self::end_matters).
     pub(crate) fn ended(self: &Arc<Tag>) -> Option<Arc<Tag>> {
         match self.replaced.get() {
             None => self.end_matters().then(|| self.clone()),
@@ -86,10 +90,19 @@ impl Tag {
         }
     }
 
-    /// The span has another tag from now on.
-    pub(crate) fn replace(&self, tag: Arc<Tag>) {
-        let latest = self.replaced.get_or_init(|| Mutex::new(tag.clone()));
-        *latest.lock().unwrap_or_else(PoisonError::into_inner) = tag;
+    /// Gives the span another tag, if `other` makes one of what it has. Returns what it had.
+    pub(crate) fn replace(
+        self: &Arc<Tag>,
+        other: impl FnOnce(&Tag) -> Option<Arc<Tag>>,
+    ) -> Option<Arc<Tag>> {
+        let mut latest = self
+            .replaced
+            .get_or_init(Mutex::default)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let old = self.or_first(&latest);
+        *latest = Some(other(&old)?);
+        Some(old)
     }
 
     /// Notes that a line is on its way. Reads first: the flag is shared by all threads of a span.
@@ -254,7 +267,7 @@ mod tests {
         tag.note_refusal(DropReason::QueueFull);
         assert!(tag.ended().is_some());
         let latest = Tag::detached("u", None);
-        tag.replace(latest.clone());
+        tag.replace(|_| Some(latest.clone()));
         assert!(tag.ended().is_none(), "its own loss was told when it was replaced");
         latest.note_refusal(DropReason::QueueFull);
         assert!(Arc::ptr_eq(&tag.ended().unwrap(), &latest));

@@ -4,9 +4,9 @@
 //! call, but for a ring of the bell; nothing here waits, but for [`Overflow::Block`].
 //!
 //! # The door
-//! A line is charged when it is accepted and released when the worker has settled it. Callers add to
-//! `accepted_*` with one atomic addition each, and take it back if they are refused; only the worker
-//! writes `taken_*` and `released_*`. The two sides are on separate cache lines. The channel has
+//! A line is charged when it is accepted and released when the worker has settled it. Callers charge
+//! with one atomic addition, and take it back if they are refused; only the worker writes the totals of
+//! what it took and settled. The two sides are on separate cache lines (`budget`). The channel has
 //! more slots (`door::HEADROOM`) than the door lets lines in, so that a flush never competes with lines.
 //!
 //! # The bell

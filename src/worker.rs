@@ -55,7 +55,8 @@ pub(crate) struct Worker<T> {
     unusable: [u64; InvalidEventToken::ALL.len()],
     /// How often the queue is looked at while lines may come.
     tick: Duration,
-    /// No tag was alive at the last tick: time to park. Spans that come and go would else ring for each.
+    /// No line could come when the timer last fired: time to park. Spans that come and go would else
+    /// ring for each. True at the start.
     at_rest: bool,
     closing: bool,
 }
@@ -222,7 +223,7 @@ impl<T: Transport> Worker<T> {
                 None
             }
             () = timer => {
-                self.at_rest = self.consumer.live() == 0;
+                self.at_rest = !self.consumer.lines_may_come();
                 None
             }
         };

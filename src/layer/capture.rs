@@ -16,16 +16,16 @@ use std::time::SystemTime;
 
 use tracing_core::dispatcher::WeakDispatch;
 use tracing_core::span::{Attributes, Id, Record};
-use tracing_core::subscriber::Interest;
 use tracing_core::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::Registry;
-use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 
-use super::scope::{Inherited, LayerId, MakeTag, Place, SpanState, SpanStates};
+use super::level::EventLevel;
+use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
 use super::visit::{LineVisitor, TokenVisitor};
 
 /// The field that makes a span's events lines of a business process's log.
@@ -34,85 +34,34 @@ pub(super) const EVENT_TOKEN: &str = "event_token";
 /// The field beside [`EVENT_TOKEN`] that says which portal the token is of.
 pub(super) const PORTAL: &str = "portal";
 
-/// What [`BizprocLayer`](super::BizprocLayer) does with what its filter lets through.
+/// What [`BizprocLayer`](super::BizprocLayer) does.
 pub(super) struct Capture {
     producer: Producer,
-    /// For the spans: 8 bytes (and the door's own few hundred) that are never freed save each tagged
-    /// span two reference counts.
+    /// For the spans. Leaked, 8 bytes and the door's own few hundred, which spares each tagged span two
+    /// counts of references.
     weak: &'static WeakProducer,
     alive: &'static Alive,
     id: LayerId,
+    level: EventLevel,
     /// Whose layer this is; see [`Capture::enabled_ancestor`].
     dispatch: OnceLock<WeakDispatch>,
 }
 
 impl Capture {
-    pub(super) fn new(producer: Producer) -> Capture {
+    pub(super) fn new(producer: Producer, level: EventLevel) -> Capture {
         static LAYERS: AtomicUsize = AtomicUsize::new(0);
         let alive = producer.alive();
         let id = LayerId(LAYERS.fetch_add(1, Relaxed));
         let weak = Box::leak(Box::new(producer.downgrade()));
-        Capture { producer, weak, alive, id, dispatch: OnceLock::new() }
+        Capture { producer, weak, alive, id, level, dispatch: OnceLock::new() }
     }
 
-    /// What could be ours at this moment.
-    #[inline]
-    pub(super) fn seen(&self) -> Seen {
-        self.alive.read()
-    }
-}
-
-impl<S> Layer<S> for Capture
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+    pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch) {
         let _ = self.dispatch.set(dispatch.downgrade());
     }
 
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        self.note_callsite(metadata);
-        Interest::always()
-    }
-
-    // Asked on the way to a span or an event whose callsite another thread is registering at this
-    // moment, and may not have come to our `register_callsite` with. Asked also where another layer's
-    // interest in the callsite is "sometimes", but nowhere else.
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.note_callsite(metadata);
-        true
-    }
-
-    fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        let seen = self.seen();
-        if seen.no_span_is_ours() {
-            return;
-        }
-        let declares = declares_token(attrs.metadata());
-        if declares || seen.has_slots() {
-            self.new_span(attrs, id, &ctx, declares);
-        }
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
-        if self.seen().has_slots() {
-            self.record(id, values, &ctx);
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        let seen = self.seen();
-        if !seen.no_event_is_ours() {
-            self.event(event, &ctx, seen);
-        }
-    }
-}
-
-// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
-// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
-impl Capture {
     /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
-    fn note_callsite(&self, metadata: &Metadata<'_>) {
+    pub(super) fn note_callsite(&self, metadata: &Metadata<'_>) {
         if declares_token(metadata) {
             match metadata.is_event() {
                 true => self.alive.note_event_callsite(),
@@ -121,6 +70,46 @@ impl Capture {
         }
     }
 
+    #[inline]
+    pub(super) fn on_new_span<S>(&self, attrs: &Attributes<'_>, id: &Id, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let seen = self.alive.read();
+        if seen.no_span_is_ours() || !self.level.wants(attrs.metadata()) {
+            return;
+        }
+        let declares = declares_token(attrs.metadata());
+        if declares || seen.has_slots() {
+            self.new_span(attrs, id, ctx, declares);
+        }
+    }
+
+    #[inline]
+    pub(super) fn on_record<S>(&self, id: &Id, values: &Record<'_>, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        if self.alive.read().has_slots() {
+            self.record(id, values, ctx);
+        }
+    }
+
+    #[inline]
+    pub(super) fn on_event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let seen = self.alive.read();
+        if !seen.no_event_is_ours() {
+            self.event(event, ctx, seen);
+        }
+    }
+}
+
+// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
+// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
+impl Capture {
     /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does.
     #[inline(never)]
     fn new_span<S>(&self, attrs: &Attributes<'_>, id: &Id, ctx: &Context<'_, S>, declares: bool)
@@ -129,7 +118,8 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
-        let around = || self.inherited(&span.parent()?);
+        let around =
+            || self.with_state(&span.parent()?, |state| Some(state.inherited(self.make_tag())));
         let state = match (declares, attrs.metadata()) {
             (true, _) => self.tagged_state(attrs, around),
             (false, metadata) => match around() {
@@ -171,21 +161,29 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
-        let own = match SpanStates::get(&span.extensions(), self.id) {
-            Some(state) => state.own_place(self.make_tag()),
-            None => return,
+        let Some(recordable) =
+            SpanStates::get(&span.extensions(), self.id).map(SpanState::recordable)
+        else {
+            return;
         };
-        if let Some(place) = &own {
+        // Without the lock on the extensions, since user code runs in between.
+        if recordable.token {
             let mut found = TokenVisitor::default();
             values.record(&mut found);
             let portal = found.portal.take();
             let event_token = self.usable(found);
-            if let Some(replaced) = place.record(event_token, portal, self.make_tag()) {
-                self.producer.span_closed(replaced);
+            if event_token.is_some() || portal.is_some() {
+                let place = SpanStates::get(&span.extensions(), self.id)
+                    .map(|state| state.place(self.make_tag()));
+                let replaced =
+                    place.and_then(|place| place.record(event_token, portal, self.make_tag()));
+                if let Some(replaced) = replaced {
+                    self.producer.span_closed(replaced);
+                }
             }
         }
-        if own.as_ref().is_none_or(Place::shows_own_fields) {
-            let newer = packed(|visitor| values.record(visitor), own.is_some());
+        if recordable.fields {
+            let newer = packed(|visitor| values.record(visitor), recordable.token);
             SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
         }
     }
@@ -196,16 +194,15 @@ impl Capture {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(_inside) = enter() else { return };
-        let metadata = event.metadata();
-        let declares = seen.events_declare() && declares_token(metadata);
-        let own = if declares { self.own_tag(event) } else { None };
+        let own = if seen.events_declare() { self.own_tag(event) } else { None };
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
+        let metadata = event.metadata();
         if !self.producer.admits(&tag) {
             return;
         }
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
-        let fields = packed(|visitor| event.record(visitor), declares);
+        let fields = packed(|visitor| event.record(visitor), declares_token(metadata));
         // A refusal is counted at the door, and there is nobody here to tell.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
     }
@@ -225,14 +222,37 @@ impl Capture {
         let current = ctx.current_span();
         let id = event.parent().or_else(|| current.id())?;
         let span = ctx.span(id).or_else(|| self.enabled_ancestor(id, event, ctx))?;
-        let extensions = span.extensions();
-        let state = SpanStates::get(&extensions, self.id)?;
-        Some((state.tag(self.make_tag())?, state.fields.clone()))
+        self.with_state(&span, |state| {
+            // Last, for those events that it is the only thing to ask of.
+            let shown = self.level.wants(event.metadata());
+            let tag = if shown { state.tag(self.make_tag()) } else { None };
+            Some((tag?, state.fields.clone()))
+        })
     }
 
-    /// The nearest span around a span that a filter hides from us (as ours hides those under the
-    /// level). `Context::lookup_current` would look down the thread's stack of entered spans instead,
-    /// and find another process's where the hidden span was given its parent by hand.
+    /// Reads the state of a span, or of the nearest one around it that our level shows.
+    fn with_state<S, R>(
+        &self,
+        span: &SpanRef<'_, S>,
+        read: impl FnOnce(&SpanState) -> Option<R>,
+    ) -> Option<R>
+    where
+        S: for<'a> LookupSpan<'a>,
+    {
+        if let Some(state) = SpanStates::get(&span.extensions(), self.id) {
+            return read(state);
+        }
+        // One that is shown has no state because it is not ours; one that is hidden never has.
+        if self.level.wants(span.metadata()) {
+            return None;
+        }
+        let shown = span.scope().skip(1).find(|around| self.level.wants(around.metadata()))?;
+        read(SpanStates::get(&shown.extensions(), self.id)?)
+    }
+
+    /// The nearest span around a span that a filter around this layer hides from it.
+    /// `Context::lookup_current` would look down the thread's stack of entered spans instead, and find
+    /// another process's where the hidden span was given its parent by hand.
     #[cold]
     fn enabled_ancestor<'a, S>(
         &self,
@@ -254,6 +274,9 @@ impl Capture {
 
     /// A token on the event itself. No span is inside of that, so no span's fields go with it.
     fn own_tag(&self, event: &Event<'_>) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
+        if !(declares_token(event.metadata()) && self.level.wants(event.metadata())) {
+            return None;
+        }
         let mut found = TokenVisitor::default();
         event.record(&mut found);
         let portal = found.portal.take();
@@ -269,14 +292,6 @@ impl Capture {
                 None
             }
         }
-    }
-
-    fn inherited<S>(&self, around: &SpanRef<'_, S>) -> Option<Inherited>
-    where
-        S: for<'a> LookupSpan<'a>,
-    {
-        let extensions = around.extensions();
-        Some(SpanStates::get(&extensions, self.id)?.inherited(self.make_tag()))
     }
 
     fn make_tag(&self) -> impl MakeTag {

@@ -12,12 +12,10 @@ use super::declares_token;
 pub(super) struct EventLevel(pub(super) LevelFilter);
 
 impl EventLevel {
+    #[inline]
     pub(super) fn wants(self, metadata: &Metadata<'_>) -> bool {
-        if *metadata.level() <= self.0 {
-            metadata.target() != OWN_TARGET
-        } else {
-            metadata.is_span() && declares_token(metadata)
-        }
+        let shown = *metadata.level() <= self.0;
+        (shown || metadata.is_span() && declares_token(metadata)) && metadata.target() != OWN_TARGET
     }
 }
 

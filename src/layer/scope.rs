@@ -140,12 +140,16 @@ impl SpanState {
         Inherited { place: self.place(make), fields: self.fields.clone() }
     }
 
-    /// The place of this span's own token, if it declares the field.
-    pub(super) fn own_place(&self, make: impl MakeTag) -> Option<Place> {
-        self.owner.map(|_| self.place(make))
+    /// What a record of later values may change.
+    pub(super) fn recordable(&self) -> Recordable {
+        let token = self.owner.is_some();
+        // Those of a span that had its token from the start are not shown.
+        let fields = !matches!(self.source, Source::Early(_));
+        Recordable { token, fields }
     }
 
-    fn place(&self, make: impl MakeTag) -> Place {
+    /// The place that a token of this span is found in, by itself and by the spans inside.
+    pub(super) fn place(&self, make: impl MakeTag) -> Place {
         match &self.source {
             Source::Early(early) => Place::Given(early.tag(make).clone()),
             Source::Place(place) => place.clone(),
@@ -209,6 +213,15 @@ fn chain(
     }
 }
 
+/// What may be recorded after a span's creation.
+#[derive(Clone, Copy)]
+pub(super) struct Recordable {
+    /// Its token.
+    pub(super) token: bool,
+    /// Fields that are shown.
+    pub(super) fields: bool,
+}
+
 /// What spans inside of another one start with.
 pub(super) struct Inherited {
     place: Place,
@@ -228,8 +241,8 @@ enum Source {
     Place(Place),
 }
 
-/// A token that was there when its span was made. Its tag is made for the first event in the span, or
-/// the first span: one that has neither is an eighth cheaper.
+/// A token that was there when its span was made. Its tag is made once somebody needs it, for an event
+/// or a span inside: one that has neither is an eighth cheaper.
 struct Early {
     event_token: EventToken,
     portal: Option<PortalId>,
@@ -277,11 +290,6 @@ impl Place {
         }
     }
 
-    /// Whether fields of the span itself are ever shown.
-    pub(super) fn shows_own_fields(&self) -> bool {
-        matches!(self, Place::Late(_))
-    }
-
     /// Takes a token or a portal that was recorded later. Returns the tag that this replaces.
     pub(super) fn record(
         &self,
@@ -292,12 +300,12 @@ impl Place {
         match self {
             Place::Given(first) => replace(first, event_token, portal, 0, &make),
             Place::Late(slot) => {
-                let mut early = slot.portal.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut known = slot.portal.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(first) = slot.first.get() {
                     return replace(first, event_token, portal, slot.late, &make);
                 }
-                *early = portal.or_else(|| early.take());
-                let tag = make(event_token?, early.clone(), slot.late);
+                *known = portal.or_else(|| known.take());
+                let tag = make(event_token?, known.clone(), slot.late);
                 // The lock is held, so nobody was faster.
                 let _set = slot.first.set(tag);
                 None
@@ -314,12 +322,10 @@ fn replace(
     late: u64,
     make: impl MakeTag,
 ) -> Option<Arc<Tag>> {
-    let old = first.latest();
-    let event_token = event_token.unwrap_or_else(|| old.event_token.clone());
-    let portal = portal.or_else(|| old.portal.clone());
-    if old.event_token == event_token && old.portal == portal {
-        return None;
-    }
-    first.replace(make(event_token, portal, late));
-    Some(old)
+    first.replace(|old| {
+        let event_token = event_token.unwrap_or_else(|| old.event_token.clone());
+        let portal = portal.or_else(|| old.portal.clone());
+        let changes = old.event_token != event_token || old.portal != portal;
+        changes.then(|| make(event_token, portal, late))
+    })
 }

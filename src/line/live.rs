@@ -11,7 +11,8 @@ pub(crate) struct Alive(AtomicU64);
 
 /// Spans that declare the token field, tagged or not yet. Bits 0 to 31.
 const SLOT: u64 = 1;
-/// Tags: of spans, of lines that wait, of lines that the worker holds. Bits 32 to 61.
+/// Tags: of spans (also those that they may get), of lines that wait, of lines that the worker holds.
+/// Bits 32 to 61.
 const TAG: u64 = 1 << 32;
 /// Some span callsite declares the token field.
 const SPANS_DECLARE: u64 = 1 << 62;
@@ -47,9 +48,9 @@ impl Alive {
         }
     }
 
-    /// How many tags are alive. Ordered against the worker's intention to sleep (see `queue`).
-    pub(crate) fn tags(&self) -> u64 {
-        (self.0.load(SeqCst) & (SPANS_DECLARE - 1)) / TAG
+    /// Whether a line may come, or waits. Ordered against the worker's intention to sleep (see `queue`).
+    pub(crate) fn lines_may_come(&self) -> bool {
+        self.0.load(SeqCst) & (SPANS_DECLARE - 1) >= TAG
     }
 }
 
@@ -130,17 +131,17 @@ mod tests {
         assert!(alive.read().no_event_is_ours() && alive.read().no_span_is_ours());
         let tag = Live::tag(alive);
         assert!(alive.read().no_event_is_ours(), "a line that waits makes no event ours");
-        assert_eq!(alive.tags(), 1);
+        assert!(alive.lines_may_come());
         let slot = Live::slot(alive);
         assert!(!alive.read().no_event_is_ours() && alive.read().has_slots());
         drop((slot, tag));
         let span = Live::tagged_span(alive);
-        assert!(alive.read().has_slots() && alive.tags() == 1);
+        assert!(alive.read().has_slots() && alive.lines_may_come());
         drop(span);
         alive.note_span_callsite();
         assert!(alive.read().no_event_is_ours() && !alive.read().no_span_is_ours());
         alive.note_event_callsite();
         assert!(!alive.read().no_event_is_ours());
-        assert_eq!((alive.tags(), alive.read().has_slots()), (0, false));
+        assert!(!alive.lines_may_come() && !alive.read().has_slots());
     }
 }

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 /// Lines and bytes from accept to settle, and messages in the channel.
 #[derive(Default)]
 pub(super) struct Budget {
-    callers: Callers,
-    worker: Worker,
+    callers: Charged,
+    worker: Settled,
 }
 
 #[derive(Default)]
 #[repr(align(128))]
-struct Callers {
+struct Charged {
     /// Lines and bytes accepted so far, as a [`word`]: one addition for both.
     charged: AtomicU64,
     /// Messages sent that a span has closed.
@@ -23,7 +23,7 @@ struct Callers {
 
 #[derive(Default)]
 #[repr(align(128))]
-struct Worker {
+struct Settled {
     taken_lines: AtomicU64,
     taken_closes: AtomicU64,
     released_lines: AtomicU64,
@@ -41,19 +41,33 @@ pub(super) struct Standing {
     pub(super) bytes: u64,
 }
 
-/// Bits of a word that count lines; the others count bytes.
+/// Bits of a [`word`] that count lines; the others count bytes.
 const LINE_BITS: u32 = 28;
 const LINES: u64 = (1 << LINE_BITS) - 1;
 
-/// Most lines that may be pending: half of what a word can tell apart.
-pub(crate) const MOST_LINES: usize = 1 << (LINE_BITS - 1);
-/// Most bytes that may be pending: half of what a word can tell apart.
-pub(crate) const MOST_BYTES: u64 = 1 << (63 - LINE_BITS);
+/// Most lines that may be pending: a quarter of what a word can tell apart.
+pub(crate) const MOST_LINES: usize = 1 << (LINE_BITS - 2);
+/// Most bytes that may be pending: a quarter of what a word can tell apart.
+pub(crate) const MOST_BYTES: u64 = 1 << (62 - LINE_BITS);
 
 /// Lines and bytes in one number. It wraps, and lines carry into bytes: a difference of two words is
 /// right all the same, as long as what is pending fits.
 fn word(lines: u64, bytes: u64) -> u64 {
     lines.wrapping_add(bytes << LINE_BITS)
+}
+
+/// The lines of a difference of two words. It has no sign: what would be below zero is in its upper
+/// half, where nothing else comes, and is read as zero, so that a line that is released twice does not
+/// shut the door for good.
+fn lines(difference: u64) -> u64 {
+    let lines = difference & LINES;
+    if lines > LINES / 2 { 0 } else { lines }
+}
+
+/// The bytes of a difference of two words, as [`lines`].
+fn bytes(difference: u64) -> u64 {
+    let bytes = difference >> LINE_BITS;
+    if bytes > u64::MAX >> (LINE_BITS + 1) { 0 } else { bytes }
 }
 
 /// What the worker has done. Read before the callers' side, so that it is never ahead of that.
@@ -99,18 +113,18 @@ impl Budget {
 
     pub(super) fn pending_lines(&self) -> u64 {
         let released = self.worker.released_lines.load(SeqCst);
-        self.callers.charged.load(SeqCst).wrapping_sub(released) & LINES
+        lines(self.callers.charged.load(SeqCst).wrapping_sub(released))
     }
 
     pub(super) fn accepted_lines(&self) -> u64 {
         let released = self.worker.released_lines.load(SeqCst);
-        released + (self.callers.charged.load(SeqCst).wrapping_sub(released) & LINES)
+        released + lines(self.callers.charged.load(SeqCst).wrapping_sub(released))
     }
 
     /// Whether all that is charged was taken.
     pub(super) fn all_taken(&self) -> bool {
         let taken = self.worker.taken_lines.load(SeqCst);
-        self.callers.charged.load(SeqCst).wrapping_sub(taken) & LINES == 0
+        lines(self.callers.charged.load(SeqCst).wrapping_sub(taken)) == 0
     }
 
     /// The worker has taken these out of the channel.
@@ -140,9 +154,9 @@ impl Budget {
         let closes = self.callers.closes.load(SeqCst).saturating_sub(done.taken_closes);
         let released = word(done.released_lines, done.released_bytes);
         Standing {
-            queued: (charged.wrapping_sub(done.taken_lines) & LINES) + closes,
-            lines: charged.wrapping_sub(done.released_lines) & LINES,
-            bytes: charged.wrapping_sub(released) >> LINE_BITS,
+            queued: lines(charged.wrapping_sub(done.taken_lines)) + closes,
+            lines: lines(charged.wrapping_sub(done.released_lines)),
+            bytes: bytes(charged.wrapping_sub(released)),
         }
     }
 }
@@ -176,6 +190,18 @@ mod tests {
         assert!(budget.all_taken());
         assert_eq!((budget.pending_lines(), budget.accepted_lines()), (10, lines + 40));
         assert_eq!(budget.with_line(7), Standing { queued: 1, lines: 11, bytes: 1_007 });
+    }
+
+    #[test]
+    fn what_is_released_twice_does_not_shut_the_door() {
+        let budget = Budget::default();
+        budget.charge(10);
+        budget.took(1, 0);
+        budget.release(2, 20);
+        assert_eq!(budget.pending_lines(), 0);
+        let standing = budget.charge(10);
+        assert_eq!((standing.queued, standing.lines), (1, 0));
+        assert!(standing.bytes < 20);
     }
 
     proptest! {

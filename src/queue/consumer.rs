@@ -17,7 +17,7 @@ pub(crate) struct Consumer {
     closes: u64,
 }
 
-/// While it exists, the first new tag rings the bell.
+/// While it exists, the first tagged span rings the bell.
 pub(crate) struct Parked<'a>(&'a Door);
 
 /// Messages taken between two publications of the counters. Each publication costs every caller a
@@ -56,17 +56,17 @@ impl Consumer {
         self.door.signals.rung.store(false, SeqCst);
     }
 
-    /// How many tags are alive: of open spans, of queued lines, and those that the worker holds.
-    pub(crate) fn live(&self) -> u64 {
-        self.door.alive.tags()
+    /// Whether a line may come, or waits: of an open tagged span, queued, or held by the worker.
+    pub(crate) fn lines_may_come(&self) -> bool {
+        self.door.alive.lines_may_come()
     }
 
-    /// Announces a sleep without a timer: `Some` only if no tag is alive and nothing is queued. From
-    /// then until the value is dropped a new tag rings the bell, as control messages always do.
+    /// Announces a sleep without ticks: `Some` only if no line may come and nothing is queued. From
+    /// then until the value is dropped the first tagged span rings the bell, as control messages do.
     pub(crate) fn park(&self) -> Option<Parked<'_>> {
         self.door.signals.parked.store(true, SeqCst);
         let parked = Parked(&self.door);
-        (self.live() == 0 && self.receiver.is_empty()).then_some(parked)
+        (!self.lines_may_come() && self.receiver.is_empty()).then_some(parked)
     }
 
     /// Gives the budget back: these lines are settled.

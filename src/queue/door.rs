@@ -34,7 +34,7 @@ pub(super) struct Door {
 #[repr(align(128))]
 pub(super) struct Signals {
     pub(super) closed: AtomicBool,
-    /// The worker sleeps without a timer.
+    /// The worker sleeps without ticks, and has not been rung since.
     pub(super) parked: AtomicBool,
     /// The bell was rung for a half full queue, and the worker has not heard it yet.
     pub(super) rung: AtomicBool,
