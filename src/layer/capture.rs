@@ -196,10 +196,10 @@ impl Capture {
         let Some(_inside) = enter() else { return };
         let own = if seen.events_declare() { self.own_tag(event) } else { None };
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
-        let metadata = event.metadata();
         if !self.producer.admits(&tag) {
             return;
         }
+        let metadata = event.metadata();
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
         let fields = packed(|visitor| event.record(visitor), declares_token(metadata));
@@ -221,16 +221,20 @@ impl Capture {
         }
         let current = ctx.current_span();
         let id = event.parent().or_else(|| current.id())?;
-        let span = ctx.span(id).or_else(|| self.enabled_ancestor(id, event, ctx))?;
-        self.with_state(&span, |state| {
-            // Last, for those events that it is the only thing to ask of.
+        let read = |state: &SpanState| {
+            // Asked last: most events are in spans that are not ours.
             let shown = self.level.wants(event.metadata());
             let tag = if shown { state.tag(self.make_tag()) } else { None };
             Some((tag?, state.fields.clone()))
-        })
+        };
+        match ctx.span(id) {
+            Some(span) => self.with_state(&span, read),
+            None => self.with_enabled_ancestor(id, event, ctx, read),
+        }
     }
 
     /// Reads the state of a span, or of the nearest one around it that our level shows.
+    #[inline]
     fn with_state<S, R>(
         &self,
         span: &SpanRef<'_, S>,
@@ -239,40 +243,55 @@ impl Capture {
     where
         S: for<'a> LookupSpan<'a>,
     {
-        if let Some(state) = SpanStates::get(&span.extensions(), self.id) {
-            return read(state);
+        match SpanStates::get(&span.extensions(), self.id) {
+            Some(state) => read(state),
+            // One that is shown has no state because it is not ours; one that is hidden never has.
+            None if self.level.wants(span.metadata()) => None,
+            None => self.with_shown_ancestor(span, read),
         }
-        // One that is shown has no state because it is not ours; one that is hidden never has.
-        if self.level.wants(span.metadata()) {
-            return None;
-        }
-        let shown = span.scope().skip(1).find(|around| self.level.wants(around.metadata()))?;
-        read(SpanStates::get(&shown.extensions(), self.id)?)
     }
 
-    /// The nearest span around a span that a filter around this layer hides from it.
+    #[cold]
+    fn with_shown_ancestor<S, R>(
+        &self,
+        hidden: &SpanRef<'_, S>,
+        read: impl FnOnce(&SpanState) -> Option<R>,
+    ) -> Option<R>
+    where
+        S: for<'a> LookupSpan<'a>,
+    {
+        let shown = hidden.scope().skip(1).find(|around| self.level.wants(around.metadata()))?;
+        let extensions = shown.extensions();
+        read(SpanStates::get(&extensions, self.id)?)
+    }
+
+    /// Reads the state of the nearest span around a span that a filter around this layer hides from it.
     /// `Context::lookup_current` would look down the thread's stack of entered spans instead, and find
     /// another process's where the hidden span was given its parent by hand.
     #[cold]
-    fn enabled_ancestor<'a, S>(
+    fn with_enabled_ancestor<S, R>(
         &self,
         id: &Id,
         event: &Event<'_>,
-        ctx: &'a Context<'_, S>,
-    ) -> Option<SpanRef<'a, S>>
+        ctx: &Context<'_, S>,
+        read: impl FnOnce(&SpanState) -> Option<R>,
+    ) -> Option<R>
     where
-        S: Subscriber + for<'b> LookupSpan<'b>,
+        S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else {
             // `Option<Layer>` does not pass the dispatch on: the stack is right but for that case.
-            return if event.is_contextual() { ctx.lookup_current() } else { None };
+            let current = if event.is_contextual() { ctx.lookup_current() } else { None };
+            return self.with_state(&current?, read);
         };
         // The registry itself shows a span's parents whatever is filtered.
         let hidden = dispatch.downcast_ref::<Registry>()?.span(id)?;
-        hidden.scope().skip(1).find_map(|span| ctx.span(&span.id()))
+        let enabled = hidden.scope().skip(1).find_map(|span| ctx.span(&span.id()))?;
+        self.with_state(&enabled, read)
     }
 
     /// A token on the event itself. No span is inside of that, so no span's fields go with it.
+    #[inline(never)]
     fn own_tag(&self, event: &Event<'_>) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
         if !(declares_token(event.metadata()) && self.level.wants(event.metadata())) {
             return None;
