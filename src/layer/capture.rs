@@ -202,7 +202,8 @@ impl Capture {
         let metadata = event.metadata();
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
-        let fields = packed(|visitor| event.record(visitor), declares_token(metadata));
+        let declares = seen.events_declare() && declares_token(metadata);
+        let fields = packed(|visitor| event.record(visitor), declares);
         // A refusal is counted at the door, and there is nobody here to tell.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
     }

@@ -16,7 +16,7 @@ use crate::line::{EventToken, InvalidEventToken, Kind, Packer, PortalId};
 /// Packs all fields but the token and its portal.
 pub(super) struct LineVisitor<'a> {
     packer: Packer<'a>,
-    /// Whether the callsite declares the token field. Else no field is ours.
+    /// Whether the callsite declares the token field, so that a portal beside it is ours too.
     declares: bool,
 }
 
@@ -28,6 +28,12 @@ impl<'a> LineVisitor<'a> {
     #[inline]
     fn skips(&self, field: &Field) -> bool {
         self.declares && matches!(field.name(), EVENT_TOKEN | PORTAL)
+    }
+
+    /// A token is never shown, whatever the callsite is known to declare.
+    #[inline]
+    fn skips_text(&self, field: &Field) -> bool {
+        field.name() == EVENT_TOKEN || self.skips(field)
     }
 
     #[inline]
@@ -68,13 +74,13 @@ impl Visit for LineVisitor<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if !self.skips(field) {
+        if !self.skips_text(field) {
             self.packer.str(field, value);
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if self.skips(field) {
+        if self.skips_text(field) {
             return;
         }
         let start = self.packer.len();

@@ -158,19 +158,26 @@ impl Door {
     #[inline]
     fn push(&self, line: LogLine, queued: u64) -> Result<(), DropReason> {
         line.tag.note_line();
-        let (line, reason) = match self.sender.try_send(Message::Line(line)) {
+        match self.sender.try_send(Message::Line(line)) {
             Ok(()) => {
                 self.ring_if_half_full(queued);
-                return Ok(());
+                Ok(())
             }
-            Err(TrySendError::Full(line)) => (line, DropReason::QueueFull),
-            Err(TrySendError::Disconnected(line)) => (line, DropReason::Closed),
+            Err(error) => Err(self.not_sent(error)),
+        }
+    }
+
+    #[cold]
+    fn not_sent(&self, error: TrySendError<Message>) -> DropReason {
+        let reason = match error {
+            TrySendError::Full(_) => DropReason::QueueFull,
+            TrySendError::Disconnected(_) => DropReason::Closed,
         };
-        if let Message::Line(line) = line {
+        if let Message::Line(line) = error.into_inner() {
             self.budget.revert(line.bytes() as u64);
             self.refuse(&line.tag, reason);
         }
-        Err(reason)
+        reason
     }
 
     #[cold]
