@@ -6,7 +6,7 @@
 //! What an event costs, in the order in which it pays:
 //! 1. one load, if no span that could be tagged is alive in the process;
 //! 2. its span's data, where its span's creation left a [`SpanState`]: the same cost at any depth;
-//! 3. one clock read, and its fields as typed bytes (see [`visit`]);
+//! 3. one clock read, and its fields as typed bytes (see [`visit`](super::visit));
 //! 4. a box for these bytes, if they are many, and a push (see `queue`).
 
 use std::cell::Cell;
@@ -43,7 +43,7 @@ pub(super) struct Capture {
     alive: &'static Alive,
     id: LayerId,
     level: EventLevel,
-    /// Whose layer this is; see [`Capture::enabled_ancestor`].
+    /// Whose layer this is; see [`Capture::with_enabled_ancestor`].
     dispatch: OnceLock<WeakDispatch>,
 }
 

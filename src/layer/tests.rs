@@ -531,6 +531,26 @@ fn the_level_can_change_at_run_time_beside_other_layers() {
     assert_eq!(inbox.lines(), ["b: now", "b: in hidden", "b: closed"]);
 }
 
+#[test]
+fn a_span_that_a_filter_around_ours_hides_has_the_parent_that_it_was_given() {
+    let (producer, mut inbox) = rig();
+    let subscriber = tracing_subscriber::registry()
+        .with(fmt_layer().with_writer(io::sink))
+        .with(layer(producer, LevelFilter::TRACE).with_filter(LevelFilter::INFO));
+    tracing::subscriber::with_default(subscriber, || {
+        let a = info_span!("a", event_token = A);
+        let _b = info_span!("b", event_token = B).entered();
+        let hidden = debug_span!(parent: &a, "hidden");
+        hidden.in_scope(|| {
+            info!("in hidden");
+            info_span!("inner").in_scope(|| info!("in inner"));
+        });
+        drop(hidden);
+        drop(a);
+    });
+    assert_eq!(inbox.lines(), ["a: in hidden", "a: in inner", "a: closed"]);
+}
+
 /// `enabled!` leaves notes of the filters on the thread, which the next span or event is taken for.
 /// <https://github.com/tokio-rs/tracing/issues/2519>
 #[test]
