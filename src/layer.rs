@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::queue::Producer;
 
+mod callsites;
 mod capture;
 mod level;
 mod scope;

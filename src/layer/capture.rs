@@ -24,6 +24,7 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 
+use super::callsites::Callsites;
 use super::level::EventLevel;
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
 use super::visit::{LineVisitor, TokenVisitor};
@@ -43,6 +44,8 @@ pub(super) struct Capture {
     alive: &'static Alive,
     id: LayerId,
     level: EventLevel,
+    /// Of spans that have a [`SpanState`], or had one.
+    callsites: Callsites,
     /// Whose layer this is; see [`Capture::with_enabled_ancestor`].
     dispatch: OnceLock<WeakDispatch>,
 }
@@ -53,7 +56,8 @@ impl Capture {
         let alive = producer.alive();
         let id = LayerId(LAYERS.fetch_add(1, Relaxed));
         let weak = Box::leak(Box::new(producer.downgrade()));
-        Capture { producer, weak, alive, id, level, dispatch: OnceLock::new() }
+        let (callsites, dispatch) = (Callsites::default(), OnceLock::new());
+        Capture { producer, weak, alive, id, level, callsites, dispatch }
     }
 
     pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch) {
@@ -130,6 +134,7 @@ impl Capture {
                 None => return,
             },
         };
+        self.callsites.insert(attrs.metadata());
         SpanStates::put(&mut span.extensions_mut(), self.id, state);
     }
 
@@ -244,11 +249,16 @@ impl Capture {
     where
         S: for<'a> LookupSpan<'a>,
     {
-        match SpanStates::get(&span.extensions(), self.id) {
-            Some(state) => read(state),
-            // One that is shown has no state because it is not ours; one that is hidden never has.
-            None if self.level.wants(span.metadata()) => None,
-            None => self.with_shown_ancestor(span, read),
+        let metadata = span.metadata();
+        if self.callsites.may_contain(metadata) {
+            if let Some(state) = SpanStates::get(&span.extensions(), self.id) {
+                return read(state);
+            }
+        }
+        // One that is shown has no state because it is not ours; one that is hidden never has.
+        match self.level.wants(metadata) {
+            true => None,
+            false => self.with_shown_ancestor(span, read),
         }
     }
 
