@@ -66,7 +66,7 @@ impl Capture {
 
     /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
     pub(super) fn note_callsite(&self, metadata: &Metadata<'_>) {
-        if declares_token(metadata) {
+        if declares_token(metadata) && self.level.wants(metadata) {
             match metadata.is_event() {
                 true => self.alive.note_event_callsite(),
                 false => self.alive.note_span_callsite(),
@@ -112,7 +112,7 @@ impl Capture {
 }
 
 // What the callbacks do once there is something to do. Not inlined into them, so that a callback with
-// nothing to do saves no registers and reserves no stack: 31 instructions became 20.
+// nothing to do saves no registers and reserves no stack: a third of its instructions.
 impl Capture {
     /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does.
     #[inline(never)]
@@ -199,15 +199,15 @@ impl Capture {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(_inside) = enter() else { return };
-        let own = if seen.events_declare() { self.own_tag(event) } else { None };
+        let metadata = event.metadata();
+        let declares = seen.events_declare() && declares_token(metadata);
+        let own = if declares { self.own_tag(event) } else { None };
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
         if !self.producer.admits(&tag) {
             return;
         }
-        let metadata = event.metadata();
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
-        let declares = seen.events_declare() && declares_token(metadata);
         let fields = packed(|visitor| event.record(visitor), declares);
         // A refusal is counted at the door, and there is nobody here to tell.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
@@ -304,7 +304,7 @@ impl Capture {
     /// A token on the event itself. No span is inside of that, so no span's fields go with it.
     #[inline(never)]
     fn own_tag(&self, event: &Event<'_>) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
-        if !(declares_token(event.metadata()) && self.level.wants(event.metadata())) {
+        if !self.level.wants(event.metadata()) {
             return None;
         }
         let mut found = TokenVisitor::default();
