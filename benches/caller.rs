@@ -64,6 +64,7 @@ const LADDER: &[(Work, &[Candidate])] = {
         (Work::PlainSpan, &[Registry, NoOpFiltered, Ours]),
         (Work::EnterExit, &[Registry, NoOpFiltered, Ours]),
         (Work::EnterExitOthers, &[Registry, NoOpFiltered, Ours]),
+        (Work::PollOthers, &[Registry, NoOpFiltered, Ours]),
         (Work::Full, &[Ours]),
     ]
 };
@@ -117,12 +118,13 @@ fn figures(results: &BTreeMap<(Work, Candidate), Rounds>) {
         ratio(&ours(Work::UntaggedOthers8).medians, &ours(Work::UntaggedOthers1).medians),
         1.1,
     );
-    figure(
-        "filtered event, ns over no subscriber",
-        low(&ours(Work::Filtered).medians)
-            - low(&of(Work::Filtered, Candidate::NoSubscriber).medians),
-        1.0,
-    );
+    let more = |name: &str, work: Work, other: Candidate, target: f64| {
+        figure(name, low(&ours(work).medians) - low(&of(work, other).medians), target);
+    };
+    let registry = Candidate::Registry;
+    more("span entered, others alive, ns over the Registry", Work::EnterExitOthers, registry, 10.0);
+    more("span polled, others alive, ns over the Registry", Work::PollOthers, registry, 10.0);
+    more("filtered event, ns over no subscriber", Work::Filtered, Candidate::NoSubscriber, 1.0);
     over("tagged span, over the floor", Work::TaggedSpan, Candidate::Floor, 1.1);
     over("untagged span, over the Registry", Work::PlainSpan, Candidate::Registry, 1.05);
     figure(

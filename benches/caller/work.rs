@@ -1,11 +1,14 @@
 //! What is measured: bursts of events into a drained queue, one event a millisecond, spans.
 
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Barrier, Mutex};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use tracing::{Span, debug, info, info_span};
+use tracing::{Instrument, Span, debug, info, info_span};
 
 use crate::candidate::{Candidate, Installed, install};
 
@@ -39,12 +42,14 @@ pub(crate) enum Work {
     EnterExit,
     /// The same, while another span is tagged.
     EnterExitOthers,
+    /// Polling a future that is instrumented with a span, while another span is tagged.
+    PollOthers,
     /// As `Fields1`, into a budget that is spent.
     Full,
 }
 
 impl Work {
-    const ALL: [Work; 15] = [
+    const ALL: [Work; 16] = [
         Work::Message,
         Work::Fields1,
         Work::Fields3,
@@ -59,6 +64,7 @@ impl Work {
         Work::PlainSpan,
         Work::EnterExit,
         Work::EnterExitOthers,
+        Work::PollOthers,
         Work::Full,
     ];
 
@@ -78,6 +84,7 @@ impl Work {
             Work::PlainSpan => "plain-span",
             Work::EnterExit => "enter-exit",
             Work::EnterExitOthers => "enter-exit-others",
+            Work::PollOthers => "poll-others",
             Work::Full => "full",
         }
     }
@@ -145,6 +152,15 @@ pub(crate) fn run(candidate: Candidate, work: Work, effort: Effort) -> Measured 
             let _elsewhere = order(&installed);
             let step = info_span!("step", n = 1);
             bursts(&installed, effort, false, || step.in_scope(|| black_box(())))
+        }
+        Work::PollOthers => {
+            let _elsewhere = order(&installed);
+            let waiting = std::future::pending::<()>().instrument(info_span!("step", n = 1));
+            let waiting = RefCell::new(Box::pin(waiting));
+            bursts(&installed, effort, false, || {
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(waiting.borrow_mut().as_mut().poll(&mut context).is_pending());
+            })
         }
         Work::Full => order(&installed).in_scope(|| {
             (0..1_000).for_each(|_| charge());
@@ -232,12 +248,19 @@ fn two_threads(installed: &Installed, effort: Effort) -> Measured {
     let Effort::Bursts(count) = effort else { panic!("no need to count these") };
     let (start, done, settled) = (Barrier::new(3), Barrier::new(3), Barrier::new(3));
     let all = Mutex::new(Vec::new());
+    // Threads wake from a barrier one after the other, and the first would be through before the second
+    // begins: so they meet again, awake.
+    let met = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 order(installed).in_scope(|| {
                     for burst in 0..count + 5 {
                         start.wait();
+                        met.fetch_add(1, SeqCst);
+                        while met.load(SeqCst) < 2 * (burst + 1) {
+                            std::hint::spin_loop();
+                        }
                         let from = Instant::now();
                         (0..BURST).for_each(|_| charge());
                         let ns = from.elapsed().as_nanos() as f64 / BURST as f64;
