@@ -65,6 +65,10 @@ pub(crate) struct Limits {
 }
 
 /// What the worker takes in, in the order in which it happened.
+///
+/// Aligned, so that no two slots of the channel share a cache line: where the end of one message lay
+/// beside the stamp of the next slot, an event cost two threads that log at once a sixth more.
+#[repr(align(64))]
 pub(crate) enum Message {
     Line(LogLine),
     /// The tagged span has closed, or its token was replaced: no more lines come of this tag.
