@@ -241,7 +241,7 @@ impl LogLine {
             tag: tag.clone(),
             metadata,
             at: SystemTime::UNIX_EPOCH,
-            fields: Packed::from(&bytes[..]),
+            fields: Packed::take(&mut bytes),
             span: None,
         }
     }

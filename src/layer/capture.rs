@@ -343,7 +343,7 @@ fn packed(record: impl FnOnce(&mut LineVisitor<'_>), declares: bool) -> Packed {
     let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
     bytes.clear();
     record(&mut LineVisitor::new(&mut bytes, declares));
-    let packed = Packed::from(&bytes[..]);
+    let packed = Packed::take(&mut bytes);
     if bytes.capacity() <= MAX_SCRATCH {
         let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
     }

@@ -40,6 +40,23 @@ impl Packed {
     /// Most bytes that are captured of one event or span.
     pub(crate) const MAX_LEN: usize = 1 << 20;
 
+    /// Takes over records that a [`Packer`] wrote, and leaves the buffer for others.
+    ///
+    /// Few of them are copied with the rest of the line's own bytes. What is written piece by piece and
+    /// read as a whole at once waits until the pieces have reached the cache: a copy of just these
+    /// bytes into zeros did that a second time, which is a tenth of an event with two threads.
+    #[inline]
+    pub(crate) fn take(records: &mut Vec<u8>) -> Packed {
+        let len = records.len();
+        if len <= SHORT {
+            records.resize(SHORT, 0);
+        }
+        match records.first_chunk() {
+            Some(short) if len <= SHORT => Packed(Bytes::Short(len as u8, *short)),
+            _ => Packed(Bytes::Long(records[..].into())),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.bytes().len()
     }
@@ -75,19 +92,7 @@ impl Packed {
         }
         bytes.extend_from_slice(newer.bytes());
         bytes.truncate(Self::MAX_LEN + 64);
-        Packed::from(&bytes[..])
-    }
-}
-
-impl From<&[u8]> for Packed {
-    #[inline]
-    fn from(bytes: &[u8]) -> Packed {
-        if bytes.len() > SHORT {
-            return Packed(Bytes::Long(bytes.into()));
-        }
-        let mut short = [0; SHORT];
-        short[..bytes.len()].copy_from_slice(bytes);
-        Packed(Bytes::Short(bytes.len() as u8, short))
+        Packed::take(&mut bytes)
     }
 }
 
@@ -280,7 +285,7 @@ mod tests {
     fn pack(fill: impl FnOnce(&mut Packer<'_>)) -> Packed {
         let mut bytes = Vec::new();
         fill(&mut Packer::new(&mut bytes));
-        Packed::from(&bytes[..])
+        Packed::take(&mut bytes)
     }
 
     fn unpack(packed: &Packed) -> Vec<(&'static str, Value<'_>)> {
@@ -357,8 +362,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn bytes_that_nobody_packed_are_read_without_a_panic(bytes: Vec<u8>) {
-            let _ = Packed::from(&bytes[..]).iter(metadata()).count();
+        fn bytes_that_nobody_packed_are_read_without_a_panic(mut bytes: Vec<u8>) {
+            let _ = Packed::take(&mut bytes).iter(metadata()).count();
         }
     }
 }

@@ -114,7 +114,7 @@ fn line(tag: &Arc<Tag>, text: &str) -> LogLine {
         tag: Arc::clone(tag),
         metadata,
         at: std::time::SystemTime::UNIX_EPOCH,
-        fields: Packed::from(&packed[..]),
+        fields: Packed::take(&mut packed),
         span: None,
     }
 }
