@@ -198,7 +198,8 @@ impl Builder {
     }
 
     /// Lines that the queue from the callers to the worker holds. Default: 8,192; at most
-    /// 16,777,216.
+    /// 16,777,216. This limit and those below are exact as long as they leave no room for 512 lines;
+    /// beyond, threads that log at the same moment may pass them by a few lines, 248 at the very most.
     pub fn queue_lines(mut self, lines: usize) -> Self {
         self.limits.queue = lines;
         self

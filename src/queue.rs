@@ -6,8 +6,9 @@
 //! # The door
 //! A line is charged when it is accepted and released when the worker has settled it. Callers charge
 //! with one atomic addition, and take it back if they are refused; only the worker writes the totals of
-//! what it took and settled. The two sides are on separate cache lines (`budget`). The channel has
-//! more slots (`door::HEADROOM`) than the door lets lines in, so that a flush never competes with lines.
+//! what it took and settled. No two of them share a cache line (`budget`). Whether there is room is
+//! looked at with each line where room is tight, and else with every 32nd. The channel has more slots
+//! (`door::HEADROOM`) than the door lets lines in, so that a flush never competes with lines.
 //!
 //! # The bell
 //! While a tag is alive the worker ticks by itself, and a push wakes nobody. The bell is rung when the

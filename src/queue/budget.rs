@@ -1,25 +1,31 @@
 //! What callers have charged, and what the worker has given back.
 //!
 //! Totals that only grow, so that neither side ever waits for the other: what is pending is their
-//! difference. Each side writes a cache line of its own.
+//! difference. Callers add to one of several stripes, by their thread, and the sum is looked at once in
+//! a while, or at each line where room is tight: threads that log at once have no cache line in common
+//! here. (One total for all was an eighth of an event with two threads.)
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::cell::Cell;
+use std::ops::Add;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 /// Lines and bytes from accept to settle, and messages in the channel.
 #[derive(Default)]
 pub(super) struct Budget {
-    callers: Charged,
+    charged: [Stripe; STRIPES],
+    closes: Closes,
     worker: Settled,
 }
 
+/// Lines and bytes accepted so far by the threads of this stripe, as a [`word`]: one addition for both.
 #[derive(Default)]
 #[repr(align(128))]
-struct Charged {
-    /// Lines and bytes accepted so far, as a [`word`]: one addition for both.
-    charged: AtomicU64,
-    /// Messages sent that a span has closed.
-    closes: AtomicU64,
-}
+struct Stripe(AtomicU64);
+
+/// Messages sent that a span has closed.
+#[derive(Default)]
+#[repr(align(128))]
+struct Closes(AtomicU64);
 
 #[derive(Default)]
 #[repr(align(128))]
@@ -31,7 +37,7 @@ struct Settled {
 }
 
 /// How things stand. May be a little too high, never too low.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     /// Messages in the channel.
     pub(super) queued: u64,
@@ -39,6 +45,18 @@ pub(super) struct Standing {
     pub(super) lines: u64,
     /// Their bytes.
     pub(super) bytes: u64,
+}
+
+impl Add for Standing {
+    type Output = Standing;
+
+    fn add(self, more: Standing) -> Standing {
+        Standing {
+            queued: self.queued + more.queued,
+            lines: self.lines + more.lines,
+            bytes: self.bytes + more.bytes,
+        }
+    }
 }
 
 /// Bits of a [`word`] that count lines; the others count bytes.
@@ -70,61 +88,83 @@ fn bytes(difference: u64) -> u64 {
     if bytes > u64::MAX >> (LINE_BITS + 1) { 0 } else { bytes }
 }
 
-/// What the worker has done. Read before the callers' side, so that it is never ahead of that.
-struct Done {
-    taken_lines: u64,
-    taken_closes: u64,
-    released_lines: u64,
-    released_bytes: u64,
+const STRIPES: usize = 8;
+
+/// Of this many lines on a stripe one looks at the sum, which costs as much as a sixth of a line.
+const LOOK_EVERY: u64 = 32;
+
+/// A larger line looks at the sum itself.
+const MOST_UNSEEN_BYTES: u64 = 256;
+
+/// What may be charged between two looks, and as much again, since a look takes its time.
+pub(super) const UNSEEN: Standing = {
+    let lines = 2 * STRIPES as u64 * LOOK_EVERY;
+    Standing { queued: lines, lines, bytes: lines * MOST_UNSEEN_BYTES }
+};
+
+/// The calling thread's stripe.
+fn stripe() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static STRIPE: Cell<usize> = const { Cell::new(STRIPES) });
+    let mut stripe = STRIPE.get();
+    if stripe == STRIPES {
+        stripe = NEXT.fetch_add(1, Relaxed) % STRIPES;
+        STRIPE.set(stripe);
+    }
+    stripe
 }
 
 impl Budget {
-    /// Charges a line.
+    /// Charges a line. Says whether it is its turn to look at how things stand.
     #[inline]
-    pub(super) fn charge(&self, bytes: u64) -> Standing {
-        let done = self.done();
-        let charge = word(1, bytes);
-        let charged = self.callers.charged.fetch_add(charge, SeqCst).wrapping_add(charge);
-        self.standing(&done, charged)
+    pub(super) fn charge(&self, bytes: u64) -> bool {
+        let before = self.charged[stripe()].0.fetch_add(word(1, bytes), SeqCst);
+        before % LOOK_EVERY == 0 || bytes > MOST_UNSEEN_BYTES
     }
 
     /// Takes a charge back.
     pub(super) fn revert(&self, bytes: u64) {
-        self.callers.charged.fetch_sub(word(1, bytes), SeqCst);
+        self.charged[stripe()].0.fetch_sub(word(1, bytes), SeqCst);
+    }
+
+    /// How things stand, with what the calling thread has charged.
+    pub(super) fn standing(&self) -> Standing {
+        self.standing_with(0)
     }
 
     /// How things would stand with one line more.
     pub(super) fn with_line(&self, bytes: u64) -> Standing {
-        let done = self.done();
-        let charged = self.callers.charged.load(SeqCst).wrapping_add(word(1, bytes));
-        self.standing(&done, charged)
+        self.standing_with(word(1, bytes))
+    }
+
+    fn charged(&self) -> u64 {
+        self.charged.iter().fold(0, |sum, stripe| sum.wrapping_add(stripe.0.load(SeqCst)))
     }
 
     /// Counts a message that a span has closed. Returns how many messages are in the channel.
     pub(super) fn add_close(&self) -> u64 {
-        let done = self.done();
-        self.callers.closes.fetch_add(1, SeqCst);
-        self.standing(&done, self.callers.charged.load(SeqCst)).queued
+        self.closes.0.fetch_add(1, SeqCst);
+        self.standing().queued
     }
 
     pub(super) fn revert_close(&self) {
-        self.callers.closes.fetch_sub(1, SeqCst);
+        self.closes.0.fetch_sub(1, SeqCst);
     }
 
     pub(super) fn pending_lines(&self) -> u64 {
         let released = self.worker.released_lines.load(SeqCst);
-        lines(self.callers.charged.load(SeqCst).wrapping_sub(released))
+        lines(self.charged().wrapping_sub(released))
     }
 
     pub(super) fn accepted_lines(&self) -> u64 {
         let released = self.worker.released_lines.load(SeqCst);
-        released + lines(self.callers.charged.load(SeqCst).wrapping_sub(released))
+        released + lines(self.charged().wrapping_sub(released))
     }
 
     /// Whether all that is charged was taken.
     pub(super) fn all_taken(&self) -> bool {
         let taken = self.worker.taken_lines.load(SeqCst);
-        lines(self.callers.charged.load(SeqCst).wrapping_sub(taken)) == 0
+        lines(self.charged().wrapping_sub(taken)) == 0
     }
 
     /// The worker has taken these out of the channel.
@@ -139,23 +179,17 @@ impl Budget {
         grow(&self.worker.released_bytes, bytes);
     }
 
-    #[inline]
-    fn done(&self) -> Done {
-        Done {
-            taken_lines: self.worker.taken_lines.load(SeqCst),
-            taken_closes: self.worker.taken_closes.load(SeqCst),
-            released_lines: self.worker.released_lines.load(SeqCst),
-            released_bytes: self.worker.released_bytes.load(SeqCst),
-        }
-    }
-
-    #[inline]
-    fn standing(&self, done: &Done, charged: u64) -> Standing {
-        let closes = self.callers.closes.load(SeqCst).saturating_sub(done.taken_closes);
-        let released = word(done.released_lines, done.released_bytes);
+    fn standing_with(&self, more: u64) -> Standing {
+        // The worker's side first, so that it is never ahead of the callers'.
+        let taken_lines = self.worker.taken_lines.load(SeqCst);
+        let taken_closes = self.worker.taken_closes.load(SeqCst);
+        let released_lines = self.worker.released_lines.load(SeqCst);
+        let released = word(released_lines, self.worker.released_bytes.load(SeqCst));
+        let charged = self.charged().wrapping_add(more);
+        let closes = self.closes.0.load(SeqCst).saturating_sub(taken_closes);
         Standing {
-            queued: lines(charged.wrapping_sub(done.taken_lines)) + closes,
-            lines: lines(charged.wrapping_sub(done.released_lines)),
+            queued: lines(charged.wrapping_sub(taken_lines)) + closes,
+            lines: lines(charged.wrapping_sub(released_lines)),
             bytes: bytes(charged.wrapping_sub(released)),
         }
     }
@@ -168,22 +202,32 @@ fn grow(total: &AtomicU64, by: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use proptest::prelude::*;
 
     use super::*;
 
+    impl Budget {
+        /// As if so much had been charged, taken and settled.
+        fn after(lines: u64, bytes: u64) -> Budget {
+            let budget = Budget::default();
+            budget.charged[3].0.store(word(lines, bytes), SeqCst);
+            budget.took(lines, 0);
+            budget.release(lines, bytes);
+            budget
+        }
+    }
+
     #[test]
     fn totals_wrap_and_carry_and_their_difference_is_right() {
-        let budget = Budget::default();
         // Just before the lines' bits, and the word itself, overflow.
         let (lines, bytes) = (u64::from(u32::MAX) << 4, u64::MAX - 5);
-        budget.callers.charged.store(word(lines, bytes), SeqCst);
-        budget.took(lines, 0);
-        budget.release(lines, bytes);
+        let budget = Budget::after(lines, bytes);
         assert_eq!(budget.pending_lines(), 0);
         for n in 1..=40 {
-            let standing = budget.charge(100);
-            assert_eq!(standing, Standing { queued: n, lines: n, bytes: 100 * n });
+            budget.charge(100);
+            assert_eq!(budget.standing(), Standing { queued: n, lines: n, bytes: 100 * n });
         }
         budget.took(40, 0);
         budget.release(30, 3_000);
@@ -199,9 +243,26 @@ mod tests {
         budget.took(1, 0);
         budget.release(2, 20);
         assert_eq!(budget.pending_lines(), 0);
-        let standing = budget.charge(10);
+        budget.charge(10);
+        let standing = budget.standing();
         assert_eq!((standing.queued, standing.lines), (1, 0));
         assert!(standing.bytes < 20);
+    }
+
+    #[test]
+    fn stripes_add_up_and_little_is_charged_without_a_look() {
+        const THREADS: u64 = 3 * STRIPES as u64;
+        const LINES: u64 = 1_000;
+        let budget = Budget::default();
+        let looks: u64 = thread::scope(|scope| {
+            let charge = || (0..LINES).filter(|_| budget.charge(200)).count() as u64;
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(charge)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        let lines = THREADS * LINES;
+        assert_eq!(budget.standing(), Standing { queued: lines, lines, bytes: 200 * lines });
+        assert!(lines < looks * LOOK_EVERY + UNSEEN.lines, "{looks} looks");
+        assert!(budget.charge(MOST_UNSEEN_BYTES + 1), "a long line looks itself");
     }
 
     proptest! {
@@ -211,11 +272,7 @@ mod tests {
             start in any::<(u64, u64)>(),
             steps in prop::collection::vec((0..4_u8, 0..1_u64 << 28), 1..60),
         ) {
-            let (start_lines, start_bytes) = (start.0 >> 1, start.1);
-            let budget = Budget::default();
-            budget.callers.charged.store(word(start_lines, start_bytes), SeqCst);
-            budget.took(start_lines, 0);
-            budget.release(start_lines, start_bytes);
+            let budget = Budget::after(start.0 >> 1, start.1);
             let (mut queued, mut settling, mut closes) = (Vec::new(), Vec::new(), 0);
             for (step, bytes) in steps {
                 match step {

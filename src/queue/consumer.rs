@@ -72,7 +72,7 @@ impl Consumer {
     /// Gives the budget back: these lines are settled.
     pub(crate) fn release(&self, lines: u64, bytes: u64) {
         self.door.budget.release(lines, bytes);
-        self.door.wake_waiters();
+        self.door.made_room();
     }
 
     /// From here on every line is refused. What was accepted before can still be taken.
@@ -100,7 +100,7 @@ impl Consumer {
         }
         self.door.budget.took(self.lines, self.closes);
         (self.lines, self.closes) = (0, 0);
-        self.door.wake_waiters();
+        self.door.made_room();
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::Notify;
 
-use super::budget::{Budget, Standing};
+use super::budget::{Budget, Standing, UNSEEN};
 use super::{Limits, Message, Overflow, thread};
 use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
 use crate::stats::DropReason;
@@ -38,6 +38,9 @@ pub(super) struct Signals {
     pub(super) parked: AtomicBool,
     /// The bell was rung for a half full queue, and the worker has not heard it yet.
     pub(super) rung: AtomicBool,
+    /// Room is tight: look at the budget with each line. Said by callers, and taken back by the worker,
+    /// who makes the room.
+    pub(super) tight: AtomicBool,
     /// Somebody was refused: look before packing a line. Only a hint, so a wrong one is harmless.
     pub(super) full: AtomicBool,
     /// Callers that wait for room.
@@ -70,7 +73,7 @@ const HEADROOM: usize = 1024;
 impl Door {
     pub(super) fn new(limits: Limits) -> (Arc<Door>, Receiver<Message>) {
         let (sender, receiver) = bounded(limits.queue.saturating_add(HEADROOM));
-        let door = Door {
+        let mut door = Door {
             sender,
             limits,
             alive: Alive::new(),
@@ -83,6 +86,7 @@ impl Door {
             room: Condvar::new(),
             process: std::process::id(),
         };
+        *door.signals.tight.get_mut() = !door.is_roomy(Standing::default());
         (Arc::new(door), receiver)
     }
 
@@ -124,16 +128,31 @@ impl Door {
         }
     }
 
-    /// Charges the line, or says why not. Returns how many messages wait in the channel.
+    /// Charges the line, or says why not. Returns how many messages wait in the channel, or 0 if it was
+    /// not this line's turn to look.
     #[inline]
     fn reserve(&self, line: &LogLine) -> Result<u64, DropReason> {
         let bytes = line.bytes() as u64;
-        let standing = self.budget.charge(bytes);
+        let looks = self.budget.charge(bytes);
         // Looked at after the charge: the worker closes first and then waits for charged lines.
-        let verdict = match self.signals.closed.load(SeqCst) {
-            true => Err(DropReason::Closed),
-            false => self.verdict(standing),
-        };
+        if self.signals.closed.load(SeqCst) {
+            self.budget.revert(bytes);
+            return Err(DropReason::Closed);
+        }
+        match looks || self.signals.tight.load(Relaxed) {
+            true => self.look(bytes),
+            false => Ok(0),
+        }
+    }
+
+    /// Whether there is room for a line that was just charged, and how tight it is.
+    #[inline(never)]
+    fn look(&self, bytes: u64) -> Result<u64, DropReason> {
+        let standing = self.budget.standing();
+        if !self.signals.tight.load(Relaxed) && !self.is_roomy(standing) {
+            self.signals.tight.store(true, Relaxed);
+        }
+        let verdict = self.verdict(standing);
         if verdict.is_err() {
             self.budget.revert(bytes);
         }
@@ -240,6 +259,19 @@ impl Door {
         drop(guard);
         self.signals.waiters.fetch_sub(1, SeqCst);
         fits
+    }
+
+    /// Whether there is room for all that may be charged without a look.
+    fn is_roomy(&self, standing: Standing) -> bool {
+        self.verdict(standing + UNSEEN).is_ok()
+    }
+
+    /// Called by the worker after it made room.
+    pub(super) fn made_room(&self) {
+        if self.signals.tight.load(Relaxed) && self.is_roomy(self.budget.standing() + UNSEEN) {
+            self.signals.tight.store(false, Relaxed);
+        }
+        self.wake_waiters();
     }
 
     /// Called by the worker after it made room, or closed.

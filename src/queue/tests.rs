@@ -243,6 +243,37 @@ fn parking_and_the_first_tag_never_miss_each_other() {
 }
 
 #[test]
+fn many_threads_at_once_never_pass_the_limits() {
+    const CALLERS: usize = 24;
+    const EACH: usize = 1_000;
+    let line = LogLine::saying(&Tag::detached("t", None), "x").bytes();
+    // Far above what is charged between two looks, so that most lines are let in without one.
+    for limits in [
+        Limits { queue: 5_000, lines: 20_000, bytes: 1 << 30, ..ROOMY },
+        Limits { queue: 20_000, lines: 5_000, bytes: 1 << 30, ..ROOMY },
+        Limits { queue: 20_000, lines: 20_000, bytes: 5_000 * line, ..ROOMY },
+    ] {
+        let (producer, mut consumer) = queue(limits);
+        let start = Barrier::new(CALLERS);
+        let accepted: usize = thread::scope(|scope| {
+            let call = || {
+                let tag = tag(&producer);
+                start.wait();
+                (0..EACH).filter(|_| offer(&producer, &tag).is_ok()).count()
+            };
+            let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(call)).collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+        });
+        // A line that is being refused counts for a moment, so that others may be refused with it.
+        assert!((5_000 - CALLERS..=5_000).contains(&accepted), "{accepted} of {limits:?}");
+        assert!(producer.0.signals.tight.load(Relaxed));
+        assert_eq!(take_all(&mut consumer).0, accepted as u64);
+        consumer.release(accepted as u64, (accepted * line) as u64);
+        assert!(!producer.0.signals.tight.load(Relaxed), "the worker made room");
+    }
+}
+
+#[test]
 fn lines_are_conserved_while_callers_race_with_a_close() {
     const CALLERS: usize = 4;
     const EACH: usize = 2_000;
