@@ -3,8 +3,10 @@
 //! `cargo bench --bench caller` runs a ladder of candidates on the same workloads and ends with one
 //! line per target: `figure <name> = <value> (target <= <value>)`. Live dispatchers in one process
 //! distort each other, so every candidate runs in a process of its own: this one, started again. The
-//! candidates take turns. What others do on the machine only ever adds time, and often to half of the
-//! rounds, so each candidate is judged by its lower quartile of the rounds.
+//! candidates take turns, and are compared round by round: a shared machine changes its speed by half
+//! from one second to the next, and hardly ever between two neighbours. A ratio is the median of those
+//! of the rounds. What others do on the machine only ever adds to a time, so a time is the lower
+//! quartile of the rounds, and the lower decile where a target is a time.
 //!
 //! Without `--bench` (as `cargo test --benches` runs it) one short round shows that all of it works.
 //! `caller count <candidate> <workload> <events>` does a fixed amount of work, for
@@ -93,7 +95,7 @@ fn ladder(in_full: bool) {
         "ns on the caller's thread (lower quartile of {rounds} rounds; p99.9 of single events)"
     );
     for ((work, candidate), rounds) in &results {
-        let (ns, p999) = (low(&rounds.medians), low(&rounds.p999s));
+        let (ns, p999) = (quantile(&rounds.medians, 0.25), quantile(&rounds.p999s, 0.25));
         println!("{:<18} {:<16} {ns:>9.1} {p999:>9.0}", work.name(), candidate.name());
     }
     figures(&results);
@@ -112,14 +114,16 @@ fn figures(results: &BTreeMap<(Work, Candidate), Rounds>) {
     over("tagged event, two threads, over the floor", Work::TwoThreads, Candidate::Floor, 1.15);
     over("isolated event, over the floor", Work::Isolated, Candidate::Floor, 1.15);
     over("tagged event, over fmt + appender", Work::Fields1, Candidate::FmtAppender, 0.2);
-    figure("untagged event, others alive, ns", low(&ours(Work::UntaggedOthers1).medians), 100.0);
+    let others_alive = &ours(Work::UntaggedOthers1).medians;
+    figure("untagged event, others alive, ns", quantile(others_alive, 0.1), 100.0);
     figure(
         "untagged event, others alive, depth 8 over depth 1",
-        ratio(&ours(Work::UntaggedOthers8).medians, &ours(Work::UntaggedOthers1).medians),
+        ratio(&ours(Work::UntaggedOthers8).medians, others_alive),
         1.1,
     );
     let more = |name: &str, work: Work, other: Candidate, target: f64| {
-        figure(name, low(&ours(work).medians) - low(&of(work, other).medians), target);
+        let (ours, theirs) = (&ours(work).medians, &of(work, other).medians);
+        figure(name, median_of(ours, theirs, |ours, theirs| ours - theirs), target);
     };
     let registry = Candidate::Registry;
     more("span entered, others alive, ns over the Registry", Work::EnterExitOthers, registry, 10.0);
@@ -154,13 +158,18 @@ fn measure(candidate: Candidate, work: Work, bursts: u32) -> (f64, f64) {
     (median.parse().expect("a number"), p999.parse().expect("a number"))
 }
 
-/// The lower quartile.
-fn low(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 4]
+fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
+    median_of(ours, theirs, |ours, theirs| ours / theirs)
 }
 
-fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
-    low(ours) / low(theirs)
+/// The median of what `compare` makes of the rounds.
+fn median_of(ours: &[f64], theirs: &[f64], compare: impl Fn(f64, f64) -> f64) -> f64 {
+    let rounds: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| compare(*a, *b)).collect();
+    quantile(&rounds, 0.5)
+}
+
+fn quantile(values: &[f64], quantile: f64) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * quantile) as usize]
 }
