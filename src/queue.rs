@@ -174,6 +174,7 @@ impl Producer {
     }
 
     /// Counts a span that has its token from the start, with the tag that it may get.
+    #[inline]
     pub(crate) fn tagged_span(&self) -> Live {
         let live = Live::tagged_span(self.0.alive);
         self.ring_if_parked();
@@ -181,6 +182,7 @@ impl Producer {
     }
 
     /// After a new tag was counted.
+    #[inline]
     fn ring_if_parked(&self) {
         // Either the worker, which announces its sleep before it looks for live tags, sees the new
         // one, or its announcement is seen here. Read first, and then taken back: one ring is enough.

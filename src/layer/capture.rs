@@ -314,6 +314,7 @@ impl Capture {
         Some((self.producer.tag(event_token, portal, 0), None))
     }
 
+    #[inline]
     fn usable(&self, found: TokenVisitor) -> Option<EventToken> {
         match found.event_token? {
             Ok(event_token) => Some(event_token),
@@ -329,6 +330,7 @@ impl Capture {
     }
 }
 
+#[inline]
 pub(super) fn declares_token(metadata: &Metadata<'_>) -> bool {
     metadata.fields().field(EVENT_TOKEN).is_some()
 }

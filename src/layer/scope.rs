@@ -33,6 +33,7 @@ impl SpanStates {
         Some(&states.state)
     }
 
+    #[inline]
     pub(super) fn put(extensions: &mut ExtensionsMut<'_>, id: LayerId, state: SpanState) {
         let earlier = extensions.replace(SpanStates { id, state, more: None });
         if earlier.is_some() {
@@ -76,6 +77,7 @@ pub(super) struct SpanState {
 impl SpanState {
     /// A span that has its token from the start. The fields around it belong to another log, and its
     /// own are not shown.
+    #[inline]
     pub(super) fn tagged(
         event_token: EventToken,
         portal: Option<PortalId>,

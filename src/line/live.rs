@@ -98,6 +98,7 @@ impl Live {
     }
 
     /// Both in one addition: a span that has its token from the start.
+    #[inline]
     pub(crate) fn tagged_span(alive: &'static Alive) -> Live {
         Live::units(alive, SLOT + TAG)
     }
@@ -107,6 +108,7 @@ impl Live {
         Live { alive: None, units: 0 }
     }
 
+    #[inline]
     fn units(alive: &'static Alive, units: u64) -> Live {
         alive.0.fetch_add(units, SeqCst);
         Live { alive: Some(alive), units }
