@@ -212,7 +212,8 @@ impl Builder {
         self
     }
 
-    /// Bytes that pending lines may hold, from accept to settle. Default: 16 MiB; at most
+    /// Bytes that pending lines may hold, from accept to settle: their fields, long fields of the
+    /// spans around them, and about 150 for each line itself. Default: 16 MiB; at most
     /// 16 GiB.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;

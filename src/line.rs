@@ -166,9 +166,12 @@ pub(crate) struct LogLine {
 }
 
 impl LogLine {
-    /// What the line costs while it waits, from accept to settle.
+    /// What the line costs while it waits, from accept to settle: its own fields, and the long ones of
+    /// the spans around it, which it keeps alive, and which each line shows once more.
+    #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        OVERHEAD + self.fields.len()
+        let around = self.span.as_ref().map_or(0, |span| span.boxed_bytes);
+        OVERHEAD + self.fields.len() + around
     }
 
     /// The event's own fields.
@@ -197,12 +200,25 @@ pub(crate) struct SpanFields {
     pub(crate) late: u64,
     /// How many spans there are through `up`. Bounded by [`SpanFields::MAX_DEPTH`].
     pub(crate) depth: u16,
+    /// Bytes of its long fields, and of those through `up`.
+    boxed_bytes: usize,
 }
 
 impl SpanFields {
     /// Spans nested deeper add no fields: nobody reads so many, and a chain is dropped recursively,
     /// so that one without a bound could overflow a stack.
     pub(crate) const MAX_DEPTH: u16 = 64;
+
+    pub(crate) fn new(
+        up: Option<Arc<SpanFields>>,
+        metadata: &'static Metadata<'static>,
+        fields: Packed,
+        late: u64,
+    ) -> SpanFields {
+        let (depth, around) = up.as_ref().map_or((0, 0), |up| (up.depth, up.boxed_bytes));
+        let boxed_bytes = around + fields.boxed_bytes();
+        SpanFields { up, metadata, fields, late, depth: depth + 1, boxed_bytes }
+    }
 
     /// The span's own fields.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {

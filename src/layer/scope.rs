@@ -177,8 +177,7 @@ impl SpanState {
             // Replaced, not changed: lines that wait show what was so when they were logged.
             Some(own) if self.owns_fields => {
                 let fields = own.fields.updated(&newer);
-                let SpanFields { ref up, metadata, late, depth, .. } = *own;
-                Some(Arc::new(SpanFields { up: up.clone(), metadata, fields, late, depth }))
+                Some(Arc::new(SpanFields::new(own.up.clone(), own.metadata, fields, own.late)))
             }
             around => {
                 let depth = around.as_ref().map_or(0, |around| around.depth);
@@ -206,12 +205,12 @@ fn chain(
     fields: Packed,
     late: u64,
 ) -> Option<Arc<SpanFields>> {
-    let depth = up.as_ref().map_or(0, |up| up.depth) + 1;
-    match (depth <= SpanFields::MAX_DEPTH, late) {
-        (true, _) => Some(Arc::new(SpanFields { up, metadata, fields, late, depth })),
-        (false, 0) => up,
+    let is_full = up.as_ref().is_some_and(|up| up.depth >= SpanFields::MAX_DEPTH);
+    match (is_full, late) {
+        (false, _) => Some(Arc::new(SpanFields::new(up, metadata, fields, late))),
+        (true, 0) => up,
         // It has to be in its chain, where the chain ends once the span is tagged.
-        (false, _) => Some(Arc::new(SpanFields { up: None, metadata, fields, late, depth: 1 })),
+        (true, _) => Some(Arc::new(SpanFields::new(None, metadata, fields, late))),
     }
 }
 

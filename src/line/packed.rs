@@ -61,6 +61,14 @@ impl Packed {
         self.bytes().len()
     }
 
+    /// Bytes that are not kept here but in a box.
+    pub(crate) fn boxed_bytes(&self) -> usize {
+        match &self.0 {
+            Bytes::Short(..) => 0,
+            Bytes::Long(bytes) => bytes.len(),
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match &self.0 {
             Bytes::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),

@@ -36,6 +36,26 @@ fn refused_lines_are_counted_and_told_in_the_log() {
     assert_eq!(log.last().unwrap(), "there is room again");
 }
 
+/// Each line shows the fields of the spans around it once more.
+#[test]
+fn long_fields_of_spans_are_charged_with_each_line() {
+    let stage = Stage::with(Portal::builder(), |builder| builder.pending_bytes(100_000));
+    let (_, _, event_token) = stage.activity();
+    let text = "x".repeat(15_000);
+    let span = info_span!("activity", event_token = event_token.tag());
+    span.in_scope(|| {
+        info_span!("request", text).in_scope(|| {
+            info_span!("step", text).in_scope(|| (0..10).for_each(|n| info!("line {n}")));
+        });
+    });
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.by_reason(DropReason::BudgetSpent)), (3, 7));
+    stage.flushed();
+    span.in_scope(|| info!("there is room again"));
+    stage.flushed();
+    assert_eq!(stage.bizproc.stats().acknowledged(), 4);
+}
+
 #[test]
 fn drop_oldest_keeps_the_newest_lines_and_tells_of_the_others() {
     let stage = Stage::with(Portal::builder(), |builder| {
