@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use tracing_core::dispatcher::WeakDispatch;
+use tracing_core::field::Field;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::Registry;
@@ -83,9 +84,9 @@ impl Capture {
         if seen.no_span_is_ours() || !self.level.wants(attrs.metadata()) {
             return;
         }
-        let declares = declares_token(attrs.metadata());
-        if declares || seen.has_slots() {
-            self.new_span(attrs, id, ctx, declares);
+        let token = token_field(attrs.metadata());
+        if token.is_some() || seen.has_slots() {
+            self.new_span(attrs, id, ctx, token);
         }
     }
 
@@ -116,20 +117,25 @@ impl Capture {
 impl Capture {
     /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does.
     #[inline(never)]
-    fn new_span<S>(&self, attrs: &Attributes<'_>, id: &Id, ctx: &Context<'_, S>, declares: bool)
-    where
+    fn new_span<S>(
+        &self,
+        attrs: &Attributes<'_>,
+        id: &Id,
+        ctx: &Context<'_, S>,
+        token: Option<Field>,
+    ) where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
         let around =
             || self.with_state(&span.parent()?, |state| Some(state.inherited(self.make_tag())));
-        let state = match (declares, attrs.metadata()) {
-            (true, _) => self.tagged_state(attrs, around),
-            (false, metadata) => match around() {
+        let state = match token {
+            Some(token) => self.tagged_state(attrs, token, around),
+            None => match around() {
                 Some(around) => {
                     let fields = packed(|visitor| attrs.record(visitor), false);
-                    SpanState::inside(around, metadata, fields)
+                    SpanState::inside(around, attrs.metadata(), fields)
                 }
                 None => return,
             },
@@ -141,9 +147,10 @@ impl Capture {
     fn tagged_state(
         &self,
         attrs: &Attributes<'_>,
+        token: Field,
         around: impl FnOnce() -> Option<Inherited>,
     ) -> SpanState {
-        let mut found = TokenVisitor::default();
+        let mut found = TokenVisitor::new(token);
         attrs.record(&mut found);
         let portal = found.portal.take();
         match self.usable(found) {
@@ -172,8 +179,8 @@ impl Capture {
             return;
         };
         // Without the lock on the extensions, since user code runs in between.
-        if recordable.token {
-            let mut found = TokenVisitor::default();
+        if let Some(token) = token_field(span.metadata()).filter(|_| recordable.token) {
+            let mut found = TokenVisitor::new(token);
             values.record(&mut found);
             let portal = found.portal.take();
             let event_token = self.usable(found);
@@ -200,8 +207,9 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let metadata = event.metadata();
-        let declares = seen.events_declare() && declares_token(metadata);
-        let own = if declares { self.own_tag(event) } else { None };
+        let token = if seen.events_declare() { token_field(metadata) } else { None };
+        let declares = token.is_some();
+        let own = token.and_then(|token| self.own_tag(event, token));
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
         if !self.producer.admits(&tag) {
             return;
@@ -303,11 +311,15 @@ impl Capture {
 
     /// A token on the event itself. No span is inside of that, so no span's fields go with it.
     #[inline(never)]
-    fn own_tag(&self, event: &Event<'_>) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
+    fn own_tag(
+        &self,
+        event: &Event<'_>,
+        token: Field,
+    ) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
         if !self.level.wants(event.metadata()) {
             return None;
         }
-        let mut found = TokenVisitor::default();
+        let mut found = TokenVisitor::new(token);
         event.record(&mut found);
         let portal = found.portal.take();
         let event_token = self.usable(found)?;
@@ -332,7 +344,12 @@ impl Capture {
 
 #[inline]
 pub(super) fn declares_token(metadata: &Metadata<'_>) -> bool {
-    metadata.fields().field(EVENT_TOKEN).is_some()
+    token_field(metadata).is_some()
+}
+
+#[inline]
+fn token_field(metadata: &Metadata<'_>) -> Option<Field> {
+    metadata.fields().field(EVENT_TOKEN)
 }
 
 /// Packs what `record` hands to the visitor.

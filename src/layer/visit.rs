@@ -102,18 +102,24 @@ impl Visit for LineVisitor<'_> {
 const PANICKED: &str = "(panicked while being formatted)";
 
 /// Looks for the token and its portal, and formats nothing else.
-#[derive(Default)]
 pub(super) struct TokenVisitor {
+    /// The field that may hold the token: cheaper to compare than its name.
+    token: Field,
     pub(super) event_token: Option<Result<EventToken, InvalidEventToken>>,
     pub(super) portal: Option<PortalId>,
 }
 
 impl TokenVisitor {
+    #[inline]
+    pub(super) fn new(token: Field) -> TokenVisitor {
+        TokenVisitor { token, event_token: None, portal: None }
+    }
+
     fn take(&mut self, field: &Field, text: &str) {
-        match field.name() {
-            EVENT_TOKEN => self.event_token = Some(EventToken::parse(text)),
-            PORTAL if !text.is_empty() => self.portal = Some(PortalId::from(text)),
-            _ => {}
+        if *field == self.token {
+            self.event_token = Some(EventToken::parse(text));
+        } else if field.name() == PORTAL && !text.is_empty() {
+            self.portal = Some(PortalId::from(text));
         }
     }
 }
@@ -125,7 +131,7 @@ impl Visit for TokenVisitor {
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         match value.downcast_ref::<EventToken>() {
-            Some(event_token) if field.name() == EVENT_TOKEN => {
+            Some(event_token) if *field == self.token => {
                 self.event_token = Some(Ok(event_token.clone()));
             }
             _ => self.record_debug(field, &format_args!("{value}")),
@@ -134,7 +140,7 @@ impl Visit for TokenVisitor {
 
     /// `%display` and `?debug`, and whatever has no method of its own here.
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if !matches!(field.name(), EVENT_TOKEN | PORTAL) {
+        if *field != self.token && field.name() != PORTAL {
             return;
         }
         let mut text = Short(String::new());

@@ -31,20 +31,11 @@ impl EventToken {
 
     /// Checks what can be checked without the portal: not empty, at most 1 KiB, no control
     /// characters, and not the redaction that `Display` prints.
+    #[inline]
     pub fn parse(text: &str) -> Result<EventToken, InvalidEventToken> {
-        if text.is_empty() {
-            Err(InvalidEventToken::Empty)
-        } else if text.len() > Self::MAX_LEN {
-            Err(InvalidEventToken::TooLong)
-        } else if is_printable_ascii(text) {
-            Ok(EventToken(text.into()))
-        } else if text.chars().any(char::is_control) {
-            Err(InvalidEventToken::ControlCharacter)
-        } else if text.contains(REDACTED) {
-            Err(InvalidEventToken::Redacted)
-        } else {
-            Ok(EventToken(text.into()))
-        }
+        // Apart, so that the token itself is returned in registers.
+        check(text)?;
+        Ok(EventToken(text.into()))
     }
 
     /// The token as a value for a span's or an event's `event_token` field.
@@ -70,6 +61,22 @@ impl EventToken {
         let (id, _) = self.0.split_once('|')?;
         let readable = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'.');
         (matches!(id.len(), 1..=40) && id.bytes().all(readable)).then_some(id)
+    }
+}
+
+fn check(text: &str) -> Result<(), InvalidEventToken> {
+    if text.is_empty() {
+        Err(InvalidEventToken::Empty)
+    } else if text.len() > EventToken::MAX_LEN {
+        Err(InvalidEventToken::TooLong)
+    } else if is_printable_ascii(text) {
+        Ok(())
+    } else if text.chars().any(char::is_control) {
+        Err(InvalidEventToken::ControlCharacter)
+    } else if text.contains(REDACTED) {
+        Err(InvalidEventToken::Redacted)
+    } else {
+        Ok(())
     }
 }
 
