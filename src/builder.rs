@@ -198,8 +198,8 @@ impl Builder {
     }
 
     /// Lines that the queue from the callers to the worker holds. Default: 8,192; at most
-    /// 16,777,216. This limit and those below are exact as long as they leave no room for 512 lines;
-    /// beyond, threads that log at the same moment may pass them by a few lines, 248 at the very most.
+    /// 16,777,216. This limit and those below are exact up to 512 lines and 128 KiB. Larger ones may be
+    /// passed by a few lines, about 248 at most, by threads that log at the same moment.
     pub fn queue_lines(mut self, lines: usize) -> Self {
         self.limits.queue = lines;
         self
@@ -214,7 +214,7 @@ impl Builder {
 
     /// Bytes that pending lines may hold, from accept to settle: their fields, long fields of the
     /// spans around them, and about 150 for each line itself. Default: 16 MiB; at most
-    /// 16 GiB.
+    /// 16 GiB. A line that is larger than all of it gets in when it is alone.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self

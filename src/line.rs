@@ -167,10 +167,14 @@ pub(crate) struct LogLine {
 
 impl LogLine {
     /// What the line costs while it waits, from accept to settle: its own fields, and the long ones of
-    /// the spans around it, which it keeps alive, and which each line shows once more.
+    /// the spans around it, which each line shows once more.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        let around = self.span.as_ref().map_or(0, |span| span.boxed_bytes);
+        let around = match (&self.span, self.tag.late) {
+            (None, _) => 0,
+            (Some(span), 0) => span.boxed_bytes,
+            (Some(_), _) => self.spans().map(|span| span.fields.boxed_bytes()).sum(),
+        };
         OVERHEAD + self.fields.len() + around
     }
 
@@ -274,6 +278,22 @@ mod tests {
         let long = LogLine::saying(&tag, &"x".repeat(1_000));
         assert!(short.bytes() >= size_of::<LogLine>());
         assert_eq!(long.bytes(), short.bytes() + 1_000);
+    }
+
+    #[test]
+    fn a_line_charges_long_fields_of_the_spans_that_it_shows() {
+        let packed = |len| LogLine::saying(&Tag::detached("t", None), &"x".repeat(len)).fields;
+        let tag = Tag::detached("t", None);
+        let mut line = LogLine::saying(&tag, "");
+        let (plain, metadata) = (line.bytes(), line.metadata);
+        let span = |up, len, late| Some(Arc::new(SpanFields::new(up, metadata, packed(len), late)));
+        let around = span(span(None, 10, 0), 1_000, 0);
+        let taggable = span(around, 2_000, 7);
+        line.span = span(taggable, 4_000, 0);
+        assert_eq!(line.bytes(), plain + 7_000 + 3 * line.fields.len());
+        let late = EventToken::parse("u").unwrap();
+        line.tag = Arc::new(Tag::new(late, None, 7, Live::none()));
+        assert_eq!(line.bytes(), plain + 4_000 + line.fields.len());
     }
 
     #[test]

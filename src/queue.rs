@@ -6,9 +6,9 @@
 //! # The door
 //! A line is charged when it is accepted and released when the worker has settled it. Callers charge
 //! with one atomic addition, and take it back if they are refused; only the worker writes the totals of
-//! what it took and settled. No two of them share a cache line (`budget`). Whether there is room is
-//! looked at with each line where room is tight, and else with every 32nd. The channel has more slots
-//! (`door::HEADROOM`) than the door lets lines in, so that a flush never competes with lines.
+//! what it took and settled, so that hardly any two of them share a cache line (`budget`). Whether there
+//! is room is looked at with each line where room is tight, and else with every 32nd. The channel has
+//! more slots (`door::HEADROOM`) than the door lets lines in, so that a flush does not compete with lines.
 //!
 //! # The bell
 //! While a tag is alive the worker ticks by itself, and a push wakes nobody. The bell is rung when the
@@ -215,7 +215,7 @@ impl Producer {
     }
 
     /// Hands a request of the app to the worker and wakes it. Gives it back if the worker is closed,
-    /// or if there are a thousand of them already.
+    /// or if there are hundreds of them already.
     pub(crate) fn control(&self, control: Control) -> Result<(), Box<Control>> {
         let control = Message::Control(Box::new(control));
         match self.0.sender.try_send(control) {
@@ -233,7 +233,7 @@ impl Producer {
 
     /// Whether this process is a fork of the one that has the worker's thread.
     pub(crate) fn is_forked(&self) -> bool {
-        std::process::id() != self.0.process
+        self.0.is_forked()
     }
 
     /// Whether the worker takes in nothing any more: it was closed, or is gone.

@@ -115,8 +115,13 @@ impl TokenVisitor {
         TokenVisitor { token, event_token: None, portal: None }
     }
 
+    /// By its name only where the name was declared twice.
+    fn is_token(&self, field: &Field) -> bool {
+        *field == self.token || field.name() == EVENT_TOKEN
+    }
+
     fn take(&mut self, field: &Field, text: &str) {
-        if *field == self.token {
+        if self.is_token(field) {
             self.event_token = Some(EventToken::parse(text));
         } else if field.name() == PORTAL && !text.is_empty() {
             self.portal = Some(PortalId::from(text));
@@ -131,7 +136,7 @@ impl Visit for TokenVisitor {
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         match value.downcast_ref::<EventToken>() {
-            Some(event_token) if *field == self.token => {
+            Some(event_token) if self.is_token(field) => {
                 self.event_token = Some(Ok(event_token.clone()));
             }
             _ => self.record_debug(field, &format_args!("{value}")),
@@ -140,7 +145,7 @@ impl Visit for TokenVisitor {
 
     /// `%display` and `?debug`, and whatever has no method of its own here.
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if *field != self.token && field.name() != PORTAL {
+        if !self.is_token(field) && field.name() != PORTAL {
             return;
         }
         let mut text = Short(String::new());

@@ -2,8 +2,8 @@
 //!
 //! Totals that only grow, so that neither side ever waits for the other: what is pending is their
 //! difference. Callers add to one of several stripes, by their thread, and the sum is looked at once in
-//! a while, or at each line where room is tight: threads that log at once have no cache line in common
-//! here. (One total for all was an eighth of an event with two threads.)
+//! a while, or at each line where room is tight: few threads that log at once have no cache line in
+//! common here. (One total for all was an eighth of an event with two threads.)
 
 use std::cell::Cell;
 use std::ops::Add;
@@ -96,7 +96,8 @@ const LOOK_EVERY: u64 = 32;
 /// A larger line looks at the sum itself.
 const MOST_UNSEEN_BYTES: u64 = 256;
 
-/// What may be charged between two looks, and as much again, since a look takes its time.
+/// What may be charged between two looks, and as much again, since a look takes its time. More only if
+/// many threads are suspended in the middle of one.
 pub(super) const UNSEEN: Standing = {
     let lines = 2 * STRIPES as u64 * LOOK_EVERY;
     Standing { queued: lines, lines, bytes: lines * MOST_UNSEEN_BYTES }
@@ -106,10 +107,11 @@ pub(super) const UNSEEN: Standing = {
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static STRIPE: Cell<usize> = const { Cell::new(STRIPES) });
-    let mut stripe = STRIPE.get();
+    // Late in a thread's life there may be none, and then any will do.
+    let mut stripe = STRIPE.try_with(Cell::get).unwrap_or(0);
     if stripe == STRIPES {
         stripe = NEXT.fetch_add(1, Relaxed) % STRIPES;
-        STRIPE.set(stripe);
+        let _ = STRIPE.try_with(|own| own.set(stripe));
     }
     stripe
 }

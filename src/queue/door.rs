@@ -149,12 +149,16 @@ impl Door {
     #[inline(never)]
     fn look(&self, bytes: u64) -> Result<u64, DropReason> {
         let standing = self.budget.standing();
-        if !self.signals.tight.load(Relaxed) && !self.is_roomy(standing) {
-            self.signals.tight.store(true, Relaxed);
+        if !self.is_roomy(standing) && !self.signals.tight.load(SeqCst) {
+            self.signals.tight.store(true, SeqCst);
         }
         let verdict = self.verdict(standing);
         if verdict.is_err() {
             self.budget.revert(bytes);
+            // What was charged for a moment may be what somebody waits for.
+            if matches!(self.limits.overflow, Overflow::Block(_)) && !self.is_forked() {
+                self.wake_waiters();
+            }
         }
         verdict.map(|()| standing.queued)
     }
@@ -166,7 +170,9 @@ impl Door {
         if queued > self.limits.queue as u64 {
             return Err(DropReason::QueueFull);
         }
-        let spent = lines > self.limits.lines as u64 || bytes > self.limits.bytes as u64;
+        // One that is larger than all room gets in when it is alone: it would else never do.
+        let too_large = bytes > self.limits.bytes as u64 && lines > 1;
+        let spent = lines > self.limits.lines as u64 || too_large;
         match self.limits.overflow {
             Overflow::DropOldest => Ok(()),
             Overflow::DropNewest | Overflow::Block(_) if spent => Err(DropReason::BudgetSpent),
@@ -239,8 +245,7 @@ impl Door {
     #[cold]
     #[expect(clippy::disallowed_methods, reason = "a caller that was asked to wait needs a clock")]
     fn wait_for_room(&self, line: &LogLine, deadline: Instant) -> bool {
-        // After a fork the lock may be held by a thread that does not exist here.
-        if std::process::id() != self.process || thread::is_worker_thread() {
+        if self.is_forked() || thread::is_worker_thread() {
             return false;
         }
         self.signals.waiters.fetch_add(1, SeqCst);
@@ -261,6 +266,12 @@ impl Door {
         fits
     }
 
+    /// Whether this process is a fork of the one that has the worker's thread. What other threads held
+    /// then is held for ever.
+    pub(super) fn is_forked(&self) -> bool {
+        std::process::id() != self.process
+    }
+
     /// Whether there is room for all that may be charged without a look.
     fn is_roomy(&self, standing: Standing) -> bool {
         self.verdict(standing + UNSEEN).is_ok()
@@ -268,8 +279,12 @@ impl Door {
 
     /// Called by the worker after it made room.
     pub(super) fn made_room(&self) {
-        if self.signals.tight.load(Relaxed) && self.is_roomy(self.budget.standing() + UNSEEN) {
-            self.signals.tight.store(false, Relaxed);
+        if self.signals.tight.load(SeqCst) && self.is_roomy(self.budget.standing() + UNSEEN) {
+            self.signals.tight.store(false, SeqCst);
+            // Either a caller for whom it has become tight meanwhile says so, or it is seen here.
+            if !self.is_roomy(self.budget.standing()) {
+                self.signals.tight.store(true, SeqCst);
+            }
         }
         self.wake_waiters();
     }

@@ -57,6 +57,31 @@ fn long_fields_of_spans_are_charged_with_each_line() {
 }
 
 #[test]
+fn a_line_that_is_larger_than_the_budget_gets_in_alone() {
+    for overflow in [Overflow::DropNewest, Overflow::Block(PATIENCE), Overflow::DropOldest] {
+        let stage = Stage::with(Portal::builder(), |builder| {
+            builder.pending_bytes(100_000).portal_share(0.5).overflow(overflow)
+        });
+        let (_, _, event_token) = stage.activity();
+        let text = "x".repeat(150_000);
+        info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+            let span = info_span!("request", text).entered();
+            info!("the first");
+            stage.flushed();
+            info!("the second");
+            drop(span);
+        });
+        stage.flushed();
+        let stats = stage.bizproc.stats();
+        assert_eq!(
+            (stats.acknowledged(), stats.lost(), stats.refused()),
+            (2, 0, 0),
+            "{overflow:?}"
+        );
+    }
+}
+
+#[test]
 fn drop_oldest_keeps_the_newest_lines_and_tells_of_the_others() {
     let stage = Stage::with(Portal::builder(), |builder| {
         builder
