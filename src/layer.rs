@@ -116,7 +116,7 @@ where
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
         self.filter.on_new_span(attrs, id, ctx.clone());
-        self.capture.on_new_span(attrs, id, &ctx);
+        self.capture.on_new_span(attrs, id, ctx);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
