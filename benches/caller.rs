@@ -169,7 +169,5 @@ fn median_of(ours: &[f64], theirs: &[f64], compare: impl Fn(f64, f64) -> f64) ->
 }
 
 fn quantile(values: &[f64], quantile: f64) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[((values.len() - 1) as f64 * quantile) as usize]
+    work::at(&mut values.to_vec(), quantile)
 }

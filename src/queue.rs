@@ -65,6 +65,15 @@ pub(crate) struct Limits {
     pub(crate) overflow: Overflow,
 }
 
+impl Limits {
+    /// Whether so many lines, with so many bytes, are more than may be pending. A single line is not,
+    /// however large: it would else never get in.
+    #[inline]
+    pub(crate) fn are_passed_by(&self, lines: u64, bytes: u64) -> bool {
+        lines > self.lines as u64 || bytes > self.bytes as u64 && lines > 1
+    }
+}
+
 /// What the worker takes in, in the order in which it happened.
 ///
 /// Aligned, so that no two slots of the channel share a cache line: where the end of one message lay

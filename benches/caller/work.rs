@@ -193,7 +193,7 @@ fn nested<R>(depth: u32, work: &mut dyn FnMut() -> R) -> R {
 
 fn bursts(installed: &Installed, effort: Effort, arrives: bool, event: impl Fn()) -> Measured {
     let count = match effort {
-        // Where nothing has to arrive, many more take no longer.
+        // Where nothing has to arrive, a burst takes microseconds.
         Effort::Bursts(count) if !arrives => 8 * count,
         Effort::Bursts(count) => count,
         Effort::Events(count) => {
@@ -286,7 +286,8 @@ fn two_threads(installed: &Installed, effort: Effort) -> Measured {
     Measured { median: at(&mut all, 0.5), p999: at(&mut all, 0.999) }
 }
 
-fn at(values: &mut [f64], quantile: f64) -> f64 {
+/// Sorts the values.
+pub(crate) fn at(values: &mut [f64], quantile: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values[((values.len() - 1) as f64 * quantile) as usize]
 }

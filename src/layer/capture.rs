@@ -182,13 +182,15 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
-        let Some(recordable) =
-            SpanStates::get(&span.extensions(), self.id).map(SpanState::recordable)
+        let Some(shows_fields) =
+            SpanStates::get(&span.extensions(), self.id).map(SpanState::shows_fields)
         else {
             return;
         };
         // Without the lock on the extensions, since user code runs in between.
-        if let Some(token) = token_field(span.metadata()).filter(|_| recordable.token) {
+        let token = token_field(span.metadata());
+        let declares = token.is_some();
+        if let Some(token) = token {
             let mut found = TokenVisitor::new(token);
             values.record(&mut found);
             let portal = found.portal.take();
@@ -203,8 +205,8 @@ impl Capture {
                 }
             }
         }
-        if recordable.fields {
-            let newer = packed(|visitor| values.record(visitor), recordable.token);
+        if shows_fields {
+            let newer = packed(|visitor| values.record(visitor), declares);
             SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
         }
     }

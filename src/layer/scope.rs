@@ -142,12 +142,9 @@ impl SpanState {
         Inherited { place: self.place(make), fields: self.fields.clone() }
     }
 
-    /// What a record of later values may change.
-    pub(super) fn recordable(&self) -> Recordable {
-        let token = self.owner.is_some();
-        // Those of a span that had its token from the start are not shown.
-        let fields = !matches!(self.source, Source::Early(_));
-        Recordable { token, fields }
+    /// Whether the span's own fields are shown: those of one that had its token from the start are not.
+    pub(super) fn shows_fields(&self) -> bool {
+        !matches!(self.source, Source::Early(_))
     }
 
     /// The place that a token of this span is found in, by itself and by the spans inside.
@@ -212,15 +209,6 @@ fn chain(
         // It has to be in its chain, where the chain ends once the span is tagged.
         (true, _) => Some(Arc::new(SpanFields::new(None, metadata, fields, late))),
     }
-}
-
-/// What may be recorded after a span's creation.
-#[derive(Clone, Copy)]
-pub(super) struct Recordable {
-    /// Its token.
-    pub(super) token: bool,
-    /// Fields that are shown.
-    pub(super) fields: bool,
 }
 
 /// What spans inside of another one start with.

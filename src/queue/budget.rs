@@ -90,7 +90,7 @@ fn bytes(difference: u64) -> u64 {
 
 const STRIPES: usize = 8;
 
-/// Of this many lines on a stripe one looks at the sum, which costs as much as a sixth of a line.
+/// Of this many lines on a stripe one looks at the sum, which takes about 150 ns with two threads.
 const LOOK_EVERY: u64 = 32;
 
 /// A larger line looks at the sum itself.

@@ -170,9 +170,7 @@ impl Door {
         if queued > self.limits.queue as u64 {
             return Err(DropReason::QueueFull);
         }
-        // One that is larger than all room gets in when it is alone: it would else never do.
-        let too_large = bytes > self.limits.bytes as u64 && lines > 1;
-        let spent = lines > self.limits.lines as u64 || too_large;
+        let spent = self.limits.are_passed_by(lines, bytes);
         match self.limits.overflow {
             Overflow::DropOldest => Ok(()),
             Overflow::DropNewest | Overflow::Block(_) if spent => Err(DropReason::BudgetSpent),

@@ -146,11 +146,12 @@ impl Engine {
         if share >= 1.0 {
             return true;
         }
-        let lines = (self.limits.lines as f64 * share) as u64;
-        let bytes = (self.limits.bytes as f64 * share) as usize;
-        let over = |(held, held_bytes): (u64, usize)| {
-            held > lines.max(1) || held_bytes > bytes && held > 1
+        let limits = Limits {
+            lines: ((self.limits.lines as f64 * share) as usize).max(1),
+            bytes: (self.limits.bytes as f64 * share) as usize,
+            ..self.limits
         };
+        let over = |(lines, bytes): (u64, usize)| limits.are_passed_by(lines, bytes as u64);
         if self.limits.overflow == Overflow::DropOldest {
             // The oldest make room for it, if there are any: what is in flight stays.
             while over(self.ledger.pending_here()) {
@@ -358,9 +359,7 @@ impl Engine {
             return;
         }
         let limits = self.limits;
-        let over = |(lines, bytes): (u64, usize)| {
-            lines > limits.lines as u64 || bytes > limits.bytes && lines > 1
-        };
+        let over = |(lines, bytes): (u64, usize)| limits.are_passed_by(lines, bytes as u64);
         while over(self.ledger.pending()) {
             let Engine { rules, lanes, ledger, .. } = self;
             let oldest = lanes
