@@ -264,14 +264,16 @@ impl Builder {
         self
     }
 
-    /// How long a connection may take, with its address and TLS. Default: 10 s.
+    /// How long a connection may take, with its address and TLS. Default: 10 s. Never longer than
+    /// `request_timeout`, of which it is a part.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.http.connect_timeout = timeout;
         self
     }
 
-    /// How long a request may take. Default: 75 s; the portal ends its own work at 60 s. A request
-    /// that is given up has an unknown outcome.
+    /// How long a request may take, from its connection to the last byte of its answer. Default:
+    /// 75 s; the portal ends its own work at 60 s. A request that is given up has an unknown outcome,
+    /// unless it had not left yet.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.http.timeout = timeout;
         self

@@ -21,9 +21,8 @@ use crate::transport::auth::is_loopback;
 pub(crate) struct HttpOptions {
     /// For the address, the connection and TLS. Default: 10 s.
     pub(crate) connect_timeout: Duration,
-    /// For the next byte of an answer. Default: 65 s, since the portal gives a request up to 60 s.
-    pub(crate) read_timeout: Duration,
-    /// For all of a request. Default: 75 s.
+    /// For all of a request. Default: 75 s, since the portal gives a request up to 60 s. There is no
+    /// other limit for the answer: a shorter one would make a longer `timeout` useless.
     pub(crate) timeout: Duration,
     /// How long an idle connection is kept. Default: 30 s, below the 60 to 75 s at which web
     /// servers close it: a request on a connection that is just being closed has an unknown
@@ -37,7 +36,6 @@ impl Default for HttpOptions {
     fn default() -> Self {
         HttpOptions {
             connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(65),
             timeout: Duration::from_secs(75),
             idle_timeout: Duration::from_secs(30),
             extra_roots: Vec::new(),
@@ -123,7 +121,6 @@ fn make(options: &HttpOptions, loopback: bool, tls: bool) -> Result<Client, Tran
         .retry(reqwest::retry::never())
         // Below the timeout of the whole, so that what was never sent is known as such.
         .connect_timeout(options.connect_timeout.min(options.timeout))
-        .read_timeout(options.read_timeout)
         .timeout(options.timeout)
         .pool_idle_timeout(options.idle_timeout);
     if loopback {

@@ -34,11 +34,19 @@ fn quick() -> HttpOptions {
     HttpOptions { timeout: Duration::from_secs(20), ..HttpOptions::default() }
 }
 
+fn http(scheme: &str, host: &str, options: HttpOptions) -> Http {
+    let webhook = Webhook::new(format!("{scheme}://{host}/rest/1/{CODE}/")).unwrap();
+    Http::new(webhook, options).unwrap()
+}
+
+fn batch() -> Request {
+    Request { method: Method::Batch, body: b"{\"cmd\":{}}".to_vec(), commands: 0 }
+}
+
 fn call(scheme: &str, port: u16, options: HttpOptions) -> Reply {
-    let webhook = Webhook::new(format!("{scheme}://127.0.0.1:{port}/rest/1/{CODE}/")).unwrap();
-    let request = Request { method: Method::Batch, body: b"{\"cmd\":{}}".to_vec(), commands: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let reply = runtime.block_on(Http::new(webhook, options).unwrap().call(None, request));
+    let host = format!("127.0.0.1:{port}");
+    let reply = runtime.block_on(http(scheme, &host, options).call(None, batch()));
     assert!(!format!("{reply:?}").contains(CODE), "{reply:?}");
     reply
 }
@@ -124,19 +132,31 @@ fn no_whole_answer_means_an_unknown_outcome() {
     }
 }
 
+/// A fixed limit of 65 s for the next byte once cut in before a longer `request_timeout`.
+///
+/// The clock is paused: it jumps to the next timeout when nothing but time can bring the call on.
 #[test]
-fn a_server_that_never_answers_is_left_at_the_timeout() {
-    for patience in [
-        HttpOptions { timeout: Duration::from_millis(50), ..quick() },
-        HttpOptions { read_timeout: Duration::from_millis(50), ..quick() },
-    ] {
+fn a_server_that_never_answers_is_left_at_the_timeout_and_not_before() {
+    for timeout in [1, 70, 120, 3_600].map(Duration::from_secs) {
         let (port, served) = server(|mut stream| {
             read_request(&mut stream);
             // Until the client hangs up.
             stream.read(&mut [0]).unwrap_or(0)
         });
-        let reply = call("http", port, patience);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let (reply, took) = runtime.block_on(async {
+            let start = tokio::time::Instant::now();
+            let options = HttpOptions { timeout, ..HttpOptions::default() };
+            let http = http("http", &format!("127.0.0.1:{port}"), options);
+            (http.call(None, batch()).await, start.elapsed())
+        });
+        drop(runtime);
         assert!(matches!(reply, Reply::Unanswered(_)), "{reply:?}");
+        assert!(took >= timeout && took < timeout + Duration::from_secs(1), "{took:?}");
         assert_eq!(served.join().unwrap(), 0);
     }
 }
