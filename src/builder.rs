@@ -25,6 +25,7 @@ use crate::worker::ledger::Ledger;
 use crate::worker::pace::{OPERATING_LIMIT, Quota};
 use crate::worker::render::{LineTime, Renderer};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
+use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, an
@@ -301,17 +302,12 @@ impl Builder {
         let seed = std::hash::RandomState::new().build_hasher().finish();
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
         let worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(BuildError::Runtime)?;
+        let runtime = WorkerRuntime::new().map_err(BuildError::Runtime)?;
         let thread = thread::Builder::new()
             .name(THREAD.to_owned())
             .spawn(move || {
                 queue::mark_worker_thread();
                 worker.run_on(&runtime);
-                // Requests that were out at the deadline, and resolver threads, are not waited for.
-                runtime.shutdown_background();
             })
             .map_err(BuildError::Thread)?;
         let bizproc = Bizproc::new(producer.clone(), stats);

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use self::engine::{Call, Engine, Step};
 use self::lane::Access;
 use self::report::Trouble;
+use self::runtime::WorkerRuntime;
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Accept, Consumer, Control, Message};
@@ -37,6 +38,7 @@ pub(crate) mod pace;
 pub(crate) mod render;
 pub(crate) mod report;
 pub(crate) mod retry;
+pub(crate) mod runtime;
 pub(crate) mod schedule;
 
 /// The worker, made on the thread that it runs on.
@@ -85,7 +87,7 @@ impl<T: Transport> Worker<T> {
     }
 
     /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
-    pub(crate) fn run_on(mut self, runtime: &tokio::runtime::Runtime) {
+    pub(crate) fn run_on(mut self, runtime: &WorkerRuntime) {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
             self.stats.restarted();
             self.engine.report(Trouble::Panicked, "");

@@ -20,4 +20,5 @@ mod seeds;
 mod simulation;
 mod stage;
 mod text;
+mod threads;
 mod trouble;
