@@ -71,7 +71,7 @@
 //! | `late` | lines after the end of their activity | complete the activity after the last line |
 //! | `abandoned` | an [`Activity`] was dropped without an end, and its workflow waits | `complete` or `fail` on every way out |
 //! | `repeats` | an answer was lost, and what may stand in the log was sent again, with a mark | the network; `on_unknown_outcome` |
-//! | `restarts` | the worker, or a token store or provider of the app's, panicked | the panic's message; if it is ours, please report it |
+//! | `restarts` | something panicked on the worker's thread: a layer of the app's at one of the worker's reports, or the worker itself | the panic's message; if it is ours, please report it |
 //! | `acknowledged`, but the log is empty | the activity does not wait for the app, or was ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Bizproc::complete_on`] |
 //! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
 //!

@@ -254,7 +254,9 @@ impl Snapshot {
         self.unusable_tokens
     }
 
-    /// Times that the worker was restarted after a panic. Please report it when this is not zero.
+    /// Times that the worker was restarted after a panic: its own, which please report, or that of a
+    /// layer of the app's at one of the worker's reports. (Token stores and providers that panic are
+    /// reported as failed, and asked again.)
     pub fn restarts(&self) -> u64 {
         self.restarts
     }

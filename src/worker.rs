@@ -257,7 +257,8 @@ impl<T: Transport> Worker<T> {
                 }
             }
             Err(panic) => {
-                // A transport, or a token store of the app's, has panicked: nothing is known.
+                // Panics of libraries and of the app's hooks are caught where they happen. What is left
+                // is an error of ours, of which nothing is known.
                 self.stats.restarted();
                 self.engine.report(Trouble::Panicked, "");
                 let trouble = protocol::Trouble("a panic".to_owned());

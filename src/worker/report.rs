@@ -80,7 +80,9 @@ impl Trouble {
                 "the portal refuses to spend more time on logging for now: log less, or in larger \
                  entries (`linger`, `retention`); lines are delayed, not lost"
             }
-            Trouble::Unreachable => "the portal cannot be reached; lines wait",
+            Trouble::Unreachable => {
+                "the portal cannot be reached, or there is no access to it: see the detail; lines wait"
+            }
             Trouble::UnknownOutcome => {
                 "no usable answer came from the portal: what was sent may stand in the log, and is \
                  sent again with a mark"
@@ -92,7 +94,10 @@ impl Trouble {
             Trouble::UnusableToken(_) => {
                 "a span's `event_token` is nothing that a portal issues; the span is not tagged"
             }
-            Trouble::Panicked => "the worker panicked and goes on: please report this",
+            Trouble::Panicked => {
+                "the worker panicked and goes on: see the panic's message; where it is not of a layer of \
+                 the app's, please report it"
+            }
         }
     }
 }

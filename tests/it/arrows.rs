@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Crates by zone: outside of these modules nobody names them.
 const ZONES: &[(&str, &[&str])] = &[
+    ("http_body", &["transport"]),
     ("reqwest", &["transport"]),
     ("rustls", &["transport"]),
     ("crossbeam_channel", &["queue"]),

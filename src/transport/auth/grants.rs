@@ -10,12 +10,13 @@ use reqwest::Url;
 
 use super::endpoint::Endpoint;
 use super::oauth::OAuth;
-use super::store::CredentialFuture;
+use super::store::{CredentialFuture, TokenStore};
 use super::tokens::Tokens;
 use crate::line::PortalId;
 use crate::protocol::grant::{self, Answer, Granted};
 use crate::protocol::reply::Code;
 use crate::protocol::{Method, Reply, Trouble};
+use crate::transport::caught::{Panicked, caught};
 use crate::transport::http::Clients;
 use crate::transport::{Arrived, NoAccess, Refreshed};
 
@@ -282,7 +283,7 @@ impl Grants {
     }
 
     async fn load(&self, portal: &PortalId) -> Result<Option<Tokens>, Trouble> {
-        self.in_time(self.oauth.store.load(portal)).await
+        self.in_time(|store| store.load(portal)).await
     }
 
     async fn swap(
@@ -291,13 +292,19 @@ impl Grants {
         expected: Option<&Tokens>,
         new: &Tokens,
     ) -> Result<bool, Trouble> {
-        self.in_time(self.oauth.store.swap(portal, expected, new)).await
+        self.in_time(|store| store.swap(portal, expected, new)).await
     }
 
-    async fn in_time<T>(&self, call: CredentialFuture<'_, T>) -> Result<T, Trouble> {
-        match tokio::time::timeout(self.oauth.store_timeout, call).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Trouble(format!("the token store failed: {error}"))),
+    async fn in_time<'a, T>(
+        &'a self,
+        call: impl FnOnce(&'a dyn TokenStore) -> CredentialFuture<'a, T>,
+    ) -> Result<T, Trouble> {
+        // Called inside, since it may panic before there is a future.
+        let calling = async { call(&*self.oauth.store).await };
+        match tokio::time::timeout(self.oauth.store_timeout, caught(calling)).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(error))) => Err(Trouble(format!("the token store failed: {error}"))),
+            Ok(Err(Panicked)) => Err(Trouble("the token store panicked".to_owned())),
             Err(_) => Err(Trouble("the token store did not answer in time".to_owned())),
         }
     }

@@ -15,6 +15,7 @@ use crate::error::EndpointError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
 use crate::protocol::{Method, Trouble};
+use crate::transport::caught::{Panicked, caught};
 use crate::transport::{NoAccess, Refreshed};
 
 /// By which a portal is called: a webhook, or an address and an access token.
@@ -158,9 +159,12 @@ impl Provided {
         portal: Option<&PortalId>,
         refused: Option<&Access>,
     ) -> Result<Option<Access>, Trouble> {
-        match tokio::time::timeout(PATIENCE, self.provider.access(portal, refused)).await {
-            Ok(Ok(access)) => Ok(access),
-            Ok(Err(error)) => Err(Trouble(format!("the access provider failed: {error}"))),
+        // Called inside, since it may panic before there is a future.
+        let asking = async { self.provider.access(portal, refused).await };
+        match tokio::time::timeout(PATIENCE, caught(asking)).await {
+            Ok(Ok(Ok(access))) => Ok(access),
+            Ok(Ok(Err(error))) => Err(Trouble(format!("the access provider failed: {error}"))),
+            Ok(Err(Panicked)) => Err(Trouble("the access provider panicked".to_owned())),
             Err(_) => Err(Trouble("the access provider did not answer in time".to_owned())),
         }
     }
@@ -227,6 +231,35 @@ mod tests {
         });
         assert_eq!(provider.0.load(Ordering::SeqCst), 3);
         assert!(!format!("{:?}", access("s3cret0")).contains("s3cret"));
+    }
+
+    /// Panics at every call: before there is a future, or in it.
+    struct Panics(bool);
+
+    impl AccessProvider for Panics {
+        fn access<'a>(
+            &'a self,
+            _portal: Option<&'a PortalId>,
+            _refused: Option<&'a Access>,
+        ) -> CredentialFuture<'a, Option<Access>> {
+            assert!(!self.0, "on purpose");
+            Box::pin(async { panic!("on purpose") })
+        }
+    }
+
+    #[test]
+    fn a_provider_that_panics_has_no_answer_yet() {
+        let expected = Trouble("the access provider panicked".to_owned());
+        for at_once in [true, false] {
+            let provided = Provided::new(Arc::new(Panics(at_once)));
+            run(async {
+                for _ in 0..2 {
+                    let access = provided.access(None).await;
+                    assert_eq!(access, Err(NoAccess::Later(expected.clone())));
+                    assert_eq!(provided.refresh(None).await, Refreshed::Later(expected.clone()));
+                }
+            });
+        }
     }
 
     #[test]

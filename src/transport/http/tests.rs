@@ -60,7 +60,9 @@ fn a_call_is_posted_as_json_and_its_answer_read_whole() {
     assert_eq!(body, b"{\"error\":\"abc\"}");
     let request = served.join().unwrap();
     assert!(request.starts_with(&format!("POST /rest/1/{CODE}/batch HTTP/1.1\r\n")));
-    assert!(request.to_lowercase().contains("content-type: application/json\r\n"));
+    let head = request.to_lowercase();
+    assert!(head.contains("content-type: application/json\r\n"));
+    assert!(head.contains("content-length: 10\r\n"), "in one piece, which every server reads");
     assert!(request.ends_with("\r\n\r\n{\"cmd\":{}}"));
 }
 
@@ -112,6 +114,58 @@ fn no_connection_means_not_sent() {
     drop(listener);
     let reply = call("http", port, quick());
     assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+}
+
+/// A timeout may pass while the connection is being made, and then its error does not say so.
+#[test]
+fn what_has_not_left_at_its_timeout_is_not_sent() {
+    let (port, served) = server(|mut stream| {
+        // Takes the connection, and never says a word of TLS.
+        let mut hello = [0; 1024];
+        while stream.read(&mut hello).unwrap_or(0) > 0 {}
+    });
+    let pem = rcgen::generate_simple_self_signed([]).unwrap().cert.pem();
+    let timeout = Duration::from_millis(50);
+    let options =
+        HttpOptions { connect_timeout: timeout, timeout, extra_roots: pem.into_bytes(), ..quick() };
+    let reply = call("https", port, options);
+    assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+    served.join().unwrap();
+}
+
+/// The pool of threads that usually looks hosts up panics where the process has no thread left, and a
+/// panic was taken for a request of which nobody knows whether it was executed.
+#[test]
+fn a_host_that_no_thread_can_look_up_is_not_sent_to() {
+    const CHILD: &str = "TRACING_BIZPROC_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let reply = runtime.block_on(http("http", "localhost:9", quick()).call(None, batch()));
+        let Reply::NotSent(trouble) = reply else { panic!("{reply:?}") };
+        return assert!(
+            trouble.to_string().contains("no thread to look the host up on"),
+            "{trouble}"
+        );
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["a_host_that_no_thread_can_look_up_is_not_sent_to", "--test-threads=1"])
+        // More than any machine has for the stack of a thread.
+        .env("RUST_MIN_STACK", "1152921504606846976")
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn a_host_is_looked_up() {
+    let stand_in = Server::new(|_| (200, String::new(), "{}".to_owned()));
+    let port = stand_in.host().rsplit(':').next().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let http = http("http", &format!("localhost:{port}"), quick());
+    let reply = runtime.block_on(http.call(None, batch()));
+    assert!(matches!(reply, Reply::Http { status: 200, .. }), "{reply:?}");
 }
 
 #[test]

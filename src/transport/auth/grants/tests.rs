@@ -407,3 +407,35 @@ fn credentials_show_no_secret() {
     assert!(oauth.clone().authorization_server("http://evil.example/").is_err());
     assert!(oauth.authorization_server("oauth").is_err());
 }
+
+/// Panics at every call: before there is a future, or in it.
+struct Panics(bool);
+
+impl TokenStore for Panics {
+    fn load<'a>(&'a self, _portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
+        assert!(!self.0, "on purpose");
+        Box::pin(async { panic!("on purpose") })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        _portal: &'a PortalId,
+        _expected: Option<&'a Tokens>,
+        _new: &'a Tokens,
+    ) -> CredentialFuture<'a, bool> {
+        unreachable!("a load comes first")
+    }
+}
+
+/// Its panic was taken for a request of which nobody knows whether it was executed.
+#[test]
+fn a_store_that_panics_means_not_sent() {
+    for at_once in [true, false] {
+        let http = Http::new(OAuth::new("id", SECRET, Panics(at_once)), HttpOptions::default());
+        let http = http.unwrap();
+        let reply = run(http.call(Some(&portal()), activity_log("t", "m")));
+        let Reply::NotSent(trouble) = reply else { panic!("{reply:?}") };
+        assert_eq!(trouble.to_string(), "the token store panicked");
+        assert!(matches!(run(http.refresh(Some(&portal()))), Refreshed::Later(_)));
+    }
+}
