@@ -98,6 +98,7 @@ mod queue;
 #[doc(hidden)]
 pub mod simulation;
 mod stats;
+mod thread_role;
 mod transport;
 mod worker;
 

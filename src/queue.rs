@@ -31,12 +31,11 @@ use crate::transport::Arrived;
 mod budget;
 mod consumer;
 mod door;
-mod thread;
 
+pub(crate) use crate::thread_role::{enter, mark_worker_thread};
 pub(crate) use budget::{MOST_BYTES, MOST_LINES};
 pub(crate) use consumer::Consumer;
 use door::Door;
-pub(crate) use thread::{enter, mark_worker_thread};
 
 /// What happens to a line that finds no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,7 +48,8 @@ pub enum Overflow {
     /// them. Refused all the same once the queue to the worker itself is full.
     DropOldest,
     /// The caller's thread waits up to this long for room; then the line is refused and counted.
-    /// Not for async code, whose runtime it would hold up.
+    /// Not for async code, whose runtime it would hold up. On a thread that delivery waits for
+    /// ([`on_thread`](crate::on_thread)) it is refused at once: the room could never come.
     Block(Duration),
 }
 
@@ -248,6 +248,13 @@ impl Producer {
     /// Whether the worker takes in nothing any more: it was closed, or is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.signals.closed.load(SeqCst)
+    }
+
+    /// Notes that somebody closed the worker on a thread that delivery waits for, and was not waited for.
+    /// The worker reports it.
+    pub(crate) fn note_close_without_wait(&self) {
+        self.0.signals.closed_without_wait.store(true, SeqCst);
+        self.0.bell.notify_one();
     }
 
     /// Lines accepted so far.

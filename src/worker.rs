@@ -133,6 +133,9 @@ impl<T: Transport> Worker<T> {
                 self.engine.report(Trouble::UnusableToken(why), why.to_string());
             }
         }
+        if self.consumer.was_closed_without_wait() {
+            self.engine.report(Trouble::ClosedByItself, "");
+        }
         for report in self.engine.due_reports(last, Instant::now().into_std()) {
             report.tell();
         }

@@ -94,6 +94,13 @@ impl Consumer {
         InvalidEventToken::ALL.into_iter().map(move |why| (why, count(why)))
     }
 
+    /// Whether the worker was closed on a thread that delivery waits for, since the last call.
+    pub(crate) fn was_closed_without_wait(&self) -> bool {
+        // Read first: callers read what lies beside it.
+        let closed = &self.door.signals.closed_without_wait;
+        closed.load(SeqCst) && closed.swap(false, SeqCst)
+    }
+
     fn publish(&mut self) {
         if self.lines + self.closes == 0 {
             return;

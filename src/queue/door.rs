@@ -8,9 +8,10 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::Notify;
 
 use super::budget::{Budget, Standing, UNSEEN};
-use super::{Limits, Message, Overflow, thread};
+use super::{Limits, Message, Overflow};
 use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
 use crate::stats::DropReason;
+use crate::thread_role::is_delivery_thread;
 
 /// What both ends share.
 pub(super) struct Door {
@@ -34,6 +35,8 @@ pub(super) struct Door {
 #[repr(align(128))]
 pub(super) struct Signals {
     pub(super) closed: AtomicBool,
+    /// The worker was closed on a thread that delivery waits for.
+    pub(super) closed_without_wait: AtomicBool,
     /// The worker sleeps without ticks, and has not been rung since.
     pub(super) parked: AtomicBool,
     /// The bell was rung for a half full queue, and the worker has not heard it yet.
@@ -243,7 +246,7 @@ impl Door {
     #[cold]
     #[expect(clippy::disallowed_methods, reason = "a caller that was asked to wait needs a clock")]
     fn wait_for_room(&self, line: &LogLine, deadline: Instant) -> bool {
-        if self.is_forked() || thread::is_worker_thread() {
+        if self.is_forked() || is_delivery_thread() {
             return false;
         }
         self.signals.waiters.fetch_add(1, SeqCst);

@@ -30,6 +30,8 @@ pub(crate) enum Trouble {
     Unreachable,
     UnknownOutcome,
     UnusableToken(InvalidEventToken),
+    /// The guard was dropped on a thread that delivery waits for.
+    ClosedByItself,
     Panicked,
 }
 
@@ -93,6 +95,10 @@ impl Trouble {
             }
             Trouble::UnusableToken(_) => {
                 "a span's `event_token` is nothing that a portal issues; the span is not tagged"
+            }
+            Trouble::ClosedByItself => {
+                "the guard was dropped on the worker's own thread, or on one that it waits for, and so \
+                 without a wait for pending lines: drop it at the end of `main`"
             }
             Trouble::Panicked => {
                 "the worker panicked and goes on: see the panic's message; where it is not of a layer of \

@@ -13,6 +13,7 @@ mod idle;
 mod limits;
 mod loops;
 mod overload;
+mod own_thread;
 mod panics;
 mod portals;
 mod secrets;

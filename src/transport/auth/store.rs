@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::tokens::Tokens;
 use crate::line::PortalId;
+use crate::thread_role::mark_helper_thread;
 
 /// What went wrong in a store or a provider. It is reported, so it must repeat no secret.
 pub type CredentialError = Box<dyn Error + Send + Sync>;
@@ -62,11 +63,15 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 }
 
 /// Runs work that blocks on a thread of its own, for stores whose client is not async.
+///
+/// Delivery waits for this work, so the work must not wait for delivery: a flush there, or the end of an
+/// activity, fails at once with [`FlushError::DeliveryThread`](crate::FlushError::DeliveryThread).
 pub fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CredentialError> + Send + 'static,
 ) -> CredentialFuture<'static, T> {
     let (reply, answer) = oneshot::channel();
     let started = thread::Builder::new().name("bizproc-store".to_owned()).spawn(move || {
+        mark_helper_thread();
         // Nobody waits any more: the timeout has passed.
         let _ = reply.send(work());
     });
