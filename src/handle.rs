@@ -168,12 +168,12 @@ impl Bizproc {
 
     /// All counters at this moment.
     pub fn stats(&self) -> Snapshot {
-        let refused = |reason| (reason, self.producer.refused(reason));
         self.stats.snapshot(&AtDoor {
             accepted: self.producer.accepted(),
             pending: self.producer.pending(),
-            refused: [DropReason::QueueFull, DropReason::BudgetSpent, DropReason::Closed]
-                .map(refused),
+            refused: DropReason::refusals()
+                .map(|reason| (reason, self.producer.refused(reason)))
+                .collect(),
             unusable_tokens: self.producer.unusable_tokens(),
         })
     }

@@ -76,7 +76,9 @@
 //! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
 //!
 //! The worker reports trouble through `tracing` at target `tracing_bizproc`: each kind once a minute,
-//! from its own thread, outside of any span. These events never go to the portal.
+//! from its own thread, outside of any span. These events never go to the portal. Once the guard is
+//! dropped nobody is left to report: lines that come later are counted as
+//! [`Closed`](DropReason::Closed), and that is all.
 //!
 //! What has to stand on the portal's side, and what each of its errors means: [`guide`].
 

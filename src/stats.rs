@@ -104,7 +104,7 @@ impl Stats {
     /// Reads all counters, but for those of the door, which are the queue's to know.
     pub(crate) fn snapshot(&self, door: &AtDoor) -> Snapshot {
         let mut by_reason = std::array::from_fn(|n| self.by_reason[n].load(Relaxed));
-        for (reason, lines) in door.refused {
+        for &(reason, lines) in &door.refused {
             by_reason[reason as usize] += lines;
         }
         Snapshot {
@@ -132,7 +132,7 @@ impl Stats {
 pub(crate) struct AtDoor {
     pub(crate) accepted: u64,
     pub(crate) pending: u64,
-    pub(crate) refused: [(DropReason, u64); 3],
+    pub(crate) refused: Vec<(DropReason, u64)>,
     pub(crate) unusable_tokens: u64,
 }
 

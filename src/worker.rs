@@ -23,7 +23,7 @@ use self::runtime::WorkerRuntime;
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Accept, Consumer, Control, Message};
-use crate::stats::Stats;
+use crate::stats::{DropReason, Stats};
 use crate::transport::{Refreshed, Transport};
 
 pub(crate) mod coalescer;
@@ -55,6 +55,8 @@ pub(crate) struct Worker<T> {
     taking: Option<Message>,
     /// Unusable tokens that were reported, by their kind.
     unusable: [u64; InvalidEventToken::ALL.len()],
+    /// Lines refused at the door that were reported, by reason.
+    refused: [u64; DropReason::COUNT],
     /// How often the queue is looked at while lines may come.
     tick: Duration,
     /// No line could come when the timer last fired: time to park. Spans that come and go would else
@@ -80,6 +82,7 @@ impl<T: Transport> Worker<T> {
             callers: HashMap::new(),
             taking: None,
             unusable: [0; InvalidEventToken::ALL.len()],
+            refused: [0; DropReason::COUNT],
             tick,
             at_rest: true,
             closing: false,
@@ -121,6 +124,8 @@ impl<T: Transport> Worker<T> {
                 }
             };
             self.tell(false);
+            // Also while nothing else happens: what is held back is told in its time.
+            let wake_at = wake_at.into_iter().chain(self.engine.next_report()).min();
             self.wait(wake_at).await;
         }
     }
@@ -131,6 +136,12 @@ impl<T: Transport> Worker<T> {
             if count > self.unusable[n] {
                 self.unusable[n] = count;
                 self.engine.report(Trouble::UnusableToken(why), why.to_string());
+            }
+        }
+        for (why, lines) in self.consumer.refused() {
+            let told = std::mem::replace(&mut self.refused[why as usize], lines);
+            if lines > told {
+                self.engine.refused_at_door(why, lines - told);
             }
         }
         if self.consumer.was_closed_without_wait() {

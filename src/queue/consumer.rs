@@ -7,6 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::{Door, Message};
 use crate::line::InvalidEventToken;
+use crate::stats::DropReason;
 
 /// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
 pub(crate) struct Consumer {
@@ -92,6 +93,12 @@ impl Consumer {
     pub(crate) fn unusable_tokens(&self) -> impl Iterator<Item = (InvalidEventToken, u64)> + '_ {
         let count = |why| self.door.unusable.counter(why).load(Relaxed);
         InvalidEventToken::ALL.into_iter().map(move |why| (why, count(why)))
+    }
+
+    /// Lines refused at the door so far, by reason.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        let count = |why| self.door.refused.counter(why).map_or(0, |counter| counter.load(Relaxed));
+        DropReason::refusals().map(move |why| (why, count(why)))
     }
 
     /// Whether the worker was closed on a thread that delivery waits for, since the last call.

@@ -61,6 +61,11 @@ impl DropReason {
     /// How many there are: what an array with a place for each needs.
     pub(crate) const COUNT: usize = DropReason::ALL.len();
 
+    /// The reasons for which lines are turned away at the door.
+    pub(crate) fn refusals() -> impl Iterator<Item = DropReason> {
+        DropReason::ALL.iter().copied().filter(|reason| reason.is_refusal())
+    }
+
     /// Whether lines with this reason were turned away at the door, and so never accepted.
     pub fn is_refusal(self) -> bool {
         matches!(self, DropReason::QueueFull | DropReason::BudgetSpent | DropReason::Closed)

@@ -308,6 +308,16 @@ impl Engine {
         self.ledger.report(trouble, detail);
     }
 
+    /// Notes lines that were refused before they came here.
+    pub(crate) fn refused_at_door(&mut self, reason: DropReason, lines: u64) {
+        self.ledger.refused_at_door(reason, lines);
+    }
+
+    /// When something may be told that may not be told yet.
+    pub(crate) fn next_report(&self) -> Option<Instant> {
+        self.ledger.next_report()
+    }
+
     /// Lines taken in and not yet settled.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn pending(&self) -> u64 {

@@ -99,6 +99,16 @@ impl Ledger {
         self.reports.add(trouble, count, portal, detail);
     }
 
+    /// Notes lines that were refused at the door, of whatever portal. The door has counted them.
+    pub(crate) fn refused_at_door(&mut self, reason: DropReason, lines: u64) {
+        self.reports.add(Trouble::Lost(reason), lines, None, "");
+    }
+
+    /// When something may be told that may not be told yet.
+    pub(crate) fn next_report(&self) -> Option<Instant> {
+        self.reports.next_at()
+    }
+
     /// What may be told now; `last` when nothing can be told later.
     pub(crate) fn due_reports(&mut self, last: bool, now: Instant) -> Vec<Report> {
         self.reports.due(last, now)

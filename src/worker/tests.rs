@@ -113,7 +113,7 @@ impl Stage {
         self.stats.snapshot(&AtDoor {
             accepted: 0,
             pending: self.engine.pending(),
-            refused: [(DropReason::QueueFull, 0); 3],
+            refused: Vec::new(),
             unusable_tokens: 0,
         })
     }

@@ -16,6 +16,7 @@ mod overload;
 mod own_thread;
 mod panics;
 mod portals;
+mod reports;
 mod secrets;
 mod seeds;
 mod simulation;

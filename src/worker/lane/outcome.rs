@@ -66,7 +66,8 @@ impl Lane {
             }
             Verdict::Unknown(trouble) => {
                 ledger.stats().unknown_outcome();
-                ledger.report(Trouble::UnknownOutcome, trouble.to_string());
+                let what = Trouble::unknown_outcome(rules.retry.on_unknown);
+                ledger.report(what, trouble.to_string());
                 self.unknown(commands, rules, ledger, now);
             }
         }
