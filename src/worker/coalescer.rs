@@ -443,7 +443,7 @@ impl Coalescer {
                 by_schedule(open.since + plan.linger).min(held)
             }
             (None, None) => {
-                buffer.gap.as_ref()?;
+                buffer.gap.as_ref().filter(|gap| !gap.waits)?;
                 let lingered = buffer.last_used + plan.linger;
                 by_schedule(lingered)
             }

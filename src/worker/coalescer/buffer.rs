@@ -137,13 +137,17 @@ impl TokenBuffer {
                 }
             }
         }
-        // A notice that fails is not retold: it would be tried for ever.
-        if self.finished.is_none() && lines > 0 {
-            let mut gap = Gap::new(reason, lines, entry.since_wall);
-            if let Some(untold) = entry.gap.clone() {
-                gap.merge(untold);
+        if self.finished.is_none() {
+            let in_doubt = entry.tries.in_doubt;
+            if lines > 0 {
+                let gap = Gap::new(reason, lines, entry.since_wall);
+                widen(&mut self.gap, if in_doubt { gap.in_doubt() } else { gap });
             }
-            widen(&mut self.gap, gap);
+            if let Some(gap) = entry.gap.clone() {
+                let mut untold = gap.untold(in_doubt);
+                untold.waits = lines == 0;
+                widen(&mut self.gap, untold);
+            }
         }
         orphan
     }
