@@ -87,8 +87,12 @@ impl Entry {
             gap.write(out)?;
         }
         if self.rolled_off > 0 {
+            let (noun, verb) = if self.rolled_off == 1 { ("line", "is") } else { ("lines", "are") };
             let lines = self.rolled_off;
-            writeln!(out, "{LINE_MARK} ({lines} older lines are no longer shown by the portal)")?;
+            writeln!(
+                out,
+                "{LINE_MARK} ({lines} older {noun} {verb} no longer shown by the portal)"
+            )?;
         }
         Ok(())
     }
@@ -247,6 +251,17 @@ mod tests {
         assert!(again.waits);
         gap.merge(Gap::new(DropReason::QueueFull, 1, UNIX_EPOCH));
         assert!(!gap.waits);
+    }
+
+    #[test]
+    fn what_has_rolled_off_is_told_in_the_singular_too() {
+        let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
+        for (lines, told) in [(1, "(1 older line is no"), (2, "(2 older lines are no")] {
+            entry.rolled_off = lines;
+            let mut out = String::new();
+            entry.write_message(&mut out);
+            assert!(out.contains(told), "{out}");
+        }
     }
 
     #[test]
