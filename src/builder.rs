@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::BuildError;
 use crate::handle::{Bizproc, WorkerGuard};
 use crate::layer::{self, BizprocLayer};
+use crate::line::Packed;
 use crate::protocol::text::{Astral, ENTRY_BYTES};
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
@@ -23,7 +24,7 @@ use crate::worker::engine::Engine;
 use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
 use crate::worker::pace::{OPERATING_LIMIT, Quota};
-use crate::worker::render::{LineTime, Renderer};
+use crate::worker::render::{LINE_BYTES, LineTime, Renderer};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
@@ -76,6 +77,7 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
         linger: Duration::from_secs(1),
         max_hold: Duration::from_secs(600),
         entry_bytes: ENTRY_BYTES,
+        line_bytes: LINE_BYTES,
         ahead_from: None,
         retention: Retention::default(),
         quota: Quota::default(),
@@ -117,6 +119,7 @@ pub struct Builder {
     linger: Duration,
     max_hold: Duration,
     entry_bytes: usize,
+    line_bytes: usize,
     ahead_from: Option<tracing_core::Level>,
     retention: Retention,
     quota: Quota,
@@ -171,6 +174,14 @@ impl Builder {
         self
     }
 
+    /// Longest line, in bytes of UTF-8 as it stands in the log. Default: 59,000, which fits one entry.
+    /// Within 256 and 1,048,576. Of a longer line the end is cut, and the line says how many bytes that
+    /// was. A portal keeps the newest 50 entries: a few lines of a mebibyte would fill them all.
+    pub fn line_bytes(mut self, bytes: usize) -> Self {
+        self.line_bytes = bytes;
+        self
+    }
+
     /// Largest request body, in bytes. Default: 1,000,000. At least 500,000, so that one entry
     /// always fits.
     pub fn request_bytes(mut self, bytes: usize) -> Self {
@@ -214,8 +225,8 @@ impl Builder {
     }
 
     /// Bytes that pending lines may hold, from accept to settle: their fields, long fields of the
-    /// spans around them, and about 150 for each line itself. Default: 16 MiB; at most
-    /// 16 GiB. A line that is larger than all of it gets in when it is alone.
+    /// spans around them, and about 150 for each line itself; or their text, where that is longer since
+    /// much of it had to be escaped. Default: 16 MiB; at most 16 GiB. A line that is larger than all of it gets in when it is alone.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
@@ -334,7 +345,7 @@ impl Builder {
             astral: self.astral,
             portal_share: self.portal_share,
         };
-        let renderer = Renderer::new(self.line_time, self.astral);
+        let renderer = Renderer::new(self.line_time, self.astral, self.line_bytes);
         let ledger = Ledger::new(stats.clone());
         let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         Parts { producer, consumer, engine, stats, tick: self.tick() }
@@ -363,6 +374,9 @@ impl Builder {
         }
         if !(2_000..=ENTRY_BYTES).contains(&self.entry_bytes) {
             return wrong("entry_bytes", "is not within 2,000 to 60,000");
+        }
+        if !(256..=Packed::MAX_LEN).contains(&self.line_bytes) {
+            return wrong("line_bytes", "is not within 256 to 1,048,576");
         }
         if self.request_bytes < 500_000 {
             return wrong("request_bytes", "is below 500,000");

@@ -111,6 +111,9 @@ impl<T: Transport> Worker<T> {
                 let now = Instant::now().into_std();
                 let step = self.engine.next(now);
                 let freed = self.engine.freed();
+                if freed.held > 0 {
+                    self.consumer.hold(freed.held as u64);
+                }
                 if freed.lines > 0 || freed.bytes > 0 {
                     self.consumer.release(freed.lines, freed.bytes as u64);
                 }

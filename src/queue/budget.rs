@@ -181,6 +181,11 @@ impl Budget {
         grow(&self.worker.released_bytes, bytes);
     }
 
+    /// The worker holds so many bytes more than were charged: as if that much less were settled.
+    pub(super) fn hold(&self, bytes: u64) {
+        grow(&self.worker.released_bytes, bytes.wrapping_neg());
+    }
+
     fn standing_with(&self, more: u64) -> Standing {
         // The worker's side first, so that it is never ahead of the callers'.
         let taken_lines = self.worker.taken_lines.load(SeqCst);
@@ -249,6 +254,17 @@ mod tests {
         let standing = budget.standing();
         assert_eq!((standing.queued, standing.lines), (1, 0));
         assert!(standing.bytes < 20);
+    }
+
+    #[test]
+    fn what_the_worker_holds_on_top_is_pending_until_it_is_released() {
+        let budget = Budget::default();
+        budget.charge(100);
+        budget.took(1, 0);
+        budget.hold(900);
+        assert_eq!(budget.standing(), Standing { queued: 0, lines: 1, bytes: 1_000 });
+        budget.release(1, 1_000);
+        assert_eq!(budget.standing(), Standing::default());
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Consumer {
         self.door.made_room();
     }
 
+    /// Charges bytes that lines hold on top of what they were charged at the door.
+    pub(crate) fn hold(&self, bytes: u64) {
+        self.door.budget.hold(bytes);
+    }
+
     /// From here on every line is refused. What was accepted before can still be taken.
     pub(crate) fn close(&self) {
         self.door.signals.closed.store(true, SeqCst);

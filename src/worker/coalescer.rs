@@ -12,7 +12,6 @@ use tracing_core::Level;
 
 use super::entry::{Entry, Gap, widen};
 use super::ledger::Ending;
-use super::render::Renderer;
 use super::schedule::{Budget, Schedule};
 use crate::line::{EventToken, LogLine, Tag};
 use crate::stats::DropReason;
@@ -88,13 +87,14 @@ impl Coalescer {
         }
     }
 
-    /// Takes a line in, or says why its token takes none.
+    /// Takes a line in, of the text given, which holds so many bytes of the budget; or says why its
+    /// token takes none.
     pub(crate) fn push(
         &mut self,
         line: &LogLine,
+        (text, bytes): (&str, usize),
         seq: u64,
         plan: &Plan,
-        renderer: &mut Renderer,
         now: Instant,
     ) -> Result<(), Finished> {
         let key = self.key_of(&line.tag, now);
@@ -105,7 +105,7 @@ impl Coalescer {
         }
         let had_open = buffer.open.is_some();
         let sealed_before = buffer.sealed.len();
-        buffer.append(line, seq, plan, renderer, now);
+        buffer.append(line, (text, bytes), seq, plan, now);
         let ahead = plan.ahead_from.is_some_and(|level| *line.metadata.level() <= level);
         if ahead {
             buffer.seal(now);

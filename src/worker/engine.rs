@@ -90,16 +90,20 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let id = self.lane(&line.tag.portal, now);
         self.charge(line);
-        if !self.keeps_share(line, id, now) {
+        let bytes = held(line.bytes(), self.renderer.render(line));
+        if !self.keeps_share(line, bytes, id, now) {
             self.charged = false;
             return;
         }
         let Engine { rules, renderer, lanes, ledger, .. } = self;
         let lane = &mut lanes[id.0];
-        let pushed = lane.coalescer.push(line, self.seq, &rules.plan, renderer, now);
-        if let Err(finished) = pushed {
-            let event_token = &line.tag.event_token;
-            ledger.settle_lines(event_token, 1, line.bytes(), self.seq, finished.ending());
+        let text = (renderer.text(), bytes);
+        match lane.coalescer.push(line, text, self.seq, &rules.plan, now) {
+            Ok(()) => ledger.holds(line.bytes(), bytes),
+            Err(finished) => {
+                let event_token = &line.tag.event_token;
+                ledger.settle_lines(event_token, 1, line.bytes(), self.seq, finished.ending());
+            }
         }
         self.charged = false;
         if self.closing.is_some() {
@@ -140,10 +144,12 @@ impl Engine {
     }
 
     /// Sees to it that the portal of a line that was just taken in holds no more than its share of
-    /// the budget, so that one that fails leaves room for the others. Says whether the line stays.
-    fn keeps_share(&mut self, line: &LogLine, id: LaneId, now: Instant) -> bool {
+    /// the budget, so that one that fails leaves room for the others, and that all of them hold no more
+    /// than there is. Says whether the line stays, which holds so many `bytes` as text.
+    fn keeps_share(&mut self, line: &LogLine, bytes: usize, id: LaneId, now: Instant) -> bool {
         let share = self.rules.portal_share;
-        if share >= 1.0 {
+        let more = bytes.saturating_sub(line.bytes());
+        if share >= 1.0 && more == 0 {
             return true;
         }
         let limits = Limits {
@@ -151,7 +157,8 @@ impl Engine {
             bytes: (self.limits.bytes as f64 * share) as usize,
             ..self.limits
         };
-        let over = |(lines, bytes): (u64, usize)| limits.are_passed_by(lines, bytes as u64);
+        let over =
+            |(lines, bytes): (u64, usize)| limits.are_passed_by(lines, (bytes + more) as u64);
         if self.limits.overflow == Overflow::DropOldest {
             // The oldest make room for it, if there are any: what is in flight stays.
             while over(self.ledger.pending_here()) {
@@ -162,7 +169,10 @@ impl Engine {
             }
             return true;
         }
-        let stays = !over(self.ledger.pending_here());
+        let (lines, held) = self.ledger.pending();
+        // The door has let it in without knowing how long its text would be.
+        let too_long = more > 0 && self.limits.are_passed_by(lines, (held + more) as u64);
+        let stays = !too_long && !over(self.ledger.pending_here());
         if !stays {
             self.refuse(line, id, DropReason::PortalShare, now);
         }
@@ -405,3 +415,11 @@ impl Engine {
         }
     }
 }
+
+/// What a line holds of the budget once it is text, where it was charged so many bytes.
+fn held(charged: usize, text: usize) -> usize {
+    charged.clamp(text, text + BESIDE_TEXT)
+}
+
+/// Most that a line is charged beside its text: what it was before that is gone.
+const BESIDE_TEXT: usize = 1_024;

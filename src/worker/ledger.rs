@@ -51,6 +51,8 @@ struct Page {
 pub(crate) struct Freed {
     pub(crate) lines: u64,
     pub(crate) bytes: usize,
+    /// Held on top of what the door had charged: lines that are longer as text.
+    pub(crate) held: usize,
 }
 
 /// Waits until the lines before it are settled.
@@ -154,6 +156,19 @@ impl Ledger {
             page.pending += 1;
             page.pending_bytes += bytes;
             page.counters.pending(page.pending);
+        }
+    }
+
+    /// A line that was charged so many bytes when it came holds so many now.
+    pub(crate) fn holds(&mut self, charged: usize, held: usize) {
+        if charged == held {
+            return;
+        }
+        self.freed.bytes += charged.saturating_sub(held);
+        self.freed.held += held.saturating_sub(charged);
+        self.pending_bytes = (self.pending_bytes + held).saturating_sub(charged);
+        if let Some(page) = self.pages.get_mut(self.page) {
+            page.pending_bytes = (page.pending_bytes + held).saturating_sub(charged);
         }
     }
 

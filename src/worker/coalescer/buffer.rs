@@ -8,7 +8,6 @@ use crate::line::{EventToken, LogLine};
 use crate::protocol::text;
 use crate::stats::DropReason;
 use crate::worker::entry::{Entry, Gap, NOTICE_BYTES, widen};
-use crate::worker::render::Renderer;
 
 #[derive(Debug)]
 pub(super) struct TokenBuffer {
@@ -60,12 +59,11 @@ impl TokenBuffer {
     pub(super) fn append(
         &mut self,
         line: &LogLine,
+        (text, bytes): (&str, usize),
         seq: u64,
         plan: &Plan,
-        renderer: &mut Renderer,
         now: Instant,
     ) {
-        let text = renderer.render(line);
         let room = plan.entry_bytes.saturating_sub(NOTICE_BYTES);
         if self.open.as_ref().is_some_and(|open| open.text.len() + 1 + text.len() > room) {
             self.seal(now);
@@ -89,12 +87,16 @@ impl TokenBuffer {
         }
         open.text.push_str(rest);
         open.lines += 1;
-        open.bytes += line.bytes();
+        open.bytes += bytes;
         open.last_seq = seq;
     }
 
     pub(super) fn seal(&mut self, now: Instant) {
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
+            // It may wait for long, and the budget has no room for what text might grow to.
+            if open.text.capacity() - open.text.len() > open.text.len() / 4 {
+                open.text.shrink_to_fit();
+            }
             self.sealed.push_back((now, open));
         }
     }
