@@ -73,6 +73,7 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
             lines: 65_536,
             bytes: 16 << 20,
             overflow: Overflow::default(),
+            token_share: TOKEN_SHARE,
         },
         linger: Duration::from_secs(1),
         max_hold: Duration::from_secs(600),
@@ -242,6 +243,18 @@ impl Builder {
         self
     }
 
+    /// The share of `queue_lines`, `pending_lines` and `pending_bytes` that one event token may hold, above
+    /// 0 and at most 1: one that logs without end leaves room for the others, which then lose nothing.
+    /// Default: 0.75. Where several are loud each gets less, so that there is always something left.
+    /// Beyond it lines are refused, counted as [`TokenShare`](crate::DropReason::TokenShare).
+    ///
+    /// There are no shares of limits up to 1,024 lines or 256 KiB, nor of the pending lines under
+    /// [`Overflow::DropOldest`], where the oldest lines make room. 1 means none at all.
+    pub fn token_share(mut self, share: f64) -> Self {
+        self.limits.token_share = share;
+        self
+    }
+
     /// How long delivery keeps trying before a line is given up. Default: an hour. More than
     /// `max_hold`.
     pub fn max_age(mut self, max_age: Duration) -> Self {
@@ -346,7 +359,7 @@ impl Builder {
             portal_share: self.portal_share,
         };
         let renderer = Renderer::new(self.line_time, self.astral, self.line_bytes);
-        let ledger = Ledger::new(stats.clone());
+        let ledger = Ledger::new(stats.clone(), consumer.shares());
         let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         Parts { producer, consumer, engine, stats, tick: self.tick() }
     }
@@ -399,6 +412,9 @@ impl Builder {
         if !(self.portal_share > 0.0 && self.portal_share <= 1.0) {
             return wrong("portal_share", "is not above 0 and at most 1");
         }
+        if !(self.limits.token_share > 0.0 && self.limits.token_share <= 1.0) {
+            return wrong("token_share", "is not above 0 and at most 1");
+        }
         if self.limits.bytes < self.entry_bytes || self.limits.bytes as u64 > queue::MOST_BYTES {
             return wrong("pending_bytes", "is not within one entry and 16 GiB");
         }
@@ -430,6 +446,8 @@ pub(crate) struct Parts {
 
 /// One portal's share of the budget, where there may be many.
 const PORTAL_SHARE: f64 = 0.5;
+/// One token's share of the queue and of the budget.
+const TOKEN_SHARE: f64 = 0.75;
 /// The worker's thread.
 const THREAD: &str = "tracing-bizproc";
 /// No option is longer: clocks have an end.

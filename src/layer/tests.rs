@@ -25,8 +25,13 @@ const B: &str = "5e.b|A|1.ff";
 
 /// A queue without a worker, to look at what arrives.
 fn rig() -> (Producer, Inbox) {
-    let limits =
-        Limits { queue: 1_000, lines: 1_000, bytes: 1 << 24, overflow: Overflow::DropNewest };
+    let limits = Limits {
+        queue: 1_000,
+        lines: 1_000,
+        bytes: 1 << 24,
+        overflow: Overflow::DropNewest,
+        token_share: 1.0,
+    };
     let (producer, consumer) = queue(limits);
     (producer, Inbox(consumer))
 }
@@ -39,7 +44,7 @@ impl Inbox {
         let mut lines = Vec::new();
         while let Some(message) = self.0.try_take() {
             lines.push(match message {
-                Message::Line(line) => shown(&line),
+                Message::Line(line) | Message::Scarce(line) => shown(&line),
                 Message::SpanClosed(tag) => format!("{}: closed", name(&tag)),
                 Message::Control(_) => "control".to_owned(),
             });
@@ -744,7 +749,13 @@ fn our_own_reports_are_not_logged_to_the_portal() {
 
 #[test]
 fn a_full_queue_formats_nothing() {
-    let limits = Limits { queue: 2, lines: 9, bytes: 1 << 20, overflow: Overflow::DropNewest };
+    let limits = Limits {
+        queue: 2,
+        lines: 9,
+        bytes: 1 << 20,
+        overflow: Overflow::DropNewest,
+        token_share: 1.0,
+    };
     let (producer, consumer) = queue(limits);
     let mut inbox = Inbox(consumer);
     let subscriber =
@@ -760,7 +771,13 @@ fn a_full_queue_formats_nothing() {
 
 #[test]
 fn a_span_of_which_every_line_was_refused_still_tells_that_it_closed() {
-    let limits = Limits { queue: 1, lines: 9, bytes: 1 << 20, overflow: Overflow::DropNewest };
+    let limits = Limits {
+        queue: 1,
+        lines: 9,
+        bytes: 1 << 20,
+        overflow: Overflow::DropNewest,
+        token_share: 1.0,
+    };
     let (producer, consumer) = queue(limits);
     let mut inbox = Inbox(consumer);
     let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));

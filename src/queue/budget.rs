@@ -70,20 +70,20 @@ pub(crate) const MOST_BYTES: u64 = 1 << (62 - LINE_BITS);
 
 /// Lines and bytes in one number. It wraps, and lines carry into bytes: a difference of two words is
 /// right all the same, as long as what is pending fits.
-fn word(lines: u64, bytes: u64) -> u64 {
+pub(super) fn word(lines: u64, bytes: u64) -> u64 {
     lines.wrapping_add(bytes << LINE_BITS)
 }
 
 /// The lines of a difference of two words. It has no sign: what would be below zero is in its upper
 /// half, where nothing else comes, and is read as zero, so that a line that is released twice does not
 /// shut the door for good.
-fn lines(difference: u64) -> u64 {
+pub(super) fn lines(difference: u64) -> u64 {
     let lines = difference & LINES;
     if lines > LINES / 2 { 0 } else { lines }
 }
 
 /// The bytes of a difference of two words, as [`lines`].
-fn bytes(difference: u64) -> u64 {
+pub(super) fn bytes(difference: u64) -> u64 {
     let bytes = difference >> LINE_BITS;
     if bytes > u64::MAX >> (LINE_BITS + 1) { 0 } else { bytes }
 }

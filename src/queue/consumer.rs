@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crossbeam_channel::Receiver;
 
-use super::{Door, Message};
+use super::{Door, Message, Shares};
 use crate::line::InvalidEventToken;
 use crate::stats::DropReason;
 
@@ -32,9 +32,15 @@ impl Consumer {
 
     /// The next message, if there is one.
     pub(crate) fn try_take(&mut self) -> Option<Message> {
-        let message = self.receiver.try_recv().ok();
+        let message = match self.receiver.try_recv().ok() {
+            Some(Message::Scarce(line)) => {
+                self.door.shares.take(&line.tag.event_token, line.bytes() as u64);
+                Some(Message::Line(line))
+            }
+            message => message,
+        };
         match message {
-            Some(Message::Line(_)) => self.lines += 1,
+            Some(Message::Line(_) | Message::Scarce(_)) => self.lines += 1,
             Some(Message::SpanClosed(_)) => self.closes += 1,
             Some(Message::Control(_)) => {}
             None => self.publish(),
@@ -43,6 +49,11 @@ impl Consumer {
             self.publish();
         }
         message
+    }
+
+    /// What tokens hold, for the worker to keep.
+    pub(crate) fn shares(&self) -> Arc<Shares> {
+        Arc::clone(&self.door.shares)
     }
 
     /// Messages in the channel.

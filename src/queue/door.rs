@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::Notify;
 
 use super::budget::{Budget, Standing, UNSEEN};
+use super::shares::Shares;
 use super::{Limits, Message, Overflow};
 use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
 use crate::stats::DropReason;
@@ -19,6 +20,7 @@ pub(super) struct Door {
     pub(super) limits: Limits,
     pub(super) alive: &'static Alive,
     pub(super) budget: Budget,
+    pub(super) shares: Arc<Shares>,
     pub(super) signals: Signals,
     pub(super) refused: Refused,
     pub(super) unusable: Unusable,
@@ -28,6 +30,15 @@ pub(super) struct Door {
     pub(super) room: Condvar,
     /// The process that has the worker's thread. A fork has not.
     pub(super) process: u32,
+}
+
+/// Where a line that was charged goes.
+#[derive(Clone, Copy)]
+struct Place {
+    /// How many messages wait in the channel; 0 if it was not this line's turn to look.
+    queued: u64,
+    /// Room is tight, and the line counts for its token.
+    scarce: bool,
 }
 
 /// Read by all, written seldom.
@@ -56,6 +67,7 @@ pub(super) struct Refused {
     pub(super) queue_full: AtomicU64,
     pub(super) budget_spent: AtomicU64,
     pub(super) closed: AtomicU64,
+    pub(super) token_share: AtomicU64,
 }
 
 /// Event tokens that could not be used, by reason. The worker reports each reason once.
@@ -81,6 +93,7 @@ impl Door {
             limits,
             alive: Alive::new(),
             budget: Budget::default(),
+            shares: Arc::new(Shares::new(limits.token_share)),
             signals: Signals::default(),
             refused: Refused::default(),
             unusable: Unusable::default(),
@@ -96,7 +109,7 @@ impl Door {
     #[inline]
     pub(super) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
         match self.reserve(&line) {
-            Ok(queued) => self.push(line, queued),
+            Ok(place) => self.push(line, place),
             Err(reason) => self.offer_again(line, reason),
         }
     }
@@ -108,7 +121,7 @@ impl Door {
             let deadline = Instant::now() + patience.min(LONGEST_WAIT);
             while reason != DropReason::Closed && self.wait_for_room(&line, deadline) {
                 match self.reserve(&line) {
-                    Ok(queued) => return self.push(line, queued),
+                    Ok(place) => return self.push(line, place),
                     Err(again) => reason = again,
                 }
             }
@@ -131,10 +144,9 @@ impl Door {
         }
     }
 
-    /// Charges the line, or says why not. Returns how many messages wait in the channel, or 0 if it was
-    /// not this line's turn to look.
+    /// Charges the line, or says why not.
     #[inline]
-    fn reserve(&self, line: &LogLine) -> Result<u64, DropReason> {
+    fn reserve(&self, line: &LogLine) -> Result<Place, DropReason> {
         let bytes = line.bytes() as u64;
         let looks = self.budget.charge(bytes);
         // Looked at after the charge: the worker closes first and then waits for charged lines.
@@ -143,19 +155,19 @@ impl Door {
             return Err(DropReason::Closed);
         }
         match looks || self.signals.tight.load(Relaxed) {
-            true => self.look(bytes),
-            false => Ok(0),
+            true => self.look(line, bytes),
+            false => Ok(Place { queued: 0, scarce: false }),
         }
     }
 
     /// Whether there is room for a line that was just charged, and how tight it is.
     #[inline(never)]
-    fn look(&self, bytes: u64) -> Result<u64, DropReason> {
+    fn look(&self, line: &LogLine, bytes: u64) -> Result<Place, DropReason> {
         let standing = self.budget.standing();
         if !self.is_roomy(standing) && !self.signals.tight.load(SeqCst) {
             self.signals.tight.store(true, SeqCst);
         }
-        let verdict = self.verdict(standing);
+        let verdict = self.verdict_for(&line.tag, standing);
         if verdict.is_err() {
             self.budget.revert(bytes);
             // What was charged for a moment may be what somebody waits for.
@@ -163,7 +175,18 @@ impl Door {
                 self.wake_waiters();
             }
         }
-        verdict.map(|()| standing.queued)
+        let scarce = self.signals.tight.load(Relaxed);
+        verdict.map(|()| Place { queued: standing.queued, scarce })
+    }
+
+    /// Whether there is room for the last line of those, which is one of this tag.
+    fn verdict_for(&self, tag: &Tag, standing: Standing) -> Result<(), DropReason> {
+        self.verdict(standing)?;
+        let tight = self.signals.tight.load(Relaxed);
+        if tight && !self.shares.admit(&self.limits, standing, &tag.event_token) {
+            return Err(DropReason::TokenShare);
+        }
+        Ok(())
     }
 
     /// Whether there is room for the last line of those.
@@ -182,15 +205,26 @@ impl Door {
     }
 
     #[inline]
-    fn push(&self, line: LogLine, queued: u64) -> Result<(), DropReason> {
+    fn push(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
         line.tag.note_line();
-        match self.sender.try_send(Message::Line(line)) {
+        let message = match place.scarce {
+            true => self.scarce(line),
+            false => Message::Line(line),
+        };
+        match self.sender.try_send(message) {
             Ok(()) => {
-                self.ring_if_half_full(queued);
+                self.ring_if_half_full(place.queued);
                 Ok(())
             }
             Err(error) => Err(self.not_sent(error)),
         }
+    }
+
+    /// Counts a line for its token, from before it can be taken.
+    #[cold]
+    fn scarce(&self, line: LogLine) -> Message {
+        self.shares.push(&line.tag.event_token, line.bytes() as u64);
+        Message::Scarce(line)
     }
 
     #[cold]
@@ -199,7 +233,11 @@ impl Door {
             TrySendError::Full(_) => DropReason::QueueFull,
             TrySendError::Disconnected(_) => DropReason::Closed,
         };
-        if let Message::Line(line) = error.into_inner() {
+        let message = error.into_inner();
+        if let Message::Scarce(line) = &message {
+            self.shares.take(&line.tag.event_token, line.bytes() as u64);
+        }
+        if let Message::Line(line) | Message::Scarce(line) = message {
             self.budget.revert(line.bytes() as u64);
             self.refuse(&line.tag, reason);
         }
@@ -222,7 +260,7 @@ impl Door {
         }
         let verdict = match self.signals.closed.load(SeqCst) {
             true => Err(DropReason::Closed),
-            false => self.verdict(self.budget.with_line(1)),
+            false => self.verdict_for(tag, self.budget.with_line(1)),
         };
         match verdict {
             Ok(()) => self.signals.full.store(false, Relaxed),
@@ -255,7 +293,7 @@ impl Door {
         let fits = loop {
             let closed = self.signals.closed.load(SeqCst);
             let standing = self.budget.with_line(line.bytes() as u64);
-            if closed || self.verdict(standing).is_ok() {
+            if closed || self.verdict_for(&line.tag, standing).is_ok() {
                 break true;
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { break false };
@@ -273,9 +311,10 @@ impl Door {
         std::process::id() != self.process
     }
 
-    /// Whether there is room for all that may be charged without a look.
+    /// Whether there is room for all that may be charged without a look, whoever charges it.
     fn is_roomy(&self, standing: Standing) -> bool {
-        self.verdict(standing + UNSEEN).is_ok()
+        let standing = standing + UNSEEN;
+        self.verdict(standing).is_ok() && self.shares.are_open(&self.limits, standing)
     }
 
     /// Called by the worker after it made room.
@@ -306,6 +345,7 @@ impl Refused {
             DropReason::QueueFull => Some(&self.queue_full),
             DropReason::BudgetSpent => Some(&self.budget_spent),
             DropReason::Closed => Some(&self.closed),
+            DropReason::TokenShare => Some(&self.token_share),
             _ => None,
         }
     }

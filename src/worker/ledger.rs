@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::entry::Entry;
 use super::report::{Report, Reports, Trouble};
 use crate::line::EventToken;
+use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
 
 /// How a line ended.
@@ -33,6 +34,8 @@ pub(crate) struct Ledger {
     freed: Freed,
     watches: Vec<Watch>,
     reports: Reports,
+    /// What each token holds, for the door.
+    shares: Arc<Shares>,
 }
 
 /// One portal's books.
@@ -68,7 +71,7 @@ pub(crate) struct Watch {
 }
 
 impl Ledger {
-    pub(crate) fn new(stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(stats: Arc<Stats>, shares: Arc<Shares>) -> Self {
         Ledger {
             stats,
             pending: 0,
@@ -78,6 +81,7 @@ impl Ledger {
             freed: Freed::default(),
             watches: Vec::new(),
             reports: Reports::default(),
+            shares,
         }
     }
 
@@ -140,12 +144,19 @@ impl Ledger {
         self.pages.get(self.page).map_or((0, 0), |page| (page.pending, page.pending_bytes))
     }
 
+    /// Whether a token whose line was just taken in leaves room for others of its portal.
+    pub(crate) fn leaves_room(&self, limits: &Limits, event_token: &EventToken) -> bool {
+        let (lines, bytes) = self.pending_here();
+        self.shares.leaves_room(limits, Load { lines, bytes: bytes as u64 }, event_token)
+    }
+
     /// Lines taken in and not yet settled, and their bytes.
     pub(crate) fn pending(&self) -> (u64, usize) {
         (self.pending, self.pending_bytes)
     }
 
-    pub(crate) fn taken(&mut self, bytes: usize) {
+    pub(crate) fn taken(&mut self, event_token: &EventToken, bytes: usize) {
+        self.shares.hold(event_token, 1, bytes as u64);
         self.pending += 1;
         for watch in &mut self.watches {
             // A close covers what comes behind it, too.
@@ -160,10 +171,12 @@ impl Ledger {
     }
 
     /// A line that was charged so many bytes when it came holds so many now.
-    pub(crate) fn holds(&mut self, charged: usize, held: usize) {
+    pub(crate) fn holds(&mut self, event_token: &EventToken, charged: usize, held: usize) {
         if charged == held {
             return;
         }
+        self.shares.settle(event_token, 0, charged as u64);
+        self.shares.hold(event_token, 0, held as u64);
         self.freed.bytes += charged.saturating_sub(held);
         self.freed.held += held.saturating_sub(charged);
         self.pending_bytes = (self.pending_bytes + held).saturating_sub(charged);
@@ -198,6 +211,7 @@ impl Ledger {
                 self.note(Trouble::Lost(reason), lines, "");
             }
         }
+        self.shares.settle(event_token, lines, bytes as u64);
         self.pending = self.pending.saturating_sub(lines);
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
         if let Some(page) = self.pages.get_mut(self.page) {

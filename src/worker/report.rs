@@ -53,6 +53,10 @@ impl Trouble {
             Trouble::Lost(DropReason::Closed) => {
                 "lines came after the guard was dropped, and are lost: drop it at the end of `main`"
             }
+            Trouble::Lost(DropReason::TokenShare) => {
+                "an event token logs more than its share of the queue or of memory, and lines of it are \
+                 lost, so that the others lose none: log less there, or see `token_share`"
+            }
             Trouble::Lost(reason) if reason.is_refusal() => {
                 "lines found no room and are lost: is there a portal that takes no more, or does the \
                  app log more than portals take? see `queue_lines`, `pending_lines`, `pending_bytes`"
