@@ -274,6 +274,14 @@ impl Lane {
                 None => Action::Idle,
             };
         }
+        if commands.len() == 1 && !one {
+            // It goes by itself, and is counted there: what was due beside it did not fit, or was only
+            // a token to be forgotten.
+            if let Err(at) = self.meters.allowance(true, 1, now) {
+                self.put_all_back(commands, rules, ledger);
+                return Action::Wait(self.or_check(at));
+            }
+        }
         self.send(commands, batch, ledger, now)
     }
 
