@@ -174,7 +174,7 @@ fn a_caller_that_asked_to_wait_loses_nothing() {
 fn a_caller_waits_no_longer_than_it_asked_to() {
     let asked = Duration::from_millis(50);
     let stage = Stage::with(Portal::builder(), |builder| {
-        builder.pending_lines(1).overflow(Overflow::Block(asked))
+        builder.pending_lines(1).overflow(Overflow::Block(asked)).shutdown_timeout(Duration::ZERO)
     });
     stage.portal.faults().next(Fault::Hang(Moment::BeforeExecution));
     let (_, _, event_token) = stage.activity();

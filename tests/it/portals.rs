@@ -76,7 +76,8 @@ fn a_portal_that_is_blocked_touches_no_other_and_is_lifted_by_new_tokens() {
 
 #[test]
 fn a_portal_that_is_closed_touches_no_other() {
-    let stage = AppStage::new(2);
+    let stage =
+        AppStage::with(2, |oauth| oauth, |builder| builder.shutdown_timeout(Duration::ZERO));
     let opened: Vec<_> = (0..2).map(|n| stage.open(n)).collect();
     let activities: Vec<_> =
         opened.iter().map(|(.., verified)| stage.bizproc.activity(verified.clone())).collect();
@@ -230,7 +231,11 @@ fn lines_of_an_unknown_portal_wait_for_its_credentials() {
 
 #[test]
 fn a_portal_that_is_down_leaves_room_for_the_others() {
-    let stage = AppStage::with(2, |oauth| oauth, |builder| builder.pending_lines(100));
+    let stage = AppStage::with(
+        2,
+        |oauth| oauth,
+        |builder| builder.pending_lines(100).shutdown_timeout(Duration::ZERO),
+    );
     let (_, _, down) = stage.open(0);
     let (workflow, _, up) = stage.open(1);
     let (down, up) = (stage.bizproc.activity(down), stage.bizproc.activity(up));
