@@ -125,8 +125,11 @@ impl Provided {
         let access = match held {
             Some(access) => access,
             None => {
-                let access = self.ask(portal, None).await?;
-                access.ok_or(NoAccess::Unknown("there is no access to this portal"))?
+                let Some(access) = self.ask(portal, None).await? else {
+                    self.forget(portal, &slot);
+                    return Err(NoAccess::Unknown("there is no access to this portal"));
+                };
+                access
             }
         };
         *lock(&slot.held) = Some(access.clone());
@@ -160,12 +163,23 @@ impl Provided {
         refused: Option<&Access>,
     ) -> Result<Option<Access>, Trouble> {
         // Called inside, since it may panic before there is a future.
-        let asking = async { self.provider.access(portal, refused).await };
+        let asking = async {
+            let access = self.provider.access(portal, refused).await;
+            access.map_err(|error| Trouble(format!("the access provider failed: {error}")))
+        };
         match tokio::time::timeout(PATIENCE, caught(asking)).await {
-            Ok(Ok(Ok(access))) => Ok(access),
-            Ok(Ok(Err(error))) => Err(Trouble(format!("the access provider failed: {error}"))),
+            Ok(Ok(access)) => access,
             Ok(Err(Panicked)) => Err(Trouble("the access provider panicked".to_owned())),
             Err(_) => Err(Trouble("the access provider did not answer in time".to_owned())),
+        }
+    }
+
+    /// Keeps nothing of a portal that is unknown: spans may name any number of them.
+    fn forget(&self, portal: Option<&PortalId>, slot: &Arc<Slot>) {
+        let mut portals = lock(&self.portals);
+        // The map's and ours: nobody else is about to use it.
+        if Arc::strong_count(slot) == 2 {
+            portals.remove(&portal.cloned());
         }
     }
 
@@ -279,7 +293,10 @@ mod tests {
                 assert!(matches!(provided.refresh(Some(portal)).await, Refreshed::Denied(_)));
             }
             assert!(provided.access(None).await.is_err());
-            assert!(provided.access(Some(&PortalId::from("c"))).await.is_err());
+            for n in 0..100 {
+                assert!(provided.access(Some(&PortalId::from(format!("{n}")))).await.is_err());
+            }
+            assert_eq!(lock(&provided.portals).len(), 2, "nothing is kept of unknown ones");
         });
     }
 }

@@ -439,3 +439,19 @@ fn a_store_that_panics_means_not_sent() {
         assert!(matches!(run(http.refresh(Some(&portal()))), Refreshed::Later(_)));
     }
 }
+
+#[test]
+fn nothing_is_kept_of_portals_that_are_unknown() {
+    let grants = Grants::new(OAuth::new("id", SECRET, MemoryStore::new()));
+    run(async {
+        for n in 0..100 {
+            let unknown = PortalId::from(format!("{n}"));
+            assert_eq!(grants.access(Some(&unknown), Method::Batch).await, Err(NO_TOKENS));
+        }
+        let known = PortalId::from("known");
+        let arrived = Arrived::Handed(Tokens::new("a", "r", "https://a.example/rest/").unwrap());
+        assert!(grants.accept(&known, arrived).await.unwrap());
+        assert!(grants.access(Some(&known), Method::Batch).await.is_ok());
+    });
+    assert_eq!(grants.portals.lock().unwrap().len(), 1);
+}
