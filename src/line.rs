@@ -29,8 +29,8 @@ pub(crate) struct Tag {
     pub(crate) event_token: EventToken,
     /// `None`: the default portal.
     pub(crate) portal: Option<PortalId>,
-    /// The span whose later record made this tag; 0 if the token was there when the span was made.
-    /// See [`LogLine::spans`].
+    /// The span whose later record made this tag; 0 if the token was there when the span was made;
+    /// [`Tag::OF_EVENT`]. See [`LogLine::spans`].
     late: u64,
     /// Whether a line of this tag was accepted, so that the span's close is worth a message.
     logged: AtomicBool,
@@ -49,6 +49,9 @@ pub(crate) struct Tag {
 }
 
 impl Tag {
+    /// In place of a span: the tag is of an event, and of one line only.
+    pub(crate) const OF_EVENT: u64 = u64::MAX;
+
     pub(crate) fn new(
         event_token: EventToken,
         portal: Option<PortalId>,
@@ -103,6 +106,12 @@ impl Tag {
         let old = self.or_first(&latest);
         *latest = Some(other(&old)?);
         Some(old)
+    }
+
+    /// What the tag itself holds, with its token and its portal.
+    fn bytes(&self) -> usize {
+        let portal = self.portal.as_ref().map_or(0, |portal| portal.as_str().len());
+        size_of::<Tag>() + self.event_token.expose().len() + portal
     }
 
     /// Notes that a line is on its way. Reads first: the flag is shared by all threads of a span.
@@ -167,10 +176,11 @@ pub(crate) struct LogLine {
 
 impl LogLine {
     /// What the line costs while it waits, from accept to settle: its own fields, and the long ones of
-    /// the spans around it, which each line shows once more.
+    /// the spans around it, which each line shows once more. A tag that is its own, too.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
         let around = match (&self.span, self.tag.late) {
+            (None, Tag::OF_EVENT) => self.tag.bytes(),
             (None, _) => 0,
             (Some(span), 0) => span.boxed_bytes,
             (Some(_), _) => self.spans().map(|span| span.fields.boxed_bytes()).sum(),
@@ -278,6 +288,17 @@ mod tests {
         let long = LogLine::saying(&tag, &"x".repeat(1_000));
         assert!(short.bytes() >= size_of::<LogLine>());
         assert_eq!(long.bytes(), short.bytes() + 1_000);
+    }
+
+    /// 65,536 events that bore a token of 1 KiB each held 85 MB, of which nothing was charged.
+    #[test]
+    fn an_event_with_a_token_of_its_own_charges_that_too() {
+        let event_token = EventToken::parse(&"t".repeat(1_000)).unwrap();
+        let of_span = Arc::new(Tag::new(event_token.clone(), None, 0, Live::none()));
+        let portal = Some(PortalId::from("member"));
+        let own = Arc::new(Tag::new(event_token, portal, Tag::OF_EVENT, Live::none()));
+        let plain = LogLine::saying(&of_span, "x").bytes();
+        assert_eq!(LogLine::saying(&own, "x").bytes(), plain + size_of::<Tag>() + 1_006);
     }
 
     #[test]

@@ -173,6 +173,15 @@ fn explicit_parents_are_honoured() {
 }
 
 #[test]
+fn of_a_text_that_is_no_portals_name_little_is_kept() {
+    let lines = delivered(|| {
+        let portal = "ж".repeat(1_000);
+        info!(event_token = A, portal, "a line");
+    });
+    assert_eq!(lines, [format!("a@{}: a line", "ж".repeat(128))]);
+}
+
+#[test]
 fn a_token_on_the_event_wins_and_takes_no_span_fields_with_it() {
     let lines = delivered(|| {
         info!(event_token = A, "alone");
