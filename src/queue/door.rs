@@ -32,13 +32,26 @@ pub(super) struct Door {
     pub(super) process: u32,
 }
 
-/// Where a line that was charged goes.
+/// Where a line that was charged goes: how many messages wait in the channel (0 if it was not this
+/// line's turn to look), and whether room is tight, so that the line counts for its token. In one word,
+/// which is returned in a register.
 #[derive(Clone, Copy)]
-struct Place {
-    /// How many messages wait in the channel; 0 if it was not this line's turn to look.
-    queued: u64,
-    /// Room is tight, and the line counts for its token.
-    scarce: bool,
+struct Place(u64);
+
+impl Place {
+    const UNKNOWN: Place = Place(0);
+
+    fn new(queued: u64, scarce: bool) -> Place {
+        Place(queued << 1 | u64::from(scarce))
+    }
+
+    fn queued(self) -> u64 {
+        self.0 >> 1
+    }
+
+    fn is_scarce(self) -> bool {
+        self.0 & 1 == 1
+    }
 }
 
 /// Read by all, written seldom.
@@ -156,7 +169,7 @@ impl Door {
         }
         match looks || self.signals.tight.load(Relaxed) {
             true => self.look(line, bytes),
-            false => Ok(Place { queued: 0, scarce: false }),
+            false => Ok(Place::UNKNOWN),
         }
     }
 
@@ -176,7 +189,7 @@ impl Door {
             }
         }
         let scarce = self.signals.tight.load(Relaxed);
-        verdict.map(|()| Place { queued: standing.queued, scarce })
+        verdict.map(|()| Place::new(standing.queued, scarce))
     }
 
     /// Whether there is room for the last line of those, which is one of this tag.
@@ -206,25 +219,31 @@ impl Door {
 
     #[inline]
     fn push(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
+        if place.is_scarce() {
+            return self.push_scarce(line, place);
+        }
         line.tag.note_line();
-        let message = match place.scarce {
-            true => self.scarce(line),
-            false => Message::Line(line),
-        };
-        match self.sender.try_send(message) {
+        match self.sender.try_send(Message::Line(line)) {
             Ok(()) => {
-                self.ring_if_half_full(place.queued);
+                self.ring_if_half_full(place.queued());
                 Ok(())
             }
             Err(error) => Err(self.not_sent(error)),
         }
     }
 
-    /// Counts a line for its token, from before it can be taken.
+    /// As [`push`](Self::push), and counts the line for its token, from before it can be taken.
     #[cold]
-    fn scarce(&self, line: LogLine) -> Message {
+    fn push_scarce(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
+        line.tag.note_line();
         self.shares.push(&line.tag.event_token, line.bytes() as u64);
-        Message::Scarce(line)
+        match self.sender.try_send(Message::Scarce(line)) {
+            Ok(()) => {
+                self.ring_if_half_full(place.queued());
+                Ok(())
+            }
+            Err(error) => Err(self.not_sent(error)),
+        }
     }
 
     #[cold]
