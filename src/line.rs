@@ -19,6 +19,7 @@ mod token;
 
 pub(crate) use live::{Alive, Live, Seen};
 pub(crate) use packed::{Kind, Packed, Packer, Value};
+pub(crate) use token::Fingerprint;
 pub use token::{EventToken, InvalidEventToken, PortalId};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
@@ -45,6 +46,8 @@ pub(crate) struct Tag {
     /// Where the worker keeps this token's lines, as it noted at the first of them: spares it a
     /// search by the token's text for each of the others (8 % of a line with 10,000 live tokens).
     pub(crate) place: AtomicUsize,
+    /// The token's fingerprint once somebody has asked for it, for the same reason; 0 before.
+    fingerprint: AtomicU32,
     _live: Live,
 }
 
@@ -68,6 +71,7 @@ impl Tag {
             refused_for: AtomicU8::new(0),
             replaced: OnceLock::new(),
             place: AtomicUsize::new(usize::MAX),
+            fingerprint: AtomicU32::new(0),
             _live: live,
         }
     }
@@ -106,6 +110,18 @@ impl Tag {
         let old = self.or_first(&latest);
         *latest = Some(other(&old)?);
         Some(old)
+    }
+
+    /// The token's fingerprint.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        match self.fingerprint.load(Relaxed) {
+            0 => {
+                let fingerprint = self.event_token.fingerprint();
+                self.fingerprint.store(fingerprint.0, Relaxed);
+                fingerprint
+            }
+            noted => Fingerprint(noted),
+        }
     }
 
     /// What the tag itself holds, with its token and its portal.

@@ -34,7 +34,7 @@ impl Consumer {
     pub(crate) fn try_take(&mut self) -> Option<Message> {
         let message = match self.receiver.try_recv().ok() {
             Some(Message::Scarce(line)) => {
-                self.door.shares.take(&line.tag.event_token, line.bytes() as u64);
+                self.door.shares.take(line.tag.fingerprint(), line.bytes() as u64);
                 Some(Message::Line(line))
             }
             message => message,

@@ -196,7 +196,7 @@ impl Door {
     fn verdict_for(&self, tag: &Tag, standing: Standing) -> Result<(), DropReason> {
         self.verdict(standing)?;
         let tight = self.signals.tight.load(Relaxed);
-        if tight && !self.shares.admit(&self.limits, standing, &tag.event_token) {
+        if tight && !self.shares.admit(&self.limits, standing, tag.fingerprint()) {
             return Err(DropReason::TokenShare);
         }
         Ok(())
@@ -236,7 +236,7 @@ impl Door {
     #[cold]
     fn push_scarce(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
         line.tag.note_line();
-        self.shares.push(&line.tag.event_token, line.bytes() as u64);
+        self.shares.push(line.tag.fingerprint(), line.bytes() as u64);
         match self.sender.try_send(Message::Scarce(line)) {
             Ok(()) => {
                 self.ring_if_half_full(place.queued());
@@ -254,7 +254,7 @@ impl Door {
         };
         let message = error.into_inner();
         if let Message::Scarce(line) = &message {
-            self.shares.take(&line.tag.event_token, line.bytes() as u64);
+            self.shares.take(line.tag.fingerprint(), line.bytes() as u64);
         }
         if let Message::Line(line) | Message::Scarce(line) = message {
             self.budget.revert(line.bytes() as u64);

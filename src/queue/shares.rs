@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::budget::{Standing, UNSEEN, bytes, lines, word};
 use super::{Limits, Overflow};
-use crate::line::EventToken;
+use crate::line::Fingerprint;
 
 /// What tokens hold.
 #[derive(Debug)]
@@ -56,32 +56,32 @@ impl Shares {
     }
 
     /// The worker holds a line of this token.
-    pub(crate) fn hold(&self, event_token: &EventToken, lines: u64, bytes: u64) {
+    pub(crate) fn hold(&self, token: Fingerprint, lines: u64, bytes: u64) {
         if self.times_free.is_some() {
-            self.held.add_alone(event_token, word(lines, bytes));
+            self.held.add_alone(token, word(lines, bytes));
         }
     }
 
     /// The worker has settled this much of what it held.
-    pub(crate) fn settle(&self, event_token: &EventToken, lines: u64, bytes: u64) {
+    pub(crate) fn settle(&self, token: Fingerprint, lines: u64, bytes: u64) {
         if self.times_free.is_some() {
-            self.held.add_alone(event_token, word(lines, bytes).wrapping_neg());
+            self.held.add_alone(token, word(lines, bytes).wrapping_neg());
         }
     }
 
     /// A line was pushed while room was tight.
-    pub(super) fn push(&self, event_token: &EventToken, bytes: u64) {
-        self.queued.add(event_token, word(1, bytes));
+    pub(super) fn push(&self, token: Fingerprint, bytes: u64) {
+        self.queued.add(token, word(1, bytes));
     }
 
     /// It was taken, or could not be pushed after all.
-    pub(super) fn take(&self, event_token: &EventToken, bytes: u64) {
-        self.queued.add(event_token, word(1, bytes).wrapping_neg());
+    pub(super) fn take(&self, token: Fingerprint, bytes: u64) {
+        self.queued.add(token, word(1, bytes).wrapping_neg());
     }
 
     /// What the worker holds of this token.
-    pub(crate) fn held(&self, event_token: &EventToken) -> Load {
-        self.held.read(event_token)
+    pub(crate) fn held(&self, token: Fingerprint) -> Load {
+        self.held.read(token)
     }
 
     /// Whether so much may be pending or queued before anybody can hold more than a share of it.
@@ -97,16 +97,11 @@ impl Shares {
     }
 
     /// Whether this token leaves room for others with one line more. For when room is tight.
-    pub(super) fn admit(
-        &self,
-        limits: &Limits,
-        standing: Standing,
-        event_token: &EventToken,
-    ) -> bool {
+    pub(super) fn admit(&self, limits: &Limits, standing: Standing, token: Fingerprint) -> bool {
         if self.times_free.is_none() {
             return true;
         }
-        let (held, queued) = (self.held.read(event_token), self.queued.read(event_token));
+        let (held, queued) = (self.held.read(token), self.queued.read(token));
         let leaves = |limit: usize, used: u64, least: u64, held: u64, queued: u64| {
             let free = (limit as u64).saturating_sub(used);
             limit as u64 <= least || queued <= free / PART_OF_FREE && self.fits(held + queued, free)
@@ -119,13 +114,8 @@ impl Shares {
     }
 
     /// Whether a token leaves room for others in what the worker may hold, where so much is pending.
-    pub(crate) fn leaves_room(
-        &self,
-        limits: &Limits,
-        pending: Load,
-        event_token: &EventToken,
-    ) -> bool {
-        let held = self.held(event_token);
+    pub(crate) fn leaves_room(&self, limits: &Limits, pending: Load, token: Fingerprint) -> bool {
+        let held = self.held(token);
         let leaves = |limit: usize, used: u64, least: u64, held: u64| {
             limit as u64 <= least || self.fits(held, (limit as u64).saturating_sub(used))
         };
@@ -143,42 +133,33 @@ impl Table {
         Table(std::array::from_fn(|_| (0..PLACES).map(|_| AtomicU64::new(0)).collect()))
     }
 
-    fn of(&self, event_token: &EventToken) -> [&AtomicU64; ROWS] {
-        let places = places(event_token.expose());
+    fn of(&self, token: Fingerprint) -> [&AtomicU64; ROWS] {
+        let places = places(token);
         std::array::from_fn(|row| &self.0[row][places[row]])
     }
 
-    fn add(&self, event_token: &EventToken, more: u64) {
-        for count in self.of(event_token) {
+    fn add(&self, token: Fingerprint, more: u64) {
+        for count in self.of(token) {
             count.fetch_add(more, Relaxed);
         }
     }
 
     /// As [`add`](Self::add), where nobody else writes.
-    fn add_alone(&self, event_token: &EventToken, more: u64) {
-        for count in self.of(event_token) {
+    fn add_alone(&self, token: Fingerprint, more: u64) {
+        for count in self.of(token) {
             count.store(count.load(Relaxed).wrapping_add(more), Relaxed);
         }
     }
 
-    fn read(&self, event_token: &EventToken) -> Load {
-        let [one, other] = self.of(event_token).map(|count| count.load(Relaxed));
+    fn read(&self, token: Fingerprint) -> Load {
+        let [one, other] = self.of(token).map(|count| count.load(Relaxed));
         Load { lines: lines(one).min(lines(other)), bytes: bytes(one).min(bytes(other)) }
     }
 }
 
-/// A place in each row. Tokens are signed by their portal, so nobody chooses where they meet.
-fn places(event_token: &str) -> [usize; ROWS] {
-    let mut hash = 0_u64;
-    for chunk in event_token.as_bytes().chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-    hash ^= hash >> 32;
-    hash = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let place = |bits: u32| (hash >> (64 - bits)) as usize % PLACES;
-    [place(PLACE_BITS), place(2 * PLACE_BITS)]
+/// A place in each row.
+fn places(token: Fingerprint) -> [usize; ROWS] {
+    std::array::from_fn(|row| (token.0 >> (row as u32 * PLACE_BITS)) as usize % PLACES)
 }
 
 #[cfg(test)]
@@ -186,10 +167,11 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::line::EventToken;
 
-    fn token(n: u32) -> EventToken {
+    fn token(n: u32) -> Fingerprint {
         let text = format!("5c1dc1c3f0{n:04}.78875596|A1|{n}.abcdef0123456789abcdef0123456789");
-        EventToken::parse(&text).unwrap()
+        EventToken::parse(&text).unwrap().fingerprint()
     }
 
     const LIMITS: Limits = Limits {
@@ -204,20 +186,20 @@ mod tests {
     fn what_is_held_and_settled_is_read_per_token() {
         let shares = Shares::new(0.75);
         for n in 0..100 {
-            shares.hold(&token(n), 1, u64::from(n));
-            shares.hold(&token(n), 1, 100);
-            shares.settle(&token(n), 1, 100);
+            shares.hold(token(n), 1, u64::from(n));
+            shares.hold(token(n), 1, 100);
+            shares.settle(token(n), 1, 100);
         }
         for n in 0..100 {
-            assert_eq!(shares.held(&token(n)), Load { lines: 1, bytes: n.into() });
-            shares.settle(&token(n), 1, n.into());
-            assert_eq!(shares.held(&token(n)), Load::default());
+            assert_eq!(shares.held(token(n)), Load { lines: 1, bytes: n.into() });
+            shares.settle(token(n), 1, n.into());
+            assert_eq!(shares.held(token(n)), Load::default());
         }
     }
 
     #[test]
     fn tokens_hardly_ever_meet_in_both_rows() {
-        let places: HashSet<_> = (0..2_000).map(|n| super::places(token(n).expose())).collect();
+        let places: HashSet<_> = (0..2_000).map(|n| super::places(token(n))).collect();
         assert!(places.len() >= 1_990, "{}", places.len());
         let row: HashSet<_> = places.iter().map(|places| places[0]).collect();
         assert!(row.len() > PLACES * 3 / 4, "all places are used: {}", row.len());
@@ -234,8 +216,8 @@ mod tests {
             loop {
                 let before = held;
                 for n in 0..loud {
-                    if shares.admit(&LIMITS, standing(held), &token(n)) {
-                        shares.hold(&token(n), 1, 100);
+                    if shares.admit(&LIMITS, standing(held), token(n)) {
+                        shares.hold(token(n), 1, 100);
                         held += 1;
                     }
                 }
@@ -246,7 +228,7 @@ mod tests {
             let free = 100_000 - held;
             let expected = 100_000.0 / (1.0 + 3.0 * f64::from(loud));
             assert!((free as f64 - expected).abs() < 10.0, "{free} are free beside {loud}");
-            assert!(shares.admit(&LIMITS, standing(held), &token(1_000)));
+            assert!(shares.admit(&LIMITS, standing(held), token(1_000)));
         }
     }
 
@@ -254,25 +236,25 @@ mod tests {
     fn what_is_queued_while_room_is_tight_leaves_room_too() {
         let shares = Shares::new(0.75);
         let mut queued = 7_500;
-        while shares.admit(&LIMITS, Standing { queued, ..Standing::default() }, &token(0)) {
-            shares.push(&token(0), 100);
+        while shares.admit(&LIMITS, Standing { queued, ..Standing::default() }, token(0)) {
+            shares.push(token(0), 100);
             queued += 1;
         }
         assert!((8_000..8_200).contains(&queued), "{queued}");
-        shares.take(&token(0), 100);
-        assert!(shares.admit(&LIMITS, Standing { queued, ..Standing::default() }, &token(1)));
+        shares.take(token(0), 100);
+        assert!(shares.admit(&LIMITS, Standing { queued, ..Standing::default() }, token(1)));
     }
 
     #[test]
     fn a_share_of_all_and_small_limits_mean_no_shares() {
         let spent = Standing { queued: 9_999, lines: 99_999, bytes: 9_999_999 };
         let shares = Shares::new(1.0);
-        shares.hold(&token(0), 99_000, 0);
-        assert!(shares.admit(&LIMITS, spent, &token(0)) && shares.are_open(&LIMITS, spent));
+        shares.hold(token(0), 99_000, 0);
+        assert!(shares.admit(&LIMITS, spent, token(0)) && shares.are_open(&LIMITS, spent));
         let small = Limits { queue: 10, lines: 10, bytes: 10_000, ..LIMITS };
         let shares = Shares::new(0.75);
-        shares.hold(&token(0), 10, 10_000);
+        shares.hold(token(0), 10, 10_000);
         let spent = Standing { queued: 10, lines: 10, bytes: 10_000 };
-        assert!(shares.admit(&small, spent, &token(0)) && shares.are_open(&small, spent));
+        assert!(shares.admit(&small, spent, token(0)) && shares.are_open(&small, spent));
     }
 }

@@ -358,7 +358,7 @@ fn a_loud_token_leaves_room_for_quiet_ones() {
             if round % 3 == 2 {
                 // The worker takes them in, and holds them: nothing is settled.
                 while let Some(Message::Line(line)) = consumer.try_take() {
-                    shares.hold(&line.tag.event_token, 1, line.bytes() as u64);
+                    shares.hold(line.tag.fingerprint(), 1, line.bytes() as u64);
                     held.push(line);
                 }
             }
@@ -371,11 +371,11 @@ fn a_loud_token_leaves_room_for_quiet_ones() {
 
         // All is settled, and the loud one may go on.
         while let Some(Message::Line(line)) = consumer.try_take() {
-            shares.hold(&line.tag.event_token, 1, line.bytes() as u64);
+            shares.hold(line.tag.fingerprint(), 1, line.bytes() as u64);
             held.push(line);
         }
         for line in held {
-            shares.settle(&line.tag.event_token, 1, line.bytes() as u64);
+            shares.settle(line.tag.fingerprint(), 1, line.bytes() as u64);
             consumer.release(1, line.bytes() as u64);
         }
         assert_eq!(offer(&producer, &loud), Ok(()));

@@ -99,7 +99,7 @@ impl Engine {
         let lane = &mut lanes[id.0];
         let text = (renderer.text(), bytes);
         match lane.coalescer.push(line, text, self.seq, &rules.plan, now) {
-            Ok(()) => ledger.holds(&line.tag.event_token, line.bytes(), bytes),
+            Ok(()) => ledger.holds(line.tag.fingerprint(), line.bytes(), bytes),
             Err(finished) => {
                 let event_token = &line.tag.event_token;
                 ledger.settle_lines(event_token, 1, line.bytes(), self.seq, finished.ending());
@@ -119,7 +119,7 @@ impl Engine {
     /// Puts a line into the books, and notes that until it has found its place.
     fn charge(&mut self, line: &LogLine) {
         self.charged = true;
-        self.ledger.taken(&line.tag.event_token, line.bytes());
+        self.ledger.taken(line.tag.fingerprint(), line.bytes());
         self.seq += 1;
     }
 
@@ -174,7 +174,7 @@ impl Engine {
         let too_long = more > 0 && self.limits.are_passed_by(lines, (held + more) as u64);
         let stays = !too_long
             && !over(self.ledger.pending_here())
-            && self.ledger.leaves_room(&limits, &line.tag.event_token);
+            && self.ledger.leaves_room(&limits, line.tag.fingerprint());
         if !stays {
             self.refuse(line, id, DropReason::PortalShare, now);
         }

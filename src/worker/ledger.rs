@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::entry::Entry;
 use super::report::{Report, Reports, Trouble};
-use crate::line::EventToken;
+use crate::line::{EventToken, Fingerprint};
 use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
 
@@ -145,9 +145,9 @@ impl Ledger {
     }
 
     /// Whether a token whose line was just taken in leaves room for others of its portal.
-    pub(crate) fn leaves_room(&self, limits: &Limits, event_token: &EventToken) -> bool {
+    pub(crate) fn leaves_room(&self, limits: &Limits, token: Fingerprint) -> bool {
         let (lines, bytes) = self.pending_here();
-        self.shares.leaves_room(limits, Load { lines, bytes: bytes as u64 }, event_token)
+        self.shares.leaves_room(limits, Load { lines, bytes: bytes as u64 }, token)
     }
 
     /// Lines taken in and not yet settled, and their bytes.
@@ -155,8 +155,8 @@ impl Ledger {
         (self.pending, self.pending_bytes)
     }
 
-    pub(crate) fn taken(&mut self, event_token: &EventToken, bytes: usize) {
-        self.shares.hold(event_token, 1, bytes as u64);
+    pub(crate) fn taken(&mut self, token: Fingerprint, bytes: usize) {
+        self.shares.hold(token, 1, bytes as u64);
         self.pending += 1;
         for watch in &mut self.watches {
             // A close covers what comes behind it, too.
@@ -171,12 +171,12 @@ impl Ledger {
     }
 
     /// A line that was charged so many bytes when it came holds so many now.
-    pub(crate) fn holds(&mut self, event_token: &EventToken, charged: usize, held: usize) {
+    pub(crate) fn holds(&mut self, token: Fingerprint, charged: usize, held: usize) {
         if charged == held {
             return;
         }
-        self.shares.settle(event_token, 0, charged as u64);
-        self.shares.hold(event_token, 0, held as u64);
+        self.shares.settle(token, 0, charged as u64);
+        self.shares.hold(token, 0, held as u64);
         self.freed.bytes += charged.saturating_sub(held);
         self.freed.held += held.saturating_sub(charged);
         self.pending_bytes = (self.pending_bytes + held).saturating_sub(charged);
@@ -211,7 +211,7 @@ impl Ledger {
                 self.note(Trouble::Lost(reason), lines, "");
             }
         }
-        self.shares.settle(event_token, lines, bytes as u64);
+        self.shares.settle(event_token.fingerprint(), lines, bytes as u64);
         self.pending = self.pending.saturating_sub(lines);
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
         if let Some(page) = self.pages.get_mut(self.page) {
