@@ -234,6 +234,13 @@ pub enum FlushError {
          itself: flush and complete on a thread of the app's"
     )]
     DeliveryThread,
+    /// The worker did not answer by the deadline, not even with what it knows: something holds its
+    /// thread. Only of the forms that hold the calling thread, too.
+    #[error(
+        "the worker did not answer in time: something holds its thread, such as a layer that waits, or \
+         a token store or an access provider that blocks (see `on_thread`)"
+    )]
+    NoAnswer,
 }
 
 /// Why an activity could not be ended.

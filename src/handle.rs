@@ -51,7 +51,8 @@ impl Bizproc {
     /// Sends everything that was logged before this call, ahead of every schedule, and waits until
     /// all of it is settled, or `timeout` has passed. Lines that are pending then stay under way.
     ///
-    /// Needs no runtime, and works on any.
+    /// Needs no runtime, and works on any. The worker keeps the deadline: what holds its thread, as an
+    /// access provider that blocks does, holds this too.
     ///
     /// # Errors
     /// When there is no worker to ask, or it would wait for the caller: see [`FlushError`].

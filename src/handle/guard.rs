@@ -126,7 +126,7 @@ pub(super) fn block_until(
         }
         let left = deadline.saturating_duration_since(after(Duration::ZERO));
         if left.is_zero() {
-            return Err(FlushError::WorkerGone);
+            return Err(FlushError::NoAnswer);
         }
         thread::park_timeout(left);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use bizproc_portal::Portal;
 use tracing::{Event, Subscriber, info, info_span};
@@ -60,6 +61,29 @@ fn a_layer_that_flushes_at_the_workers_reports_gets_an_error() {
         assert_eq!(told.recv_timeout(PATIENCE).unwrap(), Err(FlushError::DeliveryThread));
     }
     assert!(guard.handle().flush_blocking(PATIENCE).unwrap().is_complete(), "elsewhere it works");
+}
+
+/// It was told that the worker had been closed.
+#[test]
+fn a_worker_that_somebody_holds_up_does_not_answer_and_is_not_gone() {
+    if !is_child() {
+        let name = "own_thread::a_worker_that_somebody_holds_up_does_not_answer_and_is_not_gone";
+        return in_child(name, &[]);
+    }
+    let portal = Portal::builder().start().unwrap();
+    let (layer, guard) = quick(&portal).build().unwrap();
+    let bizproc = guard.handle();
+    let ((holds, held), (release, released)) = (sync_channel(1), sync_channel::<()>(1));
+    let hold_up = move || {
+        holds.send(()).unwrap();
+        released.recv().unwrap();
+    };
+    tracing_subscriber::registry().with(AtReport::new(hold_up)).with(layer).init();
+    provoke_a_report();
+    held.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(bizproc.flush_blocking(Duration::ZERO), Err(FlushError::NoAnswer));
+    release.send(()).unwrap();
+    assert!(bizproc.flush_blocking(PATIENCE).unwrap().is_complete());
 }
 
 #[test]
