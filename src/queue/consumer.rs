@@ -1,12 +1,12 @@
 //! The worker's end of the queue.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, PoisonError};
 
 use crossbeam_channel::Receiver;
 
 use super::{Door, Message, Shares};
-use crate::line::InvalidEventToken;
+use crate::line::{InvalidEventToken, Tag};
 use crate::stats::DropReason;
 
 /// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
@@ -16,6 +16,8 @@ pub(crate) struct Consumer {
     /// Taken since the counters were last published.
     lines: u64,
     closes: u64,
+    /// Tags whose close had found no room in the channel.
+    left_out: Vec<Arc<Tag>>,
 }
 
 /// While it exists, the first tagged span rings the bell.
@@ -27,11 +29,25 @@ const PUBLISH_EVERY: u64 = 32;
 
 impl Consumer {
     pub(super) fn new(door: Arc<Door>, receiver: Receiver<Message>) -> Consumer {
-        Consumer { door, receiver, lines: 0, closes: 0 }
+        Consumer { door, receiver, lines: 0, closes: 0, left_out: Vec::new() }
     }
 
     /// The next message, if there is one.
     pub(crate) fn try_take(&mut self) -> Option<Message> {
+        // They are counted nowhere.
+        self.try_recv().or_else(|| self.try_left_out().map(Message::SpanClosed))
+    }
+
+    fn try_left_out(&mut self) -> Option<Arc<Tag>> {
+        let signal = &self.door.signals.left_out;
+        if self.left_out.is_empty() && signal.load(SeqCst) && signal.swap(false, SeqCst) {
+            let mut left_out = self.door.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+            self.left_out = std::mem::take(&mut *left_out);
+        }
+        self.left_out.pop()
+    }
+
+    fn try_recv(&mut self) -> Option<Message> {
         let message = match self.receiver.try_recv().ok() {
             Some(Message::Scarce(line)) => {
                 self.door.shares.take(line.tag.fingerprint(), line.bytes() as u64);

@@ -24,6 +24,8 @@ pub(super) struct Door {
     pub(super) signals: Signals,
     pub(super) refused: Refused,
     pub(super) unusable: Unusable,
+    /// Tags whose close found no room, and of whose lost lines somebody has to tell.
+    pub(super) left_out: Mutex<Vec<Arc<Tag>>>,
     pub(super) bell: Notify,
     /// Held by callers that wait for room, and by the worker for as long as it takes to wake them.
     pub(super) waiting: Mutex<()>,
@@ -61,6 +63,8 @@ pub(super) struct Signals {
     pub(super) closed: AtomicBool,
     /// The worker was closed on a thread that delivery waits for.
     pub(super) closed_without_wait: AtomicBool,
+    /// There are tags in `left_out`.
+    pub(super) left_out: AtomicBool,
     /// The worker sleeps without ticks, and has not been rung since.
     pub(super) parked: AtomicBool,
     /// The bell was rung for a half full queue, and the worker has not heard it yet.
@@ -98,6 +102,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Slots for messages that are not lines.
 const HEADROOM: usize = 1024;
 
+/// Tags that wait beside the channel. The lines of more are counted and reported, and their logs do not
+/// tell of them.
+const MOST_LEFT_OUT: usize = 65_536;
+
 impl Door {
     pub(super) fn new(limits: Limits) -> (Arc<Door>, Receiver<Message>) {
         let (sender, receiver) = bounded(limits.queue.saturating_add(HEADROOM));
@@ -110,6 +118,7 @@ impl Door {
             signals: Signals::default(),
             refused: Refused::default(),
             unusable: Unusable::default(),
+            left_out: Mutex::default(),
             bell: Notify::new(),
             waiting: Mutex::new(()),
             room: Condvar::new(),
@@ -144,17 +153,39 @@ impl Door {
     }
 
     /// Finds room in half of the headroom when lines find none, since it may carry the count of the
-    /// lines that were refused. Without any room at all the entry only waits for its linger.
+    /// lines that were refused. Without any room at all it waits beside the channel if it does; else
+    /// the entry only waits for its linger.
     pub(super) fn offer_close(&self, tag: Arc<Tag>) {
         let queued = self.budget.add_close();
-        let refused = self.signals.closed.load(SeqCst)
-            || queued > (self.limits.queue + HEADROOM / 2) as u64
-            || self.sender.try_send(Message::SpanClosed(tag)).is_err();
-        if refused {
-            self.budget.revert_close();
-        } else {
-            self.ring_if_half_full(queued);
+        let closed = self.signals.closed.load(SeqCst);
+        let message = Message::SpanClosed(tag);
+        let refused = match closed || queued > (self.limits.queue + HEADROOM / 2) as u64 {
+            true => Some(message),
+            false => self.sender.try_send(message).err().map(TrySendError::into_inner),
+        };
+        match refused {
+            None => self.ring_if_half_full(queued),
+            Some(message) => {
+                self.budget.revert_close();
+                if let (false, Message::SpanClosed(tag)) = (closed, message) {
+                    self.leave_out(tag);
+                }
+            }
         }
+    }
+
+    #[cold]
+    fn leave_out(&self, tag: Arc<Tag>) {
+        if !tag.has_refused() {
+            return;
+        }
+        // Held for as long as it takes to push, or to take all.
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if left_out.len() < MOST_LEFT_OUT {
+            left_out.push(tag);
+        }
+        drop(left_out);
+        self.signals.left_out.store(true, SeqCst);
     }
 
     /// Charges the line, or says why not.

@@ -330,6 +330,31 @@ fn unusable_tokens_are_counted_by_reason_and_ring_once_each() {
     assert_eq!(producer.unusable_tokens(), 3);
 }
 
+/// Its lost lines would be told nowhere in its log.
+#[test]
+fn a_close_that_finds_no_room_and_has_losses_to_tell_waits_beside_the_channel() {
+    let (producer, mut consumer) = queue(Limits { queue: 4, ..ROOMY });
+    let first = tag(&producer);
+    while offer(&producer, &first).is_ok() {}
+    let spans: Vec<_> = (0..2_000).map(|_| tag(&producer)).collect();
+    let silent: Vec<_> = (0..10).map(|_| tag(&producer)).collect();
+    for tag in &spans {
+        assert!(offer(&producer, tag).is_err());
+    }
+    for tag in silent.into_iter().chain(spans) {
+        producer.span_closed(tag);
+    }
+    let (mut lines, mut told) = (0, 0);
+    while let Some(message) = consumer.try_take() {
+        match message {
+            Message::SpanClosed(tag) => told += tag.take_refused().map_or(0, |missed| missed.lines),
+            _ => lines += 1,
+        }
+    }
+    assert_eq!((lines, told), (4, 2_000));
+    assert!(consumer.try_take().is_none());
+}
+
 /// A loop that logs at any rate once left others a quarter of their lines.
 #[test]
 fn a_loud_token_leaves_room_for_quiet_ones() {
