@@ -15,7 +15,7 @@ use crate::portal::Portal;
 use crate::random::Random;
 use crate::rest::Credentials;
 use crate::settings::{
-    Charset, Condition, OwnEntries, Retention, ServerTime, Settings, SqlMode, Statuses,
+    Charset, Condition, EventSend, OwnEntries, Retention, ServerTime, Settings, SqlMode, Statuses,
     Substitution, Tariff,
 };
 use crate::state::{Processes, TokenKey};
@@ -101,6 +101,12 @@ impl PortalBuilder {
     /// What the portal itself writes into logs. Default: [`OwnEntries::None`].
     pub fn own_entries(mut self, own_entries: OwnEntries) -> Self {
         self.settings.own_entries = own_entries;
+        self
+    }
+
+    /// What `bizproc.event.send` does before it answers. Default: [`EventSend::AtOnce`].
+    pub fn event_send(mut self, event_send: EventSend) -> Self {
+        self.settings.event_send = event_send;
         self
     }
 

@@ -64,6 +64,9 @@ pub enum CommandOutcome {
     Written,
     /// The activity was completed, and an entry written.
     Completed,
+    /// The portal said `true` and left the end of the activity to a background job. Once the job
+    /// has run, this becomes [`Completed`](Self::Completed) or [`Lost`](Self::Lost).
+    Queued,
     /// The portal said `true` and threw the line away.
     Lost(LostReason),
     /// The portal answered with an error of this code.
@@ -92,6 +95,21 @@ pub struct Counters {
     pub lost: u64,
     /// Bytes of request bodies.
     pub bytes: u64,
+}
+
+impl Counters {
+    /// Counts what became of a command.
+    fn count(&mut self, outcome: &CommandOutcome, message: &str) {
+        match outcome {
+            CommandOutcome::Written | CommandOutcome::Completed => {
+                self.entries += 1;
+                self.lines += message.lines().count() as u64;
+            }
+            CommandOutcome::Lost(_) => self.lost += 1,
+            CommandOutcome::Refused(_) => self.refused_commands += 1,
+            CommandOutcome::Queued | CommandOutcome::Answered => {}
+        }
+    }
 }
 
 /// The hits, oldest first.
@@ -139,25 +157,34 @@ impl Journal {
         self.hits.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
-    /// Notes a command that was executed.
-    pub(crate) fn command(&mut self, number: u64, record: CommandRecord) {
+    /// Notes a command that was executed; returns its place among the commands of the hit.
+    pub(crate) fn command(&mut self, number: u64, record: CommandRecord) -> usize {
         self.counters.commands += 1;
         let message = record.message.as_deref().unwrap_or_default();
-        match record.outcome {
-            CommandOutcome::Written | CommandOutcome::Completed => {
-                self.counters.entries += 1;
-                self.counters.lines += message.lines().count() as u64;
-            }
-            CommandOutcome::Lost(_) => self.counters.lost += 1,
-            CommandOutcome::Refused(_) => self.counters.refused_commands += 1,
-            CommandOutcome::Answered => {}
-        }
+        self.counters.count(&record.outcome, message);
         let bytes = message.len();
-        let Some(hit) = self.hit(number) else { return };
+        let Some(hit) = self.hit(number) else { return 0 };
         hit.commands.push(record);
+        let place = hit.commands.len() - 1;
         self.text_bytes += bytes;
         while self.text_bytes > self.text_limit && self.hits.len() > 1 {
             self.forget_oldest();
+        }
+        place
+    }
+
+    /// Notes what became of a command that was queued.
+    pub(crate) fn settle(
+        &mut self,
+        number: u64,
+        place: usize,
+        outcome: CommandOutcome,
+        message: &str,
+    ) {
+        self.counters.count(&outcome, message);
+        let command = self.hit(number).and_then(|hit| hit.commands.get_mut(place));
+        if let Some(command) = command {
+            command.outcome = outcome;
         }
     }
 

@@ -9,6 +9,7 @@
 //!       rest/batch    up to 50 commands: php (parse_url, parse_str), rest/substitution
 //!         rest/command    scope, operating limit, one method
 //!           state/processes   token, message, lock; then written, completed or lost
+//!       rest/background     ends that were queued (`EventSend::Background`)
 //! ```
 //!
 //! `state`, `limits`, `oauth`, `php` and `faults/plan` decide and do no I/O; they are told the
@@ -47,7 +48,8 @@ pub use oauth::{App, OAuthError, Tokens};
 pub use portal::Portal;
 pub use rest::ErrorCode;
 pub use settings::{
-    Charset, Condition, OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
+    Charset, Condition, EventSend, OwnEntries, Retention, ServerTime, SqlMode, Statuses,
+    Substitution, Tariff,
 };
 pub use state::{Completion, Entry, EntryKind, Lost, LostReason};
 pub use workflow::{Workflow, WorkflowLock};

@@ -19,7 +19,8 @@ use crate::limits::OperatingLimit;
 use crate::oauth::App;
 use crate::server::{self, Site, Tls};
 use crate::settings::{
-    Charset, Condition, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
+    Charset, Condition, EventSend, Retention, ServerTime, Settings, SqlMode, Statuses,
+    Substitution, Tariff,
 };
 use crate::state::Stage;
 use crate::workflow::Workflow;
@@ -302,6 +303,11 @@ impl Portal {
     /// Changes which characters the database can hold.
     pub fn set_charset(&self, charset: Charset) {
         self.change(|settings| settings.charset = charset);
+    }
+
+    /// Changes what `bizproc.event.send` does before it answers.
+    pub fn set_event_send(&self, event_send: EventSend) {
+        self.change(|settings| settings.event_send = event_send);
     }
 
     /// Changes what is the matter with the portal as a whole.

@@ -3,10 +3,12 @@
 //! ```text
 //! request (bytes -> call) -> hit (limits, auth) -> command (one method) -> answer
 //!                                \-> batch -> substitution -> command, up to 50 times
+//!                                                                \-> background (ends)
 //! ```
 
 mod answer;
 mod auth;
+mod background;
 mod batch;
 mod command;
 mod error;

@@ -82,6 +82,33 @@ pub enum ServerTime {
     Spent(Duration),
 }
 
+/// What `bizproc.event.send` does before it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventSend {
+    /// It completes the activity, and its answer says what became of that: "423", "404", ..
+    /// (older servers). The default.
+    #[default]
+    AtOnce,
+    /// It checks the token, leaves the rest to a background job, and answers `true` (the newest
+    /// public source).
+    ///
+    /// The job runs after the hit: lines of the same batch come before the end wherever they
+    /// stand. A job that fails changes nothing and tells nobody; here it is found in
+    /// [`Workflow::lost`](crate::Workflow::lost). With [`ServerTime::Spent`] the job holds the
+    /// lock of its workflow after the answer, so that a hit right behind meets "423".
+    Background,
+}
+
+impl ServerTime {
+    /// How long a command holds the lock of its workflow, if it does.
+    pub(crate) fn spent(self) -> Option<Duration> {
+        match self {
+            Self::Spent(duration) => Some(duration),
+            Self::Measured | Self::Claimed(_) => None,
+        }
+    }
+}
+
 /// Whether a portal as such answers, and what it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -127,6 +154,7 @@ pub(crate) struct Settings {
     pub(crate) operating: Option<OperatingLimit>,
     pub(crate) condition: Condition,
     pub(crate) own_entries: OwnEntries,
+    pub(crate) event_send: EventSend,
     pub(crate) body_limit: usize,
     pub(crate) request_limit: Duration,
 }
@@ -144,6 +172,7 @@ impl Default for Settings {
             operating: None,
             condition: Condition::default(),
             own_entries: OwnEntries::default(),
+            event_send: EventSend::default(),
             // PHP's stock limit.
             body_limit: 8 << 20,
             // REST API limits: a request is answered within 60 seconds.

@@ -1,7 +1,8 @@
 //! The business processes of a portal: it decides, and does no I/O.
 //!
-//! A call goes `Processes::begin` (token, message, lock) and `Processes::finish` (write, unlock);
-//! between the two lies the server time of the command, during which the workflow is locked.
+//! A call goes `Processes::read` (token, message), `Processes::begin` (lock) and
+//! `Processes::finish` (write, unlock); between the last two lies the server time of the command,
+//! during which the workflow is locked.
 
 mod activity;
 mod call;
@@ -12,7 +13,7 @@ mod tracking;
 
 pub(crate) use activity::Opening;
 pub use activity::{Completion, LostReason};
-pub(crate) use call::Call;
+pub(crate) use call::{Call, Started};
 pub use process::Lost;
 pub(crate) use process::{Process, Stage};
 pub(crate) use processes::Processes;

@@ -68,5 +68,6 @@ pub(crate) fn lost(reason: LostReason) -> &'static str {
         LostReason::Left => "left",
         LostReason::UnknownActivity => "unknown_activity",
         LostReason::DocumentGone => "document_gone",
+        LostReason::Background(_) => "background",
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::ErrorCode;
 use super::answer::time;
 use super::auth::Caller;
+use super::background::Job;
 use super::hit::Hit;
 use crate::journal::{CommandOutcome, CommandRecord};
 use crate::limits::{MeterKey, Operating};
 use crate::php::{self, Array, Value};
-use crate::settings::{Condition, ServerTime};
-use crate::state::Call;
+use crate::settings::{Condition, EventSend, ServerTime};
+use crate::state::{Call, Started};
 
 /// The methods that this portal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,14 @@ struct Done {
     outcome: CommandOutcome,
     value: Value<'static>,
     took: Duration,
+    /// What is left to do after the hit.
+    queued: Option<Started<'static>>,
+}
+
+impl Done {
+    fn new(outcome: CommandOutcome, value: Value<'static>, took: Duration) -> Self {
+        Self { outcome, value, took, queued: None }
+    }
 }
 
 /// Checks scope and limit, runs the method, and writes the journal.
@@ -77,9 +86,10 @@ pub(crate) async fn execute(
         Ok(done) => done.outcome.clone(),
         Err(error) => CommandOutcome::Refused(error.code().to_owned()),
     };
-    record(hit, key, method, params, outcome);
+    let place = record(hit, key, method, params, outcome);
     match done {
         Ok(done) => {
+            hit.jobs.extend(done.queued.map(|started| Job::new(started, hit.number, place)));
             let operating = charge(hit, method, done.took);
             Executed { result: Ok(done.value), time: time(start, done.took, operating) }
         }
@@ -111,7 +121,7 @@ async fn run(hit: &Hit<'_>, method_name: &str, params: &Array<'_>) -> Result<Don
             Value::Array([("SCOPE", scopes()), ("LICENSE", Value::text("en_selfhosted"))].into())
         }
     };
-    Ok(Done { outcome: CommandOutcome::Answered, value, took: Duration::ZERO })
+    Ok(Done::new(CommandOutcome::Answered, value, Duration::ZERO))
 }
 
 /// A call that reaches a workflow: lock, let time pass, write.
@@ -121,24 +131,28 @@ async fn run(hit: &Hit<'_>, method_name: &str, params: &Array<'_>) -> Result<Don
 async fn call(hit: &Hit<'_>, call: Call, params: &Array<'_>) -> Result<Done, ErrorCode> {
     let core = hit.core;
     let begun = core.clock.now();
-    let spent = match core.world().settings.server_time {
-        ServerTime::Spent(duration) => Some(duration),
-        ServerTime::Measured | ServerTime::Claimed(_) => None,
+    let (started, settings) = {
+        let world = core.world();
+        (world.processes.read(call, params)?, world.settings.clone())
     };
-    let done = match spent {
+    if call == Call::Complete && settings.event_send == EventSend::Background {
+        let done = Done::new(CommandOutcome::Queued, Value::Bool(true), Duration::ZERO);
+        return Ok(Done { queued: Some(started.into_owned()), ..done });
+    }
+    let done = match settings.server_time.spent() {
         None => {
             let world = &mut *core.world();
-            let started = world.processes.begin(call, params)?;
+            world.processes.begin(&started)?;
             world.processes.finish(&started, core.clock.now(), &world.settings)
         }
         Some(duration) => {
-            let started = core.world().processes.begin(call, params)?;
+            core.world().processes.begin(&started)?;
             tokio::time::sleep(duration).await;
             let world = &mut *core.world();
             world.processes.finish(&started, core.clock.now(), &world.settings)
         }
     };
-    let took = match core.world().settings.server_time {
+    let took = match settings.server_time {
         ServerTime::Claimed(duration) => duration,
         ServerTime::Measured | ServerTime::Spent(_) => core.clock.now().since(begun),
     };
@@ -147,7 +161,7 @@ async fn call(hit: &Hit<'_>, call: Call, params: &Array<'_>) -> Result<Done, Err
         None if call == Call::Complete => CommandOutcome::Completed,
         None => CommandOutcome::Written,
     };
-    Ok(Done { outcome, value: Value::Bool(true), took })
+    Ok(Done::new(outcome, Value::Bool(true), took))
 }
 
 /// Only what went well is charged: an error leaves the method before the limiter hears of it.
@@ -160,7 +174,14 @@ fn charge(hit: &mut Hit<'_>, method: &str, took: Duration) -> Option<Operating> 
     world.settings.operating.map(|_| world.operating.report(&key, &hit.meter, now))
 }
 
-fn record(hit: &Hit<'_>, key: String, method: &str, params: &Array<'_>, outcome: CommandOutcome) {
+/// Writes the journal, and returns the command's place in it.
+fn record(
+    hit: &Hit<'_>,
+    key: String,
+    method: &str,
+    params: &Array<'_>,
+    outcome: CommandOutcome,
+) -> usize {
     let field = |name| params.get_ignoring_case(name).and_then(Value::as_bytes);
     let token = field("EVENT_TOKEN").and_then(|token| std::str::from_utf8(token).ok());
     let message = field("LOG_MESSAGE").map(php::lossy);
@@ -168,9 +189,10 @@ fn record(hit: &Hit<'_>, key: String, method: &str, params: &Array<'_>, outcome:
     let (workflow, activity) = token.and_then(|token| world.processes.names_in(token)).unzip();
     let method = method.to_owned();
     let record = CommandRecord { key, method, workflow, activity, message, outcome };
-    world.journal.command(hit.number, record);
+    let place = world.journal.command(hit.number, record);
     drop(world);
     hit.core.changed();
+    place
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> Value<'static> {

@@ -1,9 +1,11 @@
 //! One HTTP hit on the REST API: what is checked before a method runs, and in which order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Reply, time};
 use super::auth::{Caller, access_token};
+use super::background::{self, Job};
 use super::batch::batch;
 use super::command::{Method, execute};
 use super::request::{Head, RestPath, params};
@@ -23,12 +25,14 @@ pub(crate) struct Hit<'a> {
     /// Server time of its calls, which a [`ServerTime::Claimed`](crate::ServerTime::Claimed) lets
     /// no clock show.
     pub(crate) claimed: Duration,
+    /// What is to be done after it.
+    pub(crate) jobs: Vec<Job>,
     batched: bool,
 }
 
 /// Answers the hit that the journal knows under `number`.
 pub(crate) async fn answer(
-    core: &Core,
+    core: &Arc<Core>,
     number: u64,
     head: &Head,
     path: &RestPath,
@@ -48,7 +52,8 @@ pub(crate) async fn answer(
     };
     let batched = path.method == "batch";
     let meter = HitMeter::default();
-    let mut hit = Hit { core, number, caller: &caller, meter, claimed: Duration::ZERO, batched };
+    let claimed = Duration::ZERO;
+    let mut hit = Hit { core, number, caller: &caller, meter, claimed, jobs: Vec::new(), batched };
     let reply = if batched {
         whole_batch(&mut hit, &params).await
     } else {
@@ -59,6 +64,7 @@ pub(crate) async fn answer(
         }
     };
     core.world().operating.store(hit.meter, core.clock.now());
+    background::begin(core, hit.jobs).await;
     reply
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::handler::Delivery;
+use crate::rest::ErrorCode;
 
 /// An activity of one workflow.
 #[derive(Debug)]
@@ -53,6 +54,9 @@ pub enum LostReason {
     UnknownActivity,
     /// The document is gone: the workflow was terminated instead.
     DocumentGone,
+    /// The background job of `bizproc.event.send` failed with this error
+    /// ([`EventSend::Background`](crate::EventSend::Background)). The activity stays as it was.
+    Background(ErrorCode),
 }
 
 /// What `bizproc.event.send` brought.

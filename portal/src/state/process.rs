@@ -216,7 +216,8 @@ impl Process {
         Ok(None)
     }
 
-    fn lose(
+    /// Notes a line that nobody will see.
+    pub(crate) fn lose(
         &mut self,
         sequence: &mut Sequence,
         started: &Started<'_>,

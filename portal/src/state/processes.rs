@@ -124,9 +124,9 @@ impl Processes {
         }
     }
 
-    /// Checks a call and locks its workflow: token, message, instance, lock, in this order.
-    pub(crate) fn begin<'a>(
-        &mut self,
+    /// Reads a call: its token is checked first, then its message.
+    pub(crate) fn read<'a>(
+        &self,
         call: Call,
         params: &'a Array<'a>,
     ) -> Result<Started<'a>, ErrorCode> {
@@ -134,8 +134,12 @@ impl Processes {
         let token = token.and_then(|bytes| std::str::from_utf8(bytes).ok());
         let claims = token.and_then(|token| self.key.verify(token));
         let claims = claims.ok_or(ErrorCode::AccessDenied)?;
-        let started = Started::read(call, &claims, params)?;
-        let process = self.by_id.get_mut(claims.workflow).ok_or(ErrorCode::WorkflowNotFound)?;
+        Started::read(call, &claims, params)
+    }
+
+    /// Locks the workflow of a call, if it runs and nobody else has locked it.
+    pub(crate) fn begin(&mut self, started: &Started<'_>) -> Result<(), ErrorCode> {
+        let process = self.by_id.get_mut(&started.workflow).ok_or(ErrorCode::WorkflowNotFound)?;
         if process.stage != Stage::Running {
             return Err(ErrorCode::WorkflowNotFound);
         }
@@ -146,7 +150,7 @@ impl Processes {
             return Err(failure);
         }
         process.lock();
-        Ok(started)
+        Ok(())
     }
 
     /// Does what the call asks, and unlocks the workflow.
@@ -162,5 +166,19 @@ impl Processes {
         process.unlock();
         process.settle(&mut self.sequence, now, settings);
         process.answer(started, &mut self.sequence, now, settings)
+    }
+
+    /// Notes that the background job of a call has failed.
+    pub(crate) fn fail(
+        &mut self,
+        started: &Started<'_>,
+        error: ErrorCode,
+        now: UnixTime,
+    ) -> LostReason {
+        let reason = LostReason::Background(error);
+        if let Some(process) = self.by_id.get_mut(&started.workflow) {
+            process.lose(&mut self.sequence, started, now, reason);
+        }
+        reason
     }
 }
