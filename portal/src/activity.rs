@@ -4,12 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::App;
 use crate::clock::UnixTime;
 use crate::core::Core;
-use crate::handler::{self, Delivery, Form};
-use crate::oauth::App;
-use crate::state::{Completion, LostReason, Opening};
-use crate::workflow::Workflow;
+use crate::state::{Completion, Delivery, LostReason, Opening};
+use crate::wire::{self, Form};
 
 /// An activity that a workflow came to, at one visit: coming to it again makes another one.
 #[derive(Clone)]
@@ -21,10 +20,11 @@ pub struct Activity {
 }
 
 /// An activity to be opened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "the activity is not opened before `open` is called"]
 pub struct ActivityOptions {
-    workflow: Workflow,
+    core: Arc<Core>,
+    workflow: String,
     opening: Opening,
     handler: Option<Handler>,
 }
@@ -39,10 +39,19 @@ impl fmt::Debug for Activity {
     }
 }
 
+impl fmt::Debug for ActivityOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActivityOptions")
+            .field("workflow", &self.workflow)
+            .field("opening", &self.opening)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ActivityOptions {
-    pub(crate) fn new(workflow: &Workflow, label: &str) -> Self {
+    pub(crate) fn new(core: Arc<Core>, workflow: String, label: &str) -> Self {
         let opening = Opening { label: label.to_owned(), subscription: true, timeout: None };
-        Self { workflow: workflow.clone(), opening, handler: None }
+        Self { core, workflow, opening, handler: None }
     }
 
     /// The activity does not wait: lines for it are lost silently.
@@ -81,15 +90,15 @@ impl ActivityOptions {
 
     /// Opens it, and sends the handler request.
     pub fn open(self) -> Activity {
-        let core = self.workflow.core().clone();
+        let core = self.core;
         let now = core.clock.now();
         let visit = {
             let world = &mut *core.world();
-            world.processes.open(self.workflow.id(), &self.opening, now, &world.settings)
+            world.processes.open(&self.workflow, &self.opening, now, &world.settings)
         };
         let activity = Activity {
             core: core.clone(),
-            workflow: self.workflow.id().to_owned(),
+            workflow: self.workflow,
             name: self.opening.label.clone(),
             visit: visit.expect("a handle is only given out for a workflow of this portal"),
         };
@@ -97,7 +106,7 @@ impl ActivityOptions {
             let form = handler.form(&activity, &self.opening, now);
             let told = activity.clone();
             core.runtime.spawn(async move {
-                let delivery = handler::post(&handler.url, &form).await;
+                let delivery = wire::post(&handler.url, &form).await;
                 told.set_delivery(delivery);
             });
         }
@@ -120,9 +129,7 @@ impl Handler {
     fn form(&self, activity: &Activity, opening: &Opening, now: UnixTime) -> Form {
         let core = &activity.core;
         let member_id = &core.identity.member_id;
-        let app = self.app.clone().unwrap_or_else(|| {
-            App::install(core.cloud.clone(), core.clock.clone(), None, member_id)
-        });
+        let app = self.app.clone().unwrap_or_else(|| App::install(core.clone(), None));
         let tokens = app.issue();
         let root = core.addresses().url(true);
         let domain = root.split('/').nth(2).unwrap_or_default();

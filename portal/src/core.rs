@@ -1,5 +1,7 @@
 //! What the threads of one portal share: its world behind one lock, its clock, its bell.
 
+mod cloud;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,13 +10,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::cloud::Cloud;
+use crate::credentials::Credentials;
 use crate::faults::FaultPlan;
 use crate::journal::Journal;
 use crate::limits::{OperatingMeter, RateLimit};
-use crate::rest::{Credentials, ErrorCode, Reply};
 use crate::settings::Settings;
 use crate::state::Processes;
+
+pub(crate) use cloud::Cloud;
 
 /// Everything that a portal knows. It decides; it does no I/O.
 pub(crate) struct World {
@@ -134,16 +137,5 @@ impl Core {
                 drop(self.bell.wait_timeout(world, tick));
             }
         }
-    }
-}
-
-impl World {
-    /// Refuses a whole hit, and says so in the journal.
-    pub(crate) fn refuse(&mut self, hit: u64, error: ErrorCode) -> Reply {
-        self.journal.counters.refused_hits += 1;
-        if let Some(hit) = self.journal.hit(hit) {
-            hit.error = Some(error.code().to_owned());
-        }
-        Reply::error(error, self.settings.statuses)
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! server/connection   TCP, TLS, HTTP/1.1
-//!   server/route      journal and faults (when a plan says so)
+//!   server/route      journal and faults (when a plan says so), by http/exchange
 //!     rest/hit        rate limit, portal, method, credential
 //!       rest/batch    up to 50 commands: php (parse_url, parse_str), rest/substitution
 //!         rest/command    scope, operating limit, one method
@@ -13,15 +13,16 @@
 //! ```
 //!
 //! `state`, `limits`, `oauth`, `php` and `faults/plan` decide and do no I/O; they are told the
-//! time. `server`, `handler` and `page` do I/O and decide nothing. `core` is what both share.
+//! time. `server`, `http`, `wire` and `page` do I/O and decide nothing. `core` is what both share.
 
 mod activity;
-mod builder;
+mod app;
 mod clock;
-mod cloud;
 mod core;
+mod credentials;
+mod error;
 mod faults;
-mod handler;
+mod http;
 mod journal;
 #[cfg(test)]
 mod judged_by_php;
@@ -35,21 +36,20 @@ mod rest;
 mod server;
 mod settings;
 mod state;
+mod wire;
 mod workflow;
 
 pub use activity::{Activity, ActivityOptions};
-pub use builder::PortalBuilder;
+pub use app::{App, Tokens};
 pub use clock::{Clock, UnixTime};
-pub use faults::{Canned, Fault, Faults, Moment};
-pub use handler::Delivery;
+pub use error::ErrorCode;
+pub use faults::{Canned, Fault, Moment};
 pub use journal::{CommandOutcome, CommandRecord, Counters, Hit};
-pub use limits::{OperatingLimit, OuterBatch, Release};
-pub use oauth::{App, OAuthError, Tokens};
-pub use portal::Portal;
-pub use rest::ErrorCode;
+pub use oauth::OAuthError;
+pub use portal::{Faults, Portal, PortalBuilder};
 pub use settings::{
-    Charset, Condition, EventSend, OwnEntries, Retention, ServerTime, SqlMode, Statuses,
-    Substitution, Tariff,
+    Charset, Condition, EventSend, OperatingLimit, OuterBatch, OwnEntries, Release, Retention,
+    ServerTime, SqlMode, Statuses, Substitution, Tariff,
 };
-pub use state::{Completion, Entry, EntryKind, Lost, LostReason};
+pub use state::{Completion, Delivery, Entry, EntryKind, Lost, LostReason};
 pub use workflow::{Workflow, WorkflowLock};

@@ -39,7 +39,7 @@ use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
 
 use crate::core::Core;
-use crate::server::AnswerBody;
+use crate::http::AnswerBody;
 use wanted::Wanted;
 
 /// Bytes that a change may have.

@@ -1,5 +1,8 @@
 //! `Portal`: a portal that runs, and what a test may ask of it.
 
+mod builder;
+mod planning;
+
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
@@ -9,21 +12,20 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::builder::PortalBuilder;
+use crate::app::App;
 use crate::clock::Clock;
-use crate::cloud::Cloud;
-use crate::core::{Addresses, Core};
-use crate::faults::Faults;
+use crate::core::{Addresses, Cloud, Core};
 use crate::journal::{Counters, Hit};
-use crate::limits::OperatingLimit;
-use crate::oauth::App;
 use crate::server::{self, Site, Tls};
 use crate::settings::{
-    Charset, Condition, EventSend, Retention, ServerTime, Settings, SqlMode, Statuses,
-    Substitution, Tariff,
+    Charset, Condition, EventSend, OperatingLimit, OwnEntries, Retention, ServerTime, Settings,
+    SqlMode, Statuses, Substitution, Tariff, each_setting,
 };
 use crate::state::Stage;
 use crate::workflow::Workflow;
+
+pub use builder::PortalBuilder;
+pub use planning::Faults;
 
 /// A portal on threads and a runtime of its own. It stops when it is dropped.
 pub struct Portal {
@@ -176,8 +178,7 @@ impl Portal {
     }
 
     fn install(&self, client_id: Option<&str>) -> App {
-        let clock = self.core.clock.clone();
-        App::install(self.cloud(), clock, client_id, self.member_id())
+        App::install(self.core.clone(), client_id)
     }
 
     /// The URL of the page with the process logs.
@@ -265,61 +266,31 @@ impl Portal {
         self.core.wait_for(patience, |_| condition(self))
     }
 
-    /// Changes the tariff. Buckets keep their level.
-    pub fn set_tariff(&self, tariff: Tariff) {
-        self.change(|settings| settings.tariff = tariff);
-    }
-
-    /// Changes how long logs are kept; what is gone stays gone.
-    pub fn set_retention(&self, retention: Retention) {
-        self.change(|settings| settings.retention = retention);
-    }
-
-    /// Changes the statuses of errors.
-    pub fn set_statuses(&self, statuses: Statuses) {
-        self.change(|settings| settings.statuses = statuses);
-    }
-
-    /// Changes what a batch does with `$result[..]`.
-    pub fn set_substitution(&self, substitution: Substitution) {
-        self.change(|settings| settings.substitution = substitution);
-    }
-
-    /// Changes the operating limit. What was used up stays used up.
-    pub fn set_operating(&self, limit: Option<OperatingLimit>) {
-        self.change(|settings| settings.operating = limit);
-    }
-
-    /// Changes how much server time a command takes.
-    pub fn set_server_time(&self, server_time: ServerTime) {
-        self.change(|settings| settings.server_time = server_time);
-    }
-
-    /// Changes what the database does with a text that it cannot hold.
-    pub fn set_sql_mode(&self, sql_mode: SqlMode) {
-        self.change(|settings| settings.sql_mode = sql_mode);
-    }
-
-    /// Changes which characters the database can hold.
-    pub fn set_charset(&self, charset: Charset) {
-        self.change(|settings| settings.charset = charset);
-    }
-
-    /// Changes what `bizproc.event.send` does before it answers.
-    pub fn set_event_send(&self, event_send: EventSend) {
-        self.change(|settings| settings.event_send = event_send);
-    }
-
-    /// Changes what is the matter with the portal as a whole.
-    pub fn set_condition(&self, condition: Condition) {
-        self.change(|settings| settings.condition = condition);
-    }
-
     fn change(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.core.world().settings);
         self.core.changed();
     }
 }
+
+/// The setters of a portal that runs.
+macro_rules! setters {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident, $set:ident: $type:ty = $default:expr $(, given $given:ty)?;
+    )+) => {
+        /// What can be changed while the portal runs.
+        impl Portal {
+            $(
+                $(#[doc = $doc])+
+                pub fn $set(&self, $name: $type) {
+                    self.change(|settings| settings.$name = $name);
+                }
+            )+
+        }
+    };
+}
+
+each_setting!(setters);
 
 impl Drop for Portal {
     fn drop(&mut self) {

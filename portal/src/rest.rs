@@ -7,19 +7,15 @@
 //! ```
 
 mod answer;
-mod auth;
 mod background;
 mod batch;
 mod command;
-mod error;
 mod hit;
 mod multipart;
 mod request;
 mod substitution;
 
-pub(crate) use answer::{Reply, error_pair};
-pub(crate) use auth::{Caller, Credentials};
-pub use error::ErrorCode;
+pub(crate) use answer::{Reply, error_pair, refuse};
 pub(crate) use hit::answer;
 pub(crate) use request::{Head, RestPath, params, rest_path};
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! The HTTP server around the portal: it does I/O and decides nothing.
 
-mod body;
 mod connection;
 mod oauth;
 mod route;
-mod socket;
 mod tls;
 
 use std::io;
@@ -18,7 +16,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::core::Core;
 
-pub(crate) use body::AnswerBody;
 pub(crate) use tls::Tls;
 
 /// Binds a port of the loopback interface; 0 is any that is free.

@@ -12,7 +12,7 @@ mod token;
 mod tracking;
 
 pub(crate) use activity::Opening;
-pub use activity::{Completion, LostReason};
+pub use activity::{Completion, Delivery, LostReason};
 pub(crate) use call::{Call, Started};
 pub use process::Lost;
 pub(crate) use process::{Process, Stage};

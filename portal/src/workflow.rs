@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::activity::{Activity, ActivityOptions};
 use crate::core::Core;
-use crate::rest::ErrorCode;
+use crate::error::ErrorCode;
 use crate::state::{Entry, EntryKind, Lost, Stage};
 
 /// A workflow of a portal. Clones are the same workflow.
@@ -33,10 +33,6 @@ impl Workflow {
         Self { core, id }
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-
     /// Its id: 23 characters, one of them a dot. It stands readable in every token.
     pub fn id(&self) -> &str {
         &self.id
@@ -49,7 +45,7 @@ impl Workflow {
 
     /// An activity with options. One that was open under this name counts as left.
     pub fn activity(&self, name: &str) -> ActivityOptions {
-        ActivityOptions::new(self, name)
+        ActivityOptions::new(self.core.clone(), self.id.clone(), name)
     }
 
     /// What the log holds, oldest entry first.

@@ -1,6 +1,6 @@
 //! The token endpoint: `refresh_token` with rotation, and `authorization_code`.
 
-use super::{CODE_LIFE, Grant, OAuthServer, REFRESH_LIFE};
+use super::{CODE_LIFE, Grant, OAuthServer, REFRESH_LIFE, Stage};
 use crate::clock::UnixTime;
 
 /// How the OAuth server refuses.
@@ -106,7 +106,8 @@ impl OAuthServer {
         let token = token.ok_or(OAuthError::InvalidRequest)?;
         let grant = spendable.get(token).filter(|grant| grant.client_id == client_id).cloned();
         let grant = grant.filter(|grant| grant.expires > now).ok_or(OAuthError::InvalidGrant)?;
-        let installation = self.installation(&grant).filter(|there| there.installed);
+        let installation = self.installation(&grant.client_id, &grant.member_id);
+        let installation = installation.filter(|there| there.stage != Stage::Removed);
         if !installation.ok_or(OAuthError::NotInstalled)?.paid {
             return Err(OAuthError::PaymentRequired);
         }
@@ -132,7 +133,7 @@ impl OAuthServer {
             expires,
         };
         let (access, refresh) = (grant(now + life), grant(now + REFRESH_LIFE));
-        let scopes = self.installation(&access)?.scopes.clone();
+        let scopes = self.installation(client_id, member_id)?.scopes.clone();
         let (access_token, refresh_token) = (self.random.hex(), self.random.hex());
         let expires = access.expires;
         self.access.insert(access_token.clone(), access);

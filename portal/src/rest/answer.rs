@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::ErrorCode;
 use crate::clock::UnixTime;
+use crate::core::World;
+use crate::error::ErrorCode;
 use crate::limits::Operating;
 use crate::php::{Array, Key, Value, json_encode};
 use crate::settings::Statuses;
@@ -39,6 +40,15 @@ impl Reply {
         let body = Value::Array(error_pair(error.code(), error.description()));
         Self::json(error.status(statuses), &body)
     }
+}
+
+/// Refuses a whole hit, and says so in the journal.
+pub(crate) fn refuse(world: &mut World, hit: u64, error: ErrorCode) -> Reply {
+    world.journal.counters.refused_hits += 1;
+    if let Some(hit) = world.journal.hit(hit) {
+        hit.error = Some(error.code().to_owned());
+    }
+    Reply::error(error, world.settings.statuses)
 }
 
 /// `error` and `error_description`, as they stand in an answer and in `result_error`.

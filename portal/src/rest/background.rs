@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use crate::core::Core;
+use crate::error::ErrorCode;
 use crate::journal::CommandOutcome;
 use crate::php;
-use crate::rest::ErrorCode;
 use crate::state::{LostReason, Started};
 
 /// An end that waits for its hit to be over.

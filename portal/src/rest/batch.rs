@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::ErrorCode;
 use super::answer::error_pair;
 use super::command::{Executed, execute};
 use super::hit::Hit;
 use super::substitution::{TypeError, substitute};
+use crate::error::ErrorCode;
 use crate::journal::{CommandOutcome, CommandRecord};
 use crate::php::{Array, Key, Value, parse_str, parse_url};
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::ErrorCode;
 use super::answer::time;
-use super::auth::Caller;
 use super::background::Job;
 use super::hit::Hit;
+use crate::credentials::Caller;
+use crate::error::ErrorCode;
 use crate::journal::{CommandOutcome, CommandRecord};
 use crate::limits::{MeterKey, Operating};
 use crate::php::{self, Array, Value};

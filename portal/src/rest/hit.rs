@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Reply, time};
-use super::auth::{Caller, access_token};
 use super::background::{self, Job};
 use super::batch::batch;
 use super::command::{Method, execute};
+use super::refuse;
 use super::request::{Head, RestPath, params};
-use super::{ErrorCode, substitution::TypeError};
+use super::substitution::TypeError;
 use crate::core::{Core, World};
-use crate::limits::{HitMeter, MeterKey, MeteredAs, OuterBatch};
-use crate::php::Array;
-use crate::settings::Condition;
+use crate::credentials::Caller;
+use crate::error::ErrorCode;
+use crate::limits::{HitMeter, MeterKey, MeteredAs};
+use crate::php::{Array, Value};
+use crate::settings::{Condition, OuterBatch};
 
 /// A hit that was let in.
 pub(crate) struct Hit<'a> {
@@ -47,7 +49,7 @@ pub(crate) async fn answer(
         }
         match admit(&mut world, core, head, path, &params) {
             Ok(caller) => caller,
-            Err(error) => return world.refuse(number, error),
+            Err(error) => return refuse(&mut world, number, error),
         }
     };
     let batched = path.method == "batch";
@@ -60,7 +62,7 @@ pub(crate) async fn answer(
         let executed = execute(&mut hit, String::new(), &path.method, &params).await;
         match executed.result {
             Ok(result) => Reply::success(result, executed.time),
-            Err(error) => core.world().refuse(number, error),
+            Err(error) => refuse(&mut core.world(), number, error),
         }
     };
     core.world().operating.store(hit.meter, core.clock.now());
@@ -76,7 +78,7 @@ async fn whole_batch(hit: &mut Hit<'_>, params: &Array<'_>) -> Reply {
     let metered = operating.filter(|limit| limit.outer_batch == OuterBatch::HalfWeight);
     if metered.is_some() {
         if let Err(error) = hit.check_operating_limit(&key) {
-            return core.world().refuse(hit.number, error);
+            return refuse(&mut core.world(), hit.number, error);
         }
     }
     let result = match batch(hit, params).await {
@@ -158,4 +160,14 @@ fn authorize(
         return Err(ErrorCode::ConnectionError);
     }
     core.cloud.oauth().admit(&token, &core.identity.member_id, core.clock.now())
+}
+
+/// The access token of a call. A `Bearer` header wins over `auth` and `access_token`, whose names
+/// count in lower case only (server behaviour).
+fn access_token(bearer: Option<&str>, params: &Array<'_>) -> Option<String> {
+    let field = |name: &str| {
+        let value = params.get(name.as_bytes()).and_then(Value::as_bytes);
+        value.map(|token| String::from_utf8_lossy(token).into_owned())
+    };
+    bearer.map(str::to_owned).or_else(|| field("auth")).or_else(|| field("access_token"))
 }

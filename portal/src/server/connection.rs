@@ -1,6 +1,5 @@
 //! One connection: HTTP/1.1 with keep-alive.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,18 +11,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::route;
-use super::socket::{ResetSwitch, Socket};
 use crate::core::Core;
-
-/// What a hit needs to know of its connection.
-#[derive(Clone)]
-pub(crate) struct Peer {
-    pub(crate) source: IpAddr,
-    pub(crate) tls: bool,
-    /// Which address of the portal it came to: the newest has the highest number.
-    pub(crate) generation: u64,
-    pub(crate) reset: ResetSwitch,
-}
+use crate::http::{Peer, ResetSwitch, Socket};
 
 pub(crate) async fn serve(
     core: Arc<Core>,
@@ -54,9 +43,4 @@ where
     // case there is nobody to tell.
     let ended: Result<(), hyper::Error> = connection.await;
     drop(ended);
-}
-
-/// The error with which a service makes hyper drop the connection.
-pub(crate) fn hang_up() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, "the connection ends here, as planned")
 }

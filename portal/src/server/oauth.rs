@@ -8,11 +8,9 @@ use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::{Request, Response};
 
-use super::body::AnswerBody;
-use super::connection::Peer;
-use super::route::{arrived, finish, head, strike};
 use crate::core::Core;
 use crate::faults::Moment;
+use crate::http::{AnswerBody, Peer, arrived, finish, head, strike};
 use crate::oauth::{Issued, OAuthError, TokenRequest};
 use crate::php::{Array, Value, parse_str, urlencode};
 use crate::rest::{Reply, error_pair, params};

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixTime;
-use crate::handler::Delivery;
-use crate::rest::ErrorCode;
+use crate::error::ErrorCode;
 
 /// An activity of one workflow.
 #[derive(Debug)]
@@ -57,6 +56,16 @@ pub enum LostReason {
     /// The background job of `bizproc.event.send` failed with this error
     /// ([`EventSend::Background`](crate::EventSend::Background)). The activity stays as it was.
     Background(ErrorCode),
+}
+
+/// How the application took the handler request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// It answered with this HTTP status.
+    Answered(u16),
+    /// It did not answer, for this reason.
+    Failed(String),
 }
 
 /// What `bizproc.event.send` brought.

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::token::Claims;
+use crate::error::ErrorCode;
 use crate::php::{self, Array, Value};
-use crate::rest::ErrorCode;
 
 /// What stands in the log where the application gave no usable message (the wording is ours).
 const DEFAULT_MESSAGE: &[u8] = b"The application has answered";

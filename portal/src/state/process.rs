@@ -7,8 +7,8 @@ use super::activity::{ActivityState, Completion, LostReason, Opening, Visit};
 use super::call::{Call, Started};
 use super::tracking::{Entry, EntryKind, TrackingLog, stored_note};
 use crate::clock::UnixTime;
+use crate::error::ErrorCode;
 use crate::php;
-use crate::rest::ErrorCode;
 use crate::settings::{OwnEntries, Settings};
 
 /// One workflow.

@@ -9,9 +9,9 @@ use super::process::{Process, Sequence, Stage};
 use super::token::TokenKey;
 use super::tracking::EntryKind;
 use crate::clock::UnixTime;
+use crate::error::ErrorCode;
 use crate::php::{Array, Value};
 use crate::random::Random;
-use crate::rest::ErrorCode;
 use crate::settings::{Retention, Settings};
 
 /// All workflows of one portal.

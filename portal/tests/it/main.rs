@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic, as tests may")]
 
+mod arrows;
 mod batch;
 mod client;
 mod faults;

@@ -11,21 +11,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::php::urlencode;
+use crate::state::Delivery;
 
 /// How long the portal waits for the application to take the request.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of an answer that are read to find its status.
 const STATUS_LINE: usize = 512;
-
-/// How the application took the handler request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Delivery {
-    /// It answered with this HTTP status.
-    Answered(u16),
-    /// It did not answer, for this reason.
-    Failed(String),
-}
 
 /// The fields of a form, in order, with names like `auth[domain]`.
 #[derive(Debug, Default)]

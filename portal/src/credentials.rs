@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use super::ErrorCode;
+use crate::error::ErrorCode;
 use crate::limits::MeteredAs;
-use crate::php::{Array, Value};
 use crate::random::Random;
 
 /// An incoming webhook.
@@ -75,16 +74,6 @@ impl Credentials {
             metered_as: MeteredAs::Webhook(webhook.id),
         })
     }
-}
-
-/// The access token of a call. A `Bearer` header wins over `auth` and `access_token`, whose names
-/// count in lower case only (server behaviour).
-pub(crate) fn access_token(bearer: Option<&str>, params: &Array<'_>) -> Option<String> {
-    let field = |name: &str| {
-        let value = params.get(name.as_bytes()).and_then(Value::as_bytes);
-        value.map(|token| String::from_utf8_lossy(token).into_owned())
-    };
-    bearer.map(str::to_owned).or_else(|| field("auth")).or_else(|| field("access_token"))
 }
 
 impl Caller {

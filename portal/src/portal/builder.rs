@@ -1,22 +1,21 @@
-//! `PortalBuilder`: the settings of a portal before it starts.
+//! `PortalBuilder`: a portal before it starts.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Portal;
 use crate::clock::Clock;
-use crate::cloud::Cloud;
-use crate::core::{Addresses, Core, Identity, World};
+use crate::core::{Addresses, Cloud, Core, Identity, World};
+use crate::credentials::Credentials;
 use crate::faults::FaultPlan;
 use crate::journal::Journal;
-use crate::limits::{OperatingLimit, OperatingMeter, RateLimit};
-use crate::portal::Portal;
+use crate::limits::{OperatingMeter, RateLimit};
 use crate::random::Random;
-use crate::rest::Credentials;
 use crate::settings::{
-    Charset, Condition, EventSend, OwnEntries, Retention, ServerTime, Settings, SqlMode, Statuses,
-    Substitution, Tariff,
+    Charset, Condition, EventSend, OperatingLimit, OwnEntries, Retention, ServerTime, Setting,
+    Settings, SqlMode, Statuses, Substitution, Tariff, each_setting,
 };
 use crate::state::{Processes, TokenKey};
 
@@ -42,86 +41,48 @@ impl fmt::Debug for PortalBuilder {
     }
 }
 
+/// The methods of the builder that set a setting.
+macro_rules! builder_methods {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident, $set:ident: $type:ty = $default:expr $(, given $given:ty)?;
+    )+) => {
+        impl PortalBuilder {
+            $(builder_method!($(#[doc = $doc])+ $name: $type $(, $given)?);)+
+        }
+    };
+}
+
+macro_rules! builder_method {
+    ($(#[doc = $doc:literal])+ $name:ident: $type:ty) => {
+        $(#[doc = $doc])+
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.settings.$name = $name;
+            self
+        }
+    };
+    ($(#[doc = $doc:literal])+ $name:ident: $type:ty, $given:ty) => {
+        $(#[doc = $doc])+
+        pub fn $name(mut self, $name: $given) -> Self {
+            self.settings.$name = $name.into();
+            self
+        }
+    };
+}
+
+each_setting!(builder_methods);
+
 impl PortalBuilder {
-    /// The plan, and with it the rate limit. Default: [`Tariff::Unlimited`].
-    pub fn tariff(mut self, tariff: Tariff) -> Self {
-        self.settings.tariff = tariff;
-        self
-    }
-
-    /// How long the log keeps its entries. Default: [`Retention::SelfHosted`].
-    pub fn retention(mut self, retention: Retention) -> Self {
-        self.settings.retention = retention;
-        self
-    }
-
-    /// Which statuses errors have. Default: [`Statuses::Documented`].
-    pub fn statuses(mut self, statuses: Statuses) -> Self {
-        self.settings.statuses = statuses;
-        self
-    }
-
-    /// What a batch does with `$result[..]`. Default: [`Substitution::Newer`].
-    pub fn substitution(mut self, substitution: Substitution) -> Self {
-        self.settings.substitution = substitution;
-        self
-    }
-
-    /// What the database does with a text that it cannot hold. Default: [`SqlMode::Lax`].
-    pub fn sql_mode(mut self, sql_mode: SqlMode) -> Self {
-        self.settings.sql_mode = sql_mode;
-        self
-    }
-
-    /// Which characters the database can hold. Default: [`Charset::Utf8mb4`].
-    pub fn charset(mut self, charset: Charset) -> Self {
-        self.settings.charset = charset;
-        self
-    }
-
-    /// How much server time a command takes. Default: [`ServerTime::Measured`].
-    pub fn server_time(mut self, server_time: ServerTime) -> Self {
-        self.settings.server_time = server_time;
-        self
-    }
-
-    /// How much server time a method may use up. Default: as much as it likes, as on a
-    /// self-hosted portal.
-    pub fn operating(mut self, limit: OperatingLimit) -> Self {
-        self.settings.operating = Some(limit);
-        self
-    }
-
-    /// What is the matter with the portal as a whole. Default: nothing.
-    pub fn condition(mut self, condition: Condition) -> Self {
-        self.settings.condition = condition;
-        self
-    }
-
-    /// What the portal itself writes into logs. Default: [`OwnEntries::None`].
-    pub fn own_entries(mut self, own_entries: OwnEntries) -> Self {
-        self.settings.own_entries = own_entries;
-        self
-    }
-
-    /// What `bizproc.event.send` does before it answers. Default: [`EventSend::AtOnce`].
-    pub fn event_send(mut self, event_send: EventSend) -> Self {
-        self.settings.event_send = event_send;
-        self
-    }
-
-    /// Bytes that a body may have; a larger one is answered with 413 and a page of HTML.
-    /// Default: 8 MiB.
-    pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.settings.body_limit = bytes;
-        self
-    }
-
-    /// How long a hit may take, by the machine's own clock; then a proxy answers with 504 and a
-    /// page of HTML, while the portal goes on executing. Default: 60 seconds.
-    pub fn request_limit(mut self, limit: Duration) -> Self {
-        self.settings.request_limit = limit;
-        self
+    /// Changes a setting by its name and its value in words, such as `tariff` and `standard`, as
+    /// the command line does.
+    ///
+    /// # Errors
+    ///
+    /// There is no such setting, or the words make no sense; the text says what would.
+    pub fn setting(mut self, name: &str, words: &str) -> Result<Self, String> {
+        let setting = Setting::named(name).ok_or_else(|| format!("there is no setting {name}"))?;
+        setting.set(&mut self.settings, words)?;
+        Ok(self)
     }
 
     /// The clock. Default: [`Clock::running`].

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Application, Installation, Issued, OAuthError};
-use crate::clock::{Clock, UnixTime};
-use crate::cloud::Cloud;
+use crate::clock::UnixTime;
+use crate::core::Core;
+use crate::oauth::{Application, Installation, Issued, OAuthError, Stage};
 
 /// The user for whom applications act.
 const USER: u64 = 1;
@@ -14,10 +14,8 @@ const USER: u64 = 1;
 /// An application on one portal.
 #[derive(Clone)]
 pub struct App {
-    cloud: Arc<Cloud>,
-    clock: Clock,
+    core: Arc<Core>,
     client_id: String,
-    member_id: String,
 }
 
 /// A pair of tokens. `Debug` does not show them.
@@ -42,24 +40,19 @@ impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App")
             .field("client_id", &self.client_id)
-            .field("member_id", &self.member_id)
+            .field("member_id", &self.core.identity.member_id)
             .finish_non_exhaustive()
     }
 }
 
 impl App {
     /// Installs an application, or a new one, on a portal.
-    pub(crate) fn install(
-        cloud: Arc<Cloud>,
-        clock: Clock,
-        client_id: Option<&str>,
-        member_id: &str,
-    ) -> Self {
-        let mut oauth = cloud.oauth();
+    pub(crate) fn install(core: Arc<Core>, client_id: Option<&str>) -> Self {
+        let mut oauth = core.cloud.oauth();
         let client_id = client_id.map_or_else(|| oauth.register(), str::to_owned);
-        oauth.install(&client_id, member_id);
+        oauth.install(&client_id, &core.identity.member_id);
         drop(oauth);
-        Self { cloud, clock, client_id, member_id: member_id.to_owned() }
+        Self { core, client_id }
     }
 
     /// Its `client_id`, the same on every portal.
@@ -84,15 +77,15 @@ impl App {
     }
 
     pub(crate) fn issue(&self) -> Issued {
-        let now = self.clock.now();
-        let issued = self.cloud.oauth().issue(&self.client_id, &self.member_id, USER, now);
+        let now = self.core.clock.now();
+        let issued = self.core.cloud.oauth().issue(&self.client_id, self.member_id(), USER, now);
         issued.expect("a handle is only given out for an installation")
     }
 
     /// A code for the grant `authorization_code`, good for 30 seconds.
     pub fn authorization_code(&self) -> String {
-        let now = self.clock.now();
-        self.cloud.oauth().authorize(&self.client_id, &self.member_id, USER, now)
+        let now = self.core.clock.now();
+        self.core.cloud.oauth().authorize(&self.client_id, self.member_id(), USER, now)
     }
 
     /// Where `/oauth/authorize/` sends the user back to.
@@ -107,28 +100,24 @@ impl App {
 
     /// Lets every access token of this installation run out at once.
     pub fn expire_access_tokens(&self) {
-        let now = self.clock.now();
-        for grant in self.cloud.oauth().access.values_mut() {
-            if grant.client_id == self.client_id && grant.member_id == self.member_id {
-                grant.expires = now;
-            }
-        }
+        let now = self.core.clock.now();
+        self.core.cloud.oauth().expire_access_tokens(&self.client_id, self.member_id(), now);
+    }
+
+    /// Forgets the refresh tokens of this installation, as if somebody else had used them:
+    /// `invalid_grant`. Access tokens go on working until they run out.
+    pub fn spend_refresh_tokens(&self) {
+        self.core.cloud.oauth().spend_refresh_tokens(&self.client_id, self.member_id());
     }
 
     /// Forgets every token of this installation: `invalid_token`, and `invalid_grant`.
     pub fn revoke_tokens(&self) {
-        let mut oauth = self.cloud.oauth();
-        let oauth = &mut *oauth;
-        for tokens in [&mut oauth.access, &mut oauth.refresh, &mut oauth.codes] {
-            tokens.retain(|_, grant| {
-                grant.client_id != self.client_id || grant.member_id != self.member_id
-            });
-        }
+        self.core.cloud.oauth().revoke_tokens(&self.client_id, self.member_id());
     }
 
     /// Removes the application from the portal: APPLICATION_NOT_FOUND, and NOT_INSTALLED.
     pub fn uninstall(&self) {
-        self.with_installation(|installation| installation.installed = false);
+        self.with_installation(|installation| installation.stage = Stage::Removed);
     }
 
     /// Whether the subscription is paid; if it is not, everything is PAYMENT_REQUIRED.
@@ -152,17 +141,20 @@ impl App {
         self.with_app(|app| app.refusal = refusal);
     }
 
+    fn member_id(&self) -> &str {
+        &self.core.identity.member_id
+    }
+
     fn with_app<T>(&self, change: impl FnOnce(&mut Application) -> T) -> T {
-        let mut oauth = self.cloud.oauth();
-        let app = oauth.apps.iter_mut().find(|app| app.client_id == self.client_id);
-        change(app.expect("a handle is only given out for an application"))
+        let mut oauth = self.core.cloud.oauth();
+        change(
+            oauth.app_mut(&self.client_id).expect("a handle is only given out for an application"),
+        )
     }
 
     fn with_installation<T>(&self, change: impl FnOnce(&mut Installation) -> T) -> T {
-        self.with_app(|app| {
-            let mut installations = app.installations.iter_mut();
-            let there = installations.find(|there| there.member_id == self.member_id);
-            change(there.expect("a handle is only given out for an installation"))
-        })
+        let mut oauth = self.core.cloud.oauth();
+        let there = oauth.installation_mut(&self.client_id, self.member_id());
+        change(there.expect("a handle is only given out for an installation"))
     }
 }

@@ -1,0 +1,11 @@
+//! What the parts of the server share: bodies, sockets, and the course of one exchange.
+
+mod body;
+mod exchange;
+mod peer;
+mod socket;
+
+pub(crate) use body::AnswerBody;
+pub(crate) use exchange::{arrived, canned, finish, head, strike};
+pub(crate) use peer::Peer;
+pub(crate) use socket::{ResetSwitch, Socket};
