@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::core::Core;
-use crate::oauth::{Application, Installation, Issued, OAuthError, Stage};
-
-/// The user for whom applications act.
-const USER: u64 = 1;
+use crate::credentials::ADMIN;
+use crate::oauth::{Application, Installation, Issued, OAuthError};
+use crate::outgoing;
 
 /// An application on one portal.
 #[derive(Clone)]
@@ -55,6 +54,11 @@ impl App {
         Self { core, client_id }
     }
 
+    /// A handle on an application that is installed on a portal.
+    pub(crate) fn of(core: Arc<Core>, client_id: String) -> Self {
+        Self { core, client_id }
+    }
+
     /// Its `client_id`, the same on every portal.
     pub fn client_id(&self) -> &str {
         &self.client_id
@@ -70,22 +74,24 @@ impl App {
         self.with_installation(|installation| installation.application_token.clone())
     }
 
-    /// A fresh pair of tokens for user 1.
+    /// A fresh pair of tokens for user 1, the administrator.
     pub fn issue_tokens(&self) -> Tokens {
-        let Issued { access_token, refresh_token, expires, .. } = self.issue();
-        Tokens { access_token, refresh_token, expires }
+        self.issue_tokens_for(ADMIN)
     }
 
-    pub(crate) fn issue(&self) -> Issued {
+    /// The same for another user, who is no administrator.
+    pub fn issue_tokens_for(&self, user: u64) -> Tokens {
         let now = self.core.clock.now();
-        let issued = self.core.cloud.oauth().issue(&self.client_id, self.member_id(), USER, now);
-        issued.expect("a handle is only given out for an installation")
+        let issued = self.core.cloud.oauth().issue(&self.client_id, self.member_id(), user, now);
+        let issued = issued.expect("a handle is only given out for an installation");
+        let Issued { access_token, refresh_token, expires, .. } = issued;
+        Tokens { access_token, refresh_token, expires }
     }
 
     /// A code for the grant `authorization_code`, good for 30 seconds.
     pub fn authorization_code(&self) -> String {
         let now = self.core.clock.now();
-        self.core.cloud.oauth().authorize(&self.client_id, self.member_id(), USER, now)
+        self.core.cloud.oauth().authorize(&self.client_id, self.member_id(), ADMIN, now)
     }
 
     /// Where `/oauth/authorize/` sends the user back to.
@@ -115,9 +121,50 @@ impl App {
         self.core.cloud.oauth().revoke_tokens(&self.client_id, self.member_id());
     }
 
-    /// Removes the application from the portal: APPLICATION_NOT_FOUND, and NOT_INSTALLED.
+    /// Tells the application of its installation: `url` gets ONAPPINSTALL with the first tokens,
+    /// as an application without a page does. Handlers must be on the domain of this URL from now
+    /// on.
+    pub fn install_at(&self, url: &str) {
+        outgoing::install_by_event(&self.core, &self.client_id, url);
+    }
+
+    /// Opens the page on which the application is installed, as a browser's frame does. Until
+    /// [`finish_installation`](Self::finish_installation) it may call and gets no events.
+    pub fn install_on_page(&self, url: &str) {
+        outgoing::install_by_page(&self.core, &self.client_id, url);
+    }
+
+    /// The page says that the installation is done (`BX24.installFinish`): those who are bound to
+    /// ONAPPINSTALL hear of it.
+    pub fn finish_installation(&self) {
+        outgoing::finish_installation(&self.core, &self.client_id);
+    }
+
+    /// Opens the application's page, as a browser's frame does.
+    pub fn open_page(&self) {
+        outgoing::open_page(&self.core, &self.client_id);
+    }
+
+    /// Installs the next version: activities, robots and handlers of events are gone, those who
+    /// were bound to ONAPPUPDATE hear of it, and the installation begins anew.
+    pub fn update(&self) {
+        outgoing::update(&self.core, &self.client_id, false);
+    }
+
+    /// The same, with another `application_token` in everything that is sent from now on.
+    pub fn update_with_new_token(&self) {
+        outgoing::update(&self.core, &self.client_id, true);
+    }
+
+    /// Removes the application from the portal: APPLICATION_NOT_FOUND, and `invalid_client`. Those
+    /// who are bound to ONAPPUNINSTALL hear of it.
     pub fn uninstall(&self) {
-        self.with_installation(|installation| installation.stage = Stage::Removed);
+        outgoing::uninstall(&self.core, &self.client_id);
+    }
+
+    /// The same, with the wish that the application forgets its data, too.
+    pub fn uninstall_and_clean(&self) {
+        outgoing::clean_uninstall(&self.core, &self.client_id);
     }
 
     /// Whether the subscription is paid; if it is not, everything is PAYMENT_REQUIRED.

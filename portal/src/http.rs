@@ -3,9 +3,7 @@
 mod body;
 mod exchange;
 mod peer;
-mod socket;
 
 pub(crate) use body::AnswerBody;
 pub(crate) use exchange::{arrived, canned, finish, head, strike};
 pub(crate) use peer::Peer;
-pub(crate) use socket::{ResetSwitch, Socket};

@@ -28,6 +28,7 @@ mod journal;
 mod judged_by_php;
 mod limits;
 mod oauth;
+mod outgoing;
 mod page;
 mod php;
 mod portal;
@@ -35,7 +36,9 @@ mod random;
 mod rest;
 mod server;
 mod settings;
+mod socket;
 mod state;
+mod tls;
 mod wire;
 mod workflow;
 
@@ -44,12 +47,13 @@ pub use app::{App, Tokens};
 pub use clock::{Clock, UnixTime};
 pub use error::ErrorCode;
 pub use faults::{Canned, Fault, Moment};
-pub use journal::{CommandOutcome, CommandRecord, Counters, Hit};
+pub use journal::{CommandOutcome, CommandRecord, Counters, Hit, Sent};
 pub use oauth::OAuthError;
 pub use portal::{Faults, Portal, PortalBuilder};
 pub use settings::{
-    Charset, Condition, EventSend, OperatingLimit, OuterBatch, OwnEntries, Release, Retention,
-    ServerTime, SqlMode, Statuses, Substitution, Tariff,
+    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
+    OuterBatch, OwnEntries, Release, Retention, ServerTime, SqlMode, Statuses, Substitution,
+    Tariff,
 };
-pub use state::{Completion, Delivery, Entry, EntryKind, Lost, LostReason};
+pub use state::{Completion, Delivery, Entry, EntryKind, Lost, LostReason, PropertyValue};
 pub use workflow::{Workflow, WorkflowLock};

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::UnixTime;
-use crate::credentials::Caller;
+use crate::credentials::{Caller, Membership};
 use crate::error::ErrorCode;
 use crate::limits::MeteredAs;
 use crate::random::Random;
@@ -79,6 +79,11 @@ impl OAuthServer {
         }
     }
 
+    /// The id of an application's page that is being opened.
+    pub(crate) fn session(&mut self) -> String {
+        self.random.hex()
+    }
+
     /// Another secret for handler requests, as an update of the application may bring.
     pub(crate) fn renew_application_token(&mut self, client_id: &str, member_id: &str) {
         let fresh = self.random.hex();
@@ -112,6 +117,10 @@ impl OAuthServer {
             user: grant.user,
             scopes: installation.scopes.clone(),
             metered_as: MeteredAs::Application(grant.client_id.clone()),
+            application: Some(Membership {
+                client_id: grant.client_id.clone(),
+                member_id: grant.member_id.clone(),
+            }),
         })
     }
 

@@ -116,6 +116,7 @@ fn is_ours(core: &Core, request: &Request<Incoming>) -> bool {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     matches!(name, "127.0.0.1" | "localhost")
+        || core.addresses().domain.as_deref() == Some(name)
         || core.identity.host_names.iter().any(|own| own == name)
 }
 

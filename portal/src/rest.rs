@@ -11,6 +11,7 @@ mod background;
 mod batch;
 mod command;
 mod hit;
+mod methods;
 mod multipart;
 mod request;
 mod substitution;

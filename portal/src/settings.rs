@@ -9,8 +9,8 @@ mod table;
 mod words;
 
 pub use kinds::{
-    Charset, Condition, EventSend, OwnEntries, Retention, ServerTime, SqlMode, Statuses,
-    Substitution, Tariff,
+    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OwnEntries, Retention,
+    ServerTime, SqlMode, Statuses, Substitution, Tariff,
 };
 pub use operating::{OperatingLimit, OuterBatch, Release};
 pub(crate) use table::{SETTINGS, Setting, Settings, each_setting};

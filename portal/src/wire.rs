@@ -1,12 +1,9 @@
-//! The handler request: how a portal tells an application that its activity has begun.
-//!
-//! A form with nested names, posted once and not again, whatever the application answers
-//! (server behaviour).
+//! How a portal sends: a form with nested names, posted by http or https.
 
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -32,30 +29,108 @@ impl Form {
         self.0.push_str(&urlencode(value));
         self
     }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
-/// Posts the form to a URL that begins with `http://`.
-pub(crate) async fn post(url: &str, form: &Form) -> Delivery {
-    match timeout(PATIENCE, exchange(url, form)).await {
+/// Whom the portal believes when it calls by https.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Trust {
+    /// Nobody, so such a call fails and says what to do.
+    #[default]
+    Nobody,
+    #[cfg(feature = "_tls")]
+    Those(std::sync::Arc<tokio_rustls::rustls::ClientConfig>),
+}
+
+/// Posts the form, and says how it was taken.
+pub(crate) async fn post(url: &str, form: &Form, trust: &Trust) -> Delivery {
+    match timeout(PATIENCE, exchange(url, form, trust)).await {
         Ok(Ok(status)) => Delivery::Answered(status),
         Ok(Err(error)) => Delivery::Failed(error.to_string()),
         Err(elapsed) => Delivery::Failed(elapsed.to_string()),
     }
 }
 
-async fn exchange(url: &str, Form(form): &Form) -> io::Result<u16> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "a handler has an http:// URL");
-    let rest = url.strip_prefix("http://").ok_or_else(invalid)?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    let mut stream = TcpStream::connect(address).await?;
+async fn exchange(url: &str, form: &Form, trust: &Trust) -> io::Result<u16> {
+    let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text.to_owned());
+    let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("this is no URL"))?;
+    let tls = match scheme {
+        "http" => false,
+        "https" => true,
+        _ => return Err(invalid("a handler has an http:// or https:// URL")),
+    };
+    let (host, path) = match rest.find(['/', '?']) {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    // The last colon is that of the port, unless it stands inside of a numeric IPv6 address.
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+        _ => (host, Some(if tls { 443 } else { 80 })),
+    };
+    let port: u16 = port.ok_or_else(|| invalid("the port of the URL is none"))?;
+    let name = name.trim_matches(['[', ']']);
+    let stream = TcpStream::connect((name, port)).await?;
+    let path = format!("/{}", path.strip_prefix('/').unwrap_or(path));
+    let head = Head { host, path: &path };
+    if tls {
+        over_tls(stream, name, &head, form, trust).await
+    } else {
+        speak(stream, &head, form).await
+    }
+}
+
+#[cfg(feature = "_tls")]
+async fn over_tls(
+    stream: TcpStream,
+    name: &str,
+    head: &Head<'_>,
+    form: &Form,
+    trust: &Trust,
+) -> io::Result<u16> {
+    let Trust::Those(config) = trust else {
+        let text = "nobody is trusted by https: name the handler's authority, or trust anybody";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    };
+    let name = tokio_rustls::rustls::pki_types::ServerName::try_from(name.to_owned());
+    let name = name.map_err(io::Error::other)?;
+    let connector = tokio_rustls::TlsConnector::from(config.clone());
+    speak(connector.connect(name, stream).await?, head, form).await
+}
+
+#[cfg(not(feature = "_tls"))]
+async fn over_tls(
+    _stream: TcpStream,
+    _name: &str,
+    _head: &Head<'_>,
+    _form: &Form,
+    _trust: &Trust,
+) -> io::Result<u16> {
+    let text = "https needs the feature `ring` or `aws-lc-rs` of this portal";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+struct Head<'a> {
+    host: &'a str,
+    path: &'a str,
+}
+
+async fn speak<S>(mut stream: S, head: &Head<'_>, Form(form): &Form) -> io::Result<u16>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Head { host, path } = head;
     let request = format!(
-        "POST /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Bitrix24 Webhook Engine\r\n\
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Bitrix24 Webhook Engine\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n{form}",
         form.len()
     );
     stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut answer = Vec::new();
     while answer.len() < STATUS_LINE && !answer.contains(&b'\n') {
         if stream.read_buf(&mut answer).await? == 0 {

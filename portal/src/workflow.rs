@@ -48,6 +48,12 @@ impl Workflow {
         ActivityOptions::new(self.core.clone(), self.id.clone(), name)
     }
 
+    /// An activity that an application has registered (`bizproc.activity.add`): its handler,
+    /// properties and return values are those of the registration. Nothing if none has this code.
+    pub fn registered_activity(&self, code: &str) -> Option<ActivityOptions> {
+        ActivityOptions::registered(self.core.clone(), self.id.clone(), code)
+    }
+
     /// What the log holds, oldest entry first.
     pub fn entries(&self) -> Vec<Entry> {
         let now = self.core.clock.now();

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION};
 use hyper::{Request, Response};
 
 use super::body::AnswerBody;
@@ -28,9 +28,15 @@ pub(crate) fn head(peer: &Peer, request: &Request<Incoming>) -> Head {
         http_method: request.method().as_str().to_owned(),
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
+        host: host_name(header(HOST)).to_owned(),
         content_type: header(CONTENT_TYPE).to_owned(),
         bearer: bearer.map(|(_, token)| token.trim().to_owned()),
     }
+}
+
+/// A host without its port.
+fn host_name(host: &str) -> &str {
+    host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
 /// Writes the hit into the journal and asks the plan what is to go wrong with it.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use super::socket::ResetSwitch;
+use crate::socket::ResetSwitch;
 
 /// The other end of a connection.
 #[derive(Clone)]

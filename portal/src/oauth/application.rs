@@ -22,6 +22,10 @@ pub(crate) struct Installation {
     pub(crate) application_token: String,
     pub(crate) scopes: Vec<String>,
     pub(crate) redirect_uri: Option<String>,
+    /// Where it is told of its installation, or where its page is; on its domain handlers must be.
+    pub(crate) url: Option<String>,
+    /// Whether people install it on a page of its own.
+    pub(crate) has_page: bool,
     pub(crate) stage: Stage,
     pub(crate) version: u64,
     pub(crate) paid: bool,
@@ -62,6 +66,8 @@ impl Installation {
             application_token,
             scopes: vec!["bizproc".to_owned()],
             redirect_uri: None,
+            url: None,
+            has_page: false,
             stage: Stage::Installed,
             version: 1,
             paid: true,

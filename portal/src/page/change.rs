@@ -9,7 +9,7 @@ use crate::core::Core;
 use crate::faults::Fault;
 use crate::random::Random;
 use crate::settings::Setting;
-use crate::state::Stage;
+use crate::state::{Origin, Stage};
 use crate::workflow::Workflow;
 
 /// Characters that a title or a name from the page may have.
@@ -22,7 +22,8 @@ pub(crate) fn start_workflow(core: &Arc<Core>, wish: &Value) -> Result<Value, St
     let title = name(wish, "title", "Order")?;
     let label = name(wish, "activity", "check")?;
     let handler = handler(wish)?;
-    let id = core.world().processes.start(&title, Stage::Running, core.clock.now());
+    let id =
+        core.world().processes.start(&title, Stage::Running, Origin::default(), core.clock.now());
     let workflow = Workflow::new(core, id);
     let mut activity = workflow.activity(&label);
     if let Some(url) = handler {

@@ -14,10 +14,13 @@ use crate::journal::Journal;
 use crate::limits::{OperatingMeter, RateLimit};
 use crate::random::Random;
 use crate::settings::{
-    Charset, Condition, EventSend, OperatingLimit, OwnEntries, Retention, ServerTime, Setting,
-    Settings, SqlMode, Statuses, Substitution, Tariff, each_setting,
+    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
+    OwnEntries, Retention, ServerTime, Setting, Settings, SqlMode, Statuses, Substitution, Tariff,
+    each_setting,
 };
-use crate::state::{Processes, TokenKey};
+use crate::state::{Processes, Registry, Templates, TokenKey};
+use crate::tls::Tls;
+use crate::wire::Trust;
 
 /// Bytes of messages that the journal keeps.
 const JOURNAL_BYTES: usize = 256 << 20;
@@ -30,9 +33,22 @@ pub struct PortalBuilder {
     clock: Option<Clock>,
     seed: Option<u64>,
     cloud: Option<Arc<Cloud>>,
+    pub(super) domain: Option<String>,
     pub(crate) host_names: Vec<String>,
+    trusted: Trusted,
     pub(crate) port: u16,
     pub(crate) tls_port: Option<u16>,
+}
+
+/// Whom to believe by https.
+#[derive(Clone, Default)]
+enum Trusted {
+    #[default]
+    Nobody,
+    #[cfg(feature = "_tls")]
+    Authority(String),
+    #[cfg(feature = "_tls")]
+    Anybody,
 }
 
 impl fmt::Debug for PortalBuilder {
@@ -105,19 +121,45 @@ impl PortalBuilder {
 
     /// Speaks https too, at any free port, with a certificate for 127.0.0.1, `localhost` and the
     /// host names, by an authority that is made at start. Default: it does not.
+    #[cfg(feature = "_tls")]
     pub fn tls(self) -> Self {
         self.tls_port(0)
     }
 
     /// The same at this port.
+    #[cfg(feature = "_tls")]
     pub fn tls_port(mut self, port: u16) -> Self {
         self.tls_port = Some(port);
         self
     }
 
-    /// A name of this machine by which clients will call, besides `localhost` and `127.0.0.1`.
+    /// The portal's own name, in every answer and handler request: `domain`, `client_endpoint`.
+    /// Behind it stands the port, unless that is the usual one. Calls must find their way to
+    /// 127.0.0.1 themselves. Default: none, and the portal is known by the numbers of its address.
+    pub fn domain(mut self, name: impl Into<String>) -> Self {
+        self.domain = Some(name.into());
+        self
+    }
+
+    /// Another name of this machine by which clients will call, besides `localhost`, `127.0.0.1`
+    /// and the portal's own name.
     pub fn host_name(mut self, name: impl Into<String>) -> Self {
         self.host_names.push(name.into());
+        self
+    }
+
+    /// Calls handlers by https if this authority, in PEM, vouches for them. Default: such a
+    /// handler is not called, and [`Portal::sent`] says why.
+    #[cfg(feature = "_tls")]
+    pub fn handler_ca(mut self, pem: impl Into<String>) -> Self {
+        self.trusted = Trusted::Authority(pem.into());
+        self
+    }
+
+    /// Calls handlers by https whatever their certificate says.
+    #[cfg(feature = "_tls")]
+    pub fn trust_any_handler(mut self) -> Self {
+        self.trusted = Trusted::Anybody;
         self
     }
 
@@ -141,11 +183,36 @@ impl PortalBuilder {
         self.seed.unwrap_or_else(Random::fresh_seed)
     }
 
+    /// Authority and certificate, if the portal is to have any.
+    #[cfg(feature = "_tls")]
+    pub(super) fn make_tls(&self, addresses: &Addresses) -> io::Result<Option<Tls>> {
+        let Some(address) = addresses.https else { return Ok(None) };
+        let names: Vec<String> = self.domain.iter().chain(&self.host_names).cloned().collect();
+        Tls::make(&names, &format!("{}-{}", std::process::id(), address.port())).map(Some)
+    }
+
+    /// Without the feature nobody can ask for it.
+    #[cfg(not(feature = "_tls"))]
+    pub(super) fn make_tls(&self, _addresses: &Addresses) -> io::Result<Option<Tls>> {
+        Ok(None)
+    }
+
+    pub(super) fn trust(&self) -> io::Result<Trust> {
+        match &self.trusted {
+            Trusted::Nobody => Ok(Trust::Nobody),
+            #[cfg(feature = "_tls")]
+            Trusted::Authority(pem) => crate::tls::authority(pem),
+            #[cfg(feature = "_tls")]
+            Trusted::Anybody => crate::tls::anybody(),
+        }
+    }
+
     /// The portal without its server.
     pub(crate) fn into_core(
         self,
         seed: u64,
         addresses: Addresses,
+        trust: Trust,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Core> {
         let mut random = Random::from_seed(seed);
@@ -165,7 +232,10 @@ impl PortalBuilder {
             operating: OperatingMeter::default(),
             credentials,
             faults: FaultPlan::default(),
+            registry: Registry::default(),
+            templates: Templates::new(clock.now()),
+            own_app: None,
         };
-        Core::new(world, identity, addresses, cloud, clock, runtime)
+        Core::new(world, identity, addresses, cloud, clock, trust, runtime)
     }
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use super::methods::Answer;
 use crate::clock::UnixTime;
 use crate::core::World;
-use crate::error::ErrorCode;
+use crate::error::Refusal;
 use crate::limits::Operating;
 use crate::php::{Array, Key, Value, json_encode};
 use crate::settings::Statuses;
@@ -30,25 +31,38 @@ impl Reply {
         Self { status, content_type: content_type.into(), location: None, body: body.into() }
     }
 
-    /// `{"result":..,"time":{..}}`
-    pub(crate) fn success(result: Value<'static>, time: Value<'static>) -> Self {
-        Self::json(200, &Value::Array([("result", result), ("time", time)].into()))
+    /// `{"result":..,"time":{..}}`; a list also says where its next page begins, and how long it
+    /// is.
+    pub(crate) fn success(answer: Answer, time: Value<'static>) -> Self {
+        let mut body: Array<'static> = [("result", answer.value)].into();
+        let mut set = |name: &'static str, value| {
+            body.insert(Key::Text(Cow::Borrowed(name.as_bytes())), value);
+        };
+        for (name, number) in [("next", answer.next), ("total", answer.total)] {
+            if let Some(number) = number {
+                set(name, Value::Int(i64::try_from(number).unwrap_or(i64::MAX)));
+            }
+        }
+        set("time", time);
+        Self::json(200, &Value::Array(body))
     }
 
     /// `{"error":"CODE","error_description":".."}`, without a time.
-    pub(crate) fn error(error: ErrorCode, statuses: Statuses) -> Self {
-        let body = Value::Array(error_pair(error.code(), error.description()));
+    pub(crate) fn error(refusal: &Refusal, statuses: Statuses) -> Self {
+        let Refusal { error, description } = refusal;
+        let body = Value::Array(error_pair(error.code(), description));
         Self::json(error.status(statuses), &body)
     }
 }
 
 /// Refuses a whole hit, and says so in the journal.
-pub(crate) fn refuse(world: &mut World, hit: u64, error: ErrorCode) -> Reply {
+pub(crate) fn refuse(world: &mut World, hit: u64, refusal: impl Into<Refusal>) -> Reply {
+    let refusal = refusal.into();
     world.journal.counters.refused_hits += 1;
     if let Some(hit) = world.journal.hit(hit) {
-        hit.error = Some(error.code().to_owned());
+        hit.error = Some(refusal.error.code().to_owned());
     }
-    Reply::error(error, world.settings.statuses)
+    Reply::error(&refusal, world.settings.statuses)
 }
 
 /// `error` and `error_description`, as they stand in an answer and in `result_error`.

@@ -10,6 +10,7 @@ use std::task::Poll;
 use crate::core::Core;
 use crate::error::ErrorCode;
 use crate::journal::CommandOutcome;
+use crate::outgoing;
 use crate::php;
 use crate::state::{LostReason, Started};
 
@@ -54,6 +55,7 @@ async fn run(core: Arc<Core>, jobs: Vec<Job>) {
         };
         let message = php::lossy(&started.message);
         core.world().journal.settle(hit, place, outcome, &message);
+        outgoing::advance(&core, &started.workflow);
         core.changed();
     }
 }

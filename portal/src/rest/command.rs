@@ -5,69 +5,33 @@ use std::time::Duration;
 use super::answer::time;
 use super::background::Job;
 use super::hit::Hit;
-use crate::credentials::Caller;
-use crate::error::ErrorCode;
+use super::methods::{self, Answer, Method};
+use crate::error::{ErrorCode, Refusal};
 use crate::journal::{CommandOutcome, CommandRecord};
 use crate::limits::{MeterKey, Operating};
+use crate::outgoing;
 use crate::php::{self, Array, Value};
-use crate::settings::{Condition, EventSend, ServerTime};
+use crate::settings::{EventSend, ServerTime};
 use crate::state::{Call, Started};
-
-/// The methods that this portal has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
-    Log,
-    EventSend,
-    Batch,
-    ServerTime,
-    Scope,
-    Methods,
-    Profile,
-    AppInfo,
-}
-
-const METHODS: &[(&str, Method)] = &[
-    ("bizproc.activity.log", Method::Log),
-    ("bizproc.event.send", Method::EventSend),
-    ("batch", Method::Batch),
-    ("server.time", Method::ServerTime),
-    ("scope", Method::Scope),
-    ("methods", Method::Methods),
-    ("profile", Method::Profile),
-    ("app.info", Method::AppInfo),
-];
-
-impl Method {
-    /// The method of this name, if a portal in this condition has it.
-    pub(crate) fn named(name: &str, condition: Condition) -> Option<Self> {
-        let (_, method) = METHODS.iter().find(|(known, _)| *known == name)?;
-        let missing = method.needs_bizproc() && condition == Condition::WithoutBizproc;
-        (!missing).then_some(*method)
-    }
-
-    fn needs_bizproc(self) -> bool {
-        matches!(self, Self::Log | Self::EventSend)
-    }
-}
 
 /// How a call ended, with its `time` if it ended well.
 pub(crate) struct Executed {
-    pub(crate) result: Result<Value<'static>, ErrorCode>,
+    pub(crate) result: Result<Answer, Refusal>,
     pub(crate) time: Value<'static>,
 }
 
 /// A call that went well.
 struct Done {
     outcome: CommandOutcome,
-    value: Value<'static>,
+    answer: Answer,
     took: Duration,
     /// What is left to do after the hit.
     queued: Option<Started<'static>>,
 }
 
 impl Done {
-    fn new(outcome: CommandOutcome, value: Value<'static>, took: Duration) -> Self {
-        Self { outcome, value, took, queued: None }
+    fn new(outcome: CommandOutcome, answer: impl Into<Answer>, took: Duration) -> Self {
+        Self { outcome, answer: answer.into(), took, queued: None }
     }
 }
 
@@ -84,44 +48,36 @@ pub(crate) async fn execute(
     let done = run(hit, method, params).await;
     let outcome = match &done {
         Ok(done) => done.outcome.clone(),
-        Err(error) => CommandOutcome::Refused(error.code().to_owned()),
+        Err(refusal) => CommandOutcome::Refused(refusal.error.code().to_owned()),
     };
     let place = record(hit, key, method, params, outcome);
     match done {
         Ok(done) => {
             hit.jobs.extend(done.queued.map(|started| Job::new(started, hit.number, place)));
             let operating = charge(hit, method, done.took);
-            Executed { result: Ok(done.value), time: time(start, done.took, operating) }
+            Executed { result: Ok(done.answer), time: time(start, done.took, operating) }
         }
-        Err(error) => Executed { result: Err(error), time: Value::Null },
+        Err(refusal) => Executed { result: Err(refusal), time: Value::Null },
     }
 }
 
-async fn run(hit: &Hit<'_>, method_name: &str, params: &Array<'_>) -> Result<Done, ErrorCode> {
-    let condition = hit.core.world().settings.condition;
-    let method = Method::named(method_name, condition).ok_or(ErrorCode::MethodNotFound)?;
-    if method.needs_bizproc() && !hit.caller.may("bizproc") {
-        return Err(ErrorCode::InsufficientScope);
+async fn run(hit: &Hit<'_>, method_name: &str, params: &Array<'_>) -> Result<Done, Refusal> {
+    let (method, scopes) = Method::named(method_name, &hit.core.world().settings)?;
+    if !hit.caller.may_any(scopes) {
+        return Err(ErrorCode::InsufficientScope.into());
     }
     if params.get(b"token").is_some() {
         // A signed link: this portal has signed none.
-        return Err(ErrorCode::LinkCheckFailed);
+        return Err(ErrorCode::LinkCheckFailed.into());
     }
     hit.check_operating_limit(&hit.meter_key(method_name))?;
-    let scopes = || list(hit.caller.scopes.iter().map(String::as_str));
-    let value = match method {
-        Method::Log => return call(hit, Call::Log, params).await,
-        Method::EventSend => return call(hit, Call::Complete, params).await,
-        Method::Batch => return Err(ErrorCode::BatchMethodNotAllowed),
-        Method::ServerTime => Value::text(hit.core.clock.now().to_string()),
-        Method::Scope => scopes(),
-        Method::Methods => list(METHODS.iter().map(|(name, _)| *name)),
-        Method::Profile => profile(hit.caller),
-        Method::AppInfo => {
-            Value::Array([("SCOPE", scopes()), ("LICENSE", Value::text("en_selfhosted"))].into())
-        }
+    let answer = match method {
+        Method::Log => return Ok(call(hit, Call::Log, params).await?),
+        Method::EventSend => return Ok(call(hit, Call::Complete, params).await?),
+        Method::Batch => return Err(ErrorCode::BatchMethodNotAllowed.into()),
+        Method::Plain(method) => methods::run(hit, method, params)?,
     };
-    Ok(Done::new(CommandOutcome::Answered, value, Duration::ZERO))
+    Ok(Done::new(CommandOutcome::Answered, answer, Duration::ZERO))
 }
 
 /// A call that reaches a workflow: lock, let time pass, write.
@@ -156,6 +112,9 @@ async fn call(hit: &Hit<'_>, call: Call, params: &Array<'_>) -> Result<Done, Err
         ServerTime::Claimed(duration) => duration,
         ServerTime::Measured | ServerTime::Spent(_) => core.clock.now().since(begun),
     };
+    if call == Call::Complete {
+        outgoing::advance(core, &started.workflow);
+    }
     let outcome = match done? {
         Some(reason) => CommandOutcome::Lost(reason),
         None if call == Call::Complete => CommandOutcome::Completed,
@@ -193,22 +152,4 @@ fn record(
     drop(world);
     hit.core.changed();
     place
-}
-
-fn list<'a>(names: impl Iterator<Item = &'a str>) -> Value<'static> {
-    let mut array = Array::new();
-    names.for_each(|name| array.push(Value::text(name)));
-    Value::Array(array)
-}
-
-fn profile(caller: &Caller) -> Value<'static> {
-    let fields = [
-        ("ID", Value::text(caller.user.to_string())),
-        ("ADMIN", Value::Bool(true)),
-        ("NAME", Value::text("Portal")),
-        ("LAST_NAME", Value::text("Owner")),
-        ("PERSONAL_GENDER", Value::text("")),
-        ("TIME_ZONE", Value::text("")),
-    ];
-    Value::Array(fields.into())
 }

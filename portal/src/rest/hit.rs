@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::answer::{Reply, time};
 use super::background::{self, Job};
 use super::batch::batch;
-use super::command::{Method, execute};
+use super::command::execute;
+use super::methods::Method;
 use super::refuse;
 use super::request::{Head, RestPath, params};
 use super::substitution::TypeError;
@@ -19,7 +20,7 @@ use crate::settings::{Condition, OuterBatch};
 
 /// A hit that was let in.
 pub(crate) struct Hit<'a> {
-    pub(crate) core: &'a Core,
+    pub(crate) core: &'a Arc<Core>,
     /// Its number in the journal.
     pub(crate) number: u64,
     pub(crate) caller: &'a Caller,
@@ -62,7 +63,7 @@ pub(crate) async fn answer(
         let executed = execute(&mut hit, String::new(), &path.method, &params).await;
         match executed.result {
             Ok(result) => Reply::success(result, executed.time),
-            Err(error) => refuse(&mut core.world(), number, error),
+            Err(refusal) => refuse(&mut core.world(), number, refusal),
         }
     };
     core.world().operating.store(hit.meter, core.clock.now());
@@ -92,7 +93,7 @@ async fn whole_batch(hit: &mut Hit<'_>, params: &Array<'_>) -> Reply {
     }
     let now = core.clock.now();
     let report = operating.map(|_| core.world().operating.report(&key, &hit.meter, now));
-    Reply::success(result, time(start, took, report))
+    Reply::success(result.into(), time(start, took, report))
 }
 
 impl Hit<'_> {
@@ -134,7 +135,8 @@ fn admit(
     if condition == Condition::Deleted {
         return Err(ErrorCode::PortalDeleted);
     }
-    if Method::named(&path.method, condition).is_none() {
+    Method::named(&path.method, &world.settings)?;
+    if head.is_for(&world.settings.oauth_host) && path.method != "app.info" {
         return Err(ErrorCode::MethodNotFound);
     }
     match condition {
@@ -159,7 +161,13 @@ fn authorize(
     if world.settings.condition == Condition::CutOff {
         return Err(ErrorCode::ConnectionError);
     }
-    core.cloud.oauth().admit(&token, &core.identity.member_id, core.clock.now())
+    let oauth = core.cloud.oauth();
+    let member_id = match head.is_for(&world.settings.oauth_host) {
+        // The authorization server knows the applications of every portal.
+        true => oauth.portal_of(&token).unwrap_or_default(),
+        false => &core.identity.member_id,
+    };
+    oauth.admit(&token, member_id, core.clock.now())
 }
 
 /// The access token of a call. A `Bearer` header wins over `auth` and `access_token`, whose names

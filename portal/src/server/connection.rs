@@ -8,17 +8,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use super::route;
 use crate::core::Core;
-use crate::http::{Peer, ResetSwitch, Socket};
+use crate::http::Peer;
+use crate::socket::{ResetSwitch, Socket};
+use crate::tls::Tls;
 
 pub(crate) async fn serve(
     core: Arc<Core>,
     stream: TcpStream,
     source: IpAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     generation: u64,
 ) {
     // Without this, small answers wait for the acknowledgement of earlier ones.

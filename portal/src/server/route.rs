@@ -43,7 +43,7 @@ async fn rest_hit(
     };
     let (number, fault) = arrived(&core, &head, &shown, &path.method);
     let fault = fault.as_ref();
-    if let Some(location) = moved(&core, &peer, &request) {
+    if let Some(location) = moved(&core, &peer, &head) {
         let reply = Reply { location: Some(location), ..Reply::html(302, "") };
         return finish(&core, number, None, reply);
     }
@@ -66,12 +66,17 @@ async fn rest_hit(
     finish(&core, number, fault, canned.unwrap_or(reply))
 }
 
-/// Where to, if the request came to a former address of the portal.
-fn moved(core: &Core, peer: &Peer, request: &Request<Incoming>) -> Option<String> {
+/// Where to, if the request came to a former address of the portal, or by a former name.
+fn moved(core: &Core, peer: &Peer, head: &Head) -> Option<String> {
     let addresses = core.addresses();
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let path = path.trim_start_matches('/');
-    (peer.generation < addresses.generation).then(|| format!("{}{path}", addresses.url(peer.tls)))
+    let former = addresses.former_domains.iter().any(|name| head.is_for(name));
+    let root = match () {
+        () if former => addresses.public_url(peer.tls),
+        () if peer.generation < addresses.generation => addresses.url(peer.tls),
+        () => return None,
+    };
+    let query = if head.query.is_empty() { "" } else { "?" };
+    Some(format!("{root}{}{query}{}", head.path.trim_start_matches('/'), head.query))
 }
 
 /// Runs the hit to its end even if the client leaves or the proxy gives up meanwhile, as PHP does.

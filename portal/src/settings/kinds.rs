@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::UnixTime;
+
 /// The plan of the portal, which sets its rate limit (REST API limits, "Leaky Bucket").
 ///
 /// The limit counts HTTP hits per portal and source IP; a batch is one hit.
@@ -137,6 +139,74 @@ pub enum Condition {
     HttpsOnly,
     /// It cannot reach the authorization server: CONNECTION_ERROR for access tokens.
     CutOff,
+}
+
+/// The language of the portal: what applications are told, and how dates are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Language {
+    /// English: `11/27/2026 02:10:05 pm`. The default.
+    #[default]
+    En,
+    /// German: `27.11.2026 14:10:05`.
+    De,
+    /// Russian: `27.11.2026 14:10:05`.
+    Ru,
+}
+
+impl Language {
+    /// Its id, as applications are told it.
+    pub(crate) fn id(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::De => "de",
+            Self::Ru => "ru",
+        }
+    }
+
+    /// A day, in the format of the site.
+    pub(crate) fn date(self, time: UnixTime) -> String {
+        let (year, month, day) = time.day();
+        match self {
+            Self::En => format!("{month:02}/{day:02}/{year}"),
+            Self::De | Self::Ru => format!("{day:02}.{month:02}.{year}"),
+        }
+    }
+
+    /// A moment, in the format of the site.
+    pub(crate) fn date_time(self, time: UnixTime) -> String {
+        let (hour, minute, second) = time.time_of_day();
+        let clock = match self {
+            Self::En => {
+                let half = if hour < 12 { "am" } else { "pm" };
+                format!("{:02}:{minute:02}:{second:02} {half}", (hour + 11) % 12 + 1)
+            }
+            Self::De | Self::Ru => format!("{hour:02}:{minute:02}:{second:02}"),
+        };
+        format!("{} {clock}", self.date(time))
+    }
+}
+
+/// What the portal says of a method that real portals have and this stand-in has not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissingMethods {
+    /// An error of the stand-in's own, with status 501, so that nobody takes its gap for a fault
+    /// of the application or of the plan. The default.
+    #[default]
+    Named,
+    /// ERROR_METHOD_NOT_FOUND, as a portal without the module.
+    NotFound,
+}
+
+/// How the portal's applications are authorized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authorization {
+    /// By the vendor's authorization server. The default.
+    #[default]
+    Shared,
+    /// By a self-hosted portal itself, which is cut off from that server: handler requests come
+    /// without `refresh_token` and `server_endpoint` (custom authorization provider).
+    Isolated,
 }
 
 /// What the portal itself writes into process logs.

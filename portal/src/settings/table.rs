@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::words::Words;
 use super::{
-    Charset, Condition, EventSend, OperatingLimit, OwnEntries, Retention, ServerTime, SqlMode,
-    Statuses, Substitution, Tariff,
+    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
+    OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
 };
 
 /// A setting by its name, for those who only have words.
@@ -67,6 +67,21 @@ macro_rules! each_setting {
             sql_mode, set_sql_mode: SqlMode = SqlMode::default();
             /// Which characters the database can hold. Default: [`Charset::Utf8mb4`].
             charset, set_charset: Charset = Charset::default();
+            /// The language of the portal, which formats of dates follow. Default:
+            /// [`Language::En`].
+            language, set_language: Language = Language::default();
+            /// The plan as `app.info` names it, without the language in front. Default:
+            /// `selfhosted`.
+            license, set_license: String = "selfhosted".to_owned(), given &str;
+            /// The host name of the authorization server, such as one of another region, in
+            /// `server_endpoint`. What calls it there gets its `app.info`. Default: none, and the
+            /// portal answers for that server under its own address.
+            oauth_host, set_oauth_host: String = String::new(), given &str;
+            /// What is said of a method that real portals have and this one has not. Default:
+            /// [`MissingMethods::Named`].
+            missing_methods, set_missing_methods: MissingMethods = MissingMethods::default();
+            /// How the portal's applications are authorized. Default: [`Authorization::Shared`].
+            authorization, set_authorization: Authorization = Authorization::default();
             /// Bytes that a body may have; a larger one is answered with 413 and a page of HTML.
             /// Default: 8 MiB, as PHP has it.
             body_limit, set_body_limit: usize = 8 << 20;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Charset, Condition, EventSend, OperatingLimit, OuterBatch, OwnEntries, Release, Retention,
-    ServerTime, SqlMode, Statuses, Substitution, Tariff,
+    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
+    OuterBatch, OwnEntries, Release, Retention, ServerTime, SqlMode, Statuses, Substitution,
+    Tariff,
 };
 
 /// A kind of setting that can be written down.
@@ -58,6 +59,9 @@ words!(Condition:
     "https_only" = HttpsOnly,
     "cut_off" = CutOff,
 );
+words!(Language: "en" = En, "de" = De, "ru" = Ru);
+words!(MissingMethods: "named" = Named, "not_found" = NotFound);
+words!(Authorization: "shared" = Shared, "isolated" = Isolated);
 words!(Release: "expiry" = Expiry, "ten_minutes" = TenMinutes, "ban" = Ban);
 words!(OuterBatch: "unmetered" = Unmetered, "half_weight" = HalfWeight);
 

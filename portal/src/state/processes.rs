@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::activity::{LostReason, Opening};
 use super::call::{Call, Started};
-use super::process::{Process, Sequence, Stage};
+use super::process::{Origin, Process, Sequence, Stage};
 use super::token::TokenKey;
 use super::tracking::EntryKind;
 use crate::clock::UnixTime;
@@ -31,13 +31,19 @@ impl Processes {
     }
 
     /// Starts a workflow and returns its id: 23 characters, one of them a dot.
-    pub(crate) fn start(&mut self, title: &str, stage: Stage, now: UnixTime) -> String {
+    pub(crate) fn start(
+        &mut self,
+        title: &str,
+        stage: Stage,
+        origin: Origin,
+        now: UnixTime,
+    ) -> String {
         // As PHP's uniqid() does: seconds and microseconds in hexadecimal, and a fraction.
         let micros = now.since_epoch().subsec_micros();
         let fraction = self.random.below(1_000_000_000);
         let (whole, rest) = (fraction / 100_000_000, fraction % 100_000_000);
         let id = format!("{:08x}{micros:05x}{whole}.{rest:08}", now.as_secs() as u32);
-        self.by_id.insert(id.clone(), Process::new(title, stage, now));
+        self.by_id.insert(id.clone(), Process::new(title, stage, origin, now));
         self.order.push(id.clone());
         id
     }
@@ -96,6 +102,19 @@ impl Processes {
         let process = self.by_id.get(claims.workflow);
         let label = process.and_then(|process| process.label_of(claims.activity));
         Some((claims.workflow.to_owned(), label.unwrap_or(claims.activity).to_owned()))
+    }
+
+    /// The workflow fails, and its log says why.
+    pub(crate) fn break_down(&mut self, id: &str, reason: &str, label: &str, now: UnixTime) {
+        if let Some(process) = self.by_id.get_mut(id) {
+            process.fail(reason, label, &mut self.sequence, now);
+        }
+    }
+
+    /// Forgets a workflow with all of its data.
+    pub(crate) fn remove(&mut self, id: &str) -> bool {
+        self.order.retain(|known| known != id);
+        self.by_id.remove(id).is_some()
     }
 
     /// Writes an entry of another part of the process: a report, or one that counts.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic, as tests may")]
 
+mod application;
+mod apps;
 mod arrows;
 mod batch;
 mod client;
