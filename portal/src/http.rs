@@ -5,5 +5,5 @@ mod exchange;
 mod peer;
 
 pub(crate) use body::AnswerBody;
-pub(crate) use exchange::{arrived, canned, finish, head, strike};
+pub(crate) use exchange::{arrived, canned, finish, head, plain, strike};
 pub(crate) use peer::Peer;

@@ -76,7 +76,7 @@ pub(crate) async fn strike(
         Some(Fault::Delay(moment, pause)) if *moment == now => tokio::time::sleep(*pause).await,
         Some(Fault::Hang(moment)) if *moment == now => std::future::pending().await,
         Some(Fault::Reset(moment)) if *moment == now => {
-            peer.reset.turn_on();
+            peer.line.reset();
             return Err(hang_up());
         }
         Some(Fault::Answer(moment, answer)) if *moment == now => return Ok(Some(canned(answer))),
@@ -90,7 +90,8 @@ pub(crate) async fn strike(
 
 pub(crate) fn canned(answer: &Canned) -> Reply {
     let body = answer.body.clone().into_owned().into_bytes();
-    Reply { status: answer.status, content_type: answer.content_type.clone(), location: None, body }
+    let content_type = answer.content_type.clone();
+    Reply { status: answer.status, content_type, location: None, headers: &[], body }
 }
 
 /// Notes the answer and puts it on the wire, or as much of it as the fault leaves.
@@ -106,9 +107,21 @@ pub(crate) fn finish(
         hit.status = Some(reply.status);
     }
     core.changed();
+    respond(fault, reply)
+}
+
+/// Puts a reply on the wire that no journal speaks of.
+pub(crate) fn plain(reply: Reply) -> io::Result<Response<AnswerBody>> {
+    respond(None, reply)
+}
+
+fn respond(fault: Option<&Fault>, reply: Reply) -> io::Result<Response<AnswerBody>> {
     let body = Bytes::from(reply.body);
     let mut response =
         Response::builder().status(reply.status).header(CONTENT_TYPE, reply.content_type.as_ref());
+    for (name, value) in reply.headers {
+        response = response.header(*name, *value);
+    }
     if let Some(location) = reply.location {
         response = response.header(LOCATION, location);
     }

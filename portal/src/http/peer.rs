@@ -3,7 +3,11 @@
 use std::io;
 use std::net::IpAddr;
 
-use crate::socket::ResetSwitch;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+
+use crate::socket::Line;
 
 /// The other end of a connection.
 #[derive(Clone)]
@@ -12,7 +16,20 @@ pub(crate) struct Peer {
     pub(crate) tls: bool,
     /// Which address of the portal it came to: the newest has the highest number.
     pub(crate) generation: u64,
-    pub(crate) reset: ResetSwitch,
+    pub(crate) line: Line,
+}
+
+impl Peer {
+    /// Reads a body of at most `limit` bytes.
+    pub(crate) async fn read(
+        &self,
+        body: Incoming,
+        limit: usize,
+    ) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        let body = Limited::new(body, limit).collect().await?.to_bytes();
+        self.line.has_body();
+        Ok(body)
+    }
 }
 
 /// The error with which a service makes hyper drop the connection.

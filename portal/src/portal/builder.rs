@@ -89,6 +89,14 @@ macro_rules! builder_method {
 each_setting!(builder_methods);
 
 impl PortalBuilder {
+    /// A whole cloud: the rate limit of a standard plan, 480 seconds of server time for a method,
+    /// 50 entries for a log, and the license of that plan.
+    pub fn cloud(self) -> Self {
+        let limit = OperatingLimit::new(Duration::from_secs(480));
+        let plan = self.tariff(Tariff::Standard).operating(limit).license("std");
+        plan.retention(Retention::Cloud).own_entries(OwnEntries::Activities)
+    }
+
     /// Changes a setting by its name and its value in words, such as `tariff` and `standard`, as
     /// the command line does.
     ///

@@ -17,18 +17,33 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) content_type: Cow<'static, str>,
     pub(crate) location: Option<String>,
+    pub(crate) headers: &'static [(&'static str, &'static str)],
     pub(crate) body: Vec<u8>,
 }
+
+/// What lets the scripts of any site read an answer of the REST API (server behaviour).
+const FOR_EVERYBODY: &[(&str, &str)] = &[
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Headers", "origin, content-type, accept"),
+    ("X-Content-Type-Options", "nosniff"),
+];
 
 impl Reply {
     pub(crate) fn json(status: u16, value: &Value<'_>) -> Self {
         let content_type = "application/json; charset=utf-8";
-        Self { status, content_type: content_type.into(), location: None, body: json_encode(value) }
+        let (content_type, body) = (content_type.into(), json_encode(value));
+        Self { status, content_type, location: None, headers: &[], body }
     }
 
     pub(crate) fn html(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let content_type = "text/html; charset=utf-8";
-        Self { status, content_type: content_type.into(), location: None, body: body.into() }
+        let (content_type, body) = (content_type.into(), body.into());
+        Self { status, content_type, location: None, headers: &[], body }
+    }
+
+    /// What a browser asks before it sends what a script wants to send.
+    pub(crate) fn preflight() -> Self {
+        Self { headers: FOR_EVERYBODY, ..Self::html(200, "") }
     }
 
     /// `{"result":..,"time":{..}}`; a list also says where its next page begins, and how long it
@@ -44,14 +59,14 @@ impl Reply {
             }
         }
         set("time", time);
-        Self::json(200, &Value::Array(body))
+        Self { headers: FOR_EVERYBODY, ..Self::json(200, &Value::Array(body)) }
     }
 
     /// `{"error":"CODE","error_description":".."}`, without a time.
     pub(crate) fn error(refusal: &Refusal, statuses: Statuses) -> Self {
         let Refusal { error, description } = refusal;
         let body = Value::Array(error_pair(error.code(), description));
-        Self::json(error.status(statuses), &body)
+        Self { headers: FOR_EVERYBODY, ..Self::json(error.status(statuses), &body) }
     }
 }
 
@@ -77,8 +92,6 @@ pub(crate) fn time(
     operating: Option<Operating>,
 ) -> Value<'static> {
     let finish = start + took;
-    // As microtime() has them.
-    let seconds = |time: Duration| Value::Float(time.as_micros() as f64 / 1e6);
     let mut time: Array<'static> = [
         ("start", seconds(start.since_epoch())),
         ("finish", seconds(finish.since_epoch())),
@@ -89,10 +102,20 @@ pub(crate) fn time(
     ]
     .into();
     if let Some(operating) = operating {
-        let key = |name: &'static str| Key::Text(Cow::Borrowed(name.as_bytes()));
-        let reset_at = i64::try_from(operating.reset_at.as_secs()).unwrap_or(i64::MAX);
-        time.insert(key("operating_reset_at"), Value::Int(reset_at));
-        time.insert(key("operating"), seconds(operating.used));
+        add_operating(&mut time, operating);
     }
     Value::Array(time)
+}
+
+/// Says how much server time was used up, and when some of it comes back.
+pub(crate) fn add_operating(time: &mut Array<'static>, operating: Operating) {
+    let key = |name: &'static str| Key::Text(Cow::Borrowed(name.as_bytes()));
+    let reset_at = i64::try_from(operating.reset_at.as_secs()).unwrap_or(i64::MAX);
+    time.insert(key("operating_reset_at"), Value::Int(reset_at));
+    time.insert(key("operating"), seconds(operating.used));
+}
+
+/// As microtime() has them.
+fn seconds(time: Duration) -> Value<'static> {
+    Value::Float(time.as_micros() as f64 / 1e6)
 }

@@ -128,7 +128,9 @@ fn charge(hit: &mut Hit<'_>, method: &str, took: Duration) -> Option<Operating> 
     hit.claimed += took;
     let key: MeterKey = hit.meter_key(method);
     let now = hit.core.clock.now();
-    hit.meter.add(key.clone(), took);
+    if hit.bills_commands() {
+        hit.meter.add(key.clone(), took);
+    }
     let world = hit.core.world();
     world.settings.operating.map(|_| world.operating.report(&key, &hit.meter, now))
 }

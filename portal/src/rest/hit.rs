@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::{Reply, time};
+use super::answer::{Reply, add_operating, time};
 use super::background::{self, Job};
 use super::batch::batch;
 use super::command::execute;
@@ -14,8 +14,8 @@ use super::substitution::TypeError;
 use crate::core::{Core, World};
 use crate::credentials::Caller;
 use crate::error::ErrorCode;
-use crate::limits::{HitMeter, MeterKey, MeteredAs};
-use crate::php::{Array, Value};
+use crate::limits::{HitMeter, MeterKey, MeteredAs, Operating};
+use crate::php::{Array, Key, Value};
 use crate::settings::{Condition, OuterBatch};
 
 /// A hit that was let in.
@@ -76,27 +76,48 @@ async fn whole_batch(hit: &mut Hit<'_>, params: &Array<'_>) -> Reply {
     let start = core.clock.now();
     let key = MeterKey { credential: hit.caller.metered_as.clone(), method: "batch".to_owned() };
     let operating = core.world().settings.operating;
-    let metered = operating.filter(|limit| limit.outer_batch == OuterBatch::HalfWeight);
-    if metered.is_some() {
+    let outer_batch = operating.map_or(OuterBatch::Unmetered, |limit| limit.outer_batch);
+    if outer_batch != OuterBatch::Unmetered {
         if let Err(error) = hit.check_operating_limit(&key) {
             return refuse(&mut core.world(), hit.number, error);
         }
     }
-    let result = match batch(hit, params).await {
+    let mut result = match batch(hit, params).await {
         Ok(result) => result,
         // PHP dies without a word.
         Err(TypeError) => return Reply::html(500, ""),
     };
     let took = core.clock.now().since(start).max(hit.claimed);
-    if metered.is_some() {
-        hit.meter.add(key.clone(), took / 2);
+    match outer_batch {
+        OuterBatch::Unmetered => {}
+        OuterBatch::HalfWeight => hit.meter.add(key.clone(), took / 2),
+        OuterBatch::Alone => hit.meter.add(key.clone(), took),
     }
     let now = core.clock.now();
     let report = operating.map(|_| core.world().operating.report(&key, &hit.meter, now));
+    if let Some(report) = report.filter(|_| outer_batch == OuterBatch::Alone) {
+        say_everywhere(&mut result, report);
+    }
     Reply::success(result.into(), time(start, took, report))
 }
 
+/// Puts the one sum of the hit into the time of each command.
+fn say_everywhere(result: &mut Value<'static>, report: Operating) {
+    let Value::Array(sections) = result else { return };
+    let times = sections.array_at(Some(Key::from_bytes(b"result_time".as_slice().into())));
+    let keys: Vec<_> = times.iter().map(|(key, _)| key.clone()).collect();
+    for key in keys {
+        add_operating(times.array_at(Some(key)), report);
+    }
+}
+
 impl Hit<'_> {
+    /// Whether the commands of a batch are charged and checked, or the batch alone.
+    pub(crate) fn bills_commands(&self) -> bool {
+        let operating = self.core.world().settings.operating;
+        !self.batched || operating.is_none_or(|limit| limit.outer_batch != OuterBatch::Alone)
+    }
+
     /// Under what the limiter books a method.
     pub(crate) fn meter_key(&self, method: &str) -> MeterKey {
         let credential = match self.caller.metered_as.clone() {
@@ -109,6 +130,9 @@ impl Hit<'_> {
     pub(crate) fn check_operating_limit(&self, key: &MeterKey) -> Result<(), ErrorCode> {
         let mut world = self.core.world();
         let Some(limit) = world.settings.operating else { return Ok(()) };
+        if self.batched && limit.outer_batch == OuterBatch::Alone && key.method != "batch" {
+            return Ok(());
+        }
         let now = self.core.clock.now();
         if world.operating.admits(limit, key, &self.meter, now) {
             Ok(())

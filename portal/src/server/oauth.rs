@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::{Request, Response};
@@ -37,8 +36,7 @@ pub(crate) async fn answer(
             return finish(&core, number, fault, reply);
         }
     }
-    let body = Limited::new(request.into_body(), BODY_LIMIT).collect().await;
-    let body = body.map_err(io::Error::other)?.to_bytes();
+    let body = peer.read(request.into_body(), BODY_LIMIT).await.map_err(io::Error::other)?;
     let reply = match method.as_str() {
         "oauth/token" => token(&core, &here, &params(&head, &body)),
         "oauth/authorize" => authorize(&core, &here, &parse_str(head.query.as_bytes())),

@@ -4,17 +4,31 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::LengthLimitError;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::header::HOST;
+use hyper::{Method, Request, Response, Version};
 use tokio::time::timeout;
 
 use super::oauth;
 use crate::core::Core;
 use crate::faults::{Canned, Moment};
-use crate::http::{AnswerBody, Peer, arrived, canned, finish, head, strike};
+use crate::http::{AnswerBody, Peer, arrived, canned, finish, head, plain, strike};
 use crate::page;
 use crate::rest::{self, Head, Reply, RestPath, rest_path};
+
+/// Bytes of a URL that a stock nginx reads.
+const URL_LIMIT: usize = 8 << 10;
+/// Verbs that it lets through.
+const VERBS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
 
 /// Answers one request; an error ends the connection.
 pub(crate) async fn route(
@@ -22,11 +36,27 @@ pub(crate) async fn route(
     peer: Peer,
     request: Request<Incoming>,
 ) -> io::Result<Response<AnswerBody>> {
+    if let Some(status) = refused_by_server(&request) {
+        return plain(canned(&Canned::html(status)));
+    }
     let path = request.uri().path();
     match rest_path(path) {
+        Some(_) if request.method() == Method::OPTIONS => plain(Reply::preflight()),
         Some(path) => rest_hit(core, peer, path, request).await,
         None if path.starts_with("/oauth/") => oauth::answer(core, peer, request).await,
-        None => page::answer(&core, request).await,
+        None => page::answer(&core, &peer, request).await,
+    }
+}
+
+/// What the web server in front of the portal refuses by itself, with a page of its own.
+fn refused_by_server(request: &Request<Incoming>) -> Option<u16> {
+    let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+    let host = request.headers().contains_key(HOST) || request.version() == Version::HTTP_10;
+    match () {
+        () if url > URL_LIMIT => Some(414),
+        () if !host => Some(400),
+        () if !VERBS.contains(request.method()) => Some(405),
+        () => None,
     }
 }
 
@@ -51,8 +81,8 @@ async fn rest_hit(
         return finish(&core, number, fault, reply);
     }
     let limit = core.world().settings.body_limit;
-    let body = match Limited::new(request.into_body(), limit).collect().await {
-        Ok(body) => body.to_bytes(),
+    let body = match peer.read(request.into_body(), limit).await {
+        Ok(body) => body,
         Err(error) if error.is::<LengthLimitError>() => {
             return finish(&core, number, None, canned(&Canned::html(413)));
         }

@@ -31,6 +31,9 @@ pub enum OuterBatch {
     /// default.
     #[default]
     HalfWeight,
+    /// All of its time counts, and that of its commands does not: each `operating` in
+    /// `result_time` is the one sum of the hit (measured on rest 26.500).
+    Alone,
 }
 
 impl OperatingLimit {

@@ -89,6 +89,13 @@ macro_rules! each_setting {
             /// and a page of HTML, while the portal goes on executing. Default: 60 seconds (REST
             /// API limits).
             request_limit, set_request_limit: Duration = Duration::from_secs(60);
+            /// How long a client may take to send a head, and to send any part of a body; then the
+            /// connection is closed. By the machine's own clock; it counts for connections that
+            /// begin later. Default: 60 seconds, as a stock nginx has it.
+            read_limit, set_read_limit: Duration = Duration::from_secs(60);
+            /// How long a connection may idle between two hits; then it is closed. Otherwise as
+            /// for `read_limit`. Default: 75 seconds, as a stock nginx has it.
+            idle_limit, set_idle_limit: Duration = Duration::from_secs(75);
         }
     };
 }

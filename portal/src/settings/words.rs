@@ -63,7 +63,7 @@ words!(Language: "en" = En, "de" = De, "ru" = Ru);
 words!(MissingMethods: "named" = Named, "not_found" = NotFound);
 words!(Authorization: "shared" = Shared, "isolated" = Isolated);
 words!(Release: "expiry" = Expiry, "ten_minutes" = TenMinutes, "ban" = Ban);
-words!(OuterBatch: "unmetered" = Unmetered, "half_weight" = HalfWeight);
+words!(OuterBatch: "unmetered" = Unmetered, "half_weight" = HalfWeight, "alone" = Alone);
 
 /// Seconds, such as `0.25`.
 impl Words for Duration {

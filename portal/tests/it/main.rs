@@ -7,6 +7,7 @@ mod apps;
 mod arrows;
 mod batch;
 mod client;
+mod connections;
 mod faults;
 mod handler;
 mod hostile;
