@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic, as tests may")]
 
+mod api;
 mod application;
 mod apps;
 mod arrows;
@@ -12,6 +13,7 @@ mod faults;
 mod handler;
 mod hostile;
 mod limits;
+mod names;
 mod oauth;
 mod page;
 mod program;
