@@ -35,6 +35,11 @@ fn command() -> Command {
                 .value_parser(value_parser!(u16)),
             option("tls-port", "N", "https at this port [default: any that is free]")
                 .value_parser(value_parser!(u16)),
+            flag(
+                "no-tls",
+                "Speak http only, so that no client needs to know the portal's authority",
+            )
+            .conflicts_with("tls-port"),
             option(
                 "host-name",
                 "NAME",
@@ -91,7 +96,10 @@ fn share(text: &str) -> Result<f64, String> {
 
 fn wishes(matches: &ArgMatches) -> Result<Wishes, String> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    let mut builder = Portal::builder().tls();
+    let mut builder = Portal::builder();
+    if !matches.get_flag("no-tls") {
+        builder = builder.tls();
+    }
     builder = match matches.get_flag("cloud") {
         true => builder.cloud(),
         false => builder.setting("own_entries", "activities")?,

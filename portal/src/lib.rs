@@ -27,6 +27,7 @@ mod journal;
 #[cfg(test)]
 mod judged_by_php;
 mod limits;
+mod lines;
 mod oauth;
 mod outgoing;
 mod page;
@@ -48,6 +49,7 @@ pub use clock::{Clock, UnixTime};
 pub use error::ErrorCode;
 pub use faults::{Canned, Fault, Moment};
 pub use journal::{CommandOutcome, CommandRecord, Counters, Hit, Sent};
+pub use lines::LinesMissing;
 pub use oauth::OAuthError;
 pub use portal::{Faults, Portal, PortalBuilder};
 pub use settings::{

@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::core::{Addresses, Cloud, Core, Mover, Security};
 use crate::journal::{Counters, Hit, Sent};
+use crate::lines::{LinesMissing, missing};
 use crate::php::{Array, Value};
 use crate::server;
 use crate::settings::{
@@ -29,6 +30,9 @@ use crate::workflow::Workflow;
 pub use builder::PortalBuilder;
 pub use planning::Faults;
 use relocate::serve;
+
+/// How long to wait for lines.
+const LINES: Duration = Duration::from_secs(10);
 
 /// A portal on threads and a runtime of its own. It stops when it is dropped.
 pub struct Portal {
@@ -285,6 +289,30 @@ impl Portal {
     /// The plan of what is to go wrong.
     pub fn faults(&self) -> Faults<'_> {
         Faults::new(&self.core)
+    }
+
+    /// Waits, for ten seconds at most, until the log of a workflow has these lines in this order;
+    /// other lines may stand between them. A line has what is wanted if it begins with it, its
+    /// mark and its time apart ([`Workflow::lines`]).
+    ///
+    /// # Errors
+    ///
+    /// A line did not come; the error says which, what is there, and what was lost silently.
+    pub fn wait_for_lines<S: Into<String>>(
+        &self,
+        workflow: &Workflow,
+        lines: impl IntoIterator<Item = S>,
+    ) -> Result<(), LinesMissing> {
+        let wanted: Vec<String> = lines.into_iter().map(Into::into).collect();
+        self.wait_for(LINES, |_| missing(&wanted, &workflow.lines()).is_none());
+        let found = workflow.lines();
+        match missing(&wanted, &found) {
+            None => Ok(()),
+            Some(wanted) => {
+                let lost = workflow.lost().iter().map(|lost| lost.text.to_string()).collect();
+                Err(LinesMissing { wanted: wanted.clone(), found, lost })
+            }
+        }
     }
 
     /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::activity::{Activity, ActivityOptions};
 use crate::core::Core;
 use crate::error::ErrorCode;
+use crate::lines::bare_lines;
 use crate::php::{Array, Value};
 use crate::state::{Entry, EntryKind, Lost, Stage};
 
@@ -74,6 +75,12 @@ impl Workflow {
     pub fn texts(&self) -> Vec<String> {
         let written = self.entries().into_iter().filter(|entry| entry.kind == EntryKind::Custom);
         written.map(|entry| entry.text.to_string()).collect()
+    }
+
+    /// The lines of those texts, oldest first, without the mark and the time that stand before
+    /// them.
+    pub fn lines(&self) -> Vec<String> {
+        self.texts().iter().flat_map(|text| bare_lines(text)).collect()
     }
 
     /// What was lost silently, oldest first.

@@ -12,6 +12,7 @@ mod connections;
 mod faults;
 mod handler;
 mod hostile;
+mod languages;
 mod limits;
 mod names;
 mod oauth;
