@@ -133,8 +133,8 @@ finally:
     program.wait()
 "#;
 
-#[test]
 #[cfg(target_os = "linux")]
+#[test]
 fn on_the_usual_ports_the_name_stands_alone() {
     use std::io::Write as _;
     // A network and mounts of its own: there the ports are free, and the name leads to loopback.
