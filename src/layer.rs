@@ -14,6 +14,7 @@ use crate::queue::Producer;
 
 mod callsites;
 mod capture;
+mod host;
 mod level;
 mod scope;
 mod visit;
@@ -45,6 +46,15 @@ use level::EventLevel;
 /// [`reload::Layer`](tracing_subscriber::reload::Layer) around a filter. (Not one around this layer:
 /// it hides that the layer has a filter of its own, and so would silence others.)
 ///
+/// # On which subscribers
+///
+/// The [`Registry`](tracing_subscriber::Registry) with any layers, and
+/// `tracing_subscriber::fmt().finish()`. The latter's own level and filter are those of the whole
+/// process: a level of this layer can only show less. A subscriber of your own has to implement
+/// [`LookupSpan`]. If it wraps a Registry, let its `downcast_raw` pass the Registry on: otherwise
+/// tracing-subscriber never clears a closed span, so that memory grows and the worker keeps looking for
+/// lines of these spans.
+///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use tracing_bizproc::{BizprocLayer, Webhook};
@@ -59,6 +69,8 @@ use level::EventLevel;
 pub struct BizprocLayer<S> {
     /// Tells the subscriber which callsites are ours, and keeps that apart from what others want.
     filter: Filtered<Nothing, EventLevel, S>,
+    /// Whether the subscriber has filters of layers. If not, the filter is not used at all.
+    has_filters: bool,
     capture: Capture,
 }
 
@@ -72,7 +84,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let level = EventLevel(level);
-    BizprocLayer { filter: Nothing.with_filter(level), capture: Capture::new(producer, level) }
+    let (filter, capture) = (Nothing.with_filter(level), Capture::new(producer, level));
+    BizprocLayer { filter, has_filters: true, capture }
 }
 
 // `Filtered` has what a filter of a layer's own needs of a subscriber: its mark, its share of each
@@ -94,12 +107,18 @@ where
     }
 
     fn on_layer(&mut self, subscriber: &mut S) {
-        self.filter.on_layer(subscriber);
+        self.has_filters = host::has_filters::<S>();
+        if self.has_filters {
+            self.filter.on_layer(subscriber);
+        }
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         self.capture.note_callsite(metadata);
-        self.filter.register_callsite(metadata)
+        match self.has_filters {
+            true => self.filter.register_callsite(metadata),
+            false => Interest::always(),
+        }
     }
 
     // Asked on the way to a span or an event whose callsite another thread is registering at this
@@ -107,15 +126,19 @@ where
     // interest in the callsite is "sometimes", but nowhere else.
     fn enabled(&self, metadata: &Metadata<'_>, ctx: Context<'_, S>) -> bool {
         self.capture.note_callsite(metadata);
-        self.filter.enabled(metadata, ctx)
+        !self.has_filters || self.filter.enabled(metadata, ctx)
     }
 
+    /// Without filters of layers, a hint would be the level of the whole process. None leaves that to
+    /// the subscriber below.
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.filter.max_level_hint()
+        if self.has_filters { self.filter.max_level_hint() } else { None }
     }
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        self.filter.on_new_span(attrs, id, ctx.clone());
+        if self.has_filters {
+            self.filter.on_new_span(attrs, id, ctx.clone());
+        }
         self.capture.on_new_span(attrs, id, ctx);
     }
 
@@ -124,11 +147,13 @@ where
     }
 
     fn event_enabled(&self, event: &Event<'_>, ctx: Context<'_, S>) -> bool {
-        self.filter.event_enabled(event, ctx)
+        !self.has_filters || self.filter.event_enabled(event, ctx)
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        self.filter.on_event(event, ctx.clone());
+        if self.has_filters {
+            self.filter.on_event(event, ctx.clone());
+        }
         self.capture.on_event(event, &ctx);
     }
 
@@ -141,6 +166,9 @@ where
     unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
         if id == TypeId::of::<Self>() {
             return Some(std::ptr::from_ref(self).cast());
+        }
+        if !self.has_filters {
+            return None;
         }
         // SAFETY: What is asked of an implementation is that its pointer is to a value of the type
         // `id`, valid for as long as `self` is. `Filtered` keeps that for itself, and is a part of us.
