@@ -24,6 +24,7 @@ use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
 use crate::worker::pace::{OPERATING_LIMIT, Quota};
 use crate::worker::render::{LineTime, Renderer};
+use crate::worker::report;
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::schedule::{Retention, Schedule};
 
@@ -284,7 +285,11 @@ impl Builder {
     }
 
     /// Starts the worker's thread, which sends nothing before a line comes, and returns the layer
-    /// with the guard that closes the worker.
+    /// with the guard that closes the worker: keep it until the end of `main`, see [`WorkerGuard`].
+    ///
+    /// One layer is enough for many portals: its credentials are then [`OAuth`](crate::OAuth), or a
+    /// [provider](Credentials::provider) such as a map of webhooks. Two layers in one subscriber each
+    /// take every tagged span, and so send every line twice.
     ///
     /// # Errors
     /// When an option is out of its bounds, or the thread, its runtime or the HTTP client cannot be
@@ -312,6 +317,7 @@ impl Builder {
                 runtime.shutdown_background();
             })
             .map_err(BuildError::Thread)?;
+        producer.when_closed(report::tell_closed);
         let bizproc = Bizproc::new(producer.clone(), stats);
         let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, thread);
         Ok((layer::layer(producer, self.level), guard))

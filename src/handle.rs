@@ -207,6 +207,11 @@ impl Bizproc {
         self.ask_close(deadline)?.await.map_err(|_| FlushError::WorkerGone)
     }
 
+    /// Whether the worker goes on although the guard is dropped.
+    fn outlives_guard(&self) -> bool {
+        self.producer.outlives_guard()
+    }
+
     fn send(&self, control: Control) -> Result<(), FlushError> {
         self.try_send(control).map_err(|(error, _)| error)
     }

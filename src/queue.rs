@@ -226,6 +226,7 @@ impl Producer {
     /// Hands a request of the app to the worker and wakes it. Gives it back if the worker is closed,
     /// or if there are hundreds of them already.
     pub(crate) fn control(&self, control: Control) -> Result<(), Box<Control>> {
+        self.0.signals.asked.store(true, SeqCst);
         let control = Message::Control(Box::new(control));
         match self.0.sender.try_send(control) {
             Ok(()) => {
@@ -238,6 +239,46 @@ impl Producer {
                 Message::Line(_) | Message::SpanClosed(_) => unreachable!("it was a control"),
             },
         }
+    }
+
+    /// The guard is dropped. Whether the worker goes on all the same: so far there was nothing to
+    /// deliver, so this is not the end of the app, and the layer is what keeps the worker.
+    pub(crate) fn outlives_guard(&self) -> bool {
+        let signals = &self.0.signals;
+        let is_used = signals.asked.load(SeqCst)
+            || self.accepted() > 0
+            || self.0.alive.lines_may_come()
+            || self.is_closed()
+            || self.is_forked();
+        if is_used {
+            return false;
+        }
+        signals.unguarded.store(true, SeqCst);
+        !signals.layer_gone.load(SeqCst)
+    }
+
+    /// The layer is dropped: if the guard is gone, too, nobody needs the worker any more.
+    pub(crate) fn layer_dropped(&self) {
+        self.0.signals.layer_gone.store(true, SeqCst);
+        if self.0.signals.unguarded.load(SeqCst) {
+            #[expect(clippy::disallowed_methods, reason = "it closes now: nothing is pending")]
+            let deadline = Instant::now();
+            let (reply, _nobody) = oneshot::channel();
+            // A worker that is gone needs no telling.
+            drop(self.control(Control::Close(Close { deadline, reply })));
+        }
+    }
+
+    /// Another layer of this crate takes the same spans.
+    pub(crate) fn note_shared_spans(&self) {
+        if !self.0.signals.shared_spans.swap(true, SeqCst) {
+            self.0.bell.notify_one();
+        }
+    }
+
+    /// What is done, once, when a line comes and the worker is closed.
+    pub(crate) fn when_closed(&self, tell: fn()) {
+        let _first = self.0.when_closed.set(tell);
     }
 
     /// Whether this process is a fork of the one that has the worker's thread.

@@ -51,6 +51,8 @@ pub(crate) struct Worker<T> {
     callers: HashMap<Id, Awaited>,
     /// What is being taken in: kept here so that a panic does not lose it without a count.
     taking: Option<Message>,
+    /// What is told once, and was.
+    told: Told,
     /// Unusable tokens that were reported, by their kind.
     unusable: [u64; InvalidEventToken::ALL.len()],
     /// How often the queue is looked at while lines may come.
@@ -77,6 +79,7 @@ impl<T: Transport> Worker<T> {
             calls: JoinSet::new(),
             callers: HashMap::new(),
             taking: None,
+            told: Told::default(),
             unusable: [0; InvalidEventToken::ALL.len()],
             tick,
             at_rest: true,
@@ -130,6 +133,12 @@ impl<T: Transport> Worker<T> {
                 self.unusable[n] = count;
                 self.engine.report(Trouble::UnusableToken(why), why.to_string());
             }
+        }
+        if self.consumer.is_unguarded() && !std::mem::replace(&mut self.told.unguarded, true) {
+            self.engine.report(Trouble::Unguarded, "");
+        }
+        if self.consumer.shares_spans() && !std::mem::replace(&mut self.told.shared_spans, true) {
+            self.engine.report(Trouble::SharedSpans, "");
         }
         for report in self.engine.due_reports(last, Instant::now().into_std()) {
             report.tell();
@@ -271,6 +280,13 @@ impl<T: Transport> Worker<T> {
             }
         }
     }
+}
+
+/// Mistakes in the app's setup: they do not go away, so they are told once.
+#[derive(Default)]
+struct Told {
+    unguarded: bool,
+    shared_spans: bool,
 }
 
 /// What a call brings.

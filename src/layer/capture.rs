@@ -108,6 +108,12 @@ impl Capture {
     }
 }
 
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.producer.layer_dropped();
+    }
+}
+
 // What the callbacks do once there is something to do. Not inlined into them, so that a callback with
 // nothing to do saves no registers and reserves no stack: a third of its instructions.
 impl Capture {
@@ -150,7 +156,9 @@ impl Capture {
             },
         };
         self.callsites.insert(attrs.metadata());
-        SpanStates::put(&mut span.extensions_mut(), self.id, state);
+        if SpanStates::put(&mut span.extensions_mut(), self.id, state) {
+            self.producer.note_shared_spans();
+        }
     }
 
     fn tagged_state(

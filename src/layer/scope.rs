@@ -33,14 +33,17 @@ impl SpanStates {
         Some(&states.state)
     }
 
+    /// Whether another layer has put its state there before.
     #[inline]
-    pub(super) fn put(extensions: &mut ExtensionsMut<'_>, id: LayerId, state: SpanState) {
+    pub(super) fn put(extensions: &mut ExtensionsMut<'_>, id: LayerId, state: SpanState) -> bool {
         let earlier = extensions.replace(SpanStates { id, state, more: None });
-        if earlier.is_some() {
+        let is_shared = earlier.is_some();
+        if is_shared {
             if let Some(states) = extensions.get_mut::<SpanStates>() {
                 states.more = earlier.map(Box::new);
             }
         }
+        is_shared
     }
 
     /// Adds fields that were recorded late, or replaces earlier values of them.

@@ -88,6 +88,16 @@ impl Consumer {
         self.receiver.is_empty() && self.door.budget.all_taken()
     }
 
+    /// Whether lines come although the guard was dropped.
+    pub(crate) fn is_unguarded(&self) -> bool {
+        self.door.signals.unguarded.load(SeqCst) && self.door.budget.accepted_lines() > 0
+    }
+
+    /// Whether another layer of this crate takes the same spans.
+    pub(crate) fn shares_spans(&self) -> bool {
+        self.door.signals.shared_spans.load(SeqCst)
+    }
+
     /// Event tokens that could not be used, by reason.
     pub(crate) fn unusable_tokens(&self) -> impl Iterator<Item = (InvalidEventToken, u64)> + '_ {
         let count = |why| self.door.unusable.counter(why).load(Relaxed);

@@ -1,7 +1,7 @@
 //! The door: who gets in, what is charged, and who is woken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -22,6 +22,8 @@ pub(super) struct Door {
     pub(super) refused: Refused,
     pub(super) unusable: Unusable,
     pub(super) bell: Notify,
+    /// What is done about the first line that comes when the worker is closed.
+    pub(super) when_closed: OnceLock<fn()>,
     /// Held by callers that wait for room, and by the worker for as long as it takes to wake them.
     pub(super) waiting: Mutex<()>,
     pub(super) room: Condvar,
@@ -45,6 +47,16 @@ pub(super) struct Signals {
     pub(super) full: AtomicBool,
     /// Callers that wait for room.
     pub(super) waiters: AtomicU64,
+    /// The app has asked something of the worker.
+    pub(super) asked: AtomicBool,
+    /// The guard was dropped before there was anything to deliver: the worker goes on without it.
+    pub(super) unguarded: AtomicBool,
+    /// The layer is gone, so no more lines come.
+    pub(super) layer_gone: AtomicBool,
+    /// Two layers of this crate take the same spans.
+    pub(super) shared_spans: AtomicBool,
+    /// A line was refused since the worker is closed.
+    pub(super) missed_worker: AtomicBool,
 }
 
 /// Lines refused at the door, by reason.
@@ -82,6 +94,7 @@ impl Door {
             refused: Refused::default(),
             unusable: Unusable::default(),
             bell: Notify::new(),
+            when_closed: OnceLock::new(),
             waiting: Mutex::new(()),
             room: Condvar::new(),
             process: std::process::id(),
@@ -210,6 +223,23 @@ impl Door {
         }
         tag.note_refusal(reason);
         self.signals.full.store(true, Relaxed);
+        if reason == DropReason::Closed {
+            self.tell_closed();
+        }
+    }
+
+    /// The worker is gone, and so cannot say that lines are refused. A panic is no moment for it: the
+    /// next line will do.
+    fn tell_closed(&self) {
+        if self.signals.missed_worker.load(Relaxed) || std::thread::panicking() || self.is_forked()
+        {
+            return;
+        }
+        if !self.signals.missed_worker.swap(true, SeqCst) {
+            if let Some(tell) = self.when_closed.get() {
+                tell();
+            }
+        }
     }
 
     #[cold]

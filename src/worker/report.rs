@@ -4,9 +4,11 @@
 //! It speaks on the worker's own thread, which our layers do not listen to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::line::InvalidEventToken;
+use crate::queue::mark_worker_thread;
 use crate::stats::DropReason;
 
 /// A kind of trouble.
@@ -30,10 +32,21 @@ pub(crate) enum Trouble {
     Unreachable,
     UnknownOutcome,
     UnusableToken(InvalidEventToken),
+    /// The guard was dropped before the first line.
+    Unguarded,
+    /// A line was refused since the guard was dropped.
+    Closed,
+    /// Two layers take the same spans.
+    SharedSpans,
     Panicked,
 }
 
 impl Trouble {
+    /// Mistakes that look like success where nobody reads reports.
+    fn is_told_in_any_case(self) -> bool {
+        matches!(self, Trouble::Unguarded | Trouble::Closed)
+    }
+
     /// What happened, and what to do.
     fn advice(self) -> &'static str {
         match self {
@@ -91,6 +104,20 @@ impl Trouble {
             }
             Trouble::UnusableToken(_) => {
                 "a span's `event_token` is nothing that a portal issues; the span is not tagged"
+            }
+            Trouble::Unguarded => {
+                "the WorkerGuard was dropped before anything was logged: lines are delivered, but \
+                 those that are pending when the process ends will be lost; keep the guard until the \
+                 end of `main`, under a name (`let (layer, guard) = ..`, and not `_`)"
+            }
+            Trouble::Closed => {
+                "a line was refused since the WorkerGuard was dropped, and so will be all others \
+                 (`Snapshot::by_reason`): keep the guard until the end of `main`"
+            }
+            Trouble::SharedSpans => {
+                "two layers of tracing-bizproc take the same spans, so that every line goes to both, \
+                 and one of them cannot deliver it: build one layer, whose credentials know all \
+                 portals (`Credentials::provider` of a map of webhooks)"
             }
             Trouble::Panicked => "the worker panicked and goes on: please report this",
         }
@@ -172,7 +199,30 @@ impl Report {
             _ => "",
         };
         tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail, "{advice}");
+        if trouble.is_told_in_any_case()
+            && !tracing::enabled!(target: "tracing_bizproc", tracing::Level::WARN)
+        {
+            // There may be nobody to read it there, either.
+            let _ = writeln!(std::io::stderr(), "tracing-bizproc: {advice}");
+        }
     }
+}
+
+/// Says that a line was refused since the worker is closed: from a thread of its own, since the
+/// worker's has ended, and a caller's is not to wait for what the app's layers do with it.
+pub(crate) fn tell_closed() {
+    let report = Report {
+        trouble: Trouble::Closed,
+        count: 1,
+        portals: BTreeSet::new(),
+        detail: String::new(),
+    };
+    let tells = std::thread::Builder::new().name("tracing-bizproc".to_owned()).spawn(move || {
+        mark_worker_thread();
+        report.tell();
+    });
+    // Without a thread there is nobody to say it. The lines are counted.
+    drop(tells);
 }
 
 /// Portals that a report names at the most.

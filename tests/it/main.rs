@@ -9,6 +9,7 @@ mod arrows;
 mod completion;
 mod delivery;
 mod flush;
+mod guard;
 mod idle;
 mod limits;
 mod loops;
