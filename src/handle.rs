@@ -171,6 +171,7 @@ impl Bizproc {
             refused: [DropReason::QueueFull, DropReason::BudgetSpent, DropReason::Closed]
                 .map(refused),
             unusable_tokens: self.producer.unusable_tokens(),
+            unseen: self.producer.unseen(),
         })
     }
 

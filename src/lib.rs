@@ -54,6 +54,7 @@
 //! |---|---|---|
 //! | `accepted` stays 0 | no event was inside a tagged span | the span's level and fields; `unusable_tokens`; a filter for the whole subscriber that hides the span: `my_app=info,tracing_bizproc=info` lets those of [activities](VerifiedActivity::span) through |
 //! | `unusable_tokens` | a token was empty, over 1 KiB, had control characters, or was a redaction | write `event_token = token.tag()`, not `%token` |
+//! | `unseen` | tagged spans, or events in spans, were hidden from this layer by a filter, or another layer panicked while it held a span's data | the worker's report names what to add to the filter; [`BizprocLayer`], "Filters" |
 //! | `refused`: [`QueueFull`](DropReason::QueueFull), [`BudgetSpent`](DropReason::BudgetSpent), [`Closed`](DropReason::Closed) | the queue or the budget was full, or the guard was dropped | `queue_lines`, `pending_lines`, `pending_bytes`, or a portal that is blocked; keep the guard |
 //! | `pending` grows | the portal is slow, limits, or is unreachable | `rate_limited`, `operating_limited`, [`Bizproc::portals`], the worker's reports |
 //! | [`Evicted`](DropReason::Evicted) | with [`Overflow::DropOldest`], newer lines needed the room | as for `refused` |

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
-use crate::stats::{DropReason, FlushReport};
+use crate::stats::{DropReason, FlushReport, Unseen};
 use crate::transport::Arrived;
 
 mod budget;
@@ -310,6 +310,19 @@ impl Producer {
     pub(crate) fn unusable_tokens(&self) -> u64 {
         let unusable = &self.0.unusable;
         InvalidEventToken::ALL.iter().map(|why| unusable.counter(*why).load(Relaxed)).sum()
+    }
+
+    /// Spans and events that were meant for a log and not shown to the layer.
+    pub(crate) fn unseen(&self) -> u64 {
+        self.0.unseen.iter().map(|counter| counter.load(Relaxed)).sum()
+    }
+
+    /// Counts what was not shown to the layer. The worker reports it.
+    #[cold]
+    pub(crate) fn note_unseen(&self, why: Unseen) {
+        if self.0.unseen[why as usize].fetch_add(1, Relaxed) == 0 {
+            self.0.bell.notify_one();
+        }
     }
 
     /// Counts an event token that cannot be used. The worker reports it: here, in the middle of

@@ -22,7 +22,7 @@ use self::report::Trouble;
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Accept, Consumer, Control, Message};
-use crate::stats::Stats;
+use crate::stats::{Stats, Unseen};
 use crate::transport::{Refreshed, Transport};
 
 pub(crate) mod coalescer;
@@ -132,6 +132,12 @@ impl<T: Transport> Worker<T> {
             if count > self.unusable[n] {
                 self.unusable[n] = count;
                 self.engine.report(Trouble::UnusableToken(why), why.to_string());
+            }
+        }
+        for (n, (why, count)) in self.consumer.unseen().enumerate() {
+            if count > self.told.unseen[n] {
+                self.told.unseen[n] = count;
+                self.engine.report(Trouble::Unseen(why), "");
             }
         }
         if self.consumer.is_unguarded() && !std::mem::replace(&mut self.told.unguarded, true) {
@@ -282,11 +288,13 @@ impl<T: Transport> Worker<T> {
     }
 }
 
-/// Mistakes in the app's setup: they do not go away, so they are told once.
+/// What was told of the app's setup. It does not change by itself, so it is not told again and again.
 #[derive(Default)]
 struct Told {
     unguarded: bool,
     shared_spans: bool,
+    /// How often, by the cause.
+    unseen: [u64; Unseen::ALL.len()],
 }
 
 /// What a call brings.

@@ -270,15 +270,29 @@ pub(super) struct Slot {
     _live: Live,
 }
 
+impl Drop for Slot {
+    /// One after the other, and not each inside of the one below, for which no stack is deep enough.
+    fn drop(&mut self) {
+        let mut up = self.up.take();
+        while let Some(Place::Late(slot)) = up {
+            up = Arc::into_inner(slot).and_then(|mut slot| slot.up.take());
+        }
+    }
+}
+
 impl Place {
     /// The tag that counts now: this span's, or else the next one's up.
     fn tag(&self) -> Option<Arc<Tag>> {
-        match self {
-            Place::Given(tag) => Some(tag.latest()),
-            Place::Late(slot) => match slot.first.get() {
-                Some(tag) => Some(tag.latest()),
-                None => slot.up.as_ref()?.tag(),
-            },
+        // A loop and no recursion: nobody bounds how deep an app nests its spans.
+        let mut place = self;
+        loop {
+            match place {
+                Place::Given(tag) => return Some(tag.latest()),
+                Place::Late(slot) => match slot.first.get() {
+                    Some(tag) => return Some(tag.latest()),
+                    None => place = slot.up.as_ref()?,
+                },
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use crate::line::{EventToken, InvalidEventToken, LogLine, Tag, Value};
 use crate::queue::{Consumer, Limits, Message, Overflow, mark_worker_thread, queue};
 use crate::stats::DropReason;
 
+mod harm;
 mod subscribers;
 
 const A: &str = "5e.a|A|1.ff";

@@ -25,6 +25,12 @@ impl<'a> LineVisitor<'a> {
         LineVisitor { packer: Packer::new(bytes), declares }
     }
 
+    /// Says how many fields found no room.
+    #[inline]
+    pub(super) fn finish(self) {
+        self.packer.finish();
+    }
+
     #[inline]
     fn skips(&self, field: &Field) -> bool {
         self.declares && matches!(field.name(), EVENT_TOKEN | PORTAL)

@@ -7,6 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::{Door, Message};
 use crate::line::InvalidEventToken;
+use crate::stats::Unseen;
 
 /// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
 pub(crate) struct Consumer {
@@ -102,6 +103,11 @@ impl Consumer {
     pub(crate) fn unusable_tokens(&self) -> impl Iterator<Item = (InvalidEventToken, u64)> + '_ {
         let count = |why| self.door.unusable.counter(why).load(Relaxed);
         InvalidEventToken::ALL.into_iter().map(move |why| (why, count(why)))
+    }
+
+    /// What the layer was not shown, by its cause.
+    pub(crate) fn unseen(&self) -> impl Iterator<Item = (Unseen, u64)> + '_ {
+        Unseen::ALL.into_iter().map(|why| (why, self.door.unseen[why as usize].load(Relaxed)))
     }
 
     fn publish(&mut self) {

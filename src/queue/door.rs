@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::budget::{Budget, Standing, UNSEEN};
 use super::{Limits, Message, Overflow, thread};
 use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
-use crate::stats::DropReason;
+use crate::stats::{DropReason, Unseen};
 
 /// What both ends share.
 pub(super) struct Door {
@@ -21,6 +21,8 @@ pub(super) struct Door {
     pub(super) signals: Signals,
     pub(super) refused: Refused,
     pub(super) unusable: Unusable,
+    /// What the layer was not shown, by [`Unseen`].
+    pub(super) unseen: [AtomicU64; Unseen::ALL.len()],
     pub(super) bell: Notify,
     /// What is done about the first line that comes when the worker is closed.
     pub(super) when_closed: OnceLock<fn()>,
@@ -93,6 +95,7 @@ impl Door {
             signals: Signals::default(),
             refused: Refused::default(),
             unusable: Unusable::default(),
+            unseen: Default::default(),
             bell: Notify::new(),
             when_closed: OnceLock::new(),
             waiting: Mutex::new(()),

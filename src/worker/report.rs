@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::line::InvalidEventToken;
 use crate::queue::mark_worker_thread;
-use crate::stats::DropReason;
+use crate::stats::{DropReason, Unseen};
 
 /// A kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,8 @@ pub(crate) enum Trouble {
     Closed,
     /// Two layers take the same spans.
     SharedSpans,
+    /// The layer was not shown what was meant for it.
+    Unseen(Unseen),
     Panicked,
 }
 
@@ -118,6 +120,19 @@ impl Trouble {
                 "two layers of tracing-bizproc take the same spans, so that every line goes to both, \
                  and one of them cannot deliver it: build one layer, whose credentials know all \
                  portals (`Credentials::provider` of a map of webhooks)"
+            }
+            Trouble::Unseen(Unseen::Filtered) => {
+                "a filter hides spans with an `event_token` from this layer, so nothing inside them is \
+                 written: see the detail for what to add to the filter"
+            }
+            Trouble::Unseen(Unseen::Poisoned) => {
+                "another layer panicked while it held a span's data, which cannot be read since: events \
+                 in that span are not written; see to that panic"
+            }
+            Trouble::Unseen(Unseen::Enclosed) => {
+                "a filter hides the span of an event, and the subscriber's type hides the Registry \
+                 that knows the spans around it, so the event is not written: let `downcast_raw` of \
+                 that type pass the Registry on, or let the span through"
             }
             Trouble::Panicked => "the worker panicked and goes on: please report this",
         }
