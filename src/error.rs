@@ -88,7 +88,7 @@ pub enum TransportError {
     /// called without TLS: the HTTP client needs one in any case.
     #[error(
         "there is no TLS provider: enable the feature `aws-lc-rs` (it is a default one) or `ring` of \
-         tracing-bizproc, or call `install_default` of a `rustls::crypto::CryptoProvider` before \
+         tracing-bizproc, or install a provider (`CryptoProvider::install_default` of rustls) before \
          `build`"
     )]
     NoTlsProvider,
