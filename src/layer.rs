@@ -17,6 +17,7 @@ mod capture;
 mod host;
 mod level;
 mod scope;
+mod search;
 mod visit;
 
 use capture::{Capture, EVENT_TOKEN, PORTAL, declares_token};
@@ -39,12 +40,78 @@ use level::EventLevel;
 /// spans those that declare `event_token`. This is a filter of the layer's own: what it hides from
 /// this layer other layers still see, and it does not raise the level of the process. A span that is
 /// disabled for everybody (by the maximum level, or by a filter that is not a layer's own) cannot tag
-/// anything.
+/// anything: so tag spans at INFO or above, whatever the level of the events is.
+///
+/// # Filters
 ///
 /// Levels by target, or levels that change at run time, are another filter's affair: build the layer
-/// with the lowest level and add it as `bizproc.with_filter(..)`, which may be a
-/// [`reload::Layer`](tracing_subscriber::reload::Layer) around a filter. (Not one around this layer:
-/// it hides that the layer has a filter of its own, and so would silence others.)
+/// with the lowest level and add it as `bizproc.with_filter(..)`. Such a filter has to let the **spans**
+/// with the token through, not only the events: of your targets at INFO, and of `tracing_bizproc` at
+/// INFO if you use the span of an [`Activity`](crate::Activity). The same holds for a filter of the whole
+/// subscriber. What is hidden is counted ([`Snapshot::unseen`](crate::Snapshot::unseen)), and a report
+/// names what to add to the filter.
+///
+/// With [`Targets`](tracing_subscriber::filter::Targets), of this layer alone:
+///
+/// ```
+/// # mod my_app {
+/// # pub fn work(event_token: &tracing_bizproc::EventToken) {
+/// # tracing::info_span!("order", event_token = event_token.tag())
+/// #     .in_scope(|| tracing::info!("received"));
+/// # }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let webhook = tracing_bizproc::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
+/// use tracing::level_filters::LevelFilter;
+/// use tracing_subscriber::filter::Targets;
+/// use tracing_subscriber::prelude::*;
+///
+/// let shown = Targets::new()
+///     .with_target("my_app", LevelFilter::INFO)
+///     .with_target("tracing_bizproc", LevelFilter::INFO);
+/// # let shown = shown.with_target(module_path!(), LevelFilter::INFO);
+/// # let builder = tracing_bizproc::builder(webhook).shutdown_timeout(std::time::Duration::ZERO);
+/// # let (bizproc, guard) = builder.build()?;
+/// tracing_subscriber::registry().with(bizproc.with_filter(shown)).init();
+/// # my_app::work(&tracing_bizproc::EventToken::parse("5e4a77.1|A|1.ff")?);
+/// # assert_eq!(guard.handle().stats().accepted(), 1);
+/// # Ok(()) }
+/// ```
+///
+/// With an `EnvFilter`, of the whole subscriber. Its default holds where `RUST_LOG` is not set; the crate's
+/// name is added in any case, so that `RUST_LOG=my_app=debug` does not hide the spans of activities:
+///
+/// ```
+/// # mod my_app {
+/// # pub fn work(event_token: &tracing_bizproc::EventToken) {
+/// # tracing::info_span!("order", event_token = event_token.tag())
+/// #     .in_scope(|| tracing::info!("received"));
+/// # }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let webhook = tracing_bizproc::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
+/// use tracing::level_filters::LevelFilter;
+/// use tracing_subscriber::EnvFilter;
+/// use tracing_subscriber::prelude::*;
+///
+/// let shown = EnvFilter::builder()
+///     .with_default_directive(LevelFilter::INFO.into())
+///     .from_env()?
+///     .add_directive("tracing_bizproc=info".parse()?);
+/// # let builder = tracing_bizproc::builder(webhook).shutdown_timeout(std::time::Duration::ZERO);
+/// # let (bizproc, guard) = builder.build()?;
+/// tracing_subscriber::registry()
+///     .with(shown)
+///     .with(tracing_subscriber::fmt::layer())
+///     .with(bizproc)
+///     .init();
+/// # my_app::work(&tracing_bizproc::EventToken::parse("5e4a77.1|A|1.ff")?);
+/// # assert_eq!(guard.handle().stats().accepted(), 1);
+/// # Ok(()) }
+/// ```
+///
+/// A filter may be inside of a [`reload::Layer`](tracing_subscriber::reload::Layer). (Not this layer
+/// itself: that hides that it has a filter of its own, and so would silence others.)
 ///
 /// # On which subscribers
 ///

@@ -19,6 +19,7 @@ mod token;
 
 pub(crate) use live::{Alive, Live, Seen};
 pub(crate) use packed::{Kind, Packed, Packer, Value};
+pub(crate) use token::Offered;
 pub use token::{EventToken, InvalidEventToken, PortalId};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.

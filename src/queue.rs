@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
-use crate::stats::{DropReason, FlushReport, Unseen};
+use crate::stats::{DropReason, FlushReport, Hidden, Unseen};
 use crate::transport::Arrived;
 
 mod budget;
@@ -323,6 +323,16 @@ impl Producer {
         if self.0.unseen[why as usize].fetch_add(1, Relaxed) == 0 {
             self.0.bell.notify_one();
         }
+    }
+
+    /// Counts what a filter hides. The worker says what to add to the filter.
+    pub(crate) fn note_hidden(&self, hidden: Hidden) {
+        self.0.note_hidden(hidden);
+    }
+
+    /// How the worker may look for what a filter hides.
+    pub(crate) fn search_by(&self, search: impl Fn() -> Vec<Hidden> + Send + Sync + 'static) {
+        let _first = self.0.search.set(Box::new(search));
     }
 
     /// Counts an event token that cannot be used. The worker reports it: here, in the middle of

@@ -134,8 +134,13 @@ impl<T: Transport> Worker<T> {
                 self.engine.report(Trouble::UnusableToken(why), why.to_string());
             }
         }
+        for hidden in self.consumer.hidden(self.told.hidden) {
+            self.told.hidden += 1;
+            self.engine.report(Trouble::Unseen(Unseen::Filtered), hidden.to_string());
+        }
         for (n, (why, count)) in self.consumer.unseen().enumerate() {
-            if count > self.told.unseen[n] {
+            // What is hidden is told by its name, and each name once.
+            if why != Unseen::Filtered && count > self.told.unseen[n] {
                 self.told.unseen[n] = count;
                 self.engine.report(Trouble::Unseen(why), "");
             }
@@ -164,6 +169,7 @@ impl<T: Transport> Worker<T> {
                 Some(Message::Control(_)) => {}
             }
             if let Some(Message::Control(control)) = self.taking.take() {
+                self.look_for_hidden(&control, now);
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
@@ -179,6 +185,23 @@ impl<T: Transport> Worker<T> {
                     }
                 }
             }
+        }
+    }
+
+    /// Looks for hidden spans where an app works on activities and logs nothing: it takes a
+    /// millisecond, and so is not done for each.
+    fn look_for_hidden(&mut self, control: &Control, now: std::time::Instant) {
+        let is_about_lines = match control {
+            Control::Flush(_) | Control::Complete(_) | Control::Expect(_) | Control::Close(_) => {
+                true
+            }
+            Control::Accept(_) | Control::Abandoned(_) => false,
+        };
+        let pause = if self.consumer.has_no_line() { A_MINUTE } else { 60 * A_MINUTE };
+        let is_time = |looked: std::time::Instant| now.saturating_duration_since(looked) >= pause;
+        if is_about_lines && self.told.looked.is_none_or(is_time) {
+            self.told.looked = Some(now);
+            self.consumer.look_for_hidden();
         }
     }
 
@@ -293,6 +316,10 @@ impl<T: Transport> Worker<T> {
 struct Told {
     unguarded: bool,
     shared_spans: bool,
+    /// When hidden spans were looked for.
+    looked: Option<std::time::Instant>,
+    /// How much of what a filter hides.
+    hidden: usize,
     /// How often, by the cause.
     unseen: [u64; Unseen::ALL.len()],
 }
@@ -312,6 +339,7 @@ enum Awaited {
     Access(Call),
 }
 
+const A_MINUTE: Duration = Duration::from_secs(60);
 /// Messages taken in between two looks at what is due.
 const TAKE_AT_ONCE: usize = 4_096;
 /// Pause after a panic.

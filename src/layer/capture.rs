@@ -11,8 +11,8 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use tracing_core::dispatcher::WeakDispatch;
@@ -30,6 +30,7 @@ use crate::stats::Unseen;
 use super::callsites::Callsites;
 use super::level::EventLevel;
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
+use super::search::Search;
 use super::visit::{LineVisitor, TokenVisitor};
 
 /// The field that makes a span's events lines of a business process's log.
@@ -49,8 +50,8 @@ pub(super) struct Capture {
     level: EventLevel,
     /// Of spans that have a [`SpanState`], or had one.
     callsites: Callsites,
-    /// Whose layer this is; see [`Capture::with_enabled_ancestor`].
-    dispatch: OnceLock<WeakDispatch>,
+    /// Whose layer this is (see [`Capture::with_enabled_ancestor`]), and what it is not shown.
+    search: Arc<Search>,
 }
 
 impl Capture {
@@ -59,17 +60,20 @@ impl Capture {
         let alive = producer.alive();
         let id = LayerId(LAYERS.fetch_add(1, Relaxed));
         let weak = Box::leak(Box::new(producer.downgrade()));
-        let (callsites, dispatch) = (Callsites::default(), OnceLock::new());
-        Capture { producer, weak, alive, id, level, callsites, dispatch }
+        let search = Arc::new(Search::new(level));
+        let searching = Arc::clone(&search);
+        producer.search_by(move || searching.hidden());
+        Capture { producer, weak, alive, id, level, callsites: Callsites::default(), search }
     }
 
     pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        let _ = self.dispatch.set(dispatch.downgrade());
+        let _ = self.search.dispatch.set(dispatch.downgrade());
     }
 
     /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
     pub(super) fn note_callsite(&self, metadata: &Metadata<'_>) {
         if declares_token(metadata) && self.level.wants(metadata) {
+            self.search.note_asked(metadata);
             match metadata.is_event() {
                 true => self.alive.note_event_callsite(),
                 false => self.alive.note_span_callsite(),
@@ -320,7 +324,7 @@ impl Capture {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else {
+        let Some(dispatch) = self.search.dispatch.get().and_then(WeakDispatch::upgrade) else {
             // `Option<Layer>` does not pass the dispatch on: the stack is right but for that case.
             let current = if event.is_contextual() { ctx.lookup_current() } else { None };
             return self.with_state(&current?, read);

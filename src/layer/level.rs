@@ -34,8 +34,11 @@ impl<S> Filter<S> for EventLevel {
         if self.wants(metadata) { Interest::always() } else { Interest::never() }
     }
 
-    /// Without a hint the whole process would run at TRACE.
+    /// Without a hint the whole process would run at TRACE. Not below INFO, at which spans are tagged.
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.0)
+        match self.0 {
+            LevelFilter::OFF => Some(LevelFilter::OFF),
+            level => Some(level.max(LevelFilter::INFO)),
+        }
     }
 }

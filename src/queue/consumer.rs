@@ -1,13 +1,13 @@
 //! The worker's end of the queue.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, PoisonError};
 
 use crossbeam_channel::Receiver;
 
 use super::{Door, Message};
 use crate::line::InvalidEventToken;
-use crate::stats::Unseen;
+use crate::stats::{Hidden, Unseen};
 
 /// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
 pub(crate) struct Consumer {
@@ -108,6 +108,30 @@ impl Consumer {
     /// What the layer was not shown, by its cause.
     pub(crate) fn unseen(&self) -> impl Iterator<Item = (Unseen, u64)> + '_ {
         Unseen::ALL.into_iter().map(|why| (why, self.door.unseen[why as usize].load(Relaxed)))
+    }
+
+    /// Looks for what a filter hides, and notes what is new.
+    pub(crate) fn look_for_hidden(&self) {
+        let Some(search) = self.door.search.get() else { return };
+        for hidden in search() {
+            let known = self.door.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_new = !known.contains(&hidden);
+            drop(known);
+            if is_new {
+                self.door.note_hidden(hidden);
+            }
+        }
+    }
+
+    /// What a filter hides and was noticed after the first so many.
+    pub(crate) fn hidden(&self, known: usize) -> Vec<Hidden> {
+        let hidden = self.door.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        hidden.get(known..).unwrap_or_default().to_vec()
+    }
+
+    /// Whether no line was accepted so far.
+    pub(crate) fn has_no_line(&self) -> bool {
+        self.door.budget.accepted_lines() == 0
     }
 
     fn publish(&mut self) {

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::budget::{Budget, Standing, UNSEEN};
 use super::{Limits, Message, Overflow, thread};
 use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
-use crate::stats::{DropReason, Unseen};
+use crate::stats::{DropReason, Hidden, Unseen};
 
 /// What both ends share.
 pub(super) struct Door {
@@ -23,6 +23,10 @@ pub(super) struct Door {
     pub(super) unusable: Unusable,
     /// What the layer was not shown, by [`Unseen`].
     pub(super) unseen: [AtomicU64; Unseen::ALL.len()],
+    /// What a filter hides, as far as it was noticed; each once.
+    pub(super) hidden: Mutex<Vec<Hidden>>,
+    /// Looks for what a filter hides: the layer's to know.
+    pub(super) search: OnceLock<Box<dyn Fn() -> Vec<Hidden> + Send + Sync>>,
     pub(super) bell: Notify,
     /// What is done about the first line that comes when the worker is closed.
     pub(super) when_closed: OnceLock<fn()>,
@@ -81,6 +85,9 @@ pub(super) struct Unusable {
 /// Longest wait for room: a longer one could not be added to the clock, and means "for ever" anyway.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Callsites that are told to be hidden.
+const MOST_HIDDEN: usize = 32;
+
 /// Slots for messages that are not lines.
 const HEADROOM: usize = 1024;
 
@@ -96,6 +103,8 @@ impl Door {
             refused: Refused::default(),
             unusable: Unusable::default(),
             unseen: Default::default(),
+            hidden: Mutex::default(),
+            search: OnceLock::new(),
             bell: Notify::new(),
             when_closed: OnceLock::new(),
             waiting: Mutex::new(()),
@@ -228,6 +237,16 @@ impl Door {
         self.signals.full.store(true, Relaxed);
         if reason == DropReason::Closed {
             self.tell_closed();
+        }
+    }
+
+    /// Counts something that a filter hides. The list of what is hidden does not grow for ever.
+    pub(super) fn note_hidden(&self, hidden: Hidden) {
+        self.unseen[Unseen::Filtered as usize].fetch_add(1, Relaxed);
+        let mut known = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MOST_HIDDEN && !known.contains(&hidden) {
+            known.push(hidden);
+            self.bell.notify_one();
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) enum Trouble {
 impl Trouble {
     /// Mistakes that look like success where nobody reads reports.
     fn is_told_in_any_case(self) -> bool {
-        matches!(self, Trouble::Unguarded | Trouble::Closed)
+        matches!(self, Trouble::Unguarded | Trouble::Closed | Trouble::Unseen(Unseen::Filtered))
     }
 
     /// What happened, and what to do.
@@ -123,7 +123,7 @@ impl Trouble {
             }
             Trouble::Unseen(Unseen::Filtered) => {
                 "a filter hides spans with an `event_token` from this layer, so nothing inside them is \
-                 written: see the detail for what to add to the filter"
+                 written; the detail says what is hidden, and what to add to the filter:"
             }
             Trouble::Unseen(Unseen::Poisoned) => {
                 "another layer panicked while it held a span's data, which cannot be read since: events \
@@ -180,7 +180,15 @@ impl Reports {
                 kind.portals.insert(portal.into());
             }
         }
-        kind.detail = detail.into();
+        let detail = detail.into();
+        match trouble {
+            // Each is something else to do.
+            Trouble::Unseen(Unseen::Filtered) if !kind.detail.is_empty() => {
+                kind.detail.push_str("; ");
+                kind.detail.push_str(&detail);
+            }
+            _ => kind.detail = detail,
+        }
     }
 
     /// What may be told now: kinds that were silent for a minute. `last`: nothing is told later.
@@ -213,12 +221,13 @@ impl Report {
             Trouble::Lost(reason) => reason.as_str(),
             _ => "",
         };
-        tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail, "{advice}");
+        tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail = &*detail, "{advice}");
         if trouble.is_told_in_any_case()
             && !tracing::enabled!(target: "tracing_bizproc", tracing::Level::WARN)
         {
             // There may be nobody to read it there, either.
-            let _ = writeln!(std::io::stderr(), "tracing-bizproc: {advice}");
+            let said = format!("tracing-bizproc: {advice} {detail}");
+            let _ = writeln!(std::io::stderr(), "{}", said.trim_end());
         }
     }
 }
