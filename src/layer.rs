@@ -113,6 +113,12 @@ use level::EventLevel;
 /// A filter may be inside of a [`reload::Layer`](tracing_subscriber::reload::Layer). (Not this layer
 /// itself: that hides that it has a filter of its own, and so would silence others.)
 ///
+/// # Records of the `log` crate
+///
+/// What `tracing_log::LogTracer` makes an event of is a line like others, inside a tagged span: with the
+/// record's own level and target, by which filters see it, too. LogTracer hands no key-values on:
+/// `info!(amount = 99.5; "Paid")` arrives as `Paid`.
+///
 /// # On which subscribers
 ///
 /// The [`Registry`](tracing_subscriber::Registry) with any layers, and

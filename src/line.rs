@@ -15,10 +15,13 @@ use crate::stats::DropReason;
 
 mod live;
 mod packed;
+mod record;
 mod token;
 
 pub(crate) use live::{Alive, Live, Seen};
 pub(crate) use packed::{Kind, Packed, Packer, Value};
+#[cfg(feature = "log")]
+pub(crate) use record::{RECORD_FIELDS, RECORD_TARGET};
 pub(crate) use token::Offered;
 pub use token::{EventToken, InvalidEventToken, PortalId};
 
@@ -180,8 +183,11 @@ impl LogLine {
     }
 
     /// The event's own fields.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
-        self.fields.iter(self.metadata)
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        let is_record = record::is_record(self.metadata);
+        self.fields
+            .iter(self.metadata)
+            .filter(move |(name, _)| !is_record || !record::is_origin(name))
     }
 
     /// The spans between the tagged span (exclusive) and the event, innermost first. Spans without
@@ -226,7 +232,7 @@ impl SpanFields {
     }
 
     /// The span's own fields.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         self.fields.iter(self.metadata)
     }
 }

@@ -80,10 +80,13 @@ impl Packed {
     pub(crate) fn iter(
         &self,
         metadata: &'static Metadata<'static>,
-    ) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+    ) -> impl Iterator<Item = (&str, Value<'_>)> {
         Records(self.bytes()).filter_map(move |record| {
             if record.index == LEFT_OUT {
                 return Some(("fields_left_out", record.value));
+            }
+            if let Some(name) = record.name {
+                return Some((name, record.value));
             }
             let field = metadata.fields().iter().nth(record.index.into())?;
             Some((field.name(), record.value))
@@ -115,6 +118,8 @@ impl Default for Packed {
 
 /// The index of no field: the record counts the fields that found no room.
 const LEFT_OUT: u8 = u8::MAX;
+/// The index of no field: the record has its name with it.
+const NAMED: u8 = u8::MAX - 1;
 
 /// Appends records to a buffer, up to [`Packed::MAX_LEN`].
 pub(crate) struct Packer<'a> {
@@ -165,16 +170,60 @@ impl<'a> Packer<'a> {
     pub(crate) fn text(&mut self, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
         let Some(index) = self.room(field) else { return };
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[index, Kind::Str as u8, 0, 0, 0, 0]);
+        self.bytes.extend_from_slice(&[index, Kind::Str as u8]);
+        let kind = self.put_text(write);
+        self.bytes[start + 1] = kind as u8;
+    }
+
+    /// A length and the text that `write` writes.
+    #[inline]
+    fn put_text(&mut self, write: impl FnOnce(&mut Sink<'_>)) -> Kind {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
         let mut sink = Sink { bytes: self.bytes, cut: 0 };
         write(&mut sink);
         let cut = sink.cut;
-        let len = (self.bytes.len() - start - 6) as u32;
-        self.bytes[start + 2..start + 6].copy_from_slice(&len.to_le_bytes());
-        if cut > 0 {
-            self.bytes[start + 1] = Kind::CutStr as u8;
-            self.bytes.extend_from_slice(&(cut as u64).to_le_bytes());
+        let len = (self.bytes.len() - start - 4) as u32;
+        self.bytes[start..start + 4].copy_from_slice(&len.to_le_bytes());
+        if cut == 0 {
+            return Kind::Str;
         }
+        self.bytes.extend_from_slice(&(cut as u64).to_le_bytes());
+        Kind::CutStr
+    }
+
+    /// A record of a value whose name the metadata do not know.
+    #[cfg(feature = "log")]
+    pub(crate) fn named(&mut self, name: &str, value: Value<'_>) {
+        if self.bytes.len() >= Packed::MAX_LEN {
+            self.left_out += 1;
+            return;
+        }
+        let start = self.bytes.len();
+        let most = usize::from(u16::MAX);
+        let end = (0..=most.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
+        let name = &name[..end.unwrap_or(0)];
+        self.bytes.extend_from_slice(&[NAMED, 0]);
+        self.bytes.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        self.bytes.extend_from_slice(name.as_bytes());
+        let kind = match value {
+            Value::I64(n) => self.put(Kind::I64, &n.to_le_bytes()),
+            Value::U64(n) => self.put(Kind::U64, &n.to_le_bytes()),
+            Value::I128(n) => self.put(Kind::I128, &n.to_le_bytes()),
+            Value::U128(n) => self.put(Kind::U128, &n.to_le_bytes()),
+            Value::F64(n) => self.put(Kind::F64, &n.to_le_bytes()),
+            Value::Bool(b) => self.put(Kind::Bool, &u64::from(b).to_le_bytes()),
+            Value::Str(text, _) => self.put_text(|sink| {
+                let _enough = sink.write_str(text);
+            }),
+        };
+        self.bytes[start + 1] = kind as u8;
+    }
+
+    #[cfg(feature = "log")]
+    fn put(&mut self, kind: Kind, bytes: &[u8]) -> Kind {
+        self.bytes.extend_from_slice(bytes);
+        kind
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -186,11 +235,11 @@ impl<'a> Packer<'a> {
         self.bytes.truncate(len);
     }
 
-    /// The field's index, if there is room for a record. Fields past the 255th are left out.
+    /// The field's index, if there is room for a record. Fields past the 254th are left out.
     #[inline]
     fn room(&mut self, field: &Field) -> Option<u8> {
         match u8::try_from(field.index()) {
-            Ok(index) if index != LEFT_OUT && self.bytes.len() < Packed::MAX_LEN => Some(index),
+            Ok(index) if index < NAMED && self.bytes.len() < Packed::MAX_LEN => Some(index),
             _ => {
                 self.left_out += 1;
                 None
@@ -261,6 +310,8 @@ impl Kind {
 
 struct Record<'a> {
     index: u8,
+    /// Of a record that has it with it.
+    name: Option<&'a str>,
     value: Value<'a>,
 }
 
@@ -272,6 +323,7 @@ impl<'a> Iterator for Records<'a> {
 
     fn next(&mut self) -> Option<Record<'a>> {
         let [index, kind] = self.take()?;
+        let name = if index == NAMED { Some(self.name()?) } else { None };
         let value = match Kind::ALL.get(usize::from(kind))? {
             Kind::I64 => Value::I64(i64::from_le_bytes(self.take()?)),
             Kind::U64 => Value::U64(u64::from_le_bytes(self.take()?)),
@@ -285,7 +337,7 @@ impl<'a> Iterator for Records<'a> {
                 Value::Str(text, u64::from_le_bytes(self.take()?) as usize)
             }
         };
-        Some(Record { index, value })
+        Some(Record { index, name, value })
     }
 }
 
@@ -296,8 +348,17 @@ impl<'a> Records<'a> {
         Some(*bytes)
     }
 
+    fn name(&mut self) -> Option<&'a str> {
+        let len = u16::from_le_bytes(self.take()?).into();
+        self.str(len)
+    }
+
     fn text(&mut self) -> Option<&'a str> {
         let len = u32::from_le_bytes(self.take()?) as usize;
+        self.str(len)
+    }
+
+    fn str(&mut self, len: usize) -> Option<&'a str> {
         let (text, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         std::str::from_utf8(text).ok()
@@ -327,7 +388,7 @@ mod tests {
         Packed::take(&mut bytes)
     }
 
-    fn unpack(packed: &Packed) -> Vec<(&'static str, Value<'_>)> {
+    fn unpack(packed: &Packed) -> Vec<(&str, Value<'_>)> {
         packed.iter(metadata()).collect()
     }
 
@@ -403,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_past_the_255th_are_counted() {
+    fn fields_past_the_254th_are_counted() {
         let names = (0..300).map(|n| &*format!("f{n}").leak()).collect::<Vec<&'static str>>();
         let names: &'static [&'static str] = names.leak();
         let callsite = metadata().callsite();
@@ -418,9 +479,9 @@ mod tests {
             }
         });
         let fields = packed.iter(many).collect::<Vec<_>>();
-        assert_eq!(fields.len(), 256);
-        assert_eq!(fields[254], ("f254", Value::U64(254)));
-        assert_eq!(fields[255], ("fields_left_out", Value::U64(45)));
+        assert_eq!(fields.len(), 255);
+        assert_eq!(fields[253], ("f253", Value::U64(253)));
+        assert_eq!(fields[254], ("fields_left_out", Value::U64(46)));
     }
 
     proptest::proptest! {
