@@ -26,6 +26,8 @@
 //! # }
 //! ```
 //!
+//! Apps that log with the `log` crate and not with `tracing`: `BizprocLogger`, with the feature `log`.
+//!
 //! # The route of an event
 //!
 //! ```text
@@ -94,6 +96,8 @@ pub mod fuzzing;
 mod handle;
 mod layer;
 mod line;
+#[cfg(feature = "log")]
+mod logger;
 #[cfg(test)]
 mod php;
 mod protocol;
@@ -119,6 +123,8 @@ pub use error::{
 pub use handle::{Activity, Bizproc, WorkerGuard};
 pub use layer::BizprocLayer;
 pub use line::{EventToken, InvalidEventToken, PortalId};
+#[cfg(feature = "log")]
+pub use logger::{BizprocLogger, LogScope, Scoped, WithEventToken, with_event_token};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, PortalSnapshot, Snapshot};
 pub use transport::auth::{

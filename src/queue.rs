@@ -277,8 +277,8 @@ impl Producer {
     }
 
     /// What is done, once, when a line comes and the worker is closed.
-    pub(crate) fn when_closed(&self, tell: fn()) {
-        let _first = self.0.when_closed.set(tell);
+    pub(crate) fn when_closed(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _first = self.0.when_closed.set(Box::new(tell));
     }
 
     /// Whether this process is a fork of the one that has the worker's thread.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use self::engine::{Call, Engine, Step};
 use self::lane::Access;
-use self::report::Trouble;
+use self::report::{Trouble, Voice};
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Accept, Consumer, Control, Message};
@@ -51,6 +51,8 @@ pub(crate) struct Worker<T> {
     callers: HashMap<Id, Awaited>,
     /// What is being taken in: kept here so that a panic does not lose it without a count.
     taking: Option<Message>,
+    /// By what it reports.
+    voice: Voice,
     /// What is told once, and was.
     told: Told,
     /// Unusable tokens that were reported, by their kind.
@@ -79,12 +81,18 @@ impl<T: Transport> Worker<T> {
             calls: JoinSet::new(),
             callers: HashMap::new(),
             taking: None,
+            voice: Voice::default(),
             told: Told::default(),
             unusable: [0; InvalidEventToken::ALL.len()],
             tick,
             at_rest: true,
             closing: false,
         }
+    }
+
+    /// The same, with this voice.
+    pub(crate) fn with_voice(self, voice: Voice) -> Self {
+        Worker { voice, ..self }
     }
 
     /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
@@ -152,7 +160,7 @@ impl<T: Transport> Worker<T> {
             self.engine.report(Trouble::SharedSpans, "");
         }
         for report in self.engine.due_reports(last, Instant::now().into_std()) {
-            report.tell();
+            report.tell(self.voice);
         }
     }
 

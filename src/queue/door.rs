@@ -29,7 +29,7 @@ pub(super) struct Door {
     pub(super) search: OnceLock<Box<dyn Fn() -> Vec<Hidden> + Send + Sync>>,
     pub(super) bell: Notify,
     /// What is done about the first line that comes when the worker is closed.
-    pub(super) when_closed: OnceLock<fn()>,
+    pub(super) when_closed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Held by callers that wait for room, and by the worker for as long as it takes to wake them.
     pub(super) waiting: Mutex<()>,
     pub(super) room: Condvar,

@@ -211,9 +211,31 @@ impl Reports {
     }
 }
 
+/// By what the worker speaks to the app's engineers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// An event, for the app's subscriber.
+    #[default]
+    Tracing,
+    /// A record, for the app's logger. By `log` itself: tracing's own feature for it would make records
+    /// of all crates' events.
+    #[cfg(feature = "log")]
+    Log,
+}
+
+impl Voice {
+    fn is_heard(self) -> bool {
+        match self {
+            Voice::Tracing => tracing::enabled!(target: "tracing_bizproc", tracing::Level::WARN),
+            #[cfg(feature = "log")]
+            Voice::Log => log::log_enabled!(target: "tracing_bizproc", log::Level::Warn),
+        }
+    }
+}
+
 impl Report {
     /// Speaks. Outside of any span, whatever the worker's thread may be in.
-    pub(crate) fn tell(self) {
+    pub(crate) fn tell(self, voice: Voice) {
         let Report { trouble, count, portals, detail } = self;
         let portals = portals.into_iter().collect::<Vec<_>>().join(", ");
         let advice = trouble.advice();
@@ -221,10 +243,16 @@ impl Report {
             Trouble::Lost(reason) => reason.as_str(),
             _ => "",
         };
-        tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail = &*detail, "{advice}");
-        if trouble.is_told_in_any_case()
-            && !tracing::enabled!(target: "tracing_bizproc", tracing::Level::WARN)
-        {
+        match voice {
+            Voice::Tracing => {
+                tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail = &*detail, "{advice}");
+            }
+            #[cfg(feature = "log")]
+            Voice::Log => {
+                log::warn!(target: "tracing_bizproc", count, portals = &*portals, reason, detail = &*detail; "{advice}");
+            }
+        }
+        if trouble.is_told_in_any_case() && !voice.is_heard() {
             // There may be nobody to read it there, either.
             let said = format!("tracing-bizproc: {advice} {detail}");
             let _ = writeln!(std::io::stderr(), "{}", said.trim_end());
@@ -234,7 +262,7 @@ impl Report {
 
 /// Says that a line was refused since the worker is closed: from a thread of its own, since the
 /// worker's has ended, and a caller's is not to wait for what the app's layers do with it.
-pub(crate) fn tell_closed() {
+pub(crate) fn tell_closed(voice: Voice) {
     let report = Report {
         trouble: Trouble::Closed,
         count: 1,
@@ -243,7 +271,7 @@ pub(crate) fn tell_closed() {
     };
     let tells = std::thread::Builder::new().name("tracing-bizproc".to_owned()).spawn(move || {
         mark_worker_thread();
-        report.tell();
+        report.tell(voice);
     });
     // Without a thread there is nobody to say it. The lines are counted.
     drop(tells);

@@ -13,6 +13,7 @@ mod guard;
 mod hidden;
 mod idle;
 mod limits;
+mod log_only;
 mod log_records;
 mod loops;
 mod overload;
