@@ -219,9 +219,8 @@ where
         self.capture.on_record(id, values, &ctx);
     }
 
-    fn event_enabled(&self, event: &Event<'_>, ctx: Context<'_, S>) -> bool {
-        !self.has_filters || self.filter.event_enabled(event, ctx)
-    }
+    // `event_enabled` is left to its default, which lets events through: the filter never decides by an
+    // event's values, and so would write its note on the thread anew as it is.
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
         if self.has_filters {

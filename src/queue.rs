@@ -227,10 +227,17 @@ impl Producer {
     /// or if there are hundreds of them already.
     pub(crate) fn control(&self, control: Control) -> Result<(), Box<Control>> {
         self.0.signals.asked.store(true, SeqCst);
+        if self.0.signals.abandoned.load(SeqCst) {
+            return Err(Box::new(control));
+        }
         let control = Message::Control(Box::new(control));
         match self.0.sender.try_send(control) {
             Ok(()) => {
                 self.0.bell.notify_one();
+                // Either the worker finds it when it goes, or that it is gone is seen here.
+                if self.0.signals.abandoned.load(SeqCst) {
+                    self.0.drop_leftovers();
+                }
                 Ok(())
             }
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message

@@ -147,6 +147,8 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.close();
+        self.door.signals.abandoned.store(true, SeqCst);
+        self.door.drop_leftovers();
     }
 }
 

@@ -15,6 +15,8 @@ use crate::stats::{DropReason, Hidden, Unseen};
 /// What both ends share.
 pub(super) struct Door {
     pub(super) sender: Sender<Message>,
+    /// What the worker left in the channel when it went.
+    leftovers: Receiver<Message>,
     pub(super) limits: Limits,
     pub(super) alive: &'static Alive,
     pub(super) budget: Budget,
@@ -42,6 +44,8 @@ pub(super) struct Door {
 #[repr(align(128))]
 pub(super) struct Signals {
     pub(super) closed: AtomicBool,
+    /// The worker's end of the queue is gone.
+    pub(super) abandoned: AtomicBool,
     /// The worker sleeps without ticks, and has not been rung since.
     pub(super) parked: AtomicBool,
     /// The bell was rung for a half full queue, and the worker has not heard it yet.
@@ -96,6 +100,7 @@ impl Door {
         let (sender, receiver) = bounded(limits.queue.saturating_add(HEADROOM));
         let mut door = Door {
             sender,
+            leftovers: receiver.clone(),
             limits,
             alive: Alive::new(),
             budget: Budget::default(),
@@ -247,6 +252,14 @@ impl Door {
         if known.len() < MOST_HIDDEN && !known.contains(&hidden) {
             known.push(hidden);
             self.bell.notify_one();
+        }
+    }
+
+    /// The worker is gone: what is still in the channel, and whoever waits for an answer to it, is let go.
+    /// Said by the worker, and by callers whose message may have come after that.
+    pub(super) fn drop_leftovers(&self) {
+        while let Ok(message) = self.leftovers.try_recv() {
+            drop(message);
         }
     }
 
