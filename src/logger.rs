@@ -9,6 +9,7 @@ use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 
 use crate::line::LogLine;
 use crate::queue::{Producer, WeakProducer, enter};
+use crate::stats::Hidden;
 
 mod pairs;
 mod record;
@@ -66,6 +67,12 @@ pub struct BizprocLogger<L> {
 impl<L: Log> BizprocLogger<L> {
     pub(crate) fn new(producer: Producer, level: LevelFilter, own: L) -> Self {
         let weak = Box::leak(Box::new(producer.downgrade()));
+        // Of one that never became the process's logger, or whose level somebody lowered, nobody hears.
+        producer.search_by(move || {
+            let max = log::max_level();
+            let is_hidden = max < level.min(LevelFilter::Info);
+            is_hidden.then(|| Hidden::Records(max.as_str())).into_iter().collect()
+        });
         BizprocLogger { producer, weak, level, own }
     }
 

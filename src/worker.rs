@@ -177,7 +177,8 @@ impl<T: Transport> Worker<T> {
                 Some(Message::Control(_)) => {}
             }
             if let Some(Message::Control(control)) = self.taking.take() {
-                self.look_for_hidden(&control, now);
+                let is_about_lines =
+                    !matches!(*control, Control::Accept(_) | Control::Abandoned(_));
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
@@ -192,22 +193,20 @@ impl<T: Transport> Worker<T> {
                         self.engine.close(close, now);
                     }
                 }
+                // Last, since the app's own code is asked.
+                if is_about_lines {
+                    self.look_for_hidden(now);
+                }
             }
         }
     }
 
     /// Looks for hidden spans where an app works on activities and logs nothing: it takes a
     /// millisecond, and so is not done for each.
-    fn look_for_hidden(&mut self, control: &Control, now: std::time::Instant) {
-        let is_about_lines = match control {
-            Control::Flush(_) | Control::Complete(_) | Control::Expect(_) | Control::Close(_) => {
-                true
-            }
-            Control::Accept(_) | Control::Abandoned(_) => false,
-        };
+    fn look_for_hidden(&mut self, now: std::time::Instant) {
         let pause = if self.consumer.has_no_line() { A_MINUTE } else { 60 * A_MINUTE };
         let is_time = |looked: std::time::Instant| now.saturating_duration_since(looked) >= pause;
-        if is_about_lines && self.told.looked.is_none_or(is_time) {
+        if self.told.looked.is_none_or(is_time) {
             self.told.looked = Some(now);
             self.consumer.look_for_hidden();
         }

@@ -29,6 +29,9 @@ pub(crate) enum Hidden {
     Callsite(&'static Metadata<'static>),
     /// All spans at INFO, by the level of the whole process.
     Level(LevelFilter),
+    /// All records that our logger wants, by the level of the `log` crate: its own name for that.
+    #[cfg(feature = "log")]
+    Records(&'static str),
 }
 
 impl PartialEq for Hidden {
@@ -58,6 +61,12 @@ impl fmt::Display for Hidden {
                 f,
                 "every span at INFO, since the level of the whole process is {}: let INFO through",
                 level.to_string().to_uppercase()
+            ),
+            #[cfg(feature = "log")]
+            Hidden::Records(level) => write!(
+                f,
+                "every record, since `log::max_level()` is {level}: call `BizprocLogger::init`, or \
+                 `log::set_max_level`"
             ),
         }
     }

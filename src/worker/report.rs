@@ -122,8 +122,8 @@ impl Trouble {
                  portals (`Credentials::provider` of a map of webhooks)"
             }
             Trouble::Unseen(Unseen::Filtered) => {
-                "a filter hides spans with an `event_token` from this layer, so nothing inside them is \
-                 written; the detail says what is hidden, and what to add to the filter:"
+                "a filter hides what is meant for a process's log, so it is not written; the detail says \
+                 what is hidden, and what to add to the filter:"
             }
             Trouble::Unseen(Unseen::Poisoned) => {
                 "another layer panicked while it held a span's data, which cannot be read since: events \

@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fuzzing", &["*"]),
     ("handle", &["queue", "stats", "line", "error", "completion", "activity", "transport"]),
     ("layer", &["line", "queue", "stats"]),
-    ("logger", &["line", "queue", "handle"]),
+    ("logger", &["line", "queue", "handle", "stats"]),
     ("queue", &["line", "stats", "completion", "error", "transport"]),
     ("worker", &["queue", "line", "protocol", "transport", "stats", "error", "completion"]),
     ("transport", &["protocol", "error", "line"]),

@@ -132,6 +132,29 @@ fn a_guard_without_a_name_is_told_there_too() {
     eventually(|| lines(&workflow) == ["delivered"]);
 }
 
+#[test]
+fn a_logger_that_no_record_reaches_is_told() {
+    let name = "log_only::a_logger_that_no_record_reaches_is_told";
+    if !is_child() {
+        let errors = errors_of_child(name, &[]);
+        assert!(
+            errors.contains("`log::max_level()` is OFF: call `BizprocLogger::init`"),
+            "{errors}"
+        );
+        return;
+    }
+    let portal = Portal::builder().start().unwrap();
+    let own = env_logger::Builder::new().filter_level(LevelFilter::Info).build();
+    let (_never_set, guard) = quick(&portal).build_logger(own).unwrap();
+    let event_token = token(&portal.start_workflow("Order").open_activity("Fulfil"));
+    with_event_token(&event_token, || info!("nowhere"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let bizproc = guard.handle();
+    runtime.block_on(bizproc.complete(&event_token, Completion::new())).unwrap();
+    drop(guard);
+    assert_eq!(bizproc.stats().unseen(), 1);
+}
+
 /// An app on many portals, as handlers see it: the activity knows its portal.
 #[test]
 fn the_scope_of_an_activity_names_its_portal() {
