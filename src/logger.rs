@@ -101,8 +101,8 @@ impl<L: Log> BizprocLogger<L> {
         let tag = match found.event_token {
             Some(Ok(event_token)) => self.producer.tag(event_token, found.portal, 0),
             Some(Err(why)) => return self.producer.note_unusable(why),
-            None => match scope::current() {
-                Some(scope) => scope.tag(&self.producer, self.weak),
+            None => match scope::current().and_then(|scope| scope.tag(&self.producer, self.weak)) {
+                Some(tag) => tag,
                 None => return,
             },
         };

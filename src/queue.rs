@@ -94,6 +94,9 @@ pub(crate) enum Control {
     Expect(Expect),
     /// An activity was dropped without an end.
     Abandoned(EventToken),
+    /// The portal does not wait for an activity with this code, so it has no log.
+    #[cfg(feature = "log")]
+    NoLog(String),
     Close(Close),
 }
 

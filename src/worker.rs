@@ -177,8 +177,13 @@ impl<T: Transport> Worker<T> {
                 Some(Message::Control(_)) => {}
             }
             if let Some(Message::Control(control)) = self.taking.take() {
-                let is_about_lines =
-                    !matches!(*control, Control::Accept(_) | Control::Abandoned(_));
+                let is_about_lines = matches!(
+                    *control,
+                    Control::Flush(_)
+                        | Control::Complete(_)
+                        | Control::Expect(_)
+                        | Control::Close(_)
+                );
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
@@ -187,6 +192,8 @@ impl<T: Transport> Worker<T> {
                     Control::Abandoned(event_token) => {
                         self.engine.report(Trouble::Abandoned, event_token.to_string());
                     }
+                    #[cfg(feature = "log")]
+                    Control::NoLog(code) => self.engine.report(Trouble::NoLog, code),
                     Control::Close(close) => {
                         self.closing = true;
                         self.consumer.close();

@@ -1,6 +1,7 @@
 //! The key-values of a record: its event token, and what others are shown of it.
 
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::kv::{self, Key, Source, ToValue, Value, VisitSource, VisitValue};
 
@@ -20,13 +21,18 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn of(pairs: &dyn Source) -> Found {
-        let mut found = Found::default();
-        if let Some(value) = pairs.get(Key::from_str(EVENT_TOKEN)) {
-            found.event_token = Some(parsed(&value));
-            let portal = pairs.get(Key::from_str(PORTAL)).map(|portal| portal.to_string());
-            found.portal = portal.filter(|portal| !portal.is_empty()).map(PortalId::from);
-        }
-        found
+        let Some(value) = pairs.get(Key::from_str(EVENT_TOKEN)) else { return Found::default() };
+        // It is user code that makes text of a value.
+        let found = catch_unwind(AssertUnwindSafe(|| Found {
+            event_token: Some(parsed(&value)),
+            portal: pairs
+                .get(Key::from_str(PORTAL))
+                .map(|portal| portal.to_string())
+                .filter(|portal| !portal.is_empty())
+                .map(PortalId::from),
+        }));
+        let unusable = Some(Err(InvalidEventToken::Empty));
+        found.unwrap_or(Found { event_token: unusable, portal: None })
     }
 }
 

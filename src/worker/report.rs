@@ -20,6 +20,9 @@ pub(crate) enum Trouble {
     TimeRunsOut,
     /// An activity was dropped without an end.
     Abandoned,
+    /// The portal does not wait for an activity.
+    #[cfg(feature = "log")]
+    NoLog,
     CredentialBlocked,
     PortalBlocked,
     /// There are no credentials for a portal.
@@ -64,6 +67,11 @@ impl Trouble {
             Trouble::Abandoned => {
                 "an activity was dropped without an end, so its workflow waits: call `complete` or \
                  `fail` on every way out of the handler"
+            }
+            #[cfg(feature = "log")]
+            Trouble::NoLog => {
+                "the portal does not wait for this activity, so it has no log to write to: register it \
+                 with USE_SUBSCRIPTION = Y, or ask the template's author to switch waiting on"
             }
             Trouble::CredentialBlocked => {
                 "the portal does not accept the credentials: check that the webhook exists, or that \
