@@ -9,7 +9,7 @@ use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 
 use crate::line::LogLine;
 use crate::queue::{Producer, WeakProducer, enter};
-use crate::stats::Hidden;
+use crate::stats::{Hidden, Meant};
 
 mod pairs;
 mod record;
@@ -68,9 +68,9 @@ impl<L: Log> BizprocLogger<L> {
     pub(crate) fn new(producer: Producer, level: LevelFilter, own: L) -> Self {
         let weak = Box::leak(Box::new(producer.downgrade()));
         // Of one that never became the process's logger, or whose level somebody lowered, nobody hears.
-        producer.search_by(move || {
+        producer.search_by(move |meant| {
             let max = log::max_level();
-            let is_hidden = max < level.min(LevelFilter::Info);
+            let is_hidden = meant == Meant::Activity && max < level.min(LevelFilter::Info);
             is_hidden.then(|| Hidden::Records(max.as_str())).into_iter().collect()
         });
         BizprocLogger { producer, weak, level, own }

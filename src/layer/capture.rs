@@ -62,7 +62,7 @@ impl Capture {
         let weak = Box::leak(Box::new(producer.downgrade()));
         let search = Arc::new(Search::new(level));
         let searching = Arc::clone(&search);
-        producer.search_by(move || searching.hidden());
+        producer.search_by(move |meant| searching.hidden(meant));
         Capture { producer, weak, alive, id, level, callsites: Callsites::default(), search }
     }
 

@@ -17,7 +17,7 @@ use tracing_subscriber::Registry;
 
 use super::declares_token;
 use super::level::EventLevel;
-use crate::stats::Hidden;
+use crate::stats::{Hidden, Meant};
 
 /// What a search needs of the layer.
 pub(super) struct Search {
@@ -44,7 +44,7 @@ impl Search {
 
     /// What is hidden. Nothing if the layer is not that of the whole process: others' spans are then
     /// not meant for it.
-    pub(super) fn hidden(&self) -> Vec<Hidden> {
+    pub(super) fn hidden(&self, meant: Meant) -> Vec<Hidden> {
         let Some(own) = self.dispatch.get().and_then(WeakDispatch::upgrade) else {
             return Vec::new();
         };
@@ -54,7 +54,11 @@ impl Search {
         }
         let level = LevelFilter::current().min(tracing::level_filters::STATIC_MAX_LEVEL);
         if level < LevelFilter::INFO && self.level.0 != LevelFilter::OFF {
-            return vec![Hidden::Level(level)];
+            // Callsites above that level are known to nobody.
+            return match meant {
+                Meant::Activity => vec![Hidden::Level(level)],
+                Meant::Code => Vec::new(),
+            };
         }
         let declaring = declaring().into_iter().filter(|metadata| self.level.wants(metadata));
         declaring.filter(|metadata| self.is_hidden(&own, metadata)).map(Hidden::Callsite).collect()

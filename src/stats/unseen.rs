@@ -20,6 +20,15 @@ impl Unseen {
     pub(crate) const ALL: [Unseen; 3] = [Unseen::Filtered, Unseen::Poisoned, Unseen::Enclosed];
 }
 
+/// What shows that something was meant for a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// The app works on an activity.
+    Activity,
+    /// Nothing but what there is in the code: an app may have had no activity at all.
+    Code,
+}
+
 /// What a filter hides. Its `Display` says what to add to the filter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hidden {
