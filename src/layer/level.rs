@@ -12,6 +12,11 @@ use super::declares_token;
 pub(super) struct EventLevel(pub(super) LevelFilter);
 
 impl EventLevel {
+    /// Whether a callsite declares the token field.
+    pub(super) fn declares(self, metadata: &Metadata<'_>) -> bool {
+        declares_token(metadata)
+    }
+
     #[inline]
     pub(super) fn wants(self, metadata: &Metadata<'_>) -> bool {
         let shown = *metadata.level() <= self.0;

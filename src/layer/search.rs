@@ -15,7 +15,6 @@ use tracing_core::subscriber::Interest;
 use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, callsite};
 use tracing_subscriber::Registry;
 
-use super::declares_token;
 use super::level::EventLevel;
 use crate::stats::{Hidden, Meant};
 
@@ -60,8 +59,8 @@ impl Search {
                 Meant::Code => Vec::new(),
             };
         }
-        let declaring = declaring().into_iter().filter(|metadata| self.level.wants(metadata));
-        declaring.filter(|metadata| self.is_hidden(&own, metadata)).map(Hidden::Callsite).collect()
+        let meant = passed(self.level).into_iter().filter(|metadata| self.level.wants(metadata));
+        meant.filter(|metadata| self.is_hidden(&own, metadata)).map(Hidden::Callsite).collect()
     }
 
     fn is_hidden(&self, own: &Dispatch, metadata: &'static Metadata<'static>) -> bool {
@@ -73,21 +72,24 @@ impl Search {
 }
 
 /// Callsites that were passed and declare a token.
-fn declaring() -> Vec<&'static Metadata<'static>> {
+fn passed(level: EventLevel) -> Vec<&'static Metadata<'static>> {
     let found = Arc::<Mutex<Vec<_>>>::default();
-    drop(Dispatch::new(Collector(found.clone())));
+    drop(Dispatch::new(Collector { level, found: found.clone() }));
     // So that the interest of each callsite is again what it was.
     callsite::rebuild_interest_cache();
     std::mem::take(&mut found.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A subscriber that wants nothing, and notes callsites.
-struct Collector(Arc<Mutex<Vec<&'static Metadata<'static>>>>);
+struct Collector {
+    level: EventLevel,
+    found: Arc<Mutex<Vec<&'static Metadata<'static>>>>,
+}
 
 impl Subscriber for Collector {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if declares_token(metadata) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(metadata);
+        if self.level.declares(metadata) {
+            self.found.lock().unwrap_or_else(PoisonError::into_inner).push(metadata);
         }
         Interest::never()
     }
