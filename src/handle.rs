@@ -187,6 +187,7 @@ impl Bizproc {
                 .map(|reason| (reason, self.producer.refused(reason)))
                 .collect(),
             unusable_tokens: self.producer.unusable_tokens(),
+            unseen: self.producer.unseen(),
         })
     }
 
@@ -222,6 +223,11 @@ impl Bizproc {
     #[cfg(feature = "simulation")]
     pub(crate) async fn close_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
         self.ask_close(deadline)?.await.map_err(|_| FlushError::WorkerGone)
+    }
+
+    /// Whether the worker goes on although the guard is dropped.
+    fn outlives_guard(&self) -> bool {
+        self.producer.outlives_guard()
     }
 
     fn send(&self, control: Control) -> Result<(), FlushError> {

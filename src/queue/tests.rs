@@ -407,3 +407,23 @@ fn a_loud_token_leaves_room_for_quiet_ones() {
         assert!(!producer.0.signals.tight.load(Relaxed));
     }
 }
+
+/// A flush that came after the worker's last look waited for its whole timeout.
+#[test]
+fn whoever_asks_while_the_worker_goes_is_let_go() {
+    for _ in 0..2_000 {
+        let (producer, consumer) = queue(ROOMY);
+        let both = Arc::new(Barrier::new(2));
+        let go = both.clone();
+        let worker = thread::spawn(move || {
+            go.wait();
+            drop(consumer);
+        });
+        let (reply, mut answer) = oneshot::channel();
+        let flush = Flush { scope: Scope::All, deadline: Instant::now(), reply };
+        both.wait();
+        drop(producer.control(Control::Flush(flush)));
+        worker.join().unwrap();
+        assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+}

@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["queue", "stats", "line", "error", "completion", "activity", "transport", "thread_role"],
     ),
     ("layer", &["line", "queue", "stats"]),
+    ("logger", &["line", "queue", "handle", "stats"]),
     ("queue", &["line", "stats", "completion", "error", "transport", "thread_role"]),
     ("worker", &["queue", "line", "protocol", "transport", "stats", "error", "completion"]),
     ("transport", &["protocol", "error", "line", "thread_role"]),
