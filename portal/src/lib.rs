@@ -53,9 +53,9 @@ pub use lines::LinesMissing;
 pub use oauth::OAuthError;
 pub use portal::{Faults, Portal, PortalBuilder};
 pub use settings::{
-    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
-    OuterBatch, OwnEntries, Release, Retention, ServerTime, Setting, SqlMode, Statuses,
-    Substitution, Tariff,
+    Authorization, BlankSubscription, Charset, Condition, EventSend, Language, MissingMethods,
+    OperatingLimit, OuterBatch, OwnEntries, Release, Retention, ServerTime, Setting, SqlMode,
+    Statuses, Substitution, Tariff,
 };
 pub use state::{Completion, Delivery, Entry, EntryKind, Lost, LostReason, PropertyValue};
 pub use workflow::{Workflow, WorkflowLock};

@@ -14,9 +14,9 @@ use crate::journal::Journal;
 use crate::limits::{OperatingMeter, RateLimit};
 use crate::random::Random;
 use crate::settings::{
-    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
-    OwnEntries, Retention, ServerTime, Setting, Settings, SqlMode, Statuses, Substitution, Tariff,
-    each_setting,
+    Authorization, BlankSubscription, Charset, Condition, EventSend, Language, MissingMethods,
+    OperatingLimit, OwnEntries, Retention, ServerTime, Setting, Settings, SqlMode, Statuses,
+    Substitution, Tariff, each_setting,
 };
 use crate::state::{Processes, Registry, Templates, TokenKey};
 use crate::tls::Tls;

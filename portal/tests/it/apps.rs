@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bizproc_portal::{App, Language, Portal};
+use bizproc_portal::{App, BlankSubscription, Language, Portal};
 use serde_json::{Value, json};
 
 use crate::application::Application;
@@ -277,6 +277,23 @@ fn a_registered_activity_is_called_as_it_was_registered_and_keeps_declared_value
     let completion = activity.completion().unwrap();
     assert_eq!(completion.return_values, [("Total".to_owned(), "42".to_owned())]);
     assert_eq!(completion.undeclared, ["Totl"]);
+}
+
+#[test]
+fn a_blank_subscription_waits_or_goes_on_as_the_portal_has_it() {
+    let portal = Portal::builder().start().unwrap();
+    let application = Application::start();
+    let token = portal.install_app().issue_tokens().access_token;
+    let mut blank = registration(&application.at("check"));
+    blank["USE_SUBSCRIPTION"] = json!("");
+    result(&portal, &token, "bizproc.activity.add", blank);
+    let workflow = portal.start_workflow("Order");
+    for (blank, told) in [(BlankSubscription::Waits, "Y"), (BlankSubscription::GoesOn, "N")] {
+        portal.set_blank_subscription(blank);
+        let activity = workflow.registered_activity("check").unwrap().open();
+        assert_eq!(application.next().told("use_subscription"), told);
+        assert_eq!(activity.is_open(), told == "Y");
+    }
 }
 
 #[test]
