@@ -190,6 +190,11 @@ fn activities_and_robots_are_registered_changed_and_removed() {
         (changed("NAME", json!("")), INVALID, "Empty activity NAME!"),
         (changed("HANDLER", json!("nowhere")), "ERROR_WRONG_HANDLER_URL", "Wrong handler URL"),
         (
+            changed("HANDLER", json!("http://app.example/x HTTP/1.1\r\nX: y")),
+            "ERROR_WRONG_HANDLER_URL",
+            "Wrong handler URL",
+        ),
+        (
             changed("HANDLER", json!("ftp://app.example/x")),
             "ERROR_UNSUPPORTED_PROTOCOL",
             "Unsupported handler protocol",
