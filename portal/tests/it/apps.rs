@@ -110,7 +110,7 @@ fn an_update_takes_registrations_and_handlers_away_and_may_bring_another_token()
     let token = first.told("auth[access_token]");
     result(&portal, token, "bizproc.activity.add", registration(&application.at("check")));
     for event in ["ONAPPUPDATE", "ONAPPUNINSTALL"] {
-        let handler = json!({"event": event, "handler": application.at("event")});
+        let handler = json!({"event": event, "handler": application.at("event"), "auth_type": 7});
         result(&portal, token, "event.bind", handler);
     }
     app.update_with_new_token();
@@ -119,6 +119,8 @@ fn an_update_takes_registrations_and_handlers_away_and_may_bring_another_token()
     let [updated, installed] = events;
     assert_eq!((updated.told("event"), installed.told("event")), ("ONAPPUPDATE", "ONAPPINSTALL"));
     assert_eq!((updated.told("data[PREVIOUS_VERSION]"), updated.told("data[VERSION]")), ("1", "2"));
+    // Each handler gets the tokens of the user for whom it was bound.
+    assert_eq!((updated.told("auth[user_id]"), installed.told("auth[user_id]")), ("7", "1"));
     assert_ne!(updated.told("auth[application_token]"), first.told("auth[application_token]"));
     assert_eq!(updated.told("auth[application_token]"), app.application_token());
     assert_eq!(result(&portal, token, "bizproc.activity.list", json!({})), json!([]));
