@@ -199,9 +199,9 @@ fn lines_that_are_pending_when_the_time_is_over_are_warned_of_and_told() {
     tracing_subscriber::registry().with(printed).init();
 
     let stage = AppStage::new(1);
-    stage.portals[0].app.set_paid(false);
     let minute = Duration::from_secs(60);
     let (_, _, verified) = stage.open_sent_before(minute, 0, |activity| activity.timeout(minute));
+    stage.portals[0].app.set_paid(false);
     verified.span().in_scope(|| info!("a line"));
     // The worker hears of the line first, and then how long the portal waits.
     let activity = stage.bizproc.activity(verified);
