@@ -331,14 +331,17 @@ impl Coalescer {
         })
     }
 
-    /// Gives up the oldest waiting entry for `reason`. Returns it with its token, and whether the
-    /// next entry lost the beginning of its first line.
+    /// Gives up the oldest waiting entry for `reason`, of a token if it is given and has one. Returns it
+    /// with its token, and whether the next entry lost the beginning of its first line.
     pub(crate) fn evict(
         &mut self,
+        of: Option<&EventToken>,
         reason: DropReason,
         plan: &Plan,
     ) -> Option<(EventToken, Entry, Option<u64>)> {
-        let key = self.oldest_key()?;
+        let own = of.and_then(|event_token| self.keys.get(event_token)).copied();
+        let own = own.filter(|key| self.tokens[*key].oldest().is_some());
+        let key = own.or_else(|| self.oldest_key())?;
         let buffer = &mut self.tokens[key];
         let entry = match buffer.sealed.pop_front() {
             Some((_, entry)) => entry,

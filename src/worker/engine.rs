@@ -112,7 +112,7 @@ impl Engine {
             self.lanes[id.0].coalescer.seal(event_token, &self.rules.plan, now);
         }
         self.tell_missed(&line.tag, id, now);
-        self.make_room(now);
+        self.make_room(&line.tag, id, now);
         self.list(id, now);
     }
 
@@ -163,7 +163,9 @@ impl Engine {
             // The oldest make room for it, if there are any: what is in flight stays.
             while over(self.ledger.pending_here()) {
                 let Engine { rules, lanes, ledger, .. } = self;
-                if !lanes[id.0].evict(DropReason::PortalShare, rules, ledger) {
+                let loud = ledger.is_loud(&limits, line.tag.fingerprint());
+                let of = loud.then_some(&line.tag.event_token);
+                if !lanes[id.0].evict(of, DropReason::PortalShare, rules, ledger) {
                     break;
                 }
             }
@@ -375,8 +377,9 @@ impl Engine {
         }
     }
 
-    /// Keeps to the budget by giving up the oldest lines, where the user asked for that.
-    fn make_room(&mut self, now: Instant) {
+    /// Keeps to the budget by giving up the oldest lines, where the user asked for that: of the token
+    /// that has just logged if that is loud, and of all if not.
+    fn make_room(&mut self, tag: &Tag, own: LaneId, now: Instant) {
         if self.limits.overflow != Overflow::DropOldest {
             return;
         }
@@ -384,6 +387,12 @@ impl Engine {
         let over = |(lines, bytes): (u64, usize)| limits.are_passed_by(lines, bytes as u64);
         while over(self.ledger.pending()) {
             let Engine { rules, lanes, ledger, .. } = self;
+            ledger.turn_to(own.0);
+            if ledger.is_loud(&limits, tag.fingerprint())
+                && lanes[own.0].evict(Some(&tag.event_token), DropReason::Evicted, rules, ledger)
+            {
+                continue;
+            }
             let oldest = lanes
                 .iter_mut()
                 .enumerate()
@@ -391,7 +400,7 @@ impl Engine {
                 .min_by_key(|(oldest, ..)| *oldest);
             let Some((_, page, lane)) = oldest else { return };
             ledger.turn_to(page);
-            if !lane.evict(DropReason::Evicted, rules, ledger) {
+            if !lane.evict(None, DropReason::Evicted, rules, ledger) {
                 return;
             }
             // The end of an activity may have waited for just these lines.

@@ -144,6 +144,11 @@ impl Ledger {
         self.pages.get(self.page).map_or((0, 0), |page| (page.pending, page.pending_bytes))
     }
 
+    /// Whether a token holds so much that its own lines are to make room for more of them.
+    pub(crate) fn is_loud(&self, limits: &Limits, token: Fingerprint) -> bool {
+        self.shares.is_loud(limits, token)
+    }
+
     /// Whether a token whose line was just taken in leaves room for others of its portal.
     pub(crate) fn leaves_room(&self, limits: &Limits, token: Fingerprint) -> bool {
         let (lines, bytes) = self.pending_here();

@@ -40,9 +40,16 @@ impl Lane {
         }
     }
 
-    /// Gives up the oldest waiting entry. Returns whether there was one.
-    pub(crate) fn evict(&mut self, reason: DropReason, rules: &Rules, ledger: &mut Ledger) -> bool {
-        match self.coalescer.evict(reason, &rules.plan) {
+    /// Gives up the oldest waiting entry, of a token if it is given and has one. Returns whether there
+    /// was one.
+    pub(crate) fn evict(
+        &mut self,
+        of: Option<&EventToken>,
+        reason: DropReason,
+        rules: &Rules,
+        ledger: &mut Ledger,
+    ) -> bool {
+        match self.coalescer.evict(of, reason, &rules.plan) {
             Some((event_token, entry, orphan)) => {
                 settle_lost(ledger, &event_token, &entry, orphan, reason);
                 true
