@@ -69,8 +69,7 @@ impl Completing {
         let message = self.request.message.as_ref().map(|message| {
             let mut safe = String::new();
             text::push_safe(&mut safe, message, astral);
-            let cut = text::split_at_boundary(&safe, ENTRY_BYTES).0.len();
-            safe.truncate(cut);
+            text::shorten(&mut safe, ENTRY_BYTES);
             safe
         });
         let event_token = self.event_token.expose();
