@@ -202,7 +202,7 @@ impl Coalescer {
             None => buffer.open.take().unwrap_or_else(|| Entry::new(now, SystemTime::UNIX_EPOCH)),
         };
         if let Some(gap) = buffer.gap.take() {
-            widen(&mut entry.gap, gap);
+            widen(&mut entry.gap, *gap);
         }
         buffer.in_flight = Some(entry.lines);
         let event_token = buffer.event_token.clone();

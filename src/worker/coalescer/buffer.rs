@@ -21,7 +21,7 @@ pub(super) struct TokenBuffer {
     /// Nothing goes before this: the portal asked for patience with this token.
     pub(super) hold_until: Option<Instant>,
     /// Lost lines that no entry has told of yet.
-    pub(super) gap: Option<Gap>,
+    pub(super) gap: Option<Box<Gap>>,
     /// Its time is nearly over: nothing waits for the schedule any more.
     pub(super) hurried: bool,
     /// It takes no more lines.
@@ -145,7 +145,7 @@ impl TokenBuffer {
                 let gap = Gap::new(reason, lines, entry.since_wall);
                 widen(&mut self.gap, if in_doubt { gap.in_doubt() } else { gap });
             }
-            if let Some(gap) = entry.gap.clone() {
+            if let Some(gap) = entry.gap.as_deref().cloned() {
                 let mut untold = gap.untold(in_doubt);
                 untold.waits = lines == 0;
                 widen(&mut self.gap, untold);
