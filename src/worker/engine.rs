@@ -90,8 +90,15 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let id = self.lane(&line.tag.portal, now);
         self.charge(line);
-        let bytes = held(line.bytes(), self.renderer.render(line));
-        if !self.keeps_share(line, bytes, id, now) {
+        // What finds no room as it is, is not made text of.
+        let charged = line.bytes();
+        let mut bytes = charged;
+        let mut stays = self.keeps_share(line, bytes, id, now);
+        if stays {
+            bytes = held(charged, self.renderer.render(line));
+            stays = bytes <= charged || self.keeps_share(line, bytes, id, now);
+        }
+        if !stays {
             self.charged = false;
             return;
         }
@@ -99,10 +106,10 @@ impl Engine {
         let lane = &mut lanes[id.0];
         let text = (renderer.text(), bytes);
         match lane.coalescer.push(line, text, self.seq, &rules.plan, now) {
-            Ok(()) => ledger.holds(line.tag.fingerprint(), line.bytes(), bytes),
+            Ok(()) => ledger.holds(line.tag.fingerprint(), charged, bytes),
             Err(finished) => {
                 let event_token = &line.tag.event_token;
-                ledger.settle_lines(event_token, 1, line.bytes(), self.seq, finished.ending());
+                ledger.settle_lines(event_token, 1, charged, self.seq, finished.ending());
             }
         }
         self.charged = false;
