@@ -178,6 +178,14 @@ fn places(token: Fingerprint) -> [usize; ROWS] {
 }
 
 #[cfg(test)]
+impl Shares {
+    /// What the channel holds of this token, as far as it is counted.
+    pub(super) fn queued(&self, token: Fingerprint) -> Load {
+        self.queued.read(token)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
