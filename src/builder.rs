@@ -252,8 +252,9 @@ impl Builder {
     /// Default: 0.75. Where several are loud each gets less, so that there is always something left.
     /// Beyond it lines are refused, counted as [`TokenShare`](crate::DropReason::TokenShare).
     ///
-    /// There are no shares of limits up to 1,024 lines or 256 KiB, nor of the pending lines under
-    /// [`Overflow::DropOldest`], where the oldest lines make room. 1 means none at all.
+    /// Under [`Overflow::DropOldest`] a token that holds a sixteenth of what may be pending makes room by
+    /// its own oldest lines. There are no shares of limits up to 1,024 lines or 256 KiB. 1 means none at
+    /// all.
     pub fn token_share(mut self, share: f64) -> Self {
         self.limits.token_share = share;
         self

@@ -50,7 +50,8 @@ pub enum Overflow {
     #[default]
     DropNewest,
     /// It is let in, and the worker gives up the oldest lines that have not been sent, and counts
-    /// them. Refused all the same once the queue to the worker itself is full.
+    /// them: those of its own token where that holds much ([`token_share`](crate::Builder::token_share)),
+    /// and of all others where not. Refused all the same once the queue to the worker itself is full.
     DropOldest,
     /// The caller's thread waits up to this long for room; then the line is refused and counted.
     /// Not for async code, whose runtime it would hold up. On a thread that delivery waits for
