@@ -67,7 +67,7 @@ pub struct BizprocLogger<L> {
 impl<L: Log> BizprocLogger<L> {
     pub(crate) fn new(producer: Producer, level: LevelFilter, own: L) -> Self {
         let weak = Box::leak(Box::new(producer.downgrade()));
-        // Of one that never became the process's logger, or whose level somebody lowered, nobody hears.
+        // Nobody else notices a logger that was never installed, or whose level somebody lowered.
         producer.search_by(move |meant| {
             let max = log::max_level();
             let is_hidden = meant == Meant::Activity && max < level.min(LevelFilter::Info);

@@ -1,5 +1,6 @@
 //! A record as a line: packed as an event is, with the names of its key-values.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,8 +14,11 @@ use crate::line::{Packed, Packer, RECORD_FIELDS, RECORD_TARGET, Value};
 
 /// The metadata and the fields of a record.
 pub(super) fn packed(record: &Record<'_>) -> (&'static Metadata<'static>, Packed) {
+    // Taken out and not borrowed, since user code runs meanwhile, which may log.
+    thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let metadata = metadata(record.level());
-    let mut bytes = Vec::with_capacity(USUAL);
+    let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    bytes.clear();
     let mut packer = Packer::new(&mut bytes);
     for field in metadata.fields() {
         match field.name() {
@@ -32,7 +36,11 @@ pub(super) fn packed(record: &Record<'_>) -> (&'static Metadata<'static>, Packed
     // What a source says after an error of its own is lost to all loggers.
     let _ = catch_unwind(AssertUnwindSafe(|| record.key_values().visit(&mut Pairs(&mut packer))));
     packer.finish();
-    (metadata, Packed::take(&mut bytes))
+    let packed = Packed::take(&mut bytes);
+    if bytes.capacity() <= MAX_SCRATCH {
+        let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
+    }
+    (metadata, packed)
 }
 
 /// The text. It is user code that writes it, and it may panic: without us it might not have been
@@ -111,8 +119,8 @@ impl<'v> VisitValue<'v> for Named<'_, '_> {
     }
 }
 
-/// Enough for most records.
-const USUAL: usize = 256;
+/// A larger buffer is given back rather than kept for each thread.
+const MAX_SCRATCH: usize = 64 * 1024;
 
 fn metadata(level: Level) -> &'static Metadata<'static> {
     match level {

@@ -47,7 +47,7 @@ impl From<&EventToken> for LogScope {
 }
 
 impl From<&Activity> for LogScope {
-    /// Of an activity [without a subscription](crate::VerifiedActivity::can_log) nothing is sent, and the
+    /// Nothing is sent for an activity [without a subscription](crate::VerifiedActivity::can_log), and the
     /// worker says so, once per activity's code.
     fn from(activity: &Activity) -> Self {
         let event_token = activity.token_to_log().cloned();
