@@ -98,10 +98,10 @@ pub enum TransportError {
     Client(#[source] Source),
 }
 
-/// Why a handler's request was not understood. No message repeats anything of the request.
+/// Why a portal's request to the app was not understood. No message repeats anything of the request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ActivityError {
+pub enum RequestError {
     /// It has more than 1 MiB.
     #[error("the request is larger than 1 MiB: answer it with 413")]
     TooLarge,
@@ -112,8 +112,16 @@ pub enum ActivityError {
     #[error("the request has more than 4,096 fields")]
     TooMany,
     /// It holds text that is not UTF-8.
-    #[error("the request is not UTF-8")]
+    #[error(
+        "the request is not UTF-8: a portal whose site is in windows-1251 sends such forms, and has \
+         to be moved to UTF-8"
+    )]
     NotUtf8,
+    /// It says that it is in windows-1251, and it is.
+    #[error(
+        "the request is in windows-1251, the encoding of the portal's site: move the site to UTF-8"
+    )]
+    Windows1251,
     /// It is neither a form nor JSON by its content type.
     #[error("the request is neither a form nor JSON: answer it with 415")]
     ContentType,
@@ -129,7 +137,7 @@ pub enum ActivityError {
     #[error("the request has two values for one field")]
     Duplicate,
     /// A field is not there.
-    #[error("the request has no field {field}: is the handler's address called by a portal?")]
+    #[error("the request has no field {field}: is the address called by a portal?")]
     Missing {
         /// The field.
         field: &'static str,
@@ -149,27 +157,43 @@ pub enum ActivityError {
     },
 }
 
-/// Why a handler's request was not believed. Answer it with 403, and do nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a portal's request was not believed. Answer it with 403, and do nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
     /// The request's application token is not the one of this installation.
     #[error(
-        "the request's application_token is not the portal's: it is forged, or the app was \
-         installed again and its new token was not stored"
+        "the request's application_token is not the portal's: it is forged; or the app was \
+         installed again and its new token was not stored; or what is stored is the APP_SID of an \
+         install page, which is something else"
     )]
     ApplicationToken,
-    /// The request names an address to call that is not on the list.
-    #[error("the request names a host that is not among the hosts allowed for the portal")]
-    Host,
+    /// The request names an address to call that is not on the list, and nobody could say that the
+    /// portal was renamed.
+    #[error(
+        "the request names the host {named}, and the portal is known at {stored}: if the portal \
+         was renamed, add the host to `OAuth::hosts`, or to the stored installation"
+    )]
+    #[non_exhaustive]
+    Host {
+        /// The host that the request names.
+        named: String,
+        /// The hosts of the stored installation.
+        stored: String,
+    },
+    /// The address to call is none.
+    #[error("the request names a portal's address that is not a usable URL")]
+    Address,
     /// The address to call is not https.
-    #[error("the request names an address that is not https")]
+    #[error(
+        "the request names an address that is not https, so tokens could be read on the way: in a \
+         network that you trust, see `Installation::allow_http` and `OAuth::allow_http`"
+    )]
     Insecure,
 }
 
-/// Why a handler did not get an activity. As a response: 400, 403, 413, 415, or 500 for a lookup
-/// that failed.
-#[cfg(feature = "axum")]
+/// Why a handler did not get an activity. As a response: 400, 403, 413, 415, 500 for a store that
+/// failed, or 503 if nobody could say whether the portal was renamed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActivityRejection {
@@ -178,16 +202,72 @@ pub enum ActivityRejection {
     Body(#[source] Source),
     /// The request was not understood.
     #[error(transparent)]
-    Request(#[from] ActivityError),
+    Request(#[from] RequestError),
     /// The app is not installed on the portal that the request names.
     #[error("the app is not installed on the portal that the request names")]
     UnknownPortal,
     /// The request was not believed.
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    /// The installation could not be looked up.
-    #[error("the installation could not be looked up")]
-    Lookup(#[source] Source),
+    /// The portal seems to have been renamed, and nobody could say so now. Whoever delivers the
+    /// request again may have more luck.
+    #[error("nobody could say whether the portal was renamed: {why}")]
+    #[non_exhaustive]
+    Unconfirmed {
+        /// What went wrong.
+        why: String,
+    },
+    /// The installation could not be looked up, or not be changed.
+    #[error("the store of installations failed")]
+    Store(#[source] Source),
+}
+
+/// Why an installation, an update or a removal was not taken in. Nothing has changed then. As a
+/// response: 400, 403, 500 for a store that failed, or 503 if it may succeed later.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The request has no `application_token`, by which later requests are known.
+    #[error(
+        "the request has no application_token (an install page's APPLICATION_TOKEN; its APP_SID is \
+         something else): wait for the event ONAPPINSTALL, which has one"
+    )]
+    NoApplicationToken,
+    /// The request has no access token, so nobody can say whether it is genuine.
+    #[error(
+        "the request has no access token, so nobody can say whether it comes from the portal: open \
+         the app on the portal, or install it again"
+    )]
+    NoTokens,
+    /// The request was not believed.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The authorization server, or the portal, says that the tokens are not the portal's.
+    #[error("the request does not come from the portal that it names: {why}")]
+    #[non_exhaustive]
+    Denied {
+        /// Why not.
+        why: String,
+    },
+    /// Nobody could say now whether it is genuine, or its tokens could not be stored.
+    #[error("the request could not be confirmed: {why}; install the app again later")]
+    #[non_exhaustive]
+    Later {
+        /// What went wrong.
+        why: String,
+    },
+    /// The app is not installed on that portal.
+    #[error("the app is not installed on the portal that the request names")]
+    UnknownPortal,
+    /// Somebody else changes the same installation all the time.
+    #[error("the installation was changed by somebody else at the same time: try again")]
+    Raced,
+    /// The store of installations failed.
+    #[error("the store of installations failed")]
+    Store(#[source] Source),
+    /// There is no worker to ask.
+    #[error(transparent)]
+    Worker(#[from] FlushError),
 }
 
 /// Why a layer could not be built.
@@ -246,6 +326,13 @@ pub enum CompleteError {
         /// The portal's error code.
         code: String,
     },
+    /// It was ended before, or is being ended. The portal says true to a second end, too, and drops
+    /// its values (server behaviour): so it is not sent.
+    #[error(
+        "the activity has been ended already, or is being ended: these return values are not sent; \
+         was the portal's request delivered twice?"
+    )]
+    AlreadyCompleted,
     /// The portal could not be reached in two minutes, or the app shut down before.
     #[error("the portal could not be told that the activity has ended: end it again later")]
     NotSent,

@@ -3,7 +3,8 @@
 
 use std::str;
 
-use crate::activity::{ActivityRequest, Installation};
+use crate::activity::ActivityRequest;
+use crate::installation::{AppRequest, Claim, Installation};
 use crate::protocol::Reply;
 use crate::protocol::command::{BATCH_COMMANDS, Batch};
 use crate::protocol::reply::{self, Sent, Verdict};
@@ -76,6 +77,29 @@ pub fn activity(data: &[u8]) {
     }
 }
 
+/// A request of an app's life: a byte that says whether the body is JSON, the query, a zero byte, the
+/// body.
+///
+/// # Panics
+/// When a request is believed although no host is allowed, or a text that was no installation is read
+/// as one and not written as it was read.
+pub fn life(data: &[u8]) {
+    let [kind, rest @ ..] = data else { return };
+    let kind = (*kind == b'j').then_some("application/json");
+    let mut parts = rest.splitn(2, |&b| b == 0);
+    let query = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let body = parts.next().unwrap_or_default();
+    if let Ok(request) = AppRequest::parse(&query, kind, body) {
+        let claim: &Claim = request.claim();
+        assert!(claim.verify(&Installation::new("token", Hosts::default())).is_err());
+        assert!(claim.verify(&Installation::new("", Hosts::default())).is_err());
+    }
+    if let Some(installation) = Installation::from_json(&String::from_utf8_lossy(body)) {
+        let again = Installation::from_json(&installation.to_json());
+        assert_eq!(again.as_ref(), Some(&installation));
+    }
+}
+
 /// Percent-decoding, in the plainest way.
 fn decode(query: &str) -> String {
     let mut bytes = Vec::new();
@@ -121,6 +145,11 @@ mod tests {
     #[test]
     fn the_corpus_of_activities_holds() {
         replay("activity", super::activity);
+    }
+
+    #[test]
+    fn the_corpus_of_an_apps_life_holds() {
+        replay("life", super::life);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use self::activities::{Activities, Known};
 use self::guard::{GRACE, block_until};
 use crate::activity::VerifiedActivity;
 use crate::completion::Completion;
@@ -17,11 +18,18 @@ use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, St
 use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
 
+mod activities;
 mod activity;
+#[cfg(feature = "axum")]
+mod axum;
 mod guard;
+mod installations;
+mod opened;
 
 pub use self::activity::Activity;
 pub use self::guard::WorkerGuard;
+pub use self::installations::Installations;
+pub use self::opened::{Opened, Repeat};
 
 /// A handle to the worker, cheap to clone: flushes, and reads counters.
 ///
@@ -40,11 +48,12 @@ pub use self::guard::WorkerGuard;
 pub struct Bizproc {
     producer: Producer,
     stats: Arc<Stats>,
+    activities: Arc<Activities>,
 }
 
 impl Bizproc {
     pub(crate) fn new(producer: Producer, stats: Arc<Stats>) -> Self {
-        Bizproc { producer, stats }
+        Bizproc { producer, stats, activities: Arc::default() }
     }
 
     /// Sends everything that was logged before this call, ahead of every schedule, and waits until
@@ -93,7 +102,8 @@ impl Bizproc {
     /// Returns what became of the lines. Needs no runtime.
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes. See [`CompleteError`].
+    /// When the portal refuses, or cannot be told within two minutes; when this process has ended the
+    /// activity already. See [`CompleteError`].
     pub async fn complete(
         &self,
         event_token: &EventToken,
@@ -125,6 +135,7 @@ impl Bizproc {
     ) -> Result<FlushReport, CompleteError> {
         let (reply, answer) = oneshot::channel();
         let deadline = after(completion.timeout);
+        let mut ending = self.activities.begin_end(event_token, portal.as_ref())?;
         let event_token = event_token.clone();
         self.send(Control::Complete(Complete {
             event_token,
@@ -133,20 +144,26 @@ impl Bizproc {
             deadline,
             reply,
         }))?;
-        answer.await.map_err(|_| CompleteError::Worker(FlushError::WorkerGone))?
+        // From here on it is the worker's: it ends the activity, or says that it could not.
+        ending.asked(answer);
+        ending.wait().await
     }
 
     /// Takes an activity on: hands the tokens that came with its request to the worker, tells it how
-    /// long the portal waits, and returns what a handler works with.
+    /// long the portal waits, and returns what a handler works with. A request that was delivered
+    /// before is said to be one: see [`Opened`].
     ///
     /// Never fails and never waits: without a worker, an activity can still be worked on.
     ///
     /// The activity's span names its portal. [`OAuth`](crate::OAuth) has tokens for it, since they come
     /// with the request; a webhook serves it only if it is said to be
     /// [for that portal](crate::Webhook::for_portal).
-    #[must_use = "its workflow waits until it is ended"]
-    pub fn activity(&self, verified: VerifiedActivity) -> Activity {
-        Activity::begin(self.clone(), verified)
+    pub fn activity(&self, verified: VerifiedActivity) -> Opened {
+        let (event_token, portal) = (verified.event_token(), verified.portal());
+        match self.activities.open(event_token, portal, verified.can_log()) {
+            Ok(()) => Opened::First(Activity::begin(self.clone(), verified)),
+            Err(known) => Opened::Again(Repeat { verified, is_open: known == Known::Open }),
+        }
     }
 
     /// Hands tokens of a portal over: those that came when the app was installed, for instance. They

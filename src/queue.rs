@@ -25,8 +25,9 @@ use tokio::sync::oneshot;
 use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
+use crate::protocol::Trouble;
 use crate::stats::{DropReason, FlushReport};
-use crate::transport::Arrived;
+use crate::transport::{Arrived, Confirmed, Question};
 
 mod budget;
 mod consumer;
@@ -91,6 +92,8 @@ pub(crate) enum Control {
     Flush(Flush),
     Complete(Complete),
     Accept(Accept),
+    Confirm(Confirm),
+    Forget(Forget),
     Expect(Expect),
     /// An activity was dropped without an end.
     Abandoned(EventToken),
@@ -117,6 +120,19 @@ pub(crate) struct Complete {
 pub(crate) struct Accept {
     pub(crate) portal: PortalId,
     pub(crate) tokens: Arrived,
+}
+
+/// Find out whether these tokens are of this portal, and take them over if they are.
+pub(crate) struct Confirm {
+    pub(crate) portal: PortalId,
+    pub(crate) question: Question,
+    pub(crate) reply: oneshot::Sender<Confirmed>,
+}
+
+/// The app was removed from this portal: forget its tokens, and give up its lines.
+pub(crate) struct Forget {
+    pub(crate) portal: PortalId,
+    pub(crate) reply: oneshot::Sender<Result<(), Trouble>>,
 }
 
 /// The portal waits for this activity no longer than until then.

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use tracing::Span;
 
-use super::property::Property;
 use crate::line::{EventToken, PortalId};
+use crate::request::Property;
 use crate::transport::auth::Tokens;
 
 /// A handler's request that comes from the portal that it names.

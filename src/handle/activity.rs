@@ -1,7 +1,6 @@
 //! What a handler holds while it works on an activity.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +24,7 @@ use crate::transport::Arrived;
 /// use tracing::{Instrument, info};
 ///
 /// async fn work(bizproc: Bizproc, verified: VerifiedActivity) -> Result<(), CompleteError> {
-///     let activity = bizproc.activity(verified);
+///     let Some(activity) = bizproc.activity(verified).first() else { return Ok(()) };
 ///     let order = activity.property("Order").and_then(|order| order.as_str()).unwrap_or("none");
 ///     async { info!(order, "Order received") }.instrument(activity.span()).await;
 ///     activity.complete(Completion::new().value("status", "shipped")).await?;
@@ -37,8 +36,6 @@ pub struct Activity {
     verified: VerifiedActivity,
     /// What the worker has not been told yet, since it had no room.
     untold: Mutex<Vec<Control>>,
-    /// The worker was asked to end it, or there is nothing to end.
-    ended: AtomicBool,
 }
 
 impl Activity {
@@ -58,9 +55,7 @@ impl Activity {
                 waits_until: after(left),
             }));
         }
-        // Nobody waits for an activity without a subscription.
-        let ended = AtomicBool::new(!verified.can_log());
-        let activity = Activity { bizproc, verified, untold: Mutex::new(untold), ended };
+        let activity = Activity { bizproc, verified, untold: Mutex::new(untold) };
         activity.tell();
         activity
     }
@@ -90,20 +85,15 @@ impl Activity {
     /// nothing is sent. Whoever stops waiting for the answer does not stop the end.
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes. It may then be called again.
+    /// When the portal refuses, or cannot be told within two minutes: it may then be called again.
+    /// When it has been ended already: [`CompleteError::AlreadyCompleted`].
     pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
         if !self.verified.can_log() {
             return Ok(FlushReport::default());
         }
         self.tell();
         let (portal, event_token) = (self.verified.portal(), self.verified.event_token());
-        // From here on it is the worker's: it ends the activity, or says that it could not.
-        self.ended.store(true, Relaxed);
-        let ended = self.bizproc.complete_on(portal, event_token, completion).await;
-        if matches!(ended, Err(CompleteError::Worker(_) | CompleteError::NotSent)) {
-            self.ended.store(false, Relaxed);
-        }
-        ended
+        self.bizproc.complete_on(portal, event_token, completion).await
     }
 
     /// Ends the activity as [`complete`](Self::complete) does, with a last line that says what went
@@ -145,11 +135,11 @@ impl std::ops::Deref for Activity {
 
 impl Drop for Activity {
     fn drop(&mut self) {
-        if *self.ended.get_mut() {
+        let event_token = self.verified.event_token().clone();
+        if !self.bizproc.activities.give_up(&event_token) {
             return;
         }
         self.bizproc.stats.abandoned();
-        let event_token = self.verified.event_token().clone();
         // It is counted; with the worker gone, nobody is left to tell of it.
         drop(self.bizproc.try_send(Control::Abandoned(event_token)));
     }
@@ -175,7 +165,8 @@ fn time_left(verified: &VerifiedActivity, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activity::{ActivityRequest, Installation};
+    use crate::activity::ActivityRequest;
+    use crate::installation::Installation;
     use crate::transport::auth::Hosts;
     use std::time::UNIX_EPOCH;
 

@@ -1,5 +1,7 @@
 //! Reads a portal's answer: one [`Outcome`] per command, or one [`Refusal`] of the whole request.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use self::failure::{Place, classify};
@@ -149,6 +151,18 @@ fn refused(failure: &Failure<'_>, status: u16, sent: Sent) -> Verdict {
 }
 
 impl Refusal {
+    /// Whether asking again would not change it.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(
+            self,
+            Refusal::Unreachable(_)
+                | Refusal::RateLimit
+                | Refusal::OperatingLimit
+                | Refusal::Locked(_)
+                | Refusal::Server(_)
+        )
+    }
+
     /// Whether it is about one command, whatever else was in the request.
     fn is_of_command(&self) -> bool {
         matches!(
@@ -158,6 +172,28 @@ impl Refusal {
                 | Refusal::Locked(_)
                 | Refusal::Command(_)
         )
+    }
+}
+
+/// The portal's code where there is one, and else what happened.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Unreachable(trouble) | Refusal::UnknownPortal(trouble) => trouble.fmt(f),
+            Refusal::RateLimit => f.write_str("QUERY_LIMIT_EXCEEDED"),
+            Refusal::OperatingLimit => f.write_str("OPERATION_TIME_LIMIT"),
+            Refusal::TooLarge => f.write_str("the request is too large"),
+            Refusal::Moved(Some(host)) => write!(f, "the portal is at {host} now"),
+            Refusal::Moved(None) => f.write_str("the portal has moved"),
+            Refusal::Grant(code)
+            | Refusal::Credential(code)
+            | Refusal::Portal(code)
+            | Refusal::TokenDenied(code)
+            | Refusal::WorkflowGone(code)
+            | Refusal::Locked(code)
+            | Refusal::Command(code)
+            | Refusal::Server(code) => code.fmt(f),
+        }
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use self::client::JSON;
 use super::auth::{Credentials, Grants, Provided, Webhook};
-use super::{Arrived, NoAccess, Refreshed, Transport};
+use super::{Arrived, Confirmed, NoAccess, Question, Refreshed, Transport};
 use crate::error::TransportError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
@@ -12,8 +11,8 @@ use crate::protocol::{Method, Reply, Request, Trouble, command};
 
 mod client;
 
-pub(super) use self::client::Clients;
 pub(crate) use self::client::HttpOptions;
+pub(super) use self::client::{Clients, JSON};
 
 /// Calls portals.
 #[derive(Clone)]
@@ -106,7 +105,24 @@ impl Transport for Http {
             Caller::OAuth(grants) => grants.accept(portal, tokens).await,
         }
     }
+
+    async fn confirm(&self, portal: &PortalId, question: Question) -> Confirmed {
+        match &self.caller {
+            Caller::Webhook(_) | Caller::Provider(_) => Confirmed::No(Code(NO_OAUTH.to_owned())),
+            Caller::OAuth(grants) => grants.confirm(portal, question, &self.clients).await,
+        }
+    }
+
+    async fn forget(&self, portal: &PortalId) -> Result<(), Trouble> {
+        match &self.caller {
+            Caller::Webhook(_) | Caller::Provider(_) => Ok(()),
+            Caller::OAuth(grants) => grants.forget(portal).await,
+        }
+    }
 }
+
+/// Without OAuth nobody can be asked whose tokens they are.
+const NO_OAUTH: &str = "the app's credentials are not `OAuth`";
 
 /// An event token is a secret of its portal: it is not tried at another.
 const ONE_PORTAL: &str = "the span names a portal, and the webhook is not said to be of that one: \

@@ -253,12 +253,22 @@ impl Engine {
         }
     }
 
+    /// The app was removed from a portal: what is left for it is lost, and its activities cannot be
+    /// ended any more.
+    pub(crate) fn forget(&mut self, portal: &PortalId, now: Instant) {
+        if let Some(&id) = self.by_portal.get(&Some(portal.clone())) {
+            self.ledger.turn_to(id.0);
+            self.lanes[id.0].abandon(DropReason::Uninstalled, &self.rules, &mut self.ledger);
+            self.list(id, now);
+        }
+    }
+
     /// What to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Step {
         if self.closing.is_some_and(|deadline| now >= deadline) {
             for (page, lane) in self.lanes.iter_mut().enumerate() {
                 self.ledger.turn_to(page);
-                lane.abandon(&self.rules, &mut self.ledger);
+                lane.abandon(DropReason::ShutdownDeadline, &self.rules, &mut self.ledger);
             }
             return Step::Closed;
         }

@@ -17,7 +17,7 @@ fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
     let stage = AppStage::new(1);
     let (workflow, portals, verified) =
         stage.open_with(0, |activity| activity.property("Order", "1042"));
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     assert_eq!(activity.property("Order").and_then(|order| order.as_str()), Some("1042"));
     activity.span().in_scope(|| info!("received"));
     assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
@@ -62,7 +62,7 @@ fn an_ordinary_filter_that_names_the_crate_lets_the_activity_be_logged() {
     let stage = AppStage::new(1);
     let (bizproc, _, _kept) = behind("it=info,tracing_bizproc=info", &stage);
     let (workflow, _, verified) = stage.open(0);
-    let activity = bizproc.activity(verified);
+    let activity = bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("received"));
     wait(activity.complete(Completion::new())).unwrap();
     assert_eq!(lines(&workflow)[0], "received");
@@ -73,7 +73,7 @@ fn a_filter_that_hides_the_span_is_told_of_and_a_span_of_the_apps_own_does() {
     let stage = AppStage::new(1);
     let (bizproc, captured, _kept) = behind("it=info,tracing_bizproc=warn", &stage);
     let (workflow, _, verified) = stage.open(0);
-    let activity = bizproc.activity(verified);
+    let activity = bizproc.activity(verified).first().unwrap();
     for _ in 0..2 {
         activity.span().in_scope(|| info!("nowhere"));
     }
@@ -96,7 +96,7 @@ fn a_webhook_of_the_portal_delivers_what_an_activity_logs() {
     let webhook = Webhook::new(portal.webhook_url()).unwrap().for_portal(portal.member_id());
     let (layer, guard) = tracing_bizproc::builder(webhook).build().unwrap();
     let _subscriber = tracing_subscriber::registry().with(layer).set_default();
-    let activity = guard.handle().activity(verified);
+    let activity = guard.handle().activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("received"));
     wait(activity.complete(Completion::new())).unwrap();
     assert_eq!(lines(&workflow)[0], "received");
@@ -106,7 +106,7 @@ fn a_webhook_of_the_portal_delivers_what_an_activity_logs() {
 fn a_failure_is_the_last_line() {
     let stage = AppStage::new(1);
     let (workflow, portals, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     wait(activity.fail("the bank does not answer")).unwrap();
     assert_eq!(workflow.texts(), ["ERROR: the bank does not answer"]);
     assert!(portals.completion().is_some());
@@ -116,7 +116,7 @@ fn a_failure_is_the_last_line() {
 fn an_activity_that_is_dropped_without_an_end_is_counted() {
     let stage = AppStage::new(1);
     let (_, portals, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     // Never polled, so never asked for.
     drop(activity.complete(Completion::new()));
     drop(activity);
@@ -128,7 +128,7 @@ fn an_activity_that_is_dropped_without_an_end_is_counted() {
 fn an_activity_that_nobody_waits_for_sends_nothing() {
     let stage = AppStage::new(1);
     let (workflow, _, verified) = stage.open_with(0, ActivityOptions::without_subscription);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("nowhere"));
     wait(activity.complete(Completion::new())).unwrap();
     drop(activity);
@@ -143,7 +143,7 @@ fn what_comes_when_the_portal_no_longer_waits_is_late() {
     let (workflow, _, verified) =
         stage.open_with(0, |activity| activity.timeout(Duration::from_secs(3)));
     let until = verified.waits_until().unwrap();
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("in time"));
     assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
 
@@ -166,7 +166,7 @@ fn without_a_worker_an_activity_can_be_worked_on_and_not_ended() {
     let (_, _, verified) = stage.open(0);
     let AppStage { bizproc, guard, subscriber, portals: _portals, .. } = stage;
     drop(guard);
-    let activity = bizproc.activity(verified);
+    let activity = bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("nowhere"));
     assert_eq!(wait(activity.flush(PATIENCE)), Err(FlushError::WorkerGone));
     assert!(wait(activity.complete(Completion::new())).is_err());
@@ -189,7 +189,7 @@ fn a_warning_comes_before_the_time_is_over() {
     let stage = AppStage::new(1);
     stage.portals[0].app.set_paid(false);
     let (_, _, verified) = stage.open_with(0, |activity| activity.timeout(Duration::from_secs(4)));
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("a line"));
     let warning = "the portal stops waiting for an activity soon";
     while !captured.text().contains(warning) {

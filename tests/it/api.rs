@@ -10,10 +10,9 @@ fn is_sent_between_threads<T: Send>() {}
 fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<Access>();
     is_shared_by_threads::<Activity>();
-    is_shared_by_threads::<ActivityError>();
-    #[cfg(feature = "axum")]
     is_shared_by_threads::<ActivityRejection>();
     is_shared_by_threads::<ActivityRequest>();
+    is_shared_by_threads::<AppRequest>();
     is_shared_by_threads::<Bizproc>();
     is_shared_by_threads::<BizprocLayer<tracing_subscriber::Registry>>();
     is_shared_by_threads::<BuildError>();
@@ -29,29 +28,38 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<FlushError>();
     is_shared_by_threads::<FlushReport>();
     is_shared_by_threads::<Hosts>();
+    is_shared_by_threads::<InstallError>();
+    is_shared_by_threads::<InstallRequest>();
     is_shared_by_threads::<Installation>();
+    is_shared_by_threads::<Installations>();
     is_shared_by_threads::<InvalidEventToken>();
     is_shared_by_threads::<LineTime>();
     is_shared_by_threads::<MemoryStore>();
     is_shared_by_threads::<OAuth>();
     is_shared_by_threads::<OAuthError>();
+    is_shared_by_threads::<Opened>();
     is_shared_by_threads::<Overflow>();
     is_shared_by_threads::<PortalId>();
     is_shared_by_threads::<PortalSnapshot>();
     is_shared_by_threads::<Property>();
     is_shared_by_threads::<Quota>();
+    is_shared_by_threads::<Repeat>();
+    is_shared_by_threads::<RequestError>();
     is_shared_by_threads::<Retention>();
     is_shared_by_threads::<ReturnValue>();
     is_shared_by_threads::<Snapshot>();
     is_shared_by_threads::<Tokens>();
     is_shared_by_threads::<TransportError>();
+    is_shared_by_threads::<UninstallRequest>();
     is_shared_by_threads::<UnknownOutcome>();
+    is_shared_by_threads::<UpdateRequest>();
     is_shared_by_threads::<VerifiedActivity>();
     is_shared_by_threads::<VerifyError>();
     is_shared_by_threads::<Webhook>();
     is_shared_by_threads::<WebhookError>();
     is_shared_by_threads::<WorkerGuard>();
     is_shared_by_threads::<dyn AccessProvider>();
+    is_shared_by_threads::<dyn InstallationStore>();
     is_shared_by_threads::<dyn TokenStore>();
     is_sent_between_threads::<CredentialFuture<'_, ()>>();
 }

@@ -14,7 +14,7 @@ fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
     let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));
     let portal = &stage.portals[0].portal;
     let (workflow, portals, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("in time"));
     assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
 

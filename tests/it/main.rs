@@ -10,6 +10,7 @@ mod completion;
 mod delivery;
 mod flush;
 mod idle;
+mod life;
 mod limits;
 mod loops;
 mod overload;

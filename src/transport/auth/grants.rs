@@ -14,10 +14,10 @@ use super::store::CredentialFuture;
 use super::tokens::Tokens;
 use crate::line::PortalId;
 use crate::protocol::grant::{self, Answer, Granted};
-use crate::protocol::reply::Code;
-use crate::protocol::{Method, Reply, Trouble};
-use crate::transport::http::Clients;
-use crate::transport::{Arrived, NoAccess, Refreshed};
+use crate::protocol::reply::{self, Code, Outcome, Sent, Verdict};
+use crate::protocol::{Method, Reply, Trouble, command};
+use crate::transport::http::{Clients, JSON};
+use crate::transport::{Arrived, Confirmed, NoAccess, Question, Refreshed};
 
 /// The tokens of all portals of one app.
 pub(in crate::transport) struct Grants {
@@ -94,6 +94,9 @@ impl Grants {
                 held.tokens.get_or_insert(loaded).clone()
             }
         };
+        if !self.oauth.allows(tokens.endpoint()) {
+            return Err(PLAIN_HTTP);
+        }
         grant.held().used = Some(tokens.access().to_owned());
         Ok((tokens.endpoint().method(method), tokens.access().to_owned()))
     }
@@ -145,6 +148,9 @@ impl Grants {
         };
         if let Some(code) = denied {
             return Ok(Refreshed::Denied(code));
+        }
+        if !stored.can_be_renewed() {
+            return Ok(Refreshed::Denied(Code(NO_REFRESH.to_owned())));
         }
         match self.ask(&stored, clients).await {
             Answer::Granted(granted) => {
@@ -260,12 +266,16 @@ impl Grants {
         }
     }
 
+    fn portals(&self) -> MutexGuard<'_, HashMap<PortalId, Arc<Grant>>> {
+        self.portals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn grant<'a>(
         &'a self,
         portal: Option<&'a PortalId>,
     ) -> Result<(&'a PortalId, Arc<Grant>), NoAccess> {
         let portal = portal.or(self.oauth.default_portal.as_ref()).ok_or(NO_DEFAULT)?;
-        let mut portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut portals = self.portals();
         if let Some(grant) = portals.get(portal) {
             return Ok((portal, Arc::clone(grant)));
         }
@@ -275,10 +285,105 @@ impl Grants {
     }
 
     async fn ask(&self, tokens: &Tokens, clients: &Clients) -> Answer {
-        let OAuth { client_id, client_secret, server, .. } = &self.oauth;
-        let form = grant::refresh_form(client_id, client_secret, tokens.refresh());
-        let reply: Reply = clients.post(server.clone(), FORM, form).await;
-        grant::read(&reply)
+        let OAuth { client_id, client_secret, .. } = &self.oauth;
+        let refresh_token = tokens.refresh().unwrap_or_default();
+        let form = grant::refresh_form(client_id, client_secret, refresh_token);
+        let reply: Reply = clients.post(self.oauth.server_for(tokens), FORM, form).await;
+        match (grant::read(&reply), self.oauth.unknown_server(tokens)) {
+            (Answer::Denied(code), Some(named)) => Answer::Denied(Code(format!(
+                "{code}, and the portal names the authorization server {named}, which \
+                 `OAuth::authorization_servers` does not allow"
+            ))),
+            (answer, _) => answer,
+        }
+    }
+
+    /// Finds out whether a request comes from this portal: the authorization server says of which
+    /// portal the tokens are, and where that is, and then the portal has to take them.
+    ///
+    /// Where nobody can be asked, the app must have named the host.
+    pub(in crate::transport) async fn confirm(
+        &self,
+        portal: &PortalId,
+        question: Question,
+        clients: &Clients,
+    ) -> Confirmed {
+        let tokens = match question {
+            Question::Renamed(endpoint, tokens) if self.is_listed(&endpoint) => {
+                return match self.oauth.allows(&endpoint) {
+                    true => Confirmed::Yes(endpoint, tokens),
+                    false => no(PLAIN_HTTP_WHY),
+                };
+            }
+            Question::Renamed(endpoint, None) => return no(cannot_be_asked(&endpoint)),
+            Question::Renamed(_, Some(tokens)) | Question::Install(tokens) => tokens,
+        };
+        let tokens = match self.owned(portal, tokens, clients).await {
+            Ok(tokens) => tokens,
+            Err(answer) => return answer,
+        };
+        match self.is_taken(&tokens, clients).await {
+            Ok(()) => Confirmed::Yes(tokens.endpoint().clone(), Some(tokens)),
+            Err(answer) => answer,
+        }
+    }
+
+    /// The tokens, if they are of this portal. Asking has spent the refresh token.
+    async fn owned(
+        &self,
+        portal: &PortalId,
+        tokens: Tokens,
+        clients: &Clients,
+    ) -> Result<Tokens, Confirmed> {
+        let listed = self.is_listed(tokens.endpoint());
+        if !tokens.can_be_renewed() {
+            return if listed { Ok(tokens) } else { Err(no(cannot_be_asked(tokens.endpoint()))) };
+        }
+        match self.ask(&tokens, clients).await {
+            Answer::Granted(granted) if granted.member_id.as_deref() != Some(portal.as_str()) => {
+                Err(no("the tokens are of another portal"))
+            }
+            Answer::Granted(Granted { client_endpoint: None, .. }) if !listed => {
+                Err(no("the authorization server does not say where the portal is"))
+            }
+            Answer::Granted(granted) => Ok(renewed(&tokens, granted)),
+            Answer::Denied(code) => Err(Confirmed::No(code)),
+            Answer::Later(trouble) => Err(Confirmed::Later(trouble)),
+        }
+    }
+
+    /// Whether the portal takes the access token.
+    async fn is_taken(&self, tokens: &Tokens, clients: &Clients) -> Result<(), Confirmed> {
+        if !self.oauth.allows(tokens.endpoint()) {
+            return Err(no(PLAIN_HTTP_WHY));
+        }
+        let mut body = b"{}".to_vec();
+        command::authorize(&mut body, tokens.access());
+        let reply = clients.post(tokens.endpoint().named("app.info"), JSON, body).await;
+        let refusal = match reply::read(&reply, Sent::Single) {
+            Verdict::Ran { outcomes, .. } => match outcomes.into_iter().next() {
+                Some(Outcome::Refused(refusal)) => refusal,
+                _ => return Ok(()),
+            },
+            Verdict::Refused(refusal) => refusal,
+            Verdict::Unknown(trouble) => return Err(Confirmed::Later(trouble)),
+        };
+        Err(match refusal.is_final() {
+            true => no(refusal.to_string()),
+            false => Confirmed::Later(Trouble(refusal.to_string())),
+        })
+    }
+
+    fn is_listed(&self, endpoint: &Endpoint) -> bool {
+        self.oauth.hosts.allow(&endpoint.host())
+    }
+
+    /// The app was removed from the portal: its tokens are worth nothing.
+    pub(in crate::transport) async fn forget(&self, portal: &PortalId) -> Result<(), Trouble> {
+        if let Some(grant) = self.portals().remove(portal) {
+            *grant.held() = Held::default();
+        }
+        self.in_time(self.oauth.store.remove(portal)).await
     }
 
     async fn load(&self, portal: &PortalId) -> Result<Option<Tokens>, Trouble> {
@@ -307,7 +412,14 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Whether tokens that came with a request are to take the place of those in use. Where one of both
 /// does not say when it expires, they are: the refresh token in use may have been spent for them.
+///
+/// A pair is worth more than an access token alone, until it is refused.
 fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
+    match (new.can_be_renewed(), used.can_be_renewed()) {
+        (true, false) => return true,
+        (false, true) => return false,
+        (true, true) | (false, false) => {}
+    }
     match (new.expires(), used.expires()) {
         (Some(new), Some(used)) => new >= used.saturating_add(FRESHER),
         _ => new != used,
@@ -318,15 +430,35 @@ fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
 /// called every second would otherwise write to the store every second.
 const FRESHER: u64 = 600;
 
+fn no(why: impl Into<String>) -> Confirmed {
+    Confirmed::No(Code(why.into()))
+}
+
+fn cannot_be_asked(endpoint: &Endpoint) -> String {
+    format!(
+        "without a refresh token the authorization server cannot be asked whether the portal is at \
+         {0}: if it is, name {0} in `OAuth::hosts`",
+        endpoint.host()
+    )
+}
+
+/// What happens when an access token that has no refresh token has run out.
+const NO_REFRESH: &str = "the access token has run out, and the portal gave no refresh token: its \
+                          next request brings another one";
+const PLAIN_HTTP: NoAccess = NoAccess::Unknown(PLAIN_HTTP_WHY);
+const PLAIN_HTTP_WHY: &str = "the portal is called by plain http, and `OAuth::allow_http` does not \
+                              name its host";
 const NO_TOKENS: NoAccess = NoAccess::Unknown("there are no tokens for this portal");
 const NO_DEFAULT: NoAccess =
     NoAccess::Unknown("the span names no portal, and there is no default one");
 
 /// The new pair, at the address that comes with it if that is usable.
 fn renewed(old: &Tokens, granted: Granted) -> Tokens {
-    let endpoint = granted.client_endpoint.and_then(|url| Endpoint::parse(&url).ok());
+    let endpoint = granted.client_endpoint.and_then(|url| Endpoint::parse_with_http(&url).ok());
     let endpoint = endpoint.unwrap_or_else(|| old.endpoint().clone());
-    Tokens::of(granted.access_token, granted.refresh_token, endpoint, granted.expires)
+    let server = granted.server_endpoint.or_else(|| old.server().map(str::to_owned));
+    let refresh_token = Some(granted.refresh_token);
+    Tokens::of(granted.access_token, refresh_token, endpoint, server, granted.expires)
 }
 
 #[cfg(test)]

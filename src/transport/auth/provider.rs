@@ -47,6 +47,19 @@ impl Access {
         Ok(Access(Kind::Token { endpoint, access_token: access_token.into() }))
     }
 
+    /// As [`token`](Access::token), and takes plain http to any host. Whoever is on the way can then
+    /// read the access token, and use it.
+    ///
+    /// # Errors
+    /// As [`token`](Access::token).
+    pub fn token_over_http(
+        client_endpoint: &str,
+        access_token: impl Into<String>,
+    ) -> Result<Self, EndpointError> {
+        let endpoint = Endpoint::parse_with_http(client_endpoint)?;
+        Ok(Access(Kind::Token { endpoint, access_token: access_token.into() }))
+    }
+
     /// The address of a method, and the access token that the body has to carry.
     pub(in crate::transport) fn to(&self, method: Method) -> (Url, Option<&str>) {
         match &self.0 {

@@ -73,9 +73,9 @@ impl Lane {
         }
     }
 
-    /// The deadline of the shutdown has passed: everything that is left is lost.
-    pub(crate) fn abandon(&mut self, rules: &Rules, ledger: &mut Ledger) {
-        let reason = DropReason::ShutdownDeadline;
+    /// Everything that is left is lost: the deadline of the shutdown has passed, or the app was
+    /// removed from the portal.
+    pub(crate) fn abandon(&mut self, reason: DropReason, rules: &Rules, ledger: &mut Ledger) {
         if let Some(in_flight) = self.in_flight.take() {
             self.put_all_back(in_flight.commands, rules, ledger);
         }

@@ -315,6 +315,10 @@ impl TokenStore for Moody {
             false => self.inner.swap(portal, expected, new),
         }
     }
+
+    fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+        self.inner.remove(portal)
+    }
 }
 
 #[test]
@@ -406,4 +410,184 @@ fn credentials_show_no_secret() {
     assert_eq!(Tokens::from_json(&kept.to_json()), Some(kept));
     assert!(oauth.clone().authorization_server("http://evil.example/").is_err());
     assert!(oauth.authorization_server("oauth").is_err());
+}
+
+/// Isolated boxes give no refresh token: their requests were thrown away, and the lane was blocked.
+#[test]
+fn an_access_token_alone_is_used_while_it_lives_and_then_the_next_one() {
+    let taken = Arc::new(std::sync::Mutex::new("a1"));
+    let takes = Arc::clone(&taken);
+    let site = portal_server(move || takes.lock().unwrap().to_string());
+    let server = answering(500, "nobody asks");
+    let alone = |n: u32| {
+        Tokens::new(format!("a{n}"), "", &format!("http://{}/rest/", site.host())).unwrap()
+    };
+    let store = Arc::new(MemoryStore::new());
+    let http = http(app(&server, Arc::clone(&store)));
+    run(async {
+        assert_eq!(http.accept(&portal(), with_request(alone(1))).await, Ok(true));
+        assert_eq!(status(&http).await, 200);
+        *taken.lock().unwrap() = "a2";
+        assert_eq!(status(&http).await, 401);
+        let Refreshed::Denied(code) = http.refresh(Some(&portal())).await else {
+            panic!("renewed")
+        };
+        assert!(code.to_string().contains("no refresh token"), "{code}");
+        assert_eq!(http.accept(&portal(), with_request(alone(2))).await, Ok(true));
+        assert_eq!(status(&http).await, 200);
+        assert_eq!(store.load(&portal()).await.unwrap(), Some(alone(2)));
+    });
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn a_pair_is_worth_more_than_an_access_token_alone() {
+    let site = portal_server(|| "a1".to_owned());
+    let alone = Tokens::new("a9", "", &format!("http://{}/rest/", site.host())).unwrap();
+    let pair = tokens(1, &site);
+    assert!(is_worth_taking(&pair, &alone) && !is_worth_taking(&alone, &pair));
+}
+
+#[test]
+fn a_portal_is_renewed_at_the_server_that_it_names_if_the_app_knows_that() {
+    let (usual, regional, evil) = (authorization(), authorization(), authorization());
+    for (named, asked) in [(&regional, &regional), (&evil, &usual)] {
+        let site = portal_server(|| "a2".to_owned());
+        let tokens = tokens(1, &site).server_endpoint(format!("http://{}/rest/", named.host()));
+        let oauth = app(&usual, store_with(&tokens))
+            .authorization_servers(Hosts::from([usual.host(), regional.host()]));
+        let http = http(oauth);
+        run(async {
+            assert_eq!(status(&http).await, 401);
+            assert_eq!(http.refresh(Some(&portal())).await, Refreshed::Renewed);
+        });
+        assert_eq!(asked.requests().len(), 1);
+    }
+    assert!(evil.requests().is_empty(), "the secret goes to no server that the app does not know");
+}
+
+#[test]
+fn a_server_that_the_app_does_not_know_is_named_when_the_usual_one_refuses() {
+    let usual = answering(400, r#"{"error":"invalid_grant"}"#);
+    let site = portal_server(|| "a2".to_owned());
+    let tokens = tokens(1, &site).server_endpoint("https://oauth.elsewhere.example/rest/");
+    let http = http(app(&usual, store_with(&tokens)));
+    run(async {
+        assert_eq!(status(&http).await, 401);
+        let Refreshed::Denied(code) = http.refresh(Some(&portal())).await else {
+            panic!("renewed")
+        };
+        let code = code.to_string();
+        assert!(
+            code.contains("invalid_grant") && code.contains("oauth.elsewhere.example"),
+            "{code}"
+        );
+    });
+}
+
+#[test]
+fn plain_http_is_called_only_where_the_app_has_named_the_host() {
+    let server = answering(500, "nobody asks");
+    let tokens = Tokens::allow_http("a1", "r1", "http://box.invalid/rest/").unwrap();
+    let reply = |oauth: OAuth| run(http(oauth).call(Some(&portal()), activity_log("t", "m")));
+    let reply_without = reply(app(&server, store_with(&tokens)));
+    assert!(matches!(&reply_without, Reply::UnknownPortal(why) if why.0.contains("allow_http")));
+    let allowed = app(&server, store_with(&tokens)).allow_http(Hosts::from(["box.invalid"]));
+    // Called, and not found: there is no such host.
+    assert!(matches!(
+        reply(allowed),
+        Reply::NotSent(_) | Reply::Http { .. } | Reply::Unanswered(_)
+    ));
+}
+
+/// An authorization server that knows whose tokens are whose: `r-member` is of `member`.
+fn knowing(endpoint: Option<String>) -> Server {
+    Server::new(move |request| {
+        let member = request.split("refresh_token=r-").nth(1).map(|rest| rest.to_owned());
+        let Some(member) = member else {
+            return (400, String::new(), json!({"error": "invalid_grant"}).to_string());
+        };
+        let mut pair = json!({
+            "access_token": "a2", "refresh_token": "r2", "expires": 7_000, "member_id": member,
+        });
+        if let Some(endpoint) = &endpoint {
+            pair["client_endpoint"] = json!(endpoint);
+        }
+        (200, String::new(), pair.to_string())
+    })
+}
+
+#[test]
+fn an_installation_is_confirmed_by_the_authorization_server_and_the_portal() {
+    let (site, evil) = (portal_server(|| "a2".to_owned()), portal_server(|| "a2".to_owned()));
+    let deaf = portal_server(|| "another".to_owned());
+    let at = |server: &Server| format!("http://{}/rest/", server.host());
+    let claimed = |refresh: &str, server: &Server| {
+        Question::Install(Tokens::new("a1", refresh, &at(server)).unwrap())
+    };
+    let server = knowing(Some(at(&site)));
+    let ask = |server: &Server, listed: &[&Server], question: Question| {
+        let hosts = listed.iter().map(|server| server.host()).collect::<Hosts>();
+        let http = http(app(server, MemoryStore::new()).hosts(hosts));
+        run(http.confirm(&portal(), question))
+    };
+    let is_no = |answer: Confirmed, part: &str| {
+        assert!(matches!(&answer, Confirmed::No(code) if code.0.contains(part)), "{answer:?}");
+    };
+    let Confirmed::Yes(endpoint, Some(tokens)) = ask(&server, &[], claimed("r-member", &site))
+    else {
+        panic!("not confirmed")
+    };
+    assert_eq!((endpoint.host(), tokens.access()), (site.host(), "a2"));
+    // Whatever host the request names, the server says where the portal is.
+    let Confirmed::Yes(endpoint, _) = ask(&server, &[], claimed("r-member", &evil)) else {
+        panic!("not confirmed")
+    };
+    assert_eq!(endpoint.host(), site.host());
+    is_no(ask(&server, &[], claimed("r-other", &site)), "another portal");
+    is_no(ask(&server, &[], claimed("guessed", &site)), "invalid_grant");
+    is_no(ask(&knowing(None), &[], claimed("r-member", &evil)), "does not say where");
+    is_no(ask(&knowing(Some(at(&deaf))), &[], claimed("r-member", &deaf)), "expired_token");
+    // Without a refresh token, the app's own list is all there is.
+    is_no(ask(&server, &[], claimed("", &evil)), "OAuth::hosts");
+    let alone = Question::Install(Tokens::new("a2", "", &at(&site)).unwrap());
+    assert!(matches!(ask(&server, &[&site], alone), Confirmed::Yes(..)));
+    assert!(evil.requests().is_empty(), "nobody calls a host because a request names it");
+    let gone = Server::new(|_| (502, String::new(), String::new()));
+    assert!(matches!(ask(&gone, &[], claimed("r-member", &site)), Confirmed::Later(_)));
+}
+
+#[test]
+fn a_new_name_is_believed_if_the_app_lists_it_or_the_authorization_server_says_so() {
+    let site = portal_server(|| "a2".to_owned());
+    let at = |server: &Server| Endpoint::parse(&format!("http://{}/rest/", server.host())).unwrap();
+    let server = knowing(Some(at(&site).as_str().to_owned()));
+    let ask = |hosts: Hosts, refresh: Option<&str>| {
+        let tokens = refresh.map(|refresh| Tokens::new("a1", refresh, at(&site).as_str()).unwrap());
+        let http = http(app(&server, MemoryStore::new()).hosts(hosts));
+        run(http.confirm(&portal(), Question::Renamed(at(&site), tokens)))
+    };
+    let asked = || server.requests().len();
+    // A listed host is believed without asking, with whatever tokens there are.
+    assert!(matches!(ask(Hosts::from([site.host()]), None), Confirmed::Yes(_, None)));
+    assert!(matches!(ask(Hosts::from([site.host()]), Some("guessed")), Confirmed::Yes(..)));
+    assert_eq!(asked(), 0);
+    assert!(matches!(ask(Hosts::default(), None), Confirmed::No(_)));
+    assert!(matches!(ask(Hosts::default(), Some("guessed")), Confirmed::No(_)));
+    assert!(matches!(ask(Hosts::default(), Some("r-other")), Confirmed::No(_)));
+    assert!(matches!(ask(Hosts::default(), Some("r-member")), Confirmed::Yes(..)));
+}
+
+#[test]
+fn a_portal_that_is_forgotten_has_no_tokens() {
+    let (server, site) = (authorization(), portal_server(|| "a1".to_owned()));
+    let store = store_with(&tokens(1, &site));
+    let http = http(app(&server, Arc::clone(&store)));
+    run(async {
+        assert_eq!(status(&http).await, 200);
+        assert_eq!(http.forget(&portal()).await, Ok(()));
+        assert_eq!(store.load(&portal()).await.unwrap(), None);
+        let reply = http.call(Some(&portal()), activity_log("t", "m")).await;
+        assert!(matches!(reply, Reply::UnknownPortal(_)), "{reply:?}");
+    });
 }

@@ -1,0 +1,310 @@
+//! The portals on which an app is installed: takes in what they say of the app's life, and believes
+//! their requests.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Bizproc, Opened, after};
+use crate::activity::{ActivityRequest, VerifiedActivity};
+use crate::error::{ActivityRejection, FlushError, InstallError, VerifyError};
+use crate::installation::{
+    AppRequest, Claim, InstallRequest, Installation, InstallationStore, UninstallRequest,
+    UpdateRequest,
+};
+use crate::line::PortalId;
+use crate::queue::{Accept, Confirm, Control, Forget};
+use crate::transport::auth::Endpoint;
+use crate::transport::{Arrived, Confirmed, Question};
+
+/// The portals on which the app is installed, for its whole life there: it takes in installations,
+/// updates and removals, follows portals that are renamed, and makes activities of their requests.
+/// Cheap to clone.
+///
+/// # What is believed
+///
+/// An installation is trusted on first use: whoever installs the app on a portal first is that
+/// portal's word. So before anything is stored, the [authorization
+/// server](crate::OAuth::authorization_server) is asked whose tokens they are and where that portal
+/// is, and that portal has to take the access token. The request's own word for its host does not
+/// count. After that, the stored `application_token` is the proof: for requests, updates and the
+/// removal. A new application token, as an update may bring, is confirmed as an installation is.
+///
+/// Portals that give no refresh token (isolated boxes) cannot be asked about: for these, the app
+/// names the host in [`OAuth::hosts`](crate::OAuth::hosts), and the host's word is taken. Whoever owns
+/// a host that the app has named can then install the app for a portal that has not installed it yet.
+///
+/// Who learns an application token can post requests in the portal's name. They cannot lead lines
+/// elsewhere: a new host is believed if the app has named it, or if the authorization server says that
+/// the portal is there.
+///
+/// Requests that are not believed are told of at target `tracing_bizproc`, each kind once a minute.
+///
+/// ```
+/// # async fn handler(
+/// #     installations: tracing_bizproc::Installations,
+/// #     query: &str,
+/// #     content_type: Option<&str>,
+/// #     body: &[u8],
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::AppRequest;
+///
+/// // The handler of ONAPPINSTALL, ONAPPUPDATE, ONAPPUNINSTALL, and the install page.
+/// let request = AppRequest::parse(query, content_type, body)?;
+/// installations.handle(request).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Installations {
+    bizproc: Bizproc,
+    store: Arc<dyn InstallationStore>,
+    told: Arc<Mutex<HashMap<&'static str, Instant>>>,
+}
+
+impl Installations {
+    /// The app's handle to the worker, which must have been built with [`OAuth`](crate::OAuth) for
+    /// installations to be confirmed; and where they are kept.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tracing_bizproc::{FileStore, Installations, OAuth};
+    ///
+    /// let store = FileStore::new("app.json");
+    /// let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
+    /// let (layer, guard) = tracing_bizproc::builder(app).build()?;
+    /// # let _: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry>> = Box::new(layer);
+    /// let installations = Installations::new(guard.handle(), store);
+    /// # drop(installations);
+    /// # Ok(()) }
+    /// ```
+    pub fn new(bizproc: Bizproc, store: impl InstallationStore) -> Self {
+        Installations { bizproc, store: Arc::new(store), told: Arc::default() }
+    }
+
+    /// Takes in any request of the app's life, and says which portal it was.
+    ///
+    /// # Errors
+    /// When it is not believed, or could not be stored. See [`InstallError`].
+    pub async fn handle(&self, request: AppRequest) -> Result<PortalId, InstallError> {
+        match request {
+            AppRequest::Install(request) => self.install(request).await,
+            AppRequest::Update(request) => self.update(request).await,
+            AppRequest::Uninstall(request) => self.uninstall(request).await,
+        }
+    }
+
+    /// Takes in an installation: confirms it, and stores tokens and installation. The event and the
+    /// install page may both come; the second changes nothing but the tokens.
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle).
+    pub async fn install(&self, request: InstallRequest) -> Result<PortalId, InstallError> {
+        self.admit(request.claim, "installation").await
+    }
+
+    /// Takes in an update. The app's activities, robots and event bindings are gone on the portal
+    /// then: register them again.
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle).
+    pub async fn update(&self, request: UpdateRequest) -> Result<PortalId, InstallError> {
+        self.admit(request.claim, "update").await
+    }
+
+    /// Takes in a removal: forgets the installation and its tokens. Lines that wait for the portal are
+    /// lost, and counted as [`Uninstalled`](crate::DropReason::Uninstalled).
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle). [`InstallError::Later`] when the installation is gone, and only
+    /// its tokens could not be removed from their store.
+    pub async fn uninstall(&self, request: UninstallRequest) -> Result<PortalId, InstallError> {
+        let claim = request.claim;
+        let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
+        let stored = stored.ok_or(InstallError::UnknownPortal)?;
+        if let Err(error) = claim.knows(&stored) {
+            self.tell("removal", &claim.portal, &error);
+            return Err(error.into());
+        }
+        if !self.swap(&claim.portal, Some(&stored), None).await.map_err(InstallError::Store)? {
+            return Err(InstallError::Raced);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.bizproc.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
+        match answer.await.map_err(|_| FlushError::WorkerGone)? {
+            Ok(()) => Ok(claim.portal),
+            Err(trouble) => Err(InstallError::Later { why: trouble.to_string() }),
+        }
+    }
+
+    /// Believes a handler's request by the stored installation. A portal that was renamed is followed
+    /// if the app has named the new host, or if the authorization server says that it is there.
+    ///
+    /// # Errors
+    /// When the request is not believed, or the store failed. See [`ActivityRejection`].
+    pub async fn verify(
+        &self,
+        request: ActivityRequest,
+    ) -> Result<VerifiedActivity, ActivityRejection> {
+        let claim = request.claim();
+        let stored = self.load(&claim.portal).await.map_err(ActivityRejection::Store)?;
+        let stored = stored.ok_or(ActivityRejection::UnknownPortal)?;
+        let endpoint = match claim.verify(&stored) {
+            Ok(endpoint) => endpoint,
+            Err(error @ VerifyError::Host { .. }) => self.follow(claim, stored, error).await?,
+            Err(error) => {
+                self.tell("request", &claim.portal, &error);
+                return Err(error.into());
+            }
+        };
+        Ok(request.believe(endpoint))
+    }
+
+    /// Believes a handler's request, and takes its activity on.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn activity(&self, request: ActivityRequest) -> Result<Opened, ActivityRejection> {
+        Ok(self.open(self.verify(request).await?))
+    }
+
+    pub(super) fn open(&self, verified: VerifiedActivity) -> Opened {
+        self.bizproc.activity(verified)
+    }
+
+    /// The installation of a portal that says that it has another name now.
+    async fn follow(
+        &self,
+        claim: &Claim,
+        stored: Installation,
+        error: VerifyError,
+    ) -> Result<Endpoint, ActivityRejection> {
+        let named = claim.endpoint(stored.allows_http())?;
+        let question = Question::Renamed(named.clone(), claim.tokens(named));
+        let why = match self.confirm(&claim.portal, question).await {
+            Ok(Confirmed::Yes(endpoint, _)) => {
+                let new = stored.clone().at(&endpoint.host());
+                // If another replica was first, it has stored the same.
+                let swapped = self.swap(&claim.portal, Some(&stored), Some(&new)).await;
+                swapped.map_err(ActivityRejection::Store)?;
+                tracing::info!(
+                    target: "tracing_bizproc",
+                    parent: None,
+                    portal = claim.portal.as_str(),
+                    from = %stored.hosts(),
+                    to = endpoint.host(),
+                    "the portal was renamed"
+                );
+                return Ok(endpoint);
+            }
+            Ok(Confirmed::No(code)) => code.to_string(),
+            Ok(Confirmed::Later(trouble)) => {
+                let why = trouble.to_string();
+                self.tell("request of a renamed portal", &claim.portal, &why);
+                return Err(ActivityRejection::Unconfirmed { why });
+            }
+            Err(gone) => return Err(ActivityRejection::Unconfirmed { why: gone.to_string() }),
+        };
+        self.tell("request", &claim.portal, &format_args!("{error} ({why})"));
+        Err(error.into())
+    }
+
+    /// Takes in an installation or an update.
+    async fn admit(&self, claim: Claim, what: &'static str) -> Result<PortalId, InstallError> {
+        let application_token =
+            claim.application_token().ok_or(InstallError::NoApplicationToken)?;
+        let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
+        // It is known already, and proves that it is the portal.
+        if let Some(endpoint) = stored.as_ref().and_then(|stored| claim.verify(stored).ok()) {
+            if let Some(tokens) = claim.tokens(endpoint) {
+                let (portal, tokens) = (claim.portal.clone(), Arrived::WithRequest(tokens));
+                self.bizproc.send(Control::Accept(Accept { portal, tokens }))?;
+            }
+            return Ok(claim.portal);
+        }
+        // Whether plain http may be called is the app's to say, and asked before the call.
+        let tokens = claim.tokens(claim.endpoint(true)?).ok_or(InstallError::NoTokens)?;
+        let endpoint = match self.confirm(&claim.portal, Question::Install(tokens)).await? {
+            Confirmed::Yes(endpoint, _) => endpoint,
+            Confirmed::No(code) => {
+                let why = code.to_string();
+                self.tell(what, &claim.portal, &why);
+                return Err(InstallError::Denied { why });
+            }
+            Confirmed::Later(trouble) => {
+                let why = trouble.to_string();
+                self.tell(what, &claim.portal, &why);
+                return Err(InstallError::Later { why });
+            }
+        };
+        let new = match &stored {
+            Some(stored) => stored.clone().with_token(application_token).at(&endpoint.host()),
+            None => Installation::of_portal(application_token, &endpoint),
+        };
+        let stored = stored.as_ref();
+        if self.swap(&claim.portal, stored, Some(&new)).await.map_err(InstallError::Store)? {
+            return Ok(claim.portal);
+        }
+        // The page and the event may come at the same moment, to two replicas.
+        let now = self.load(&claim.portal).await.map_err(InstallError::Store)?;
+        if now.as_ref() == Some(&new) { Ok(claim.portal) } else { Err(InstallError::Raced) }
+    }
+
+    async fn confirm(
+        &self,
+        portal: &PortalId,
+        question: Question,
+    ) -> Result<Confirmed, FlushError> {
+        let (reply, answer) = oneshot::channel();
+        let portal = portal.clone();
+        self.bizproc.send(Control::Confirm(Confirm { portal, question, reply }))?;
+        answer.await.map_err(|_| FlushError::WorkerGone)
+    }
+
+    async fn load(&self, portal: &PortalId) -> Result<Option<Installation>, Source> {
+        self.store.installation(portal).await
+    }
+
+    async fn swap(
+        &self,
+        portal: &PortalId,
+        expected: Option<&Installation>,
+        new: Option<&Installation>,
+    ) -> Result<bool, Source> {
+        self.store.swap_installation(portal, expected, new).await
+    }
+
+    /// Tells of a request that was not taken in, each kind once a minute: anybody can post any number
+    /// of them.
+    fn tell(&self, what: &'static str, portal: &PortalId, why: &dyn fmt::Display) {
+        let now = after(Duration::ZERO);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(what).is_some_and(|&at| now.saturating_duration_since(at) < SILENCE) {
+            return;
+        }
+        told.insert(what, now);
+        drop(told);
+        let portal: String = portal.as_str().chars().filter(|c| c.is_ascii_graphic()).collect();
+        tracing::warn!(
+            target: "tracing_bizproc",
+            parent: None,
+            portal = &portal[..portal.len().min(64)],
+            %why,
+            "a portal's {what} was not taken in"
+        );
+    }
+}
+
+/// An error of the app's own store.
+type Source = crate::transport::auth::CredentialError;
+
+/// How long one kind of news is not told again.
+const SILENCE: Duration = Duration::from_secs(60);
+
+impl fmt::Debug for Installations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Installations").field("bizproc", &self.bizproc).finish_non_exhaustive()
+    }
+}
