@@ -48,8 +48,10 @@ impl fmt::Debug for Request {
 pub(crate) enum Reply {
     /// An answer, whole. Whether it is JSON is for [`reply::read`] to find out.
     Http { status: u16, body: Vec<u8> },
-    /// A redirect, not followed: the host that it names, when it names one.
+    /// A redirect, not followed, to another name of the portal: its host, when it is known.
     Moved { host: Option<String> },
+    /// A redirect, not followed, that somebody has to do something about: what it seems to be.
+    Redirected(reply::Code),
     /// Certainly not executed: no address, no connection, no TLS.
     NotSent(Trouble),
     /// Not sent: there are no credentials for the portal. They may still arrive.

@@ -52,7 +52,14 @@ pub(crate) fn read(reply: &Reply) -> Answer {
     let (status, body) = match reply {
         Reply::Http { status, body } => (*status, body),
         // The secret goes to the configured host and nowhere else.
-        Reply::Moved { .. } => return later("the authorization server redirects".to_owned()),
+        Reply::Moved { host } => {
+            let host = host.as_deref().unwrap_or("another host");
+            return later(format!(
+                "the authorization server redirects to {host}, where the secret does not go: see \
+                 `OAuth::authorization_server`"
+            ));
+        }
+        Reply::Redirected(code) => return later(format!("the authorization server: {code}")),
         Reply::NotSent(trouble) | Reply::UnknownPortal(trouble) | Reply::Unanswered(trouble) => {
             return Answer::Later(trouble.clone());
         }

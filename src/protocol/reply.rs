@@ -49,6 +49,8 @@ pub(crate) enum Refusal {
     TooLarge,
     /// The portal lives elsewhere now: the host that it names, when it names one.
     Moved(Option<String>),
+    /// The portal leads elsewhere, and somebody has to mend that: in words.
+    Redirected(Code),
     /// The access token has expired or is not valid: refresh once, repeat.
     Grant(Code),
     /// The credential is not accepted until somebody mends it.
@@ -101,6 +103,7 @@ pub(crate) fn read(reply: &Reply, sent: Sent) -> Verdict {
     match reply {
         Reply::Http { status, body } => read_http(*status, body, sent),
         Reply::Moved { host } => Verdict::Refused(Refusal::Moved(host.clone())),
+        Reply::Redirected(code) => Verdict::Refused(Refusal::Redirected(code.clone())),
         Reply::NotSent(trouble) => Verdict::Refused(Refusal::Unreachable(trouble.clone())),
         Reply::UnknownPortal(trouble) => Verdict::Refused(Refusal::UnknownPortal(trouble.clone())),
         Reply::Unanswered(trouble) => Verdict::Unknown(trouble.clone()),
@@ -185,7 +188,8 @@ impl fmt::Display for Refusal {
             Refusal::TooLarge => f.write_str("the request is too large"),
             Refusal::Moved(Some(host)) => write!(f, "the portal is at {host} now"),
             Refusal::Moved(None) => f.write_str("the portal has moved"),
-            Refusal::Grant(code)
+            Refusal::Redirected(code)
+            | Refusal::Grant(code)
             | Refusal::Credential(code)
             | Refusal::Portal(code)
             | Refusal::TokenDenied(code)

@@ -10,6 +10,7 @@ use crate::protocol::reply::Code;
 use crate::protocol::{Method, Reply, Request, Trouble, command};
 
 mod client;
+mod redirect;
 
 pub(crate) use self::client::HttpOptions;
 pub(super) use self::client::{Clients, JSON};
@@ -55,6 +56,22 @@ impl Http {
     }
 }
 
+impl Http {
+    /// The portal has another name now. Where no one can call it there by himself, it is said what to
+    /// do.
+    fn moved(&self, portal: Option<&PortalId>, host: String) -> Reply {
+        let advice = match &self.caller {
+            Caller::Webhook(_) => "write that host into the webhook's URL",
+            Caller::Provider(_) => "give that address as the portal's",
+            Caller::OAuth(grants) if grants.may_relocate(portal, &host) => {
+                return Reply::Moved { host: Some(host) };
+            }
+            Caller::OAuth(_) => "if that is right, name it in `OAuth::hosts`",
+        };
+        Reply::Redirected(Code(format!("the portal says that it is at {host} now: {advice}")))
+    }
+}
+
 impl Transport for Http {
     async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
         let Request { method, mut body, .. } = request;
@@ -79,7 +96,11 @@ impl Transport for Http {
                 Err(why) => return why.into(),
             },
         };
-        self.clients.post(url, JSON, body).await
+        let reply = self.clients.post(url, JSON, body).await;
+        match reply {
+            Reply::Moved { host: Some(host) } => self.moved(portal, host),
+            reply => reply,
+        }
     }
 
     async fn refresh(&self, portal: Option<&PortalId>) -> Refreshed {
@@ -95,7 +116,7 @@ impl Transport for Http {
             Caller::Webhook(_) | Caller::Provider(_) => {
                 Refreshed::Denied(Code("the address is the app's to change".to_owned()))
             }
-            Caller::OAuth(grants) => grants.relocate(portal, host).await,
+            Caller::OAuth(grants) => grants.relocate(portal, host, &self.clients).await,
         }
     }
 

@@ -197,6 +197,7 @@ impl Completions {
             Some(
                 Refusal::Unreachable(_)
                 | Refusal::UnknownPortal(_)
+                | Refusal::Redirected(_)
                 | Refusal::RateLimit
                 | Refusal::OperatingLimit
                 | Refusal::TooLarge

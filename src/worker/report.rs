@@ -56,8 +56,8 @@ impl Trouble {
                  wait until it is mended, or too old"
             }
             Trouble::PortalBlocked => {
-                "the portal is closed, moved, or has no business processes; lines wait until it is \
-                 back, or too old"
+                "the portal is closed, leads elsewhere, or has no business processes; lines wait until \
+                 it is back, or too old"
             }
             Trouble::UnknownPortal => {
                 "there are no credentials for a portal that spans name; its lines wait ten minutes \

@@ -256,15 +256,18 @@ fn a_portal_that_is_down_leaves_room_for_the_others() {
 }
 
 #[test]
-fn a_portal_that_moves_is_followed_where_the_app_allows_it() {
-    for allowed in [true, false] {
+fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_says_so() {
+    for (listed, server_answers) in [(true, false), (false, true), (false, false)] {
         let sites = crate::app::sites(1);
         let site = &sites[0];
         let workflow = site.portal.start_workflow("Order 1042");
         let event_token = EventToken::parse(&workflow.open_activity("a").event_token()).unwrap();
         let former = site.tokens();
         site.portal.move_away().unwrap();
-        let hosts = if allowed { vec![site.host()] } else { Vec::new() };
+        if !server_answers {
+            site.app.refuse_tokens(Some(OAuthError::InvalidGrant));
+        }
+        let hosts = if listed { vec![site.host()] } else { Vec::new() };
         let store = Arc::new(tracing_bizproc::MemoryStore::new());
         assert!(wait(store.swap(&site.id(), None, &former)).unwrap());
         let oauth = credentials(site, store).hosts(hosts.into_iter().collect::<Hosts>());
@@ -272,10 +275,11 @@ fn a_portal_that_moves_is_followed_where_the_app_allows_it() {
         let _subscriber = tracing_subscriber::registry().with(layer).set_default();
         info_span!("s", event_token = event_token.tag(), portal = site.portal.member_id())
             .in_scope(|| info!("hello"));
-        let patience = if allowed { PATIENCE } else { A_TRY };
+        let is_followed = listed || server_answers;
+        let patience = if is_followed { PATIENCE } else { A_TRY };
         let report = wait(guard.handle().flush(patience)).unwrap();
-        assert_eq!(report.is_complete(), allowed, "{report}");
-        assert_eq!(lines(&workflow).len(), usize::from(allowed));
+        assert_eq!(report.is_complete(), is_followed, "{report}");
+        assert_eq!(lines(&workflow).len(), usize::from(is_followed));
         let _ = guard.shutdown(A_TRY);
     }
 }

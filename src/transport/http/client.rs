@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
+use super::redirect;
 use crate::error::TransportError;
 use crate::protocol::{Reply, Trouble};
 use crate::transport::auth::is_loopback;
@@ -91,8 +92,10 @@ impl Clients {
                 return if not_sent { Reply::NotSent(trouble) } else { Reply::Unanswered(trouble) };
             }
         };
-        if let Some(host) = moved(&response) {
-            return Reply::Moved { host };
+        if is_redirect(response.status()) {
+            let location = response.headers().get(LOCATION);
+            let location = location.and_then(|location| location.to_str().ok());
+            return redirect::read(response.url(), location);
         }
         let status = response.status().as_u16();
         match whole_body(response).await {
@@ -157,25 +160,15 @@ fn tls_config(options: &HttpOptions, tls: bool) -> Result<ClientConfig, Transpor
         .with_no_client_auth())
 }
 
-/// Whether the answer is a redirect, and to which host (and port, where one is named).
-fn moved(response: &Response) -> Option<Option<String>> {
-    let elsewhere = matches!(
-        response.status(),
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(
+        status,
         StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::SEE_OTHER
             | StatusCode::TEMPORARY_REDIRECT
             | StatusCode::PERMANENT_REDIRECT
-    );
-    elsewhere.then(|| {
-        let location = response.headers().get(LOCATION)?.to_str().ok()?;
-        let target = response.url().join(location).ok()?;
-        let host = target.host_str()?;
-        Some(match target.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        })
-    })
+    )
 }
 
 async fn whole_body(mut response: Response) -> Result<Vec<u8>, Trouble> {

@@ -153,7 +153,8 @@ impl Lane {
                 Refusal::RateLimit
                 | Refusal::Unreachable(_)
                 | Refusal::UnknownPortal(_)
-                | Refusal::Moved(_) => {
+                | Refusal::Moved(_)
+                | Refusal::Redirected(_) => {
                     self.bucket.refused(now);
                     self.put_back(command, None, rules, ledger);
                 }
@@ -196,6 +197,10 @@ impl Lane {
                 self.block(DropReason::CredentialBlocked, now);
             }
             Refusal::Portal(code) => {
+                ledger.report(Trouble::PortalBlocked, code.to_string());
+                self.block(DropReason::PortalBlocked, now);
+            }
+            Refusal::Redirected(code) => {
                 ledger.report(Trouble::PortalBlocked, code.to_string());
                 self.block(DropReason::PortalBlocked, now);
             }

@@ -170,3 +170,23 @@ fn an_absurd_duration_stops_nothing() {
     assert!(seconds(&stage) < 13_000);
     assert_eq!(stage.stats().acknowledged(), 40);
 }
+
+/// A single redirect stopped a webhook for ten minutes, as if it were gone.
+#[test]
+fn a_redirect_holds_lines_and_ends_up_for_a_minute_and_no_longer() {
+    let mut stage = Stage::new(options());
+    let redirected = || Reply::Redirected(Code("it redirects to a page".to_owned()));
+    stage.log(&tag(1), "a");
+    let (call, _) = stage.sent();
+    stage.settle(call, &redirected());
+    let (call, _) = stage.sent_within(61.0).expect("asked again after a minute");
+    stage.settle(call, &all_well(1));
+    assert_eq!(stage.stats().acknowledged(), 1);
+
+    let mut answer = complete(&mut stage, &tag(2));
+    let (call, _) = stage.sent_within(1.0).expect("the end");
+    stage.settle(call, &redirected());
+    let (call, _) = stage.sent_within(5.0).expect("the end again: a process waits");
+    stage.settle(call, &all_well(1));
+    assert!(answer.try_recv().unwrap().is_ok());
+}

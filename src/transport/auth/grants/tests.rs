@@ -373,15 +373,29 @@ fn spans_that_name_no_portal_go_to_the_default_one() {
 }
 
 #[test]
-fn a_portal_that_moves_is_followed_to_allowed_hosts_only() {
-    let (server, site) = (authorization(), portal_server(|| "a1".to_owned()));
+fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_says_so() {
+    let site = portal_server(|| "a2".to_owned());
     let new_host = site.host();
     let location = format!("Location: http://{new_host}/rest/\r\n");
     let old = Server::new(move |_| (302, location.clone(), String::new()));
-    for (hosts, expected) in [
-        (Hosts::default(), denied("host not allowed")),
-        (Hosts::from(["other.example"]), denied("host not allowed")),
-        (Hosts::from([site.host()]), Refreshed::Renewed),
+    let says = |where_it_is: Option<&Server>| {
+        let endpoint = where_it_is.map(|server| format!("http://{}/rest/", server.host()));
+        Server::new(move |_| {
+            let mut pair = json!({"access_token": "a2", "refresh_token": "r2"});
+            if let Some(endpoint) = &endpoint {
+                pair["client_endpoint"] = json!(endpoint);
+            }
+            (200, String::new(), pair.to_string())
+        })
+    };
+    let refuses = || answering(400, r#"{"error":"invalid_grant"}"#);
+    let listed = || Hosts::from([site.host()]);
+    for (hosts, server, is_followed, asked) in [
+        (listed(), refuses(), true, 0),
+        (Hosts::default(), says(Some(&site)), true, 1),
+        (Hosts::from(["other.example"]), says(Some(&old)), false, 1),
+        (Hosts::default(), says(None), false, 1),
+        (Hosts::default(), refuses(), false, 1),
     ] {
         let store = store_with(&tokens(1, &old));
         let http = http(app(&server, Arc::clone(&store)).hosts(hosts));
@@ -389,14 +403,54 @@ fn a_portal_that_moves_is_followed_to_allowed_hosts_only() {
             let reply = http.call(Some(&portal()), activity_log("t", "m")).await;
             let Reply::Moved { host: Some(host) } = reply else { panic!("{reply:?}") };
             assert_eq!(host, site.host());
-            assert_eq!(http.relocate(Some(&portal()), &host).await, expected);
-            if expected == Refreshed::Renewed {
-                assert_eq!(status(&http).await, 200);
-                assert_eq!(run_store(&store).await, Some(tokens(1, &site)));
-                let circle = http.relocate(Some(&portal()), &host).await;
-                assert_eq!(circle, denied("redirects to itself"));
+            let relocated = http.relocate(Some(&portal()), &host).await;
+            let stored = store.load(&portal()).await.unwrap().unwrap();
+            if is_followed {
+                assert_eq!(relocated, Refreshed::Renewed);
+                assert_eq!(stored.endpoint().host(), site.host());
+            } else {
+                let Refreshed::Denied(code) = relocated else { panic!("{relocated:?}") };
+                assert!(code.0.contains(&host) && code.0.contains("OAuth::hosts"), "{code}");
+                assert_eq!(stored.endpoint().host(), old.host());
             }
         });
+        assert_eq!(server.requests().len(), asked);
+    }
+}
+
+/// Who cannot ask is told what to do, and the portal is asked again after a minute.
+#[test]
+fn who_cannot_follow_a_portal_is_told_its_new_name() {
+    let old =
+        Server::new(|_| (302, "Location: https://new.example/rest/\r\n".into(), String::new()));
+    let server = answering(500, "nobody asks");
+    let alone = Tokens::new("a1", "", &format!("http://{}/rest/", old.host())).unwrap();
+    let webhook = crate::Webhook::new(format!("http://{}/rest/1/s3cret/", old.host())).unwrap();
+    let given = crate::Access::webhook(webhook.clone());
+    let provider = Credentials::provider(Given(given));
+    for (credentials, named) in [
+        (Credentials::from(webhook), "webhook's URL"),
+        (provider, "give that address"),
+        (app(&server, store_with(&alone)).default_portal(portal()).into(), "OAuth::hosts"),
+    ] {
+        let http = Http::new(credentials, HttpOptions::default()).unwrap();
+        let reply = run(http.call(None, activity_log("t", "m")));
+        let Reply::Redirected(code) = &reply else { panic!("{reply:?}") };
+        assert!(code.0.contains("new.example") && code.0.contains(named), "{code}");
+        assert!(!format!("{reply:?}").contains("s3cret"));
+    }
+}
+
+/// Gives one access.
+struct Given(crate::Access);
+
+impl crate::AccessProvider for Given {
+    fn access<'a>(
+        &'a self,
+        _portal: Option<&'a PortalId>,
+        _refused: Option<&'a crate::Access>,
+    ) -> CredentialFuture<'a, Option<crate::Access>> {
+        Box::pin(async { Ok(Some(self.0.clone())) })
     }
 }
 
