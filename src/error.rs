@@ -91,7 +91,10 @@ pub enum TransportError {
     )]
     Roots(#[source] Source),
     /// The additional roots are not certificates.
-    #[error("the additional certificate roots are not PEM certificates")]
+    #[error(
+        "what was given with `Builder::extra_roots` is not certificates in PEM, or one of them is \
+         broken"
+    )]
     ExtraRoots(#[source] Source),
     /// Anything else.
     #[error("the HTTP client could not be set up")]

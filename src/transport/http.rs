@@ -11,9 +11,11 @@ use crate::protocol::{Method, Reply, Request, Trouble, command};
 
 mod client;
 mod redirect;
+mod trust;
 
 pub(crate) use self::client::HttpOptions;
 pub(super) use self::client::{Clients, JSON};
+pub(crate) use self::trust::Fingerprint;
 
 /// Calls portals.
 #[derive(Clone)]

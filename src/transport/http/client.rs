@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
 use super::redirect;
+use super::trust::{self, Fingerprint};
 use crate::error::TransportError;
 use crate::protocol::{Reply, Trouble};
 use crate::transport::auth::is_loopback;
@@ -32,6 +33,8 @@ pub(crate) struct HttpOptions {
     pub(crate) idle_timeout: Duration,
     /// PEM certificates to trust beside the system's. Default: none.
     pub(crate) extra_roots: Vec<u8>,
+    /// Certificates to trust whoever has issued them. Default: none.
+    pub(crate) fingerprints: Vec<Fingerprint>,
 }
 
 impl Default for HttpOptions {
@@ -42,6 +45,7 @@ impl Default for HttpOptions {
             timeout: Duration::from_secs(75),
             idle_timeout: Duration::from_secs(30),
             extra_roots: Vec::new(),
+            fingerprints: Vec::new(),
         }
     }
 }
@@ -152,12 +156,15 @@ fn tls_config(options: &HttpOptions, tls: bool) -> Result<ClientConfig, Transpor
     if extra.is_empty() && !options.extra_roots.is_empty() {
         return Err(TransportError::ExtraRoots("no certificate in it".into()));
     }
-    let verifier = Verifier::new_with_extra_roots(extra, provider)
+    // Looked at by itself: below, nobody could say whose fault it is.
+    let mut readable = RootCertStore::empty();
+    for root in &extra {
+        readable.add(root.clone()).map_err(|error| TransportError::ExtraRoots(error.into()))?;
+    }
+    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
         .map_err(|error| TransportError::Roots(error.into()))?;
-    Ok(config
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+    let verifier = trust::or_fingerprints(Arc::new(verifier), &provider, &options.fingerprints);
+    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -197,6 +204,9 @@ fn describe(error: &dyn Error) -> Trouble {
             let _ = write!(text, ": {said}");
         }
         source = error.source();
+    }
+    if let Some(advice) = trust::advice(&text) {
+        let _ = write!(text, " ({advice})");
     }
     Trouble(text)
 }
