@@ -84,6 +84,7 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
         line_time: LineTime::default(),
         astral: Astral::Escape,
         shutdown_timeout: Duration::from_secs(5),
+        fail_with: None,
         http: HttpOptions::default(),
         fingerprints_are_right: true,
     }
@@ -126,6 +127,7 @@ pub struct Builder {
     line_time: LineTime,
     astral: Astral,
     shutdown_timeout: Duration,
+    fail_with: Option<String>,
     http: HttpOptions,
     /// What was given as fingerprints is some.
     fingerprints_are_right: bool,
@@ -267,6 +269,14 @@ impl Builder {
         self
     }
 
+    /// Ends activities that are still open when the app ends, with this text as their log's last line,
+    /// as [`Activity::fail`](crate::Activity::fail) does: their workflows go on, without return values.
+    /// Default: they are left open and reported, and their workflows wait.
+    pub fn fail_open_activities(mut self, text: impl Into<String>) -> Self {
+        self.fail_with = Some(text.into());
+        self
+    }
+
     /// How long a connection may take, with its address and TLS. Default: 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.http.connect_timeout = timeout;
@@ -344,7 +354,7 @@ impl Builder {
             })
             .map_err(BuildError::Thread)?;
         let bizproc = Bizproc::new(producer.clone(), stats);
-        let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, thread);
+        let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with, thread);
         Ok((layer::layer(producer, self.level), guard))
     }
 

@@ -25,11 +25,13 @@ mod axum;
 mod guard;
 mod installations;
 mod opened;
+mod shutdown;
 
 pub use self::activity::Activity;
 pub use self::guard::WorkerGuard;
 pub use self::installations::Installations;
 pub use self::opened::{Opened, Repeat};
+pub use self::shutdown::ShutdownReport;
 
 /// A handle to the worker, cheap to clone: flushes, and reads counters.
 ///
@@ -166,6 +168,37 @@ impl Bizproc {
         }
     }
 
+    /// Asks the worker to end all activities that are open with this text, and says which.
+    fn fail_open(&self, text: &str, deadline: Instant) -> Vec<String> {
+        let mut failing = Vec::new();
+        for (portal, event_token) in self.activities.open_ones() {
+            // It is being ended already.
+            let Ok(mut ending) = self.activities.begin_end(&event_token, portal.as_ref()) else {
+                continue;
+            };
+            let (reply, answer) = oneshot::channel();
+            failing.push(named(portal.as_ref(), &event_token));
+            let completion = failure(text);
+            let asked = self.send(Control::Complete(Complete {
+                event_token,
+                portal,
+                completion,
+                deadline,
+                reply,
+            }));
+            if asked.is_ok() {
+                ending.asked(answer);
+            }
+        }
+        failing
+    }
+
+    /// Activities for whose end a workflow waits.
+    fn open_activities(&self) -> Vec<String> {
+        let open = self.activities.open_ones();
+        open.iter().map(|(portal, event_token)| named(portal.as_ref(), event_token)).collect()
+    }
+
     /// Hands tokens of a portal over: those that came when the app was installed, for instance. They
     /// are stored and used from now on, in place of those in use, and lift what was blocked for want
     /// of them. (A webhook has no use for them.)
@@ -243,6 +276,19 @@ impl Bizproc {
 impl fmt::Debug for Bizproc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bizproc({})", self.stats())
+    }
+}
+
+/// The end of an activity that failed.
+fn failure(text: &str) -> Completion {
+    Completion::new().message(format!("ERROR: {text}"))
+}
+
+/// An activity in a report. It holds no secret.
+fn named(portal: Option<&PortalId>, event_token: &EventToken) -> String {
+    match portal {
+        Some(portal) => format!("{portal}: {event_token}"),
+        None => event_token.to_string(),
     }
 }
 

@@ -111,7 +111,7 @@ pub use error::{
     ActivityRejection, BuildError, CompleteError, EndpointError, FlushError, InstallError,
     OAuthError, RequestError, TransportError, VerifyError, WebhookError,
 };
-pub use handle::{Activity, Bizproc, Installations, Opened, Repeat, WorkerGuard};
+pub use handle::{Activity, Bizproc, Installations, Opened, Repeat, ShutdownReport, WorkerGuard};
 pub use installation::{
     AppRequest, InstallRequest, Installation, InstallationStore, UninstallRequest, UpdateRequest,
 };

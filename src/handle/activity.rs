@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::{Bizproc, after};
+use super::{Bizproc, after, failure};
 use crate::activity::VerifiedActivity;
 use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
@@ -106,9 +106,7 @@ impl Activity {
         &self,
         message: impl Into<String> + Send,
     ) -> Result<FlushReport, CompleteError> {
-        let message = message.into();
-        let completion = Completion::new().message(format!("ERROR: {message}"));
-        self.complete(completion).await
+        self.complete(failure(&message.into())).await
     }
 
     /// Tells the worker what it has to know before lines come.

@@ -47,6 +47,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<RequestError>();
     is_shared_by_threads::<Retention>();
     is_shared_by_threads::<ReturnValue>();
+    is_shared_by_threads::<ShutdownReport>();
     is_shared_by_threads::<Snapshot>();
     is_shared_by_threads::<Tokens>();
     is_shared_by_threads::<TransportError>();

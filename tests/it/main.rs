@@ -18,6 +18,7 @@ mod panics;
 mod portals;
 mod secrets;
 mod seeds;
+mod shutdown;
 mod simulation;
 mod stage;
 mod text;

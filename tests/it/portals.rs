@@ -280,6 +280,6 @@ fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_say
         let report = wait(guard.handle().flush(patience)).unwrap();
         assert_eq!(report.is_complete(), is_followed, "{report}");
         assert_eq!(lines(&workflow).len(), usize::from(is_followed));
-        let _ = guard.shutdown(A_TRY);
+        let _ = guard.shutdown_blocking(A_TRY);
     }
 }

@@ -192,7 +192,7 @@ fn no_secret_stands_in_any_layers_output() {
         }
     }
     write!(captured, "{bizproc:?} {guard:?} {:?}", bizproc.portals()).unwrap();
-    let report = guard.shutdown(PATIENCE / 20);
+    let report = guard.shutdown_blocking(PATIENCE / 20);
     write!(captured, "{report:?}").unwrap();
 
     secrets.extend(store.secrets.lock().unwrap().drain(..));
