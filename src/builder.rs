@@ -22,7 +22,8 @@ use crate::worker::coalescer::Plan;
 use crate::worker::engine::Engine;
 use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
-use crate::worker::pace::{OPERATING_LIMIT, Quota};
+use crate::worker::operating::OPERATING_LIMIT;
+use crate::worker::rate::Quota;
 use crate::worker::render::{LineTime, Renderer};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::schedule::{Retention, Schedule};
@@ -363,22 +364,23 @@ impl Builder {
         let stats = Arc::new(Stats::default());
         let (producer, consumer) = queue::queue(self.limits);
         let rules = Rules {
-            plan: Plan {
+            plan: Arc::new(Plan {
                 linger: self.linger,
                 max_hold: self.max_hold,
                 entry_bytes: self.entry_bytes,
                 ahead_from: self.ahead_from,
                 schedule: Schedule::new(self.retention),
-            },
+            }),
             quota: self.quota,
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
             retry: self.retry,
             astral: self.astral,
             portal_share: self.portal_share,
+            default_portal: self.credentials.have_default_portal(),
         };
         let renderer = Renderer::new(self.line_time, self.astral);
-        let ledger = Ledger::new(stats.clone());
+        let ledger = Ledger::new(stats.clone(), self.limits.bytes);
         let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         Parts { producer, consumer, engine, stats, tick: self.tick() }
     }

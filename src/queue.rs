@@ -96,7 +96,10 @@ pub(crate) enum Control {
     Forget(Forget),
     Expect(Expect),
     /// An activity was dropped without an end.
-    Abandoned(EventToken),
+    Abandoned {
+        event_token: EventToken,
+        portal: PortalId,
+    },
     Close(Close),
 }
 
