@@ -109,6 +109,8 @@ pub(crate) struct Lane {
     successes: u64,
     /// The portal has acknowledged something on this credential.
     worked: bool,
+    /// Why the last request as a whole failed; empty after one that ran.
+    failure: String,
     /// Waiting entries are checked for their age at this time.
     next_check: Instant,
     closing: bool,
@@ -185,6 +187,7 @@ impl Lane {
             costs: Costs::default(),
             successes: 0,
             worked: false,
+            failure: String::new(),
             next_check: now + CHECK_AGE,
             closing: false,
             ends: 0,

@@ -138,7 +138,11 @@ impl Reports {
                 kind.portals.insert(portal.into());
             }
         }
-        kind.detail = detail.into();
+        let detail = detail.into();
+        // What was said of some is better than nothing.
+        if !detail.is_empty() {
+            kind.detail = detail;
+        }
     }
 
     /// What may be told now: kinds that were silent for a minute. `last`: nothing is told later.

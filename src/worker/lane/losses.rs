@@ -36,12 +36,14 @@ impl Lane {
             _ => self.rules.retry.max_age,
         };
         let now = turn.now;
+        turn.page.because(&*self.failure);
         let given_up = self.coalescer.give_up_where(reason, now, |entry| {
             now.saturating_duration_since(entry.since) >= max_age
         });
         for (event_token, entry, orphan) in given_up {
             turn.settle_lost(&event_token, &entry, orphan, reason);
         }
+        turn.page.because("");
     }
 
     /// Everything that is left is lost: the deadline of the shutdown has passed, or the app was

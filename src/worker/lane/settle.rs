@@ -42,10 +42,12 @@ impl Lane {
             }
             Verdict::Ran { outcomes, time } => self.ran(what, request, outcomes, time, turn),
             Verdict::Refused(refusal) => {
+                self.failure = refusal.to_string();
                 let row = reaction::of_request(&refusal, sent);
                 self.react(what, request, &row, Some(&refusal), turn);
             }
             Verdict::Unknown(trouble) => {
+                self.failure = trouble.to_string();
                 turn.stats().unknown_outcome();
                 turn.report(Trouble::UnknownOutcome, trouble.to_string());
                 self.react(what, request, &reaction::of_silence(), None, turn);
@@ -64,6 +66,7 @@ impl Lane {
     ) {
         let InFlight { entries, ends, sent, at, access } = request;
         let of_ends = outcomes.split_off(entries.len().min(outcomes.len()));
+        self.failure.clear();
         let took = turn.now.saturating_duration_since(at);
         self.costs.observe(took, &outcomes, &of_ends);
         self.meters.observe(sent, &outcomes, &of_ends, time, turn.now);
@@ -199,6 +202,19 @@ impl Lane {
     }
 
     fn react_entry(
+        &mut self,
+        command: Command,
+        reaction: OfEntry,
+        refusal: Option<&Refusal>,
+        until: Option<Instant>,
+        turn: &mut Turn<'_>,
+    ) {
+        turn.page.because(refusal.map_or_else(|| self.failure.clone(), Refusal::to_string));
+        self.entry_reacts(command, reaction, refusal, until, turn);
+        turn.page.because("");
+    }
+
+    fn entry_reacts(
         &mut self,
         mut command: Command,
         reaction: OfEntry,
@@ -424,6 +440,7 @@ impl Lane {
                 self.pause_ends(&OfLane::BacksOff, self.access, turn.now);
             }
             Refreshed::Denied(code) => {
+                self.failure = code.to_string();
                 turn.report(Trouble::CredentialBlocked, code.to_string());
                 self.renewals = 0;
                 self.block(DropReason::CredentialBlocked, ASK_FOR_ACCESS_AGAIN, turn.now);
