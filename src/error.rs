@@ -314,6 +314,95 @@ pub enum FlushError {
     Forked,
 }
 
+/// Why a REST call of the app's own has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// There is nothing that could be sent.
+    #[error("{problem}")]
+    #[non_exhaustive]
+    Request {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// There is no worker to do it, or it has a thousand calls of this portal to do already.
+    #[error(transparent)]
+    Worker(#[from] FlushError),
+    /// There are no credentials for the portal.
+    #[error("the portal cannot be called: {why}")]
+    #[non_exhaustive]
+    UnknownPortal {
+        /// Why not.
+        why: String,
+    },
+    /// The credentials are not accepted, or lack a scope. It was not executed.
+    #[error("the portal does not accept the credentials for this method ({code})")]
+    #[non_exhaustive]
+    Credential {
+        /// The portal's error code.
+        code: String,
+        /// What the portal says of it.
+        description: Description,
+    },
+    /// The portal is closed, leads elsewhere, or does not have the method. It was not executed.
+    #[error("the portal does not have the method, or is not where it was ({code})")]
+    #[non_exhaustive]
+    Portal {
+        /// The portal's error code, or what it seems to be.
+        code: String,
+        /// What the portal says of it.
+        description: Description,
+    },
+    /// The portal refused the call as it is.
+    #[error("the portal refused the call ({code})")]
+    #[non_exhaustive]
+    Refused {
+        /// The portal's error code.
+        code: String,
+        /// What the portal says of it.
+        description: Description,
+    },
+    /// The method has used up the time that the portal grants it (`OPERATION_TIME_LIMIT`). It was not
+    /// executed; it may be called again in about ten minutes.
+    #[error("the portal grants the method no more time for now: call it again in ten minutes")]
+    OperatingLimit,
+    /// It was certainly not executed, for two minutes: it may be called again.
+    #[error("the portal could not be called: {why}")]
+    #[non_exhaustive]
+    NotSent {
+        /// Why not.
+        why: String,
+    },
+    /// It may have been executed, or not: no usable answer came. It was not repeated.
+    #[error("nobody knows whether the portal executed the call: {why}")]
+    #[non_exhaustive]
+    OutcomeUnknown {
+        /// What went wrong.
+        why: String,
+    },
+    /// The result is of another type than the one that was asked for.
+    #[error("the portal's result is of another type than the one that was asked for")]
+    Type,
+}
+
+/// What a portal says of an error, in prose and in the portal's language. It may repeat what was sent,
+/// so neither Debug nor Display shows it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Description(pub(crate) String);
+
+impl Description {
+    /// The text; empty if there is none.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Description {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Description(..)")
+    }
+}
+
 /// Why an activity could not be ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

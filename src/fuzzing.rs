@@ -5,10 +5,10 @@ use std::str;
 
 use crate::activity::ActivityRequest;
 use crate::installation::{AppRequest, Claim, Installation};
-use crate::protocol::Reply;
 use crate::protocol::command::{BATCH_COMMANDS, Batch};
 use crate::protocol::reply::{self, Sent, Verdict};
 use crate::protocol::text::{self, Astral};
+use crate::protocol::{Reply, call};
 use crate::transport::auth::Hosts;
 
 /// An answer: two bytes of status, one of how many commands were sent (0: a call), the body.
@@ -23,6 +23,7 @@ pub fn reply(data: &[u8]) {
         n => Sent::Batch(usize::from(*n)),
     };
     let answer = Reply::Http { status, body: body.to_vec() };
+    let _ = call::read(&answer);
     if let Verdict::Ran { outcomes, .. } = reply::read(&answer, sent) {
         assert_eq!(outcomes.len(), usize::from(*commands).max(1));
     }

@@ -10,10 +10,12 @@ use tokio::sync::oneshot;
 use self::activities::{Activities, Known};
 use self::guard::{GRACE, block_until};
 use crate::activity::VerifiedActivity;
+use crate::call::CallAnswer;
 use crate::completion::Completion;
-use crate::error::{CompleteError, FlushError};
+use crate::error::{CallError, CompleteError, FlushError};
 use crate::line::{EventToken, PortalId};
-use crate::queue::{Accept, Close, Complete, Control, Flush, Producer, Scope};
+use crate::protocol::call;
+use crate::queue::{Accept, Call, Close, Complete, Control, Flush, Producer, Scope};
 use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
 use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
@@ -199,6 +201,57 @@ impl Bizproc {
         open.iter().map(|(portal, event_token)| named(portal.as_ref(), event_token)).collect()
     }
 
+    /// Calls a REST method of the portal (`None`: the default portal, or the webhook's), with `params`
+    /// as a JSON object in text.
+    ///
+    /// It goes through the portal's lane: with the same access token, which is renewed once for all who
+    /// wait, and within the same rate limit. Lines and ends of activities wait for no call. A call is
+    /// repeated only if it was certainly not executed, for two minutes at most.
+    ///
+    /// ```
+    /// # async fn app(bizproc: tracing_bizproc::Bizproc, portal: tracing_bizproc::PortalId)
+    /// # -> Result<(), tracing_bizproc::CallError> {
+    /// let deals = bizproc.call(Some(&portal), "crm.deal.list", r#"{"select":["ID"]}"#).await?;
+    /// println!("{} of {:?}", deals.result(), deals.total());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Needs no runtime. Whoever stops waiting does not stop a call that is out.
+    ///
+    /// # Errors
+    /// When there is no result. See [`CallError`].
+    pub async fn call(
+        &self,
+        portal: Option<&PortalId>,
+        method: &str,
+        params: &str,
+    ) -> Result<CallAnswer, CallError> {
+        let (method, body) =
+            call::request(method, params).map_err(|problem| CallError::Request { problem })?;
+        let (reply, answer) = oneshot::channel();
+        let deadline = after(CALL_PATIENCE);
+        let portal = portal.cloned();
+        self.send(Control::Call(Call { portal, method, body, deadline, reply }))?;
+        answer.await.map_err(|_| CallError::Worker(FlushError::WorkerGone))?
+    }
+
+    /// As [`call`](Self::call), with parameters and a result of any type that serde knows.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`CallError::Type`] if the result is of another type.
+    #[cfg(feature = "typed")]
+    pub async fn call_as<T: serde::de::DeserializeOwned>(
+        &self,
+        portal: Option<&PortalId>,
+        method: &str,
+        params: &(impl serde::Serialize + Sync + ?Sized),
+    ) -> Result<T, CallError> {
+        let problem = "params cannot be written as JSON";
+        let params = serde_json::to_string(params).map_err(|_| CallError::Request { problem })?;
+        let answer = self.call(portal, method, &params).await?;
+        serde_json::from_value(answer.result).map_err(|_| CallError::Type)
+    }
+
     /// Hands tokens of a portal over: those that came when the app was installed, for instance. They
     /// are stored and used from now on, in place of those in use, and lift what was blocked for want
     /// of them. (A webhook has no use for them.)
@@ -278,6 +331,9 @@ impl fmt::Debug for Bizproc {
         write!(f, "Bizproc({})", self.stats())
     }
 }
+
+/// How long a call is tried.
+const CALL_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The end of an activity that failed.
 fn failure(text: &str) -> Completion {

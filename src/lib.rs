@@ -83,6 +83,7 @@
 
 mod activity;
 mod builder;
+mod call;
 mod completion;
 mod error;
 #[cfg(any(fuzzing, test))]
@@ -106,10 +107,11 @@ mod worker;
 
 pub use activity::{ActivityRequest, VerifiedActivity};
 pub use builder::{Builder, builder};
+pub use call::CallAnswer;
 pub use completion::{Completion, ReturnValue};
 pub use error::{
-    ActivityRejection, BuildError, CompleteError, EndpointError, FlushError, InstallError,
-    OAuthError, RequestError, TransportError, VerifyError, WebhookError,
+    ActivityRejection, BuildError, CallError, CompleteError, Description, EndpointError,
+    FlushError, InstallError, OAuthError, RequestError, TransportError, VerifyError, WebhookError,
 };
 pub use handle::{Activity, Bizproc, Installations, Opened, Repeat, ShutdownReport, WorkerGuard};
 pub use installation::{

@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::TrySendError;
 use tokio::sync::oneshot;
 
+use crate::call::CallAnswer;
 use crate::completion::Completion;
-use crate::error::CompleteError;
+use crate::error::{CallError, CompleteError};
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
-use crate::protocol::Trouble;
+use crate::protocol::{Method, Trouble};
 use crate::stats::{DropReason, FlushReport};
 use crate::transport::{Arrived, Confirmed, Question};
 
@@ -92,6 +93,7 @@ pub(crate) enum Control {
     Flush(Flush),
     Complete(Complete),
     Accept(Accept),
+    Call(Call),
     Confirm(Confirm),
     Forget(Forget),
     Expect(Expect),
@@ -123,6 +125,16 @@ pub(crate) struct Complete {
 pub(crate) struct Accept {
     pub(crate) portal: PortalId,
     pub(crate) tokens: Arrived,
+}
+
+/// Call a method of the app's own.
+pub(crate) struct Call {
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) method: Method,
+    /// A JSON object.
+    pub(crate) body: Vec<u8>,
+    pub(crate) deadline: Instant,
+    pub(crate) reply: oneshot::Sender<Result<CallAnswer, CallError>>,
 }
 
 /// Find out whether these tokens are of this portal, and take them over if they are.

@@ -161,6 +161,7 @@ impl<T: Transport> Worker<T> {
                     Control::Flush(flush) => self.engine.flush(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
                     Control::Accept(accept) => self.accept(accept),
+                    Control::Call(call) => self.engine.call(call, now),
                     Control::Confirm(confirm) => self.confirm(confirm, now),
                     Control::Forget(forget) => self.forget(forget, now),
                     Control::Expect(expect) => self.engine.expect(expect, now),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::failure::{Place, classify};
 use super::{Reply, Trouble, command};
@@ -110,16 +110,41 @@ pub(crate) fn read(reply: &Reply, sent: Sent) -> Verdict {
     }
 }
 
+/// Reads `reply` as the answer to a call of the app's: what it is if it is no result, and the answer
+/// as it came, if it is one.
+pub(super) fn read_answer(reply: &Reply) -> (Option<Verdict>, Option<Map<String, Value>>) {
+    let Reply::Http { status, body } = reply else {
+        return (Some(read(reply, Sent::Single)), None);
+    };
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
+        return (Some(by_status(*status, "no JSON object")), None);
+    };
+    let verdict = match failure_of(&answer) {
+        Some(failure) => Some(match classify(&failure, Place::Call { status: *status }) {
+            Some(refusal) => Verdict::Refused(refusal),
+            None => Verdict::Unknown(Trouble(format!("HTTP {status}, {}", failure.code))),
+        }),
+        None if answer.contains_key("result") && (200..300).contains(status) => None,
+        None => Some(by_status(*status, "neither result nor error")),
+    };
+    (verdict, Some(answer))
+}
+
+/// The error of an answer. An empty code is one, but not beside a result.
+fn failure_of(answer: &Map<String, Value>) -> Option<Failure<'_>> {
+    let is_error =
+        |failure: &Failure<'_>| !failure.code.0.is_empty() || !answer.contains_key("result");
+    Failure::of(answer).filter(is_error)
+}
+
 fn read_http(status: u16, body: &[u8], sent: Sent) -> Verdict {
     // Some installations write a byte order mark before the JSON.
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
         return by_status(status, "no JSON object");
     };
-    // An empty code is an error, but not beside a result.
-    let is_error =
-        |failure: &Failure<'_>| !failure.code.0.is_empty() || !answer.contains_key("result");
-    if let Some(failure) = Failure::of(&answer).filter(is_error) {
+    if let Some(failure) = failure_of(&answer) {
         return refused(&failure, status, sent);
     }
     let time = ServerTime::of(answer.get("time"));

@@ -44,7 +44,7 @@ impl Http {
         let clients = Clients::new(options);
         let caller = match credentials.into() {
             Credentials::Webhook(webhook) => {
-                clients.client(&webhook.method(Method::Batch))?;
+                clients.client(&webhook.method(&Method::Batch))?;
                 Caller::Webhook(Arc::new(webhook))
             }
             Credentials::OAuth(oauth) => {
@@ -78,9 +78,9 @@ impl Transport for Http {
     async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
         let Request { method, mut body, .. } = request;
         let url = match &self.caller {
-            Caller::Webhook(webhook) if webhook.serves(portal) => webhook.method(method),
+            Caller::Webhook(webhook) if webhook.serves(portal) => webhook.method(&method),
             Caller::Webhook(_) => return NoAccess::Unknown(ONE_PORTAL).into(),
-            Caller::OAuth(grants) => match grants.access(portal, method).await {
+            Caller::OAuth(grants) => match grants.access(portal, &method).await {
                 Ok((url, access_token)) => {
                     command::authorize(&mut body, &access_token);
                     url
@@ -89,7 +89,7 @@ impl Transport for Http {
             },
             Caller::Provider(provided) => match provided.access(portal).await {
                 Ok(access) => {
-                    let (url, access_token) = access.to(method);
+                    let (url, access_token) = access.to(&method);
                     if let Some(access_token) = access_token {
                         command::authorize(&mut body, access_token);
                     }

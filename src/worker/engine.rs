@@ -8,6 +8,7 @@ use slab::Slab;
 
 use super::agenda::Agenda;
 use super::entry::Gap;
+use super::lane::calls::AppCall;
 use super::lane::{Access, Action, Lane, Rules, TICK, What};
 use super::ledger::{Ending, Ledger, Page, Pending};
 use super::render::Renderer;
@@ -16,7 +17,7 @@ use super::turn::Turn;
 use crate::error::CompleteError;
 use crate::line::{EventToken, LogLine, Missed, PortalId, Tag};
 use crate::protocol::{Reply, Request};
-use crate::queue::{Close, Complete, Expect, Flush, Limits, Overflow, Scope};
+use crate::queue::{self, Close, Complete, Expect, Flush, Limits, Overflow, Scope};
 use crate::stats::DropReason;
 use crate::transport::Refreshed;
 
@@ -212,6 +213,14 @@ impl Engine {
         let (lane, mut turn) = self.turn(key, now);
         lane.complete(&event_token, completion, deadline, reply, &mut turn);
         self.agenda.set(key, now);
+    }
+
+    /// The app calls a method of its own.
+    pub(crate) fn call(&mut self, call: queue::Call, now: Instant) {
+        let queue::Call { portal, method, body, deadline, reply } = call;
+        let key = self.portal_of(&portal, now);
+        let call = AppCall::new(method, body, deadline, reply, now);
+        self.with(key, now, |lane, _| lane.call(call));
     }
 
     /// The portal on which the token has logged, or was taken on: the one without a name first.

@@ -17,10 +17,13 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<BizprocLayer<tracing_subscriber::Registry>>();
     is_shared_by_threads::<BuildError>();
     is_shared_by_threads::<Builder>();
+    is_shared_by_threads::<CallAnswer>();
+    is_shared_by_threads::<CallError>();
     is_shared_by_threads::<CompleteError>();
     is_shared_by_threads::<Completion>();
     is_shared_by_threads::<CredentialError>();
     is_shared_by_threads::<Credentials>();
+    is_shared_by_threads::<Description>();
     is_shared_by_threads::<DropReason>();
     is_shared_by_threads::<EndpointError>();
     is_shared_by_threads::<EventToken>();

@@ -6,6 +6,7 @@ mod activity;
 mod api;
 mod app;
 mod arrows;
+mod calls;
 mod completion;
 mod delivery;
 mod flush;

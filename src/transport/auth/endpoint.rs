@@ -46,7 +46,7 @@ impl Endpoint {
     }
 
     /// The address of a method.
-    pub(in crate::transport) fn method(&self, method: Method) -> Url {
+    pub(in crate::transport) fn method(&self, method: &Method) -> Url {
         self.named(method.name())
     }
 
@@ -187,7 +187,7 @@ mod tests {
             ("https://a.bitrix24.com/evil/?x=1#y", "https://a.bitrix24.com/rest/batch"),
             ("http://127.0.0.1:81/rest/", "http://127.0.0.1:81/rest/batch"),
         ] {
-            assert_eq!(Endpoint::parse(given).unwrap().method(Method::Batch).as_str(), expected);
+            assert_eq!(Endpoint::parse(given).unwrap().method(&Method::Batch).as_str(), expected);
         }
         assert_eq!(Endpoint::parse("http://127.0.0.1:81/rest/").unwrap().host(), "127.0.0.1:81");
         assert_eq!(Endpoint::parse("http://a.example/rest/"), Err(EndpointError::Insecure));

@@ -81,7 +81,7 @@ impl Grants {
     pub(in crate::transport) async fn access(
         &self,
         portal: Option<&PortalId>,
-        method: Method,
+        method: &Method,
     ) -> Result<(Url, String), NoAccess> {
         let (portal, grant) = self.grant(portal)?;
         let held = grant.held().tokens.clone();

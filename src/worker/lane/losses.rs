@@ -59,5 +59,6 @@ impl Lane {
             turn.settle_lost(&event_token, &entry, orphan, reason);
         }
         self.abandon_ends(turn);
+        self.abandon_calls();
     }
 }

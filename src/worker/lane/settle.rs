@@ -28,6 +28,7 @@ impl Lane {
         let slot = match what {
             What::Main => &mut self.main,
             What::Beside => &mut self.beside,
+            What::Call => return self.settle_call(reply, turn),
             What::Access => return,
         };
         let Some(sent) = slot.in_flight.as_ref().map(|in_flight| in_flight.sent) else { return };
@@ -406,7 +407,7 @@ impl Lane {
     }
 
     /// Asks for other access, unless what was got the last times was refused too.
-    fn renew(&mut self, other: Access, code: &Code, turn: &mut Turn<'_>) {
+    pub(super) fn renew(&mut self, other: Access, code: &Code, turn: &mut Turn<'_>) {
         match self.state {
             State::Refreshing { .. } => return,
             // Ends ask while entries wait; but for access only as often as entries do.

@@ -1,0 +1,42 @@
+//! What comes of a REST call of the app's own.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// The answer to [`Bizproc::call`](crate::Bizproc::call).
+///
+/// Debug shows nothing of the result, which is the customer's data.
+#[derive(Clone, PartialEq)]
+pub struct CallAnswer {
+    pub(crate) result: Value,
+    pub(crate) next: Option<u64>,
+    pub(crate) total: Option<u64>,
+}
+
+impl CallAnswer {
+    /// The `result`, as JSON.
+    pub fn result(&self) -> String {
+        self.result.to_string()
+    }
+
+    /// Where the next page of a list begins: the value of `start` for the next call. `None`: there is
+    /// none ("features of list methods", REST API documentation).
+    pub fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// How many elements a list has in all, where the method says so.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+}
+
+impl fmt::Debug for CallAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallAnswer")
+            .field("next", &self.next)
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
+}
