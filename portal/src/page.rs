@@ -29,7 +29,6 @@ mod wanted;
 use std::io;
 use std::sync::Arc;
 
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
@@ -39,7 +38,7 @@ use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
 
 use crate::core::Core;
-use crate::server::AnswerBody;
+use crate::http::{AnswerBody, Peer};
 use wanted::Wanted;
 
 /// Bytes that a change may have.
@@ -54,6 +53,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Answers everything that is neither REST nor OAuth.
 pub(crate) async fn answer(
     core: &Arc<Core>,
+    peer: &Peer,
     request: Request<Incoming>,
 ) -> io::Result<Response<AnswerBody>> {
     if !is_ours(core, &request) {
@@ -61,7 +61,7 @@ pub(crate) async fn answer(
     }
     let path = request.uri().path().to_owned();
     if request.method() == Method::POST {
-        return change(core, &path, request).await;
+        return change(core, peer, &path, request).await;
     }
     if request.method() != Method::GET {
         return text(405, "text/plain", "This page is read with GET.");
@@ -82,6 +82,7 @@ pub(crate) async fn answer(
 
 async fn change(
     core: &Arc<Core>,
+    peer: &Peer,
     path: &str,
     request: Request<Incoming>,
 ) -> io::Result<Response<AnswerBody>> {
@@ -89,8 +90,8 @@ async fn change(
     if !content_type.is_some_and(|kind| kind.starts_with("application/json")) {
         return json_answer(415, &json!({"error": "send application/json"}));
     }
-    let body = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
+    let body = match peer.read(request.into_body(), BODY_LIMIT).await {
+        Ok(body) => body,
         Err(error) => return json_answer(400, &json!({"error": error.to_string()})),
     };
     let wish = match serde_json::from_slice(&body) {
@@ -116,6 +117,7 @@ fn is_ours(core: &Core, request: &Request<Incoming>) -> bool {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     matches!(name, "127.0.0.1" | "localhost")
+        || core.addresses().domain.as_deref() == Some(name)
         || core.identity.host_names.iter().any(|own| own == name)
 }
 

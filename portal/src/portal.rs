@@ -1,5 +1,8 @@
 //! `Portal`: a portal that runs, and what a test may ask of it.
 
+mod builder;
+mod planning;
+
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
@@ -9,26 +12,29 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::builder::PortalBuilder;
+use crate::app::App;
 use crate::clock::Clock;
-use crate::cloud::Cloud;
-use crate::core::{Addresses, Core};
-use crate::faults::Faults;
-use crate::journal::{Counters, Hit};
-use crate::limits::OperatingLimit;
-use crate::oauth::App;
-use crate::server::{self, Site, Tls};
+use crate::core::{Addresses, Cloud, Core};
+use crate::journal::{Counters, Hit, Sent};
+use crate::php::{Array, Value};
+use crate::server::{self, Site};
 use crate::settings::{
-    Charset, Condition, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
+    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
+    OwnEntries, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
+    each_setting,
 };
-use crate::state::Stage;
+use crate::state::{Origin, Stage, Step};
+use crate::tls::Tls;
 use crate::workflow::Workflow;
+
+pub use builder::PortalBuilder;
+pub use planning::Faults;
 
 /// A portal on threads and a runtime of its own. It stops when it is dropped.
 pub struct Portal {
     core: Arc<Core>,
     seed: u64,
-    tls: Option<Tls>,
+    tls: Option<Arc<Tls>>,
     /// Nothing only while it is being dropped.
     runtime: Option<Runtime>,
 }
@@ -53,21 +59,18 @@ impl Portal {
             generation: 0,
             http: http.local_addr()?,
             https: https.as_ref().map(|listener| listener.local_addr()).transpose()?,
+            domain: builder.domain.clone(),
+            former_domains: Vec::new(),
         };
-        let tls = match addresses.https {
-            Some(address) => {
-                let name = format!("{}-{}", std::process::id(), address.port());
-                Some(Tls::make(&builder.host_names, &name)?)
-            }
-            None => None,
-        };
+        let tls = builder.make_tls(&addresses)?.map(Arc::new);
+        let trust = builder.trust()?;
         // Last of what may fail: a runtime must not be dropped by an error inside another one.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("bizproc-portal")
             .enable_all()
             .build()?;
-        let core = builder.into_core(seed, addresses, runtime.handle().clone());
+        let core = builder.into_core(seed, addresses, trust, runtime.handle().clone());
         let portal = Self { core, seed, tls, runtime: Some(runtime) };
         portal.serve(http, https, 0)?;
         Ok(portal)
@@ -82,19 +85,49 @@ impl Portal {
         let serve = |site| server::serve(&self.core.runtime, self.core.clone(), site);
         serve(Site { listener: http, tls: None, generation })?;
         if let (Some(listener), Some(tls)) = (https, &self.tls) {
-            serve(Site { listener, tls: Some(tls.acceptor.clone()), generation })?;
+            serve(Site { listener, tls: Some(tls.clone()), generation })?;
         }
         Ok(())
     }
 
-    /// Moves the portal to other ports. The former ones answer calls with 302 and the new place;
-    /// [`webhook_url`](Self::webhook_url) and its kind name the new ones.
+    /// Moves the portal: to another name if it has one, and otherwise to other ports. What comes
+    /// to the former place is answered with 302 and the new one; [`webhook_url`](Self::webhook_url)
+    /// and its kind name the new ones.
     ///
     /// # Errors
     ///
-    /// No port is free.
+    /// No port is free, or there can be no certificate for the new name.
     pub fn move_away(&self) -> io::Result<()> {
         let former = self.core.addresses();
+        match &former.domain {
+            Some(name) => {
+                let moves = former.former_domains.len() + 1;
+                let first = former.former_domains.first().unwrap_or(name);
+                self.move_to(&format!("moved-{moves}.{first}"))
+            }
+            None => self.move_to_other_ports(former),
+        }
+    }
+
+    /// Gives the portal another name, as people do who rename their Bitrix24. Its ports stay.
+    ///
+    /// # Errors
+    ///
+    /// There can be no certificate for this name.
+    pub fn move_to(&self, name: &str) -> io::Result<()> {
+        let mut addresses = self.core.addresses();
+        addresses.former_domains.extend(addresses.domain.replace(name.to_owned()));
+        addresses.former_domains.retain(|former| former != name);
+        if let Some(tls) = &self.tls {
+            let own = std::iter::once(name.to_owned()).chain(addresses.former_domains.clone());
+            tls.certify(&own.chain(self.core.identity.host_names.clone()).collect::<Vec<_>>())?;
+        }
+        self.core.set_addresses(addresses);
+        self.core.changed();
+        Ok(())
+    }
+
+    fn move_to_other_ports(&self, former: Addresses) -> io::Result<()> {
         let http = server::bind(0)?;
         let https = former.https.map(|_| server::bind(0)).transpose()?;
         let generation = former.generation + 1;
@@ -102,6 +135,7 @@ impl Portal {
             generation,
             http: http.local_addr()?,
             https: https.as_ref().map(|listener| listener.local_addr()).transpose()?,
+            ..former
         });
         self.serve(http, https, generation)
     }
@@ -142,12 +176,12 @@ impl Portal {
 
     /// The certificate of the authority that vouches for the portal, in PEM.
     pub fn ca_pem(&self) -> Option<&str> {
-        self.tls.as_ref().map(Tls::ca_pem)
+        self.tls.as_ref().map(|tls| tls.ca_pem())
     }
 
     /// A file with that certificate, which is removed when the portal stops.
     pub fn ca_file(&self) -> Option<&Path> {
-        self.tls.as_ref().map(Tls::ca_file)
+        self.tls.as_ref().map(|tls| tls.ca_file())
     }
 
     /// Another incoming webhook, of user 1, with these scopes. Its URL, with a slash at the end.
@@ -164,6 +198,31 @@ impl Portal {
         self.core.world().credentials.revoke(code);
     }
 
+    /// The application that the workflows of this portal belong to, if nothing else is said. It
+    /// is installed by the first call.
+    pub fn app(&self) -> App {
+        App::of(self.core.clone(), self.core.own_app())
+    }
+
+    /// A template whose workflows come to these registered activities, one after the other, for
+    /// `bizproc.workflow.start`. Its id; 1 is that of a template that is always there, with every
+    /// activity that is registered when the workflow starts.
+    pub fn create_template<S: Into<String>>(
+        &self,
+        name: &str,
+        codes: impl IntoIterator<Item = S>,
+    ) -> u64 {
+        let empty = || Value::Array(Array::new());
+        let steps = codes.into_iter().map(|code| Step { code: code.into(), properties: empty() });
+        self.core.world().templates.add(name, steps.collect(), self.core.clock.now())
+    }
+
+    /// What was sent to applications, oldest first: handler requests, events, and pages. The
+    /// newest 1,000.
+    pub fn sent(&self) -> Vec<Sent> {
+        self.core.world().journal.sent().cloned().collect()
+    }
+
     /// Installs a new application on this portal.
     pub fn install_app(&self) -> App {
         self.install(None)
@@ -175,8 +234,7 @@ impl Portal {
     }
 
     fn install(&self, client_id: Option<&str>) -> App {
-        let clock = self.core.clock.clone();
-        App::install(self.cloud(), clock, client_id, self.member_id())
+        App::install(self.core.clone(), client_id)
     }
 
     /// The URL of the page with the process logs.
@@ -201,7 +259,12 @@ impl Portal {
 
     /// Starts a workflow.
     pub fn start_workflow(&self, title: &str) -> Workflow {
-        let id = self.core.world().processes.start(title, Stage::Running, self.core.clock.now());
+        let id = self.core.world().processes.start(
+            title,
+            Stage::Running,
+            Origin::default(),
+            self.core.clock.now(),
+        );
         self.core.changed();
         Workflow::new(self.core.clone(), id)
     }
@@ -209,7 +272,12 @@ impl Portal {
     /// Starts a workflow whose start hit is still under way: calls for it are refused with
     /// "404", until [`Workflow::save`].
     pub fn start_unsaved_workflow(&self, title: &str) -> Workflow {
-        let id = self.core.world().processes.start(title, Stage::Starting, self.core.clock.now());
+        let id = self.core.world().processes.start(
+            title,
+            Stage::Starting,
+            Origin::default(),
+            self.core.clock.now(),
+        );
         Workflow::new(self.core.clone(), id)
     }
 
@@ -264,59 +332,37 @@ impl Portal {
         self.core.wait_for(patience, |_| condition(self))
     }
 
-    /// Changes the tariff. Buckets keep their level.
-    pub fn set_tariff(&self, tariff: Tariff) {
-        self.change(|settings| settings.tariff = tariff);
-    }
-
-    /// Changes how long logs are kept; what is gone stays gone.
-    pub fn set_retention(&self, retention: Retention) {
-        self.change(|settings| settings.retention = retention);
-    }
-
-    /// Changes the statuses of errors.
-    pub fn set_statuses(&self, statuses: Statuses) {
-        self.change(|settings| settings.statuses = statuses);
-    }
-
-    /// Changes what a batch does with `$result[..]`.
-    pub fn set_substitution(&self, substitution: Substitution) {
-        self.change(|settings| settings.substitution = substitution);
-    }
-
-    /// Changes the operating limit. What was used up stays used up.
-    pub fn set_operating(&self, limit: Option<OperatingLimit>) {
-        self.change(|settings| settings.operating = limit);
-    }
-
-    /// Changes how much server time a command takes.
-    pub fn set_server_time(&self, server_time: ServerTime) {
-        self.change(|settings| settings.server_time = server_time);
-    }
-
-    /// Changes what the database does with a text that it cannot hold.
-    pub fn set_sql_mode(&self, sql_mode: SqlMode) {
-        self.change(|settings| settings.sql_mode = sql_mode);
-    }
-
-    /// Changes which characters the database can hold.
-    pub fn set_charset(&self, charset: Charset) {
-        self.change(|settings| settings.charset = charset);
-    }
-
-    /// Changes what is the matter with the portal as a whole.
-    pub fn set_condition(&self, condition: Condition) {
-        self.change(|settings| settings.condition = condition);
-    }
-
     fn change(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.core.world().settings);
         self.core.changed();
     }
 }
 
+/// The setters of a portal that runs.
+macro_rules! setters {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident, $set:ident: $type:ty = $default:expr $(, given $given:ty)?;
+    )+) => {
+        /// What can be changed while the portal runs.
+        impl Portal {
+            $(
+                $(#[doc = $doc])+
+                pub fn $set(&self, $name: $type) {
+                    self.change(|settings| settings.$name = $name);
+                }
+            )+
+        }
+    };
+}
+
+each_setting!(setters);
+
 impl Drop for Portal {
     fn drop(&mut self) {
+        if let Some(tls) = &self.tls {
+            tls.remove_file();
+        }
         if let Some(runtime) = self.runtime.take() {
             // Dropping a runtime inside another one would panic; this does not, and does not wait.
             runtime.shutdown_background();

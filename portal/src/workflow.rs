@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::activity::{Activity, ActivityOptions};
 use crate::core::Core;
-use crate::rest::ErrorCode;
+use crate::error::ErrorCode;
 use crate::state::{Entry, EntryKind, Lost, Stage};
 
 /// A workflow of a portal. Clones are the same workflow.
@@ -33,10 +33,6 @@ impl Workflow {
         Self { core, id }
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-
     /// Its id: 23 characters, one of them a dot. It stands readable in every token.
     pub fn id(&self) -> &str {
         &self.id
@@ -49,7 +45,13 @@ impl Workflow {
 
     /// An activity with options. One that was open under this name counts as left.
     pub fn activity(&self, name: &str) -> ActivityOptions {
-        ActivityOptions::new(self, name)
+        ActivityOptions::new(self.core.clone(), self.id.clone(), name)
+    }
+
+    /// An activity that an application has registered (`bizproc.activity.add`): its handler,
+    /// properties and return values are those of the registration. Nothing if none has this code.
+    pub fn registered_activity(&self, code: &str) -> Option<ActivityOptions> {
+        ActivityOptions::registered(self.core.clone(), self.id.clone(), code)
     }
 
     /// What the log holds, oldest entry first.

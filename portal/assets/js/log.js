@@ -17,6 +17,7 @@ const REASONS = {
   left: "the workflow has left the activity",
   unknown_activity: "the workflow has no such activity",
   document_gone: "the document is gone",
+  background: "the background job of the end has failed",
 };
 
 export class LogPane {

@@ -1,16 +1,15 @@
 //! What the page changes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::names;
 use crate::core::Core;
 use crate::faults::Fault;
-use crate::limits::OperatingLimit;
 use crate::random::Random;
-use crate::state::Stage;
+use crate::settings::Setting;
+use crate::state::{Origin, Stage};
 use crate::workflow::Workflow;
 
 /// Characters that a title or a name from the page may have.
@@ -23,7 +22,8 @@ pub(crate) fn start_workflow(core: &Arc<Core>, wish: &Value) -> Result<Value, St
     let title = name(wish, "title", "Order")?;
     let label = name(wish, "activity", "check")?;
     let handler = handler(wish)?;
-    let id = core.world().processes.start(&title, Stage::Running, core.clock.now());
+    let id =
+        core.world().processes.start(&title, Stage::Running, Origin::default(), core.clock.now());
     let workflow = Workflow::new(core, id);
     let mut activity = workflow.activity(&label);
     if let Some(url) = handler {
@@ -59,31 +59,27 @@ pub(crate) fn finish(core: &Arc<Core>, id: &str) -> Result<Value, String> {
     Ok(json!({}))
 }
 
-/// `{"member_id", "tariff", "retention", "operating_limit", "faults", "next_fault"}`, all
-/// optional.
+/// `{"member_id", "faults", "next_fault"}` and every setting by its name, all optional.
 ///
-/// `"operating_limit"` is in seconds, or null for none; `"faults"` is `{"share", "seed"}`, or null
-/// for none; `"next_fault"` is for the next hit only.
+/// A setting is a text, or a number where one makes sense; `"faults"` is `{"share", "seed"}`, or
+/// null for none; `"next_fault"` is for the next hit only.
 pub(crate) fn settings(core: &Arc<Core>, wish: &Value) -> Result<Value, String> {
     let core = portal(core, wish)?;
     // Everything is read before anything is changed, so that a refused wish changes nothing.
-    let tariff = chosen(wish, "tariff", &names::TARIFFS)?;
-    let retention = chosen(wish, "retention", &names::RETENTIONS)?;
     let next_fault = chosen(wish, "next_fault", &names::faults())?;
-    let operating = wish.get("operating_limit").map(|seconds| {
-        let limit = seconds.as_f64().and_then(|secs| Duration::try_from_secs_f64(secs).ok());
-        limit.map(OperatingLimit::new)
-    });
+    let mut settings = core.world().settings.clone();
+    for (name, value) in wish.as_object().into_iter().flatten() {
+        let Some(setting) = Setting::named(name) else {
+            if matches!(&**name, "member_id" | "faults" | "next_fault") {
+                continue;
+            }
+            return Err(format!("there is no setting {name}"));
+        };
+        let words = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        setting.set(&mut settings, &words)?;
+    }
     let mut world = core.world();
-    if let Some(tariff) = tariff {
-        world.settings.tariff = tariff;
-    }
-    if let Some(retention) = retention {
-        world.settings.retention = retention;
-    }
-    if let Some(operating) = operating {
-        world.settings.operating = operating;
-    }
+    world.settings = settings;
     if let Some(faults) = wish.get("faults") {
         world.faults.clear();
         if let Some(share) = faults["share"].as_f64() {

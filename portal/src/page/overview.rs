@@ -7,6 +7,7 @@ use super::names;
 use super::wanted::Wanted;
 use crate::clock::UnixTime;
 use crate::core::{Core, World};
+use crate::settings::{SETTINGS, Setting, Settings};
 use crate::state::{Entry, Process};
 
 /// Workflows that one answer lists, so that thousands of them do not make the page useless.
@@ -30,11 +31,7 @@ fn portal(core: &Core, wanted: &Wanted) -> Value {
         "page_url": addresses.url(false),
         "https_url": addresses.https.map(|_| addresses.url(true)),
         "oauth_url": format!("{}oauth/token/", addresses.url(false)),
-        "settings": {
-            "tariff": names::of(&names::TARIFFS, &world.settings.tariff),
-            "retention": names::of(&names::RETENTIONS, &world.settings.retention),
-            "operating_limit": world.settings.operating.map(|limit| limit.limit.as_secs_f64()),
-        },
+        "settings": settings(&world.settings),
         "counters": {
             "requests": counters.hits,
             "refused_requests": counters.refused_hits,
@@ -62,6 +59,20 @@ fn portal(core: &Core, wanted: &Wanted) -> Value {
     found.truncate(WORKFLOWS);
     answer["workflows"] = Value::Array(found);
     answer
+}
+
+/// Every setting: its name, its value in words, and what it may be.
+fn settings(settings: &Settings) -> Value {
+    let one = |setting: &Setting| {
+        json!({
+            "name": setting.name,
+            "value": (setting.written)(settings),
+            "choices": setting.choices,
+            "shape": setting.shape,
+            "about": setting.about.join("").trim(),
+        })
+    };
+    SETTINGS.iter().map(one).collect()
 }
 
 fn gauges(world: &World, now: UnixTime) -> Value {

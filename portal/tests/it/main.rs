@@ -2,8 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic, as tests may")]
 
+mod application;
+mod apps;
+mod arrows;
 mod batch;
 mod client;
+mod connections;
 mod faults;
 mod handler;
 mod hostile;
