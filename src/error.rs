@@ -271,6 +271,10 @@ pub enum InstallError {
     /// There is no worker to ask.
     #[error(transparent)]
     Worker(#[from] FlushError),
+    /// The app is installed, and its activities could not be registered: do that again with
+    /// [`Installations::register`](crate::Installations::register).
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
 }
 
 /// Why a layer could not be built.
@@ -403,6 +407,27 @@ impl std::fmt::Debug for Description {
     }
 }
 
+/// Why the app's activities and robots could not be registered on a portal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistrationError {
+    /// The portal would refuse it.
+    #[error("the registration {code:?} {problem}")]
+    #[non_exhaustive]
+    Invalid {
+        /// The activity's or the robot's code.
+        code: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A call has failed. Nothing is half done that another try would not do again.
+    #[error("the app's activities could not be registered: see the source")]
+    Call(#[from] CallError),
+    /// The portal's answer is none that is known.
+    #[error("the portal's list of registrations is not as documented")]
+    Answer,
+}
+
 /// Why an activity could not be ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -419,6 +444,25 @@ pub enum CompleteError {
     Refused {
         /// The portal's error code.
         code: String,
+    },
+    /// A return value that the activity was not registered with: the portal would drop it.
+    #[error(
+        "the activity was registered without the return value {name:?}, so the portal would drop it: \
+         declare it with `Registration::return_value`"
+    )]
+    #[non_exhaustive]
+    Undeclared {
+        /// The value's name.
+        name: String,
+    },
+    /// A return value of another kind than the one that was declared.
+    #[error("the return value {name:?} has to be {expected}, as it was declared")]
+    #[non_exhaustive]
+    WrongKind {
+        /// The value's name.
+        name: String,
+        /// What it has to be.
+        expected: &'static str,
     },
     /// It was completed before, or is being completed, and this completion is not sent: the portal
     /// says true to a second one, too, and drops its values (server behaviour). Known for at least 15

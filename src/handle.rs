@@ -16,6 +16,7 @@ use crate::error::{CallError, CompleteError, FlushError};
 use crate::line::{EventToken, PortalId};
 use crate::protocol::call;
 use crate::queue::{Accept, Call, Close, Complete, Control, Flush, Producer, Scope};
+use crate::registration::Registration;
 use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
 use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
@@ -163,9 +164,13 @@ impl Bizproc {
     /// with the request; a webhook serves it only if it is said to be
     /// [for that portal](crate::Webhook::for_portal).
     pub fn activity(&self, verified: VerifiedActivity) -> Opened {
+        self.open(verified, None)
+    }
+
+    fn open(&self, verified: VerifiedActivity, registration: Option<Arc<Registration>>) -> Opened {
         let (event_token, portal) = (verified.event_token(), verified.portal());
         match self.activities.open(event_token, portal, verified.can_log()) {
-            Ok(()) => Opened::First(Activity::begin(self.clone(), verified)),
+            Ok(()) => Opened::First(Activity::begin(self.clone(), verified, registration)),
             Err(known) => Opened::Again(Repeat { verified, is_open: known == Known::Open }),
         }
     }

@@ -97,6 +97,7 @@ mod line;
 mod php;
 mod protocol;
 mod queue;
+mod registration;
 mod request;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
@@ -111,7 +112,8 @@ pub use call::CallAnswer;
 pub use completion::{Completion, ReturnValue};
 pub use error::{
     ActivityRejection, BuildError, CallError, CompleteError, Description, EndpointError,
-    FlushError, InstallError, OAuthError, RequestError, TransportError, VerifyError, WebhookError,
+    FlushError, InstallError, OAuthError, RegistrationError, RequestError, TransportError,
+    VerifyError, WebhookError,
 };
 pub use handle::{Activity, Bizproc, Installations, Opened, Repeat, ShutdownReport, WorkerGuard};
 pub use installation::{
@@ -120,6 +122,7 @@ pub use installation::{
 pub use layer::BizprocLayer;
 pub use line::{EventToken, InvalidEventToken, PortalId};
 pub use queue::Overflow;
+pub use registration::{Parameter, Registered, Registration, ValueKind};
 pub use request::Property;
 pub use stats::{DropReason, FlushReport, PortalSnapshot, Snapshot};
 pub use transport::auth::{

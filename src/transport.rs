@@ -79,6 +79,8 @@ pub(crate) trait Transport: Clone + Send + 'static {
 /// What is not known of a request that names a portal.
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
+    /// None: it knows the application token. These are the tokens that it has.
+    Known(Tokens),
     /// It would install the app: are these tokens of the portal?
     Install(Tokens),
     /// It knows the application token, and names a new address: is the portal there? With the tokens

@@ -23,7 +23,7 @@ use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Accept, Confirm, Consumer, Control, Forget, Message};
 use crate::stats::Stats;
-use crate::transport::{Arrived, Confirmed, Refreshed, Transport};
+use crate::transport::{Arrived, Confirmed, Question, Refreshed, Transport};
 
 pub(crate) mod agenda;
 pub(crate) mod budgets;
@@ -219,13 +219,16 @@ impl<T: Transport> Worker<T> {
         while self.asked.front().is_some_and(|&at| now.saturating_duration_since(at) >= A_MINUTE) {
             self.asked.pop_front();
         }
-        if self.asked.len() >= QUESTIONS_A_MINUTE {
+        if matches!(question, Question::Known(_)) {
+            // Nobody is asked.
+        } else if self.asked.len() >= QUESTIONS_A_MINUTE {
             let trouble = "too many requests of unknown portals in a minute".to_owned();
             // Whoever asked may have gone: then nobody is left to be told.
             drop(reply.send(Confirmed::Later(protocol::Trouble(trouble))));
             return;
+        } else {
+            self.asked.push_back(now);
         }
-        self.asked.push_back(now);
         let transport = self.transport.clone();
         self.calls.spawn(async move {
             let confirmed = transport.confirm(&portal, question).await;

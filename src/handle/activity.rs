@@ -1,7 +1,7 @@
 //! What a handler holds while it works on an activity.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::{Bizproc, after, failure};
@@ -9,6 +9,7 @@ use crate::activity::VerifiedActivity;
 use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
 use crate::queue::{Accept, Control, Expect};
+use crate::registration::Registration;
 use crate::stats::FlushReport;
 use crate::transport::Arrived;
 
@@ -36,10 +37,16 @@ pub struct Activity {
     verified: VerifiedActivity,
     /// What the worker has not been told yet, since it had no room.
     untold: Mutex<Vec<Control>>,
+    /// As which it was registered, where that is known.
+    registration: Option<Arc<Registration>>,
 }
 
 impl Activity {
-    pub(super) fn begin(bizproc: Bizproc, verified: VerifiedActivity) -> Self {
+    pub(super) fn begin(
+        bizproc: Bizproc,
+        verified: VerifiedActivity,
+        registration: Option<Arc<Registration>>,
+    ) -> Self {
         let mut untold = Vec::new();
         if let Some(tokens) = verified.tokens() {
             let portal = verified.portal().clone();
@@ -55,7 +62,8 @@ impl Activity {
                 waits_until: after(left),
             }));
         }
-        let activity = Activity { bizproc, verified, untold: Mutex::new(untold) };
+        let untold = Mutex::new(untold);
+        let activity = Activity { bizproc, verified, untold, registration };
         activity.tell();
         activity
     }
@@ -86,8 +94,10 @@ impl Activity {
     ///
     /// # Errors
     /// When the portal refuses, or cannot be told within two minutes: it may then be called again.
-    /// When it has been ended already: [`CompleteError::AlreadyCompleted`].
+    /// When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return value is not
+    /// as the activity was [registered](crate::Registration): before anything is sent.
     pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
+        self.check(&completion)?;
         if !self.verified.can_log() {
             return Ok(FlushReport::default());
         }
@@ -107,6 +117,20 @@ impl Activity {
         message: impl Into<String> + Send,
     ) -> Result<FlushReport, CompleteError> {
         self.complete(failure(&message.into())).await
+    }
+
+    /// Whether the values are those that it was registered with. The portal would drop others.
+    fn check(&self, completion: &Completion) -> Result<(), CompleteError> {
+        let Some(registration) = &self.registration else { return Ok(()) };
+        for (name, value) in &completion.values {
+            let Some(declared) = registration.returned(name) else {
+                return Err(CompleteError::Undeclared { name: name.clone() });
+            };
+            if let Some(expected) = declared.mismatch(value) {
+                return Err(CompleteError::WrongKind { name: name.clone(), expected });
+            }
+        }
+        Ok(())
     }
 
     /// Tells the worker what it has to know before lines come.

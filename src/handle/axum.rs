@@ -104,9 +104,10 @@ impl IntoResponse for InstallError {
             InstallError::Verify(_) | InstallError::Denied { .. } | InstallError::UnknownPortal => {
                 StatusCode::FORBIDDEN
             }
-            InstallError::Later { .. } | InstallError::Raced | InstallError::Worker(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            InstallError::Later { .. }
+            | InstallError::Raced
+            | InstallError::Worker(_)
+            | InstallError::Registration(_) => StatusCode::SERVICE_UNAVAILABLE,
             InstallError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
         .into_response()

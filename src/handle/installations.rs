@@ -10,15 +10,16 @@ use tokio::sync::oneshot;
 
 use super::{Bizproc, Opened, after};
 use crate::activity::{ActivityRequest, VerifiedActivity};
-use crate::error::{ActivityRejection, FlushError, InstallError, VerifyError};
+use crate::error::{ActivityRejection, FlushError, InstallError, RegistrationError, VerifyError};
 use crate::installation::{
     AppRequest, Claim, InstallRequest, Installation, InstallationStore, UninstallRequest,
     UpdateRequest,
 };
 use crate::line::PortalId;
-use crate::queue::{Accept, Confirm, Control, Forget};
+use crate::queue::{Confirm, Control, Forget};
+use crate::registration::{Registered, Registration, Wanted, reconcile};
 use crate::transport::auth::Endpoint;
-use crate::transport::{Arrived, Confirmed, Question};
+use crate::transport::{Confirmed, Question};
 
 /// The portals on which the app is installed, for its whole life there: it takes in installations,
 /// updates and removals, follows portals that are renamed, and makes activities of their requests.
@@ -61,6 +62,7 @@ use crate::transport::{Arrived, Confirmed, Question};
 pub struct Installations {
     bizproc: Bizproc,
     store: Arc<dyn InstallationStore>,
+    wanted: Arc<Wanted>,
     told: Arc<Mutex<HashMap<&'static str, Instant>>>,
 }
 
@@ -81,7 +83,65 @@ impl Installations {
     /// # Ok(()) }
     /// ```
     pub fn new(bizproc: Bizproc, store: impl InstallationStore) -> Self {
-        Installations { bizproc, store: Arc::new(store), told: Arc::default() }
+        let (wanted, told) = (Arc::default(), Arc::default());
+        Installations { bizproc, store: Arc::new(store), wanted, told }
+    }
+
+    /// Declares an activity or a robot of the app's. What is declared is registered on each portal at
+    /// the installation and after each update; what the portal has of this app and is not declared is
+    /// removed. Completions of the activity are checked against it.
+    ///
+    /// # Errors
+    /// When the portal would refuse it. See [`RegistrationError`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tracing_bizproc::{FileStore, Installations, OAuth, Registration};
+    /// # let store = FileStore::new("app.json");
+    /// # let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
+    /// # let (layer, guard) = tracing_bizproc::builder(app).build()?;
+    /// # let _: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry>> = Box::new(layer);
+    /// let activity = "https://app.example/activity";
+    /// let installations = Installations::new(guard.handle(), store)
+    ///     .declare(Registration::activity("fulfil", activity, "Fulfil the order"))?
+    ///     .life_events("https://app.example/life");
+    /// # drop(installations);
+    /// # Ok(()) }
+    /// ```
+    pub fn declare(mut self, registration: Registration) -> Result<Self, RegistrationError> {
+        registration.check()?;
+        let wanted = Arc::make_mut(&mut self.wanted);
+        let is_same = |other: &Arc<Registration>| {
+            other.kind() == registration.kind() && other.code() == registration.code()
+        };
+        if wanted.registrations.iter().any(is_same) {
+            let (code, problem) = (registration.code().to_owned(), "is declared twice");
+            return Err(RegistrationError::Invalid { code, problem });
+        }
+        wanted.registrations.push(Arc::new(registration));
+        Ok(self)
+    }
+
+    /// The address of the handler of the app's life: it is bound to `ONAPPUPDATE` and
+    /// `ONAPPUNINSTALL` where activities are registered, since an update deletes these bindings, too.
+    /// Default: none, and the app binds them itself.
+    #[must_use]
+    pub fn life_events(mut self, handler: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.wanted).life_events = Some(handler.into());
+        self
+    }
+
+    /// Makes what a portal has of this app what is declared. It happens by itself at the installation
+    /// and after each update; call it after a change of the app that no portal knows of, or when it
+    /// has failed. It needs tokens of an administrator (documentation).
+    ///
+    /// # Errors
+    /// When a call fails. See [`RegistrationError`].
+    pub async fn register(&self, portal: &PortalId) -> Result<Registered, RegistrationError> {
+        let call = async |method: &str, params: &str| {
+            self.bizproc.call(Some(portal), method, params).await
+        };
+        reconcile(&self.wanted, call).await
     }
 
     /// Takes in any request of the app's life, and says which portal it was.
@@ -102,16 +162,28 @@ impl Installations {
     /// # Errors
     /// As [`handle`](Self::handle).
     pub async fn install(&self, request: InstallRequest) -> Result<PortalId, InstallError> {
-        self.admit(request.claim, "installation").await
+        self.admit_and_register(request.claim, "installation").await
     }
 
     /// Takes in an update. The app's activities, robots and event bindings are gone on the portal
-    /// then: register them again.
+    /// then: those that are [declared](Self::declare) are registered again.
     ///
     /// # Errors
     /// As [`handle`](Self::handle).
     pub async fn update(&self, request: UpdateRequest) -> Result<PortalId, InstallError> {
-        self.admit(request.claim, "update").await
+        self.admit_and_register(request.claim, "update").await
+    }
+
+    async fn admit_and_register(
+        &self,
+        claim: Claim,
+        what: &'static str,
+    ) -> Result<PortalId, InstallError> {
+        let portal = self.admit(claim, what).await?;
+        if !self.wanted.is_empty() {
+            self.register(&portal).await?;
+        }
+        Ok(portal)
     }
 
     /// Takes in a removal: forgets the installation and its tokens. Lines that wait for the portal are
@@ -171,7 +243,8 @@ impl Installations {
     }
 
     pub(super) fn open(&self, verified: VerifiedActivity) -> Opened {
-        self.bizproc.activity(verified)
+        let registration = self.wanted.activity(verified.code());
+        self.bizproc.open(verified, registration)
     }
 
     /// The installation of a portal that says that it has another name now.
@@ -219,8 +292,8 @@ impl Installations {
         // It is known already, and proves that it is the portal.
         if let Some(endpoint) = stored.as_ref().and_then(|stored| claim.verify(stored).ok()) {
             if let Some(tokens) = claim.tokens(endpoint) {
-                let (portal, tokens) = (claim.portal.clone(), Arrived::WithRequest(tokens));
-                self.bizproc.send(Control::Accept(Accept { portal, tokens }))?;
+                // Those of whoever has installed or updated it: an administrator.
+                self.confirm(&claim.portal, Question::Known(tokens)).await?;
             }
             return Ok(claim.portal);
         }

@@ -42,10 +42,14 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<OAuthError>();
     is_shared_by_threads::<Opened>();
     is_shared_by_threads::<Overflow>();
+    is_shared_by_threads::<Parameter>();
     is_shared_by_threads::<PortalId>();
     is_shared_by_threads::<PortalSnapshot>();
     is_shared_by_threads::<Property>();
     is_shared_by_threads::<Quota>();
+    is_shared_by_threads::<Registered>();
+    is_shared_by_threads::<Registration>();
+    is_shared_by_threads::<RegistrationError>();
     is_shared_by_threads::<Repeat>();
     is_shared_by_threads::<RequestError>();
     is_shared_by_threads::<Retention>();
@@ -57,6 +61,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<UninstallRequest>();
     is_shared_by_threads::<UnknownOutcome>();
     is_shared_by_threads::<UpdateRequest>();
+    is_shared_by_threads::<ValueKind>();
     is_shared_by_threads::<VerifiedActivity>();
     is_shared_by_threads::<VerifyError>();
     is_shared_by_threads::<Webhook>();

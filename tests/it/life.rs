@@ -3,14 +3,16 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use bizproc_portal::{Authorization, Portal};
 use tracing::info;
 use tracing_bizproc::{
     ActivityRejection, ActivityRequest, AppRequest, CompleteError, Completion, DropReason,
-    FileStore, InstallError, Installation, InstallationStore, Installations, Opened, PortalId,
-    TokenStore, VerifyError,
+    FileStore, InstallError, Installation, InstallationStore, Installations, MemoryStore, Opened,
+    Parameter, PortalId, Registration, TokenStore, ValueKind, VerifyError,
 };
+use tracing_subscriber::prelude::*;
 
-use crate::app::{AppStage, FORM, Site, wait};
+use crate::app::{AppStage, FORM, Handler, Site, credentials, quick, wait};
 use crate::stage::{PATIENCE, lines};
 
 /// What portals post in an app's life, written by hand, so that it can be forged.
@@ -347,4 +349,113 @@ fn a_file_keeps_tokens_and_installations_apart_and_both() {
     std::fs::write(&path, format!("{{\"{portal}\":{{\"installation\":7}}}}")).unwrap();
     assert!(wait(store.installation(&portal)).is_err());
     std::fs::remove_file(&path).unwrap();
+}
+
+/// From a bare portal to a logged line without any call by hand.
+#[test]
+fn an_app_registers_its_activity_when_it_is_installed_and_again_after_an_update() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    let (handler, life) = (&stage.handler, Handler::new());
+    let registration = Registration::activity("fulfil", handler.url(), "Fulfil the order")
+        .property("Order", Parameter::new(ValueKind::Text, "Order"))
+        .return_value("Status", Parameter::new(ValueKind::Text, "Status"));
+    let installations = installations.declare(registration).unwrap().life_events(life.url());
+    let take = || {
+        let (query, body) = life.take_whole();
+        wait(installations.handle(AppRequest::parse(&query, Some(FORM), body.as_bytes()).unwrap()))
+    };
+    site.app.install_at(&life.url());
+    assert_eq!(take().unwrap(), site.id());
+
+    let run = |status: &str| {
+        let workflow = site.portal.start_workflow("Order 1042");
+        let activity = workflow.registered_activity("fulfil").unwrap();
+        let opened = activity.property("Order", "1042").open();
+        let activity = wait(installations.activity(request(&handler.take()))).unwrap();
+        let activity = activity.first().unwrap();
+        activity.span().in_scope(|| info!("received"));
+        // A typing error passed without a word, and the portal dropped the value.
+        for (wrong, part) in [
+            (Completion::new().value("Statuss", "x"), "Statuss"),
+            (Completion::new().value("Status", vec!["x"]), "one value"),
+        ] {
+            let error = wait(activity.complete(wrong)).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        // Their case does not matter.
+        wait(activity.complete(Completion::new().value("STATUS", status).message("Done"))).unwrap();
+        assert_eq!(lines(&workflow), ["received", "Done"]);
+        assert!(opened.completion().is_some());
+    };
+    run("shipped");
+    for new_token in [false, true] {
+        if new_token {
+            site.app.update_with_new_token();
+        } else {
+            site.app.update();
+        }
+        // ONAPPUPDATE, since it was bound, and ONAPPINSTALL.
+        take().unwrap();
+        take().unwrap();
+        assert_eq!(stored(&stage, site), Some(site.installation()));
+        run("shipped again");
+    }
+    site.app.uninstall();
+    take().unwrap();
+    assert_eq!(stored(&stage, site), None);
+}
+
+#[test]
+fn an_app_with_a_page_is_installed_by_it() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    let life = Handler::new();
+    let installations = installations
+        .declare(Registration::activity("fulfil", stage.handler.url(), "Fulfil"))
+        .unwrap();
+    site.app.install_on_page(&life.url());
+    let (query, body) = life.take_whole();
+    assert!(query.contains("APP_SID"));
+    let page = AppRequest::parse(&query, Some(FORM), body.as_bytes()).unwrap();
+    wait(installations.handle(page)).unwrap();
+    assert_eq!(stored(&stage, site), Some(site.installation()));
+    let workflow = site.portal.start_workflow("Order 1042");
+    workflow.registered_activity("fulfil").unwrap().open();
+    let opened = wait(installations.activity(request(&stage.handler.take()))).unwrap();
+    wait(opened.first().unwrap().complete(Completion::new().message("Done"))).unwrap();
+    assert_eq!(lines(&workflow), ["Done"]);
+}
+
+#[test]
+fn a_box_that_gives_no_refresh_tokens_works_where_the_app_names_its_host() {
+    let portal = Portal::builder().authorization(Authorization::Isolated).start().unwrap();
+    let app = portal.install_app();
+    let site = Site { portal, app };
+    for listed in [false, true] {
+        let hosts = if listed { vec![site.host()] } else { Vec::new() };
+        let store = Arc::new(MemoryStore::new());
+        let oauth = credentials(&site, Arc::clone(&store)).hosts(hosts.into_iter().collect());
+        let (layer, guard) = quick(oauth).build().unwrap();
+        let _subscriber = tracing_subscriber::registry().with(layer).set_default();
+        let installations = Installations::new(guard.handle(), store);
+        let life = Handler::new();
+        site.app.install_at(&life.url());
+        let (query, body) = life.take_whole();
+        assert!(!body.contains("refresh_token"));
+        let event = AppRequest::parse(&query, Some(FORM), body.as_bytes()).unwrap();
+        let installed = wait(installations.handle(event));
+        if !listed {
+            let error = installed.unwrap_err();
+            assert!(error.to_string().contains("OAuth::hosts"), "{error}");
+            continue;
+        }
+        installed.unwrap();
+        let handler = Handler::new();
+        let workflow = site.portal.start_workflow("Order 1042");
+        workflow.activity("Fulfil").handler(handler.url()).app(&site.app).open();
+        let opened = wait(installations.activity(request(&handler.take()))).unwrap();
+        wait(opened.first().unwrap().complete(Completion::new().message("Done"))).unwrap();
+        assert_eq!(workflow.texts(), ["Done"]);
+    }
 }

@@ -357,6 +357,9 @@ impl Grants {
         clients: &Clients,
     ) -> Confirmed {
         let tokens = match question {
+            Question::Known(tokens) => {
+                return Confirmed::Yes(tokens.endpoint().clone(), Some(tokens));
+            }
             Question::Renamed(endpoint, tokens) if self.is_listed(&endpoint) => {
                 return match self.oauth.allows(&endpoint) {
                     true => Confirmed::Yes(endpoint, tokens),
