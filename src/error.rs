@@ -160,6 +160,36 @@ pub enum RequestError {
     },
 }
 
+/// Why a property of an activity is not what the app needs. The value is not repeated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PropertyError {
+    /// It is not there, or is empty.
+    #[error("the property {name:?} is not set in the template")]
+    #[non_exhaustive]
+    NotSet {
+        /// The property's name.
+        name: String,
+    },
+    /// It is something else.
+    #[error("the property {name:?} should be {expected}, and is something else")]
+    #[non_exhaustive]
+    Kind {
+        /// The property's name.
+        name: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+}
+
+/// What was given is no format of dates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a format of dates needs YYYY, MM and DD, each once, and may have HH, MI, SS and T: \
+     DD.MM.YYYY HH:MI:SS, for instance"
+)]
+pub struct DateFormatError;
+
 /// Why a portal's request was not believed. Answer it with 403, and do nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -106,14 +106,14 @@ mod stats;
 mod transport;
 mod worker;
 
-pub use activity::{ActivityRequest, VerifiedActivity};
+pub use activity::{ActivityRequest, DateFormat, Input, SiteDate, VerifiedActivity};
 pub use builder::{Builder, builder};
 pub use call::CallAnswer;
 pub use completion::{Completion, ReturnValue};
 pub use error::{
-    ActivityRejection, BuildError, CallError, CompleteError, Description, EndpointError,
-    FlushError, InstallError, OAuthError, RegistrationError, RequestError, TransportError,
-    VerifyError, WebhookError,
+    ActivityRejection, BuildError, CallError, CompleteError, DateFormatError, Description,
+    EndpointError, FlushError, InstallError, OAuthError, PropertyError, RegistrationError,
+    RequestError, TransportError, VerifyError, WebhookError,
 };
 pub use handle::{Activity, Bizproc, Installations, Opened, Repeat, ShutdownReport, WorkerGuard};
 pub use installation::{

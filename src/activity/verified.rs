@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::Span;
 
+use super::input::Input;
 use crate::line::{EventToken, PortalId};
 use crate::request::Property;
 use crate::transport::auth::Tokens;
@@ -141,6 +142,11 @@ impl VerifiedActivity {
     /// The property of this name.
     pub fn property(&self, name: &str) -> Option<&Property> {
         self.parts.properties.get(name)
+    }
+
+    /// The property of this name, to be read as what it should be, with words where it is not.
+    pub fn input<'a>(&'a self, name: &'a str) -> Input<'a> {
+        Input::new(name, self.property(name))
     }
 
     /// The user on whose behalf the tokens work.

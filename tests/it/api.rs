@@ -23,6 +23,8 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<Completion>();
     is_shared_by_threads::<CredentialError>();
     is_shared_by_threads::<Credentials>();
+    is_shared_by_threads::<DateFormat>();
+    is_shared_by_threads::<DateFormatError>();
     is_shared_by_threads::<Description>();
     is_shared_by_threads::<DropReason>();
     is_shared_by_threads::<EndpointError>();
@@ -31,6 +33,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<FlushError>();
     is_shared_by_threads::<FlushReport>();
     is_shared_by_threads::<Hosts>();
+    is_shared_by_threads::<Input<'_>>();
     is_shared_by_threads::<InstallError>();
     is_shared_by_threads::<InstallRequest>();
     is_shared_by_threads::<Installation>();
@@ -46,6 +49,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<PortalId>();
     is_shared_by_threads::<PortalSnapshot>();
     is_shared_by_threads::<Property>();
+    is_shared_by_threads::<PropertyError>();
     is_shared_by_threads::<Quota>();
     is_shared_by_threads::<Registered>();
     is_shared_by_threads::<Registration>();
@@ -55,6 +59,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<Retention>();
     is_shared_by_threads::<ReturnValue>();
     is_shared_by_threads::<ShutdownReport>();
+    is_shared_by_threads::<SiteDate>();
     is_shared_by_threads::<Snapshot>();
     is_shared_by_threads::<Tokens>();
     is_shared_by_threads::<TransportError>();
