@@ -42,8 +42,11 @@ struct Held {
     /// A new pair that is not stored yet, and the one that it replaces. It is all that there is:
     /// the old refresh token is spent. Not used before it is stored.
     unstored: Option<(Tokens, Tokens)>,
-    /// The authorization server has refused to renew the pair in use.
+    /// The tokens in use cannot be renewed.
     denied: Option<Code>,
+    /// The last tokens that came with a request and were not fresher than those in use: for when these
+    /// cannot be renewed.
+    spare: Option<Tokens>,
 }
 
 impl Held {
@@ -52,6 +55,7 @@ impl Held {
         self.tokens = Some(tokens);
         self.unstored = None;
         self.denied = None;
+        self.spare = None;
     }
 
     /// Whether the pair in use is not the one that was refused.
@@ -150,7 +154,7 @@ impl Grants {
             return Ok(Refreshed::Denied(code));
         }
         if !stored.can_be_renewed() {
-            return Ok(Refreshed::Denied(Code(NO_REFRESH.to_owned())));
+            return self.give_up(portal, grant, stored, Code(NO_REFRESH.to_owned())).await;
         }
         match self.ask(&stored, clients).await {
             Answer::Granted(granted) => {
@@ -160,20 +164,38 @@ impl Grants {
             }
             Answer::Denied(code) => {
                 // A replica may have spent the refresh token: then there is a new pair.
-                let now = self.load(portal).await?;
-                let mut held = grant.held();
-                match now {
+                match self.load(portal).await? {
                     Some(now) if now != stored => {
-                        held.adopt(now);
+                        grant.held().adopt(now);
                         Ok(Refreshed::Renewed)
                     }
-                    _ => {
-                        held.denied = Some(code.clone());
-                        Ok(Refreshed::Denied(code))
-                    }
+                    _ => self.give_up(portal, grant, stored, code).await,
                 }
             }
             Answer::Later(trouble) => Err(trouble),
+        }
+    }
+
+    /// The tokens in use cannot be renewed: uses those that came with a request since, if any did.
+    async fn give_up(
+        &self,
+        portal: &PortalId,
+        grant: &Grant,
+        stored: Tokens,
+        code: Code,
+    ) -> Result<Refreshed, Trouble> {
+        let spare = {
+            let mut held = grant.held();
+            let spare = held.spare.take();
+            let spare = spare.filter(|spare| Some(spare.access()) != held.used.as_deref());
+            if spare.is_none() {
+                held.denied = Some(code.clone());
+            }
+            spare
+        };
+        match spare {
+            Some(spare) => self.keep(portal, grant, stored, spare).await,
+            None => Ok(Refreshed::Denied(code)),
         }
     }
 
@@ -221,6 +243,7 @@ impl Grants {
                 && held.denied.is_none()
                 && held.tokens.as_ref().is_some_and(|used| !is_worth_taking(tokens, used))
             {
+                held.spare = Some(tokens.clone());
                 return Ok(false);
             }
             held.adopt(tokens.clone());

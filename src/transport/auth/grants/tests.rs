@@ -645,3 +645,38 @@ fn a_portal_that_is_forgotten_has_no_tokens() {
         assert!(matches!(reply, Reply::UnknownPortal(_)), "{reply:?}");
     });
 }
+
+/// Tokens that were hardly fresher than those in use were dropped, and were all there was when these
+/// could not be renewed.
+#[test]
+fn tokens_that_were_not_needed_when_they_came_are_used_when_they_are() {
+    let refuses = answering(400, r#"{"error":"invalid_grant"}"#);
+    for refresh in ["", "r"] {
+        let taken = Arc::new(std::sync::Mutex::new("a1"));
+        let takes = Arc::clone(&taken);
+        let site = portal_server(move || takes.lock().unwrap().to_string());
+        let of = |n: u64| {
+            let endpoint = format!("http://{}/rest/", site.host());
+            let tokens = Tokens::new(format!("a{n}"), refresh, &endpoint).unwrap();
+            tokens.expires_at(UNIX_EPOCH + Duration::from_secs(1_700_000_000 + n))
+        };
+        let store = Arc::new(MemoryStore::new());
+        let http = http(app(&refuses, Arc::clone(&store)));
+        run(async {
+            assert_eq!(http.accept(&portal(), with_request(of(1))).await, Ok(true));
+            assert_eq!(status(&http).await, 200);
+            assert_eq!(http.accept(&portal(), with_request(of(2))).await, Ok(false));
+            *taken.lock().unwrap() = "a2";
+            assert_eq!(status(&http).await, 401);
+            assert_eq!(http.refresh(Some(&portal())).await, Refreshed::Renewed);
+            assert_eq!(status(&http).await, 200);
+            assert_eq!(store.load(&portal()).await.unwrap(), Some(of(2)));
+            // Nothing is left now; whatever comes next is taken.
+            *taken.lock().unwrap() = "a3";
+            assert_eq!(status(&http).await, 401);
+            assert!(matches!(http.refresh(Some(&portal())).await, Refreshed::Denied(_)));
+            assert_eq!(http.accept(&portal(), with_request(of(3))).await, Ok(true));
+            assert_eq!(status(&http).await, 200);
+        });
+    }
+}
