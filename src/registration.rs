@@ -9,7 +9,7 @@ mod reconcile;
 
 pub use self::parameter::{Parameter, ValueKind};
 pub use self::reconcile::Registered;
-pub(crate) use self::reconcile::{Wanted, reconcile};
+pub(crate) use self::reconcile::{Called, Wanted, reconcile};
 
 /// An activity or a robot, as the app declares it: [`Installations`](crate::Installations) registers it
 /// on every portal, at the installation and after each update of the app, which deletes it.

@@ -17,7 +17,7 @@ use crate::installation::{
 };
 use crate::line::PortalId;
 use crate::queue::{Confirm, Control, Forget};
-use crate::registration::{Registered, Registration, Wanted, reconcile};
+use crate::registration::{Called, Registered, Registration, Wanted, reconcile};
 use crate::transport::auth::Endpoint;
 use crate::transport::{Confirmed, Question};
 
@@ -138,10 +138,12 @@ impl Installations {
     /// # Errors
     /// When a call fails. See [`RegistrationError`].
     pub async fn register(&self, portal: &PortalId) -> Result<Registered, RegistrationError> {
-        let call = async |method: &str, params: &str| {
-            self.bizproc.call(Some(portal), method, params).await
+        let (bizproc, portal) = (&self.bizproc, portal);
+        let call = move |method: String, params: String| -> Called {
+            let (bizproc, portal) = (bizproc.clone(), portal.clone());
+            Box::pin(async move { bizproc.call(Some(&portal), &method, &params).await })
         };
-        reconcile(&self.wanted, call).await
+        reconcile(&self.wanted, &call).await
     }
 
     /// Takes in any request of the app's life, and says which portal it was.

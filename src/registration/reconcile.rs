@@ -1,6 +1,8 @@
 //! What the portal has is made what the app declares.
 
 use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -8,6 +10,12 @@ use serde_json::{Value, json};
 use super::{Kind, Registration};
 use crate::call::CallAnswer;
 use crate::error::{CallError, RegistrationError};
+
+/// Calls a method of the portal with parameters in JSON.
+pub(crate) type Caller<'a> = dyn Fn(String, String) -> Called + Send + Sync + 'a;
+
+/// What it gives, later.
+pub(crate) type Called = Pin<Box<dyn Future<Output = Result<CallAnswer, CallError>> + Send>>;
 
 /// What an app wants to have on a portal.
 #[derive(Clone, Debug, Default)]
@@ -65,16 +73,16 @@ impl Registered {
     }
 }
 
-/// Compares, and adds, updates and removes. `call` calls a method with parameters in JSON.
+/// Compares, and adds, updates and removes.
 pub(crate) async fn reconcile(
     wanted: &Wanted,
-    call: impl AsyncFn(&str, &str) -> Result<CallAnswer, CallError>,
+    call: &Caller<'_>,
 ) -> Result<Registered, RegistrationError> {
     let mut done = Registered::default();
     for kind in Kind::ALL {
         let own: Vec<_> =
             wanted.registrations.iter().filter(|wanted| wanted.kind() == kind).collect();
-        let there = match call(&kind.method("list"), "{}").await {
+        let there = match call(kind.method("list"), "{}".to_owned()).await {
             Ok(answer) => codes(&answer.result)?,
             // Not every portal has both.
             Err(CallError::Portal { .. }) if own.is_empty() => continue,
@@ -83,14 +91,14 @@ pub(crate) async fn reconcile(
         for registration in &own {
             let code = registration.code.clone();
             if there.contains(&code) {
-                if !update(registration, &call).await? {
-                    add(registration, &call).await?;
+                if !update(registration, call).await? {
+                    add(registration, call).await?;
                 }
                 done.updated.push(code);
             } else {
-                if !add(registration, &call).await? {
+                if !add(registration, call).await? {
                     // Somebody was faster.
-                    update(registration, &call).await?;
+                    update(registration, call).await?;
                 }
                 done.added.push(code);
             }
@@ -98,33 +106,27 @@ pub(crate) async fn reconcile(
         for code in there {
             if own.iter().all(|own| own.code != code) {
                 let params = json!({"CODE": code}).to_string();
-                known(call(&kind.method("delete"), &params).await, "ERROR_ACTIVITY_NOT_FOUND")?;
+                known(call(kind.method("delete"), params).await, "ERROR_ACTIVITY_NOT_FOUND")?;
                 done.removed.push(code);
             }
         }
     }
     if let Some(handler) = &wanted.life_events {
-        done.bound = bind(handler, &call).await?;
+        done.bound = bind(handler, call).await?;
     }
     Ok(done)
 }
 
-async fn add(
-    registration: &Registration,
-    call: &impl AsyncFn(&str, &str) -> Result<CallAnswer, CallError>,
-) -> Result<bool, RegistrationError> {
+async fn add(registration: &Registration, call: &Caller<'_>) -> Result<bool, RegistrationError> {
     let mut params = registration.fields();
     params.insert("CODE".to_owned(), json!(registration.code));
-    let added = call(&registration.kind.method("add"), &Value::Object(params).to_string()).await;
+    let added = call(registration.kind.method("add"), Value::Object(params).to_string()).await;
     known(added, "ERROR_ACTIVITY_ALREADY_INSTALLED")
 }
 
-async fn update(
-    registration: &Registration,
-    call: &impl AsyncFn(&str, &str) -> Result<CallAnswer, CallError>,
-) -> Result<bool, RegistrationError> {
+async fn update(registration: &Registration, call: &Caller<'_>) -> Result<bool, RegistrationError> {
     let params = json!({"CODE": registration.code, "FIELDS": registration.fields()}).to_string();
-    let updated = call(&registration.kind.method("update"), &params).await;
+    let updated = call(registration.kind.method("update"), params).await;
     known(updated, "ERROR_ACTIVITY_NOT_FOUND")
 }
 
@@ -138,20 +140,17 @@ fn known(answer: Result<CallAnswer, CallError>, refusal: &str) -> Result<bool, R
 }
 
 /// Binds the app's handler to the events of its life, where it is not bound yet.
-async fn bind(
-    handler: &str,
-    call: &impl AsyncFn(&str, &str) -> Result<CallAnswer, CallError>,
-) -> Result<Vec<String>, RegistrationError> {
-    let mut there = call("event.get", "{}").await?.result;
+async fn bind(handler: &str, call: &Caller<'_>) -> Result<Vec<String>, RegistrationError> {
+    let mut there = call("event.get".to_owned(), "{}".to_owned()).await?.result;
     let mut bound = Vec::new();
     for event in LIFE {
         if is_bound(&there, event, handler)? {
             continue;
         }
         let params = json!({"event": event, "handler": handler}).to_string();
-        if let Err(error) = call("event.bind", &params).await {
+        if let Err(error) = call("event.bind".to_owned(), params).await {
             // Somebody may have been faster, for which there is no code of its own.
-            there = call("event.get", "{}").await?.result;
+            there = call("event.get".to_owned(), "{}".to_owned()).await?.result;
             if !is_bound(&there, event, handler)? {
                 return Err(error.into());
             }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -73,9 +74,11 @@ impl Portal {
     }
 
     fn reconcile(&self, wanted: &Wanted) -> Result<Registered, RegistrationError> {
-        let call = async |method: &str, params: &str| self.call(method, params);
+        let call = |method: String, params: String| -> Called {
+            Box::pin(ready(self.call(&method, &params)))
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(reconcile(wanted, call))
+        runtime.block_on(reconcile(wanted, &call))
     }
 
     fn put(&self, kind: &str, code: &str) {
@@ -141,12 +144,14 @@ fn a_portal_without_robots_is_no_trouble_where_none_is_declared() {
     };
     let portal = Portal::default();
     let run = |wanted: &Wanted| {
-        let call = async |method: &str, params: &str| match method.contains("robot") {
-            true => Err(missing()),
-            false => portal.call(method, params),
+        let call = |method: String, params: String| -> Called {
+            Box::pin(ready(match method.contains("robot") {
+                true => Err(missing()),
+                false => portal.call(&method, &params),
+            }))
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(reconcile(wanted, call))
+        runtime.block_on(reconcile(wanted, &call))
     };
     assert!(run(&wanted(vec![fulfil()])).is_ok());
     let robot = Registration::robot("ship", "https://a.example/", "Ship");
