@@ -138,9 +138,21 @@ impl Bizproc {
         event_token: &EventToken,
         completion: Completion,
     ) -> Result<FlushReport, CompleteError> {
-        let (reply, answer) = oneshot::channel();
         let deadline = after(completion.timeout);
         let mut ending = self.activities.begin_end(event_token, portal.as_ref())?;
+        // From here on it is the worker's: it ends the activity, or says that it could not.
+        ending.asked(self.ask_complete(portal, event_token, completion, deadline)?);
+        ending.wait().await
+    }
+
+    pub(crate) fn ask_complete(
+        &self,
+        portal: Option<PortalId>,
+        event_token: &EventToken,
+        completion: Completion,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Result<FlushReport, CompleteError>>, FlushError> {
+        let (reply, answer) = oneshot::channel();
         let event_token = event_token.clone();
         self.send(Control::Complete(Complete {
             event_token,
@@ -149,9 +161,7 @@ impl Bizproc {
             deadline,
             reply,
         }))?;
-        // From here on it is the worker's: it ends the activity, or says that it could not.
-        ending.asked(answer);
-        ending.wait().await
+        Ok(answer)
     }
 
     /// Takes an activity on: hands the tokens that came with its request to the worker, tells it how
@@ -183,17 +193,8 @@ impl Bizproc {
             let Ok(mut ending) = self.activities.begin_end(&event_token, portal.as_ref()) else {
                 continue;
             };
-            let (reply, answer) = oneshot::channel();
             failing.push(named(portal.as_ref(), &event_token));
-            let completion = failure(text);
-            let asked = self.send(Control::Complete(Complete {
-                event_token,
-                portal,
-                completion,
-                deadline,
-                reply,
-            }));
-            if asked.is_ok() {
+            if let Ok(answer) = self.ask_complete(portal, &event_token, failure(text), deadline) {
                 ending.asked(answer);
             }
         }

@@ -92,7 +92,7 @@ pub(crate) enum Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Confirmed {
     /// The portal is there. These tokens are to be used from now on: asking has spent the former.
-    Yes(Endpoint, Option<Tokens>),
+    Yes(Endpoint, Option<Box<Tokens>>),
     /// It is not, or that cannot be known.
     No(Code),
     /// Nobody could say now.

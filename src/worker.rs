@@ -234,7 +234,7 @@ impl<T: Transport> Worker<T> {
             let confirmed = transport.confirm(&portal, question).await;
             let accepted = match &confirmed {
                 Confirmed::Yes(_, Some(tokens)) => {
-                    transport.accept(&portal, Arrived::Handed(tokens.clone())).await
+                    transport.accept(&portal, Arrived::Handed((**tokens).clone())).await
                 }
                 _ => Ok(false),
             };

@@ -187,8 +187,9 @@ fn a_warning_comes_before_the_time_is_over() {
     tracing_subscriber::registry().with(printed).init();
 
     let stage = AppStage::new(1);
-    stage.portals[0].app.set_paid(false);
     let (_, _, verified) = stage.open_with(0, |activity| activity.timeout(Duration::from_secs(4)));
+    // Not before: a portal calls no app that is not paid.
+    stage.portals[0].app.set_paid(false);
     let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("a line"));
     let warning = "the portal stops waiting for an activity soon";

@@ -381,11 +381,11 @@ impl Grants {
     ) -> Confirmed {
         let tokens = match question {
             Question::Known(tokens) => {
-                return Confirmed::Yes(tokens.endpoint().clone(), Some(tokens));
+                return Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens)));
             }
             Question::Renamed(endpoint, tokens) if self.is_listed(&endpoint) => {
                 return match self.oauth.allows(&endpoint) {
-                    true => Confirmed::Yes(endpoint, tokens),
+                    true => Confirmed::Yes(endpoint, tokens.map(Box::new)),
                     false => no(PLAIN_HTTP_WHY),
                 };
             }
@@ -397,7 +397,7 @@ impl Grants {
             Err(answer) => return answer,
         };
         match self.is_taken(&tokens, clients).await {
-            Ok(()) => Confirmed::Yes(tokens.endpoint().clone(), Some(tokens)),
+            Ok(()) => Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens))),
             Err(answer) => answer,
         }
     }
