@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bizproc_portal::ActivityOptions;
+use bizproc_portal::{ActivityOptions, PropertyValue};
 use tracing::subscriber::DefaultGuard;
 use tracing::{info, info_span};
 use tracing_bizproc::{Bizproc, Completion, FlushError, Webhook, WorkerGuard};
@@ -202,4 +202,37 @@ fn a_warning_comes_before_the_time_is_over() {
     }
     let stats = stage.bizproc.stats();
     assert_eq!((stats.accepted(), stats.late(), stats.pending()), (1, 1, 0), "{stats}");
+}
+
+/// As the portal converts them: with the settings of its site, and not as values of the REST API.
+#[test]
+fn properties_of_every_kind_come_as_what_they_are() {
+    let stage = AppStage::new(1);
+    let list = |values: Vec<PropertyValue>| PropertyValue::List(values);
+    let (.., verified) = stage.open_with(0, |activity| {
+        activity
+            .property("Yes", true)
+            .property("Count", 42)
+            .property("Sum", 1.5)
+            .property("User", PropertyValue::User(5))
+            .property("Users", list(vec![PropertyValue::User(5), PropertyValue::User(7)]))
+            .property("File", PropertyValue::File(101))
+            .property("Files", list(vec![PropertyValue::File(101), PropertyValue::File(102)]))
+            .property("Tags", vec!["new", "дорого"])
+            .property("None", PropertyValue::Null)
+            .property("Empty", list(Vec::new()))
+    });
+    assert_eq!(verified.input("Yes").boolean(), Ok(true));
+    assert_eq!(verified.input("Count").integer(), Ok(42));
+    assert_eq!(verified.input("Sum").number(), Ok(1.5));
+    assert_eq!(verified.input("User").user(), Ok(5));
+    assert_eq!(verified.input("Users").users(), Ok(vec![5, 7]));
+    assert_eq!(verified.input("File").files(), Ok(vec![101]));
+    assert_eq!(verified.input("Files").files(), Ok(vec![101, 102]));
+    assert_eq!(verified.input("Tags").texts(), Ok(vec!["new", "дорого"]));
+    for missing in ["None", "Empty", "Undeclared"] {
+        assert!(!verified.input(missing).is_set(), "{missing}");
+        assert_eq!(verified.input(missing).texts(), Ok(vec![]));
+    }
+    assert!(verified.property("Empty").is_none(), "an empty array sends nothing");
 }
