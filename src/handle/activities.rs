@@ -129,6 +129,14 @@ impl Activities {
         open.map(|(event_token, entry)| (entry.portal.clone(), event_token.clone())).collect()
     }
 
+    /// The app was removed from a portal: no workflow of it waits any more.
+    pub(super) fn uninstalled(&self, portal: &PortalId) {
+        for entry in self.table().by_token.values_mut() {
+            entry.waits &= entry.portal.as_ref() != Some(portal);
+        }
+        self.closed.notify_all();
+    }
+
     /// Waits on the calling thread until no activity is open, or until `deadline`.
     pub(super) fn wait_until_none_is_open(&self, deadline: Instant, now: impl Fn() -> Instant) {
         let mut table = self.table();
@@ -333,6 +341,15 @@ mod tests {
             }
             assert_eq!(open(&activities, 1), then);
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_activities_of_a_portal_that_has_removed_the_app() {
+        let activities = Activities::default();
+        open(&activities, 1).unwrap();
+        activities.open(&token(2), &PortalId::from("another"), true).unwrap();
+        activities.uninstalled(&PortalId::from("m"));
+        assert_eq!(activities.open_ones().len(), 1);
     }
 
     #[test]

@@ -205,6 +205,7 @@ impl Installations {
         if !self.swap(&claim.portal, Some(&stored), None).await.map_err(InstallError::Store)? {
             return Err(InstallError::Raced);
         }
+        self.bizproc.activities.uninstalled(&claim.portal);
         let (reply, answer) = oneshot::channel();
         self.bizproc.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
         match answer.await.map_err(|_| FlushError::WorkerGone)? {

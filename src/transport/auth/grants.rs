@@ -14,10 +14,13 @@ use super::store::CredentialFuture;
 use super::tokens::Tokens;
 use crate::line::PortalId;
 use crate::protocol::grant::{self, Answer, Granted};
-use crate::protocol::reply::{self, Code, Outcome, Sent, Verdict};
-use crate::protocol::{Method, Reply, Trouble, command};
-use crate::transport::http::{Clients, JSON};
-use crate::transport::{Arrived, Confirmed, NoAccess, Question, Refreshed};
+use crate::protocol::reply::Code;
+use crate::protocol::{Method, Reply, Trouble};
+use crate::transport::http::Clients;
+use crate::transport::{Arrived, NoAccess, Refreshed};
+
+mod confirm;
+mod relocate;
 
 /// The tokens of all portals of one app.
 pub(in crate::transport) struct Grants {
@@ -259,84 +262,6 @@ impl Grants {
         Ok(true)
     }
 
-    /// Whether [`relocate`](Grants::relocate) could find out that the portal is there: the app lists
-    /// the host, or there is a refresh token to ask the authorization server with.
-    pub(in crate::transport) fn may_relocate(&self, portal: Option<&PortalId>, host: &str) -> bool {
-        let Ok((_, grant)) = self.grant(portal) else { return false };
-        let held = grant.held();
-        self.oauth.hosts.allow(host) || held.tokens.as_ref().is_some_and(Tokens::can_be_renewed)
-    }
-
-    /// The portal says that it lives on `host` now: calls it there, if the app lists that host, or if
-    /// the authorization server says so.
-    pub(in crate::transport) async fn relocate(
-        &self,
-        portal: Option<&PortalId>,
-        host: &str,
-        clients: &Clients,
-    ) -> Refreshed {
-        let (portal, grant) = match self.grant(portal) {
-            Ok(found) => found,
-            Err(why) => return why.into(),
-        };
-        let _one_at_a_time = grant.renewing.lock().await;
-        let Some(old) = grant.held().tokens.clone() else {
-            return Refreshed::Denied(Code("no tokens".to_owned()));
-        };
-        // Somebody was faster.
-        if old.endpoint().host() == host {
-            return Refreshed::Renewed;
-        }
-        let moved = if self.oauth.hosts.allow(host) {
-            self.move_to(portal, &grant, old, host).await
-        } else {
-            self.ask_where(portal, &grant, old, host, clients).await
-        };
-        moved.unwrap_or_else(Refreshed::Later)
-    }
-
-    async fn move_to(
-        &self,
-        portal: &PortalId,
-        grant: &Grant,
-        old: Tokens,
-        host: &str,
-    ) -> Result<Refreshed, Trouble> {
-        let scheme = if old.endpoint().as_str().starts_with("http:") { "http" } else { "https" };
-        let Ok(endpoint) = Endpoint::parse_with_http(&format!("{scheme}://{host}/")) else {
-            return Ok(Refreshed::Denied(Code(format!("{host} is no usable host"))));
-        };
-        let new = old.clone().at(endpoint);
-        self.keep(portal, grant, old, new).await
-    }
-
-    /// A renewal says where the portal is. It is worth one: a portal is renamed seldom.
-    async fn ask_where(
-        &self,
-        portal: &PortalId,
-        grant: &Grant,
-        old: Tokens,
-        host: &str,
-        clients: &Clients,
-    ) -> Result<Refreshed, Trouble> {
-        if !old.can_be_renewed() {
-            return Ok(Refreshed::Denied(Code(not_confirmed(host))));
-        }
-        match self.ask(&old, clients).await {
-            Answer::Granted(granted) => {
-                let new = renewed(&old, granted);
-                let confirmed = new.endpoint().host() == host;
-                grant.held().unstored = Some((old.clone(), new.clone()));
-                let kept = self.keep(portal, grant, old, new).await?;
-                Ok(if confirmed { kept } else { Refreshed::Denied(Code(not_confirmed(host))) })
-            }
-            Answer::Denied(code) => {
-                Ok(Refreshed::Denied(Code(format!("{}: {code}", not_confirmed(host)))))
-            }
-            Answer::Later(trouble) => Err(trouble),
-        }
-    }
-
     fn portals(&self) -> MutexGuard<'_, HashMap<PortalId, Arc<Grant>>> {
         self.portals.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -367,85 +292,6 @@ impl Grants {
             ))),
             (answer, _) => answer,
         }
-    }
-
-    /// Finds out whether a request comes from this portal: the authorization server says of which
-    /// portal the tokens are, and where that is, and then the portal has to take them.
-    ///
-    /// Where nobody can be asked, the app must have named the host.
-    pub(in crate::transport) async fn confirm(
-        &self,
-        portal: &PortalId,
-        question: Question,
-        clients: &Clients,
-    ) -> Confirmed {
-        let tokens = match question {
-            Question::Known(tokens) => {
-                return Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens)));
-            }
-            Question::Renamed(endpoint, tokens) if self.is_listed(&endpoint) => {
-                return match self.oauth.allows(&endpoint) {
-                    true => Confirmed::Yes(endpoint, tokens.map(Box::new)),
-                    false => no(PLAIN_HTTP_WHY),
-                };
-            }
-            Question::Renamed(endpoint, None) => return no(cannot_be_asked(&endpoint)),
-            Question::Renamed(_, Some(tokens)) | Question::Install(tokens) => tokens,
-        };
-        let tokens = match self.owned(portal, tokens, clients).await {
-            Ok(tokens) => tokens,
-            Err(answer) => return answer,
-        };
-        match self.is_taken(&tokens, clients).await {
-            Ok(()) => Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens))),
-            Err(answer) => answer,
-        }
-    }
-
-    /// The tokens, if they are of this portal. Asking has spent the refresh token.
-    async fn owned(
-        &self,
-        portal: &PortalId,
-        tokens: Tokens,
-        clients: &Clients,
-    ) -> Result<Tokens, Confirmed> {
-        let listed = self.is_listed(tokens.endpoint());
-        if !tokens.can_be_renewed() {
-            return if listed { Ok(tokens) } else { Err(no(cannot_be_asked(tokens.endpoint()))) };
-        }
-        match self.ask(&tokens, clients).await {
-            Answer::Granted(granted) if granted.member_id.as_deref() != Some(portal.as_str()) => {
-                Err(no("the tokens are of another portal"))
-            }
-            Answer::Granted(Granted { client_endpoint: None, .. }) if !listed => {
-                Err(no("the authorization server does not say where the portal is"))
-            }
-            Answer::Granted(granted) => Ok(renewed(&tokens, granted)),
-            Answer::Denied(code) => Err(Confirmed::No(code)),
-            Answer::Later(trouble) => Err(Confirmed::Later(trouble)),
-        }
-    }
-
-    /// Whether the portal takes the access token.
-    async fn is_taken(&self, tokens: &Tokens, clients: &Clients) -> Result<(), Confirmed> {
-        if !self.oauth.allows(tokens.endpoint()) {
-            return Err(no(PLAIN_HTTP_WHY));
-        }
-        let mut body = b"{}".to_vec();
-        command::authorize(&mut body, tokens.access());
-        let reply = clients.post(tokens.endpoint().named("app.info"), JSON, body).await;
-        let refusal = match reply::read(&reply, Sent::Single) {
-            Verdict::Ran { outcomes, .. } => match outcomes.into_iter().next() {
-                Some(Outcome::Refused(refusal)) => refusal,
-                _ => return Ok(()),
-            },
-            Verdict::Refused(refusal) => refusal,
-            Verdict::Unknown(trouble) => return Err(Confirmed::Later(trouble)),
-        };
-        Err(match refusal.is_final() {
-            true => no(refusal.to_string()),
-            false => Confirmed::Later(Trouble(refusal.to_string())),
-        })
     }
 
     fn is_listed(&self, endpoint: &Endpoint) -> bool {
@@ -503,25 +349,6 @@ fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
 /// How much longer tokens must last to be taken over those in use, in seconds: a handler that is
 /// called every second would otherwise write to the store every second.
 const FRESHER: u64 = 600;
-
-fn no(why: impl Into<String>) -> Confirmed {
-    Confirmed::No(Code(why.into()))
-}
-
-fn not_confirmed(host: &str) -> String {
-    format!(
-        "the portal redirects to {host}, and the authorization server does not say that it is there: \
-         if it is, name {host} in `OAuth::hosts`"
-    )
-}
-
-fn cannot_be_asked(endpoint: &Endpoint) -> String {
-    format!(
-        "without a refresh token the authorization server cannot be asked whether the portal is at \
-         {0}: if it is, name {0} in `OAuth::hosts`",
-        endpoint.host()
-    )
-}
 
 /// What happens when an access token that has no refresh token has run out.
 const NO_REFRESH: &str = "the access token has run out, and the portal gave no refresh token: its \

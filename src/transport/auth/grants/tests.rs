@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::protocol::command::activity_log;
-use crate::transport::Transport;
 use crate::transport::auth::store::{MemoryStore, TokenStore};
 use crate::transport::auth::{Credentials, Hosts};
 use crate::transport::http::{Http, HttpOptions};
 use crate::transport::stand_in::Server;
+use crate::transport::{Confirmed, Question, Transport};
 
 const SECRET: &str = "cl1entsecret";
 

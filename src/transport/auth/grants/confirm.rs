@@ -1,0 +1,104 @@
+//! Whether a request that nobody has verified comes from the portal that it names.
+
+use super::{Grants, PLAIN_HTTP_WHY, renewed};
+use crate::line::PortalId;
+use crate::protocol::grant::{Answer, Granted};
+use crate::protocol::reply::{self, Code, Outcome, Sent, Verdict};
+use crate::protocol::{Trouble, command};
+use crate::transport::auth::endpoint::Endpoint;
+use crate::transport::auth::tokens::Tokens;
+use crate::transport::http::{Clients, JSON};
+use crate::transport::{Confirmed, Question};
+
+impl Grants {
+    /// Finds out whether a request comes from this portal: the authorization server says of which
+    /// portal the tokens are, and where that is, and then the portal has to take them.
+    ///
+    /// Where nobody can be asked, the app must have named the host.
+    pub(in crate::transport) async fn confirm(
+        &self,
+        portal: &PortalId,
+        question: Question,
+        clients: &Clients,
+    ) -> Confirmed {
+        let tokens = match question {
+            Question::Known(tokens) => {
+                return Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens)));
+            }
+            Question::Renamed(endpoint, tokens) if self.is_listed(&endpoint) => {
+                return match self.oauth.allows(&endpoint) {
+                    true => Confirmed::Yes(endpoint, tokens.map(Box::new)),
+                    false => no(PLAIN_HTTP_WHY),
+                };
+            }
+            Question::Renamed(endpoint, None) => return no(cannot_be_asked(&endpoint)),
+            Question::Renamed(_, Some(tokens)) | Question::Install(tokens) => tokens,
+        };
+        let tokens = match self.owned(portal, tokens, clients).await {
+            Ok(tokens) => tokens,
+            Err(answer) => return answer,
+        };
+        match self.is_taken(&tokens, clients).await {
+            Ok(()) => Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens))),
+            Err(answer) => answer,
+        }
+    }
+
+    /// The tokens, if they are of this portal. Asking has spent the refresh token.
+    async fn owned(
+        &self,
+        portal: &PortalId,
+        tokens: Tokens,
+        clients: &Clients,
+    ) -> Result<Tokens, Confirmed> {
+        let listed = self.is_listed(tokens.endpoint());
+        if !tokens.can_be_renewed() {
+            return if listed { Ok(tokens) } else { Err(no(cannot_be_asked(tokens.endpoint()))) };
+        }
+        match self.ask(&tokens, clients).await {
+            Answer::Granted(granted) if granted.member_id.as_deref() != Some(portal.as_str()) => {
+                Err(no("the tokens are of another portal"))
+            }
+            Answer::Granted(Granted { client_endpoint: None, .. }) if !listed => {
+                Err(no("the authorization server does not say where the portal is"))
+            }
+            Answer::Granted(granted) => Ok(renewed(&tokens, granted)),
+            Answer::Denied(code) => Err(Confirmed::No(code)),
+            Answer::Later(trouble) => Err(Confirmed::Later(trouble)),
+        }
+    }
+
+    /// Whether the portal takes the access token.
+    async fn is_taken(&self, tokens: &Tokens, clients: &Clients) -> Result<(), Confirmed> {
+        if !self.oauth.allows(tokens.endpoint()) {
+            return Err(no(PLAIN_HTTP_WHY));
+        }
+        let mut body = b"{}".to_vec();
+        command::authorize(&mut body, tokens.access());
+        let reply = clients.post(tokens.endpoint().named("app.info"), JSON, body).await;
+        let refusal = match reply::read(&reply, Sent::Single) {
+            Verdict::Ran { outcomes, .. } => match outcomes.into_iter().next() {
+                Some(Outcome::Refused(refusal)) => refusal,
+                _ => return Ok(()),
+            },
+            Verdict::Refused(refusal) => refusal,
+            Verdict::Unknown(trouble) => return Err(Confirmed::Later(trouble)),
+        };
+        Err(match refusal.is_final() {
+            true => no(refusal.to_string()),
+            false => Confirmed::Later(Trouble(refusal.to_string())),
+        })
+    }
+}
+
+fn no(why: impl Into<String>) -> Confirmed {
+    Confirmed::No(Code(why.into()))
+}
+
+fn cannot_be_asked(endpoint: &Endpoint) -> String {
+    format!(
+        "without a refresh token the authorization server cannot be asked whether the portal is at \
+         {0}: if it is, name {0} in `OAuth::hosts`",
+        endpoint.host()
+    )
+}
