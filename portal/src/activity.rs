@@ -63,8 +63,13 @@ impl ActivityOptions {
     }
 
     /// The same for an activity that an application has registered; nothing if none has.
-    pub(crate) fn registered(core: Arc<Core>, workflow: String, code: &str) -> Option<Self> {
-        let (opening, notice) = notice_of(&core, code, ADMIN, &Array::new())?;
+    pub(crate) fn registered(
+        core: Arc<Core>,
+        workflow: String,
+        code: &str,
+        given: &Array<'_>,
+    ) -> Option<Self> {
+        let (opening, notice) = notice_of(&core, code, ADMIN, given)?;
         let Notice { client_id, url, user, properties, .. } = notice;
         let (url, app) = (Some(url), Some(client_id));
         Some(Self { core, workflow, opening, url, app, user, properties })

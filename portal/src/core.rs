@@ -2,8 +2,9 @@
 
 mod cloud;
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -16,6 +17,7 @@ use crate::journal::Journal;
 use crate::limits::{OperatingMeter, RateLimit};
 use crate::settings::Settings;
 use crate::state::{Processes, Registry, Templates};
+use crate::tls::Tls;
 use crate::wire::Trust;
 
 pub(crate) use cloud::Cloud;
@@ -46,9 +48,22 @@ pub(crate) struct Core {
     pub(crate) identity: Identity,
     /// Whom it believes when it calls handlers by https.
     pub(crate) trust: Trust,
+    /// Nothing without https.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Moves the portal; set once it is served.
+    pub(crate) mover: OnceLock<Mover>,
     /// For what the portal does by itself.
     pub(crate) runtime: Handle,
 }
+
+/// What a portal has for https.
+pub(crate) struct Security {
+    pub(crate) trust: Trust,
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
+/// Moves a portal to another name, or to wherever it can.
+pub(crate) type Mover = Box<dyn Fn(Option<&str>) -> io::Result<()> + Send + Sync>;
 
 /// What a portal is known by, and what never changes while it runs.
 pub(crate) struct Identity {
@@ -108,7 +123,7 @@ impl Core {
         addresses: Addresses,
         cloud: Arc<Cloud>,
         clock: Clock,
-        trust: Trust,
+        security: Security,
         runtime: Handle,
     ) -> Arc<Self> {
         let core = Arc::new(Self {
@@ -119,7 +134,9 @@ impl Core {
             cloud,
             clock,
             identity,
-            trust,
+            trust: security.trust,
+            tls: security.tls,
+            mover: OnceLock::new(),
             runtime,
         });
         core.cloud.join(&core);

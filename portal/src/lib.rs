@@ -27,6 +27,7 @@ mod journal;
 #[cfg(test)]
 mod judged_by_php;
 mod limits;
+mod lines;
 mod oauth;
 mod outgoing;
 mod page;
@@ -48,12 +49,13 @@ pub use clock::{Clock, UnixTime};
 pub use error::ErrorCode;
 pub use faults::{Canned, Fault, Moment};
 pub use journal::{CommandOutcome, CommandRecord, Counters, Hit, Sent};
+pub use lines::LinesMissing;
 pub use oauth::OAuthError;
 pub use portal::{Faults, Portal, PortalBuilder};
 pub use settings::{
     Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
-    OuterBatch, OwnEntries, Release, Retention, ServerTime, SqlMode, Statuses, Substitution,
-    Tariff,
+    OuterBatch, OwnEntries, Release, Retention, ServerTime, Setting, SqlMode, Statuses,
+    Substitution, Tariff,
 };
 pub use state::{Completion, Delivery, Entry, EntryKind, Lost, LostReason, PropertyValue};
 pub use workflow::{Workflow, WorkflowLock};

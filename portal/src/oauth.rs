@@ -156,6 +156,17 @@ impl OAuthServer {
         self.apps.iter_mut().find(|app| app.client_id == client_id)
     }
 
+    /// The applications of a portal, removed ones included, and what they are there.
+    pub(crate) fn installations_at<'a>(
+        &'a self,
+        member_id: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Installation)> {
+        let there = |app: &'a Application| {
+            app.installation(member_id).map(|there| (app.client_id.as_str(), there))
+        };
+        self.apps.iter().filter_map(there)
+    }
+
     pub(crate) fn installation(&self, client_id: &str, member_id: &str) -> Option<&Installation> {
         self.app(client_id)?.installation(member_id)
     }

@@ -2,10 +2,10 @@
 
 mod builder;
 mod planning;
+mod relocate;
 
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,27 +14,30 @@ use tokio::runtime::Runtime;
 
 use crate::app::App;
 use crate::clock::Clock;
-use crate::core::{Addresses, Cloud, Core};
+use crate::core::{Addresses, Cloud, Core, Mover, Security};
 use crate::journal::{Counters, Hit, Sent};
+use crate::lines::{LinesMissing, missing};
 use crate::php::{Array, Value};
-use crate::server::{self, Site};
+use crate::server;
 use crate::settings::{
     Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
     OwnEntries, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
     each_setting,
 };
 use crate::state::{Origin, Stage, Step};
-use crate::tls::Tls;
 use crate::workflow::Workflow;
 
 pub use builder::PortalBuilder;
 pub use planning::Faults;
+use relocate::serve;
+
+/// How long to wait for lines.
+const LINES: Duration = Duration::from_secs(10);
 
 /// A portal on threads and a runtime of its own. It stops when it is dropped.
 pub struct Portal {
     core: Arc<Core>,
     seed: u64,
-    tls: Option<Arc<Tls>>,
     /// Nothing only while it is being dropped.
     runtime: Option<Runtime>,
 }
@@ -63,31 +66,24 @@ impl Portal {
             former_domains: Vec::new(),
         };
         let tls = builder.make_tls(&addresses)?.map(Arc::new);
-        let trust = builder.trust()?;
+        let security = Security { trust: builder.trust()?, tls };
         // Last of what may fail: a runtime must not be dropped by an error inside another one.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("bizproc-portal")
             .enable_all()
             .build()?;
-        let core = builder.into_core(seed, addresses, trust, runtime.handle().clone());
-        let portal = Self { core, seed, tls, runtime: Some(runtime) };
-        portal.serve(http, https, 0)?;
-        Ok(portal)
-    }
-
-    fn serve(
-        &self,
-        http: TcpListener,
-        https: Option<TcpListener>,
-        generation: u64,
-    ) -> io::Result<()> {
-        let serve = |site| server::serve(&self.core.runtime, self.core.clone(), site);
-        serve(Site { listener: http, tls: None, generation })?;
-        if let (Some(listener), Some(tls)) = (https, &self.tls) {
-            serve(Site { listener, tls: Some(tls.clone()), generation })?;
+        let core = builder.into_core(seed, addresses, security, runtime.handle().clone());
+        serve(&core, http, https, 0)?;
+        let moving = Arc::downgrade(&core);
+        let mover: Mover = Box::new(move |name| match moving.upgrade() {
+            Some(core) => relocate::relocate(&core, name),
+            None => Ok(()),
+        });
+        if core.mover.set(mover).is_err() {
+            unreachable!("a portal is started once");
         }
-        Ok(())
+        Ok(Self { core, seed, runtime: Some(runtime) })
     }
 
     /// Moves the portal: to another name if it has one, and otherwise to other ports. What comes
@@ -98,15 +94,7 @@ impl Portal {
     ///
     /// No port is free, or there can be no certificate for the new name.
     pub fn move_away(&self) -> io::Result<()> {
-        let former = self.core.addresses();
-        match &former.domain {
-            Some(name) => {
-                let moves = former.former_domains.len() + 1;
-                let first = former.former_domains.first().unwrap_or(name);
-                self.move_to(&format!("moved-{moves}.{first}"))
-            }
-            None => self.move_to_other_ports(former),
-        }
+        relocate::relocate(&self.core, None)
     }
 
     /// Gives the portal another name, as people do who rename their Bitrix24. Its ports stay.
@@ -115,29 +103,7 @@ impl Portal {
     ///
     /// There can be no certificate for this name.
     pub fn move_to(&self, name: &str) -> io::Result<()> {
-        let mut addresses = self.core.addresses();
-        addresses.former_domains.extend(addresses.domain.replace(name.to_owned()));
-        addresses.former_domains.retain(|former| former != name);
-        if let Some(tls) = &self.tls {
-            let own = std::iter::once(name.to_owned()).chain(addresses.former_domains.clone());
-            tls.certify(&own.chain(self.core.identity.host_names.clone()).collect::<Vec<_>>())?;
-        }
-        self.core.set_addresses(addresses);
-        self.core.changed();
-        Ok(())
-    }
-
-    fn move_to_other_ports(&self, former: Addresses) -> io::Result<()> {
-        let http = server::bind(0)?;
-        let https = former.https.map(|_| server::bind(0)).transpose()?;
-        let generation = former.generation + 1;
-        self.core.set_addresses(Addresses {
-            generation,
-            http: http.local_addr()?,
-            https: https.as_ref().map(|listener| listener.local_addr()).transpose()?,
-            ..former
-        });
-        self.serve(http, https, generation)
+        relocate::relocate(&self.core, Some(name))
     }
 
     /// What a portal that is started beside this one shares with it.
@@ -176,12 +142,12 @@ impl Portal {
 
     /// The certificate of the authority that vouches for the portal, in PEM.
     pub fn ca_pem(&self) -> Option<&str> {
-        self.tls.as_ref().map(|tls| tls.ca_pem())
+        self.core.tls.as_ref().map(|tls| tls.ca_pem())
     }
 
     /// A file with that certificate, which is removed when the portal stops.
     pub fn ca_file(&self) -> Option<&Path> {
-        self.tls.as_ref().map(|tls| tls.ca_file())
+        self.core.tls.as_ref().map(|tls| tls.ca_file())
     }
 
     /// Another incoming webhook, of user 1, with these scopes. Its URL, with a slash at the end.
@@ -325,6 +291,30 @@ impl Portal {
         Faults::new(&self.core)
     }
 
+    /// Waits, for ten seconds at most, until the log of a workflow has these lines in this order;
+    /// other lines may stand between them. A line has what is wanted if it begins with it, its
+    /// mark and its time apart ([`Workflow::lines`]).
+    ///
+    /// # Errors
+    ///
+    /// A line did not come; the error says which, what is there, and what was lost silently.
+    pub fn wait_for_lines<S: Into<String>>(
+        &self,
+        workflow: &Workflow,
+        lines: impl IntoIterator<Item = S>,
+    ) -> Result<(), LinesMissing> {
+        let wanted: Vec<String> = lines.into_iter().map(Into::into).collect();
+        self.wait_for(LINES, |_| missing(&wanted, &workflow.lines()).is_none());
+        let found = workflow.lines();
+        match missing(&wanted, &found) {
+            None => Ok(()),
+            Some(wanted) => {
+                let lost = workflow.lost().iter().map(|lost| lost.text.to_string()).collect();
+                Err(LinesMissing { wanted: wanted.clone(), found, lost })
+            }
+        }
+    }
+
     /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
     ///
     /// The condition is looked at after each change.
@@ -360,7 +350,7 @@ each_setting!(setters);
 
 impl Drop for Portal {
     fn drop(&mut self) {
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = &self.core.tls {
             tls.remove_file();
         }
         if let Some(runtime) = self.runtime.take() {

@@ -13,4 +13,5 @@ pub use kinds::{
     ServerTime, SqlMode, Statuses, Substitution, Tariff,
 };
 pub use operating::{OperatingLimit, OuterBatch, Release};
-pub(crate) use table::{SETTINGS, Setting, Settings, each_setting};
+pub use table::Setting;
+pub(crate) use table::{Settings, each_setting};

@@ -3,9 +3,9 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,12 +19,18 @@ pub(crate) struct Line(Arc<State>);
 #[derive(Debug)]
 struct State {
     reset: AtomicBool,
-    phase: AtomicU8,
+    wait: Mutex<Wait>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    phase: Phase,
+    /// Whoever reads meanwhile: without a timer, it must hear of the next phase.
+    reader: Option<Waker>,
 }
 
 /// What the socket waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 enum Phase {
     /// The head of a hit, or the handshake before it.
     Head,
@@ -38,7 +44,8 @@ enum Phase {
 
 impl Line {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(State { reset: AtomicBool::new(false), phase: AtomicU8::new(0) }))
+        let wait = Mutex::new(Wait { phase: Phase::Head, reader: None });
+        Self(Arc::new(State { reset: AtomicBool::new(false), wait }))
     }
 
     /// The connection is to be reset.
@@ -66,12 +73,24 @@ impl Line {
     }
 
     fn set(&self, phase: Phase) {
-        self.0.phase.store(phase as u8, Ordering::Release);
+        let mut wait = self.0.wait.lock().unwrap_or_else(PoisonError::into_inner);
+        wait.phase = phase;
+        if let Some(reader) = wait.reader.take() {
+            reader.wake();
+        }
     }
 
     fn phase(&self) -> Phase {
-        let phases = [Phase::Head, Phase::Body, Phase::Answer, Phase::Idle];
-        phases[usize::from(self.0.phase.load(Ordering::Acquire))]
+        self.0.wait.lock().unwrap_or_else(PoisonError::into_inner).phase
+    }
+
+    /// What is waited for now; while that is nothing, the reader is woken by the next phase.
+    fn waiting(&self, reader: &Waker) -> Phase {
+        let mut wait = self.0.wait.lock().unwrap_or_else(PoisonError::into_inner);
+        if wait.phase == Phase::Answer {
+            wait.reader = Some(reader.clone());
+        }
+        wait.phase
     }
 }
 
@@ -101,7 +120,7 @@ impl Socket {
 
     /// Whether the client has taken too long for what is waited for.
     fn is_out_of_patience(&mut self, cx: &mut Context<'_>) -> bool {
-        let phase = self.line.phase();
+        let phase = self.line.waiting(cx.waker());
         let patience = match phase {
             Phase::Answer => {
                 self.timed = None;

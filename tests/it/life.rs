@@ -13,7 +13,7 @@ use tracing_bizproc::{
 use tracing_subscriber::prelude::*;
 
 use crate::app::{AppStage, FORM, Handler, Site, credentials, quick, wait};
-use crate::stage::{PATIENCE, lines};
+use crate::stage::{Captured, PATIENCE, in_child, is_child, lines};
 
 /// What portals post in an app's life, written by hand, so that it can be forged.
 struct Post {
@@ -458,4 +458,62 @@ fn a_box_that_gives_no_refresh_tokens_works_where_the_app_names_its_host() {
         wait(opened.first().unwrap().complete(Completion::new().message("Done"))).unwrap();
         assert_eq!(workflow.texts(), ["Done"]);
     }
+}
+
+/// A bare 403, and nobody was told: the workflow hung.
+#[test]
+fn requests_that_are_not_believed_are_told_with_both_hosts_and_once_a_minute() {
+    let name = "life::requests_that_are_not_believed_are_told_with_both_hosts_and_once_a_minute";
+    if !is_child() {
+        return in_child(name, &[]);
+    }
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let printed =
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+    tracing_subscriber::registry().with(printed).init();
+    let (stage, installations) = {
+        let stage = AppStage::new(1);
+        let installations = Installations::new(stage.bizproc.clone(), Arc::clone(&stage.store));
+        (stage, installations)
+    };
+    let site = &stage.portals[0];
+    wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    let body = format!(
+        "event_token=5e4a77.1|A1|1.ff&auth[member_id]={}&auth[application_token]={}\
+         &auth[client_endpoint]=https://elsewhere.example/rest/",
+        site.portal.member_id(),
+        site.app.application_token(),
+    );
+    drop(stage.subscriber);
+    for _ in 0..3 {
+        assert!(wait(installations.activity(request(&body))).is_err());
+        let forged =
+            Post { application_token: "guessed".into(), ..Post::of(site, "ONAPPUNINSTALL") };
+        assert!(wait(installations.handle(forged.parse())).is_err());
+    }
+    let told = captured.text();
+    let rejected: Vec<_> = told.lines().filter(|line| line.contains("was not taken in")).collect();
+    let [request, removal] = rejected.as_slice() else { panic!("{told}") };
+    for part in ["elsewhere.example", &site.host(), site.portal.member_id(), "OAuth::hosts"] {
+        assert!(request.contains(part), "{request}");
+    }
+    assert!(removal.contains("a portal's removal") && removal.contains("application_token"));
+}
+
+/// Anybody can post forged installations: apps that ask the authorization server too often may be
+/// blocked there.
+#[test]
+fn a_flood_of_forged_installations_does_not_reach_the_authorization_server() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    let mut later = 0;
+    for n in 0..80 {
+        let tokens = Some((format!("x{n}"), format!("y{n}")));
+        let forged = Post { member_id: format!("m{n}"), tokens, ..Post::of(site, "ONAPPINSTALL") };
+        let error = wait(installations.handle(forged.parse())).unwrap_err();
+        later += usize::from(matches!(error, InstallError::Later { .. }));
+    }
+    assert_eq!((stage.renewals(), later), (60, 20));
+    assert_eq!(stage.bizproc.stats().restarts(), 0);
 }

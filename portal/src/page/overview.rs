@@ -3,13 +3,15 @@
 
 use serde_json::{Value, json};
 
-use super::names;
 use super::wanted::Wanted;
+use super::{apps, names, reports};
 use crate::clock::UnixTime;
 use crate::core::{Core, World};
-use crate::settings::{SETTINGS, Setting, Settings};
-use crate::state::{Entry, Process};
+use crate::settings::{Setting, Settings};
+use crate::state::{Entry, Process, Template};
 
+/// Requests to applications that one answer lists.
+const SENT: usize = 20;
 /// Workflows that one answer lists, so that thousands of them do not make the page useless.
 const WORKFLOWS: usize = 200;
 
@@ -48,10 +50,13 @@ fn portal(core: &Core, wanted: &Wanted) -> Value {
             json!({"share": share, "seed": seed.to_string()})
         }),
         "planned_faults": world.faults.planned(),
+        "templates": templates(world),
+        "sent": world.journal.sent().rev().take(SENT).map(reports::sent_row).collect::<Vec<_>>(),
     });
     let count = world.processes.ids().len();
     let candidates = candidates(world, now, wanted);
     drop(guard);
+    answer["apps"] = Value::Array(apps::list(core));
     let found = candidates.into_iter().filter_map(|candidate| candidate.matching(wanted));
     let mut found: Vec<Value> = found.collect();
     answer["workflow_count"] = json!(count);
@@ -61,18 +66,23 @@ fn portal(core: &Core, wanted: &Wanted) -> Value {
     answer
 }
 
+fn templates(world: &World) -> Value {
+    let one = |template: &Template| json!({"id": template.id, "name": template.name});
+    world.templates.all().iter().map(one).collect()
+}
+
 /// Every setting: its name, its value in words, and what it may be.
 fn settings(settings: &Settings) -> Value {
     let one = |setting: &Setting| {
         json!({
-            "name": setting.name,
-            "value": (setting.written)(settings),
-            "choices": setting.choices,
-            "shape": setting.shape,
-            "about": setting.about.join("").trim(),
+            "name": setting.name(),
+            "value": setting.written(settings),
+            "choices": setting.choices(),
+            "shape": setting.shape(),
+            "about": setting.about(),
         })
     };
-    SETTINGS.iter().map(one).collect()
+    Setting::all().iter().map(one).collect()
 }
 
 fn gauges(world: &World, now: UnixTime) -> Value {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Portal;
 use crate::clock::Clock;
-use crate::core::{Addresses, Cloud, Core, Identity, World};
+use crate::core::{Addresses, Cloud, Core, Identity, Security, World};
 use crate::credentials::Credentials;
 use crate::faults::FaultPlan;
 use crate::journal::Journal;
@@ -220,7 +220,7 @@ impl PortalBuilder {
         self,
         seed: u64,
         addresses: Addresses,
-        trust: Trust,
+        security: Security,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Core> {
         let mut random = Random::from_seed(seed);
@@ -244,6 +244,6 @@ impl PortalBuilder {
             templates: Templates::new(clock.now()),
             own_app: None,
         };
-        Core::new(world, identity, addresses, cloud, clock, trust, runtime)
+        Core::new(world, identity, addresses, cloud, clock, security, runtime)
     }
 }

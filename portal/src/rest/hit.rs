@@ -77,10 +77,10 @@ async fn whole_batch(hit: &mut Hit<'_>, params: &Array<'_>) -> Reply {
     let key = MeterKey { credential: hit.caller.metered_as.clone(), method: "batch".to_owned() };
     let operating = core.world().settings.operating;
     let outer_batch = operating.map_or(OuterBatch::Unmetered, |limit| limit.outer_batch);
-    if outer_batch != OuterBatch::Unmetered {
-        if let Err(error) = hit.check_operating_limit(&key) {
-            return refuse(&mut core.world(), hit.number, error);
-        }
+    if outer_batch != OuterBatch::Unmetered
+        && let Err(error) = hit.check_operating_limit(&key)
+    {
+        return refuse(&mut core.world(), hit.number, error);
     }
     let mut result = match batch(hit, params).await {
         Ok(result) => result,

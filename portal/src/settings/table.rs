@@ -8,19 +8,49 @@ use super::{
     OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
 };
 
-/// A setting by its name, for those who only have words.
-pub(crate) struct Setting {
-    pub(crate) name: &'static str,
-    /// What it is, in the words of its documentation.
-    pub(crate) about: &'static [&'static str],
-    /// All that can be written; nothing if there is no end to it.
-    pub(crate) choices: &'static [&'static str],
-    pub(crate) shape: &'static str,
-    pub(crate) written: fn(&Settings) -> String,
+/// A setting by its name, for those who only have words, such as a command line:
+/// [`PortalBuilder::setting`](crate::PortalBuilder::setting) takes them.
+#[derive(Debug)]
+pub struct Setting {
+    name: &'static str,
+    about: &'static [&'static str],
+    choices: &'static [&'static str],
+    shape: &'static str,
+    written: fn(&Settings) -> String,
     set: fn(&mut Settings, &str) -> bool,
 }
 
 impl Setting {
+    /// Every setting, in the order in which people are shown them.
+    pub fn all() -> &'static [Self] {
+        SETTINGS
+    }
+
+    /// Its name, as the method of the builder has it.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it is, and its default.
+    pub fn about(&self) -> String {
+        self.about.join("").trim().replace("[`", "").replace("`]", "")
+    }
+
+    /// All that can be written; nothing if there is no end to it.
+    pub fn choices(&self) -> &'static [&'static str] {
+        self.choices
+    }
+
+    /// What a value looks like, such as `SECONDS`.
+    pub fn shape(&self) -> &'static str {
+        self.shape
+    }
+
+    /// The value in words.
+    pub(crate) fn written(&self, settings: &Settings) -> String {
+        (self.written)(settings)
+    }
+
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
@@ -118,8 +148,7 @@ macro_rules! settings {
             }
         }
 
-        /// Every setting, in the order in which people are shown them.
-        pub(crate) const SETTINGS: &[Setting] = &[$(Setting {
+        const SETTINGS: &[Setting] = &[$(Setting {
             name: stringify!($name),
             about: &[$($doc),+],
             choices: <$type as Words>::CHOICES,

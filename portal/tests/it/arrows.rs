@@ -13,6 +13,7 @@ const ORDER: &[&str] = &[
     "settings",
     "error",
     "limits",
+    "lines",
     "credentials",
     "oauth",
     "state",

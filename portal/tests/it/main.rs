@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic, as tests may")]
 
+mod api;
 mod application;
 mod apps;
 mod arrows;
@@ -11,7 +12,9 @@ mod connections;
 mod faults;
 mod handler;
 mod hostile;
+mod languages;
 mod limits;
+mod names;
 mod oauth;
 mod page;
 mod program;

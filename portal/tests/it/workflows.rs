@@ -325,3 +325,14 @@ fn the_journal_and_the_log_tell_one_order() {
     let numbers: Vec<u64> = portal.journal().iter().map(|hit| hit.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
 }
+
+#[test]
+fn lines_are_waited_for_without_their_marks_and_times() {
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let token = workflow.open_activity("check").event_token();
+    send(&portal, &token, "• 20:15:09 UTC Received (order=1)\n• 20:15:10 UTC Checking");
+    send(&portal, &token, "• [timestamp=5]00:00:05 UTC[/timestamp] Card charged (amount=5)");
+    portal.wait_for_lines(&workflow, ["Received", "Card charged"]).unwrap();
+    assert_eq!(workflow.lines(), ["Received (order=1)", "Checking", "Card charged (amount=5)"]);
+}
