@@ -7,6 +7,19 @@ use serde_json::Value;
 /// The answer to [`Bizproc::call`](crate::Bizproc::call).
 ///
 /// Debug shows nothing of the result, which is the customer's data.
+///
+/// ```
+/// # async fn all(bizproc: tracing_bizproc::Bizproc, portal: tracing_bizproc::PortalId)
+/// # -> Result<(), tracing_bizproc::CallError> {
+/// let mut start = Some(0);
+/// while let Some(page) = start {
+///     let params = format!(r#"{{"select":["ID"],"start":{page}}}"#);
+///     let deals = bizproc.call(Some(&portal), "crm.deal.list", &params).await?;
+///     println!("{}", deals.result());
+///     start = deals.next();
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct CallAnswer {
     pub(crate) result: Value,

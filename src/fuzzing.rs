@@ -3,7 +3,7 @@
 
 use std::str;
 
-use crate::activity::ActivityRequest;
+use crate::activity::{ActivityRequest, DateFormat};
 use crate::installation::{AppRequest, Claim, Installation};
 use crate::protocol::command::{BATCH_COMMANDS, Batch};
 use crate::protocol::reply::{self, Sent, Verdict};
@@ -101,6 +101,37 @@ pub fn life(data: &[u8]) {
     }
 }
 
+/// A property: the format of a date, a zero byte, and a form in which the property is `p`.
+///
+/// # Panics
+/// When a date is read that does not exist.
+pub fn property(data: &[u8]) {
+    let mut parts = data.splitn(2, |&b| b == 0);
+    let format = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let properties = parts.next().unwrap_or_default();
+    let format = DateFormat::parse(&format);
+    let mut body = b"event_token=t&auth[member_id]=m&auth[application_token]=t\
+        &auth[client_endpoint]=https://a.example/&"
+        .to_vec();
+    for &b in properties {
+        // The name stands for itself within the request.
+        match b {
+            b'p' => body.extend_from_slice(b"properties[p]"),
+            _ => body.push(b),
+        }
+    }
+    let installation = Installation::new("t", Hosts::from(["a.example"]));
+    let Ok(request) = ActivityRequest::parse(None, &body) else { return };
+    let Ok(activity) = request.verify(&installation) else { return };
+    let input = activity.input("p");
+    let _ = (input.text(), input.integer(), input.number(), input.boolean());
+    let _ = (input.user(), input.users(), input.files(), input.texts());
+    if let Ok(Ok(date)) = format.map(|format| input.date(&format)) {
+        assert!((1..=12).contains(&date.month) && (1..=31).contains(&date.day));
+        assert!(date.hour < 24 && date.minute < 60 && date.second < 60);
+    }
+}
+
 /// Percent-decoding, in the plainest way.
 fn decode(query: &str) -> String {
     let mut bytes = Vec::new();
@@ -146,6 +177,11 @@ mod tests {
     #[test]
     fn the_corpus_of_activities_holds() {
         replay("activity", super::activity);
+    }
+
+    #[test]
+    fn the_corpus_of_properties_holds() {
+        replay("property", super::property);
     }
 
     #[test]

@@ -30,8 +30,8 @@ use crate::transport::{Confirmed, Question};
 /// An installation is trusted on first use: whoever installs the app on a portal first is that
 /// portal's word. So before anything is stored, the [authorization
 /// server](crate::OAuth::authorization_server) is asked whose tokens they are and where that portal
-/// is, and that portal has to take the access token. The request's own word for its host does not
-/// count. After that, the stored `application_token` is the proof: for requests, updates and the
+/// is, and that portal has to take the access token, as that of an administrator: other users have tokens
+/// of the app, too, once they have opened its page. The request's own word for its host does not count. After that, the stored `application_token` is the proof: for requests, updates and the
 /// removal. A new application token, as an update may bring, is confirmed as an installation is.
 ///
 /// Portals that give no refresh token (isolated boxes) cannot be asked about: for these, the app

@@ -6,6 +6,16 @@ use crate::stats::FlushReport;
 
 /// What [`WorkerGuard::shutdown`](crate::WorkerGuard::shutdown) came to: the lines, and the activities
 /// that were still open.
+///
+/// ```
+/// # async fn end(guard: tracing_bizproc::WorkerGuard) {
+/// let report = guard.shutdown(std::time::Duration::from_secs(20)).await;
+/// for activity in report.open() {
+///     eprintln!("still waits: {activity}");
+/// }
+/// println!("{} lines were lost", report.lines().lost());
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
     pub(super) lines: FlushReport,

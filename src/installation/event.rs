@@ -13,6 +13,19 @@ use crate::request::{self, Array, Node, optional, required, seconds};
 ///
 /// An install page's `application_token` may be missing. Its `APP_SID` is something else, and never
 /// taken for it.
+///
+/// ```
+/// # async fn handler(
+/// #     installations: tracing_bizproc::Installations,
+/// #     (query, content_type, body): (&str, Option<&str>, &[u8]),
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::InstallRequest;
+///
+/// let request = InstallRequest::parse(query, content_type, body)?;
+/// let portal = installations.install(request).await?;
+/// println!("installed on {portal}");
+/// # Ok(()) }
+/// ```
 pub struct InstallRequest {
     pub(crate) claim: Claim,
     version: Option<String>,

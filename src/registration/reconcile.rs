@@ -42,6 +42,16 @@ impl Wanted {
 }
 
 /// What was done on a portal, by codes of activities and robots.
+///
+/// ```
+/// # async fn again(
+/// #     installations: tracing_bizproc::Installations,
+/// #     portal: tracing_bizproc::PortalId,
+/// # ) -> Result<(), tracing_bizproc::RegistrationError> {
+/// let registered = installations.register(&portal).await?;
+/// println!("new: {:?}, gone: {:?}", registered.added(), registered.removed());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registered {
     added: Vec<String>,

@@ -292,6 +292,23 @@ fn a_forged_rename_changes_nothing() {
     assert!(evil.accept().is_err(), "nobody called the forged address");
 }
 
+/// Who opens an app's page has tokens of the app in his browser.
+#[test]
+fn a_user_who_is_no_administrator_cannot_install_the_app_anew() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    let installation = stored(&stage, site);
+    for event in ["ONAPPINSTALL", "ONAPPUPDATE"] {
+        let issued = site.app.issue_tokens_for(7);
+        let tokens = Some((issued.access_token, issued.refresh_token));
+        let post = Post { application_token: "mine".into(), tokens, ..Post::of(site, event) };
+        let error = wait(installations.handle(post.parse())).unwrap_err();
+        assert!(error.to_string().contains("administrator"), "{error}");
+    }
+    assert_eq!(stored(&stage, site), installation);
+}
+
 /// Proxies do it: two activities were opened, the work ran twice, and the second end answered Ok.
 #[test]
 fn a_request_that_is_delivered_twice_is_worked_on_once() {

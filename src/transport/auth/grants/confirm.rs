@@ -1,9 +1,12 @@
 //! Whether a request that nobody has verified comes from the portal that it names.
 
+use serde_json::Value;
+
 use super::{Grants, PLAIN_HTTP_WHY, renewed};
 use crate::line::PortalId;
+use crate::protocol::call::{self, Called};
 use crate::protocol::grant::{Answer, Granted};
-use crate::protocol::reply::{self, Code, Outcome, Sent, Verdict};
+use crate::protocol::reply::Code;
 use crate::protocol::{Trouble, command};
 use crate::transport::auth::endpoint::Endpoint;
 use crate::transport::auth::tokens::Tokens;
@@ -21,6 +24,7 @@ impl Grants {
         question: Question,
         clients: &Clients,
     ) -> Confirmed {
+        let installs = matches!(question, Question::Install(_));
         let tokens = match question {
             Question::Known(tokens) => {
                 return Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens)));
@@ -38,7 +42,7 @@ impl Grants {
             Ok(tokens) => tokens,
             Err(answer) => return answer,
         };
-        match self.is_taken(&tokens, clients).await {
+        match self.is_taken(&tokens, installs, clients).await {
             Ok(()) => Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens))),
             Err(answer) => answer,
         }
@@ -68,28 +72,40 @@ impl Grants {
         }
     }
 
-    /// Whether the portal takes the access token.
-    async fn is_taken(&self, tokens: &Tokens, clients: &Clients) -> Result<(), Confirmed> {
+    /// Whether the portal takes the access token; of an administrator, if an app is installed with it:
+    /// others have tokens of an app, too, once they have opened its page.
+    async fn is_taken(
+        &self,
+        tokens: &Tokens,
+        installs: bool,
+        clients: &Clients,
+    ) -> Result<(), Confirmed> {
         if !self.oauth.allows(tokens.endpoint()) {
             return Err(no(PLAIN_HTTP_WHY));
         }
         let mut body = b"{}".to_vec();
         command::authorize(&mut body, tokens.access());
-        let reply = clients.post(tokens.endpoint().named("app.info"), JSON, body).await;
-        let refusal = match reply::read(&reply, Sent::Single) {
-            Verdict::Ran { outcomes, .. } => match outcomes.into_iter().next() {
-                Some(Outcome::Refused(refusal)) => refusal,
-                _ => return Ok(()),
-            },
-            Verdict::Refused(refusal) => refusal,
-            Verdict::Unknown(trouble) => return Err(Confirmed::Later(trouble)),
-        };
-        Err(match refusal.is_final() {
-            true => no(refusal.to_string()),
-            false => Confirmed::Later(Trouble(refusal.to_string())),
-        })
+        let reply = clients.post(tokens.endpoint().named("profile"), JSON, body).await;
+        match call::read(&reply) {
+            Called::Done(answer) => {
+                let is_other = answer.result.get("ADMIN").is_some_and(is_no);
+                if installs && is_other { Err(no(NO_ADMINISTRATOR)) } else { Ok(()) }
+            }
+            Called::Unknown(trouble) => Err(Confirmed::Later(trouble)),
+            Called::Refused(refusal, _) if refusal.is_final() => Err(no(refusal.to_string())),
+            Called::Refused(refusal, _) => Err(Confirmed::Later(Trouble(refusal.to_string()))),
+        }
     }
 }
+
+/// As the portal says no: as JSON, or in its own way.
+fn is_no(value: &Value) -> bool {
+    *value == Value::Bool(false)
+        || value.as_str().is_some_and(|text| matches!(text, "N" | "0" | ""))
+}
+
+const NO_ADMINISTRATOR: &str = "the tokens are not those of an administrator of the portal, who alone \
+                                can install an app";
 
 fn no(why: impl Into<String>) -> Confirmed {
     Confirmed::No(Code(why.into()))
