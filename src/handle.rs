@@ -18,6 +18,7 @@ use crate::protocol::call;
 use crate::queue::{Accept, Call, Close, Complete, Control, Flush, Producer, Scope};
 use crate::registration::Registration;
 use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
+use crate::thread_role::is_delivery_thread;
 use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
 
@@ -64,10 +65,11 @@ impl Bizproc {
     /// Sends everything that was logged before this call, ahead of every schedule, and waits until
     /// all of it is settled, or `timeout` has passed. Lines that are pending then stay under way.
     ///
-    /// Needs no runtime, and works on any.
+    /// Needs no runtime, and works on any. The worker keeps the deadline: what holds its thread, as an
+    /// access provider that blocks does, holds this too.
     ///
     /// # Errors
-    /// When there is no worker to ask: see [`FlushError`].
+    /// When there is no worker to ask, or it would wait for the caller: see [`FlushError`].
     pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
         self.ask(Scope::All, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
     }
@@ -86,7 +88,9 @@ impl Bizproc {
     }
 
     /// As [`flush`](Self::flush), and holds the calling thread meanwhile. For code that is not
-    /// async; inside a runtime it works too, but holds up the runtime's thread.
+    /// async; inside a runtime it works too, but holds up the runtime's thread. On the worker's own
+    /// thread (in a layer that sees one of the worker's reports) it answers with
+    /// [an error](FlushError::DeliveryThread) at once, since it would wait for itself.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
@@ -138,6 +142,7 @@ impl Bizproc {
         event_token: &EventToken,
         completion: Completion,
     ) -> Result<FlushReport, CompleteError> {
+        may_wait()?;
         let deadline = after(completion.timeout);
         let mut ending = self.activities.begin_end(event_token, portal.as_ref())?;
         // From here on it is the worker's: it ends the activity, or says that it could not.
@@ -232,6 +237,7 @@ impl Bizproc {
         method: &str,
         params: &str,
     ) -> Result<CallAnswer, CallError> {
+        may_wait()?;
         let (method, body) =
             call::request(method, params).map_err(|problem| CallError::Request { problem })?;
         let (reply, answer) = oneshot::channel();
@@ -273,12 +279,12 @@ impl Bizproc {
 
     /// All counters at this moment.
     pub fn stats(&self) -> Snapshot {
-        let refused = |reason| (reason, self.producer.refused(reason));
         self.stats.snapshot(&AtDoor {
             accepted: self.producer.accepted(),
             pending: self.producer.pending(),
-            refused: [DropReason::QueueFull, DropReason::BudgetSpent, DropReason::Closed]
-                .map(refused),
+            refused: DropReason::refusals()
+                .map(|reason| (reason, self.producer.refused(reason)))
+                .collect(),
             unusable_tokens: self.producer.unusable_tokens(),
         })
     }
@@ -293,6 +299,7 @@ impl Bizproc {
         scope: Scope,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
+        may_wait()?;
         let (reply, answer) = oneshot::channel();
         self.send(Control::Flush(Flush { scope, deadline, reply }))?;
         Ok(answer)
@@ -352,6 +359,13 @@ fn named(portal: Option<&PortalId>, event_token: &EventToken) -> String {
         Some(portal) => format!("{portal}: {event_token}"),
         None => event_token.to_string(),
     }
+}
+
+/// Whether to wait for delivery makes sense here.
+///
+/// A future may be made here and awaited elsewhere, but is asked for at its first poll.
+fn may_wait() -> Result<(), FlushError> {
+    if is_delivery_thread() { Err(FlushError::DeliveryThread) } else { Ok(()) }
 }
 
 /// The deadline of a wait that begins now. "For ever" is a year.

@@ -110,7 +110,7 @@ impl Stats {
     /// Reads all counters, but for those of the door, which are the queue's to know.
     pub(crate) fn snapshot(&self, door: &AtDoor) -> Snapshot {
         let mut by_reason = std::array::from_fn(|n| self.by_reason[n].load(Relaxed));
-        for (reason, lines) in door.refused {
+        for &(reason, lines) in &door.refused {
             by_reason[reason as usize] += lines;
         }
         Snapshot {
@@ -138,7 +138,7 @@ impl Stats {
 pub(crate) struct AtDoor {
     pub(crate) accepted: u64,
     pub(crate) pending: u64,
-    pub(crate) refused: [(DropReason, u64); 3],
+    pub(crate) refused: Vec<(DropReason, u64)>,
     pub(crate) unusable_tokens: u64,
 }
 
@@ -260,7 +260,9 @@ impl Snapshot {
         self.unusable_tokens
     }
 
-    /// Times that the worker was restarted after a panic. Please report it when this is not zero.
+    /// Times that the worker was restarted after a panic: its own, which please report, or that of a
+    /// layer of the app's at one of the worker's reports. (Token stores and providers that panic are
+    /// reported as failed, and asked again.)
     pub fn restarts(&self) -> u64 {
         self.restarts
     }

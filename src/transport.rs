@@ -8,6 +8,7 @@ use crate::protocol::reply::Code;
 use crate::protocol::{Reply, Request, Trouble};
 
 pub(crate) mod auth;
+mod caught;
 pub(crate) mod http;
 #[cfg(test)]
 pub(crate) mod stand_in;

@@ -19,10 +19,11 @@ use tokio::time::Instant;
 use self::engine::{Call, Engine, Step};
 use self::lane::Access;
 use self::report::Trouble;
+use self::runtime::WorkerRuntime;
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Accept, Confirm, Consumer, Control, Forget, Message};
-use crate::stats::Stats;
+use crate::stats::{DropReason, Stats};
 use crate::transport::{Arrived, Confirmed, Question, Refreshed, Transport};
 
 pub(crate) mod agenda;
@@ -40,6 +41,7 @@ pub(crate) mod rate;
 pub(crate) mod render;
 pub(crate) mod report;
 pub(crate) mod retry;
+pub(crate) mod runtime;
 pub(crate) mod schedule;
 pub(crate) mod turn;
 pub(crate) mod watches;
@@ -60,6 +62,8 @@ pub(crate) struct Worker<T> {
     unusable: [u64; InvalidEventToken::ALL.len()],
     /// When the authorization server was asked about requests that nobody has verified.
     asked: VecDeque<std::time::Instant>,
+    /// Lines refused at the door that were reported, by reason.
+    refused: [u64; DropReason::COUNT],
     /// How often the queue is looked at while lines may come.
     tick: Duration,
     /// No line could come when the timer last fired: time to park. Spans that come and go would else
@@ -86,6 +90,7 @@ impl<T: Transport> Worker<T> {
             taking: None,
             unusable: [0; InvalidEventToken::ALL.len()],
             asked: VecDeque::new(),
+            refused: [0; DropReason::COUNT],
             tick,
             at_rest: true,
             closing: false,
@@ -93,7 +98,7 @@ impl<T: Transport> Worker<T> {
     }
 
     /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
-    pub(crate) fn run_on(mut self, runtime: &tokio::runtime::Runtime) {
+    pub(crate) fn run_on(mut self, runtime: &WorkerRuntime) {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
             self.stats.restarted();
             self.engine.report(Trouble::Panicked, None, "");
@@ -114,6 +119,9 @@ impl<T: Transport> Worker<T> {
                 let now = Instant::now().into_std();
                 let step = self.engine.next(now);
                 let freed = self.engine.freed();
+                if freed.held > 0 {
+                    self.consumer.hold(freed.held as u64);
+                }
                 if freed.lines > 0 || freed.bytes > 0 {
                     self.consumer.release(freed.lines, freed.bytes as u64);
                 }
@@ -127,6 +135,8 @@ impl<T: Transport> Worker<T> {
                 }
             };
             self.tell(false);
+            // Also while nothing else happens: what is held back is told in its time.
+            let wake_at = wake_at.into_iter().chain(self.engine.next_report()).min();
             self.wait(wake_at).await;
         }
     }
@@ -139,6 +149,15 @@ impl<T: Transport> Worker<T> {
                 self.engine.report(Trouble::UnusableToken(why), None, why.to_string());
             }
         }
+        for (why, lines) in self.consumer.refused() {
+            let told = std::mem::replace(&mut self.refused[why as usize], lines);
+            if lines > told {
+                self.engine.refused_at_door(why, lines - told);
+            }
+        }
+        if self.consumer.was_closed_without_wait() {
+            self.engine.report(Trouble::ClosedByItself, None, "");
+        }
         for report in self.engine.due_reports(last, Instant::now().into_std()) {
             report.tell();
         }
@@ -150,7 +169,7 @@ impl<T: Transport> Worker<T> {
             self.taking = self.consumer.try_take();
             match &self.taking {
                 None => return,
-                Some(Message::Line(line)) => self.engine.line(line, now),
+                Some(Message::Line(line) | Message::Scarce(line)) => self.engine.line(line, now),
                 Some(Message::SpanClosed(tag)) => {
                     self.engine.span_closed(tag, now);
                 }
@@ -313,7 +332,8 @@ impl<T: Transport> Worker<T> {
                 }
             }
             Err(panic) => {
-                // A transport, or a token store of the app's, has panicked: nothing is known.
+                // Panics of libraries and of the app's hooks are caught where they happen. What is left
+                // is an error of ours, of which nothing is known.
                 self.stats.restarted();
                 let awaited = self.callers.remove(&panic.id());
                 let portal =

@@ -14,13 +14,15 @@ use super::shutdown::ShutdownReport;
 use super::{Bizproc, after};
 use crate::error::FlushError;
 use crate::stats::FlushReport;
+use crate::thread_role::is_delivery_thread;
 
 /// Closes the worker when it is dropped: keep it until the end of `main`.
 ///
 /// A drop refuses further lines, sends what is pending, and waits for that up to the shutdown
 /// timeout (an option of the builder, 5 s by default), also against a portal that never answers.
 /// What is pending then is counted as lost. It never panics, inside a runtime neither. It does not wait
-/// for activities that are open: that is [`shutdown`](WorkerGuard::shutdown).
+/// for activities that are open: that is [`shutdown`](WorkerGuard::shutdown). On the worker's own thread,
+/// or on one that the worker waits for, it closes and does not wait, which is reported.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -102,7 +104,10 @@ impl WorkerGuard {
     pub fn shutdown_blocking(mut self, timeout: Duration) -> ShutdownReport {
         let began = after(Duration::ZERO);
         let now = || after(Duration::ZERO);
-        self.bizproc.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
+        // On a thread of the worker's own, to wait would be to wait for oneself.
+        if !is_delivery_thread() {
+            self.bizproc.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
+        }
         self.close(timeout.saturating_sub(now().saturating_duration_since(began)))
     }
 
@@ -113,6 +118,12 @@ impl WorkerGuard {
             .as_deref()
             .map_or_else(Vec::new, |text| self.bizproc.fail_open(text, after(timeout / 2)));
         let deadline = after(timeout);
+        if is_delivery_thread() {
+            // To wait here would be to wait for oneself. The worker closes once it is back.
+            self.bizproc.producer.note_close_without_wait();
+            drop(self.bizproc.ask_close(deadline));
+            return unanswered(&self.bizproc);
+        }
         let closed = self
             .bizproc
             .ask_close(deadline)
@@ -169,7 +180,7 @@ pub(super) fn block_until(
         }
         let left = deadline.saturating_duration_since(after(Duration::ZERO));
         if left.is_zero() {
-            return Err(FlushError::WorkerGone);
+            return Err(FlushError::NoAnswer);
         }
         thread::park_timeout(left);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Bizproc, Opened, after};
+use super::{Bizproc, Opened, after, may_wait};
 use crate::activity::{ActivityRequest, VerifiedActivity};
 use crate::error::{ActivityRejection, FlushError, InstallError, RegistrationError, VerifyError};
 use crate::installation::{
@@ -205,6 +205,7 @@ impl Installations {
         if !self.swap(&claim.portal, Some(&stored), None).await.map_err(InstallError::Store)? {
             return Err(InstallError::Raced);
         }
+        may_wait()?;
         self.bizproc.activities.uninstalled(&claim.portal);
         let (reply, answer) = oneshot::channel();
         self.bizproc.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
@@ -333,6 +334,7 @@ impl Installations {
         portal: &PortalId,
         question: Question,
     ) -> Result<Confirmed, FlushError> {
+        may_wait()?;
         let (reply, answer) = oneshot::channel();
         let portal = portal.clone();
         self.bizproc.send(Control::Confirm(Confirm { portal, question, reply }))?;

@@ -334,7 +334,7 @@ impl Capture {
         event.record(&mut found);
         let portal = found.portal.take();
         let event_token = self.usable(found)?;
-        Some((self.producer.tag(event_token, portal, 0), None))
+        Some((self.producer.tag(event_token, portal, Tag::OF_EVENT), None))
     }
 
     #[inline]

@@ -10,7 +10,9 @@ use crate::protocol::reply::Code;
 use crate::protocol::{Method, Reply, Request, Trouble, command};
 
 mod client;
+mod departure;
 mod redirect;
+mod resolver;
 mod trust;
 
 pub(crate) use self::client::HttpOptions;
@@ -139,7 +141,7 @@ impl Transport for Http {
     async fn forget(&self, portal: &PortalId) -> Result<(), Trouble> {
         match &self.caller {
             Caller::Webhook(_) | Caller::Provider(_) => Ok(()),
-            Caller::OAuth(grants) => grants.forget(portal).await,
+            Caller::OAuth(grants) => grants.uninstalled(portal).await,
         }
     }
 }

@@ -23,12 +23,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "protocol",
             "registration",
             "transport",
+            "thread_role",
         ],
     ),
     ("layer", &["line", "queue", "stats"]),
-    ("queue", &["line", "stats", "call", "completion", "error", "protocol", "transport"]),
+    (
+        "queue",
+        &["line", "stats", "call", "completion", "error", "protocol", "transport", "thread_role"],
+    ),
     ("worker", &["queue", "line", "protocol", "transport", "stats", "error", "call", "completion"]),
-    ("transport", &["protocol", "error", "line"]),
+    ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["installation", "request", "line", "transport", "error"]),
     ("installation", &["request", "line", "transport", "error"]),
     ("request", &["error"]),
@@ -39,10 +43,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("line", &["stats"]),
     ("stats", &[]),
     ("error", &[]),
+    ("thread_role", &[]),
 ];
 
 /// Crates by zone: outside of these modules nobody names them.
 const ZONES: &[(&str, &[&str])] = &[
+    ("http_body", &["transport"]),
     ("reqwest", &["transport"]),
     ("rustls", &["transport"]),
     ("crossbeam_channel", &["queue"]),

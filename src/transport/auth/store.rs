@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::tokens::Tokens;
 use crate::line::PortalId;
+use crate::thread_role::mark_helper_thread;
 
 mod file;
 
@@ -69,11 +70,15 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 }
 
 /// Runs work that blocks on a thread of its own, for stores whose client is not async.
+///
+/// Delivery waits for this work, so the work must not wait for delivery: a flush there, or the end of an
+/// activity, fails at once with [`FlushError::DeliveryThread`](crate::FlushError::DeliveryThread).
 pub fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CredentialError> + Send + 'static,
 ) -> CredentialFuture<'static, T> {
     let (reply, answer) = oneshot::channel();
     let started = thread::Builder::new().name("bizproc-store".to_owned()).spawn(move || {
+        mark_helper_thread();
         // Nobody waits any more: the timeout has passed.
         let _ = reply.send(work());
     });
@@ -310,6 +315,27 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(stored.iter().filter(|&&stored| stored).count(), 1);
+    }
+
+    /// Each portal's first call made a thread of its own, that waited for the file.
+    #[test]
+    fn many_portals_at_once_wait_without_threads() {
+        let folder = Folder::new("many");
+        let store = FileStore::new(folder.0.join("tokens.json"));
+        let held = store.path.lock().unwrap();
+        let portals: Vec<_> = (0..50).map(|n| PortalId::from(format!("{n}"))).collect();
+        let mut loads: Vec<_> = portals.iter().map(|portal| store.load(portal)).collect();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for load in &mut loads {
+            assert!(load.as_mut().poll(&mut context).is_pending());
+        }
+        // One of them is at work, on the only thread.
+        assert_eq!(store.at_work.available_permits(), 0);
+        drop(held);
+        for load in loads {
+            assert!(wait(load).unwrap().is_none());
+        }
+        assert_eq!(store.at_work.available_permits(), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
 use super::{CredentialError, CredentialFuture, TokenStore, on_thread};
 use crate::line::PortalId;
@@ -20,13 +21,17 @@ use crate::transport::auth::tokens::Tokens;
 /// next tokens; other portals' are left as they are. Both are reported through `tracing` at target
 /// `tracing_bizproc`.
 #[derive(Clone, Debug)]
-pub struct FileStore(Arc<Mutex<PathBuf>>);
+pub struct FileStore {
+    pub(super) path: Arc<Mutex<PathBuf>>,
+    /// Held by the thread that is at work: many portals at once do not make as many threads.
+    pub(super) at_work: Arc<Semaphore>,
+}
 
 impl FileStore {
     /// Keeps them in this file, which is made when there is something to store. Its folder must
     /// exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        FileStore(Arc::new(Mutex::new(path.into())))
+        FileStore { path: Arc::new(Mutex::new(path.into())), at_work: Arc::new(Semaphore::new(1)) }
     }
 
     /// Runs `work` on the file's path, on a thread, one at a time.
@@ -34,8 +39,15 @@ impl FileStore {
         &self,
         work: impl FnOnce(&Path) -> Result<T, CredentialError> + Send + 'static,
     ) -> CredentialFuture<'static, T> {
-        let path = Arc::clone(&self.0);
-        on_thread(move || work(&path.lock().unwrap_or_else(PoisonError::into_inner)))
+        let (path, at_work) = (Arc::clone(&self.path), Arc::clone(&self.at_work));
+        Box::pin(async move {
+            let turn = at_work.acquire_owned().await?;
+            on_thread(move || {
+                let _turn = turn;
+                work(&path.lock().unwrap_or_else(PoisonError::into_inner))
+            })
+            .await
+        })
     }
 
     pub(crate) fn installation(
