@@ -46,13 +46,17 @@ impl FromRef<AppState> for Installations {
     }
 }
 
-/// Installed, updated, removed: the crate takes it in, and registers the activity.
+/// Installed, updated, removed: the crate takes it in, and registers the activity. In a task, since
+/// axum drops a handler when whoever has called it hangs up.
 async fn life(
     State(installations): State<Installations>,
     request: AppRequest,
 ) -> Result<StatusCode, InstallError> {
-    installations.handle(request).await?;
-    Ok(StatusCode::OK)
+    let handling = tokio::spawn(async move { installations.handle(request).await });
+    match handling.await {
+        Ok(handled) => handled.map(|_| StatusCode::OK),
+        Err(_) => Ok(StatusCode::INTERNAL_SERVER_ERROR),
+    }
 }
 
 /// The portal sends its request once and does not wait: answer at once, and work in a task.

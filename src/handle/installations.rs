@@ -148,6 +148,10 @@ impl Installations {
 
     /// Takes in any request of the app's life, and says which portal it was.
     ///
+    /// It talks to the authorization server and to the portal, and is done when it has answered: await
+    /// it in a task, where a handler is dropped when the portal hangs up, as axum does. A portal sends
+    /// these requests once.
+    ///
     /// # Errors
     /// When it is not believed, or could not be stored. See [`InstallError`].
     pub async fn handle(&self, request: AppRequest) -> Result<PortalId, InstallError> {

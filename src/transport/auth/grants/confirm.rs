@@ -1,5 +1,7 @@
 //! Whether a request that nobody has verified comes from the portal that it names.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{Grants, PLAIN_HTTP_WHY, renewed};
@@ -38,13 +40,23 @@ impl Grants {
             Question::Renamed(endpoint, None) => return no(cannot_be_asked(&endpoint)),
             Question::Renamed(_, Some(tokens)) | Question::Install(tokens) => tokens,
         };
-        let tokens = match self.owned(portal, tokens, clients).await {
-            Ok(tokens) => tokens,
-            Err(answer) => return answer,
+        // The portal sends such a request once: what may pass is waited for a little.
+        let mut pauses = PAUSES.into_iter();
+        let tokens = loop {
+            match self.owned(portal, tokens.clone(), clients).await {
+                Ok(tokens) => break tokens,
+                Err(answer) if !pause(&answer, &mut pauses).await => return answer,
+                Err(_) => {}
+            }
         };
-        match self.is_taken(&tokens, installs, clients).await {
-            Ok(()) => Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens))),
-            Err(answer) => answer,
+        loop {
+            match self.is_taken(&tokens, installs, clients).await {
+                Ok(()) => {
+                    return Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens)));
+                }
+                Err(answer) if !pause(&answer, &mut pauses).await => return answer,
+                Err(_) => {}
+            }
         }
     }
 
@@ -97,6 +109,20 @@ impl Grants {
         }
     }
 }
+
+/// Waits, if it is worth to ask again.
+async fn pause(answer: &Confirmed, pauses: &mut impl Iterator<Item = Duration>) -> bool {
+    match (answer, pauses.next()) {
+        (Confirmed::Later(_), Some(pause)) => {
+            tokio::time::sleep(pause).await;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Somebody waits for the answer.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 
 /// As the portal says no: as JSON, or in its own way.
 fn is_no(value: &Value) -> bool {

@@ -611,6 +611,30 @@ fn an_installation_is_confirmed_by_the_authorization_server_and_the_portal() {
     assert!(matches!(ask(&gone, &[], claimed("r-member", &site)), Confirmed::Later(_)));
 }
 
+/// A portal does not send the event of its installation again.
+#[test]
+fn a_server_that_stumbles_costs_no_installation() {
+    let site = portal_server(|| "a2".to_owned());
+    let endpoint = format!("http://{}/rest/", site.host());
+    let (pair, mut asked) = (endpoint.clone(), 0);
+    let server = Server::new(move |_| {
+        asked += 1;
+        if asked < 3 {
+            return (502, String::new(), "<html>".to_owned());
+        }
+        let pair = json!({
+            "access_token": "a2", "refresh_token": "r2", "member_id": "member",
+            "client_endpoint": pair,
+        });
+        (200, String::new(), pair.to_string())
+    });
+    let http = http(app(&server, MemoryStore::new()));
+    let tokens = Tokens::new("a1", "r1", &endpoint).unwrap();
+    let answer = run(http.confirm(&portal(), Question::Install(tokens)));
+    assert!(matches!(answer, Confirmed::Yes(_, Some(_))), "{answer:?}");
+    assert_eq!(server.requests().len(), 3);
+}
+
 #[test]
 fn a_new_name_is_believed_if_the_app_lists_it_or_the_authorization_server_says_so() {
     let site = portal_server(|| "a2".to_owned());
