@@ -170,6 +170,34 @@ fn a_forged_installation_changes_nothing() {
 }
 
 #[test]
+fn a_forged_update_changes_nothing() {
+    let (stage, installations) = stage(2);
+    let (victim, attacker) = (&stage.portals[0], &stage.portals[1]);
+    let activity = Registration::activity("fulfil", stage.handler.url(), "Fulfil");
+    let installations = installations.declare(activity).unwrap();
+    wait(installations.handle(Post::of(victim, "ONAPPINSTALL").parse())).unwrap();
+    let (installation, tokens) = (stored(&stage, victim), wait(stage.store.load(&victim.id())));
+    let hits = |site: &Site| {
+        site.portal.journal().iter().filter(|h| h.rest_method != "oauth/token").count()
+    };
+    let (before, of_attacker) = (hits(victim), hits(attacker));
+    for application_token in ["guessed".to_owned(), attacker.app.application_token()] {
+        for event in ["ONAPPUPDATE", "OnAppUpdate"] {
+            let post = Post {
+                member_id: victim.portal.member_id().to_owned(),
+                application_token: application_token.clone(),
+                ..Post::of(attacker, event)
+            };
+            let error = wait(installations.handle(post.parse())).unwrap_err();
+            assert!(matches!(error, InstallError::Denied { .. }), "{error}");
+        }
+    }
+    assert_eq!(stored(&stage, victim), installation);
+    assert_eq!(wait(stage.store.load(&victim.id())).unwrap(), tokens.unwrap());
+    assert_eq!((hits(victim), hits(attacker)), (before, of_attacker), "nobody was called");
+}
+
+#[test]
 fn a_forged_uninstallation_changes_nothing() {
     let (stage, installations) = stage(2);
     let (victim, attacker) = (&stage.portals[0], &stage.portals[1]);
