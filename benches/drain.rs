@@ -166,7 +166,7 @@ fn beside_a_loud_one(rate: u32, over: Duration) -> (f64, usize) {
     };
     let _ = guard.handle().flush_blocking(Duration::from_secs(1));
     portal.wait_for(Duration::from_secs(30), |_| arrived() >= LINES as usize);
-    guard.shutdown(Duration::ZERO);
+    guard.shutdown_blocking(Duration::ZERO);
     (f64::from(logged) / over.as_secs_f64(), LINES as usize - arrived())
 }
 

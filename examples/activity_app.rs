@@ -1,27 +1,32 @@
-//! A Bitrix24 app: axum takes the requests of two portals, tasks do the work, and the processes' logs
-//! fill with ordinary `tracing` calls.
+//! A Bitrix24 app for its whole life: axum takes the requests of four portals, tasks do the work, and
+//! the processes' logs fill with ordinary `tracing` calls.
 //!
-//! `cargo run --example activity_app --features axum` starts two stand-in portals in this process,
-//! which share an authorization server, and 20 workflows on each. Midway all access tokens expire.
-//! Some customers' cards are declined, and some carriers do not answer. At the end the portals' own
-//! journals are compared with what was to be written.
+//! `cargo run --example activity_app --features axum` starts four bare stand-in portals in this process.
+//! The app is installed on each by an event, and registers its activity. Then workflows run, while things
+//! happen to the portals: `north` is renamed, `south` gets an update of the app, a proxy delivers a
+//! request of `west` twice, and `box` gives no refresh tokens. At the end SIGTERM comes with work
+//! running. What became of each workflow is printed from the portals' own journals.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{FromRef, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRef, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bizproc_portal::{App, CommandOutcome, Portal, Workflow};
+use bizproc_portal::{Authorization, CommandOutcome, Portal, Workflow};
+use tokio::sync::watch;
 use tracing::{Instrument, info, warn};
 use tracing_bizproc::{
-    Activity, Bizproc, CompleteError, Completion, Hosts, Installation, Installations, MemoryStore,
-    OAuth, PortalId, Quota, Retention, VerifiedActivity,
+    Activity, AppRequest, CompleteError, Completion, Hosts, InstallError, Installations,
+    MemoryStore, OAuth, Opened, Parameter, Quota, Registration, Retention, ValueKind,
 };
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
@@ -30,23 +35,42 @@ use tracing_subscriber::prelude::*;
 /// What the app's handlers know.
 #[derive(Clone)]
 struct AppState {
-    bizproc: Bizproc,
-    /// What was stored when the app was installed on each portal.
-    installations: Arc<dyn Installations>,
+    installations: Installations,
+    /// Whether the app is being stopped: work that takes long looks at it.
+    stopping: watch::Receiver<bool>,
 }
 
-impl FromRef<AppState> for Arc<dyn Installations> {
+impl FromRef<AppState> for Installations {
     fn from_ref(state: &AppState) -> Self {
-        Arc::clone(&state.installations)
+        state.installations.clone()
+    }
+}
+
+/// Installed, updated, removed: the crate takes it in, and registers the activity. In a task, since
+/// axum drops a handler when whoever has called it hangs up.
+async fn life(
+    State(installations): State<Installations>,
+    request: AppRequest,
+) -> Result<StatusCode, InstallError> {
+    let handling = tokio::spawn(async move { installations.handle(request).await });
+    match handling.await {
+        Ok(handled) => handled.map(|_| StatusCode::OK),
+        Err(_) => Ok(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 
 /// The portal sends its request once and does not wait: answer at once, and work in a task.
-async fn handler(State(state): State<AppState>, verified: VerifiedActivity) -> StatusCode {
-    let activity = state.bizproc.activity(verified);
+async fn activity(State(state): State<AppState>, opened: Opened) -> StatusCode {
+    let activity = match opened {
+        Opened::First(activity) => activity,
+        Opened::Again(repeat) => {
+            println!("{repeat}");
+            return StatusCode::OK;
+        }
+    };
     let span = activity.span();
     let work = async move {
-        if let Err(error) = fulfil(&activity).await {
+        if let Err(error) = fulfil(&activity, state.stopping).await {
             warn!(%error, "The workflow was not told that its activity has ended");
         }
     };
@@ -55,51 +79,44 @@ async fn handler(State(state): State<AppState>, verified: VerifiedActivity) -> S
 }
 
 /// The work itself: it knows nothing of Bitrix24 but how the activity ends.
-async fn fulfil(activity: &Activity) -> Result<(), CompleteError> {
-    let order = activity.property("Order").and_then(|order| order.as_str()).unwrap_or("unknown");
-    info!(order, "Order received");
-    let Some(receipt) = charge(order).await else {
-        warn!(order, "Card declined");
-        activity.fail(format!("{order} is not paid")).await?;
-        return Ok(());
+async fn fulfil(
+    activity: &Activity,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), CompleteError> {
+    let order = match activity.input("Order").text() {
+        Ok(order) => order,
+        Err(error) => return activity.fail(error.to_string()).await.map(drop),
     };
-    info!(order, receipt, "Card charged");
-    match tokio::time::timeout(Duration::from_millis(50), book_carrier(order)).await {
-        Ok(tracking) => info!(order, tracking, "Carrier booked"),
-        Err(_) => warn!(order, "The carrier does not answer: the parcel goes by post"),
+    info!(order, "Order received");
+    if order.ends_with("declined") {
+        warn!(order, "Card declined");
+        return activity.fail(format!("{order} is not paid")).await.map(drop);
     }
-    let completion = Completion::new().value("status", "shipped").message(format!("{order} done"));
-    activity.complete(completion).await?;
-    Ok(())
-}
-
-async fn charge(order: &str) -> Option<u32> {
-    tokio::task::yield_now().await;
-    (!order.ends_with('3')).then_some(4_242)
-}
-
-async fn book_carrier(order: &str) -> &'static str {
-    if order.ends_with('7') {
+    info!(order, "Card charged");
+    if order.ends_with("long") {
+        // Takes as long as the app runs, and then a moment.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+    if order.ends_with("endless") {
         std::future::pending::<()>().await;
     }
-    "JD014600003RU"
+    let completion = Completion::new().value("status", "shipped").message(format!("{order} done"));
+    activity.complete(completion).await.map(drop)
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let sites = Site::two()?;
-    let oauth = OAuth::new(
-        sites[0].app.client_id(),
-        sites[0].app.client_secret(),
-        // The tokens come with each request; an app that calls its portals by itself keeps them in
-        // a file or a database.
-        MemoryStore::new(),
-    )
-    .authorization_server(&sites[0].portal.oauth_url())?;
-
+    let sites = Site::four()?;
+    let store = Arc::new(MemoryStore::new());
+    let first = &sites[0];
+    let oauth = OAuth::new(first.app.client_id(), first.app.client_secret(), Arc::clone(&store))
+        .authorization_server(&first.portal.oauth_url())?
+        // A box that gives no refresh tokens: nobody can be asked whether it is what it says.
+        .hosts(Hosts::from([sites[3].portal.client_endpoint()]));
     let (layer, guard) = tracing_bizproc::builder(oauth)
         .quota(Quota::Unlimited)
         .retention(Retention::SelfHosted)
+        .fail_open_activities("The app was stopped: start the workflow again")
         .build()?;
     tracing_subscriber::registry()
         .with(fmt::layer().with_writer(std::io::stderr).with_filter(LevelFilter::WARN))
@@ -107,28 +124,36 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         .init();
     let bizproc = guard.handle();
 
-    let installations: HashMap<_, _> = sites.iter().map(Site::installation).collect();
-    let installations: Arc<dyn Installations> = Arc::new(installations);
-    let state = AppState { bizproc: bizproc.clone(), installations };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}/activity", listener.local_addr()?);
-    let router = Router::new().route("/activity", post(handler)).with_state(state);
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let url = format!("http://{}", listener.local_addr()?);
+    let registration =
+        Registration::activity("fulfil", format!("{url}/activity"), "Fulfil the order")
+            .property("Order", Parameter::new(ValueKind::Text, "Order").required())
+            .return_value("status", Parameter::new(ValueKind::Text, "Status"));
+    let installations = Installations::new(bizproc.clone(), store)
+        .declare(registration)?
+        .life_events(format!("{url}/life"));
+    let (stop, stopping) = watch::channel(false);
+    let router = Router::new()
+        .route("/activity", post(activity).layer(middleware::from_fn(proxy)))
+        .route("/life", post(life))
+        .with_state(AppState { installations, stopping });
+    let server = axum::serve(listener, router).with_graceful_shutdown(sigterm());
+    let served = tokio::spawn(server.into_future());
 
-    // The portals' side. It waits with blocking calls.
-    let sites = tokio::task::spawn_blocking(move || run(sites, &url)).await?;
-    drop(guard);
+    // The portals' side. It waits with blocking calls, and ends with SIGTERM.
+    let portals = tokio::task::spawn_blocking(move || run(sites, &url));
+    served.await??;
+    // No more requests come. Running activities end, or are failed, and then the lines are delivered.
+    stop.send_replace(true);
+    let report = guard.shutdown(Duration::from_secs(8)).await;
+    let sites = portals.await?;
 
-    let mut right = true;
+    let mut right = report.failed().len() == 4 && report.open().is_empty();
     for site in &sites {
         right &= site.check();
     }
-    let renewals = sites[0].portal.journal();
-    let renewals = renewals.iter().filter(|hit| hit.rest_method == "oauth/token").count();
-    println!("{renewals} renewals of tokens on {} portals", sites.len());
-    for portal in bizproc.portals() {
-        println!("{portal}");
-    }
+    println!("at SIGTERM: {report}");
     let stats = bizproc.stats();
     println!(
         "accepted={} acknowledged={} late={} lost={}",
@@ -137,111 +162,157 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         stats.late(),
         stats.lost()
     );
-    right &= renewals == sites.len() && stats.acknowledged() == stats.accepted();
+    right &= stats.acknowledged() == stats.accepted() && stats.abandoned() == 0;
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Starts all workflows, and waits until their activities have ended.
+/// What a bad proxy before the app does: it delivers a request of `west` twice.
+async fn proxy(request: Request, next: Next) -> Response {
+    static DELIVERED: AtomicBool = AtomicBool::new(false);
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, 1 << 20).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let request = |body: Bytes| Request::from_parts(head.clone(), Body::from(body));
+    let of_west = body.windows(b"west-1".len()).any(|window| window == b"west-1");
+    if of_west && !DELIVERED.swap(true, Ordering::Relaxed) {
+        next.clone().run(request(body.clone())).await;
+    }
+    next.run(request(body)).await
+}
+
+/// Waits for the signal by which services are stopped.
+async fn sigterm() {
+    #[cfg(unix)]
+    if let Ok(mut signal) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
+        signal.recv().await;
+    }
+    #[cfg(not(unix))]
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Installs the app, starts all workflows, and lets things happen to the portals.
 fn run(mut sites: Vec<Site>, url: &str) -> Vec<Site> {
-    for half in 0..2 {
-        let mut open = Vec::new();
-        for site in &mut sites {
-            for n in 0..WORKFLOWS / 2 {
-                open.push(site.start(half * WORKFLOWS / 2 + n, url));
-            }
+    for site in &sites {
+        site.app.install_at(&format!("{url}/life"));
+        site.is_registered(1);
+    }
+    for half in ["1", "2"] {
+        let orders: Vec<_> = sites
+            .iter_mut()
+            .flat_map(|site| [site.start(half), site.start(&format!("{half}-declined"))])
+            .collect();
+        for order in orders {
+            order.wait_for(PATIENCE, |order| !order.is_open());
         }
-        for activity in open {
-            activity.wait_for(Duration::from_secs(30), |activity| !activity.is_open());
-        }
-        // Tokens live for an hour. Here their hour is over now.
-        if half == 0 {
+        if half == "1" {
+            sites[0].portal.move_away().expect("there is a free port");
+            sites[1].app.update_with_new_token();
+            sites[1].is_registered(2);
+            // Access tokens live for an hour. Here their hour is over now.
             sites.iter().for_each(|site| site.app.expire_access_tokens());
         }
     }
+    for site in &mut sites {
+        let (long, endless) = (site.start("long"), site.start("endless"));
+        for order in [long, endless] {
+            order.wait_for(PATIENCE, |order| order.delivery().is_some());
+        }
+    }
+    let id = std::process::id().to_string();
+    let killed = std::process::Command::new("kill").args(["-TERM", &id]).status();
+    assert!(killed.is_ok_and(|status| status.success()), "SIGTERM could not be sent");
     sites
 }
 
-/// Workflows on each portal.
-const WORKFLOWS: usize = 20;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A portal on which the app is installed, and its workflows by their orders.
 struct Site {
     name: &'static str,
     portal: Portal,
-    app: App,
+    app: bizproc_portal::App,
     workflows: Vec<(String, Workflow)>,
 }
 
 impl Site {
-    /// Two portals with one authorization server, and the app installed on both.
-    fn two() -> Result<Vec<Site>, Box<dyn Error>> {
+    /// Four portals with one authorization server, and the app on all of them.
+    fn four() -> Result<Vec<Site>, Box<dyn Error>> {
         let first = Portal::builder().start()?;
-        let second = Portal::builder().beside(&first).start()?;
         let app = first.install_app();
-        let same = second.install_known_app(&app);
-        let site = |name, portal, app| Site { name, portal, app, workflows: Vec::new() };
-        Ok(vec![site("north", first, app), site("south", second, same)])
+        let workflows = Vec::new;
+        let mut sites = vec![Site { name: "north", portal: first, app, workflows: workflows() }];
+        for name in ["south", "west", "box"] {
+            let mut builder = Portal::builder().beside(&sites[0].portal);
+            if name == "box" {
+                builder = builder.authorization(Authorization::Isolated);
+            }
+            let portal = builder.start()?;
+            let app = portal.install_known_app(&sites[0].app);
+            sites.push(Site { name, portal, app, workflows: workflows() });
+        }
+        Ok(sites)
     }
 
-    /// What the app stores at its installation: whom to believe, and where the portal may be called.
-    fn installation(&self) -> (PortalId, Installation) {
-        let endpoint = self.portal.client_endpoint();
-        let host = endpoint.split('/').nth(2).unwrap_or_default();
-        let installation = Installation::new(self.app.application_token(), Hosts::from([host]));
-        (PortalId::from(self.portal.member_id()), installation)
+    /// Waits until the app has registered its activity so many times, and bound its events.
+    fn is_registered(&self, times: usize) {
+        let count = |portal: &Portal, method: &str| {
+            portal
+                .journal()
+                .iter()
+                .filter(|hit| hit.rest_method == method && hit.status == Some(200))
+                .count()
+        };
+        let registered = self.portal.wait_for(PATIENCE, |portal| {
+            count(portal, "bizproc.activity.add") >= times
+                && count(portal, "event.bind") >= 2 * times
+        });
+        assert!(registered, "{}: the app did not register its activity", self.name);
     }
 
-    fn start(&mut self, n: usize, url: &str) -> bizproc_portal::Activity {
-        let order = format!("{}-{n}", self.name);
+    fn start(&mut self, order: &str) -> bizproc_portal::Activity {
+        let order = format!("{}-{order}", self.name);
         let workflow = self.portal.start_workflow(&order);
-        let activity = workflow.activity("Fulfil the order").handler(url).app(&self.app);
-        let activity = activity.property("Order", &order).timeout(Duration::from_secs(60)).open();
+        let activity = workflow.registered_activity("fulfil").expect("the app has registered it");
+        let activity = activity.property("Order", order.as_str()).open();
         self.workflows.push((order, workflow));
         activity
     }
 
-    /// Whether the portal's journal has every line in the workflow that it is about, in order.
+    /// Whether the portal's journal has every line in the workflow that it is about, in order, and all
+    /// activities have ended.
     fn check(&self) -> bool {
         let journal = self.portal.journal();
         let mut right = true;
         for (order, workflow) in &self.workflows {
-            let written: Vec<&str> = journal
-                .iter()
-                .flat_map(|hit| &hit.commands)
+            use CommandOutcome::{Completed, Written};
+            let commands = journal.iter().flat_map(|hit| &hit.commands);
+            let written: Vec<&str> = commands
                 .filter(|command| command.workflow.as_deref() == Some(workflow.id()))
-                .filter(|command| {
-                    use CommandOutcome::{Completed, Written};
-                    matches!(command.outcome, Written | Completed)
-                })
+                .filter(|command| matches!(command.outcome, Written | Completed))
                 .filter_map(|command| command.message.as_deref())
                 .flat_map(str::lines)
                 .collect();
-            let expected: &[&str] = match order {
-                order if order.ends_with('3') => &["received", "declined", "is not paid"],
-                order if order.ends_with('7') => &["received", "charged", "by post", "done"],
-                _ => &["received", "charged", "booked", "done"],
+            let (expected, became): (&[&str], _) = match order {
+                order if order.ends_with("declined") => {
+                    (&["received", "declined", "is not paid"], "not paid")
+                }
+                order if order.ends_with("endless") => {
+                    (&["received", "charged", "was stopped"], "failed, since the app was stopped")
+                }
+                _ => (&["received", "charged", "done"], "shipped"),
             };
-            let theirs = written.len() == expected.len()
-                && written
-                    .iter()
-                    .zip(expected)
-                    .all(|(line, text)| line.contains(text) && is_about(line, order));
-            if !theirs || !workflow.lost().is_empty() {
-                println!("{order}: {written:#?}");
-                right = false;
+            let is_right = written.len() == expected.len()
+                && written.iter().zip(expected).all(|(line, text)| line.contains(text))
+                && workflow.lost().is_empty();
+            match is_right {
+                true => println!("{order}: {became}, {} lines", written.len()),
+                false => println!("{order}: {written:#?}"),
             }
+            right &= is_right;
         }
-        println!(
-            "{}: {} workflows in {} requests, each line where it belongs: {right}",
-            self.name,
-            self.workflows.len(),
-            self.portal.counters().hits
-        );
         right
     }
-}
-
-/// Whether the order's whole name stands in the line.
-fn is_about(line: &str, order: &str) -> bool {
-    line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == order)
 }

@@ -80,6 +80,14 @@ impl TokenStore for Database {
             Ok(changed == 1)
         })
     }
+
+    fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+        let portal = portal.to_string();
+        self.with(move |connection| {
+            connection.execute("DELETE FROM portals WHERE id = ?1", [portal])?;
+            Ok(())
+        })
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -3,18 +3,14 @@
 //! Parsed, it is inert: anybody can post anything to a handler's address. Only what has been
 //! [verified](ActivityRequest::verify) has a span, tokens and an event token.
 
-#[cfg(feature = "axum")]
-mod axum;
-mod form;
-mod json;
-mod property;
+mod date;
+mod input;
 mod request;
 mod verified;
 
-#[cfg(feature = "axum")]
-pub use self::axum::Installations;
-pub use self::property::Property;
-pub use self::request::{ActivityRequest, Installation};
+pub use self::date::{DateFormat, SiteDate};
+pub use self::input::Input;
+pub use self::request::ActivityRequest;
 pub use self::verified::VerifiedActivity;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::protocol::text::{Astral, ENTRY_BYTES};
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
 use crate::transport::auth::Credentials;
-use crate::transport::http::{Http, HttpOptions};
+use crate::transport::http::{Fingerprint, Http, HttpOptions};
 use crate::worker::Worker;
 use crate::worker::coalescer::Plan;
 use crate::worker::engine::Engine;
@@ -92,7 +92,9 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
         line_time: LineTime::default(),
         astral: Astral::Escape,
         shutdown_timeout: Duration::from_secs(5),
+        fail_with: None,
         http: HttpOptions::default(),
+        fingerprints_are_right: true,
     }
 }
 
@@ -134,7 +136,10 @@ pub struct Builder {
     line_time: LineTime,
     astral: Astral,
     shutdown_timeout: Duration,
+    fail_with: Option<String>,
     http: HttpOptions,
+    /// What was given as fingerprints is some.
+    fingerprints_are_right: bool,
 }
 
 impl Builder {
@@ -294,6 +299,14 @@ impl Builder {
         self
     }
 
+    /// Ends activities that are still open when the app ends, with this text as their log's last line,
+    /// as [`Activity::fail`](crate::Activity::fail) does: their workflows go on, without return values.
+    /// Default: they are left open and reported, and their workflows wait.
+    pub fn fail_open_activities(mut self, text: impl Into<String>) -> Self {
+        self.fail_with = Some(text.into());
+        self
+    }
+
     /// How long a connection may take, with its address and TLS. Default: 10 s. Never longer than
     /// `request_timeout`, of which it is a part.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -312,6 +325,34 @@ impl Builder {
     /// Certificates to trust beside the system's, as PEM. Default: none.
     pub fn extra_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.http.extra_roots = pem.into();
+        self
+    }
+
+    /// Trusts exactly the certificate with this SHA-256 fingerprint, whoever has issued it, and
+    /// whatever names and times stand in it: for a test box with a self-signed one. May be called more
+    /// than once. Default: none.
+    ///
+    /// `openssl x509 -in box.pem -noout -fingerprint -sha256` prints it. Get it from the box itself:
+    /// whoever is on the way could show you another.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+    /// let builder = tracing_bizproc::builder(webhook).trust_certificate(
+    ///     "9F:86:D0:81:88:4C:7D:65:9A:2F:EA:A0:C5:5A:D0:15:\
+    ///      A3:BF:4F:1B:2B:0B:82:2C:D1:5D:6C:15:B0:F0:0A:08",
+    /// );
+    /// # let (layer, guard) = builder.build()?;
+    /// # let _: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry>> = Box::new(layer);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn trust_certificate(mut self, fingerprint: impl AsRef<str>) -> Self {
+        match fingerprint.as_ref().parse::<Fingerprint>() {
+            Ok(fingerprint) => self.http.fingerprints.push(fingerprint),
+            // Said by `build`, as of every option.
+            Err(()) => self.fingerprints_are_right = false,
+        }
         self
     }
 
@@ -374,7 +415,7 @@ impl Builder {
             .map_err(BuildError::Thread)?;
         producer.when_closed(move || report::tell_closed(voice));
         let bizproc = Bizproc::new(producer.clone(), stats);
-        let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, thread);
+        let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with.clone(), thread);
         Ok((producer, guard))
     }
 
@@ -418,6 +459,13 @@ impl Builder {
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
         if self.retry.max_age > YEAR || self.http.timeout > YEAR {
             return wrong("max_age or request_timeout", "is longer than a year");
+        }
+        if !self.fingerprints_are_right {
+            return wrong(
+                "trust_certificate",
+                "needs a SHA-256 fingerprint: 64 hexadecimal digits, as `openssl x509 -noout \
+                 -fingerprint -sha256` prints them",
+            );
         }
         if self.linger > self.max_hold {
             return wrong("linger", "is longer than max_hold");

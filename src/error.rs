@@ -3,6 +3,13 @@
 
 use std::error::Error;
 
+mod app;
+
+pub use self::app::{
+    ActivityRejection, CallError, DateFormatError, Description, InstallError, PropertyError,
+    RegistrationError, RequestError, VerifyError,
+};
+
 /// An error whose type is no part of this crate's API.
 type Source = Box<dyn Error + Send + Sync>;
 
@@ -99,103 +106,14 @@ pub enum TransportError {
     )]
     Roots(#[source] Source),
     /// The additional roots are not certificates.
-    #[error("the additional certificate roots are not PEM certificates")]
+    #[error(
+        "what was given with `Builder::extra_roots` is not certificates in PEM, or one of them is \
+         broken"
+    )]
     ExtraRoots(#[source] Source),
     /// Anything else.
     #[error("the HTTP client could not be set up")]
     Client(#[source] Source),
-}
-
-/// Why a handler's request was not understood. No message repeats anything of the request.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ActivityError {
-    /// It has more than 1 MiB.
-    #[error("the request is larger than 1 MiB: answer it with 413")]
-    TooLarge,
-    /// Its keys are nested too deep.
-    #[error("the request's keys are nested deeper than 16 levels")]
-    TooDeep,
-    /// It has too many fields.
-    #[error("the request has more than 4,096 fields")]
-    TooMany,
-    /// It holds text that is not UTF-8.
-    #[error("the request is not UTF-8")]
-    NotUtf8,
-    /// It is neither a form nor JSON by its content type.
-    #[error("the request is neither a form nor JSON: answer it with 415")]
-    ContentType,
-    /// It is not JSON.
-    #[error("the request is not JSON (line {line}, column {column})")]
-    NotJson {
-        /// Where reading stopped, from 1.
-        line: usize,
-        /// Where in the line, from 1.
-        column: usize,
-    },
-    /// Two values under one key: nobody can say which was meant.
-    #[error("the request has two values for one field")]
-    Duplicate,
-    /// A field is not there.
-    #[error("the request has no field {field}: is the handler's address called by a portal?")]
-    Missing {
-        /// The field.
-        field: &'static str,
-    },
-    /// A field is text where it should be an array, or the other way round.
-    #[error("{field} is of the wrong type")]
-    WrongType {
-        /// The field.
-        field: &'static str,
-    },
-    /// A field has a value that it cannot have.
-    #[error("the request's field {field} has no usable value")]
-    #[non_exhaustive]
-    Invalid {
-        /// The field.
-        field: &'static str,
-    },
-}
-
-/// Why a handler's request was not believed. Answer it with 403, and do nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerifyError {
-    /// The request's application token is not the one of this installation.
-    #[error(
-        "the request's application_token is not the portal's: it is forged, or the app was \
-         installed again and its new token was not stored"
-    )]
-    ApplicationToken,
-    /// The request names an address to call that is not on the list.
-    #[error("the request names a host that is not among the hosts allowed for the portal")]
-    Host,
-    /// The address to call is not https.
-    #[error("the request names an address that is not https")]
-    Insecure,
-}
-
-/// Why a handler did not get an activity. As a response: 400, 403, 413, 415, or 500 for a lookup
-/// that failed.
-#[cfg(feature = "axum")]
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ActivityRejection {
-    /// The body could not be read.
-    #[error("the request's body could not be read")]
-    Body(#[source] Source),
-    /// The request was not understood.
-    #[error(transparent)]
-    Request(#[from] ActivityError),
-    /// The app is not installed on the portal that the request names.
-    #[error("the app is not installed on the portal that the request names")]
-    UnknownPortal,
-    /// The request was not believed.
-    #[error(transparent)]
-    Verify(#[from] VerifyError),
-    /// The installation could not be looked up.
-    #[error("the installation could not be looked up")]
-    Lookup(#[source] Source),
 }
 
 /// Why a layer could not be built.
@@ -270,10 +188,31 @@ pub enum CompleteError {
         /// The portal's error code.
         code: String,
     },
-    /// The activity was completed before, or is being completed. What this completion says is not
-    /// sent. Known for at least 15 minutes.
+    /// A return value that the activity was not registered with: the portal would drop it.
     #[error(
-        "the activity was completed before, or is being completed: complete each activity once"
+        "the activity was registered without the return value {name:?}, so the portal would drop it: \
+         declare it with `Registration::return_value`"
+    )]
+    #[non_exhaustive]
+    Undeclared {
+        /// The value's name.
+        name: String,
+    },
+    /// A return value of another kind than the one that was declared.
+    #[error("the return value {name:?} has to be {expected}, as it was declared")]
+    #[non_exhaustive]
+    WrongKind {
+        /// The value's name.
+        name: String,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// It was completed before, or is being completed, and this completion is not sent: the portal
+    /// says true to a second one, too, and drops its values (server behaviour). Known for at least 15
+    /// minutes.
+    #[error(
+        "the activity was completed before, or is being completed: complete each activity once; was \
+         the portal's request delivered twice?"
     )]
     AlreadyCompleted,
     /// No span with this event token has logged lately, and there is no default portal to ask.

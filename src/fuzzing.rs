@@ -3,11 +3,12 @@
 
 use std::str;
 
-use crate::activity::{ActivityRequest, Installation};
-use crate::protocol::Reply;
+use crate::activity::{ActivityRequest, DateFormat};
+use crate::installation::{AppRequest, Claim, Installation};
 use crate::protocol::command::{BATCH_COMMANDS, Batch};
 use crate::protocol::reply::{self, Sent, Verdict};
 use crate::protocol::text::{self, Astral};
+use crate::protocol::{Reply, call};
 use crate::transport::auth::Hosts;
 
 /// An answer: two bytes of status, one of how many commands were sent (0: a call), the body.
@@ -22,6 +23,7 @@ pub fn reply(data: &[u8]) {
         n => Sent::Batch(usize::from(*n)),
     };
     let answer = Reply::Http { status, body: body.to_vec() };
+    let _ = call::read(&answer);
     if let Verdict::Ran { outcomes, .. } = reply::read(&answer, sent) {
         assert_eq!(outcomes.len(), usize::from(*commands).max(1));
     }
@@ -76,6 +78,60 @@ pub fn activity(data: &[u8]) {
     }
 }
 
+/// A request of an app's life: a byte that says whether the body is JSON, the query, a zero byte, the
+/// body.
+///
+/// # Panics
+/// When a request is believed although no host is allowed, or a text that was no installation is read
+/// as one and not written as it was read.
+pub fn life(data: &[u8]) {
+    let [kind, rest @ ..] = data else { return };
+    let kind = (*kind == b'j').then_some("application/json");
+    let mut parts = rest.splitn(2, |&b| b == 0);
+    let query = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let body = parts.next().unwrap_or_default();
+    if let Ok(request) = AppRequest::parse(&query, kind, body) {
+        let claim: &Claim = request.claim();
+        assert!(claim.verify(&Installation::new("token", Hosts::default())).is_err());
+        assert!(claim.verify(&Installation::new("", Hosts::default())).is_err());
+    }
+    if let Some(installation) = Installation::from_json(&String::from_utf8_lossy(body)) {
+        let again = Installation::from_json(&installation.to_json());
+        assert_eq!(again.as_ref(), Some(&installation));
+    }
+}
+
+/// A property: the format of a date, a zero byte, and a form in which the property is `p`.
+///
+/// # Panics
+/// When a date is read that does not exist.
+pub fn property(data: &[u8]) {
+    let mut parts = data.splitn(2, |&b| b == 0);
+    let format = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let properties = parts.next().unwrap_or_default();
+    let format = DateFormat::parse(&format);
+    let mut body = b"event_token=t&auth[member_id]=m&auth[application_token]=t\
+        &auth[client_endpoint]=https://a.example/&"
+        .to_vec();
+    for &b in properties {
+        // The name stands for itself within the request.
+        match b {
+            b'p' => body.extend_from_slice(b"properties[p]"),
+            _ => body.push(b),
+        }
+    }
+    let installation = Installation::new("t", Hosts::from(["a.example"]));
+    let Ok(request) = ActivityRequest::parse(None, &body) else { return };
+    let Ok(activity) = request.verify(&installation) else { return };
+    let input = activity.input("p");
+    let _ = (input.text(), input.integer(), input.number(), input.boolean());
+    let _ = (input.user(), input.users(), input.files(), input.texts());
+    if let Ok(Ok(date)) = format.map(|format| input.date(&format)) {
+        assert!((1..=12).contains(&date.month) && (1..=31).contains(&date.day));
+        assert!(date.hour < 24 && date.minute < 60 && date.second < 60);
+    }
+}
+
 /// Percent-decoding, in the plainest way.
 fn decode(query: &str) -> String {
     let mut bytes = Vec::new();
@@ -121,6 +177,16 @@ mod tests {
     #[test]
     fn the_corpus_of_activities_holds() {
         replay("activity", super::activity);
+    }
+
+    #[test]
+    fn the_corpus_of_properties_holds() {
+        replay("property", super::property);
+    }
+
+    #[test]
+    fn the_corpus_of_an_apps_life_holds() {
+        replay("life", super::life);
     }
 
     #[test]

@@ -7,22 +7,35 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use self::activities::{Activities, Known};
 use self::guard::{GRACE, block_until};
 use crate::activity::VerifiedActivity;
+use crate::call::CallAnswer;
 use crate::completion::Completion;
-use crate::error::{CompleteError, FlushError};
+use crate::error::{CallError, CompleteError, FlushError};
 use crate::line::{EventToken, PortalId};
-use crate::queue::{Accept, Close, Complete, Control, Flush, Producer, Scope};
+use crate::protocol::call;
+use crate::queue::{Accept, Call, Close, Complete, Control, Flush, Producer, Scope};
+use crate::registration::Registration;
 use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
 use crate::thread_role::is_delivery_thread;
 use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
 
+mod activities;
 mod activity;
+#[cfg(feature = "axum")]
+mod axum;
 mod guard;
+mod installations;
+mod opened;
+mod shutdown;
 
 pub use self::activity::Activity;
 pub use self::guard::WorkerGuard;
+pub use self::installations::Installations;
+pub use self::opened::{Opened, Repeat};
+pub use self::shutdown::ShutdownReport;
 
 /// A handle to the worker, cheap to clone: flushes, and reads counters.
 ///
@@ -41,11 +54,12 @@ pub use self::guard::WorkerGuard;
 pub struct Bizproc {
     producer: Producer,
     stats: Arc<Stats>,
+    activities: Arc<Activities>,
 }
 
 impl Bizproc {
     pub(crate) fn new(producer: Producer, stats: Arc<Stats>) -> Self {
-        Bizproc { producer, stats }
+        Bizproc { producer, stats, activities: Arc::default() }
     }
 
     /// Sends everything that was logged before this call, ahead of every schedule, and waits until
@@ -97,7 +111,8 @@ impl Bizproc {
     /// Returns what became of the lines. Needs no runtime.
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes. See [`CompleteError`].
+    /// When the portal refuses, or cannot be told within two minutes; when this process has ended the
+    /// activity already. See [`CompleteError`].
     pub async fn complete(
         &self,
         event_token: &EventToken,
@@ -129,8 +144,10 @@ impl Bizproc {
     ) -> Result<FlushReport, CompleteError> {
         may_wait()?;
         let deadline = after(completion.timeout);
-        let answer = self.ask_complete(portal, event_token, completion, deadline)?;
-        answer.await.map_err(|_| CompleteError::Worker(FlushError::WorkerGone))?
+        let mut ending = self.activities.begin_end(event_token, portal.as_ref())?;
+        // From here on it is the worker's: it ends the activity, or says that it could not.
+        ending.asked(self.ask_complete(portal, event_token, completion, deadline)?);
+        ending.wait().await
     }
 
     pub(crate) fn ask_complete(
@@ -153,16 +170,98 @@ impl Bizproc {
     }
 
     /// Takes an activity on: hands the tokens that came with its request to the worker, tells it how
-    /// long the portal waits, and returns what a handler works with.
+    /// long the portal waits, and returns what a handler works with. A request that was delivered
+    /// before is said to be one: see [`Opened`].
     ///
     /// Never fails and never waits: without a worker, an activity can still be worked on.
     ///
     /// The activity's span names its portal. [`OAuth`](crate::OAuth) has tokens for it, since they come
     /// with the request; a webhook serves it only if it is said to be
     /// [for that portal](crate::Webhook::for_portal).
-    #[must_use = "its workflow waits until it is ended"]
-    pub fn activity(&self, verified: VerifiedActivity) -> Activity {
-        Activity::begin(self.clone(), verified)
+    pub fn activity(&self, verified: VerifiedActivity) -> Opened {
+        self.open(verified, None)
+    }
+
+    fn open(&self, verified: VerifiedActivity, registration: Option<Arc<Registration>>) -> Opened {
+        let (event_token, portal) = (verified.event_token(), verified.portal());
+        match self.activities.open(event_token, portal, verified.can_log()) {
+            Ok(()) => Opened::First(Activity::begin(self.clone(), verified, registration)),
+            Err(known) => Opened::Again(Repeat { verified, is_open: known == Known::Open }),
+        }
+    }
+
+    /// Asks the worker to end all activities that are open with this text, and says which.
+    fn fail_open(&self, text: &str, deadline: Instant) -> Vec<String> {
+        let mut failing = Vec::new();
+        for (portal, event_token) in self.activities.open_ones() {
+            // It is being ended already.
+            let Ok(mut ending) = self.activities.begin_end(&event_token, portal.as_ref()) else {
+                continue;
+            };
+            failing.push(named(portal.as_ref(), &event_token));
+            if let Ok(answer) = self.ask_complete(portal, &event_token, failure(text), deadline) {
+                ending.asked(answer);
+            }
+        }
+        failing
+    }
+
+    /// Activities for whose end a workflow waits.
+    fn open_activities(&self) -> Vec<String> {
+        let open = self.activities.open_ones();
+        open.iter().map(|(portal, event_token)| named(portal.as_ref(), event_token)).collect()
+    }
+
+    /// Calls a REST method of the portal (`None`: the default portal, or the webhook's), with `params`
+    /// as a JSON object in text.
+    ///
+    /// It goes through the portal's lane: with the same access token, which is renewed once for all who
+    /// wait, and within the same rate limit. Lines and ends of activities wait for no call. A call is
+    /// repeated only if it was certainly not executed, for two minutes at most.
+    ///
+    /// ```
+    /// # async fn app(bizproc: tracing_bizproc::Bizproc, portal: tracing_bizproc::PortalId)
+    /// # -> Result<(), tracing_bizproc::CallError> {
+    /// let deals = bizproc.call(Some(&portal), "crm.deal.list", r#"{"select":["ID"]}"#).await?;
+    /// println!("{} of {:?}", deals.result(), deals.total());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Needs no runtime. Whoever stops waiting does not stop a call that is out.
+    ///
+    /// # Errors
+    /// When there is no result. See [`CallError`].
+    pub async fn call(
+        &self,
+        portal: Option<&PortalId>,
+        method: &str,
+        params: &str,
+    ) -> Result<CallAnswer, CallError> {
+        may_wait()?;
+        let (method, body) =
+            call::request(method, params).map_err(|problem| CallError::Request { problem })?;
+        let (reply, answer) = oneshot::channel();
+        let deadline = after(CALL_PATIENCE);
+        let portal = portal.cloned();
+        self.send(Control::Call(Call { portal, method, body, deadline, reply }))?;
+        answer.await.map_err(|_| CallError::Worker(FlushError::WorkerGone))?
+    }
+
+    /// As [`call`](Self::call), with parameters and a result of any type that serde knows.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call); [`CallError::Type`] if the result is of another type.
+    #[cfg(feature = "typed")]
+    pub async fn call_as<T: serde::de::DeserializeOwned>(
+        &self,
+        portal: Option<&PortalId>,
+        method: &str,
+        params: &(impl serde::Serialize + Sync + ?Sized),
+    ) -> Result<T, CallError> {
+        let problem = "params cannot be written as JSON";
+        let params = serde_json::to_string(params).map_err(|_| CallError::Request { problem })?;
+        let answer = self.call(portal, method, &params).await?;
+        serde_json::from_value(answer.result).map_err(|_| CallError::Type)
     }
 
     /// Hands tokens of a portal over: those that came when the app was installed, for instance. They
@@ -249,6 +348,22 @@ impl Bizproc {
 impl fmt::Debug for Bizproc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bizproc({})", self.stats())
+    }
+}
+
+/// How long a call is tried.
+const CALL_PATIENCE: Duration = Duration::from_secs(120);
+
+/// The end of an activity that failed.
+fn failure(text: &str) -> Completion {
+    Completion::new().message(format!("ERROR: {text}"))
+}
+
+/// An activity in a report. It holds no secret.
+fn named(portal: Option<&PortalId>, event_token: &EventToken) -> String {
+    match portal {
+        Some(portal) => format!("{portal}: {event_token}"),
+        None => event_token.to_string(),
     }
 }
 

@@ -71,6 +71,7 @@
 //! | [`CredentialBlocked`](DropReason::CredentialBlocked) | the webhook is gone; the app was removed, or its refresh token is spent; or either lacks the scope `bizproc` | the webhook's settings; with [`OAuth`], [what the code means](guide), and new tokens by [`Bizproc::activity`] or [`Bizproc::accept`] |
 //! | [`PortalBlocked`](DropReason::PortalBlocked) | the portal is closed, has moved, or has no business processes | the customer's plan; [`OAuth::hosts`] |
 //! | [`UnknownPortal`](DropReason::UnknownPortal) | for ten minutes there were no credentials for the portal that the span names, or it names none | the span's `portal`; [`Bizproc::accept`], [`OAuth::default_portal`], [`Webhook::for_portal`] |
+//! | [`Uninstalled`](DropReason::Uninstalled) | the app was removed from the portal while lines waited | nothing |
 //! | [`RetriesSpent`](DropReason::RetriesSpent) | the portal could not be reached, or answered with nothing usable, for too long or too often | the network; `max_age` |
 //! | [`OutcomeUnknown`](DropReason::OutcomeUnknown) | an answer was lost, and a gap was preferred to a repeat | `on_unknown_outcome`; the lines may stand in the log |
 //! | [`ShutdownDeadline`](DropReason::ShutdownDeadline) | the app ended before they were sent | `shutdown_timeout`, or a flush before the guard is dropped |
@@ -91,12 +92,14 @@
 
 mod activity;
 mod builder;
+mod call;
 mod completion;
 mod error;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+mod installation;
 mod layer;
 mod line;
 #[cfg(feature = "log")]
@@ -105,6 +108,8 @@ mod logger;
 mod php;
 mod protocol;
 mod queue;
+mod registration;
+mod request;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
@@ -113,23 +118,26 @@ mod thread_role;
 mod transport;
 mod worker;
 
-#[cfg(feature = "axum")]
-pub use activity::Installations;
-pub use activity::{ActivityRequest, Installation, Property, VerifiedActivity};
+pub use activity::{ActivityRequest, DateFormat, Input, SiteDate, VerifiedActivity};
 pub use builder::{Builder, builder};
+pub use call::CallAnswer;
 pub use completion::{Completion, ReturnValue};
-#[cfg(feature = "axum")]
-pub use error::ActivityRejection;
 pub use error::{
-    ActivityError, BuildError, CompleteError, EndpointError, FlushError, OAuthError,
-    TransportError, VerifyError, WebhookError,
+    ActivityRejection, BuildError, CallError, CompleteError, DateFormatError, Description,
+    EndpointError, FlushError, InstallError, OAuthError, PropertyError, RegistrationError,
+    RequestError, TransportError, VerifyError, WebhookError,
 };
-pub use handle::{Activity, Bizproc, WorkerGuard};
+pub use handle::{Activity, Bizproc, Installations, Opened, Repeat, ShutdownReport, WorkerGuard};
+pub use installation::{
+    AppRequest, InstallRequest, Installation, InstallationStore, UninstallRequest, UpdateRequest,
+};
 pub use layer::BizprocLayer;
 pub use line::{EventToken, InvalidEventToken, PortalId};
 #[cfg(feature = "log")]
 pub use logger::{BizprocLogger, LogScope, Scoped, WithEventToken, with_event_token};
 pub use queue::Overflow;
+pub use registration::{Parameter, Registered, Registration, ValueKind};
+pub use request::Property;
 pub use stats::{DropReason, FlushReport, PortalSnapshot, Snapshot};
 pub use transport::auth::{
     Access, AccessProvider, CredentialError, CredentialFuture, Credentials, FileStore, Hosts,

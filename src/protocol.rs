@@ -1,7 +1,9 @@
 //! What is said to a portal and what comes back, as text. Pure: no I/O, no clock, nothing of ours.
 
 use std::fmt;
+use std::sync::Arc;
 
+pub(crate) mod call;
 pub(crate) mod command;
 pub(crate) mod grant;
 #[cfg(test)]
@@ -9,21 +11,24 @@ mod php_oracle;
 pub(crate) mod reply;
 pub(crate) mod text;
 
-/// A REST method that this crate calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A REST method.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Method {
     ActivityLog,
     EventSend,
     Batch,
+    /// One that the app calls.
+    Named(Arc<str>),
 }
 
 impl Method {
     /// The name in the URL.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Method::ActivityLog => "bizproc.activity.log",
             Method::EventSend => "bizproc.event.send",
             Method::Batch => "batch",
+            Method::Named(name) => name,
         }
     }
 }
@@ -48,8 +53,10 @@ impl fmt::Debug for Request {
 pub(crate) enum Reply {
     /// An answer, whole. Whether it is JSON is for [`reply::read`] to find out.
     Http { status: u16, body: Vec<u8> },
-    /// A redirect, not followed: the host that it names, when it names one.
+    /// A redirect, not followed, to another name of the portal: its host, when it is known.
     Moved { host: Option<String> },
+    /// A redirect, not followed, that somebody has to do something about: what it seems to be.
+    Redirected(reply::Code),
     /// Certainly not executed: no address, no connection, no TLS.
     NotSent(Trouble),
     /// Not sent: there are no credentials for the portal. They may still arrive.

@@ -25,11 +25,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::TrySendError;
 use tokio::sync::oneshot;
 
+use crate::call::CallAnswer;
 use crate::completion::Completion;
-use crate::error::CompleteError;
+use crate::error::{CallError, CompleteError};
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
+use crate::protocol::{Method, Trouble};
 use crate::stats::{DropReason, FlushReport, Hidden, Meant, Unseen};
-use crate::transport::Arrived;
+use crate::transport::{Arrived, Confirmed, Question};
 
 mod budget;
 mod consumer;
@@ -102,6 +104,9 @@ pub(crate) enum Control {
     Flush(Flush),
     Complete(Complete),
     Accept(Accept),
+    Call(Call),
+    Confirm(Confirm),
+    Forget(Forget),
     Expect(Expect),
     /// An activity was dropped without an end.
     Abandoned {
@@ -134,6 +139,29 @@ pub(crate) struct Complete {
 pub(crate) struct Accept {
     pub(crate) portal: PortalId,
     pub(crate) tokens: Arrived,
+}
+
+/// Call a method of the app's own.
+pub(crate) struct Call {
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) method: Method,
+    /// A JSON object.
+    pub(crate) body: Vec<u8>,
+    pub(crate) deadline: Instant,
+    pub(crate) reply: oneshot::Sender<Result<CallAnswer, CallError>>,
+}
+
+/// Find out whether these tokens are of this portal, and take them over if they are.
+pub(crate) struct Confirm {
+    pub(crate) portal: PortalId,
+    pub(crate) question: Question,
+    pub(crate) reply: oneshot::Sender<Confirmed>,
+}
+
+/// The app was removed from this portal: forget its tokens, and give up its lines.
+pub(crate) struct Forget {
+    pub(crate) portal: PortalId,
+    pub(crate) reply: oneshot::Sender<Result<(), Trouble>>,
 }
 
 /// The portal waits for this activity no longer than until then.

@@ -2,7 +2,7 @@
 
 use std::future::{Future, ready};
 
-use self::auth::Tokens;
+use self::auth::{Endpoint, Tokens};
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
 use crate::protocol::{Reply, Request, Trouble};
@@ -56,6 +56,48 @@ pub(crate) trait Transport: Clone + Send + 'static {
         let _ = (portal, tokens);
         ready(Ok(false))
     }
+
+    /// Finds out whether a request comes from this portal, and where the portal is.
+    fn confirm(
+        &self,
+        portal: &PortalId,
+        question: Question,
+    ) -> impl Future<Output = Confirmed> + Send {
+        let _ = (portal, question);
+        ready(Confirmed::No(Code("no OAuth".to_owned())))
+    }
+
+    /// The app was removed from the portal: forgets its tokens.
+    ///
+    /// # Errors
+    /// When they could not be removed from the store. They are not used all the same.
+    fn forget(&self, portal: &PortalId) -> impl Future<Output = Result<(), Trouble>> + Send {
+        let _ = portal;
+        ready(Ok(()))
+    }
+}
+
+/// What is not known of a request that names a portal.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// None: it knows the application token. These are the tokens that it has.
+    Known(Tokens),
+    /// It would install the app: are these tokens of the portal?
+    Install(Tokens),
+    /// It knows the application token, and names a new address: is the portal there? With the tokens
+    /// that came with it, if there are any.
+    Renamed(Endpoint, Option<Tokens>),
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Confirmed {
+    /// The portal is there. These tokens are to be used from now on: asking has spent the former.
+    Yes(Endpoint, Option<Box<Tokens>>),
+    /// It is not, or that cannot be known.
+    No(Code),
+    /// Nobody could say now.
+    Later(Trouble),
 }
 
 /// Tokens that have arrived, by the occasion. They were verified.

@@ -8,7 +8,7 @@
 //! ```
 #![expect(clippy::disallowed_methods, reason = "this is the one file that reads the clock")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +22,9 @@ use self::report::{Trouble, Voice};
 use self::runtime::WorkerRuntime;
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
-use crate::queue::{Accept, Consumer, Control, Message, Scope};
+use crate::queue::{Accept, Confirm, Consumer, Control, Forget, Message, Scope};
 use crate::stats::{DropReason, Meant, Stats, Unseen};
-use crate::transport::{Refreshed, Transport};
+use crate::transport::{Arrived, Confirmed, Question, Refreshed, Transport};
 
 pub(crate) mod agenda;
 pub(crate) mod budgets;
@@ -64,6 +64,8 @@ pub(crate) struct Worker<T> {
     told: Told,
     /// Unusable tokens that were reported, by their kind.
     unusable: [u64; InvalidEventToken::ALL.len()],
+    /// When the authorization server was asked about requests that nobody has verified.
+    asked: VecDeque<std::time::Instant>,
     /// Lines refused at the door that were reported, by reason.
     refused: [u64; DropReason::COUNT],
     /// How often the queue is looked at while lines may come.
@@ -93,6 +95,7 @@ impl<T: Transport> Worker<T> {
             voice: Voice::default(),
             told: Told::default(),
             unusable: [0; InvalidEventToken::ALL.len()],
+            asked: VecDeque::new(),
             refused: [0; DropReason::COUNT],
             tick,
             at_rest: true,
@@ -215,6 +218,9 @@ impl<T: Transport> Worker<T> {
                     Control::Flush(flush) => self.engine.flush(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
                     Control::Accept(accept) => self.accept(accept),
+                    Control::Call(call) => self.engine.call(call, now),
+                    Control::Confirm(confirm) => self.confirm(confirm, now),
+                    Control::Forget(forget) => self.forget(forget, now),
                     Control::Expect(expect) => self.engine.expect(expect, now),
                     Control::Abandoned { event_token, portal } => {
                         let detail = event_token.to_string();
@@ -278,6 +284,51 @@ impl<T: Transport> Worker<T> {
         self.calls.spawn(async move {
             let accepted = transport.accept(&portal, tokens).await;
             Came::Accepted(portal, accepted)
+        });
+    }
+
+    /// Asks whether a portal is where a request says, and takes over its tokens if it is.
+    fn confirm(&mut self, confirm: Confirm, now: std::time::Instant) {
+        let Confirm { portal, question, reply } = confirm;
+        while self.asked.front().is_some_and(|&at| now.saturating_duration_since(at) >= A_MINUTE) {
+            self.asked.pop_front();
+        }
+        if matches!(question, Question::Known(_)) {
+            // Nobody is asked.
+        } else if self.asked.len() >= QUESTIONS_A_MINUTE {
+            let trouble = "too many requests of unknown portals in a minute".to_owned();
+            // Whoever asked may have gone: then nobody is left to be told.
+            drop(reply.send(Confirmed::Later(protocol::Trouble(trouble))));
+            return;
+        } else {
+            self.asked.push_back(now);
+        }
+        let transport = self.transport.clone();
+        self.calls.spawn(async move {
+            let confirmed = transport.confirm(&portal, question).await;
+            let accepted = match &confirmed {
+                Confirmed::Yes(_, Some(tokens)) => {
+                    transport.accept(&portal, Arrived::Handed((**tokens).clone())).await
+                }
+                _ => Ok(false),
+            };
+            drop(reply.send(match &accepted {
+                // Not installed, then: the app would have no tokens after its next start.
+                Err(trouble) => Confirmed::Later(trouble.clone()),
+                Ok(_) => confirmed,
+            }));
+            Came::Accepted(portal, accepted)
+        });
+    }
+
+    fn forget(&mut self, forget: Forget, now: std::time::Instant) {
+        let Forget { portal, reply } = forget;
+        self.engine.uninstalled(&portal, now);
+        let transport = self.transport.clone();
+        self.calls.spawn(async move {
+            let forgotten = transport.forget(&portal).await;
+            drop(reply.send(forgotten));
+            Came::Accepted(portal, Ok(false))
         });
     }
 
@@ -394,6 +445,9 @@ impl Awaited {
     }
 }
 
+/// Requests that nobody has verified may come from anybody: the authorization server is not asked
+/// about more of them in a minute, since apps that ask too often may be blocked.
+const QUESTIONS_A_MINUTE: usize = 60;
 const A_MINUTE: Duration = Duration::from_secs(60);
 /// Messages taken in between two looks at what is due.
 const TAKE_AT_ONCE: usize = 4_096;

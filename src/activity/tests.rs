@@ -5,11 +5,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::request::Limits;
 use super::*;
-use crate::error::{ActivityError, VerifyError};
+use crate::error::{RequestError, VerifyError};
+use crate::installation::Installation;
 use crate::protocol::command::activity_log;
 use crate::protocol::reply::{self, Code, Refusal, Sent, Verdict};
+use crate::request::Limits;
 use crate::transport::auth::{Hosts, MemoryStore, OAuth, Tokens};
 use crate::transport::http::{Http, HttpOptions};
 use crate::transport::stand_in::Server;
@@ -66,7 +67,7 @@ fn form(value: &Value) -> String {
     out.finish()
 }
 
-fn parse(fields: &Value) -> Result<ActivityRequest, ActivityError> {
+fn parse(fields: &Value) -> Result<ActivityRequest, RequestError> {
     let kind = "application/x-www-form-urlencoded; charset=UTF-8";
     ActivityRequest::parse(Some(kind), form(fields).as_bytes())
 }
@@ -129,6 +130,10 @@ fn what_may_be_missing_is_not_missed() {
         (with("/properties", json!("")), |a| a.properties().get("x").is_none()),
         (without("/document_id"), |a| a.document_id() == ["", "", ""]),
         (without("/auth/access_token"), |a| a.tokens().is_none()),
+        (with("/auth/access_token", json!("")), |a| a.tokens().is_none()),
+        (without("/auth/refresh_token"), |a| !a.tokens().unwrap().can_be_renewed()),
+        (with("/auth/refresh_token", json!("")), |a| !a.tokens().unwrap().can_be_renewed()),
+        (with("/auth/client_endpoint", json!("")), |a| a.tokens().is_some()),
         (without("/auth/client_endpoint"), |a| {
             a.tokens().unwrap().endpoint().host() == "acme.bitrix24.com"
         }),
@@ -140,29 +145,27 @@ fn what_may_be_missing_is_not_missed() {
 
 #[test]
 fn a_forged_request_is_not_believed() {
-    let elsewhere = "https://evil.example/rest/";
+    let elsewhere = |named: &str| VerifyError::Host {
+        named: named.to_owned(),
+        stored: "acme.bitrix24.com".to_owned(),
+    };
+    let named = |endpoint: &str| with("/auth/client_endpoint", json!(endpoint));
+    let token = |application_token: &str| with("/auth/application_token", json!(application_token));
     for (fields, expected) in [
-        (with("/auth/application_token", json!("other")), VerifyError::ApplicationToken),
-        (with("/auth/application_token", json!("appt0ke")), VerifyError::ApplicationToken),
-        (with("/auth/application_token", json!("appt0kenn")), VerifyError::ApplicationToken),
-        (with("/auth/client_endpoint", json!(elsewhere)), VerifyError::Host),
-        (with("/auth/client_endpoint", json!("")), VerifyError::Host),
-        (
-            with("/auth/client_endpoint", json!("https://acme.bitrix24.com@evil.example/rest/")),
-            VerifyError::Host,
-        ),
-        (
-            with("/auth/client_endpoint", json!("https://acme.bitrix24.com:8443/rest/")),
-            VerifyError::Host,
-        ),
-        (
-            with("/auth/client_endpoint", json!("http://acme.bitrix24.com/rest/")),
-            VerifyError::Insecure,
-        ),
+        (token("other"), VerifyError::ApplicationToken),
+        (token("appt0ke"), VerifyError::ApplicationToken),
+        (token("appt0kenn"), VerifyError::ApplicationToken),
+        (named("https://evil.example/rest/"), elsewhere("evil.example")),
+        (named("https://acme.bitrix24.com@evil.example/rest/"), VerifyError::Address),
+        (named("nonsense"), VerifyError::Address),
+        (named("https://acme.bitrix24.com:8443/rest/"), elsewhere("acme.bitrix24.com:8443")),
+        (named("http://acme.bitrix24.com/rest/"), VerifyError::Insecure),
     ] {
         let error = parse(&fields).unwrap().verify(&installation()).unwrap_err();
         assert_eq!(error, expected, "{fields}");
     }
+    let plain = parse(&named("http://acme.bitrix24.com/rest/")).unwrap();
+    assert!(plain.verify(&installation().allow_http()).is_ok());
     let nobody = Installation::new("", Hosts::from(["acme.bitrix24.com"]));
     let error = parse(&fields()).unwrap().verify(&nobody).unwrap_err();
     assert_eq!(error, VerifyError::ApplicationToken);
@@ -170,29 +173,27 @@ fn a_forged_request_is_not_believed() {
 
 #[test]
 fn hostile_input_gets_a_typed_error() {
-    type Expected = fn(&ActivityError) -> bool;
+    type Expected = fn(&RequestError) -> bool;
     let missing = |field| without(field);
     for (fields, expected) in [
-        (missing("/auth"), (|e| matches!(e, ActivityError::Missing { field: "auth" })) as Expected),
-        (missing("/event_token"), |e| matches!(e, ActivityError::Missing { field: "event_token" })),
-        (missing("/auth/member_id"), |e| matches!(e, ActivityError::Missing { .. })),
-        (missing("/auth/application_token"), |e| matches!(e, ActivityError::Missing { .. })),
-        (with("/auth", json!("text")), |e| matches!(e, ActivityError::WrongType { field: "auth" })),
-        (with("/event_token", json!(["x"])), |e| matches!(e, ActivityError::WrongType { .. })),
-        (with("/event_token", json!("a\nb")), |e| matches!(e, ActivityError::Invalid { .. })),
+        (missing("/auth"), (|e| matches!(e, RequestError::Missing { field: "auth" })) as Expected),
+        (missing("/event_token"), |e| matches!(e, RequestError::Missing { field: "event_token" })),
+        (missing("/auth/member_id"), |e| matches!(e, RequestError::Missing { .. })),
+        (missing("/auth/application_token"), |e| matches!(e, RequestError::Missing { .. })),
+        (with("/auth", json!("text")), |e| matches!(e, RequestError::WrongType { field: "auth" })),
+        (with("/event_token", json!(["x"])), |e| matches!(e, RequestError::WrongType { .. })),
+        (with("/event_token", json!("a\nb")), |e| matches!(e, RequestError::Invalid { .. })),
         (with("/event_token", json!("x".repeat(2_000))), |e| {
-            matches!(e, ActivityError::Invalid { .. })
+            matches!(e, RequestError::Invalid { .. })
         }),
-        (with("/document_id", json!("text")), |e| matches!(e, ActivityError::WrongType { .. })),
-        (with("/document_id", json!([["x"]])), |e| matches!(e, ActivityError::WrongType { .. })),
-        (with("/properties", json!("text")), |e| matches!(e, ActivityError::WrongType { .. })),
-        (with("/ts", json!("soon")), |e| matches!(e, ActivityError::Invalid { field: "ts" })),
-        (with("/ts", json!("-1")), |e| matches!(e, ActivityError::Invalid { .. })),
-        (with("/ts", json!("99999999999999999999")), |e| {
-            matches!(e, ActivityError::Invalid { .. })
-        }),
+        (with("/document_id", json!("text")), |e| matches!(e, RequestError::WrongType { .. })),
+        (with("/document_id", json!([["x"]])), |e| matches!(e, RequestError::WrongType { .. })),
+        (with("/properties", json!("text")), |e| matches!(e, RequestError::WrongType { .. })),
+        (with("/ts", json!("soon")), |e| matches!(e, RequestError::Invalid { field: "ts" })),
+        (with("/ts", json!("-1")), |e| matches!(e, RequestError::Invalid { .. })),
+        (with("/ts", json!("99999999999999999999")), |e| matches!(e, RequestError::Invalid { .. })),
         (with("/timeout_duration", json!("18446744073709551615")), |e| {
-            matches!(e, ActivityError::Invalid { field: "timeout_duration" })
+            matches!(e, RequestError::Invalid { field: "timeout_duration" })
         }),
     ] {
         let json = ActivityRequest::parse(Some("application/json"), fields.to_string().as_bytes());
@@ -205,32 +206,36 @@ fn hostile_input_gets_a_typed_error() {
 
 #[test]
 fn bodies_that_are_no_request_get_a_typed_error() {
-    type Expected = fn(&ActivityError) -> bool;
+    type Expected = fn(&RequestError) -> bool;
     let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100), "]".repeat(100));
     let deepest = "[".repeat(500_000);
     let many = format!("{{\"a\":[{}1]}}", "1,".repeat(Limits::FIELDS));
     let big = "x".repeat(10 << 20);
     for (kind, body, expected) in [
-        ("application/json", big.as_str(), (|e| matches!(e, ActivityError::TooLarge)) as Expected),
-        ("", &big, |e| matches!(e, ActivityError::TooLarge)),
-        ("application/json", &deep, |e| matches!(e, ActivityError::TooDeep)),
-        ("application/json", &deepest, |e| matches!(e, ActivityError::TooDeep)),
-        ("application/json", &many, |e| matches!(e, ActivityError::TooMany)),
-        ("application/json", "{\"a\":1,\"a\":2}", |e| matches!(e, ActivityError::Duplicate)),
-        ("application/json", "{\"a\":", |e| matches!(e, ActivityError::NotJson { .. })),
-        ("application/json", "{} {}", |e| matches!(e, ActivityError::NotJson { .. })),
-        ("application/json", "", |e| matches!(e, ActivityError::NotJson { .. })),
-        ("application/json", "7", |e| matches!(e, ActivityError::WrongType { .. })),
-        ("application/json", "[]", |e| matches!(e, ActivityError::Missing { .. })),
-        ("multipart/form-data; boundary=x", "", |e| matches!(e, ActivityError::ContentType)),
-        ("text/plain", "", |e| matches!(e, ActivityError::ContentType)),
-        ("", "", |e| matches!(e, ActivityError::Missing { field: "auth" })),
+        ("application/json", big.as_str(), (|e| matches!(e, RequestError::TooLarge)) as Expected),
+        ("", &big, |e| matches!(e, RequestError::TooLarge)),
+        ("application/json", &deep, |e| matches!(e, RequestError::TooDeep)),
+        ("application/json", &deepest, |e| matches!(e, RequestError::TooDeep)),
+        ("application/json", &many, |e| matches!(e, RequestError::TooMany)),
+        ("application/json", "{\"a\":1,\"a\":2}", |e| matches!(e, RequestError::Duplicate)),
+        ("application/json", "{\"a\":", |e| matches!(e, RequestError::NotJson { .. })),
+        ("application/json", "{} {}", |e| matches!(e, RequestError::NotJson { .. })),
+        ("application/json", "", |e| matches!(e, RequestError::NotJson { .. })),
+        ("application/json", "7", |e| matches!(e, RequestError::WrongType { .. })),
+        ("application/json", "[]", |e| matches!(e, RequestError::Missing { .. })),
+        ("application/x-www-form-urlencoded; charset=windows-1251", "a=%C4", |e| {
+            matches!(e, RequestError::Windows1251)
+        }),
+        ("", "a=%C4", |e| matches!(e, RequestError::NotUtf8)),
+        ("multipart/form-data; boundary=x", "", |e| matches!(e, RequestError::ContentType)),
+        ("text/plain", "", |e| matches!(e, RequestError::ContentType)),
+        ("", "", |e| matches!(e, RequestError::Missing { field: "auth" })),
     ] {
         let error = ActivityRequest::parse(Some(kind), body.as_bytes()).unwrap_err();
         assert!(expected(&error), "{kind} {error:?}");
     }
     let error = ActivityRequest::parse(Some("application/json"), b"{\"a\":\"\xff\"}").unwrap_err();
-    assert!(matches!(error, ActivityError::NotUtf8), "{error:?}");
+    assert!(matches!(error, RequestError::NotUtf8), "{error:?}");
 }
 
 /// Everything that a plain fmt layer prints.

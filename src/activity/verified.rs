@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use tracing::Span;
 
-use super::property::Property;
+use super::input::Input;
 use crate::line::{EventToken, Offered, PortalId};
+use crate::request::Property;
 use crate::transport::auth::Tokens;
 
 /// A handler's request that comes from the portal that it names.
@@ -161,6 +162,11 @@ impl VerifiedActivity {
     /// The property of this name.
     pub fn property(&self, name: &str) -> Option<&Property> {
         self.parts.properties.get(name)
+    }
+
+    /// The property of this name, to be read as what it should be, with words where it is not.
+    pub fn input<'a>(&'a self, name: &'a str) -> Input<'a> {
+        Input::new(name, self.property(name))
     }
 
     /// The user on whose behalf the tokens work.

@@ -1,17 +1,17 @@
 //! What a handler holds while it works on an activity.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::{Bizproc, after};
+use super::{Bizproc, after, failure};
 use crate::activity::VerifiedActivity;
 use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
 #[cfg(feature = "log")]
 use crate::line::EventToken;
 use crate::queue::{Accept, Control, Expect};
+use crate::registration::Registration;
 use crate::stats::{FlushReport, Hidden};
 use crate::transport::Arrived;
 
@@ -27,7 +27,7 @@ use crate::transport::Arrived;
 /// use tracing::{Instrument, info};
 ///
 /// async fn work(bizproc: Bizproc, verified: VerifiedActivity) -> Result<(), CompleteError> {
-///     let activity = bizproc.activity(verified);
+///     let Some(activity) = bizproc.activity(verified).first() else { return Ok(()) };
 ///     let order = activity.property("Order").and_then(|order| order.as_str()).unwrap_or("none");
 ///     async { info!(order, "Order received") }.instrument(activity.span()).await;
 ///     activity.complete(Completion::new().value("status", "shipped")).await?;
@@ -39,12 +39,16 @@ pub struct Activity {
     verified: VerifiedActivity,
     /// What the worker has not been told yet, since it had no room.
     untold: Mutex<Vec<Control>>,
-    /// The worker was asked to end it, or there is nothing to end.
-    ended: AtomicBool,
+    /// As which it was registered, where that is known.
+    registration: Option<Arc<Registration>>,
 }
 
 impl Activity {
-    pub(super) fn begin(bizproc: Bizproc, verified: VerifiedActivity) -> Self {
+    pub(super) fn begin(
+        bizproc: Bizproc,
+        verified: VerifiedActivity,
+        registration: Option<Arc<Registration>>,
+    ) -> Self {
         let mut untold = Vec::new();
         if let Some(tokens) = verified.tokens() {
             let portal = verified.portal().clone();
@@ -60,9 +64,8 @@ impl Activity {
                 waits_until: after(left),
             }));
         }
-        // Nobody waits for an activity without a subscription.
-        let ended = AtomicBool::new(!verified.can_log());
-        let activity = Activity { bizproc, verified, untold: Mutex::new(untold), ended };
+        let untold = Mutex::new(untold);
+        let activity = Activity { bizproc, verified, untold, registration };
         activity.note_hidden();
         activity.tell();
         activity
@@ -114,20 +117,17 @@ impl Activity {
     /// nothing is sent. Whoever stops waiting for the answer does not stop the end.
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes. It may then be called again.
+    /// When the portal refuses, or cannot be told within two minutes: it may then be called again.
+    /// When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return value is not
+    /// as the activity was [registered](crate::Registration): before anything is sent.
     pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
+        self.check(&completion)?;
         if !self.verified.can_log() {
             return Ok(FlushReport::default());
         }
         self.tell();
         let (portal, event_token) = (self.verified.portal(), self.verified.event_token());
-        // From here on it is the worker's: it ends the activity, or says that it could not.
-        self.ended.store(true, Relaxed);
-        let ended = self.bizproc.complete_on(portal, event_token, completion).await;
-        if matches!(ended, Err(CompleteError::Worker(_) | CompleteError::NotSent)) {
-            self.ended.store(false, Relaxed);
-        }
-        ended
+        self.bizproc.complete_on(portal, event_token, completion).await
     }
 
     /// Ends the activity as [`complete`](Self::complete) does, with a last line that says what went
@@ -140,9 +140,21 @@ impl Activity {
         &self,
         message: impl Into<String> + Send,
     ) -> Result<FlushReport, CompleteError> {
-        let message = message.into();
-        let completion = Completion::new().message(format!("ERROR: {message}"));
-        self.complete(completion).await
+        self.complete(failure(&message.into())).await
+    }
+
+    /// Whether the values are those that it was registered with. The portal would drop others.
+    fn check(&self, completion: &Completion) -> Result<(), CompleteError> {
+        let Some(registration) = &self.registration else { return Ok(()) };
+        for (name, value) in &completion.values {
+            let Some(declared) = registration.returned(name) else {
+                return Err(CompleteError::Undeclared { name: name.clone() });
+            };
+            if let Some(expected) = declared.mismatch(value) {
+                return Err(CompleteError::WrongKind { name: name.clone(), expected });
+            }
+        }
+        Ok(())
     }
 
     /// Tells the worker what it has to know before lines come.
@@ -169,11 +181,11 @@ impl std::ops::Deref for Activity {
 
 impl Drop for Activity {
     fn drop(&mut self) {
-        if *self.ended.get_mut() {
+        let event_token = self.verified.event_token().clone();
+        if !self.bizproc.activities.give_up(&event_token) {
             return;
         }
         self.bizproc.stats.abandoned();
-        let event_token = self.verified.event_token().clone();
         let portal = self.verified.portal().clone();
         // It is counted; with the worker gone, nobody is left to tell of it.
         drop(self.bizproc.try_send(Control::Abandoned { event_token, portal }));
@@ -200,7 +212,8 @@ fn time_left(verified: &VerifiedActivity, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activity::{ActivityRequest, Installation};
+    use crate::activity::ActivityRequest;
+    use crate::installation::Installation;
     use crate::transport::auth::Hosts;
     use std::time::UNIX_EPOCH;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::shutdown::ShutdownReport;
 use super::{Bizproc, after};
 use crate::error::FlushError;
 use crate::stats::FlushReport;
@@ -25,8 +26,9 @@ use crate::thread_role::is_delivery_thread;
 ///
 /// A drop refuses further lines, sends what is pending, and waits for that up to the shutdown
 /// timeout (an option of the builder, 5 s by default), also against a portal that never answers.
-/// What is pending then is counted as lost. It never panics, inside a runtime neither. On the worker's
-/// own thread, or on one that the worker waits for, it closes and does not wait, which is reported.
+/// What is pending then is counted as lost. It never panics, inside a runtime neither. It does not wait
+/// for activities that are open: that is [`shutdown`](WorkerGuard::shutdown). On the worker's own thread,
+/// or on one that the worker waits for, it closes and does not wait, which is reported.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,7 +39,7 @@ use crate::thread_role::is_delivery_thread;
 /// let subscriber = tracing_subscriber::registry().with(bizproc);
 /// // .. the app runs ..
 /// # drop(subscriber);
-/// let report = guard.shutdown(std::time::Duration::from_secs(2));
+/// let report = guard.shutdown_blocking(std::time::Duration::from_secs(2));
 /// assert!(report.is_complete());
 /// # Ok(())
 /// # }
@@ -46,12 +48,19 @@ use crate::thread_role::is_delivery_thread;
 pub struct WorkerGuard {
     bizproc: Bizproc,
     timeout: Duration,
+    /// With which open activities are ended.
+    fail_with: Option<String>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl WorkerGuard {
-    pub(crate) fn new(bizproc: Bizproc, timeout: Duration, thread: thread::JoinHandle<()>) -> Self {
-        WorkerGuard { bizproc, timeout, thread: Some(thread) }
+    pub(crate) fn new(
+        bizproc: Bizproc,
+        timeout: Duration,
+        fail_with: Option<String>,
+        thread: thread::JoinHandle<()>,
+    ) -> Self {
+        WorkerGuard { bizproc, timeout, fail_with, thread: Some(thread) }
     }
 
     /// A handle for those who flush or read counters.
@@ -59,48 +68,93 @@ impl WorkerGuard {
         self.bizproc.clone()
     }
 
-    /// Closes the worker as a drop does, within `timeout`, and says what became of the pending
-    /// lines. Holds the calling thread meanwhile.
-    pub fn shutdown(mut self, timeout: Duration) -> FlushReport {
-        self.close(timeout)
+    /// Ends an app in good order, within `timeout`: waits for its open activities while lines and ends
+    /// still go out, for three quarters of the time at most. Then it ends those that are left if
+    /// [`Builder::fail_open_activities`](crate::Builder::fail_open_activities) says so, sends what is
+    /// pending, and closes the worker.
+    ///
+    /// Take in no more requests first. With axum, on SIGTERM:
+    ///
+    /// ```no_run
+    /// # async fn run(
+    /// #     listener: std::net::TcpListener,
+    /// #     sigterm: impl Future<Output = ()>,
+    /// #     guard: tracing_bizproc::WorkerGuard,
+    /// #     serve: impl AsyncFnOnce(std::net::TcpListener, &mut dyn Future<Output = ()>),
+    /// # ) {
+    /// # let mut sigterm = std::pin::pin!(sigterm);
+    /// // axum::serve(listener, router).with_graceful_shutdown(sigterm).await?;
+    /// # serve(listener, &mut sigterm).await;
+    /// let report = guard.shutdown(std::time::Duration::from_secs(20)).await;
+    /// if !report.is_complete() {
+    ///     eprintln!("not all is done: {report}");
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// Needs no runtime, and works on any. Whoever stops waiting does not stop the shutdown.
+    pub async fn shutdown(self, timeout: Duration) -> ShutdownReport {
+        let (reply, answer) = oneshot::channel();
+        let bizproc = self.bizproc.clone();
+        let started = thread::Builder::new().name("bizproc-shutdown".to_owned()).spawn(move || {
+            // Nobody may wait any more.
+            drop(reply.send(self.shutdown_blocking(timeout)));
+        });
+        // Without a thread the guard has been dropped, which closes too.
+        drop(started);
+        answer.await.unwrap_or_else(|_| unanswered(&bizproc))
     }
 
-    fn close(&mut self, timeout: Duration) -> FlushReport {
-        let Some(thread) = self.thread.take() else { return FlushReport::default() };
+    /// As [`shutdown`](Self::shutdown), and holds the calling thread meanwhile: activities that are
+    /// worked on by the same thread cannot end then.
+    pub fn shutdown_blocking(mut self, timeout: Duration) -> ShutdownReport {
+        let began = after(Duration::ZERO);
+        let now = || after(Duration::ZERO);
+        // On a thread of the worker's own, to wait would be to wait for oneself.
+        if !is_delivery_thread() {
+            self.bizproc.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
+        }
+        self.close(timeout.saturating_sub(now().saturating_duration_since(began)))
+    }
+
+    fn close(&mut self, timeout: Duration) -> ShutdownReport {
+        let Some(thread) = self.thread.take() else { return ShutdownReport::default() };
+        let failing = self
+            .fail_with
+            .as_deref()
+            .map_or_else(Vec::new, |text| self.bizproc.fail_open(text, after(timeout / 2)));
         let deadline = after(timeout);
         if is_delivery_thread() {
             // To wait here would be to wait for oneself. The worker closes once it is back.
             self.bizproc.producer.note_close_without_wait();
             drop(self.bizproc.ask_close(deadline));
-            return self.all_pending();
+            return unanswered(&self.bizproc);
         }
         let closed = self
             .bizproc
             .ask_close(deadline)
             .and_then(|answer| block_until(answer, deadline + GRACE));
-        match closed {
-            Ok(report) => {
-                // It has nothing left to do but to end. Only the app's own layers, which take in its
-                // last reports, could hold it up: not for longer than a moment.
-                let patience = after(GRACE);
-                while !thread.is_finished() && after(Duration::ZERO) < patience {
-                    thread::park_timeout(A_MOMENT);
-                }
-                if thread.is_finished() {
-                    drop(thread.join());
-                }
-                report
-            }
-            Err(_) => self.all_pending(),
+        let Ok(lines) = closed else { return unanswered(&self.bizproc) };
+        // It has nothing left to do but to end. Only the app's own layers, which take in its last
+        // reports, could hold it up: not for longer than a moment.
+        let patience = after(GRACE);
+        while !thread.is_finished() && after(Duration::ZERO) < patience {
+            thread::park_timeout(A_MOMENT);
         }
+        if thread.is_finished() {
+            drop(thread.join());
+        }
+        let open = self.bizproc.open_activities();
+        let failed = failing.into_iter().filter(|failing| !open.contains(failing)).collect();
+        ShutdownReport { lines, failed, open }
     }
+}
 
-    /// What is known of the lines where nobody can be asked.
-    fn all_pending(&self) -> FlushReport {
-        let mut report = FlushReport::default();
-        report.set_pending(self.bizproc.stats().pending());
-        report
-    }
+/// What can be said when the worker does not answer.
+fn unanswered(bizproc: &Bizproc) -> ShutdownReport {
+    let mut lines = FlushReport::default();
+    lines.set_pending(bizproc.stats().pending());
+    ShutdownReport { lines, failed: Vec::new(), open: bizproc.open_activities() }
 }
 
 impl Drop for WorkerGuard {

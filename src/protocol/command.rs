@@ -46,9 +46,12 @@ pub(crate) fn event_send(
 
 /// Adds an access token to a request's body: in the address it would be written to logs.
 pub(crate) fn authorize(body: &mut Vec<u8>, access_token: &str) {
-    // Every body above is an object with something in it.
+    // Every body is an object, written without blanks at its end.
     body.pop();
-    body.extend_from_slice(b",\"auth\":");
+    if body.last() != Some(&b'{') {
+        body.push(b',');
+    }
+    body.extend_from_slice(b"\"auth\":");
     push_json(body, access_token);
     body.push(b'}');
 }
@@ -286,6 +289,7 @@ mod tests {
             event_send("t", &Map::new(), None),
             batch_of(&[]),
             batch_of(&["m"]),
+            Request { method: Method::Batch, body: b"{}".to_vec(), commands: 1 },
         ] {
             let mut expected: Value = serde_json::from_slice(&request.body).unwrap();
             expected["auth"] = Value::from("a\"b");

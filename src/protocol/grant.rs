@@ -40,6 +40,10 @@ pub(crate) struct Granted {
     pub(crate) expires: u64,
     /// Where the portal is now.
     pub(crate) client_endpoint: Option<String>,
+    /// Which portal the pair is of.
+    pub(crate) member_id: Option<String>,
+    /// The portal's authorization server.
+    pub(crate) server_endpoint: Option<String>,
 }
 
 /// Reads the answer to a refresh request.
@@ -48,7 +52,14 @@ pub(crate) fn read(reply: &Reply) -> Answer {
     let (status, body) = match reply {
         Reply::Http { status, body } => (*status, body),
         // The secret goes to the configured host and nowhere else.
-        Reply::Moved { .. } => return later("the authorization server redirects".to_owned()),
+        Reply::Moved { host } => {
+            let host = host.as_deref().unwrap_or("another host");
+            return later(format!(
+                "the authorization server redirects to {host}, where the secret does not go: see \
+                 `OAuth::authorization_server`"
+            ));
+        }
+        Reply::Redirected(code) => return later(format!("the authorization server: {code}")),
         Reply::NotSent(trouble) | Reply::UnknownPortal(trouble) | Reply::Unanswered(trouble) => {
             return Answer::Later(trouble.clone());
         }
@@ -79,6 +90,8 @@ pub(crate) fn read(reply: &Reply) -> Answer {
                 expires: expires.and_then(number).unwrap_or(0),
                 // `domain` is the authorization server's own here, and no portal's.
                 client_endpoint: text("client_endpoint"),
+                member_id: text("member_id"),
+                server_endpoint: text("server_endpoint"),
             })
         }
         _ => later(format!("the authorization server answers HTTP {status} without tokens")),
@@ -123,6 +136,8 @@ mod tests {
         assert_eq!(granted.refresh_token, "r");
         assert_eq!(granted.expires, 1_700_003_600);
         assert_eq!(granted.client_endpoint.as_deref(), Some("https://a.example/rest/"));
+        assert_eq!(granted.member_id.as_deref(), Some("m"));
+        assert_eq!(granted.server_endpoint, None);
     }
 
     #[test]

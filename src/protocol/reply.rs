@@ -1,6 +1,8 @@
 //! Reads a portal's answer: one [`Outcome`] per command, or one [`Refusal`] of the whole request.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde_json::{Map, Value};
 
 use self::failure::{Place, classify};
 use super::{Reply, Trouble, command};
@@ -47,6 +49,8 @@ pub(crate) enum Refusal {
     TooLarge,
     /// The portal lives elsewhere now: the host that it names, when it names one.
     Moved(Option<String>),
+    /// The portal leads elsewhere, and somebody has to mend that: in words.
+    Redirected(Code),
     /// The access token has expired or is not valid: refresh once, repeat.
     Grant(Code),
     /// The credential is not accepted until somebody mends it.
@@ -99,10 +103,39 @@ pub(crate) fn read(reply: &Reply, sent: Sent) -> Verdict {
     match reply {
         Reply::Http { status, body } => read_http(*status, body, sent),
         Reply::Moved { host } => Verdict::Refused(Refusal::Moved(host.clone())),
+        Reply::Redirected(code) => Verdict::Refused(Refusal::Redirected(code.clone())),
         Reply::NotSent(trouble) => Verdict::Refused(Refusal::Unreachable(trouble.clone())),
         Reply::UnknownPortal(trouble) => Verdict::Refused(Refusal::UnknownPortal(trouble.clone())),
         Reply::Unanswered(trouble) => Verdict::Unknown(trouble.clone()),
     }
+}
+
+/// Reads `reply` as the answer to a call of the app's: what it is if it is no result, and the answer
+/// as it came, if it is one.
+pub(super) fn read_answer(reply: &Reply) -> (Option<Verdict>, Option<Map<String, Value>>) {
+    let Reply::Http { status, body } = reply else {
+        return (Some(read(reply, Sent::Single)), None);
+    };
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
+        return (Some(by_status(*status, "no JSON object")), None);
+    };
+    let verdict = match failure_of(&answer) {
+        Some(failure) => Some(match classify(&failure, Place::Call { status: *status }) {
+            Some(refusal) => Verdict::Refused(refusal),
+            None => Verdict::Unknown(Trouble(format!("HTTP {status}, {}", failure.code))),
+        }),
+        None if answer.contains_key("result") && (200..300).contains(status) => None,
+        None => Some(by_status(*status, "neither result nor error")),
+    };
+    (verdict, Some(answer))
+}
+
+/// The error of an answer. An empty code is one, but not beside a result.
+fn failure_of(answer: &Map<String, Value>) -> Option<Failure<'_>> {
+    let is_error =
+        |failure: &Failure<'_>| !failure.code.0.is_empty() || !answer.contains_key("result");
+    Failure::of(answer).filter(is_error)
 }
 
 fn read_http(status: u16, body: &[u8], sent: Sent) -> Verdict {
@@ -111,10 +144,7 @@ fn read_http(status: u16, body: &[u8], sent: Sent) -> Verdict {
     let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
         return by_status(status, "no JSON object");
     };
-    // An empty code is an error, but not beside a result.
-    let is_error =
-        |failure: &Failure<'_>| !failure.code.0.is_empty() || !answer.contains_key("result");
-    if let Some(failure) = Failure::of(&answer).filter(is_error) {
+    if let Some(failure) = failure_of(&answer) {
         return refused(&failure, status, sent);
     }
     let time = ServerTime::of(answer.get("time"));
@@ -149,6 +179,18 @@ fn refused(failure: &Failure<'_>, status: u16, sent: Sent) -> Verdict {
 }
 
 impl Refusal {
+    /// Whether asking again would not change it.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(
+            self,
+            Refusal::Unreachable(_)
+                | Refusal::RateLimit
+                | Refusal::OperatingLimit
+                | Refusal::Locked(_)
+                | Refusal::Server(_)
+        )
+    }
+
     /// Whether it is about one command, whatever else was in the request.
     fn is_of_command(&self) -> bool {
         matches!(
@@ -158,6 +200,29 @@ impl Refusal {
                 | Refusal::Locked(_)
                 | Refusal::Command(_)
         )
+    }
+}
+
+/// The portal's code where there is one, and else what happened.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Unreachable(trouble) | Refusal::UnknownPortal(trouble) => trouble.fmt(f),
+            Refusal::RateLimit => f.write_str("QUERY_LIMIT_EXCEEDED"),
+            Refusal::OperatingLimit => f.write_str("OPERATION_TIME_LIMIT"),
+            Refusal::TooLarge => f.write_str("the request is too large"),
+            Refusal::Moved(Some(host)) => write!(f, "the portal is at {host} now"),
+            Refusal::Moved(None) => f.write_str("the portal has moved"),
+            Refusal::Redirected(code)
+            | Refusal::Grant(code)
+            | Refusal::Credential(code)
+            | Refusal::Portal(code)
+            | Refusal::TokenDenied(code)
+            | Refusal::WorkflowGone(code)
+            | Refusal::Locked(code)
+            | Refusal::Command(code)
+            | Refusal::Server(code) => code.fmt(f),
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub enum DropReason {
     PortalBlocked,
     /// Dropped: no credentials arrived for the portal that the span names.
     UnknownPortal,
+    /// Dropped: the app was removed from the portal.
+    Uninstalled,
     /// Dropped: retried as long, or as often, as the retry policy allows.
     RetriesSpent,
     /// Dropped: the outcome was unknown and the user prefers a gap to a repeat.
@@ -56,6 +58,7 @@ impl DropReason {
         DropReason::CredentialBlocked,
         DropReason::PortalBlocked,
         DropReason::UnknownPortal,
+        DropReason::Uninstalled,
         DropReason::RetriesSpent,
         DropReason::OutcomeUnknown,
         DropReason::ShutdownDeadline,
@@ -96,6 +99,7 @@ impl DropReason {
             DropReason::CredentialBlocked => "credentials not accepted",
             DropReason::PortalBlocked => "portal closed",
             DropReason::UnknownPortal => "portal unknown",
+            DropReason::Uninstalled => "app removed from the portal",
             DropReason::RetriesSpent => "portal not reachable in time",
             DropReason::OutcomeUnknown => "outcome unknown",
             DropReason::ShutdownDeadline => "app shut down",

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use self::client::JSON;
 use super::auth::{Credentials, Grants, Provided, Webhook};
-use super::{Arrived, NoAccess, Refreshed, Transport};
+use super::{Arrived, Confirmed, NoAccess, Question, Refreshed, Transport};
 use crate::error::TransportError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
@@ -12,11 +11,14 @@ use crate::protocol::{Method, Reply, Request, Trouble, command};
 
 mod client;
 mod departure;
+mod redirect;
 mod resolver;
 mod tls;
+mod trust;
 
-pub(super) use self::client::Clients;
 pub(crate) use self::client::HttpOptions;
+pub(super) use self::client::{Clients, JSON};
+pub(crate) use self::trust::Fingerprint;
 
 /// Calls portals.
 #[derive(Clone)]
@@ -46,7 +48,7 @@ impl Http {
         let clients = Clients::new(options)?;
         let caller = match credentials.into() {
             Credentials::Webhook(webhook) => {
-                clients.client(&webhook.method(Method::Batch))?;
+                clients.client(&webhook.method(&Method::Batch))?;
                 Caller::Webhook(Arc::new(webhook))
             }
             Credentials::OAuth(oauth) => {
@@ -60,13 +62,29 @@ impl Http {
     }
 }
 
+impl Http {
+    /// The portal has another name now. Where no one can call it there by himself, it is said what to
+    /// do.
+    fn moved(&self, portal: Option<&PortalId>, host: String) -> Reply {
+        let advice = match &self.caller {
+            Caller::Webhook(_) => "write that host into the webhook's URL",
+            Caller::Provider(_) => "give that address as the portal's",
+            Caller::OAuth(grants) if grants.may_relocate(portal, &host) => {
+                return Reply::Moved { host: Some(host) };
+            }
+            Caller::OAuth(_) => "if that is right, name it in `OAuth::hosts`",
+        };
+        Reply::Redirected(Code(format!("the portal says that it is at {host} now: {advice}")))
+    }
+}
+
 impl Transport for Http {
     async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
         let Request { method, mut body, .. } = request;
         let url = match &self.caller {
-            Caller::Webhook(webhook) if webhook.serves(portal) => webhook.method(method),
+            Caller::Webhook(webhook) if webhook.serves(portal) => webhook.method(&method),
             Caller::Webhook(_) => return NoAccess::Unknown(ONE_PORTAL).into(),
-            Caller::OAuth(grants) => match grants.access(portal, method).await {
+            Caller::OAuth(grants) => match grants.access(portal, &method).await {
                 Ok((url, access_token)) => {
                     command::authorize(&mut body, &access_token);
                     url
@@ -75,7 +93,7 @@ impl Transport for Http {
             },
             Caller::Provider(provided) => match provided.access(portal).await {
                 Ok(access) => {
-                    let (url, access_token) = access.to(method);
+                    let (url, access_token) = access.to(&method);
                     if let Some(access_token) = access_token {
                         command::authorize(&mut body, access_token);
                     }
@@ -84,7 +102,11 @@ impl Transport for Http {
                 Err(why) => return why.into(),
             },
         };
-        self.clients.post(url, JSON, body).await
+        let reply = self.clients.post(url, JSON, body).await;
+        match reply {
+            Reply::Moved { host: Some(host) } => self.moved(portal, host),
+            reply => reply,
+        }
     }
 
     async fn refresh(&self, portal: Option<&PortalId>) -> Refreshed {
@@ -100,7 +122,7 @@ impl Transport for Http {
             Caller::Webhook(_) | Caller::Provider(_) => {
                 Refreshed::Denied(Code("the address is the app's to change".to_owned()))
             }
-            Caller::OAuth(grants) => grants.relocate(portal, host).await,
+            Caller::OAuth(grants) => grants.relocate(portal, host, &self.clients).await,
         }
     }
 
@@ -110,7 +132,24 @@ impl Transport for Http {
             Caller::OAuth(grants) => grants.accept(portal, tokens).await,
         }
     }
+
+    async fn confirm(&self, portal: &PortalId, question: Question) -> Confirmed {
+        match &self.caller {
+            Caller::Webhook(_) | Caller::Provider(_) => Confirmed::No(Code(NO_OAUTH.to_owned())),
+            Caller::OAuth(grants) => grants.confirm(portal, question, &self.clients).await,
+        }
+    }
+
+    async fn forget(&self, portal: &PortalId) -> Result<(), Trouble> {
+        match &self.caller {
+            Caller::Webhook(_) | Caller::Provider(_) => Ok(()),
+            Caller::OAuth(grants) => grants.uninstalled(portal).await,
+        }
+    }
 }
+
+/// Without OAuth nobody can be asked whose tokens they are.
+const NO_OAUTH: &str = "the app's credentials are not `OAuth`";
 
 /// An event token is a secret of its portal: it is not tried at another.
 const ONE_PORTAL: &str = "the span names a portal, and the webhook is not said to be of that one: \

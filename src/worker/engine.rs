@@ -8,6 +8,7 @@ use slab::Slab;
 
 use super::agenda::Agenda;
 use super::entry::Gap;
+use super::lane::calls::AppCall;
 use super::lane::{Access, Action, Lane, Rules, TICK, What};
 use super::ledger::{Ending, Freed, Ledger, Page, Pending};
 use super::render::Renderer;
@@ -16,7 +17,7 @@ use super::turn::Turn;
 use crate::error::CompleteError;
 use crate::line::{EventToken, LogLine, Missed, PortalId, Tag};
 use crate::protocol::{Reply, Request};
-use crate::queue::{Close, Complete, Expect, Flush, Limits, Overflow, Scope};
+use crate::queue::{self, Close, Complete, Expect, Flush, Limits, Overflow, Scope};
 use crate::stats::DropReason;
 use crate::transport::Refreshed;
 
@@ -239,6 +240,14 @@ impl Engine {
         self.agenda.set(key, now);
     }
 
+    /// The app calls a method of its own.
+    pub(crate) fn call(&mut self, call: queue::Call, now: Instant) {
+        let queue::Call { portal, method, body, deadline, reply } = call;
+        let key = self.portal_of(&portal, now);
+        let call = AppCall::new(method, body, deadline, reply, now);
+        self.with(key, now, |lane, _| lane.call(call));
+    }
+
     /// The portal on which the token has logged, or was taken on: the one without a name first.
     fn portal_that_knows(&self, event_token: &EventToken) -> Option<usize> {
         let unnamed = self.by_id.get(&None).copied();
@@ -281,6 +290,14 @@ impl Engine {
         }
     }
 
+    /// The app was removed from a portal: what is left for it is lost, and its activities cannot be
+    /// ended any more.
+    pub(crate) fn uninstalled(&mut self, portal: &PortalId, now: Instant) {
+        if let Some(&key) = self.by_id.get(&Some(portal.clone())) {
+            self.with(key, now, |lane, turn| lane.abandon(DropReason::Uninstalled, turn));
+        }
+    }
+
     /// Something happened to a lane that may block it, or lift that.
     fn with(&mut self, key: usize, now: Instant, act: impl FnOnce(&mut Lane, &mut Turn<'_>)) {
         let (lane, mut turn) = self.turn(key, now);
@@ -293,7 +310,8 @@ impl Engine {
     pub(crate) fn next(&mut self, now: Instant) -> Step {
         if self.closing.is_some_and(|deadline| now >= deadline) {
             for (_, Portal { lane, page, .. }) in &mut self.portals {
-                lane.abandon(&mut Turn { ledger: &mut self.ledger, page, now });
+                let mut turn = Turn { ledger: &mut self.ledger, page, now };
+                lane.abandon(DropReason::ShutdownDeadline, &mut turn);
             }
             return Step::Closed;
         }

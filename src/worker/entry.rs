@@ -270,7 +270,8 @@ mod tests {
         entry.tries.in_doubt = true;
         entry.rolled_off = u64::MAX;
         for &reason in DropReason::ALL {
-            let gap = Gap::new(reason, u64::MAX / 16, UNIX_EPOCH).in_doubt().untold(true);
+            let most = u64::MAX / (DropReason::COUNT as u64 + 1);
+            let gap = Gap::new(reason, most, UNIX_EPOCH).in_doubt().untold(true);
             widen(&mut entry.gap, gap);
         }
         widen(&mut entry.gap, Gap::new(DropReason::QueueFull, 1, UNIX_EPOCH));

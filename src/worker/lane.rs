@@ -29,8 +29,10 @@ use crate::protocol::reply::Sent;
 use crate::protocol::text::Astral;
 use crate::stats::DropReason;
 
+use self::calls::Calls;
 use self::costs::Costs;
 
+pub(crate) mod calls;
 mod compose;
 mod costs;
 mod losses;
@@ -72,6 +74,8 @@ pub(crate) enum What {
     Main,
     /// A request with ends that can wait no longer, beside the main one.
     Beside,
+    /// A call of the app's own.
+    Call,
     /// Gets other access to the portal.
     Access,
 }
@@ -95,6 +99,7 @@ pub(crate) struct Lane {
     /// Invariant: all entries that are out are in this one, so that the order within a token is kept.
     main: Slot,
     beside: Slot,
+    calls: Calls,
     /// No end goes before this: a request with ends has failed.
     ends_pause: Option<Pause>,
     deadlines: Deadlines,
@@ -108,6 +113,8 @@ pub(crate) struct Lane {
     successes: u64,
     /// The portal has acknowledged something on this credential.
     worked: bool,
+    /// Why the last request as a whole failed; empty after one that ran.
+    failure: String,
     /// Waiting entries are checked for their age at this time.
     next_check: Instant,
     closing: bool,
@@ -176,6 +183,7 @@ impl Lane {
             state: State::Ready,
             main: Slot::new(),
             beside: Slot::new(),
+            calls: Calls::default(),
             ends_pause: None,
             deadlines: Deadlines::default(),
             renewals: 0,
@@ -184,6 +192,7 @@ impl Lane {
             costs: Costs::default(),
             successes: 0,
             worked: false,
+            failure: String::new(),
             next_check: now + CHECK_AGE,
             closing: false,
             ends: 0,
@@ -296,20 +305,23 @@ impl Lane {
         }
     }
 
-    /// Whether ends of activities are on their way.
+    /// Whether ends of activities, or calls, are on their way.
     pub(crate) fn is_completing(&self) -> bool {
-        self.coalescer.has_ends()
+        self.coalescer.has_ends() || !self.calls.is_empty()
     }
 
     /// Whether something is under way, whose end is heard of.
     pub(crate) fn is_out(&self) -> bool {
         let refreshing = matches!(self.state, State::Refreshing { .. });
-        refreshing || self.main.in_flight.is_some() || self.beside.in_flight.is_some()
+        let requests = [&self.main, &self.beside];
+        let requests = requests.iter().any(|slot| slot.in_flight.is_some());
+        refreshing || requests || self.calls.is_out()
     }
 
     /// Whether nothing is left of what came in: the lane may be forgotten.
     pub(crate) fn is_empty(&mut self, now: Instant) -> bool {
-        !self.is_out() && self.deadlines.is_empty() && self.coalescer.is_empty(now)
+        let empty = self.deadlines.is_empty() && self.calls.is_empty();
+        !self.is_out() && empty && self.coalescer.is_empty(now)
     }
 
     /// What to do now.
@@ -322,12 +334,28 @@ impl Lane {
         self.pass_deadlines(turn);
         self.lapse_ends(turn);
         self.coalescer.forget_idle(self.rules.retry.max_age, turn.now);
+        if self.is_calls_turn(turn.now) {
+            if let Ok(send) = self.next_call(turn) {
+                return send;
+            }
+        }
         let request_at = match self.next_request(turn) {
+            Ok(send) => {
+                self.calls.was_last = false;
+                return send;
+            }
+            Err(at) => at,
+        };
+        let call_at = match self.next_call(turn) {
             Ok(send) => return send,
             Err(at) => at,
         };
-        let others =
-            [self.deadlines.next_at(), self.coalescer.next_lapse(), self.coalescer.next_idle()];
+        let others = [
+            call_at,
+            self.deadlines.next_at(),
+            self.coalescer.next_lapse(),
+            self.coalescer.next_idle(),
+        ];
         match request_at.into_iter().chain(others.into_iter().flatten()).min() {
             Some(at) => Action::Wait(at),
             None => Action::Idle,

@@ -40,6 +40,8 @@ pub(crate) struct Ledger {
 pub(crate) struct Page {
     counters: Arc<PortalCounters>,
     pending: Pending,
+    /// What the portal said, when that is why lines end now.
+    because: String,
 }
 
 /// Lines taken in and not yet settled, and the bytes of the budget that they hold.
@@ -91,7 +93,8 @@ impl Ledger {
 
     /// A page for one more portal; `None`: the default portal.
     pub(crate) fn page(&self, portal: Option<&str>) -> Page {
-        Page { counters: self.stats.add_portal(portal), pending: Pending::default() }
+        let counters = self.stats.add_portal(portal);
+        Page { counters, pending: Pending::default(), because: String::new() }
     }
 
     /// The portal is forgotten, and its counters with it.
@@ -202,7 +205,7 @@ impl Ledger {
             }
             Ending::Dropped(reason) => {
                 self.stats.dropped(reason, lines);
-                self.reports.add(Trouble::Lost(reason), lines, page.portal(), "");
+                self.reports.add(Trouble::Lost(reason), lines, page.portal(), &*page.because);
             }
         }
         self.shares.settle(event_token.fingerprint(), lines, bytes as u64);
@@ -259,6 +262,11 @@ impl Page {
     /// Why nothing is sent to the portal, if so.
     pub(crate) fn blocked(&self, reason: Option<DropReason>) {
         self.counters.blocked(reason);
+    }
+
+    /// Lines that are lost from here on are lost because of this, until it is called with nothing.
+    pub(crate) fn because(&mut self, said: impl Into<String>) {
+        self.because = said.into();
     }
 
     /// Lines of the portal that are not yet settled.

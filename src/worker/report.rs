@@ -103,8 +103,8 @@ impl Trouble {
                  wait until it is mended, or too old"
             }
             Trouble::PortalBlocked => {
-                "the portal is closed, moved, or has no business processes; lines wait until it is \
-                 back, or too old"
+                "the portal is closed, leads elsewhere, or has no business processes; lines wait until \
+                 it is back, or too old"
             }
             Trouble::UnknownPortal => {
                 "there are no credentials for a portal that spans name; its lines wait ten minutes \
@@ -232,6 +232,8 @@ impl Reports {
                 kind.detail.push_str("; ");
                 kind.detail.push_str(&detail);
             }
+            // What was said of some is better than nothing.
+            _ if detail.is_empty() => {}
             _ => kind.detail = detail,
         }
     }

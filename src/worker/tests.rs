@@ -19,6 +19,7 @@ use crate::stats::{AtDoor, DropReason, FlushReport, Snapshot, Stats};
 use crate::transport::Refreshed;
 use crate::transport::auth::Webhook;
 
+mod calls;
 mod found;
 mod portals;
 

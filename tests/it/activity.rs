@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bizproc_portal::ActivityOptions;
+use bizproc_portal::{ActivityOptions, PropertyValue};
 use tracing::subscriber::DefaultGuard;
 use tracing::{info, info_span};
 use tracing_bizproc::{Bizproc, Completion, FlushError, Webhook, WorkerGuard};
@@ -17,7 +17,7 @@ fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
     let stage = AppStage::new(1);
     let (workflow, portals, verified) =
         stage.open_with(0, |activity| activity.property("Order", "1042"));
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     assert_eq!(activity.property("Order").and_then(|order| order.as_str()), Some("1042"));
     activity.span().in_scope(|| info!("received"));
     assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
@@ -65,7 +65,7 @@ fn an_ordinary_filter_that_names_the_crate_lets_the_activity_be_logged() {
     let stage = AppStage::new(1);
     let (bizproc, _, _kept) = behind("it=info,tracing_bizproc=info", &stage);
     let (workflow, _, verified) = stage.open(0);
-    let activity = bizproc.activity(verified);
+    let activity = bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("received"));
     wait(activity.complete(Completion::new())).unwrap();
     assert_eq!(lines(&workflow)[0], "received");
@@ -76,7 +76,7 @@ fn a_filter_that_hides_the_span_is_told_of_and_a_span_of_the_apps_own_does() {
     let stage = AppStage::new(1);
     let (bizproc, captured, _kept) = behind("it=info,tracing_bizproc=warn", &stage);
     let (workflow, _, verified) = stage.open(0);
-    let activity = bizproc.activity(verified);
+    let activity = bizproc.activity(verified).first().unwrap();
     for _ in 0..2 {
         activity.span().in_scope(|| info!("nowhere"));
     }
@@ -99,7 +99,7 @@ fn a_webhook_of_the_portal_delivers_what_an_activity_logs() {
     let webhook = Webhook::new(portal.webhook_url()).unwrap().for_portal(portal.member_id());
     let (layer, guard) = tracing_bizproc::builder(webhook).build().unwrap();
     let _subscriber = tracing_subscriber::registry().with(layer).set_default();
-    let activity = guard.handle().activity(verified);
+    let activity = guard.handle().activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("received"));
     wait(activity.complete(Completion::new())).unwrap();
     assert_eq!(lines(&workflow)[0], "received");
@@ -109,7 +109,7 @@ fn a_webhook_of_the_portal_delivers_what_an_activity_logs() {
 fn a_failure_is_the_last_line() {
     let stage = AppStage::new(1);
     let (workflow, portals, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     wait(activity.fail("the bank does not answer")).unwrap();
     assert_eq!(workflow.texts(), ["ERROR: the bank does not answer"]);
     assert!(portals.completion().is_some());
@@ -119,7 +119,7 @@ fn a_failure_is_the_last_line() {
 fn an_activity_that_is_dropped_without_an_end_is_counted() {
     let stage = AppStage::new(1);
     let (_, portals, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     // Never polled, so never asked for.
     drop(activity.complete(Completion::new()));
     drop(activity);
@@ -131,7 +131,7 @@ fn an_activity_that_is_dropped_without_an_end_is_counted() {
 fn an_activity_that_nobody_waits_for_sends_nothing() {
     let stage = AppStage::new(1);
     let (workflow, _, verified) = stage.open_with(0, ActivityOptions::without_subscription);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("nowhere"));
     wait(activity.complete(Completion::new())).unwrap();
     drop(activity);
@@ -147,7 +147,7 @@ fn what_comes_when_the_portal_no_longer_waits_is_late() {
     let minute = Duration::from_secs(60);
     let (workflow, _, verified) =
         stage.open_sent_before(minute, 0, |activity| activity.timeout(minute));
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("too late"));
     wait(activity.flush(PATIENCE)).unwrap();
     let stats = stage.bizproc.stats();
@@ -161,7 +161,7 @@ fn what_comes_while_the_portal_waits_is_written() {
     let stage = AppStage::new(1);
     let minute = Duration::from_secs(60);
     let (workflow, _, verified) = stage.open_with(0, |activity| activity.timeout(minute));
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("in time"));
     assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
     assert_eq!(lines(&workflow), ["in time"]);
@@ -173,8 +173,8 @@ fn without_a_worker_an_activity_can_be_worked_on_and_not_ended() {
     let stage = AppStage::new(1);
     let (_, _, verified) = stage.open(0);
     let AppStage { bizproc, guard, subscriber, portals: _portals, .. } = stage;
-    guard.shutdown(PATIENCE);
-    let activity = bizproc.activity(verified);
+    guard.shutdown_blocking(PATIENCE);
+    let activity = bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("nowhere"));
     assert_eq!(wait(activity.flush(PATIENCE)), Err(FlushError::WorkerGone));
     assert!(wait(activity.complete(Completion::new())).is_err());
@@ -201,10 +201,11 @@ fn lines_that_are_pending_when_the_time_is_over_are_warned_of_and_told() {
     let stage = AppStage::new(1);
     let minute = Duration::from_secs(60);
     let (_, _, verified) = stage.open_sent_before(minute, 0, |activity| activity.timeout(minute));
+    // Not before: a portal calls no app that is not paid.
     stage.portals[0].app.set_paid(false);
     verified.span().in_scope(|| info!("a line"));
     // The worker hears of the line first, and then how long the portal waits.
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     wait(activity.flush(PATIENCE)).unwrap();
     let stats = stage.bizproc.stats();
     assert_eq!((stats.accepted(), stats.late(), stats.pending()), (1, 1, 0), "{stats}");
@@ -213,4 +214,37 @@ fn lines_that_are_pending_when_the_time_is_over_are_warned_of_and_told() {
     for told in ["the portal stops waiting for an activity soon", "lines came after the end"] {
         assert!(said.contains(told), "{said}");
     }
+}
+
+/// As the portal converts them: with the settings of its site, and not as values of the REST API.
+#[test]
+fn properties_of_every_kind_come_as_what_they_are() {
+    let stage = AppStage::new(1);
+    let list = |values: Vec<PropertyValue>| PropertyValue::List(values);
+    let (.., verified) = stage.open_with(0, |activity| {
+        activity
+            .property("Yes", true)
+            .property("Count", 42)
+            .property("Sum", 1.5)
+            .property("User", PropertyValue::User(5))
+            .property("Users", list(vec![PropertyValue::User(5), PropertyValue::User(7)]))
+            .property("File", PropertyValue::File(101))
+            .property("Files", list(vec![PropertyValue::File(101), PropertyValue::File(102)]))
+            .property("Tags", vec!["new", "дорого"])
+            .property("None", PropertyValue::Null)
+            .property("Empty", list(Vec::new()))
+    });
+    assert_eq!(verified.input("Yes").boolean(), Ok(true));
+    assert_eq!(verified.input("Count").integer(), Ok(42));
+    assert_eq!(verified.input("Sum").number(), Ok(1.5));
+    assert_eq!(verified.input("User").user(), Ok(5));
+    assert_eq!(verified.input("Users").users(), Ok(vec![5, 7]));
+    assert_eq!(verified.input("File").files(), Ok(vec![101]));
+    assert_eq!(verified.input("Files").files(), Ok(vec![101, 102]));
+    assert_eq!(verified.input("Tags").texts(), Ok(vec!["new", "дорого"]));
+    for missing in ["None", "Empty", "Undeclared"] {
+        assert!(!verified.input(missing).is_set(), "{missing}");
+        assert_eq!(verified.input(missing).texts(), Ok(vec![]));
+    }
+    assert!(verified.property("Empty").is_none(), "an empty array sends nothing");
 }

@@ -165,6 +165,11 @@ impl Handler {
 
     /// The body of the next request, which is answered with 200.
     pub(crate) fn take(&self) -> String {
+        self.take_whole().1
+    }
+
+    /// The query and the body of the next request, which is answered with 200.
+    pub(crate) fn take_whole(&self) -> (String, String) {
         let (mut stream, _) = self.0.accept().unwrap();
         let (mut request, mut chunk) = (Vec::new(), [0; 4_096]);
         loop {
@@ -173,7 +178,9 @@ impl Handler {
                 let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
                 if length.unwrap().parse() == Ok(body.len()) {
                     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
-                    return body.to_owned();
+                    let target = head.split(' ').nth(1).unwrap_or_default();
+                    let query = target.split_once('?').map_or("", |(_, query)| query);
+                    return (query.to_owned(), body.to_owned());
                 }
             }
             let read = stream.read(&mut chunk).unwrap();

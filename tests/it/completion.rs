@@ -14,7 +14,7 @@ fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
     let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));
     let portal = &stage.portals[0].portal;
     let (workflow, portals, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("in time"));
     assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
 
@@ -63,7 +63,7 @@ fn an_end_whose_answer_was_lost_is_repeated() {
     let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));
     let portal = &stage.portals[0].portal;
     let (workflow, portals, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("in time"));
     assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
 
@@ -86,7 +86,7 @@ fn an_end_whose_answer_was_lost_is_repeated() {
 fn a_last_message_that_is_longer_than_an_entry_tells_what_was_cut() {
     let stage = AppStage::new(1);
     let (workflow, _, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
     let message = "слово ".repeat(20_000);
     wait(activity.complete(Completion::new().message(&message))).unwrap();
     let texts = workflow.texts();

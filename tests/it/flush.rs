@@ -21,7 +21,7 @@ fn a_sync_main_flushes_and_shuts_down() {
     assert_eq!(stage.bizproc.flush_blocking(PATIENCE).unwrap().acknowledged(), 1);
     log_one(&stage);
     let Stage { guard, bizproc, portal: _portal, .. } = stage;
-    assert_eq!(guard.shutdown(PATIENCE).acknowledged(), 1);
+    assert_eq!(guard.shutdown_blocking(PATIENCE).lines().acknowledged(), 1);
     assert_eq!(lines(&workflow), ["one"]);
     assert_eq!(bizproc.flush_blocking(PATIENCE), Err(FlushError::WorkerGone));
 }

@@ -202,7 +202,7 @@ fn a_hidden_activity_is_told_on_standard_error_if_reports_are_hidden_too() {
     let (bizproc, captured, kept) = behind("it=info", &stage);
     for _ in 0..2 {
         let (_, _, verified) = stage.open(0);
-        bizproc.activity(verified).span().in_scope(|| info!("nowhere"));
+        bizproc.activity(verified).first().unwrap().span().in_scope(|| info!("nowhere"));
     }
     assert_eq!(bizproc.stats().unseen(), 2);
     assert!(!captured.text().contains("hides"), "{}", captured.text());

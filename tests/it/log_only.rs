@@ -173,7 +173,7 @@ fn the_scope_of_an_activity_names_its_portal() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for n in [0, 1] {
         let (workflow, _, verified) = stage.open(n);
-        let activity = bizproc.activity(verified);
+        let activity = bizproc.activity(verified).first().unwrap();
         let work = async { info!(n; "received") };
         runtime.block_on(work.with_event_token(LogScope::from(&activity)));
         runtime.block_on(activity.complete(Completion::new())).unwrap();
@@ -181,7 +181,7 @@ fn the_scope_of_an_activity_names_its_portal() {
     }
     // One that its portal does not wait for has no log, and nothing is sent.
     let (_, _, verified) = stage.open_with(0, ActivityOptions::without_subscription);
-    let activity = bizproc.activity(verified);
+    let activity = bizproc.activity(verified).first().unwrap();
     let accepted = bizproc.stats().accepted();
     with_event_token(&activity, || info!("nowhere"));
     assert_eq!(bizproc.stats().accepted(), accepted);

@@ -38,7 +38,7 @@ fn records_inside_a_tagged_span_are_lines_like_others() {
         // tracing-log hands no key-values on.
         info!(amount = 99.5; "Paid");
     });
-    assert!(guard.shutdown(PATIENCE).is_complete());
+    assert!(guard.shutdown_blocking(PATIENCE).is_complete());
     let expected = [
         "Order received",
         "asking the bank",

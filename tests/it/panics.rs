@@ -47,7 +47,7 @@ fn a_layer_that_panics_on_the_workers_thread_costs_no_line() {
     let report = bizproc.flush_blocking(PATIENCE).unwrap();
     assert_eq!(report.pending(), 0);
     span.in_scope(|| info!("after"));
-    let report = guard.shutdown(PATIENCE);
+    let report = guard.shutdown_blocking(PATIENCE);
     assert!(report.is_complete(), "{report}");
 
     assert_eq!(lines(&workflow), ["before", "meanwhile", "after"]);

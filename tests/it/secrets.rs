@@ -10,8 +10,9 @@ use bizproc_portal::{Canned, ErrorCode, Fault, Moment, OAuthError};
 use proptest::prelude::*;
 use tracing::{debug, error, info, trace};
 use tracing_bizproc::{
-    ActivityRequest, Completion, CredentialFuture, EventToken, MemoryStore, PortalId, TokenStore,
-    Tokens, Webhook,
+    ActivityRequest, AppRequest, Completion, CredentialFuture, EventToken, InstallationStore,
+    Installations, MemoryStore, Parameter, PortalId, Registration, TokenStore, Tokens, ValueKind,
+    Webhook,
 };
 use tracing_subscriber::Registry;
 use tracing_subscriber::prelude::*;
@@ -107,6 +108,10 @@ impl TokenStore for Remembering {
         self.secrets.lock().unwrap().extend([text("access_token"), text("refresh_token")]);
         self.store.swap(portal, expected, new)
     }
+
+    fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+        self.store.remove(portal)
+    }
 }
 
 /// Two portals, trouble of every kind, and everything that any layer prints or any type shows, at
@@ -158,7 +163,7 @@ fn no_secret_stands_in_any_layers_output() {
         let request = ActivityRequest::parse(Some(FORM), body.as_bytes()).unwrap();
         write!(captured, "{request:?} {:?}", site.installation()).unwrap();
         let verified = request.verify(&site.installation()).unwrap();
-        let activity = bizproc.activity(verified.clone());
+        let activity = bizproc.activity(verified.clone()).first().unwrap();
         write!(captured, "{verified:?} {activity:?} {:#?}", verified.tokens()).unwrap();
         site.portal.faults().next(fault);
         match n {
@@ -188,7 +193,7 @@ fn no_secret_stands_in_any_layers_output() {
         }
     }
     write!(captured, "{bizproc:?} {guard:?} {:?}", bizproc.portals()).unwrap();
-    let report = guard.shutdown(PATIENCE / 20);
+    let report = guard.shutdown_blocking(PATIENCE / 20);
     write!(captured, "{report:?}").unwrap();
 
     secrets.extend(store.secrets.lock().unwrap().drain(..));
@@ -206,3 +211,123 @@ fn no_secret_stands_in_any_layers_output() {
 
 /// Longer than a request takes here.
 const A_WHILE: Duration = Duration::from_millis(400);
+
+/// Installations, updates and removals, genuine and forged, renames, calls and registrations, in trouble
+/// of every kind: everything that any layer prints and any type shows.
+#[test]
+fn no_secret_of_an_apps_life_stands_in_any_output() {
+    if !is_child() {
+        return in_child("secrets::no_secret_of_an_apps_life_stands_in_any_output", &[]);
+    }
+    let sites = sites(2);
+    let store = Arc::new(Remembering::default());
+    let oauth = credentials(&sites[0], Arc::clone(&store));
+    let mut captured = Captured::default();
+    let writer = captured.clone();
+    let everything = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+    let (layer, guard) =
+        quick(oauth).level(tracing::Level::TRACE).request_timeout(A_WHILE).build().unwrap();
+    tracing_subscriber::registry().with(everything).with(layer).init();
+    let bizproc = guard.handle();
+    let kept = Arc::new(MemoryStore::new());
+    let (life, handler) = (Handler::new(), Handler::new());
+    let registration = Registration::activity("fulfil", handler.url(), "Fulfil")
+        .property("Order", Parameter::new(ValueKind::Text, "Order"))
+        .return_value("status", Parameter::new(ValueKind::Int, "Status"));
+    write!(captured, "{registration:?}").unwrap();
+    let installations = Installations::new(bizproc.clone(), Arc::clone(&kept))
+        .declare(registration)
+        .unwrap()
+        .life_events(life.url());
+    let mut secrets = vec![sites[0].app.client_secret()];
+    let mut remember = |body: &str| {
+        for (name, value) in form_urlencoded::parse(body.as_bytes()) {
+            let secret =
+                ["token", "AUTH_ID", "REFRESH_ID", "TOKEN"].iter().any(|s| name.contains(s));
+            if secret && value.len() >= 16 {
+                secrets.push(value.into_owned());
+            }
+        }
+    };
+    let faults = [
+        None,
+        Some(Fault::Refuse(ErrorCode::QueryLimitExceeded)),
+        Some(Fault::Answer(Moment::AfterExecution, Canned::html(502))),
+        Some(Fault::Refuse(ErrorCode::InsufficientScope)),
+        Some(Fault::Reset(Moment::AfterExecution)),
+    ];
+    for (n, fault) in faults.into_iter().enumerate() {
+        let site = &sites[n % 2];
+        if let Some(fault) = fault {
+            site.portal.faults().next(fault);
+        }
+        match n {
+            0 | 1 => site.app.install_at(&life.url()),
+            2 => site.app.install_on_page(&life.url()),
+            _ => site.app.install_at(&life.url()),
+        }
+        let (query, body) = life.take_whole();
+        remember(&body);
+        // Genuine, then forged: with another portal's name, and with tokens that nobody has issued.
+        let other = sites[(n + 1) % 2].portal.member_id();
+        for body in [
+            body.clone(),
+            body.replace(site.portal.member_id(), other),
+            body.replace("auth%5Bapplication_token%5D=", "auth%5Bapplication_token%5D=x"),
+        ] {
+            let parsed = AppRequest::parse(&query, Some(FORM), body.as_bytes());
+            let Ok(request) = parsed else { continue };
+            write!(captured, "{request:?}").unwrap();
+            match wait(installations.handle(request)) {
+                Ok(portal) => write!(captured, "{portal}").unwrap(),
+                Err(error) => write!(captured, "{}", chain(&error)).unwrap(),
+            }
+        }
+        write!(captured, "{installations:?} {:?}", wait(kept.installation(&site.id()))).unwrap();
+        for (method, params) in [("app.info", "{}"), ("no.such", r#"{"s3cretparams3cret":1}"#)] {
+            match wait(bizproc.call(Some(&site.id()), method, params)) {
+                Ok(answer) => write!(captured, "{answer:?}").unwrap(),
+                Err(error) => write!(captured, "{}", chain(&error)).unwrap(),
+            }
+        }
+        if n == 3 {
+            site.portal.move_away().unwrap();
+        }
+        let workflow = site.portal.start_workflow("Order");
+        let Some(activity) = workflow.registered_activity("fulfil") else { continue };
+        let opened = activity.property("Order", "s3cretorders3cret").open();
+        let body = handler.take();
+        remember(&body);
+        let request = || ActivityRequest::parse(Some(FORM), body.as_bytes()).unwrap();
+        for _ in 0..2 {
+            match wait(installations.activity(request())) {
+                Ok(opened) => {
+                    write!(captured, "{opened:?}").unwrap();
+                    let Some(activity) = opened.first() else { continue };
+                    activity.span().in_scope(|| info!("hello"));
+                    let input = activity.input("Order");
+                    let errors = (input.integer(), input.user(), activity.input("Other").text());
+                    write!(captured, "{errors:?}").unwrap();
+                    let wrong =
+                        Completion::new().value("status", "s3cretvalues3cret").timeout(A_WHILE);
+                    let error = wait(activity.complete(wrong)).unwrap_err();
+                    write!(captured, "{}", chain(&error)).unwrap();
+                    std::mem::forget(activity);
+                }
+                Err(error) => write!(captured, "{}", chain(&error)).unwrap(),
+            }
+        }
+        drop(opened);
+    }
+    let report = guard.shutdown_blocking(PATIENCE / 30);
+    write!(captured, "{report} {report:?}").unwrap();
+    secrets.extend(store.secrets.lock().unwrap().drain(..));
+    secrets
+        .extend(["s3cretparams3cret", "s3cretorders3cret", "s3cretvalues3cret"].map(str::to_owned));
+    let seen = captured.text();
+    assert!(seen.contains("was not taken in") && seen.contains("InstallRequest"), "{seen}");
+    assert!(secrets.len() > 20, "{}", secrets.len());
+    for secret in secrets {
+        assert!(!seen.contains(&secret), "{}", seen.lines().find(|l| l.contains(&secret)).unwrap());
+    }
+}

@@ -104,8 +104,8 @@ fn a_dead_workflow_costs_its_neighbours_nothing() {
     assert_eq!(lines(&alive), ["line"]);
     // The workflow may only be early: it is given half a minute, or until the shutdown.
     let Stage { guard, portal: _portal, .. } = stage;
-    let report = guard.shutdown(PATIENCE);
-    assert_eq!(report.by_reason(DropReason::WorkflowGone), 1);
+    let report = guard.shutdown_blocking(PATIENCE);
+    assert_eq!(report.lines().by_reason(DropReason::WorkflowGone), 1);
     assert_eq!(stats.stats().pending(), 0);
 }
 

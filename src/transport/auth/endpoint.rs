@@ -13,9 +13,16 @@ use crate::protocol::Method;
 pub(crate) struct Endpoint(Url);
 
 impl Endpoint {
-    /// An address that a request, a store or the authorization server names: https, or http to
-    /// this machine; no credentials, no query.
+    /// An address that a request or the app names: https, or http to this machine; no credentials,
+    /// no query.
     pub(crate) fn parse(url: &str) -> Result<Self, EndpointError> {
+        let endpoint = Endpoint::parse_with_http(url)?;
+        if endpoint.is_plain() { Err(EndpointError::Insecure) } else { Ok(endpoint) }
+    }
+
+    /// As [`parse`](Endpoint::parse), and takes plain http to any host. Whether that may be called is
+    /// asked before each call.
+    pub(crate) fn parse_with_http(url: &str) -> Result<Self, EndpointError> {
         let mut url = Url::parse(url).map_err(|_| EndpointError::NotAUrl)?;
         if url.host_str().is_none() {
             return Err(EndpointError::NotAUrl);
@@ -23,7 +30,7 @@ impl Endpoint {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(EndpointError::UserInfo);
         }
-        if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
+        if !matches!(url.scheme(), "https" | "http") {
             return Err(EndpointError::Insecure);
         }
         url.set_query(None);
@@ -33,10 +40,20 @@ impl Endpoint {
         Ok(Endpoint(url))
     }
 
+    /// Whether what is sent there could be read on the way.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.scheme() != "https" && !is_loopback(&self.0)
+    }
+
     /// The address of a method.
-    pub(in crate::transport) fn method(&self, method: Method) -> Url {
+    pub(in crate::transport) fn method(&self, method: &Method) -> Url {
+        self.named(method.name())
+    }
+
+    /// The address of a method by its name.
+    pub(in crate::transport) fn named(&self, method: &str) -> Url {
         let mut url = self.0.clone();
-        url.set_path(&format!("/rest/{}", method.name()));
+        url.set_path(&format!("/rest/{method}"));
         url
     }
 
@@ -83,6 +100,29 @@ impl fmt::Debug for Endpoint {
 pub struct Hosts(Vec<String>);
 
 impl Hosts {
+    /// The domains below which the vendor's cloud portals are. Anybody can open a portal there, so
+    /// they are no proof of who calls.
+    ///
+    /// ```
+    /// # use tracing_bizproc::Hosts;
+    /// assert!(Hosts::bitrix24().allow("acme.bitrix24.com"));
+    /// assert!(!Hosts::bitrix24().allow("acme.bitrix24.example"));
+    /// ```
+    pub fn bitrix24() -> Self {
+        CLOUD.iter().map(|zone| format!("*.bitrix24.{zone}")).collect()
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(mut self, others: Hosts) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    pub(crate) fn entries(&self) -> &[String] {
+        &self.0
+    }
+
     /// Whether calls may go to this host.
     pub fn allow(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
@@ -91,6 +131,22 @@ impl Hosts {
             Some(below) => host.len() > below.len() && host.ends_with(below),
             None => *entry == host,
         })
+    }
+}
+
+/// Zones of the vendor's cloud. (The sites that portals' owners publish are in others.)
+const CLOUD: [&str; 21] = [
+    "by", "cn", "co", "com", "com.br", "com.tr", "de", "es", "eu", "fr", "id", "in", "it", "jp",
+    "kz", "mx", "pl", "ru", "ua", "uk", "vn",
+];
+
+/// The entries, apart at commas.
+impl fmt::Display for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => f.write_str("none"),
+            entries => f.write_str(&entries.join(", ")),
+        }
     }
 }
 
@@ -131,10 +187,13 @@ mod tests {
             ("https://a.bitrix24.com/evil/?x=1#y", "https://a.bitrix24.com/rest/batch"),
             ("http://127.0.0.1:81/rest/", "http://127.0.0.1:81/rest/batch"),
         ] {
-            assert_eq!(Endpoint::parse(given).unwrap().method(Method::Batch).as_str(), expected);
+            assert_eq!(Endpoint::parse(given).unwrap().method(&Method::Batch).as_str(), expected);
         }
         assert_eq!(Endpoint::parse("http://127.0.0.1:81/rest/").unwrap().host(), "127.0.0.1:81");
         assert_eq!(Endpoint::parse("http://a.example/rest/"), Err(EndpointError::Insecure));
+        let plain = Endpoint::parse_with_http("http://a.example/rest/").unwrap();
+        assert!(plain.is_plain() && plain.host() == "a.example");
+        assert_eq!(Endpoint::parse_with_http("ftp://a.example/"), Err(EndpointError::Insecure));
         assert_eq!(Endpoint::parse("ftp://127.0.0.1/"), Err(EndpointError::Insecure));
         for given in ["", "/rest/", "a.example", "file:///rest/"] {
             assert_eq!(Endpoint::parse(given), Err(EndpointError::NotAUrl), "{given}");

@@ -20,6 +20,9 @@ use crate::transport::caught::{Panicked, caught};
 use crate::transport::http::Clients;
 use crate::transport::{Arrived, NoAccess, Refreshed};
 
+mod confirm;
+mod relocate;
+
 /// The tokens of all portals of one app.
 pub(in crate::transport) struct Grants {
     oauth: OAuth,
@@ -43,8 +46,11 @@ struct Held {
     /// A new pair that is not stored yet, and the one that it replaces. It is all that there is:
     /// the old refresh token is spent. Not used before it is stored.
     unstored: Option<(Tokens, Tokens)>,
-    /// The authorization server has refused to renew the pair in use.
+    /// The tokens in use cannot be renewed.
     denied: Option<Code>,
+    /// The last tokens that came with a request and were not fresher than those in use: for when these
+    /// cannot be renewed.
+    spare: Option<Tokens>,
 }
 
 impl Held {
@@ -53,6 +59,7 @@ impl Held {
         self.tokens = Some(tokens);
         self.unstored = None;
         self.denied = None;
+        self.spare = None;
     }
 
     /// Whether the pair in use is not the one that was refused.
@@ -82,7 +89,7 @@ impl Grants {
     pub(in crate::transport) async fn access(
         &self,
         portal: Option<&PortalId>,
-        method: Method,
+        method: &Method,
     ) -> Result<(Url, String), NoAccess> {
         let (portal, grant) = self.grant(portal)?;
         let held = grant.held().tokens.clone();
@@ -98,6 +105,9 @@ impl Grants {
                 held.tokens.get_or_insert(loaded).clone()
             }
         };
+        if !self.oauth.allows(tokens.endpoint()) {
+            return Err(PLAIN_HTTP);
+        }
         grant.held().used = Some(tokens.access().to_owned());
         Ok((tokens.endpoint().method(method), tokens.access().to_owned()))
     }
@@ -150,6 +160,9 @@ impl Grants {
         if let Some(code) = denied {
             return Ok(Refreshed::Denied(code));
         }
+        if !stored.can_be_renewed() {
+            return self.give_up(portal, grant, stored, Code(NO_REFRESH.to_owned())).await;
+        }
         match self.ask(&stored, clients).await {
             Answer::Granted(granted) => {
                 let new = renewed(&stored, granted);
@@ -158,20 +171,38 @@ impl Grants {
             }
             Answer::Denied(code) => {
                 // A replica may have spent the refresh token: then there is a new pair.
-                let now = self.load(portal).await?;
-                let mut held = grant.held();
-                match now {
+                match self.load(portal).await? {
                     Some(now) if now != stored => {
-                        held.adopt(now);
+                        grant.held().adopt(now);
                         Ok(Refreshed::Renewed)
                     }
-                    _ => {
-                        held.denied = Some(code.clone());
-                        Ok(Refreshed::Denied(code))
-                    }
+                    _ => self.give_up(portal, grant, stored, code).await,
                 }
             }
             Answer::Later(trouble) => Err(trouble),
+        }
+    }
+
+    /// The tokens in use cannot be renewed: uses those that came with a request since, if any did.
+    async fn give_up(
+        &self,
+        portal: &PortalId,
+        grant: &Grant,
+        stored: Tokens,
+        code: Code,
+    ) -> Result<Refreshed, Trouble> {
+        let spare = {
+            let mut held = grant.held();
+            let spare = held.spare.take();
+            let spare = spare.filter(|spare| Some(spare.access()) != held.used.as_deref());
+            if spare.is_none() {
+                held.denied = Some(code.clone());
+            }
+            spare
+        };
+        match spare {
+            Some(spare) => self.keep(portal, grant, stored, spare).await,
+            None => Ok(Refreshed::Denied(code)),
         }
     }
 
@@ -219,6 +250,7 @@ impl Grants {
                 && held.denied.is_none()
                 && held.tokens.as_ref().is_some_and(|used| !is_worth_taking(tokens, used))
             {
+                held.spare = Some(tokens.clone());
                 return Ok(false);
             }
             held.adopt(tokens.clone());
@@ -234,34 +266,8 @@ impl Grants {
         Ok(true)
     }
 
-    /// The portal says that it lives on `host` now: calls it there, if the app allows that host.
-    pub(in crate::transport) async fn relocate(
-        &self,
-        portal: Option<&PortalId>,
-        host: &str,
-    ) -> Refreshed {
-        let denied = |why: &str| Refreshed::Denied(Code(why.to_owned()));
-        if !self.oauth.hosts.allow(host) {
-            return denied("host not allowed");
-        }
-        let (portal, grant) = match self.grant(portal) {
-            Ok(found) => found,
-            Err(why) => return why.into(),
-        };
-        let Some(old) = grant.held().tokens.clone() else { return denied("no tokens") };
-        let scheme = if old.endpoint().as_str().starts_with("http:") { "http" } else { "https" };
-        let Ok(endpoint) = Endpoint::parse(&format!("{scheme}://{host}/")) else {
-            return denied("host not usable");
-        };
-        if endpoint == *old.endpoint() {
-            // It sends us in a circle.
-            return denied("redirects to itself");
-        }
-        let new = old.clone().at(endpoint);
-        match self.keep(portal, &grant, old, new).await {
-            Ok(refreshed) => refreshed,
-            Err(trouble) => Refreshed::Later(trouble),
-        }
+    fn portals(&self) -> MutexGuard<'_, HashMap<PortalId, Arc<Grant>>> {
+        self.portals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn grant<'a>(
@@ -269,7 +275,7 @@ impl Grants {
         portal: Option<&'a PortalId>,
     ) -> Result<(&'a PortalId, Arc<Grant>), NoAccess> {
         let portal = portal.or(self.oauth.default_portal.as_ref()).ok_or(NO_DEFAULT)?;
-        let mut portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut portals = self.portals();
         if let Some(grant) = portals.get(portal) {
             return Ok((portal, Arc::clone(grant)));
         }
@@ -280,7 +286,7 @@ impl Grants {
 
     /// Keeps nothing of a portal that is unknown: spans may name any number of them.
     fn forget(&self, portal: &PortalId, grant: &Arc<Grant>) {
-        let mut portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut portals = self.portals();
         // The map's and ours: no tokens are about to arrive there. And none have.
         if Arc::strong_count(grant) == 2 && grant.held().tokens.is_none() {
             portals.remove(portal);
@@ -288,10 +294,29 @@ impl Grants {
     }
 
     async fn ask(&self, tokens: &Tokens, clients: &Clients) -> Answer {
-        let OAuth { client_id, client_secret, server, .. } = &self.oauth;
-        let form = grant::refresh_form(client_id, client_secret, tokens.refresh());
-        let reply: Reply = clients.post(server.clone(), FORM, form).await;
-        grant::read(&reply)
+        let OAuth { client_id, client_secret, .. } = &self.oauth;
+        let refresh_token = tokens.refresh().unwrap_or_default();
+        let form = grant::refresh_form(client_id, client_secret, refresh_token);
+        let reply: Reply = clients.post(self.oauth.server_for(tokens), FORM, form).await;
+        match (grant::read(&reply), self.oauth.unknown_server(tokens)) {
+            (Answer::Denied(code), Some(named)) => Answer::Denied(Code(format!(
+                "{code}, and the portal names the authorization server {named}, which \
+                 `OAuth::authorization_servers` does not allow"
+            ))),
+            (answer, _) => answer,
+        }
+    }
+
+    fn is_listed(&self, endpoint: &Endpoint) -> bool {
+        self.oauth.hosts.allow(&endpoint.host())
+    }
+
+    /// The app was removed from the portal: its tokens are worth nothing.
+    pub(in crate::transport) async fn uninstalled(&self, portal: &PortalId) -> Result<(), Trouble> {
+        if let Some(grant) = self.portals().remove(portal) {
+            *grant.held() = Held::default();
+        }
+        self.in_time(|store| store.remove(portal)).await
     }
 
     async fn load(&self, portal: &PortalId) -> Result<Option<Tokens>, Trouble> {
@@ -328,7 +353,14 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Whether tokens that came with a request are to take the place of those in use. Where one of both
 /// does not say when it expires, they are: the refresh token in use may have been spent for them.
+///
+/// A pair is worth more than an access token alone, until it is refused.
 fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
+    match (new.can_be_renewed(), used.can_be_renewed()) {
+        (true, false) => return true,
+        (false, true) => return false,
+        (true, true) | (false, false) => {}
+    }
     match (new.expires(), used.expires()) {
         (Some(new), Some(used)) => new >= used.saturating_add(FRESHER),
         _ => new != used,
@@ -339,15 +371,23 @@ fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
 /// called every second would otherwise write to the store every second.
 const FRESHER: u64 = 600;
 
+/// What happens when an access token that has no refresh token has run out.
+const NO_REFRESH: &str = "the access token has run out, and the portal gave no refresh token: its \
+                          next request brings another one";
+const PLAIN_HTTP: NoAccess = NoAccess::Unknown(PLAIN_HTTP_WHY);
+const PLAIN_HTTP_WHY: &str = "the portal is called by plain http, and `OAuth::allow_http` does not \
+                              name its host";
 const NO_TOKENS: NoAccess = NoAccess::Unknown("there are no tokens for this portal");
 const NO_DEFAULT: NoAccess =
     NoAccess::Unknown("the span names no portal, and there is no default one");
 
 /// The new pair, at the address that comes with it if that is usable.
 fn renewed(old: &Tokens, granted: Granted) -> Tokens {
-    let endpoint = granted.client_endpoint.and_then(|url| Endpoint::parse(&url).ok());
+    let endpoint = granted.client_endpoint.and_then(|url| Endpoint::parse_with_http(&url).ok());
     let endpoint = endpoint.unwrap_or_else(|| old.endpoint().clone());
-    Tokens::of(granted.access_token, granted.refresh_token, endpoint, granted.expires)
+    let server = granted.server_endpoint.or_else(|| old.server().map(str::to_owned));
+    let refresh_token = Some(granted.refresh_token);
+    Tokens::of(granted.access_token, refresh_token, endpoint, server, granted.expires)
 }
 
 #[cfg(test)]

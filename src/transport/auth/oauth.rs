@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::endpoint::Hosts;
+use super::endpoint::{Endpoint, Hosts};
 use super::is_loopback;
 use super::store::TokenStore;
+use super::tokens::Tokens;
 use crate::error::OAuthError;
 use crate::line::PortalId;
 
@@ -31,10 +32,15 @@ use crate::line::PortalId;
 pub struct OAuth {
     pub(super) client_id: Arc<str>,
     pub(super) client_secret: Arc<str>,
+    /// The token address for portals that name no server of `servers`.
     pub(super) server: Url,
+    /// The servers to which the client secret may go.
+    servers: Hosts,
     pub(super) store: Arc<dyn TokenStore>,
     pub(super) store_timeout: Duration,
     pub(super) hosts: Hosts,
+    /// Hosts that may be called by plain http.
+    http: Hosts,
     pub(super) default_portal: Option<PortalId>,
 }
 
@@ -50,29 +56,62 @@ impl OAuth {
             client_id: client_id.into().into(),
             client_secret: client_secret.into().into(),
             server: Url::parse(SERVER).expect("the address below is one"),
+            servers: Hosts::from(VENDOR),
             store: Arc::new(tokens),
             store_timeout: Duration::from_secs(5),
             hosts: Hosts::default(),
+            http: Hosts::default(),
             default_portal: None,
         }
     }
 
-    /// The authorization server's token address. Default: `https://oauth.bitrix.info/oauth/token/`
-    /// (the Russian documentation names `https://oauth.bitrix24.tech/oauth/token/`).
+    /// The authorization server's token address, for all portals, whatever server they name.
+    /// Default: `https://oauth.bitrix.info/oauth/token/`, and for portals that name another one of
+    /// the vendor's servers, that one. See [`authorization_servers`](OAuth::authorization_servers).
     ///
     /// # Errors
     /// When it is no https address (http is taken for loopback hosts).
     pub fn authorization_server(mut self, url: &str) -> Result<Self, OAuthError> {
         let server = Url::parse(url).map_err(|_| OAuthError::NotAUrl)?;
-        if server.scheme() != "https" && !(server.scheme() == "http" && is_loopback(&server)) {
+        if !is_safe(&server) {
             return Err(OAuthError::Insecure);
         }
+        self.servers = Hosts::from([host(&server)]);
         self.server = server;
         Ok(self)
     }
 
-    /// Hosts at which a portal may be found that has moved: a redirect to another is not obeyed.
-    /// Default: none.
+    /// The authorization servers that a portal may name (`server_endpoint`): its tokens are renewed
+    /// there, at the path `/oauth/token/`. They get the client secret, so a portal that names another
+    /// one is renewed at the [usual server](OAuth::authorization_server) instead.
+    ///
+    /// Default: `oauth.bitrix.info` and `oauth.bitrix24.tech`, which are the vendor's. Call it after
+    /// `authorization_server`, which allows its own server only.
+    #[must_use]
+    pub fn authorization_servers(mut self, hosts: Hosts) -> Self {
+        self.servers = hosts;
+        self
+    }
+
+    /// Portals that may be called by plain http, for boxes in a network that you trust: whoever is
+    /// on the way can read their tokens, and use them. Default: none. Loopback needs no leave.
+    ///
+    /// ```
+    /// use tracing_bizproc::{Hosts, MemoryStore, OAuth};
+    ///
+    /// let oauth = OAuth::new("local.5e4a77", "the app's secret", MemoryStore::new())
+    ///     .allow_http(Hosts::from(["bitrix.office.example"]));
+    /// # drop(oauth);
+    /// ```
+    #[must_use]
+    pub fn allow_http(mut self, hosts: Hosts) -> Self {
+        self.http = hosts;
+        self
+    }
+
+    /// Hosts that are believed of a portal that was renamed, or that installs the app: a redirect to
+    /// another is not obeyed. Default: none, and then the authorization server is asked where the
+    /// portal is. A box that gives no refresh tokens cannot be asked about: name its host here.
     #[must_use]
     pub fn hosts(mut self, hosts: Hosts) -> Self {
         self.hosts = hosts;
@@ -94,6 +133,56 @@ impl OAuth {
     }
 }
 
+impl OAuth {
+    /// Where the tokens are renewed.
+    pub(super) fn server_for(&self, tokens: &Tokens) -> Url {
+        let named = tokens.server().and_then(|named| self.allowed_server(named));
+        named.unwrap_or_else(|| self.server.clone())
+    }
+
+    /// The server that the portal names, if the secret may not go there: its host, to be told.
+    pub(super) fn unknown_server(&self, tokens: &Tokens) -> Option<String> {
+        let named = tokens.server().filter(|named| self.allowed_server(named).is_none())?;
+        let url = Url::parse(named).ok();
+        Some(url.as_ref().map_or_else(|| "an address that is none".to_owned(), host))
+    }
+
+    fn allowed_server(&self, named: &str) -> Option<Url> {
+        let mut url = Url::parse(named).ok()?;
+        let no_login = url.username().is_empty() && url.password().is_none();
+        if !is_safe(&url) || !no_login || !self.servers.allow(&host(&url)) {
+            return None;
+        }
+        url.set_path(TOKEN_PATH);
+        url.set_query(None);
+        url.set_fragment(None);
+        Some(url)
+    }
+
+    /// Whether the portal may be called there at all.
+    pub(super) fn allows(&self, endpoint: &Endpoint) -> bool {
+        !endpoint.is_plain() || self.http.allow(&endpoint.host())
+    }
+}
+
+/// Whether nobody on the way can read what is sent there.
+fn is_safe(url: &Url) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
+}
+
+/// The host, with its port where it is not the usual one.
+fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// The vendor's servers: the usual one, and that of the Russian documentation.
+const VENDOR: [&str; 2] = ["oauth.bitrix.info", "oauth.bitrix24.tech"];
+/// Where an authorization server gives tokens ("OAuth 2.0: automatic renewal").
+const TOKEN_PATH: &str = "/oauth/token/";
 /// "OAuth 2.0: automatic renewal", REST API documentation.
 const SERVER: &str = "https://oauth.bitrix.info/oauth/token/";
 
@@ -103,5 +192,72 @@ impl fmt::Debug for OAuth {
             .field("client_id", &self.client_id)
             .field("authorization_server", &self.server.host_str())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::auth::MemoryStore;
+
+    fn oauth() -> OAuth {
+        OAuth::new("app", "s3cret", MemoryStore::new())
+    }
+
+    fn naming(server: &str) -> Tokens {
+        Tokens::new("a", "r", "https://a.example/rest/").unwrap().server_endpoint(server)
+    }
+
+    #[test]
+    fn the_secret_goes_to_a_known_server_whatever_a_portal_names() {
+        let (usual, regional) = (SERVER, "https://oauth.bitrix24.tech/oauth/token/");
+        let own = "https://auth.acme.example/oauth/token/";
+        let list = Hosts::from(["auth.acme.example"]);
+        for (named, expected) in [
+            ("", usual),
+            ("https://oauth.bitrix.info/rest/", usual),
+            ("https://oauth.bitrix24.tech/rest/", regional),
+            ("https://OAUTH.bitrix24.tech/rest/?x=1#y", regional),
+            ("http://oauth.bitrix24.tech/rest/", usual),
+            ("https://oauth.bitrix24.tech:8443/rest/", usual),
+            ("https://u:p@oauth.bitrix24.tech/rest/", usual),
+            ("https://oauth.bitrix24.tech.evil.example/rest/", usual),
+            ("https://evil.example/oauth.bitrix24.tech/", usual),
+            ("https://auth.acme.example/rest/", usual),
+            ("oauth.bitrix24.tech", usual),
+            ("ftp://oauth.bitrix24.tech/", usual),
+        ] {
+            assert_eq!(oauth().server_for(&naming(named)).as_str(), expected, "{named}");
+        }
+        let listed = oauth().authorization_servers(list);
+        let named = naming("https://auth.acme.example/rest/");
+        assert_eq!(listed.server_for(&named).as_str(), own);
+        assert_eq!(listed.server_for(&naming("https://oauth.bitrix24.tech/rest/")).as_str(), usual);
+        // An address that the app gives is meant.
+        let given = oauth().authorization_server(own).unwrap();
+        assert_eq!(given.server_for(&naming("https://oauth.bitrix24.tech/")).as_str(), own);
+        assert_eq!(
+            given.unknown_server(&naming("https://x.example/")).as_deref(),
+            Some("x.example")
+        );
+        assert_eq!(given.unknown_server(&named), None);
+    }
+
+    #[test]
+    fn plain_http_is_for_hosts_that_the_app_names() {
+        let endpoint = |url| Endpoint::parse_with_http(url).unwrap();
+        let oauth = oauth().allow_http(Hosts::from(["box.local", "box.local:8080"]));
+        for url in [
+            "http://box.local/rest/",
+            "http://BOX.local:8080/rest/",
+            "http://127.0.0.1:81/rest/",
+            "https://else.example/rest/",
+        ] {
+            assert!(oauth.allows(&endpoint(url)), "{url}");
+        }
+        for url in ["http://else.local/rest/", "http://box.local:8081/rest/", "http://x.box.local/"]
+        {
+            assert!(!oauth.allows(&endpoint(url)), "{url}");
+        }
     }
 }

@@ -48,8 +48,21 @@ impl Access {
         Ok(Access(Kind::Token { endpoint, access_token: access_token.into() }))
     }
 
+    /// As [`token`](Access::token), and takes plain http to any host. Whoever is on the way can then
+    /// read the access token, and use it.
+    ///
+    /// # Errors
+    /// As [`token`](Access::token).
+    pub fn token_over_http(
+        client_endpoint: &str,
+        access_token: impl Into<String>,
+    ) -> Result<Self, EndpointError> {
+        let endpoint = Endpoint::parse_with_http(client_endpoint)?;
+        Ok(Access(Kind::Token { endpoint, access_token: access_token.into() }))
+    }
+
     /// The address of a method, and the access token that the body has to carry.
-    pub(in crate::transport) fn to(&self, method: Method) -> (Url, Option<&str>) {
+    pub(in crate::transport) fn to(&self, method: &Method) -> (Url, Option<&str>) {
         match &self.0 {
             Kind::Webhook(webhook) => (webhook.method(method), None),
             Kind::Token { endpoint, access_token } => (endpoint.method(method), Some(access_token)),
@@ -287,7 +300,7 @@ mod tests {
         run(async {
             for (portal, host) in [(&a, "a.example"), (&b, "b.example")] {
                 let access = provided.access(Some(portal)).await.unwrap();
-                let (url, access_token) = access.to(Method::Batch);
+                let (url, access_token) = access.to(&Method::Batch);
                 assert_eq!(url.as_str(), format!("https://{host}/rest/1/c0de/batch"));
                 assert_eq!(access_token, None);
                 // A webhook that is refused has no other.

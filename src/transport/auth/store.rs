@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::fs::{self, File};
 use std::future::{Future, ready};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, thread};
 
-use serde_json::{Map, Value};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::tokens::Tokens;
 use crate::line::PortalId;
 use crate::thread_role::mark_helper_thread;
+
+mod file;
+
+pub use self::file::FileStore;
 
 /// What went wrong in a store or a provider. It is reported, so it must repeat no secret.
 pub type CredentialError = Box<dyn Error + Send + Sync>;
@@ -34,7 +34,7 @@ pub type CredentialFuture<'a, T> =
 /// the work to [`on_thread`]. No call is made per line or per request: a portal's pair is loaded
 /// once, and again when it has been refused.
 pub trait TokenStore: Send + Sync + 'static {
-    /// The pair of this portal, if there is one.
+    /// The tokens of this portal, if there are any.
     fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>>;
 
     /// Stores `new` if the portal's pair is `expected` (`None`: it has none) at that moment, and
@@ -45,6 +45,9 @@ pub trait TokenStore: Send + Sync + 'static {
         expected: Option<&'a Tokens>,
         new: &'a Tokens,
     ) -> CredentialFuture<'a, bool>;
+
+    /// Removes the tokens of this portal, if there are any: the app was removed from it.
+    fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()>;
 }
 
 impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
@@ -59,6 +62,10 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
         new: &'a Tokens,
     ) -> CredentialFuture<'a, bool> {
         (**self).swap(portal, expected, new)
+    }
+
+    fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+        (**self).remove(portal)
     }
 }
 
@@ -81,23 +88,60 @@ pub fn on_thread<T: Send + 'static>(
     })
 }
 
-/// Keeps tokens for as long as the process runs. For portals that send new tokens with every
-/// handler's request this is enough.
+/// Keeps tokens and installations for as long as the process runs. For tests, and for apps that
+/// portals install anew.
 #[derive(Default)]
-pub struct MemoryStore(Mutex<HashMap<PortalId, Tokens>>);
+pub struct MemoryStore(Mutex<HashMap<PortalId, Kept>>);
+
+/// What is kept of one portal.
+#[derive(Default)]
+struct Kept {
+    tokens: Option<Tokens>,
+    /// As JSON: what it holds is no business of a store.
+    installation: Option<String>,
+}
 
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         MemoryStore::default()
     }
+
+    fn with<T>(&self, portal: &PortalId, work: impl FnOnce(&mut Kept) -> T) -> T {
+        // Each change is whole whatever panicked beside it.
+        let mut portals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = portals.entry(portal.clone()).or_default();
+        let answer = work(kept);
+        if kept.tokens.is_none() && kept.installation.is_none() {
+            portals.remove(portal);
+        }
+        answer
+    }
+
+    pub(crate) fn installation(&self, portal: &PortalId) -> Option<String> {
+        self.with(portal, |kept| kept.installation.clone())
+    }
+
+    /// Puts `new` in the place of `expected`, and says whether that was there.
+    pub(crate) fn swap_installation(
+        &self,
+        portal: &PortalId,
+        expected: Option<&str>,
+        new: Option<String>,
+    ) -> bool {
+        self.with(portal, |kept| {
+            let swapped = kept.installation.as_deref() == expected;
+            if swapped {
+                kept.installation = new;
+            }
+            swapped
+        })
+    }
 }
 
 impl TokenStore for MemoryStore {
     fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
-        // A map is whole whatever panicked beside it.
-        let tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Box::pin(ready(Ok(tokens.get(portal).cloned())))
+        Box::pin(ready(Ok(self.with(portal, |kept| kept.tokens.clone()))))
     }
 
     fn swap<'a>(
@@ -106,12 +150,19 @@ impl TokenStore for MemoryStore {
         expected: Option<&'a Tokens>,
         new: &'a Tokens,
     ) -> CredentialFuture<'a, bool> {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let swapped = tokens.get(portal) == expected;
-        if swapped {
-            tokens.insert(portal.clone(), new.clone());
-        }
+        let swapped = self.with(portal, |kept| {
+            let swapped = kept.tokens.as_ref() == expected;
+            if swapped {
+                kept.tokens = Some(new.clone());
+            }
+            swapped
+        });
         Box::pin(ready(Ok(swapped)))
+    }
+
+    fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+        self.with(portal, |kept| kept.tokens = None);
+        Box::pin(ready(Ok(())))
     }
 }
 
@@ -121,112 +172,13 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-/// Keeps tokens in a JSON file, readable by its owner only and always whole: it is written beside
-/// and then renamed. For one process: replicas need a store that all of them share, a database.
-#[derive(Clone, Debug)]
-pub struct FileStore {
-    path: Arc<Mutex<PathBuf>>,
-    /// Held by the thread that is at work: many portals at once do not make as many threads.
-    at_work: Arc<Semaphore>,
-}
-
-impl FileStore {
-    /// Keeps tokens in this file, which is made when there is something to store. Its folder must
-    /// exist.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        FileStore { path: Arc::new(Mutex::new(path.into())), at_work: Arc::new(Semaphore::new(1)) }
-    }
-
-    /// Runs `work` on the file's path, on a thread, one at a time.
-    fn with<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Path) -> Result<T, CredentialError> + Send + 'static,
-    ) -> CredentialFuture<'static, T> {
-        let (path, at_work) = (Arc::clone(&self.path), Arc::clone(&self.at_work));
-        Box::pin(async move {
-            let turn = at_work.acquire_owned().await?;
-            on_thread(move || {
-                let _turn = turn;
-                work(&path.lock().unwrap_or_else(PoisonError::into_inner))
-            })
-            .await
-        })
-    }
-}
-
-impl TokenStore for FileStore {
-    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
-        let portal = portal.clone();
-        self.with(move |path| stored(&read_file(path)?, &portal))
-    }
-
-    fn swap<'a>(
-        &'a self,
-        portal: &'a PortalId,
-        expected: Option<&'a Tokens>,
-        new: &'a Tokens,
-    ) -> CredentialFuture<'a, bool> {
-        let (portal, expected, new) = (portal.clone(), expected.cloned(), new.clone());
-        self.with(move |path| {
-            let mut portals = read_file(path)?;
-            if stored(&portals, &portal)? != expected {
-                return Ok(false);
-            }
-            portals.insert(portal.as_str().to_owned(), new.to_value());
-            write_file(path, &portals)?;
-            Ok(true)
-        })
-    }
-}
-
-fn stored(
-    portals: &Map<String, Value>,
-    portal: &PortalId,
-) -> Result<Option<Tokens>, CredentialError> {
-    match portals.get(portal.as_str()) {
-        None => Ok(None),
-        Some(value) => match Tokens::of_value(value) {
-            Some(tokens) => Ok(Some(tokens)),
-            None => Err("the token file holds something else under this portal".into()),
-        },
-    }
-}
-
-fn read_file(path: &Path) -> Result<Map<String, Value>, CredentialError> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Map::new()),
-        Err(error) => return Err(error.into()),
-    };
-    // The parser's own error may repeat what it read.
-    serde_json::from_slice(&text).map_err(|_| "the token file is not a JSON object".into())
-}
-
-/// Writes beside the file, makes sure that it is on the disk, and puts it in the file's place:
-/// whoever reads sees the old pair or the new one, and so does who comes after a power cut.
-fn write_file(path: &Path, portals: &Map<String, Value>) -> Result<(), CredentialError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = Path::new(&beside);
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(beside)?;
-    serde_json::to_writer_pretty(&mut file, portals)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(beside, path)?;
-    #[cfg(unix)]
-    {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use serde_json::Value;
+
     use super::*;
 
     fn tokens(name: &str) -> Tokens {
@@ -289,22 +241,62 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_damaged_is_an_error_and_stays_as_it_is() {
+    fn a_file_that_is_damaged_is_moved_aside_and_begun_anew() {
         let folder = Folder::new("damaged");
         let path = folder.0.join("tokens.json");
         let (portal, store) = (PortalId::from("one"), FileStore::new(&path));
-        for text in ["", "s3cret", "[1]", "{\"one\":{\"access_token\":\"s3cret\"}}", "{\"one\":7}"]
-        {
+        for (n, text) in ["", "s3cret", "[1]", "{\"one\":{\"access_"].into_iter().enumerate() {
             fs::write(&path, text).unwrap();
-            for error in [
-                wait(store.load(&portal)).map(|_| ()),
-                wait(store.swap(&portal, None, &tokens("new"))).map(|_| ()),
-            ] {
-                let error = error.unwrap_err();
-                assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
-            }
-            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(wait(store.load(&portal)).unwrap(), None, "{text}");
+            assert!(wait(store.swap(&portal, None, &tokens("new"))).unwrap(), "{text}");
+            assert_eq!(wait(store.load(&portal)).unwrap(), Some(tokens("new")));
+            let name = if n == 0 { "damaged".to_owned() } else { format!("damaged-{n}") };
+            let aside = folder.0.join(format!("tokens.json.{name}"));
+            assert_eq!(fs::read_to_string(aside).unwrap(), text);
         }
+    }
+
+    /// An empty refresh token was stored once, and from then on nothing could be loaded.
+    #[test]
+    fn what_is_of_no_use_is_replaced_and_touches_no_other_portal() {
+        let folder = Folder::new("poisoned");
+        let path = folder.0.join("tokens.json");
+        let (one, two) = (PortalId::from("one"), PortalId::from("two"));
+        let store = FileStore::new(&path);
+        assert!(wait(store.swap(&two, None, &tokens("two"))).unwrap());
+        let good = fs::read_to_string(&path).unwrap();
+        for poison in [r#"{"access_token":"s3cret"}"#, "7", "null", r#"{"access_token":""}"#] {
+            fs::write(&path, good.replacen('{', &format!("{{\"one\":{poison},"), 1)).unwrap();
+            assert_eq!(wait(store.load(&one)).unwrap(), None, "{poison}");
+            assert_eq!(wait(store.load(&two)).unwrap(), Some(tokens("two")), "{poison}");
+            assert!(wait(store.swap(&one, None, &tokens("new"))).unwrap(), "{poison}");
+            for (portal, name) in [(&one, "new"), (&two, "two")] {
+                assert_eq!(wait(store.load(portal)).unwrap(), Some(tokens(name)), "{poison}");
+            }
+            wait(store.remove(&one)).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), good);
+    }
+
+    #[test]
+    fn tokens_that_are_removed_are_gone_and_the_installation_stays() {
+        let folder = Folder::new("removed");
+        let portal = PortalId::from("one");
+        let (file, memory) = (FileStore::new(folder.0.join("app.json")), MemoryStore::new());
+        let kept = Value::from("kept");
+        assert!(wait(file.swap_installation(&portal, None, Some(kept.clone()))).unwrap());
+        assert!(!wait(file.swap_installation(&portal, None, None)).unwrap());
+        assert!(memory.swap_installation(&portal, None, Some("kept".to_owned())));
+        let stores: [&dyn TokenStore; 2] = [&file, &memory];
+        for store in stores {
+            assert_eq!(wait(store.load(&portal)).unwrap(), None);
+            assert!(wait(store.swap(&portal, None, &tokens("new"))).unwrap());
+            wait(store.remove(&portal)).unwrap();
+            wait(store.remove(&PortalId::from("unknown"))).unwrap();
+            assert_eq!(wait(store.load(&portal)).unwrap(), None);
+        }
+        assert_eq!(wait(file.installation(&portal)).unwrap(), Some(kept));
+        assert_eq!(memory.installation(&portal).as_deref(), Some("kept"));
     }
 
     #[test]

@@ -8,21 +8,37 @@ use serde_json::{Value, json};
 use super::endpoint::Endpoint;
 use crate::error::EndpointError;
 
-/// An OAuth pair of one portal, and where the portal is called with it.
+/// The OAuth tokens of one portal, and where the portal is called with them: an access token, and
+/// mostly a refresh token, by which another pair is got when the first has run out.
+///
+/// Some portals give no refresh token (isolated boxes: "custom auth provider", REST API
+/// documentation). Their access token is used for as long as the portal takes it. Then lines wait
+/// for the next request of the portal, which brings another one.
 ///
 /// Debug shows the endpoint, and of the tokens nothing.
+///
+/// ```
+/// # use tracing_bizproc::Tokens;
+/// # fn main() -> Result<(), tracing_bizproc::EndpointError> {
+/// let pair = Tokens::new("an access token", "a refresh token", "https://acme.bitrix24.com/rest/")?;
+/// assert!(pair.can_be_renewed());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tokens {
     access: String,
-    refresh: String,
+    /// `None`: the portal gives none. Invariant: never empty.
+    refresh: Option<String>,
     endpoint: Endpoint,
+    /// The portal's authorization server, as it was named. Checked when it is used.
+    server: Option<String>,
     /// Unix seconds; 0: not known.
     expires: u64,
 }
 
 impl Tokens {
-    /// A pair as the authorization server or a handler's request gives it: `access_token`,
-    /// `refresh_token`, `client_endpoint`.
+    /// A pair as the authorization server or a portal's request gives it: `access_token`,
+    /// `refresh_token` (empty: there is none), `client_endpoint`.
     ///
     /// # Errors
     /// When the endpoint is no https address (http is taken for loopback hosts). See
@@ -32,12 +48,37 @@ impl Tokens {
         refresh_token: impl Into<String>,
         client_endpoint: &str,
     ) -> Result<Self, EndpointError> {
-        Ok(Tokens {
-            access: access_token.into(),
-            refresh: refresh_token.into(),
-            endpoint: Endpoint::parse(client_endpoint)?,
-            expires: 0,
-        })
+        let endpoint = Endpoint::parse(client_endpoint)?;
+        Ok(Tokens::of(access_token.into(), Some(refresh_token.into()), endpoint, None, 0))
+    }
+
+    /// As [`new`](Tokens::new), and takes plain http to any host, for a box in a network that you
+    /// trust: whoever is on the way can read the tokens. They are used only where
+    /// [`OAuth::allow_http`](super::OAuth::allow_http) names the host, too.
+    ///
+    /// # Errors
+    /// As [`new`](Tokens::new).
+    pub fn allow_http(
+        access_token: impl Into<String>,
+        refresh_token: impl Into<String>,
+        client_endpoint: &str,
+    ) -> Result<Self, EndpointError> {
+        let endpoint = Endpoint::parse_with_http(client_endpoint)?;
+        Ok(Tokens::of(access_token.into(), Some(refresh_token.into()), endpoint, None, 0))
+    }
+
+    /// The portal's authorization server: the `server_endpoint` that comes with the tokens. The pair
+    /// is renewed there if [`OAuth`](super::OAuth) knows the server, and else at the app's usual one.
+    /// Not known by default.
+    #[must_use]
+    pub fn server_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.server = Some(url.into()).filter(|url| !url.is_empty());
+        self
+    }
+
+    /// Whether there is a refresh token.
+    pub fn can_be_renewed(&self) -> bool {
+        self.refresh.is_some()
     }
 
     /// When the access token expires, to tell which of two pairs is fresher. (It is never refreshed
@@ -58,25 +99,38 @@ impl Tokens {
         Tokens::of_value(&serde_json::from_str(text).ok()?)
     }
 
-    pub(crate) fn of(access: String, refresh: String, endpoint: Endpoint, expires: u64) -> Self {
-        Tokens { access, refresh, endpoint, expires }
+    pub(crate) fn of(
+        access: String,
+        refresh: Option<String>,
+        endpoint: Endpoint,
+        server: Option<String>,
+        expires: u64,
+    ) -> Self {
+        let refresh = refresh.filter(|refresh| !refresh.is_empty());
+        Tokens { access, refresh, endpoint, server, expires }
     }
 
     pub(super) fn to_value(&self) -> Value {
-        json!({
+        let mut value = json!({
             "access_token": self.access,
-            "refresh_token": self.refresh,
             "client_endpoint": self.endpoint.as_str(),
             "expires": self.expires,
-        })
+        });
+        for (name, text) in [("refresh_token", &self.refresh), ("server_endpoint", &self.server)] {
+            if let Some(text) = text {
+                value[name] = Value::from(text.as_str());
+            }
+        }
+        value
     }
 
     pub(super) fn of_value(value: &Value) -> Option<Self> {
         let text = |name| value.get(name)?.as_str().filter(|text: &&str| !text.is_empty());
         Some(Tokens {
             access: text("access_token")?.to_owned(),
-            refresh: text("refresh_token")?.to_owned(),
-            endpoint: Endpoint::parse(text("client_endpoint")?).ok()?,
+            refresh: text("refresh_token").map(str::to_owned),
+            endpoint: Endpoint::parse_with_http(text("client_endpoint")?).ok()?,
+            server: text("server_endpoint").map(str::to_owned),
             expires: value.get("expires").and_then(Value::as_u64).unwrap_or(0),
         })
     }
@@ -90,12 +144,17 @@ impl Tokens {
         self
     }
 
-    pub(super) fn access(&self) -> &str {
+    pub(in crate::transport) fn access(&self) -> &str {
         &self.access
     }
 
-    pub(super) fn refresh(&self) -> &str {
-        &self.refresh
+    pub(super) fn refresh(&self) -> Option<&str> {
+        self.refresh.as_deref()
+    }
+
+    /// The portal's authorization server, as it was named.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.server.as_deref()
     }
 
     /// When the access token expires, in Unix seconds; `None`: not known.
@@ -107,5 +166,40 @@ impl Tokens {
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Tokens({})", self.endpoint.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_is_given_it_gives_back() {
+        let url = "https://a.example/rest/";
+        for tokens in [
+            Tokens::new("a", "r", url).unwrap(),
+            Tokens::new("a", "", url).unwrap(),
+            Tokens::new("a", "r", url).unwrap().server_endpoint("https://oauth.example/rest/"),
+            Tokens::new("a", "r", url).unwrap().expires_at(UNIX_EPOCH + Duration::from_secs(7)),
+            Tokens::allow_http("a", "r", "http://box.local/rest/").unwrap(),
+        ] {
+            assert_eq!(Tokens::from_json(&tokens.to_json()), Some(tokens));
+        }
+    }
+
+    #[test]
+    fn an_empty_refresh_token_is_none() {
+        let tokens = Tokens::new("a", "", "https://a.example/rest/").unwrap();
+        assert!(!tokens.can_be_renewed() && !tokens.to_json().contains("refresh_token"));
+        // As former versions have written it.
+        let stored = r#"{"access_token":"a","refresh_token":"","client_endpoint":"https://a.example/rest/","expires":0}"#;
+        assert_eq!(Tokens::from_json(stored), Some(tokens));
+        for damaged in [
+            stored.replace("\"a\"", "\"\""),
+            stored.replace("https://a.example/rest/", ""),
+            "7".to_owned(),
+        ] {
+            assert_eq!(Tokens::from_json(&damaged), None, "{damaged}");
+        }
     }
 }

@@ -140,7 +140,7 @@ impl Webhook {
     }
 
     /// The address of a method.
-    pub(in crate::transport) fn method(&self, method: Method) -> Url {
+    pub(in crate::transport) fn method(&self, method: &Method) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{}", self.base.path(), method.name()));
         url
@@ -208,7 +208,7 @@ mod tests {
             ("http://localhost/rest/7/s3cr3tc0de", "http://localhost/rest/7/s3cr3tc0de/batch"),
         ] {
             let webhook = Webhook::new(given).unwrap();
-            assert_eq!(webhook.method(Method::Batch).as_str(), batch);
+            assert_eq!(webhook.method(&Method::Batch).as_str(), batch);
             assert_eq!(given.parse::<Webhook>().unwrap(), webhook);
             for shown in [format!("{webhook}"), format!("{webhook:?}")] {
                 assert!(!shown.contains(CODE), "{shown}");

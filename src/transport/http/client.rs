@@ -10,8 +10,10 @@ use reqwest::{Client, Response, StatusCode, Url};
 use rustls::crypto::CryptoProvider;
 
 use super::departure::watched;
+use super::redirect;
 use super::resolver::Resolver;
 use super::tls;
+use super::trust::{self, Fingerprint};
 use crate::error::TransportError;
 use crate::protocol::{Reply, Trouble};
 use crate::transport::auth::is_loopback;
@@ -31,6 +33,8 @@ pub(crate) struct HttpOptions {
     pub(crate) idle_timeout: Duration,
     /// PEM certificates to trust beside the system's. Default: none.
     pub(crate) extra_roots: Vec<u8>,
+    /// Certificates to trust whoever has issued them. Default: none.
+    pub(crate) fingerprints: Vec<Fingerprint>,
 }
 
 impl Default for HttpOptions {
@@ -40,6 +44,7 @@ impl Default for HttpOptions {
             timeout: Duration::from_secs(75),
             idle_timeout: Duration::from_secs(30),
             extra_roots: Vec::new(),
+            fingerprints: Vec::new(),
         }
     }
 }
@@ -107,11 +112,11 @@ impl Clients {
 
     fn make(&self, loopback: bool, tls: bool) -> Result<Client, TransportError> {
         let options = &self.options;
-        let roots = tls.then_some(&*options.extra_roots);
+        let trust = tls.then_some((&*options.extra_roots, &*options.fingerprints));
         let mut builder = Client::builder()
             .user_agent(concat!("tracing-bizproc/", env!("CARGO_PKG_VERSION")))
             // Also where no TLS is needed: without one given, reqwest panics if none is installed.
-            .tls_backend_preconfigured(tls::config(self.provider.clone(), roots)?)
+            .tls_backend_preconfigured(tls::config(self.provider.clone(), trust)?)
             // A redirect would carry the secret to a host that nobody has approved of.
             .redirect(reqwest::redirect::Policy::none())
             // Whether a request is repeated is decided in one place, and not here.
@@ -130,8 +135,10 @@ impl Clients {
 
 /// Reads what came back.
 async fn answer(response: Response) -> Reply {
-    if let Some(host) = moved(&response) {
-        return Reply::Moved { host };
+    if is_redirect(response.status()) {
+        let location = response.headers().get(LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        return redirect::read(response.url(), location);
     }
     let status = response.status().as_u16();
     match caught(whole_body(response)).await {
@@ -141,25 +148,15 @@ async fn answer(response: Response) -> Reply {
     }
 }
 
-/// Whether the answer is a redirect, and to which host (and port, where one is named).
-fn moved(response: &Response) -> Option<Option<String>> {
-    let elsewhere = matches!(
-        response.status(),
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(
+        status,
         StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::SEE_OTHER
             | StatusCode::TEMPORARY_REDIRECT
             | StatusCode::PERMANENT_REDIRECT
-    );
-    elsewhere.then(|| {
-        let location = response.headers().get(LOCATION)?.to_str().ok()?;
-        let target = response.url().join(location).ok()?;
-        let host = target.host_str()?;
-        Some(match target.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        })
-    })
+    )
 }
 
 async fn whole_body(mut response: Response) -> Result<Vec<u8>, Trouble> {
@@ -191,6 +188,9 @@ fn describe(error: &dyn Error) -> Trouble {
             let _ = write!(text, ": {said}");
         }
         source = error.source();
+    }
+    if let Some(advice) = trust::advice(&text) {
+        let _ = write!(text, " ({advice})");
     }
     Trouble(text)
 }

@@ -219,23 +219,94 @@ fn a_server_that_never_answers_is_left_at_the_timeout_and_not_before() {
 
 #[test]
 fn a_redirect_is_told_and_not_followed() {
-    for (location, expected) in [
-        ("Location: https://new.example/rest/1/s3cr3tc0de/batch\r\n", Some("new.example")),
-        ("Location: https://new.example:444/\r\n", Some("new.example:444")),
-        ("Location: //new.example/\r\n", Some("new.example")),
-        ("Location: https://[broken/\r\n", None),
-        ("", None),
+    for (location, part) in [
+        ("Location: https://new.example/rest/1/s3cr3tc0de/batch\r\n", "at new.example now"),
+        ("Location: https://new.example:444/\r\n", "at new.example:444 now"),
+        ("Location: //new.example/\r\n", "at new.example now"),
+        ("Location: https://127.0.0.1/\r\n", "wants https"),
+        ("Location: /login\r\n", "licence"),
+        ("Location: https://[broken/\r\n", "no address"),
+        ("", "no address"),
     ] {
         for status in [301, 302, 303, 307, 308] {
             let (port, served) = answering(format!(
                 "HTTP/1.1 {status} Moved\r\n{location}Content-Length: 0\r\n\r\n"
             ));
             let reply = call("http", port, quick());
-            let Reply::Moved { host } = reply else { panic!("{status}: {reply:?}") };
-            assert_eq!(host.as_deref(), expected);
+            let Reply::Redirected(told) = reply else { panic!("{status}: {reply:?}") };
+            assert!(told.0.contains(part), "{location}: {told}");
             served.join().unwrap();
         }
     }
+}
+
+/// Answers one request over TLS with this certificate.
+fn serving_tls(
+    certificate: &rustls::pki_types::CertificateDer<'_>,
+    key: &rcgen::KeyPair,
+) -> (u16, JoinHandle<String>) {
+    let tls = rustls::ServerConfig::builder_with_provider(super::tls::provider().unwrap())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.clone().into_owned()],
+            rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        )
+        .unwrap();
+    server(move |stream| {
+        let session = rustls::ServerConnection::new(Arc::new(tls)).unwrap();
+        let mut stream = rustls::StreamOwned::new(session, stream);
+        let request = read_request(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        let _ = stream.flush();
+        request
+    })
+}
+
+/// As `openssl req -x509` makes it. "CaUsedAsEndEntity" told nobody what to do.
+#[test]
+fn a_self_signed_certificate_is_trusted_by_its_fingerprint_and_no_other_is() {
+    let made = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        (parameters.self_signed(&key).unwrap(), key)
+    };
+    let fingerprint = |certificate: &rcgen::Certificate| {
+        let digest = ring_sha256(certificate.der());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().parse().unwrap()
+    };
+    let (own, key) = made("127.0.0.1");
+    let (other, other_key) = made("127.0.0.1");
+    // Whatever name stands in it.
+    let (odd, odd_key) = made("box.example");
+    let options = HttpOptions {
+        fingerprints: vec![fingerprint(&own), fingerprint(&odd)],
+        extra_roots: own.pem().into_bytes(),
+        ..quick()
+    };
+    for (certificate, key, trusted) in
+        [(&own, &key, true), (&odd, &odd_key, true), (&other, &other_key, false)]
+    {
+        let (port, served) = serving_tls(certificate.der(), key);
+        let reply = call("https", port, options.clone());
+        assert_eq!(matches!(reply, Reply::Http { status: 200, .. }), trusted, "{reply:?}");
+        assert_eq!(served.join().unwrap().is_empty(), !trusted, "no secret is sent");
+    }
+    // Without the option, its own root does not help.
+    let (port, served) = serving_tls(own.der(), &key);
+    let reply = call("https", port, HttpOptions { fingerprints: Vec::new(), ..options });
+    let Reply::NotSent(trouble) = reply else { panic!("{reply:?}") };
+    assert!(trouble.0.contains("trust_certificate"), "{trouble}");
+    assert_eq!(served.join().unwrap(), "");
+}
+
+fn ring_sha256(bytes: &[u8]) -> Vec<u8> {
+    let suites = rustls::crypto::ring::ALL_CIPHER_SUITES.iter().filter_map(|suite| suite.tls13());
+    let mut hashes = suites.map(|suite| suite.common.hash_provider);
+    let sha256 = hashes.find(|hash| hash.output_len() == 32);
+    sha256.expect("TLS 1.3 has a suite with SHA-256").hash(bytes).as_ref().to_vec()
 }
 
 #[test]
@@ -248,27 +319,7 @@ fn tls_is_checked_against_the_roots_given() {
     let key = rcgen::KeyPair::generate().unwrap();
     let leaf = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
     let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    let tls = rustls::ServerConfig::builder_with_provider(super::tls::provider().unwrap())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![leaf.der().clone()],
-            rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        )
-        .unwrap();
-    let tls = Arc::new(tls);
-    let serve = || {
-        let tls = Arc::clone(&tls);
-        server(move |stream| {
-            let session = rustls::ServerConnection::new(tls).unwrap();
-            let mut stream = rustls::StreamOwned::new(session, stream);
-            let request = read_request(&mut stream);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
-            let _ = stream.flush();
-            request
-        })
-    };
+    let serve = || serving_tls(leaf.der(), &key);
     let trusting = |pem: String| HttpOptions { extra_roots: pem.into_bytes(), ..quick() };
 
     let (port, served) = serve();
@@ -277,10 +328,13 @@ fn tls_is_checked_against_the_roots_given() {
     assert!(served.join().unwrap().starts_with("POST /rest/1/"));
 
     // Signed by somebody else: nothing is sent, the secret least of all.
-    let stranger = rcgen::generate_simple_self_signed([]).unwrap().cert.pem();
+    let mut stranger = rcgen::CertificateParams::new([]).unwrap();
+    stranger.distinguished_name.push(rcgen::DnType::OrganizationName, "Stranger");
+    let stranger = stranger.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
     let (port, served) = serve();
     let reply = call("https", port, trusting(stranger));
-    assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+    let Reply::NotSent(trouble) = reply else { panic!("{reply:?}") };
+    assert!(trouble.0.contains("UnknownIssuer") && trouble.0.contains("extra_roots"), "{trouble}");
     assert_eq!(served.join().unwrap(), "");
 
     // No TLS at all.
@@ -294,7 +348,9 @@ fn tls_is_checked_against_the_roots_given() {
 fn extra_roots_that_are_none_are_an_error() {
     let webhook = Webhook::new(format!("https://127.0.0.1/rest/1/{CODE}/")).unwrap();
     let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
-    for pem in ["no certificate", broken] {
+    // PEM as it should be, and something else than a certificate in it.
+    let other = "-----BEGIN CERTIFICATE-----\nMAUCAQECAQI=\n-----END CERTIFICATE-----\n";
+    for pem in ["no certificate", broken, other] {
         let options = HttpOptions { extra_roots: pem.into(), ..quick() };
         let made = Http::new(webhook.clone(), options);
         assert!(matches!(made, Err(TransportError::ExtraRoots(_))), "{pem}");

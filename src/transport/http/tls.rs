@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
+use super::trust::{self, Fingerprint};
 use crate::error::TransportError;
 
 /// The provider that the app has installed, or else the one that is linked by a feature.
@@ -40,16 +41,17 @@ fn linked() -> Option<Arc<CryptoProvider>> {
     None
 }
 
-/// `extra_roots`: PEM certificates to trust beside the system's. `None`: nothing that needs TLS is
-/// called, so no roots are looked for. A test machine may have none.
+/// `trust`: PEM certificates of roots to trust beside the system's, and fingerprints of certificates to
+/// trust as they are. `None`: nothing that needs TLS is called, so no roots are looked for. A test
+/// machine may have none.
 pub(super) fn config(
     provider: Arc<CryptoProvider>,
-    extra_roots: Option<&[u8]>,
+    trust: Option<(&[u8], &[Fingerprint])>,
 ) -> Result<ClientConfig, TransportError> {
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| TransportError::Client(error.into()))?;
-    let Some(extra_roots) = extra_roots else {
+    let Some((extra_roots, fingerprints)) = trust else {
         return Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
     };
     let extra = CertificateDer::pem_slice_iter(extra_roots)
@@ -58,10 +60,13 @@ pub(super) fn config(
     if extra.is_empty() && !extra_roots.is_empty() {
         return Err(TransportError::ExtraRoots("no certificate in it".into()));
     }
-    let verifier = Verifier::new_with_extra_roots(extra, provider)
+    // Looked at by itself: below, nobody could say whose fault it is.
+    let mut readable = RootCertStore::empty();
+    for root in &extra {
+        readable.add(root.clone()).map_err(|error| TransportError::ExtraRoots(error.into()))?;
+    }
+    let verifier = Verifier::new_with_extra_roots(extra, provider.clone())
         .map_err(|error| TransportError::Roots(error.into()))?;
-    Ok(config
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+    let verifier = trust::or_fingerprints(Arc::new(verifier), &provider, fingerprints);
+    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }

@@ -43,17 +43,19 @@ impl Lane {
             _ => self.rules.retry.max_age,
         };
         let now = turn.now;
+        turn.page.because(&*self.failure);
         let given_up = self.coalescer.give_up_where(reason, now, |entry| {
             now.saturating_duration_since(entry.since) >= max_age
         });
         for (event_token, entry, orphan) in given_up {
             turn.settle_lost(&event_token, &entry, orphan, reason);
         }
+        turn.page.because("");
     }
 
-    /// The deadline of the shutdown has passed: everything that is left is lost.
-    pub(crate) fn abandon(&mut self, turn: &mut Turn<'_>) {
-        let reason = DropReason::ShutdownDeadline;
+    /// Everything that is left is lost: the deadline of the shutdown has passed, or the app was
+    /// removed from the portal.
+    pub(crate) fn abandon(&mut self, reason: DropReason, turn: &mut Turn<'_>) {
         if let Some(request) = self.main.in_flight.take() {
             for command in request.entries.into_iter().rev() {
                 self.put_back(command, None, turn);
@@ -64,5 +66,6 @@ impl Lane {
             turn.settle_lost(&event_token, &entry, orphan, reason);
         }
         self.abandon_ends(turn);
+        self.abandon_calls();
     }
 }

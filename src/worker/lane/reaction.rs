@@ -4,7 +4,7 @@
 //! changes, it changes through a row of this table.
 
 use super::Access;
-use crate::protocol::reply::{Code, Refusal, Sent};
+use crate::protocol::reply::{Refusal, Sent};
 use crate::stats::DropReason;
 use crate::worker::report::Trouble;
 
@@ -102,7 +102,8 @@ pub(super) fn of_command(refusal: &Refusal) -> Reaction {
         Refusal::RateLimit
         | Refusal::Unreachable(_)
         | Refusal::UnknownPortal(_)
-        | Refusal::Moved(_) => (SlowsDown, Returns, EndReturns),
+        | Refusal::Moved(_)
+        | Refusal::Redirected(_) => (SlowsDown, Returns, EndReturns),
     };
     Reaction { lane, entry, end }
 }
@@ -121,7 +122,10 @@ pub(super) fn of_request(refusal: &Refusal, sent: Sent) -> Reaction {
         (Refusal::Moved(Some(host)), _) => {
             (Renews(Access::Relocate(host.clone())), Returns, EndReturns)
         }
-        (Refusal::Moved(None), _) => (Blocks(DropReason::PortalBlocked), Returns, EndReturns),
+        // The next answer may be a good one: ends are tried all the same.
+        (Refusal::Moved(None) | Refusal::Redirected(_), _) => {
+            (Blocks(DropReason::PortalBlocked), Returns, EndReturns)
+        }
         (Refusal::Credential(_), _) => (Blocks(DropReason::CredentialBlocked), Returns, IsRefused),
         (Refusal::Portal(_), _) => (Blocks(DropReason::PortalBlocked), Returns, IsRefused),
         // It is the one command that is too large: it always will be.
@@ -166,7 +170,9 @@ pub(super) fn trouble(refusal: &Refusal) -> Option<(Trouble, String)> {
         Refusal::Unreachable(trouble) => (Trouble::Unreachable, trouble.to_string()),
         Refusal::UnknownPortal(trouble) => (Trouble::UnknownPortal, trouble.to_string()),
         Refusal::Credential(code) => (Trouble::CredentialBlocked, code.to_string()),
-        Refusal::Portal(code) => (Trouble::PortalBlocked, code.to_string()),
+        Refusal::Portal(code) | Refusal::Redirected(code) => {
+            (Trouble::PortalBlocked, code.to_string())
+        }
         Refusal::Moved(None) => (Trouble::PortalBlocked, "moved, nobody knows where".to_owned()),
         Refusal::Moved(Some(_))
         | Refusal::Grant(_)
@@ -177,26 +183,4 @@ pub(super) fn trouble(refusal: &Refusal) -> Option<(Trouble, String)> {
         | Refusal::Command(_)
         | Refusal::Server(_) => return None,
     })
-}
-
-/// The code that a refusal is told with.
-pub(super) fn code(refusal: &Refusal) -> Code {
-    match refusal {
-        Refusal::TokenDenied(code)
-        | Refusal::WorkflowGone(code)
-        | Refusal::Locked(code)
-        | Refusal::Command(code)
-        | Refusal::Server(code)
-        | Refusal::Grant(code)
-        | Refusal::Credential(code)
-        | Refusal::Portal(code) => code.clone(),
-        Refusal::Moved(Some(host)) => Code(host.clone()),
-        Refusal::Moved(None) => Code("moved".to_owned()),
-        Refusal::TooLarge => Code("too large".to_owned()),
-        Refusal::RateLimit => Code("QUERY_LIMIT_EXCEEDED".to_owned()),
-        Refusal::OperatingLimit => Code("OPERATION_TIME_LIMIT".to_owned()),
-        Refusal::Unreachable(trouble) | Refusal::UnknownPortal(trouble) => {
-            Code(trouble.to_string())
-        }
-    }
 }

@@ -28,6 +28,7 @@ impl Lane {
         let slot = match what {
             What::Main => &mut self.main,
             What::Beside => &mut self.beside,
+            What::Call => return self.settle_call(reply, turn),
             What::Access => return,
         };
         let Some(sent) = slot.in_flight.as_ref().map(|in_flight| in_flight.sent) else { return };
@@ -42,10 +43,12 @@ impl Lane {
             }
             Verdict::Ran { outcomes, time } => self.ran(what, request, outcomes, time, turn),
             Verdict::Refused(refusal) => {
+                self.failure = refusal.to_string();
                 let row = reaction::of_request(&refusal, sent);
                 self.react(what, request, &row, Some(&refusal), turn);
             }
             Verdict::Unknown(trouble) => {
+                self.failure = trouble.to_string();
                 turn.stats().unknown_outcome();
                 let kind = Trouble::unknown_outcome(self.rules.retry.on_unknown);
                 turn.report(kind, trouble.to_string());
@@ -65,6 +68,7 @@ impl Lane {
     ) {
         let InFlight { entries, ends, sent, at, access } = request;
         let of_ends = outcomes.split_off(entries.len().min(outcomes.len()));
+        self.failure.clear();
         let took = turn.now.saturating_duration_since(at);
         self.costs.observe(took, &outcomes, &of_ends);
         self.meters.observe(sent, &outcomes, &of_ends, time, turn.now);
@@ -191,7 +195,7 @@ impl Lane {
             OfLane::Renews(other) => {
                 // Sent before the newest access was got: it says nothing of that.
                 if access == self.access {
-                    let code = refusal.map_or(Code(String::new()), reaction::code);
+                    let code = Code(refusal.map_or_else(String::new, Refusal::to_string));
                     self.renew(other.clone(), &code, turn);
                 }
             }
@@ -200,6 +204,19 @@ impl Lane {
     }
 
     fn react_entry(
+        &mut self,
+        command: Command,
+        reaction: OfEntry,
+        refusal: Option<&Refusal>,
+        until: Option<Instant>,
+        turn: &mut Turn<'_>,
+    ) {
+        turn.page.because(refusal.map_or_else(|| self.failure.clone(), Refusal::to_string));
+        self.entry_reacts(command, reaction, refusal, until, turn);
+        turn.page.because("");
+    }
+
+    fn entry_reacts(
         &mut self,
         mut command: Command,
         reaction: OfEntry,
@@ -257,7 +274,7 @@ impl Lane {
             OfEntry::IsGivenUp(reason) => self.give_up(&command, reason, turn),
             OfEntry::Finishes(reason) => {
                 if let (false, Some(refusal)) = (self.worked, refusal) {
-                    turn.report(Trouble::NeverWorked, reaction::code(refusal).to_string());
+                    turn.report(Trouble::NeverWorked, refusal.to_string());
                 }
                 self.finish(command, reason, turn);
             }
@@ -294,7 +311,7 @@ impl Lane {
             });
         } else if let Some(Lapsed { event_token, end, pending }) = self.coalescer.end_refused(end) {
             self.deadlines.remove(&event_token);
-            let code = refusal.map_or(Code(String::new()), reaction::code).to_string();
+            let code = refusal.map_or_else(String::new, Refusal::to_string);
             answer(end, Err(CompleteError::Refused { code }), pending, turn);
         }
     }
@@ -391,7 +408,7 @@ impl Lane {
     }
 
     /// Asks for other access, unless what was got the last times was refused too.
-    fn renew(&mut self, other: Access, code: &Code, turn: &mut Turn<'_>) {
+    pub(super) fn renew(&mut self, other: Access, code: &Code, turn: &mut Turn<'_>) {
         match self.state {
             State::Refreshing { .. } => return,
             // Ends ask while entries wait; but for access only as often as entries do.
@@ -425,6 +442,7 @@ impl Lane {
                 self.pause_ends(&OfLane::BacksOff, self.access, turn.now);
             }
             Refreshed::Denied(code) => {
+                self.failure = code.to_string();
                 turn.report(Trouble::CredentialBlocked, code.to_string());
                 self.renewals = 0;
                 self.block(DropReason::CredentialBlocked, ASK_FOR_ACCESS_AGAIN, turn.now);

@@ -172,6 +172,68 @@ fn an_absurd_duration_stops_nothing() {
     assert_eq!(stage.stats().acknowledged(), 40);
 }
 
+/// A single redirect stopped a webhook for ten minutes, as if it were gone.
+#[test]
+fn a_redirect_holds_lines_and_ends_up_for_a_minute_and_no_longer() {
+    let mut stage = Stage::new(options());
+    let redirected = || Reply::Redirected(Code("it redirects to a page".to_owned()));
+    stage.log(&tag(1), "a");
+    let (call, _) = stage.sent();
+    stage.settle(call, &redirected());
+    let (call, _) = stage.sent_within(61.0).expect("asked again after a minute");
+    stage.settle(call, &all_well(1));
+    assert_eq!(stage.stats().acknowledged(), 1);
+
+    let mut answer = complete(&mut stage, &tag(2));
+    let (call, _) = stage.sent_within(1.0).expect("the end");
+    stage.settle(call, &redirected());
+    let (call, _) = stage.sent_within(5.0).expect("the end again: a process waits");
+    stage.settle(call, &all_well(1));
+    assert!(answer.try_recv().unwrap().is_ok());
+}
+
+/// The guide promises the portal's code as `detail`; lines that were lost had none.
+#[test]
+fn what_is_lost_is_reported_with_the_portals_code() {
+    let lost = |stage: &mut Stage| {
+        let reports = stage.engine.due_reports(true, stage.now);
+        format!("{reports:?}")
+    };
+    for code in ["1048582", "499", "ERROR_CORE", "ACCESS_DENIED"] {
+        let mut stage = Stage::new(options());
+        stage.log(&tag(1), "a");
+        stage.log(&tag(2), "b");
+        let (call, _) = stage.sent();
+        stage.settle(call, &answers(&[Some(code), None]));
+        let told = lost(&mut stage);
+        assert!(told.contains("Lost(") && told.contains(&format!("detail: \"{code}\"")), "{told}");
+        assert_eq!((stage.stats().lost(), stage.stats().acknowledged()), (1, 1));
+    }
+    // A workflow that is gone: known when it can no longer be early.
+    let mut stage = Stage::new(options());
+    stage.log(&tag(1), "a");
+    while stage.stats().lost() == 0 {
+        let (call, _) = stage.sent_within(60.0).expect("tried again");
+        stage.settle(call, &answers(&[Some("404")]));
+    }
+    let told = lost(&mut stage);
+    assert!(told.contains("Lost(WorkflowGone)") && told.contains("detail: \"404\""), "{told}");
+    // What waited too long tells why the portal could not be called.
+    let mut stage = Stage::new(options());
+    stage.log(&tag(1), "a");
+    while stage.stats().lost() == 0 {
+        match stage.sent_within(120.0) {
+            Some((call, _)) => stage.settle(call, &refusal(401, "PAYMENT_REQUIRED")),
+            None => stage.now += secs(60.0),
+        }
+        stage.run(0.1);
+    }
+    let told = lost(&mut stage);
+    assert!(told.contains("Lost(CredentialBlocked)"), "{told}");
+    let of_lost = told.split("Lost(CredentialBlocked)").nth(1).unwrap();
+    assert!(of_lost.contains("detail: \"PAYMENT_REQUIRED\""), "{told}");
+}
+
 /// A notice told 1,008 lines where 900 were lost and 423 absent. Each number was of another thing: 900
 /// were given up, some of which stood in the log all the same, and 108 of them were told twice, since
 /// the notice itself stood in an entry that was given up.

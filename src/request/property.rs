@@ -49,14 +49,14 @@ impl Property {
 
 /// A value while it is being read.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Text(String),
     Array(Array),
 }
 
 /// A PHP array: ordered, and its keys are texts or numbers, here always written as texts.
 #[derive(Debug, Default)]
-pub(super) struct Array {
+pub(crate) struct Array {
     pairs: Vec<(String, Node)>,
     /// Where a key stands in `pairs`: a search through them all would let one request of 1 MiB
     /// cost as much time as thousands.
@@ -67,13 +67,13 @@ pub(super) struct Array {
 
 impl Array {
     /// The value under a key.
-    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
         let place = *self.places.get(key)?;
         Some(&mut self.pairs[place].1)
     }
 
     /// Appends a value, and gives it back; `None` if there is one under this key.
-    pub(super) fn push(&mut self, key: String, node: Node) -> Option<&mut Node> {
+    pub(crate) fn push(&mut self, key: String, node: Node) -> Option<&mut Node> {
         if self.places.contains_key(&key) {
             return None;
         }
@@ -86,13 +86,13 @@ impl Array {
     }
 
     /// Takes the value under a key out, and leaves an empty text.
-    pub(super) fn take(&mut self, key: &str) -> Option<Node> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<Node> {
         let place = self.places.remove(key)?;
         Some(std::mem::replace(&mut self.pairs[place].1, Node::Text(String::new())))
     }
 
     /// The key that PHP gives to a value that is appended.
-    pub(super) fn next_index(&self) -> String {
+    pub(crate) fn next_index(&self) -> String {
         self.next.to_string()
     }
 }

@@ -5,12 +5,12 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::Limits;
 use super::property::{Array, Node};
-use super::request::Limits;
-use crate::error::ActivityError;
+use crate::error::RequestError;
 
 /// Reads `body`, which must be an object.
-pub(super) fn parse(body: &[u8]) -> Result<Array, ActivityError> {
+pub(super) fn parse(body: &[u8]) -> Result<Array, RequestError> {
     let limits = Limits::default();
     let refused = Cell::new(None);
     let value = Value { limits: &limits, refused: &refused, depth: 0 };
@@ -18,10 +18,10 @@ pub(super) fn parse(body: &[u8]) -> Result<Array, ActivityError> {
     let node = value.deserialize(&mut json).and_then(|node| json.end().map(|()| node));
     match node {
         Ok(Node::Array(array)) => Ok(array),
-        Ok(Node::Text(_)) => Err(ActivityError::WrongType { field: "the body" }),
+        Ok(Node::Text(_)) => Err(RequestError::WrongType { field: "the body" }),
         Err(error) => Err(refused.take().unwrap_or_else(|| match std::str::from_utf8(body) {
-            Ok(_) => ActivityError::NotJson { line: error.line(), column: error.column() },
-            Err(_) => ActivityError::NotUtf8,
+            Ok(_) => RequestError::NotJson { line: error.line(), column: error.column() },
+            Err(_) => RequestError::NotUtf8,
         })),
     }
 }
@@ -31,19 +31,19 @@ pub(super) fn parse(body: &[u8]) -> Result<Array, ActivityError> {
 struct Value<'a> {
     limits: &'a Limits,
     /// Why a value was refused: the parser's own error has no room for it.
-    refused: &'a Cell<Option<ActivityError>>,
+    refused: &'a Cell<Option<RequestError>>,
     depth: usize,
 }
 
 impl Value<'_> {
-    fn refuse<E: serde::de::Error>(&self, error: ActivityError) -> E {
+    fn refuse<E: serde::de::Error>(&self, error: RequestError) -> E {
         self.refused.set(Some(error));
         E::custom("refused")
     }
 
     fn below<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth > Limits::DEPTH {
-            return Err(self.refuse(ActivityError::TooDeep));
+            return Err(self.refuse(RequestError::TooDeep));
         }
         Ok(Value { depth: self.depth + 1, ..self })
     }
@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for Value<'_> {
             self.count()?;
             let value = pairs.next_value_seed(below)?;
             if array.push(key, value).is_none() {
-                return Err(self.refuse(ActivityError::Duplicate));
+                return Err(self.refuse(RequestError::Duplicate));
             }
         }
         Ok(Node::Array(array))

@@ -3,12 +3,12 @@
 //! The rules are those of PHP's own `parse_str`, but where PHP silently drops or overwrites, this
 //! says so: a handler's request that is cut short is not to be half understood.
 
+use super::Limits;
 use super::property::{Array, Node};
-use super::request::Limits;
-use crate::error::ActivityError;
+use crate::error::RequestError;
 
 /// Reads `body` within the limits.
-pub(super) fn parse(body: &[u8]) -> Result<Array, ActivityError> {
+pub(super) fn parse(body: &[u8]) -> Result<Array, RequestError> {
     let limits = Limits::default();
     let mut root = Array::default();
     for pair in body.split(|&b| b == b'&').filter(|pair| !pair.is_empty()) {
@@ -67,9 +67,9 @@ impl<'a> Path<'a> {
     }
 }
 
-fn insert(root: &mut Array, path: &Path<'_>, value: String) -> Result<(), ActivityError> {
+fn insert(root: &mut Array, path: &Path<'_>, value: String) -> Result<(), RequestError> {
     if path.rest.len() > Limits::DEPTH {
-        return Err(ActivityError::TooDeep);
+        return Err(RequestError::TooDeep);
     }
     let mut array = root;
     let mut key = path.first.clone();
@@ -79,15 +79,15 @@ fn insert(root: &mut Array, path: &Path<'_>, value: String) -> Result<(), Activi
         }
         array = match array.get_mut(&key) {
             Some(Node::Array(inner)) => inner,
-            _ => return Err(ActivityError::Duplicate),
+            _ => return Err(RequestError::Duplicate),
         };
         key = next.map_or_else(|| array.next_index(), str::to_owned);
     }
-    array.push(key, Node::Text(value)).map(|_| ()).ok_or(ActivityError::Duplicate)
+    array.push(key, Node::Text(value)).map(|_| ()).ok_or(RequestError::Duplicate)
 }
 
 /// Percent-decoding, with `+` for a space; a `%` without two digits stands for itself.
-fn decode(text: &[u8]) -> Result<String, ActivityError> {
+fn decode(text: &[u8]) -> Result<String, RequestError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     loop {
@@ -107,7 +107,7 @@ fn decode(text: &[u8]) -> Result<String, ActivityError> {
             [] => break,
         };
     }
-    String::from_utf8(bytes).map_err(|_| ActivityError::NotUtf8)
+    String::from_utf8(bytes).map_err(|_| RequestError::NotUtf8)
 }
 
 fn is_hex(b: u8) -> bool {
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::php::{self, Source, hex};
 
-    fn read(body: &str) -> Result<Property, ActivityError> {
+    fn read(body: &str) -> Result<Property, RequestError> {
         parse(body.as_bytes()).map(|array| Node::Array(array).into())
     }
 
@@ -168,21 +168,21 @@ mod tests {
     #[test]
     fn what_php_would_drop_or_overwrite_is_refused() {
         for (body, is_expected) in [
-            ("a=1&a=2", (|error| matches!(error, ActivityError::Duplicate)) as fn(_) -> bool),
-            ("a[x]=1&a[x]=2", |error| matches!(error, ActivityError::Duplicate)),
-            ("a=1&a[x]=2", |error| matches!(error, ActivityError::Duplicate)),
-            ("a[x]=1&a=2", |error| matches!(error, ActivityError::Duplicate)),
-            ("a=%FF", |error| matches!(error, ActivityError::NotUtf8)),
-            ("%FF=a", |error| matches!(error, ActivityError::NotUtf8)),
+            ("a=1&a=2", (|error| matches!(error, RequestError::Duplicate)) as fn(_) -> bool),
+            ("a[x]=1&a[x]=2", |error| matches!(error, RequestError::Duplicate)),
+            ("a=1&a[x]=2", |error| matches!(error, RequestError::Duplicate)),
+            ("a[x]=1&a=2", |error| matches!(error, RequestError::Duplicate)),
+            ("a=%FF", |error| matches!(error, RequestError::NotUtf8)),
+            ("%FF=a", |error| matches!(error, RequestError::NotUtf8)),
         ] {
             assert!(is_expected(read(body).unwrap_err()), "{body}");
         }
         let deep = |levels| format!("a{}=1", "[x]".repeat(levels));
         assert!(read(&deep(Limits::DEPTH)).is_ok());
-        assert!(matches!(read(&deep(Limits::DEPTH + 1)), Err(ActivityError::TooDeep)));
-        assert!(matches!(read(&deep(100_000)), Err(ActivityError::TooDeep)));
+        assert!(matches!(read(&deep(Limits::DEPTH + 1)), Err(RequestError::TooDeep)));
+        assert!(matches!(read(&deep(100_000)), Err(RequestError::TooDeep)));
         assert!(read(&"a[]=1&".repeat(Limits::FIELDS)).is_ok());
-        assert!(matches!(read(&"a[]=1&".repeat(Limits::FIELDS + 1)), Err(ActivityError::TooMany)));
+        assert!(matches!(read(&"a[]=1&".repeat(Limits::FIELDS + 1)), Err(RequestError::TooMany)));
     }
 
     proptest! {

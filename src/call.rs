@@ -1,0 +1,55 @@
+//! What comes of a REST call of the app's own.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// The answer to [`Bizproc::call`](crate::Bizproc::call).
+///
+/// Debug shows nothing of the result, which is the customer's data.
+///
+/// ```
+/// # async fn all(bizproc: tracing_bizproc::Bizproc, portal: tracing_bizproc::PortalId)
+/// # -> Result<(), tracing_bizproc::CallError> {
+/// let mut start = Some(0);
+/// while let Some(page) = start {
+///     let params = format!(r#"{{"select":["ID"],"start":{page}}}"#);
+///     let deals = bizproc.call(Some(&portal), "crm.deal.list", &params).await?;
+///     println!("{}", deals.result());
+///     start = deals.next();
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct CallAnswer {
+    pub(crate) result: Value,
+    pub(crate) next: Option<u64>,
+    pub(crate) total: Option<u64>,
+}
+
+impl CallAnswer {
+    /// The `result`, as JSON.
+    pub fn result(&self) -> String {
+        self.result.to_string()
+    }
+
+    /// Where the next page of a list begins: the value of `start` for the next call. `None`: there is
+    /// none ("features of list methods", REST API documentation).
+    pub fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// How many elements a list has in all, where the method says so.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+}
+
+impl fmt::Debug for CallAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallAnswer")
+            .field("next", &self.next)
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,378 @@
+//! Which activities this process has taken on: open ones, and those that ended lately.
+//!
+//! It is by this that a request that was delivered twice is told from a new one, that an activity is
+//! ended once, and that a shutdown knows what is still open.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::error::{CompleteError, FlushError};
+use crate::line::{EventToken, PortalId};
+use crate::stats::FlushReport;
+
+/// What the worker says of an end.
+pub(super) type Ended = Result<FlushReport, CompleteError>;
+
+/// Activities by their event tokens.
+#[derive(Default)]
+pub(super) struct Activities {
+    table: Mutex<Table>,
+    /// Rung when an activity is no longer open.
+    closed: Condvar,
+}
+
+#[derive(Default)]
+struct Table {
+    by_token: HashMap<EventToken, Entry>,
+    /// Those that have ended, oldest first. Invariant: all are in `by_token`, at most [`KEPT`].
+    ended: VecDeque<EventToken>,
+}
+
+struct Entry {
+    portal: Option<PortalId>,
+    /// Its workflow waits until it is ended.
+    waits: bool,
+    state: State,
+}
+
+enum State {
+    /// Somebody works on it.
+    Open,
+    /// The worker was asked to end it, and somebody waits for the answer.
+    Ending,
+    /// The worker was asked to end it, and nobody waits for the answer.
+    Unwatched(oneshot::Receiver<Ended>),
+    /// It has ended.
+    Ended,
+}
+
+/// What is known of a token already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Open,
+    Ended,
+}
+
+impl Activities {
+    /// Takes an activity on, unless it is known already.
+    pub(super) fn open(
+        &self,
+        event_token: &EventToken,
+        portal: &PortalId,
+        waits: bool,
+    ) -> Result<(), Known> {
+        let mut table = self.table();
+        table.look(event_token);
+        match table.by_token.get(event_token).map(|entry| &entry.state) {
+            Some(State::Ended) => Err(Known::Ended),
+            Some(_) => Err(Known::Open),
+            None => {
+                let portal = Some(portal.clone());
+                let entry = Entry { portal, waits, state: State::Open };
+                table.by_token.insert(event_token.clone(), entry);
+                Ok(())
+            }
+        }
+    }
+
+    /// An activity is given up. Says whether nobody has asked to end it; then a second delivery of its
+    /// request is as good as the first.
+    pub(super) fn give_up(&self, event_token: &EventToken) -> bool {
+        let mut table = self.table();
+        let Some(entry) = table.by_token.get(event_token) else { return false };
+        if !matches!(entry.state, State::Open) {
+            return false;
+        }
+        let waits = entry.waits;
+        if waits {
+            table.by_token.remove(event_token);
+        } else {
+            table.end(event_token);
+        }
+        self.closed.notify_all();
+        waits
+    }
+
+    /// Begins to end an activity, which may also be one that this process has not taken on.
+    pub(super) fn begin_end(
+        &self,
+        event_token: &EventToken,
+        portal: Option<&PortalId>,
+    ) -> Result<Ending<'_>, CompleteError> {
+        let mut table = self.table();
+        table.look(event_token);
+        let was_open = match table.by_token.get_mut(event_token) {
+            Some(Entry { state: state @ State::Open, .. }) => {
+                *state = State::Ending;
+                true
+            }
+            Some(_) => return Err(CompleteError::AlreadyCompleted),
+            None => {
+                let entry = Entry { portal: portal.cloned(), waits: false, state: State::Ending };
+                table.by_token.insert(event_token.clone(), entry);
+                false
+            }
+        };
+        let event_token = event_token.clone();
+        Ok(Ending { activities: self, event_token, was_open, answer: None })
+    }
+
+    /// Activities that somebody works on, or that are being ended, and for whose end a workflow waits.
+    pub(super) fn open_ones(&self) -> Vec<(Option<PortalId>, EventToken)> {
+        let mut table = self.table();
+        let tokens: Vec<_> = table.by_token.keys().cloned().collect();
+        tokens.iter().for_each(|event_token| table.look(event_token));
+        let open = table.by_token.iter().filter(|(_, entry)| entry.is_open());
+        open.map(|(event_token, entry)| (entry.portal.clone(), event_token.clone())).collect()
+    }
+
+    /// The app was removed from a portal: no workflow of it waits any more.
+    pub(super) fn uninstalled(&self, portal: &PortalId) {
+        for entry in self.table().by_token.values_mut() {
+            entry.waits &= entry.portal.as_ref() != Some(portal);
+        }
+        self.closed.notify_all();
+    }
+
+    /// Waits on the calling thread until no activity is open, or until `deadline`.
+    pub(super) fn wait_until_none_is_open(&self, deadline: Instant, now: impl Fn() -> Instant) {
+        let mut table = self.table();
+        while table.by_token.values().any(Entry::is_open) {
+            let left = deadline.saturating_duration_since(now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.closed.wait_timeout(table, left);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Every change is whole before anything can panic.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What came of an end.
+    fn ended(&self, event_token: &EventToken, was_open: bool, ended: Option<&Ended>) {
+        let mut table = self.table();
+        match ended {
+            Some(Ok(_)) => table.end(event_token),
+            _ => table.not_ended(event_token, was_open),
+        }
+        drop(table);
+        self.closed.notify_all();
+    }
+}
+
+impl Entry {
+    fn is_open(&self) -> bool {
+        self.waits && !matches!(self.state, State::Ended)
+    }
+}
+
+impl Table {
+    /// Takes in an answer for which nobody waits.
+    fn look(&mut self, event_token: &EventToken) {
+        let Some(entry) = self.by_token.get_mut(event_token) else { return };
+        let State::Unwatched(answer) = &mut entry.state else { return };
+        let waits = entry.waits;
+        match answer.try_recv() {
+            Ok(Ok(_)) => self.end(event_token),
+            Err(oneshot::error::TryRecvError::Empty) => {}
+            Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {
+                self.not_ended(event_token, waits);
+            }
+        }
+    }
+
+    fn end(&mut self, event_token: &EventToken) {
+        let Some(entry) = self.by_token.get_mut(event_token) else { return };
+        if !matches!(entry.state, State::Ended) {
+            entry.state = State::Ended;
+            self.ended.push_back(event_token.clone());
+        }
+        if self.ended.len() > KEPT {
+            if let Some(oldest) = self.ended.pop_front() {
+                self.by_token.remove(&oldest);
+            }
+        }
+    }
+
+    /// It can be ended again.
+    fn not_ended(&mut self, event_token: &EventToken, was_open: bool) {
+        if !was_open {
+            self.by_token.remove(event_token);
+        } else if let Some(entry) = self.by_token.get_mut(event_token) {
+            entry.state = State::Open;
+        }
+    }
+}
+
+/// An activity that is being ended. Whoever stops waiting does not stop the end.
+pub(super) struct Ending<'a> {
+    activities: &'a Activities,
+    event_token: EventToken,
+    /// This process had taken it on.
+    was_open: bool,
+    answer: Option<oneshot::Receiver<Ended>>,
+}
+
+impl Ending<'_> {
+    /// The answer for which to wait. Without one, nothing has ended.
+    pub(super) fn asked(&mut self, answer: oneshot::Receiver<Ended>) {
+        self.answer = Some(answer);
+    }
+
+    /// Waits for the answer.
+    pub(super) async fn wait(mut self) -> Ended {
+        let gone = Err(CompleteError::Worker(FlushError::WorkerGone));
+        let Some(answer) = &mut self.answer else { return gone };
+        let ended = answer.await.unwrap_or(gone);
+        self.answer = None;
+        self.activities.ended(&self.event_token, self.was_open, Some(&ended));
+        ended
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        match self.answer.take() {
+            Some(answer) => {
+                let mut table = self.activities.table();
+                if let Some(entry) = table.by_token.get_mut(&self.event_token) {
+                    entry.state = State::Unwatched(answer);
+                }
+            }
+            None => {
+                let table = self.activities.table();
+                let entry = table.by_token.get(&self.event_token);
+                let undecided = entry.is_some_and(|entry| matches!(entry.state, State::Ending));
+                drop(table);
+                // It was never asked for.
+                if undecided {
+                    self.activities.ended(&self.event_token, self.was_open, None);
+                }
+            }
+        }
+    }
+}
+
+/// Activities that have ended are remembered until so many more have. Proxies that deliver twice do it
+/// within seconds.
+const KEPT: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(n: usize) -> EventToken {
+        EventToken::parse(&format!("5e4a77.1|A1|{n}.ff")).unwrap()
+    }
+
+    fn open(activities: &Activities, n: usize) -> Result<(), Known> {
+        activities.open(&token(n), &PortalId::from("m"), true)
+    }
+
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    /// Ends an activity with this answer.
+    fn end(activities: &Activities, n: usize, answer: Ended) -> Ended {
+        let (reply, answered) = oneshot::channel();
+        let mut ending = activities.begin_end(&token(n), None)?;
+        ending.asked(answered);
+        reply.send(answer).unwrap();
+        wait(ending.wait())
+    }
+
+    #[test]
+    fn an_activity_is_known_while_it_is_open_and_after_its_end() {
+        let activities = Activities::default();
+        assert_eq!(open(&activities, 1), Ok(()));
+        assert_eq!(open(&activities, 1), Err(Known::Open));
+        assert_eq!(open(&activities, 2), Ok(()));
+        assert!(end(&activities, 1, Ok(FlushReport::default())).is_ok());
+        assert_eq!(open(&activities, 1), Err(Known::Ended));
+        let again = end(&activities, 1, Ok(FlushReport::default()));
+        assert_eq!(again, Err(CompleteError::AlreadyCompleted));
+        assert_eq!(activities.open_ones().len(), 1);
+    }
+
+    #[test]
+    fn an_end_that_failed_can_be_asked_for_again() {
+        let activities = Activities::default();
+        open(&activities, 1).unwrap();
+        for _ in 0..2 {
+            let failed = end(&activities, 1, Err(CompleteError::NotSent));
+            assert_eq!(failed, Err(CompleteError::NotSent));
+            assert_eq!(open(&activities, 1), Err(Known::Open));
+        }
+        // Never asked for: there was no room.
+        drop(activities.begin_end(&token(1), None).unwrap());
+        assert!(end(&activities, 1, Ok(FlushReport::default())).is_ok());
+        // One that was not taken on here leaves nothing behind when it fails.
+        assert!(end(&activities, 2, Err(CompleteError::NotSent)).is_err());
+        assert_eq!(open(&activities, 2), Ok(()));
+    }
+
+    #[test]
+    fn whoever_stops_waiting_does_not_stop_the_end() {
+        let activities = Activities::default();
+        open(&activities, 1).unwrap();
+        for (answer, then) in [
+            (Some(Err(CompleteError::NotSent)), Err(Known::Open)),
+            (None, Err(Known::Open)),
+            (Some(Ok(FlushReport::default())), Err(Known::Ended)),
+        ] {
+            let (reply, answered) = oneshot::channel();
+            let mut ending = activities.begin_end(&token(1), None).unwrap();
+            ending.asked(answered);
+            drop(ending);
+            let again = activities.begin_end(&token(1), None);
+            assert_eq!(again.map(drop), Err(CompleteError::AlreadyCompleted));
+            assert!(!activities.give_up(&token(1)), "it is on its way");
+            match answer {
+                Some(answer) => reply.send(answer).unwrap(),
+                None => drop(reply),
+            }
+            assert_eq!(open(&activities, 1), then);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_activities_of_a_portal_that_has_removed_the_app() {
+        let activities = Activities::default();
+        open(&activities, 1).unwrap();
+        activities.open(&token(2), &PortalId::from("another"), true).unwrap();
+        activities.uninstalled(&PortalId::from("m"));
+        assert_eq!(activities.open_ones().len(), 1);
+    }
+
+    #[test]
+    fn what_was_given_up_may_be_delivered_again() {
+        let activities = Activities::default();
+        open(&activities, 1).unwrap();
+        assert!(activities.give_up(&token(1)));
+        assert!(!activities.give_up(&token(1)));
+        assert_eq!(open(&activities, 1), Ok(()));
+        // Nobody waits for one without a subscription, so it ends with its work.
+        activities.open(&token(2), &PortalId::from("m"), false).unwrap();
+        assert!(!activities.give_up(&token(2)));
+        assert_eq!(open(&activities, 2), Err(Known::Ended));
+    }
+
+    #[test]
+    fn ends_are_forgotten_after_ten_thousand_more() {
+        let activities = Activities::default();
+        for n in 0..KEPT + 100 {
+            open(&activities, n).unwrap();
+            end(&activities, n, Ok(FlushReport::default())).unwrap();
+        }
+        let table = activities.table();
+        assert_eq!((table.by_token.len(), table.ended.len()), (KEPT, KEPT));
+    }
+}

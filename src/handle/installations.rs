@@ -1,0 +1,392 @@
+//! The portals on which an app is installed: takes in what they say of the app's life, and believes
+//! their requests.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Bizproc, Opened, after, may_wait};
+use crate::activity::{ActivityRequest, VerifiedActivity};
+use crate::error::{ActivityRejection, FlushError, InstallError, RegistrationError, VerifyError};
+use crate::installation::{
+    AppRequest, Claim, InstallRequest, Installation, InstallationStore, UninstallRequest,
+    UpdateRequest,
+};
+use crate::line::PortalId;
+use crate::queue::{Confirm, Control, Forget};
+use crate::registration::{Called, Registered, Registration, Wanted, reconcile};
+use crate::transport::auth::Endpoint;
+use crate::transport::{Confirmed, Question};
+
+/// The portals on which the app is installed, for its whole life there: it takes in installations,
+/// updates and removals, follows portals that are renamed, and makes activities of their requests.
+/// Cheap to clone.
+///
+/// # What is believed
+///
+/// An installation is trusted on first use: whoever installs the app on a portal first is that
+/// portal's word. So before anything is stored, the [authorization
+/// server](crate::OAuth::authorization_server) is asked whose tokens they are and where that portal
+/// is, and that portal has to take the access token, as that of an administrator: other users have tokens
+/// of the app, too, once they have opened its page. The request's own word for its host does not count. After that, the stored `application_token` is the proof: for requests, updates and the
+/// removal. A new application token, as an update may bring, is confirmed as an installation is.
+///
+/// Portals that give no refresh token (isolated boxes) cannot be asked about: for these, the app
+/// names the host in [`OAuth::hosts`](crate::OAuth::hosts), and the host's word is taken. Whoever owns
+/// a host that the app has named can then install the app for a portal that has not installed it yet.
+///
+/// Who learns an application token can post requests in the portal's name. They cannot lead lines
+/// elsewhere: a new host is believed if the app has named it, or if the authorization server says that
+/// the portal is there.
+///
+/// Requests that are not believed are told of at target `tracing_bizproc`, each kind once a minute.
+///
+/// ```
+/// # async fn handler(
+/// #     installations: tracing_bizproc::Installations,
+/// #     query: &str,
+/// #     content_type: Option<&str>,
+/// #     body: &[u8],
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::AppRequest;
+///
+/// // The handler of ONAPPINSTALL, ONAPPUPDATE, ONAPPUNINSTALL, and the install page.
+/// let request = AppRequest::parse(query, content_type, body)?;
+/// installations.handle(request).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Installations {
+    bizproc: Bizproc,
+    store: Arc<dyn InstallationStore>,
+    wanted: Arc<Wanted>,
+    told: Arc<Mutex<HashMap<&'static str, Instant>>>,
+}
+
+impl Installations {
+    /// The app's handle to the worker, which must have been built with [`OAuth`](crate::OAuth) for
+    /// installations to be confirmed; and where they are kept.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tracing_bizproc::{FileStore, Installations, OAuth};
+    ///
+    /// let store = FileStore::new("app.json");
+    /// let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
+    /// let (layer, guard) = tracing_bizproc::builder(app).build()?;
+    /// # let _: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry>> = Box::new(layer);
+    /// let installations = Installations::new(guard.handle(), store);
+    /// # drop(installations);
+    /// # Ok(()) }
+    /// ```
+    pub fn new(bizproc: Bizproc, store: impl InstallationStore) -> Self {
+        let (wanted, told) = (Arc::default(), Arc::default());
+        Installations { bizproc, store: Arc::new(store), wanted, told }
+    }
+
+    /// Declares an activity or a robot of the app's. What is declared is registered on each portal at
+    /// the installation and after each update; what the portal has of this app and is not declared is
+    /// removed. Completions of the activity are checked against it.
+    ///
+    /// # Errors
+    /// When the portal would refuse it. See [`RegistrationError`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tracing_bizproc::{FileStore, Installations, OAuth, Registration};
+    /// # let store = FileStore::new("app.json");
+    /// # let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
+    /// # let (layer, guard) = tracing_bizproc::builder(app).build()?;
+    /// # let _: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry>> = Box::new(layer);
+    /// let activity = "https://app.example/activity";
+    /// let installations = Installations::new(guard.handle(), store)
+    ///     .declare(Registration::activity("fulfil", activity, "Fulfil the order"))?
+    ///     .life_events("https://app.example/life");
+    /// # drop(installations);
+    /// # Ok(()) }
+    /// ```
+    pub fn declare(mut self, registration: Registration) -> Result<Self, RegistrationError> {
+        registration.check()?;
+        let wanted = Arc::make_mut(&mut self.wanted);
+        let is_same = |other: &Arc<Registration>| {
+            other.kind() == registration.kind() && other.code() == registration.code()
+        };
+        if wanted.registrations.iter().any(is_same) {
+            let (code, problem) = (registration.code().to_owned(), "is declared twice");
+            return Err(RegistrationError::Invalid { code, problem });
+        }
+        wanted.registrations.push(Arc::new(registration));
+        Ok(self)
+    }
+
+    /// The address of the handler of the app's life: it is bound to `ONAPPUPDATE` and
+    /// `ONAPPUNINSTALL` where activities are registered, since an update deletes these bindings, too.
+    /// Default: none, and the app binds them itself.
+    #[must_use]
+    pub fn life_events(mut self, handler: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.wanted).life_events = Some(handler.into());
+        self
+    }
+
+    /// Makes what a portal has of this app what is declared. It happens by itself at the installation
+    /// and after each update; call it after a change of the app that no portal knows of, or when it
+    /// has failed. It needs tokens of an administrator (documentation).
+    ///
+    /// # Errors
+    /// When a call fails. See [`RegistrationError`].
+    pub async fn register(&self, portal: &PortalId) -> Result<Registered, RegistrationError> {
+        let (bizproc, portal) = (&self.bizproc, portal);
+        let call = move |method: String, params: String| -> Called {
+            let (bizproc, portal) = (bizproc.clone(), portal.clone());
+            Box::pin(async move { bizproc.call(Some(&portal), &method, &params).await })
+        };
+        reconcile(&self.wanted, &call).await
+    }
+
+    /// Takes in any request of the app's life, and says which portal it was.
+    ///
+    /// It talks to the authorization server and to the portal, and is done when it has answered: await
+    /// it in a task, where a handler is dropped when the portal hangs up, as axum does. A portal sends
+    /// these requests once.
+    ///
+    /// # Errors
+    /// When it is not believed, or could not be stored. See [`InstallError`].
+    pub async fn handle(&self, request: AppRequest) -> Result<PortalId, InstallError> {
+        match request {
+            AppRequest::Install(request) => self.install(request).await,
+            AppRequest::Update(request) => self.update(request).await,
+            AppRequest::Uninstall(request) => self.uninstall(request).await,
+        }
+    }
+
+    /// Takes in an installation: confirms it, and stores tokens and installation. The event and the
+    /// install page may both come; the second changes nothing but the tokens.
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle).
+    pub async fn install(&self, request: InstallRequest) -> Result<PortalId, InstallError> {
+        self.admit_and_register(request.claim, "installation").await
+    }
+
+    /// Takes in an update. The app's activities, robots and event bindings are gone on the portal
+    /// then: those that are [declared](Self::declare) are registered again.
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle).
+    pub async fn update(&self, request: UpdateRequest) -> Result<PortalId, InstallError> {
+        self.admit_and_register(request.claim, "update").await
+    }
+
+    async fn admit_and_register(
+        &self,
+        claim: Claim,
+        what: &'static str,
+    ) -> Result<PortalId, InstallError> {
+        let portal = self.admit(claim, what).await?;
+        if !self.wanted.is_empty() {
+            self.register(&portal).await?;
+        }
+        Ok(portal)
+    }
+
+    /// Takes in a removal: forgets the installation and its tokens. Lines that wait for the portal are
+    /// lost, and counted as [`Uninstalled`](crate::DropReason::Uninstalled).
+    ///
+    /// # Errors
+    /// As [`handle`](Self::handle). [`InstallError::Later`] when the installation is gone, and only
+    /// its tokens could not be removed from their store.
+    pub async fn uninstall(&self, request: UninstallRequest) -> Result<PortalId, InstallError> {
+        let claim = request.claim;
+        let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
+        let stored = stored.ok_or(InstallError::UnknownPortal)?;
+        if let Err(error) = claim.knows(&stored) {
+            self.tell("removal", &claim.portal, &error);
+            return Err(error.into());
+        }
+        if !self.swap(&claim.portal, Some(&stored), None).await.map_err(InstallError::Store)? {
+            return Err(InstallError::Raced);
+        }
+        may_wait()?;
+        self.bizproc.activities.uninstalled(&claim.portal);
+        let (reply, answer) = oneshot::channel();
+        self.bizproc.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
+        match answer.await.map_err(|_| FlushError::WorkerGone)? {
+            Ok(()) => Ok(claim.portal),
+            Err(trouble) => Err(InstallError::Later { why: trouble.to_string() }),
+        }
+    }
+
+    /// Believes a handler's request by the stored installation. A portal that was renamed is followed
+    /// if the app has named the new host, or if the authorization server says that it is there.
+    ///
+    /// # Errors
+    /// When the request is not believed, or the store failed. See [`ActivityRejection`].
+    pub async fn verify(
+        &self,
+        request: ActivityRequest,
+    ) -> Result<VerifiedActivity, ActivityRejection> {
+        let claim = request.claim();
+        let stored = self.load(&claim.portal).await.map_err(ActivityRejection::Store)?;
+        let stored = stored.ok_or(ActivityRejection::UnknownPortal)?;
+        let endpoint = match claim.verify(&stored) {
+            Ok(endpoint) => endpoint,
+            Err(error @ VerifyError::Host { .. }) => self.follow(claim, stored, error).await?,
+            Err(error) => {
+                self.tell("request", &claim.portal, &error);
+                return Err(error.into());
+            }
+        };
+        Ok(request.believe(endpoint))
+    }
+
+    /// Believes a handler's request, and takes its activity on.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn activity(&self, request: ActivityRequest) -> Result<Opened, ActivityRejection> {
+        Ok(self.open(self.verify(request).await?))
+    }
+
+    pub(super) fn open(&self, verified: VerifiedActivity) -> Opened {
+        let registration = self.wanted.activity(verified.code());
+        self.bizproc.open(verified, registration)
+    }
+
+    /// The installation of a portal that says that it has another name now.
+    async fn follow(
+        &self,
+        claim: &Claim,
+        stored: Installation,
+        error: VerifyError,
+    ) -> Result<Endpoint, ActivityRejection> {
+        let named = claim.endpoint(stored.allows_http())?;
+        let question = Question::Renamed(named.clone(), claim.tokens(named));
+        let why = match self.confirm(&claim.portal, question).await {
+            Ok(Confirmed::Yes(endpoint, _)) => {
+                let new = stored.clone().at(&endpoint.host());
+                // If another replica was first, it has stored the same.
+                let swapped = self.swap(&claim.portal, Some(&stored), Some(&new)).await;
+                swapped.map_err(ActivityRejection::Store)?;
+                tracing::info!(
+                    target: "tracing_bizproc",
+                    parent: None,
+                    portal = claim.portal.as_str(),
+                    from = %stored.hosts(),
+                    to = endpoint.host(),
+                    "the portal was renamed"
+                );
+                return Ok(endpoint);
+            }
+            Ok(Confirmed::No(code)) => code.to_string(),
+            Ok(Confirmed::Later(trouble)) => {
+                let why = trouble.to_string();
+                self.tell("request of a renamed portal", &claim.portal, &why);
+                return Err(ActivityRejection::Unconfirmed { why });
+            }
+            Err(gone) => return Err(ActivityRejection::Unconfirmed { why: gone.to_string() }),
+        };
+        self.tell("request", &claim.portal, &format_args!("{error} ({why})"));
+        Err(error.into())
+    }
+
+    /// Takes in an installation or an update.
+    async fn admit(&self, claim: Claim, what: &'static str) -> Result<PortalId, InstallError> {
+        let application_token =
+            claim.application_token().ok_or(InstallError::NoApplicationToken)?;
+        let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
+        // It is known already, and proves that it is the portal.
+        if let Some(endpoint) = stored.as_ref().and_then(|stored| claim.verify(stored).ok()) {
+            if let Some(tokens) = claim.tokens(endpoint) {
+                // Those of whoever has installed or updated it: an administrator.
+                self.confirm(&claim.portal, Question::Known(tokens)).await?;
+            }
+            return Ok(claim.portal);
+        }
+        // Whether plain http may be called is the app's to say, and asked before the call.
+        let tokens = claim.tokens(claim.endpoint(true)?).ok_or(InstallError::NoTokens)?;
+        let endpoint = match self.confirm(&claim.portal, Question::Install(tokens)).await? {
+            Confirmed::Yes(endpoint, _) => endpoint,
+            Confirmed::No(code) => {
+                let why = code.to_string();
+                self.tell(what, &claim.portal, &why);
+                return Err(InstallError::Denied { why });
+            }
+            Confirmed::Later(trouble) => {
+                let why = trouble.to_string();
+                self.tell(what, &claim.portal, &why);
+                return Err(InstallError::Later { why });
+            }
+        };
+        let new = match &stored {
+            Some(stored) => stored.clone().with_token(application_token).at(&endpoint.host()),
+            None => Installation::of_portal(application_token, &endpoint),
+        };
+        let stored = stored.as_ref();
+        if self.swap(&claim.portal, stored, Some(&new)).await.map_err(InstallError::Store)? {
+            return Ok(claim.portal);
+        }
+        // The page and the event may come at the same moment, to two replicas.
+        let now = self.load(&claim.portal).await.map_err(InstallError::Store)?;
+        if now.as_ref() == Some(&new) { Ok(claim.portal) } else { Err(InstallError::Raced) }
+    }
+
+    async fn confirm(
+        &self,
+        portal: &PortalId,
+        question: Question,
+    ) -> Result<Confirmed, FlushError> {
+        may_wait()?;
+        let (reply, answer) = oneshot::channel();
+        let portal = portal.clone();
+        self.bizproc.send(Control::Confirm(Confirm { portal, question, reply }))?;
+        answer.await.map_err(|_| FlushError::WorkerGone)
+    }
+
+    async fn load(&self, portal: &PortalId) -> Result<Option<Installation>, Source> {
+        self.store.installation(portal).await
+    }
+
+    async fn swap(
+        &self,
+        portal: &PortalId,
+        expected: Option<&Installation>,
+        new: Option<&Installation>,
+    ) -> Result<bool, Source> {
+        self.store.swap_installation(portal, expected, new).await
+    }
+
+    /// Tells of a request that was not taken in, each kind once a minute: anybody can post any number
+    /// of them.
+    fn tell(&self, what: &'static str, portal: &PortalId, why: &dyn fmt::Display) {
+        let now = after(Duration::ZERO);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(what).is_some_and(|&at| now.saturating_duration_since(at) < SILENCE) {
+            return;
+        }
+        told.insert(what, now);
+        drop(told);
+        let portal: String = portal.as_str().chars().filter(|c| c.is_ascii_graphic()).collect();
+        tracing::warn!(
+            target: "tracing_bizproc",
+            parent: None,
+            portal = &portal[..portal.len().min(64)],
+            %why,
+            "a portal's {what} was not taken in"
+        );
+    }
+}
+
+/// An error of the app's own store.
+type Source = crate::transport::auth::CredentialError;
+
+/// How long one kind of news is not told again.
+const SILENCE: Duration = Duration::from_secs(60);
+
+impl fmt::Debug for Installations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Installations").field("bizproc", &self.bizproc).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,70 @@
+//! What comes of a request that is taken on: an activity, or the news that it is one already.
+
+use std::fmt;
+
+use super::activity::Activity;
+use crate::activity::VerifiedActivity;
+
+/// What [`Bizproc::activity`](crate::Bizproc::activity) makes of a request.
+///
+/// A portal sends a request once, but proxies and operators may deliver it twice. Whoever works on
+/// both does the work twice, and the values of the second end are dropped by the portal.
+///
+/// It is known within one process, for activities that are open or are among the 10,000 that ended
+/// last. An activity that was dropped without an end may be delivered again.
+///
+/// ```
+/// # use tracing_bizproc::{Bizproc, Opened, VerifiedActivity};
+/// fn handler(bizproc: &Bizproc, verified: VerifiedActivity) {
+///     match bizproc.activity(verified) {
+///         Opened::First(activity) => { /* work in a task, and end it */ drop(activity) }
+///         // It is under way, or done: answer 200, and do nothing.
+///         Opened::Again(repeat) => println!("{repeat}"),
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "its workflow waits until the activity is ended"]
+pub enum Opened {
+    /// The activity: it is the handler's to end.
+    First(Activity),
+    /// The same request was delivered before.
+    Again(Repeat),
+}
+
+impl Opened {
+    /// The activity, if the request is the first one.
+    pub fn first(self) -> Option<Activity> {
+        match self {
+            Opened::First(activity) => Some(activity),
+            Opened::Again(_) => None,
+        }
+    }
+}
+
+/// A request that was delivered before.
+#[derive(Debug)]
+pub struct Repeat {
+    pub(super) verified: VerifiedActivity,
+    pub(super) is_open: bool,
+}
+
+impl Repeat {
+    /// Whether the activity is still open. If it is not, it has been ended.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// The request.
+    pub fn verified(&self) -> &VerifiedActivity {
+        &self.verified
+    }
+}
+
+impl fmt::Display for Repeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (code, event_token) = (self.verified.code(), self.verified.event_token());
+        let state = if self.is_open { "under way" } else { "ended" };
+        write!(f, "activity {code} ({event_token}) was delivered twice, and is {state}")
+    }
+}

@@ -1,0 +1,109 @@
+//! Where installations are kept, beside the tokens.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::record::Installation;
+use crate::line::PortalId;
+use crate::transport::auth::{CredentialFuture, FileStore, MemoryStore};
+
+/// Where an app keeps on which portals it is installed, with the promises of a
+/// [`TokenStore`](crate::TokenStore): a new record is stored only over the one that it replaces, so
+/// that replicas that share the store agree.
+///
+/// [`MemoryStore`] and [`FileStore`] are one: a clone of the store that [`OAuth`](crate::OAuth) has
+/// keeps both. In a database, an installation is a text:
+/// [`to_json`](Installation::to_json) and [`from_json`](Installation::from_json).
+///
+/// The futures are awaited in the app's handlers. A store whose client blocks hands the work to
+/// [`on_thread`](crate::on_thread).
+pub trait InstallationStore: Send + Sync + 'static {
+    /// The installation on this portal, if there is one.
+    fn installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+    ) -> CredentialFuture<'a, Option<Installation>>;
+
+    /// Stores `new` (`None`: removes) if the portal's installation is `expected` (`None`: there is
+    /// none) at that moment, and says whether it did. Compare and store must be one step for all who
+    /// share the store.
+    fn swap_installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Installation>,
+        new: Option<&'a Installation>,
+    ) -> CredentialFuture<'a, bool>;
+}
+
+impl<T: InstallationStore + ?Sized> InstallationStore for Arc<T> {
+    fn installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+    ) -> CredentialFuture<'a, Option<Installation>> {
+        (**self).installation(portal)
+    }
+
+    fn swap_installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Installation>,
+        new: Option<&'a Installation>,
+    ) -> CredentialFuture<'a, bool> {
+        (**self).swap_installation(portal, expected, new)
+    }
+}
+
+impl InstallationStore for MemoryStore {
+    fn installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+    ) -> CredentialFuture<'a, Option<Installation>> {
+        let stored = MemoryStore::installation(self, portal);
+        Box::pin(ready(Ok(stored.as_deref().and_then(Installation::from_json))))
+    }
+
+    fn swap_installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Installation>,
+        new: Option<&'a Installation>,
+    ) -> CredentialFuture<'a, bool> {
+        let expected = expected.map(Installation::to_json);
+        let new = new.map(Installation::to_json);
+        let swapped = MemoryStore::swap_installation(self, portal, expected.as_deref(), new);
+        Box::pin(ready(Ok(swapped)))
+    }
+}
+
+impl InstallationStore for FileStore {
+    fn installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+    ) -> CredentialFuture<'a, Option<Installation>> {
+        let stored = FileStore::installation(self, portal);
+        Box::pin(async move {
+            let stored = stored.await?;
+            let Some(stored) = stored else { return Ok(None) };
+            match serde_json::from_value(stored) {
+                Ok(installation) => Ok(Some(installation)),
+                // Not none: whoever came first could then install itself as this portal.
+                Err(_) => Err("the file holds no installation under this portal: remove its \
+                               `installation`, and install the app there again"
+                    .into()),
+            }
+        })
+    }
+
+    fn swap_installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Installation>,
+        new: Option<&'a Installation>,
+    ) -> CredentialFuture<'a, bool> {
+        let value =
+            |installation: &Installation| serde_json::to_value(installation).unwrap_or(Value::Null);
+        FileStore::swap_installation(self, portal, expected.map(value), new.map(value))
+    }
+}

@@ -1,0 +1,222 @@
+//! What an app adds to the processes of its portals: activities and robots, and their values.
+
+use serde_json::{Map, Value, json};
+
+use crate::error::RegistrationError;
+
+mod parameter;
+mod reconcile;
+
+pub use self::parameter::{Parameter, ValueKind};
+pub use self::reconcile::Registered;
+pub(crate) use self::reconcile::{Called, Wanted, reconcile};
+
+/// An activity or a robot, as the app declares it: [`Installations`](crate::Installations) registers it
+/// on every portal, at the installation and after each update of the app, which deletes it.
+///
+/// It waits for the app by default (`USE_SUBSCRIPTION` is Y), since without that there is no log.
+///
+/// ```
+/// use tracing_bizproc::{Parameter, Registration, ValueKind};
+///
+/// let fulfil = Registration::activity("fulfil", "https://app.example/activity", "Fulfil the order")
+///     .property("Order", Parameter::new(ValueKind::Text, "Order").required())
+///     .return_value("status", Parameter::new(ValueKind::Text, "Status"));
+/// # drop(fulfil);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registration {
+    kind: Kind,
+    code: String,
+    handler: String,
+    name: Value,
+    description: Option<String>,
+    waits: bool,
+    user: Option<u64>,
+    document_type: Option<[String; 3]>,
+    properties: Vec<(String, Parameter)>,
+    return_values: Vec<(String, Parameter)>,
+}
+
+/// Which of the two it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Activity,
+    Robot,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 2] = [Kind::Activity, Kind::Robot];
+
+    /// The name of its method that does this.
+    pub(crate) fn method(self, does: &str) -> String {
+        let kind = match self {
+            Kind::Activity => "activity",
+            Kind::Robot => "robot",
+        };
+        format!("bizproc.{kind}.{does}")
+    }
+}
+
+impl Registration {
+    /// An activity for the designer of processes: its code, the address that the portal calls, which
+    /// has to be on the app's own domain, and its name.
+    pub fn activity(
+        code: impl Into<String>,
+        handler: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Registration::of(Kind::Activity, code.into(), handler.into(), name.into())
+    }
+
+    /// A robot for the automation of leads, deals and the like.
+    pub fn robot(
+        code: impl Into<String>,
+        handler: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Registration::of(Kind::Robot, code.into(), handler.into(), name.into())
+    }
+
+    fn of(kind: Kind, code: String, handler: String, name: String) -> Self {
+        Registration {
+            kind,
+            code,
+            handler,
+            name: Value::String(name),
+            description: None,
+            waits: true,
+            user: None,
+            document_type: None,
+            properties: Vec::new(),
+            return_values: Vec::new(),
+        }
+    }
+
+    /// Its name in one language more, `de` for instance. The name that it was made with then counts as
+    /// English.
+    #[must_use]
+    pub fn name_in(mut self, language: impl Into<String>, name: impl Into<String>) -> Self {
+        parameter::translate(&mut self.name, language.into(), name.into());
+        self
+    }
+
+    /// What it does, for the authors of templates.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// The process goes on without waiting for the app. There is no log then, and no return value.
+    #[must_use]
+    pub fn without_waiting(mut self) -> Self {
+        self.waits = false;
+        self
+    }
+
+    /// The user on whose behalf the tokens of its requests work. Default: the one for whom the portal
+    /// runs the process.
+    #[must_use]
+    pub fn user(mut self, id: u64) -> Self {
+        self.user = Some(id);
+        self
+    }
+
+    /// The document whose own kinds of fields its values may have: module, entity and type.
+    #[must_use]
+    pub fn document_type(mut self, module: &str, entity: &str, document: &str) -> Self {
+        self.document_type = Some([module, entity, document].map(str::to_owned));
+        self
+    }
+
+    /// A value that the author of a template sets.
+    #[must_use]
+    pub fn property(mut self, name: impl Into<String>, parameter: Parameter) -> Self {
+        self.properties.push((name.into(), parameter));
+        self
+    }
+
+    /// A value that the app gives back. Others are an error when an activity is completed: the portal
+    /// would drop them.
+    #[must_use]
+    pub fn return_value(mut self, name: impl Into<String>, parameter: Parameter) -> Self {
+        self.return_values.push((name.into(), parameter));
+        self
+    }
+
+    /// Its code.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The declaration of a return value. Its case does not matter (server behaviour).
+    pub(crate) fn returned(&self, name: &str) -> Option<&Parameter> {
+        let mut declared = self.return_values.iter();
+        declared.find_map(|(own, value)| own.eq_ignore_ascii_case(name).then_some(value))
+    }
+
+    /// What the portal would refuse, found before it is asked.
+    pub(crate) fn check(&self) -> Result<(), RegistrationError> {
+        let wrong = |problem: &'static str| {
+            Err(RegistrationError::Invalid { code: self.code.clone(), problem })
+        };
+        let in_code = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        if self.code.is_empty() || !self.code.bytes().all(in_code) {
+            return wrong("needs a code of letters, digits, dots, hyphens and underscores");
+        }
+        if !["https://", "http://"].iter().any(|scheme| self.handler.starts_with(scheme)) {
+            return wrong("needs a handler's address with https:// or http://");
+        }
+        if self.name.as_str().is_some_and(str::is_empty) {
+            return wrong("needs a name");
+        }
+        for values in [&self.properties, &self.return_values] {
+            for (n, (name, parameter)) in values.iter().enumerate() {
+                let starts = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
+                if !starts || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                    return wrong(
+                        "has a value whose name is not a letter and then letters, digits and _",
+                    );
+                }
+                if values[..n].iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+                    return wrong("has two values of one name: their case does not matter");
+                }
+                parameter.check().or_else(wrong)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The fields of `bizproc.activity.add`, but for the code.
+    fn fields(&self) -> Map<String, Value> {
+        let values = |values: &[(String, Parameter)]| {
+            let values = values.iter().map(|(name, value)| (name.clone(), value.to_value()));
+            Value::Object(values.collect())
+        };
+        let mut fields = Map::new();
+        let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+        set("HANDLER", json!(self.handler));
+        set("NAME", self.name.clone());
+        set("USE_SUBSCRIPTION", json!(if self.waits { "Y" } else { "N" }));
+        set("PROPERTIES", values(&self.properties));
+        set("RETURN_PROPERTIES", values(&self.return_values));
+        if let Some(description) = &self.description {
+            set("DESCRIPTION", json!(description));
+        }
+        if let Some(user) = self.user {
+            set("AUTH_USER_ID", json!(user));
+        }
+        if let Some(document_type) = &self.document_type {
+            set("DOCUMENT_TYPE", json!(document_type));
+        }
+        fields
+    }
+}
+
+#[cfg(test)]
+mod tests;

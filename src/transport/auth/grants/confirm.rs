@@ -1,0 +1,146 @@
+//! Whether a request that nobody has verified comes from the portal that it names.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Grants, PLAIN_HTTP_WHY, renewed};
+use crate::line::PortalId;
+use crate::protocol::call::{self, Called};
+use crate::protocol::grant::{Answer, Granted};
+use crate::protocol::reply::Code;
+use crate::protocol::{Trouble, command};
+use crate::transport::auth::endpoint::Endpoint;
+use crate::transport::auth::tokens::Tokens;
+use crate::transport::http::{Clients, JSON};
+use crate::transport::{Confirmed, Question};
+
+impl Grants {
+    /// Finds out whether a request comes from this portal: the authorization server says of which
+    /// portal the tokens are, and where that is, and then the portal has to take them.
+    ///
+    /// Where nobody can be asked, the app must have named the host.
+    pub(in crate::transport) async fn confirm(
+        &self,
+        portal: &PortalId,
+        question: Question,
+        clients: &Clients,
+    ) -> Confirmed {
+        let installs = matches!(question, Question::Install(_));
+        let tokens = match question {
+            Question::Known(tokens) => {
+                return Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens)));
+            }
+            Question::Renamed(endpoint, tokens) if self.is_listed(&endpoint) => {
+                return match self.oauth.allows(&endpoint) {
+                    true => Confirmed::Yes(endpoint, tokens.map(Box::new)),
+                    false => no(PLAIN_HTTP_WHY),
+                };
+            }
+            Question::Renamed(endpoint, None) => return no(cannot_be_asked(&endpoint)),
+            Question::Renamed(_, Some(tokens)) | Question::Install(tokens) => tokens,
+        };
+        // The portal sends such a request once: what may pass is waited for a little.
+        let mut pauses = PAUSES.into_iter();
+        let tokens = loop {
+            match self.owned(portal, tokens.clone(), clients).await {
+                Ok(tokens) => break tokens,
+                Err(answer) if !pause(&answer, &mut pauses).await => return answer,
+                Err(_) => {}
+            }
+        };
+        loop {
+            match self.is_taken(&tokens, installs, clients).await {
+                Ok(()) => {
+                    return Confirmed::Yes(tokens.endpoint().clone(), Some(Box::new(tokens)));
+                }
+                Err(answer) if !pause(&answer, &mut pauses).await => return answer,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The tokens, if they are of this portal. Asking has spent the refresh token.
+    async fn owned(
+        &self,
+        portal: &PortalId,
+        tokens: Tokens,
+        clients: &Clients,
+    ) -> Result<Tokens, Confirmed> {
+        let listed = self.is_listed(tokens.endpoint());
+        if !tokens.can_be_renewed() {
+            return if listed { Ok(tokens) } else { Err(no(cannot_be_asked(tokens.endpoint()))) };
+        }
+        match self.ask(&tokens, clients).await {
+            Answer::Granted(granted) if granted.member_id.as_deref() != Some(portal.as_str()) => {
+                Err(no("the tokens are of another portal"))
+            }
+            Answer::Granted(Granted { client_endpoint: None, .. }) if !listed => {
+                Err(no("the authorization server does not say where the portal is"))
+            }
+            Answer::Granted(granted) => Ok(renewed(&tokens, granted)),
+            Answer::Denied(code) => Err(Confirmed::No(code)),
+            Answer::Later(trouble) => Err(Confirmed::Later(trouble)),
+        }
+    }
+
+    /// Whether the portal takes the access token; of an administrator, if an app is installed with it:
+    /// others have tokens of an app, too, once they have opened its page.
+    async fn is_taken(
+        &self,
+        tokens: &Tokens,
+        installs: bool,
+        clients: &Clients,
+    ) -> Result<(), Confirmed> {
+        if !self.oauth.allows(tokens.endpoint()) {
+            return Err(no(PLAIN_HTTP_WHY));
+        }
+        let mut body = b"{}".to_vec();
+        command::authorize(&mut body, tokens.access());
+        let reply = clients.post(tokens.endpoint().named("profile"), JSON, body).await;
+        match call::read(&reply) {
+            Called::Done(answer) => {
+                let is_other = answer.result.get("ADMIN").is_some_and(is_no);
+                if installs && is_other { Err(no(NO_ADMINISTRATOR)) } else { Ok(()) }
+            }
+            Called::Unknown(trouble) => Err(Confirmed::Later(trouble)),
+            Called::Refused(refusal, _) if refusal.is_final() => Err(no(refusal.to_string())),
+            Called::Refused(refusal, _) => Err(Confirmed::Later(Trouble(refusal.to_string()))),
+        }
+    }
+}
+
+/// Waits, if it is worth to ask again.
+async fn pause(answer: &Confirmed, pauses: &mut impl Iterator<Item = Duration>) -> bool {
+    match (answer, pauses.next()) {
+        (Confirmed::Later(_), Some(pause)) => {
+            tokio::time::sleep(pause).await;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Somebody waits for the answer.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
+
+/// As the portal says no: as JSON, or in its own way.
+fn is_no(value: &Value) -> bool {
+    *value == Value::Bool(false)
+        || value.as_str().is_some_and(|text| matches!(text, "N" | "0" | ""))
+}
+
+const NO_ADMINISTRATOR: &str = "the tokens are not those of an administrator of the portal, who alone \
+                                can install an app";
+
+fn no(why: impl Into<String>) -> Confirmed {
+    Confirmed::No(Code(why.into()))
+}
+
+fn cannot_be_asked(endpoint: &Endpoint) -> String {
+    format!(
+        "without a refresh token the authorization server cannot be asked whether the portal is at \
+         {0}: if it is, name {0} in `OAuth::hosts`",
+        endpoint.host()
+    )
+}

@@ -1,0 +1,229 @@
+//! A store in one JSON file.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+
+use super::{CredentialError, CredentialFuture, TokenStore, on_thread};
+use crate::line::PortalId;
+use crate::transport::auth::tokens::Tokens;
+
+/// Keeps tokens and installations in a JSON file, readable by its owner only and always whole: it is
+/// written beside and then renamed. For one process: replicas need a store that all of them share, a
+/// database.
+///
+/// A file that is no JSON object is moved aside, to a name that ends in `.damaged`, and a new one is
+/// begun. What stands under one portal and is of no use is passed over, and replaced by the portal's
+/// next tokens; other portals' are left as they are. Both are reported through `tracing` at target
+/// `tracing_bizproc`.
+#[derive(Clone, Debug)]
+pub struct FileStore {
+    pub(super) path: Arc<Mutex<PathBuf>>,
+    /// Held by the thread that is at work: many portals at once do not make as many threads.
+    pub(super) at_work: Arc<Semaphore>,
+}
+
+impl FileStore {
+    /// Keeps them in this file, which is made when there is something to store. Its folder must
+    /// exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        FileStore { path: Arc::new(Mutex::new(path.into())), at_work: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Runs `work` on the file's path, on a thread, one at a time.
+    fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> Result<T, CredentialError> + Send + 'static,
+    ) -> CredentialFuture<'static, T> {
+        let (path, at_work) = (Arc::clone(&self.path), Arc::clone(&self.at_work));
+        Box::pin(async move {
+            let turn = at_work.acquire_owned().await?;
+            on_thread(move || {
+                let _turn = turn;
+                work(&path.lock().unwrap_or_else(PoisonError::into_inner))
+            })
+            .await
+        })
+    }
+
+    pub(crate) fn installation(
+        &self,
+        portal: &PortalId,
+    ) -> CredentialFuture<'static, Option<Value>> {
+        let portal = portal.clone();
+        self.with(move |path| {
+            let portals = read_file(path)?;
+            Ok(portals.get(portal.as_str()).and_then(|kept| kept.get(INSTALLATION)).cloned())
+        })
+    }
+
+    /// Puts `new` in the place of `expected`, and says whether that was there.
+    pub(crate) fn swap_installation(
+        &self,
+        portal: &PortalId,
+        expected: Option<Value>,
+        new: Option<Value>,
+    ) -> CredentialFuture<'static, bool> {
+        let portal = portal.clone();
+        self.with(move |path| {
+            let mut portals = read_file(path)?;
+            let there = portals.get(portal.as_str()).and_then(|kept| kept.get(INSTALLATION));
+            if there != expected.as_ref() {
+                return Ok(false);
+            }
+            change(&mut portals, &portal, |kept| match new {
+                Some(new) => drop(kept.insert(INSTALLATION.to_owned(), new)),
+                None => drop(kept.remove(INSTALLATION)),
+            });
+            write_file(path, &portals)?;
+            Ok(true)
+        })
+    }
+}
+
+impl TokenStore for FileStore {
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
+        let portal = portal.clone();
+        self.with(move |path| Ok(stored(&read_file(path)?, &portal)))
+    }
+
+    fn swap<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Tokens>,
+        new: &'a Tokens,
+    ) -> CredentialFuture<'a, bool> {
+        let (portal, expected, new) = (portal.clone(), expected.cloned(), new.clone());
+        self.with(move |path| {
+            let mut portals = read_file(path)?;
+            if stored(&portals, &portal) != expected {
+                return Ok(false);
+            }
+            change(&mut portals, &portal, |kept| {
+                take_tokens(kept);
+                if let Value::Object(tokens) = new.to_value() {
+                    kept.extend(tokens);
+                }
+            });
+            write_file(path, &portals)?;
+            Ok(true)
+        })
+    }
+
+    fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+        let portal = portal.clone();
+        self.with(move |path| {
+            let mut portals = read_file(path)?;
+            if portals.contains_key(portal.as_str()) {
+                change(&mut portals, &portal, take_tokens);
+                write_file(path, &portals)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The name under which a portal's installation stands, beside its tokens.
+const INSTALLATION: &str = "installation";
+
+/// Leaves nothing but the installation.
+fn take_tokens(kept: &mut Map<String, Value>) {
+    kept.retain(|name, _| name == INSTALLATION);
+}
+
+/// Changes what is kept of a portal, and nothing else.
+fn change(
+    portals: &mut Map<String, Value>,
+    portal: &PortalId,
+    work: impl FnOnce(&mut Map<String, Value>),
+) {
+    let mut kept = match portals.remove(portal.as_str()) {
+        Some(Value::Object(kept)) => kept,
+        // What else there may be is of no use to anybody.
+        _ => Map::new(),
+    };
+    work(&mut kept);
+    if !kept.is_empty() {
+        portals.insert(portal.as_str().to_owned(), Value::Object(kept));
+    }
+}
+
+/// The portal's tokens, if they are any.
+fn stored(portals: &Map<String, Value>, portal: &PortalId) -> Option<Tokens> {
+    let kept = portals.get(portal.as_str())?;
+    let tokens = Tokens::of_value(kept);
+    let has_none =
+        kept.as_object().is_some_and(|kept| kept.keys().all(|name| name == INSTALLATION));
+    if tokens.is_none() && !has_none {
+        tracing::warn!(
+            target: "tracing_bizproc",
+            parent: None,
+            portal = portal.as_str(),
+            "the token file holds something of no use under this portal; it is passed over until \
+             new tokens come"
+        );
+    }
+    tokens
+}
+
+fn read_file(path: &Path) -> Result<Map<String, Value>, CredentialError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Map::new()),
+        Err(error) => return Err(error.into()),
+    };
+    // The parser's own error may repeat what it read.
+    if let Ok(portals) = serde_json::from_slice(&text) {
+        return Ok(portals);
+    }
+    let aside = set_aside(path)?;
+    tracing::warn!(
+        target: "tracing_bizproc",
+        parent: None,
+        aside = %aside.display(),
+        "the token file was no JSON object: it was moved aside, and a new one is begun; portals' next \
+         requests bring new tokens"
+    );
+    Ok(Map::new())
+}
+
+/// Moves a file that cannot be read out of the way, over none that was moved before.
+fn set_aside(path: &Path) -> Result<PathBuf, CredentialError> {
+    for n in 0..1_000 {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(if n == 0 { ".damaged".to_owned() } else { format!(".damaged-{n}") });
+        let aside = PathBuf::from(aside);
+        if !aside.exists() {
+            fs::rename(path, &aside)?;
+            return Ok(aside);
+        }
+    }
+    Err("the token file is damaged, and a thousand such files lie beside it already".into())
+}
+
+/// Writes beside the file, makes sure that it is on the disk, and puts it in the file's place:
+/// whoever reads sees the old pair or the new one, and so does who comes after a power cut.
+fn write_file(path: &Path, portals: &Map<String, Value>) -> Result<(), CredentialError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(beside)?;
+    serde_json::to_writer_pretty(&mut file, portals)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    fs::rename(beside, path)?;
+    #[cfg(unix)]
+    {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}

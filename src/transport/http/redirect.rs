@@ -1,0 +1,107 @@
+//! What a redirect says. None is followed: it would carry the secret to a host that nobody has
+//! approved of.
+
+use reqwest::Url;
+
+use crate::protocol::Reply;
+use crate::protocol::reply::Code;
+use crate::transport::auth::Hosts;
+
+/// Reads the target of a redirect, where there is one, that came as the answer of `from`.
+///
+/// A portal that was renamed answers at its old name with the new one ("changing the address of
+/// Bitrix24", REST API documentation). One whose licence has expired leads to a page, of its own or of
+/// the vendor's (server behaviour). A web server that wants https leads to itself.
+pub(super) fn read(from: &Url, location: Option<&str>) -> Reply {
+    let target = location.and_then(|location| from.join(location).ok());
+    let Some((target, host)) = target.as_ref().and_then(|url| Some((url, host(url)?))) else {
+        return Reply::Redirected(Code("it redirects to no address".to_owned()));
+    };
+    let same_name = from.host_str() == target.host_str();
+    if same_name && from.scheme() == "http" && target.scheme() == "https" {
+        return Reply::Redirected(Code(format!(
+            "the portal wants https: write https://{host} instead of http:// as its address"
+        )));
+    }
+    let same = same_name && from.port_or_known_default() == target.port_or_known_default();
+    if same || is_vendors_page(target) {
+        return Reply::Redirected(Code(format!(
+            "it redirects to a page of {host}: the portal's licence may have expired"
+        )));
+    }
+    Reply::Moved { host: Some(host) }
+}
+
+/// The host, with its port where it is not the usual one.
+fn host(url: &Url) -> Option<String> {
+    let host = url.host_str().filter(|host| !host.is_empty())?;
+    Some(match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    })
+}
+
+/// Whether it leads to one of the vendor's sites, and not to the REST API of a portal.
+fn is_vendors_page(target: &Url) -> bool {
+    let Some(host) = target.host_str() else { return false };
+    // "x.": so that a name itself counts as one below it.
+    let vendors = Hosts::bitrix24().and(Hosts::from(VENDOR));
+    !target.path().starts_with("/rest/") && vendors.allow(&format!("x.{host}"))
+}
+
+/// Sites of the vendor's beside its cloud portals.
+const VENDOR: [&str; 4] = ["*.1c-bitrix.ru", "*.bitrixsoft.com", "*.bitrix24.net", "*.bitrix.info"];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(from: &str, location: &str) -> Reply {
+        read(&Url::parse(from).unwrap(), Some(location))
+    }
+
+    #[test]
+    fn a_redirect_says_what_it_is() {
+        let old = "https://old.bitrix24.com/rest/1/s3cret/batch";
+        for (from, location, expected) in [
+            (old, "https://new.bitrix24.com/rest/1/s3cret/batch", "new.bitrix24.com"),
+            (old, "//new.example:444/", "new.example:444"),
+            (old, "https://new.example/login?back=1", "new.example"),
+            ("http://127.0.0.1:81/rest/", "http://127.0.0.1:82/rest/", "127.0.0.1:82"),
+        ] {
+            let Reply::Moved { host } = at(from, location) else { panic!("{location}") };
+            assert_eq!(host.as_deref(), Some(expected));
+        }
+        let box_at = "http://box.example/rest/1/s3cret/batch";
+        for (from, location, part) in [
+            (old, "/", "licence"),
+            (old, "https://old.bitrix24.com/settings/license.php", "page of old.bitrix24.com"),
+            (old, "https://www.bitrix24.com/prices/", "page of www.bitrix24.com"),
+            (old, "https://bitrix24.de/", "page of bitrix24.de"),
+            (old, "https://www.1c-bitrix.ru/x", "licence"),
+            (box_at, "https://box.example/rest/1/s3cret/batch", "write https://box.example"),
+            (box_at, "https://box.example:8443/", "write https://box.example:8443"),
+            (box_at, "http://box.example/bitrix/coupon", "licence"),
+            (old, "https://[broken/", "no address"),
+            (old, "mailto:x@y.example", "no address"),
+        ] {
+            let Reply::Redirected(code) = at(from, location) else { panic!("{location}") };
+            assert!(code.0.contains(part) && !code.0.contains("s3cret"), "{code}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_location_is_read_and_nothing_but_its_host_is_told(path in "[ -~]{0,40}") {
+            for location in [path.clone(), format!("https://new.example/{path}?s3cret#s3cret")] {
+                match at("https://old.example/rest/1/s3cret/batch", &location) {
+                    Reply::Moved { host: Some(told) } => prop_assert!(!told.contains('/')),
+                    Reply::Redirected(told) => prop_assert!(!told.0.contains("s3cret")),
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,564 @@
+//! An app's life: installed, updated, renamed, removed; and what is forged changes nothing.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use bizproc_portal::{Authorization, Portal};
+use tracing::info;
+use tracing_bizproc::{
+    ActivityRejection, ActivityRequest, AppRequest, CompleteError, Completion, DropReason,
+    FileStore, InstallError, Installation, InstallationStore, Installations, MemoryStore, Opened,
+    Parameter, PortalId, Registration, TokenStore, ValueKind, VerifyError,
+};
+use tracing_subscriber::prelude::*;
+
+use crate::app::{AppStage, FORM, Handler, Site, credentials, quick, wait};
+use crate::stage::{Captured, PATIENCE, in_child, is_child, lines};
+
+/// What portals post in an app's life, written by hand, so that it can be forged.
+struct Post {
+    event: &'static str,
+    member_id: String,
+    application_token: String,
+    endpoint: String,
+    tokens: Option<(String, String)>,
+}
+
+impl Post {
+    /// As the portal of `site` posts it.
+    fn of(site: &Site, event: &'static str) -> Post {
+        let issued = site.app.issue_tokens();
+        Post {
+            event,
+            member_id: site.portal.member_id().to_owned(),
+            application_token: site.app.application_token(),
+            endpoint: site.portal.client_endpoint(),
+            tokens: Some((issued.access_token, issued.refresh_token)),
+        }
+    }
+
+    fn parse(&self) -> AppRequest {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("event", self.event)
+            .append_pair("data[CLEAN]", "1")
+            .append_pair("auth[member_id]", &self.member_id)
+            .append_pair("auth[application_token]", &self.application_token)
+            .append_pair("auth[client_endpoint]", &self.endpoint);
+        if let Some((access, refresh)) = &self.tokens {
+            form.append_pair("auth[access_token]", access);
+            form.append_pair("auth[refresh_token]", refresh);
+        }
+        AppRequest::parse("", Some(FORM), form.finish().as_bytes()).unwrap()
+    }
+}
+
+/// A stage whose app keeps its installations beside its tokens.
+fn stage(portals: usize) -> (AppStage, Installations) {
+    let stage = AppStage::new(portals);
+    let installations = Installations::new(stage.bizproc.clone(), Arc::clone(&stage.store));
+    (stage, installations)
+}
+
+fn stored(stage: &AppStage, site: &Site) -> Option<Installation> {
+    wait(stage.store.installation(&site.id())).unwrap()
+}
+
+/// A workflow whose activity has called the handler.
+fn call(
+    stage: &AppStage,
+    n: usize,
+) -> (bizproc_portal::Workflow, bizproc_portal::Activity, String) {
+    let site = &stage.portals[n];
+    let workflow = site.portal.start_workflow("Order 1042");
+    let activity = workflow.activity("Fulfil").handler(stage.handler.url()).app(&site.app).open();
+    (workflow, activity, stage.handler.take())
+}
+
+fn request(body: &str) -> ActivityRequest {
+    ActivityRequest::parse(Some(FORM), body.as_bytes()).unwrap()
+}
+
+#[test]
+fn an_installed_app_is_called_logs_and_ends_without_a_line_of_its_own_for_that() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    let portal = wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    assert_eq!(portal, site.id());
+    assert_eq!(stored(&stage, site), Some(site.installation()));
+    assert!(wait(stage.store.load(&portal)).unwrap().is_some());
+
+    let (workflow, _, body) = call(&stage, 0);
+    let opened = wait(installations.activity(request(&body))).unwrap();
+    let activity = opened.first().unwrap();
+    activity.span().in_scope(|| info!("received"));
+    wait(activity.complete(Completion::new().message("Done"))).unwrap();
+    assert_eq!(lines(&workflow), ["received", "Done"]);
+}
+
+#[test]
+fn the_event_and_the_install_page_may_both_come() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    let issued = site.app.issue_tokens();
+    let page = format!(
+        "AUTH_ID={}&AUTH_EXPIRES=3600&REFRESH_ID={}&APPLICATION_TOKEN={}&member_id={}&PLACEMENT=DEFAULT",
+        issued.access_token,
+        issued.refresh_token,
+        site.app.application_token(),
+        site.portal.member_id()
+    );
+    let query = format!("DOMAIN={}&PROTOCOL=0&LANG=en&APP_SID=abc", site.host());
+    let page = || AppRequest::parse(&query, Some(FORM), page.as_bytes()).unwrap();
+    wait(installations.handle(page())).unwrap();
+    let installation = stored(&stage, site);
+    let asked = stage.renewals();
+    wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    wait(installations.handle(page())).unwrap();
+    assert_eq!(stored(&stage, site), installation);
+    assert_eq!(stage.renewals(), asked, "who proves itself is not asked about");
+}
+
+#[test]
+fn a_forged_installation_changes_nothing() {
+    let (stage, installations) = stage(2);
+    let (victim, attacker) = (&stage.portals[0], &stage.portals[1]);
+    let evil = TcpListener::bind("127.0.0.1:0").unwrap();
+    evil.set_nonblocking(true).unwrap();
+    let evil_endpoint = format!("http://{}/rest/", evil.local_addr().unwrap());
+    let forged = |event: &'static str| {
+        let of_attacker = Post::of(attacker, event);
+        let junk = Some(("x".repeat(32), "y".repeat(32)));
+        [
+            // The attacker's own tokens, in the victim's name.
+            Post { member_id: victim.portal.member_id().to_owned(), ..Post::of(attacker, event) },
+            // The same at a host of the attacker's.
+            Post {
+                member_id: victim.portal.member_id().to_owned(),
+                endpoint: evil_endpoint.clone(),
+                ..of_attacker
+            },
+            // Tokens that nobody has issued, and none at all.
+            Post { application_token: "guessed".into(), tokens: junk, ..Post::of(victim, event) },
+            Post { application_token: "guessed".into(), tokens: None, ..Post::of(victim, event) },
+        ]
+    };
+    for event in ["ONAPPINSTALL", "ONAPPUPDATE"] {
+        for post in forged(event) {
+            let error = wait(installations.handle(post.parse())).unwrap_err();
+            assert!(
+                matches!(error, InstallError::Denied { .. } | InstallError::NoTokens),
+                "{error}"
+            );
+        }
+    }
+    assert_eq!(stored(&stage, victim), None);
+    assert_eq!(wait(stage.store.load(&victim.id())).unwrap(), None);
+
+    // The same once the victim has installed the app.
+    wait(installations.handle(Post::of(victim, "ONAPPINSTALL").parse())).unwrap();
+    let (installation, tokens) = (stored(&stage, victim), wait(stage.store.load(&victim.id())));
+    for event in ["ONAPPINSTALL", "ONAPPUPDATE"] {
+        for post in forged(event) {
+            assert!(wait(installations.handle(post.parse())).is_err());
+        }
+    }
+    assert_eq!(stored(&stage, victim), installation);
+    assert_eq!(wait(stage.store.load(&victim.id())).unwrap(), tokens.unwrap());
+    assert!(evil.accept().is_err(), "nobody called the forged address");
+    let (_, _, body) = call(&stage, 0);
+    assert!(wait(installations.verify(request(&body))).is_ok());
+}
+
+#[test]
+fn a_forged_update_changes_nothing() {
+    let (stage, installations) = stage(2);
+    let (victim, attacker) = (&stage.portals[0], &stage.portals[1]);
+    let activity = Registration::activity("fulfil", stage.handler.url(), "Fulfil");
+    let installations = installations.declare(activity).unwrap();
+    wait(installations.handle(Post::of(victim, "ONAPPINSTALL").parse())).unwrap();
+    let (installation, tokens) = (stored(&stage, victim), wait(stage.store.load(&victim.id())));
+    let hits = |site: &Site| {
+        site.portal.journal().iter().filter(|h| h.rest_method != "oauth/token").count()
+    };
+    let (before, of_attacker) = (hits(victim), hits(attacker));
+    for application_token in ["guessed".to_owned(), attacker.app.application_token()] {
+        for event in ["ONAPPUPDATE", "OnAppUpdate"] {
+            let post = Post {
+                member_id: victim.portal.member_id().to_owned(),
+                application_token: application_token.clone(),
+                ..Post::of(attacker, event)
+            };
+            let error = wait(installations.handle(post.parse())).unwrap_err();
+            assert!(matches!(error, InstallError::Denied { .. }), "{error}");
+        }
+    }
+    assert_eq!(stored(&stage, victim), installation);
+    assert_eq!(wait(stage.store.load(&victim.id())).unwrap(), tokens.unwrap());
+    assert_eq!((hits(victim), hits(attacker)), (before, of_attacker), "nobody was called");
+}
+
+#[test]
+fn a_forged_uninstallation_changes_nothing() {
+    let (stage, installations) = stage(2);
+    let (victim, attacker) = (&stage.portals[0], &stage.portals[1]);
+    wait(installations.handle(Post::of(victim, "ONAPPINSTALL").parse())).unwrap();
+    let installation = stored(&stage, victim);
+    for application_token in ["guessed".to_owned(), attacker.app.application_token()] {
+        let post = Post { application_token, ..Post::of(victim, "ONAPPUNINSTALL") };
+        let error = wait(installations.handle(post.parse())).unwrap_err();
+        assert!(matches!(error, InstallError::Verify(VerifyError::ApplicationToken)), "{error}");
+    }
+    let unknown = Post { member_id: "another".to_owned(), ..Post::of(victim, "ONAPPUNINSTALL") };
+    let error = wait(installations.handle(unknown.parse())).unwrap_err();
+    assert!(matches!(error, InstallError::UnknownPortal), "{error}");
+    assert_eq!(stored(&stage, victim), installation);
+    assert!(wait(stage.store.load(&victim.id())).unwrap().is_some());
+}
+
+#[test]
+fn a_portal_that_removes_the_app_loses_its_lines_with_a_count() {
+    let (stage, installations) = stage(2);
+    for site in &stage.portals {
+        wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    }
+    let opened: Vec<_> = (0..2).map(|n| call(&stage, n)).collect();
+    let activities: Vec<_> = opened
+        .iter()
+        .map(|(.., body)| wait(installations.activity(request(body))).unwrap().first().unwrap())
+        .collect();
+    let (gone, stays) = (&stage.portals[0], &stage.portals[1]);
+    // Its lines cannot be sent any more, and wait.
+    gone.app.uninstall();
+    for activity in &activities {
+        activity.span().in_scope(|| info!("hello"));
+    }
+    let removal = Post { tokens: None, ..Post::of(gone, "ONAPPUNINSTALL") };
+    wait(installations.handle(removal.parse())).unwrap();
+    let report = wait(stage.bizproc.flush(PATIENCE)).unwrap();
+    let stats = stage.bizproc.stats();
+    assert_eq!(stats.by_reason(DropReason::Uninstalled), 1, "{report} {stats}");
+    assert_eq!(stats.pending(), 0);
+    assert_eq!(lines(&opened[1].0), ["hello"]);
+    assert_eq!(stored(&stage, gone), None);
+    assert_eq!(wait(stage.store.load(&gone.id())).unwrap(), None);
+    assert!(stored(&stage, stays).is_some());
+    let error = wait(installations.verify(request(&opened[0].2))).unwrap_err();
+    assert!(matches!(error, ActivityRejection::UnknownPortal), "{error}");
+}
+
+#[test]
+fn an_update_that_brings_another_token_is_confirmed_and_stored() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    let post = Post { application_token: "another".into(), ..Post::of(site, "ONAPPUPDATE") };
+    wait(installations.handle(post.parse())).unwrap();
+    let (_, _, body) = call(&stage, 0);
+    let error = wait(installations.verify(request(&body))).unwrap_err();
+    assert!(matches!(error, ActivityRejection::Verify(VerifyError::ApplicationToken)), "{error}");
+    let of_now = site.app.application_token();
+    let body = body.replace(&of_now, "another");
+    assert!(wait(installations.verify(request(&body))).is_ok());
+}
+
+/// The right token and a new host were refused, nobody was told, and the workflow hung for ever.
+#[test]
+fn a_renamed_portal_is_followed_and_its_workflow_ends() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    let former = site.host();
+    site.portal.move_away().unwrap();
+    let (workflow, opened, body) = call(&stage, 0);
+    assert_ne!(site.host(), former);
+    let activity = wait(installations.activity(request(&body))).unwrap().first().unwrap();
+    activity.span().in_scope(|| info!("received"));
+    wait(activity.complete(Completion::new().message("Done"))).unwrap();
+    assert_eq!(lines(&workflow), ["received", "Done"]);
+    assert!(!opened.is_open());
+    assert_eq!(stored(&stage, site), Some(site.installation()));
+    let asked = stage.renewals();
+    let (_, _, body) = call(&stage, 0);
+    assert!(wait(installations.verify(request(&body))).is_ok());
+    assert_eq!(stage.renewals(), asked, "it is known by its new name");
+}
+
+#[test]
+fn a_forged_rename_changes_nothing() {
+    let (stage, installations) = stage(2);
+    let (victim, attacker) = (&stage.portals[0], &stage.portals[1]);
+    wait(installations.handle(Post::of(victim, "ONAPPINSTALL").parse())).unwrap();
+    let (installation, tokens) = (stored(&stage, victim), wait(stage.store.load(&victim.id())));
+    let evil = TcpListener::bind("127.0.0.1:0").unwrap();
+    evil.set_nonblocking(true).unwrap();
+    let evil_host = evil.local_addr().unwrap().to_string();
+    // Even who knows the victim's application token cannot lead its log elsewhere.
+    for host in [evil_host.clone(), attacker.host()] {
+        let issued = attacker.app.issue_tokens();
+        for (access, refresh) in [
+            (issued.access_token.as_str(), issued.refresh_token.as_str()),
+            ("x", "y"),
+            ("x", ""),
+            ("", ""),
+        ] {
+            let body = format!(
+                "event_token=5e4a77.1|A1|1.ff&use_subscription=Y&ts=1&auth[member_id]={}\
+                 &auth[application_token]={}&auth[access_token]={access}\
+                 &auth[refresh_token]={refresh}&auth[client_endpoint]=http://{host}/rest/",
+                victim.portal.member_id(),
+                victim.app.application_token(),
+            );
+            let error = wait(installations.activity(request(&body))).unwrap_err();
+            let ActivityRejection::Verify(VerifyError::Host { named, stored, .. }) = &error else {
+                panic!("{error}")
+            };
+            assert_eq!((named, stored), (&host, &victim.host()));
+        }
+    }
+    assert_eq!(stored(&stage, victim), installation);
+    assert_eq!(wait(stage.store.load(&victim.id())).unwrap(), tokens.unwrap());
+    assert!(evil.accept().is_err(), "nobody called the forged address");
+}
+
+/// Who opens an app's page has tokens of the app in his browser.
+#[test]
+fn a_user_who_is_no_administrator_cannot_install_the_app_anew() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    let installation = stored(&stage, site);
+    for event in ["ONAPPINSTALL", "ONAPPUPDATE"] {
+        let issued = site.app.issue_tokens_for(7);
+        let tokens = Some((issued.access_token, issued.refresh_token));
+        let post = Post { application_token: "mine".into(), tokens, ..Post::of(site, event) };
+        let error = wait(installations.handle(post.parse())).unwrap_err();
+        assert!(error.to_string().contains("administrator"), "{error}");
+    }
+    assert_eq!(stored(&stage, site), installation);
+}
+
+/// Proxies do it: two activities were opened, the work ran twice, and the second end answered Ok.
+#[test]
+fn a_request_that_is_delivered_twice_is_worked_on_once() {
+    let (stage, installations) = stage(1);
+    wait(installations.handle(Post::of(&stage.portals[0], "ONAPPINSTALL").parse())).unwrap();
+    let (workflow, _, body) = call(&stage, 0);
+    let open = || wait(installations.activity(request(&body))).unwrap();
+    let activity = open().first().unwrap();
+    let Opened::Again(again) = open() else { panic!("opened twice") };
+    assert!(again.is_open() && again.verified().code() == activity.code());
+    wait(activity.complete(Completion::new().message("first"))).unwrap();
+    let Opened::Again(again) = open() else { panic!("opened twice") };
+    assert!(!again.is_open(), "{again}");
+    let twice = wait(activity.complete(Completion::new().message("second")));
+    assert_eq!(twice, Err(CompleteError::AlreadyCompleted));
+    let (portal, event_token) = (activity.portal(), activity.event_token());
+    let twice = wait(stage.bizproc.complete_on(portal, event_token, Completion::new()));
+    assert_eq!(twice, Err(CompleteError::AlreadyCompleted));
+    assert_eq!(workflow.texts(), ["first"]);
+    drop(activity);
+    assert_eq!(stage.bizproc.stats().abandoned(), 0);
+}
+
+#[test]
+fn an_activity_that_was_dropped_may_be_delivered_again() {
+    let (stage, installations) = stage(1);
+    wait(installations.handle(Post::of(&stage.portals[0], "ONAPPINSTALL").parse())).unwrap();
+    let (workflow, _, body) = call(&stage, 0);
+    let open = || wait(installations.activity(request(&body))).unwrap();
+    drop(open());
+    let activity = open().first().unwrap();
+    wait(activity.complete(Completion::new().message("at last"))).unwrap();
+    assert_eq!(workflow.texts(), ["at last"]);
+}
+
+#[test]
+fn a_file_keeps_tokens_and_installations_apart_and_both() {
+    let path = std::env::temp_dir().join(format!("bizproc-life-{}.json", std::process::id()));
+    let store = FileStore::new(&path);
+    let site = &crate::app::sites(1)[0];
+    let portal: PortalId = site.id();
+    let (installation, tokens) = (site.installation(), site.tokens());
+    assert!(wait(store.swap_installation(&portal, None, Some(&installation))).unwrap());
+    assert!(!wait(store.swap_installation(&portal, None, Some(&installation))).unwrap());
+    assert!(wait(store.swap(&portal, None, &tokens)).unwrap());
+    let again = FileStore::new(&path);
+    assert_eq!(wait(again.installation(&portal)).unwrap(), Some(installation.clone()));
+    assert_eq!(wait(again.load(&portal)).unwrap(), Some(tokens.clone()));
+    assert!(wait(again.swap_installation(&portal, Some(&installation), None)).unwrap());
+    assert_eq!(wait(store.installation(&portal)).unwrap(), None);
+    assert_eq!(wait(store.load(&portal)).unwrap(), Some(tokens));
+    wait(store.remove(&portal)).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), "{}");
+    // Whoever came first could install itself, if what is damaged counted as nothing.
+    std::fs::write(&path, format!("{{\"{portal}\":{{\"installation\":7}}}}")).unwrap();
+    assert!(wait(store.installation(&portal)).is_err());
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// From a bare portal to a logged line without any call by hand.
+#[test]
+fn an_app_registers_its_activity_when_it_is_installed_and_again_after_an_update() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    let (handler, life) = (&stage.handler, Handler::new());
+    let registration = Registration::activity("fulfil", handler.url(), "Fulfil the order")
+        .property("Order", Parameter::new(ValueKind::Text, "Order"))
+        .return_value("Status", Parameter::new(ValueKind::Text, "Status"));
+    let installations = installations.declare(registration).unwrap().life_events(life.url());
+    let take = || {
+        let (query, body) = life.take_whole();
+        wait(installations.handle(AppRequest::parse(&query, Some(FORM), body.as_bytes()).unwrap()))
+    };
+    site.app.install_at(&life.url());
+    assert_eq!(take().unwrap(), site.id());
+
+    let run = |status: &str| {
+        let workflow = site.portal.start_workflow("Order 1042");
+        let activity = workflow.registered_activity("fulfil").unwrap();
+        let opened = activity.property("Order", "1042").open();
+        let activity = wait(installations.activity(request(&handler.take()))).unwrap();
+        let activity = activity.first().unwrap();
+        activity.span().in_scope(|| info!("received"));
+        // A typing error passed without a word, and the portal dropped the value.
+        for (wrong, part) in [
+            (Completion::new().value("Statuss", "x"), "Statuss"),
+            (Completion::new().value("Status", vec!["x"]), "one value"),
+        ] {
+            let error = wait(activity.complete(wrong)).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        // Their case does not matter.
+        wait(activity.complete(Completion::new().value("STATUS", status).message("Done"))).unwrap();
+        assert_eq!(lines(&workflow), ["received", "Done"]);
+        assert!(opened.completion().is_some());
+    };
+    run("shipped");
+    for new_token in [false, true] {
+        if new_token {
+            site.app.update_with_new_token();
+        } else {
+            site.app.update();
+        }
+        // ONAPPUPDATE, since it was bound, and ONAPPINSTALL.
+        take().unwrap();
+        take().unwrap();
+        assert_eq!(stored(&stage, site), Some(site.installation()));
+        run("shipped again");
+    }
+    site.app.uninstall();
+    take().unwrap();
+    assert_eq!(stored(&stage, site), None);
+}
+
+#[test]
+fn an_app_with_a_page_is_installed_by_it() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    let life = Handler::new();
+    let installations = installations
+        .declare(Registration::activity("fulfil", stage.handler.url(), "Fulfil"))
+        .unwrap();
+    site.app.install_on_page(&life.url());
+    let (query, body) = life.take_whole();
+    assert!(query.contains("APP_SID"));
+    let page = AppRequest::parse(&query, Some(FORM), body.as_bytes()).unwrap();
+    wait(installations.handle(page)).unwrap();
+    assert_eq!(stored(&stage, site), Some(site.installation()));
+    let workflow = site.portal.start_workflow("Order 1042");
+    workflow.registered_activity("fulfil").unwrap().open();
+    let opened = wait(installations.activity(request(&stage.handler.take()))).unwrap();
+    wait(opened.first().unwrap().complete(Completion::new().message("Done"))).unwrap();
+    assert_eq!(lines(&workflow), ["Done"]);
+}
+
+#[test]
+fn a_box_that_gives_no_refresh_tokens_works_where_the_app_names_its_host() {
+    let portal = Portal::builder().authorization(Authorization::Isolated).start().unwrap();
+    let app = portal.install_app();
+    let site = Site { portal, app };
+    for listed in [false, true] {
+        let hosts = if listed { vec![site.host()] } else { Vec::new() };
+        let store = Arc::new(MemoryStore::new());
+        let oauth = credentials(&site, Arc::clone(&store)).hosts(hosts.into_iter().collect());
+        let (layer, guard) = quick(oauth).build().unwrap();
+        let _subscriber = tracing_subscriber::registry().with(layer).set_default();
+        let installations = Installations::new(guard.handle(), store);
+        let life = Handler::new();
+        site.app.install_at(&life.url());
+        let (query, body) = life.take_whole();
+        assert!(!body.contains("refresh_token"));
+        let event = AppRequest::parse(&query, Some(FORM), body.as_bytes()).unwrap();
+        let installed = wait(installations.handle(event));
+        if !listed {
+            let error = installed.unwrap_err();
+            assert!(error.to_string().contains("OAuth::hosts"), "{error}");
+            continue;
+        }
+        installed.unwrap();
+        let handler = Handler::new();
+        let workflow = site.portal.start_workflow("Order 1042");
+        workflow.activity("Fulfil").handler(handler.url()).app(&site.app).open();
+        let opened = wait(installations.activity(request(&handler.take()))).unwrap();
+        wait(opened.first().unwrap().complete(Completion::new().message("Done"))).unwrap();
+        assert_eq!(workflow.texts(), ["Done"]);
+    }
+}
+
+/// A bare 403, and nobody was told: the workflow hung.
+#[test]
+fn requests_that_are_not_believed_are_told_with_both_hosts_and_once_a_minute() {
+    let name = "life::requests_that_are_not_believed_are_told_with_both_hosts_and_once_a_minute";
+    if !is_child() {
+        return in_child(name, &[]);
+    }
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let printed =
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+    tracing_subscriber::registry().with(printed).init();
+    let (stage, installations) = {
+        let stage = AppStage::new(1);
+        let installations = Installations::new(stage.bizproc.clone(), Arc::clone(&stage.store));
+        (stage, installations)
+    };
+    let site = &stage.portals[0];
+    wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    let body = format!(
+        "event_token=5e4a77.1|A1|1.ff&auth[member_id]={}&auth[application_token]={}\
+         &auth[client_endpoint]=https://elsewhere.example/rest/",
+        site.portal.member_id(),
+        site.app.application_token(),
+    );
+    drop(stage.subscriber);
+    for _ in 0..3 {
+        assert!(wait(installations.activity(request(&body))).is_err());
+        let forged =
+            Post { application_token: "guessed".into(), ..Post::of(site, "ONAPPUNINSTALL") };
+        assert!(wait(installations.handle(forged.parse())).is_err());
+    }
+    let told = captured.text();
+    let rejected: Vec<_> = told.lines().filter(|line| line.contains("was not taken in")).collect();
+    let [request, removal] = rejected.as_slice() else { panic!("{told}") };
+    for part in ["elsewhere.example", &site.host(), site.portal.member_id(), "OAuth::hosts"] {
+        assert!(request.contains(part), "{request}");
+    }
+    assert!(removal.contains("a portal's removal") && removal.contains("application_token"));
+}
+
+/// Anybody can post forged installations: apps that ask the authorization server too often may be
+/// blocked there.
+#[test]
+fn a_flood_of_forged_installations_does_not_reach_the_authorization_server() {
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    let mut later = 0;
+    for n in 0..80 {
+        let tokens = Some((format!("x{n}"), format!("y{n}")));
+        let forged = Post { member_id: format!("m{n}"), tokens, ..Post::of(site, "ONAPPINSTALL") };
+        let error = wait(installations.handle(forged.parse())).unwrap_err();
+        later += usize::from(matches!(error, InstallError::Later { .. }));
+    }
+    assert_eq!((stage.renewals(), later), (60, 20));
+    assert_eq!(stage.bizproc.stats().restarts(), 0);
+}
