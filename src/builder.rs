@@ -415,7 +415,8 @@ impl Builder {
             .map_err(BuildError::Thread)?;
         producer.when_closed(move || report::tell_closed(voice));
         let bizproc = Bizproc::new(producer.clone(), stats);
-        let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with.clone(), thread);
+        let guard =
+            WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with.clone(), thread);
         Ok((producer, guard))
     }
 

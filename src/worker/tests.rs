@@ -20,6 +20,7 @@ use crate::transport::Refreshed;
 use crate::transport::auth::Webhook;
 
 mod calls;
+mod ends;
 mod found;
 mod portals;
 

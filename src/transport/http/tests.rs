@@ -274,7 +274,7 @@ fn a_self_signed_certificate_is_trusted_by_its_fingerprint_and_no_other_is() {
         (parameters.self_signed(&key).unwrap(), key)
     };
     let fingerprint = |certificate: &rcgen::Certificate| {
-        let digest = ring_sha256(certificate.der());
+        let digest = sha256(certificate.der());
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().parse().unwrap()
     };
     let (own, key) = made("127.0.0.1");
@@ -302,8 +302,9 @@ fn a_self_signed_certificate_is_trusted_by_its_fingerprint_and_no_other_is() {
     assert_eq!(served.join().unwrap(), "");
 }
 
-fn ring_sha256(bytes: &[u8]) -> Vec<u8> {
-    let suites = rustls::crypto::ring::ALL_CIPHER_SUITES.iter().filter_map(|suite| suite.tls13());
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    let provider = super::tls::provider().unwrap();
+    let suites = provider.cipher_suites.iter().filter_map(|suite| suite.tls13());
     let mut hashes = suites.map(|suite| suite.common.hash_provider);
     let sha256 = hashes.find(|hash| hash.output_len() == 32);
     sha256.expect("TLS 1.3 has a suite with SHA-256").hash(bytes).as_ref().to_vec()
