@@ -291,3 +291,124 @@ pub(super) fn count(report: &mut FlushReport, ending: Ending, lines: u64) {
         Ending::Dropped(reason) => report.count_dropped(reason, lines),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::stats::DropReason;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Line(usize),
+        /// The n-th line that is open ends.
+        Settle(usize, bool),
+        Flush(u64),
+        FlushToken(usize, u64),
+        Pass(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..3_usize).prop_map(Step::Line),
+            4 => (0..20_usize, any::<bool>()).prop_map(|(n, lost)| Step::Settle(n, lost)),
+            2 => (1..30_u64).prop_map(Step::Flush),
+            1 => (0..3_usize, 1..30_u64).prop_map(|(n, within)| Step::FlushToken(n, within)),
+            2 => (1..10_u64).prop_map(Step::Pass),
+        ]
+    }
+
+    /// A flush as the plain way has it: it looks at every line.
+    struct Plain {
+        of: Option<usize>,
+        covers: Vec<u64>,
+        deadline: u64,
+        answer: oneshot::Receiver<FlushReport>,
+        told: bool,
+    }
+
+    proptest! {
+        #[test]
+        fn flushes_are_answered_as_by_looking_at_every_line(
+            steps in prop::collection::vec(step(), 0..120),
+        ) {
+            #[expect(clippy::disallowed_methods, reason = "any instant will do to start from")]
+            let start = Instant::now();
+            let tokens: Vec<EventToken> =
+                (0..3).map(|n| EventToken::parse(&format!("5e.{n}|A|1.ff")).unwrap()).collect();
+            let (mut watches, mut clock) = (Watches::default(), 0);
+            // Each line's token, and how it ended.
+            let mut lines: Vec<(usize, Option<Ending>)> = Vec::new();
+            let mut open: Vec<u64> = Vec::new();
+            let mut flushes: Vec<Plain> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Line(token) => {
+                        lines.push((token, None));
+                        open.push(lines.len() as u64);
+                        watches.taken(lines.len() as u64);
+                    }
+                    Step::Settle(n, lost) => {
+                        if open.is_empty() {
+                            continue;
+                        }
+                        let seq = open.remove(n % open.len());
+                        let ending = match lost {
+                            true => Ending::Dropped(DropReason::Evicted),
+                            false => Ending::Acknowledged,
+                        };
+                        let line = &mut lines[seq as usize - 1];
+                        line.1 = Some(ending);
+                        watches.settled(&tokens[line.0], 1, seq, ending);
+                    }
+                    Step::Flush(within) => {
+                        let (reply, answer) = oneshot::channel();
+                        let deadline = clock + within;
+                        watches.all(start + Duration::from_secs(deadline), reply);
+                        let covers = open.clone();
+                        flushes.push(Plain { of: None, covers, deadline, answer, told: false });
+                    }
+                    Step::FlushToken(token, within) => {
+                        let (reply, answer) = oneshot::channel();
+                        let deadline = clock + within;
+                        let of = |seq: &u64| lines[*seq as usize - 1].0 == token;
+                        let covers: Vec<u64> = open.iter().copied().filter(of).collect();
+                        let at = start + Duration::from_secs(deadline);
+                        watches.token(tokens[token].clone(), covers.len() as u64, at, reply);
+                        let of = Some(token);
+                        flushes.push(Plain { of, covers, deadline, answer, told: false });
+                    }
+                    Step::Pass(seconds) => clock += seconds,
+                }
+                watches.answer(start + Duration::from_secs(clock));
+                for flush in flushes.iter_mut().filter(|flush| !flush.told) {
+                    let ended = |ending: fn(&Option<Ending>) -> bool| {
+                        let covers = flush.covers.iter();
+                        covers.filter(|seq| ending(&lines[**seq as usize - 1].1)).count() as u64
+                    };
+                    let pending = ended(Option::is_none);
+                    let due = pending == 0 || clock >= flush.deadline;
+                    match flush.answer.try_recv() {
+                        Ok(report) => {
+                            prop_assert!(due, "{:?} was answered too early", flush.of);
+                            let acknowledged = ended(|e| *e == Some(Ending::Acknowledged));
+                            prop_assert_eq!(report.acknowledged(), acknowledged);
+                            prop_assert_eq!(report.pending(), pending);
+                            let lost = flush.covers.len() as u64 - acknowledged - pending;
+                            prop_assert_eq!(report.lost(), lost);
+                            flush.told = true;
+                        }
+                        Err(_) => prop_assert!(!due, "{:?} was not answered", flush.of),
+                    }
+                }
+            }
+            for flush in flushes.iter().filter(|flush| !flush.told) {
+                let next = watches.next_deadline();
+                prop_assert!(next <= Some(start + Duration::from_secs(flush.deadline)));
+            }
+        }
+    }
+}

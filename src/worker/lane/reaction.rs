@@ -184,3 +184,162 @@ pub(super) fn trouble(refusal: &Refusal) -> Option<(Trouble, String)> {
         | Refusal::Server(_) => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Reply;
+    use crate::protocol::reply::{Outcome, Verdict, read};
+
+    use OfLane::{Blocks, GoesOn, Halves, Pauses, Renews, SlowsDown};
+
+    /// Where an error stands.
+    #[derive(Clone, Copy, Debug)]
+    enum Place {
+        /// In the answer to a call of its own.
+        Alone,
+        /// In the answer to a batch, instead of a result.
+        Whole,
+        /// In a batch's `result_error`, beside a command that was done.
+        Inside,
+    }
+
+    fn row(code: &str, description: &str, status: u16, place: Place) -> Reaction {
+        let error = serde_json::json!({"error": code, "error_description": description});
+        let (sent, status, body) = match place {
+            Place::Alone => (Sent::Single, status, error),
+            Place::Whole => (Sent::Batch(2), status, error),
+            Place::Inside => {
+                let sections =
+                    serde_json::json!({"result": {"c1": true}, "result_error": {"c0": error}});
+                (Sent::Batch(2), 200, serde_json::json!({"result": sections}))
+            }
+        };
+        match read(&Reply::Http { status, body: body.to_string().into_bytes() }, sent) {
+            Verdict::Ran { outcomes, .. } => match &outcomes[0] {
+                Outcome::Refused(refusal) => of_command(refusal),
+                Outcome::NotExecuted => of_not_executed(),
+                Outcome::Done(_) => panic!("{code} is done"),
+            },
+            Verdict::Refused(refusal) => of_request(&refusal, sent),
+            Verdict::Unknown(_) => of_silence(),
+        }
+    }
+
+    fn is(lane: OfLane, entry: OfEntry, end: OfEnd) -> Reaction {
+        Reaction { lane, entry, end }
+    }
+
+    /// Every code of the REST API's pages on errors, limits and authorization, and of the business
+    /// process module, with each status under which it is known.
+    #[test]
+    fn every_refusal_has_its_row() {
+        use Place::{Alone, Inside, Whole};
+        let credential =
+            is(Blocks(DropReason::CredentialBlocked), OfEntry::Returns, OfEnd::IsRefused);
+        let portal = is(Blocks(DropReason::PortalBlocked), OfEntry::Returns, OfEnd::IsRefused);
+        let rate = is(SlowsDown, OfEntry::Returns, OfEnd::Returns);
+        let renews = is(Renews(Access::Refresh), OfEntry::Returns, OfEnd::Returns);
+        let pauses = |within| is(Pauses(within), OfEntry::Returns, OfEnd::Returns);
+        let refused = is(GoesOn, OfEntry::IsGivenUp(DropReason::EntryRefused), OfEnd::IsRefused);
+        let denied = is(GoesOn, OfEntry::Finishes(DropReason::TokenDenied), OfEnd::IsRefused);
+        let waits = |patience| is(GoesOn, OfEntry::Waits(patience), OfEnd::Waits(patience));
+        let suspected = is(Halves, OfEntry::IsSuspected, OfEnd::Returns);
+        let unknown = of_silence();
+        let not_executed = of_not_executed();
+        let everywhere = [Alone, Whole, Inside];
+        let tops = [Alone, Whole];
+        let mut rows: Vec<(&str, &str, &[u16], &[Place], &Reaction)> = vec![
+            ("QUERY_LIMIT_EXCEEDED", "Too many requests", &[503, 200], &everywhere, &rate),
+            ("expired_token", "", &[401], &everywhere, &renews),
+            ("invalid_token", "", &[401], &everywhere, &renews),
+            ("PORTAL_DELETED", "", &[500, 403, 410], &everywhere, &portal),
+            ("ERROR_METHOD_NOT_FOUND", "", &[404], &everywhere, &portal),
+            (
+                "ACCESS_DENIED",
+                "REST API is available on commercial plans",
+                &[403, 401],
+                &everywhere,
+                &credential,
+            ),
+            ("ACCESS_DENIED", "Access denied!", &[403, 400], &[Alone, Inside], &denied),
+            ("ACCESS_DENIED", "Access denied!", &[403], &[Whole], &credential),
+            ("ERROR_BATCH_LENGTH_EXCEEDED", "", &[400], &[Inside], &not_executed),
+        ];
+        for code in [
+            "OVERLOAD_LIMIT",
+            "NO_AUTH_FOUND",
+            "INVALID_CREDENTIALS",
+            "insufficient_scope",
+            "user_access_error",
+            "INVALID_REQUEST",
+            "authorization_error",
+            "APPLICATION_NOT_FOUND",
+            "PAYMENT_REQUIRED",
+            "METHOD_CONFIRM_WAITING",
+            "WRONG_AUTH_TYPE",
+            "METHOD_CONFIRM_DENIED",
+        ] {
+            rows.push((code, "", &[400, 401, 403, 503], &everywhere, &credential));
+        }
+        let (request, command) = (pauses(Within::Request), pauses(Within::Command));
+        rows.push(("OPERATION_TIME_LIMIT", "blocked", &[429], &tops, &request));
+        rows.push(("OPERATION_TIME_LIMIT", "blocked", &[429], &[Inside], &command));
+        for code in ["INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER"] {
+            rows.push((code, "", &[500], &tops, &unknown));
+        }
+        let (locked, early, stumbled) =
+            (waits(Patience::Locked), waits(Patience::Early), waits(Patience::Stumbled));
+        for code in ["INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "CONNECTION_ERROR"] {
+            rows.push((code, "", &[500], &[Inside], &stumbled));
+        }
+        rows.push(("CONNECTION_ERROR", "", &[401], &tops, &suspected));
+        for code in
+            ["ERROR_CORE", "ERROR_ARGUMENT", "ERROR_EMPTY_LOG_MESSAGE", "499", "0", "1048582"]
+        {
+            rows.push((code, "", &[400], &[Alone, Inside], &refused));
+        }
+        rows.push(("404", "", &[400], &[Alone, Inside], &early));
+        rows.push(("423", "", &[400], &[Alone, Inside], &locked));
+        // Never of a batch as a whole; but should it be, the portal is taken to have stumbled.
+        for code in ["404", "423", "ERROR_CORE", "ERROR_ARGUMENT", "499"] {
+            rows.push((code, "", &[400], &[Whole], &suspected));
+        }
+        for (code, description, statuses, places, expected) in rows {
+            for (status, place) in
+                statuses.iter().flat_map(|s| places.iter().map(move |p| (*s, *p)))
+            {
+                let row = row(code, description, status, place);
+                assert_eq!(&row, expected, "{code} {description:?} {status} {place:?}");
+            }
+        }
+    }
+
+    /// What is no answer of the REST server.
+    #[test]
+    fn what_a_web_server_answers_has_its_row_too() {
+        let page = |status: u16, sent| {
+            let body = b"<html>".to_vec();
+            match read(&Reply::Http { status, body }, sent) {
+                Verdict::Refused(refusal) => of_request(&refusal, sent),
+                Verdict::Unknown(_) => of_silence(),
+                Verdict::Ran { outcomes, .. } => panic!("{outcomes:?}"),
+            }
+        };
+        let both = [Sent::Single, Sent::Batch(3)];
+        for sent in both {
+            for status in [200, 500, 502, 503, 504] {
+                assert_eq!(page(status, sent), of_silence(), "{status}");
+            }
+            assert_eq!(page(429, sent), is(SlowsDown, OfEntry::Returns, OfEnd::Returns));
+        }
+        let too_large = page(413, Sent::Single);
+        let given_up = OfEntry::IsGivenUp(DropReason::EntryRefused);
+        assert_eq!(too_large, is(GoesOn, given_up, OfEnd::IsRefused), "it always will be");
+        assert_eq!(
+            page(413, Sent::Batch(3)),
+            is(Halves, OfEntry::IsSuspected, OfEnd::Returns),
+            "one of them, or all together"
+        );
+    }
+}
