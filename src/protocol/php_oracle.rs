@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 
 use super::Request;
-use super::command::{Batch, activity_log, event_send};
+use super::command::{Batch, activity_log, end_command, event_send};
 use super::text::{Astral, LINE_MARK, push_safe, split_at_boundary};
 use crate::php::{self, Source, hex};
 
@@ -125,4 +125,46 @@ fn php_finds_nothing_to_substitute_where_an_entry_was_split() {
         requests.push((batch(&sent), sent, true));
     }
     check(requests);
+}
+
+/// An end travels in a batch only where PHP reads the same from it as from a call of its own.
+#[test]
+fn php_reads_the_same_end_in_a_batch_as_by_itself() {
+    let mut source = Source::new();
+    let names = || prop_oneof!["[A-Za-z0-9_]{1,12}", texts()];
+    let values = || {
+        prop_oneof![
+            4 => texts().prop_map(Value::from),
+            1 => prop::collection::vec(texts(), 0..4).prop_map(Value::from),
+            1 => any::<i64>().prop_map(Value::from),
+            1 => Just(Value::Null),
+            1 => any::<bool>().prop_map(Value::from),
+        ]
+    };
+    let (mut bodies, mut batched) = (Vec::new(), 0);
+    for _ in 0..3_000 {
+        let values = source.draw(prop::collection::vec((names(), values()), 0..4));
+        let values: Map<String, Value> = values.into_iter().collect();
+        let event_token = source.draw(texts());
+        let message = source.draw(prop::option::of(texts().prop_map(|text| {
+            let mut safe = String::new();
+            push_safe(&mut safe, &text, Astral::Escape);
+            safe
+        })));
+        let Some(command) = end_command(&event_token, &values, message.as_deref()) else {
+            continue;
+        };
+        let mut batch = Batch::new();
+        batch.push_end(&command);
+        bodies.push(batch.finish().body);
+        bodies.push(event_send(&event_token, &values, message.as_deref()).body);
+        batched += 1;
+    }
+    assert!(batched > 300, "{batched} of them may go in a batch");
+    let Some(read) = php::ask("ends.php", bodies) else { return };
+    for pair in read.chunks(2) {
+        let [in_batch, alone]: [Value; 2] = [0, 1].map(|n| serde_json::from_str(&pair[n]).unwrap());
+        assert_eq!(in_batch[1], "");
+        assert_eq!(in_batch[0], alone[0]);
+    }
 }
