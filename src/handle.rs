@@ -324,7 +324,9 @@ impl Bizproc {
     }
 
     fn send(&self, control: Control) -> Result<(), FlushError> {
-        self.try_send(control).map_err(|(error, _)| error)
+        self.try_send(control).map_err(|(error, _)| error)?;
+        // Sent, but perhaps behind the last look at the queue.
+        if self.producer.is_gone() { Err(FlushError::WorkerGone) } else { Ok(()) }
     }
 
     /// As [`send`](Self::send), and gives back what was not sent.

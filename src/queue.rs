@@ -300,6 +300,11 @@ impl Producer {
         self.0.bell.notify_one();
     }
 
+    /// Whether what was sent before this call may be taken by nobody.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.signals.gone.load(SeqCst)
+    }
+
     /// Lines accepted so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.0.budget.accepted_lines()

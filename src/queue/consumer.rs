@@ -151,8 +151,14 @@ impl Consumer {
 }
 
 impl Drop for Consumer {
+    /// What is still in the channel stays there for as long as it has senders, which is for ever: whoever
+    /// waits for an answer would wait in vain. Who sends after this is told by [`Producer::is_gone`].
+    ///
+    /// [`Producer::is_gone`]: super::Producer::is_gone
     fn drop(&mut self) {
         self.close();
+        self.door.signals.gone.store(true, SeqCst);
+        while self.receiver.try_recv().is_ok() {}
     }
 }
 

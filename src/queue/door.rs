@@ -61,6 +61,8 @@ impl Place {
 #[repr(align(128))]
 pub(super) struct Signals {
     pub(super) closed: AtomicBool,
+    /// Nobody takes anything out any more.
+    pub(super) gone: AtomicBool,
     /// The worker was closed on a thread that delivery waits for.
     pub(super) closed_without_wait: AtomicBool,
     /// There are tags in `left_out`.
