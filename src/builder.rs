@@ -13,6 +13,8 @@ use crate::error::BuildError;
 use crate::handle::{Bizproc, WorkerGuard};
 use crate::layer::{self, BizprocLayer};
 use crate::line::Packed;
+#[cfg(feature = "log")]
+use crate::logger::BizprocLogger;
 use crate::protocol::text::{Astral, ENTRY_BYTES};
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
@@ -26,6 +28,7 @@ use crate::worker::ledger::Ledger;
 use crate::worker::operating::OPERATING_LIMIT;
 use crate::worker::rate::Quota;
 use crate::worker::render::{LINE_BYTES, LineTime, Renderer};
+use crate::worker::report::{self, Voice};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
@@ -254,8 +257,9 @@ impl Builder {
     /// Default: 0.75. Where several are loud each gets less, so that there is always something left.
     /// Beyond it lines are refused, counted as [`TokenShare`](crate::DropReason::TokenShare).
     ///
-    /// There are no shares of limits up to 1,024 lines or 256 KiB, nor of the pending lines under
-    /// [`Overflow::DropOldest`], where the oldest lines make room. 1 means none at all.
+    /// Under [`Overflow::DropOldest`] a token that holds a sixteenth of what may be pending makes room by
+    /// its own oldest lines. There are no shares of limits up to 1,024 lines or 256 KiB. 1 means none at
+    /// all.
     pub fn token_share(mut self, share: f64) -> Self {
         self.limits.token_share = share;
         self
@@ -353,7 +357,11 @@ impl Builder {
     }
 
     /// Starts the worker's thread, which sends nothing before a line comes, and returns the layer
-    /// with the guard that closes the worker.
+    /// with the guard that closes the worker: keep it until the end of `main`, see [`WorkerGuard`].
+    ///
+    /// One layer is enough for many portals: its credentials are then [`OAuth`](crate::OAuth), or a
+    /// [provider](Credentials::provider) such as a map of webhooks. Two layers in one subscriber each
+    /// take every tagged span, and so send every line twice.
     ///
     /// # Errors
     /// When an option is out of its bounds, or the thread, its runtime or the HTTP client cannot be
@@ -362,12 +370,41 @@ impl Builder {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
+        let (producer, guard) = self.start(Voice::Tracing)?;
+        Ok((layer::layer(producer, self.level), guard))
+    }
+
+    /// As [`build`](Self::build), for an app that logs with the `log` crate: returns a logger around the
+    /// app's own, which is passed every record. See [`BizprocLogger`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    #[cfg(feature = "log")]
+    pub fn build_logger<L: log::Log>(
+        self,
+        own: L,
+    ) -> Result<(BizprocLogger<L>, WorkerGuard), BuildError> {
+        let (producer, guard) = self.start(Voice::Log)?;
+        let level = match self.level.into_level() {
+            None => log::LevelFilter::Off,
+            Some(tracing_core::Level::ERROR) => log::LevelFilter::Error,
+            Some(tracing_core::Level::WARN) => log::LevelFilter::Warn,
+            Some(tracing_core::Level::INFO) => log::LevelFilter::Info,
+            Some(tracing_core::Level::DEBUG) => log::LevelFilter::Debug,
+            Some(tracing_core::Level::TRACE) => log::LevelFilter::Trace,
+        };
+        Ok((BizprocLogger::new(producer, level, own), guard))
+    }
+
+    /// Starts the worker's thread.
+    fn start(&self, voice: Voice) -> Result<(Producer, WorkerGuard), BuildError> {
         self.check()?;
         let transport = Http::new(self.credentials.clone(), self.http.clone())?;
         // Any number does: it only keeps replicas from retrying in step.
         let seed = std::hash::RandomState::new().build_hasher().finish();
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
-        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
+        let worker =
+            Worker::new(consumer, engine, transport, stats.clone(), tick).with_voice(voice);
         let runtime = WorkerRuntime::new().map_err(BuildError::Runtime)?;
         let thread = thread::Builder::new()
             .name(THREAD.to_owned())
@@ -376,9 +413,11 @@ impl Builder {
                 worker.run_on(&runtime);
             })
             .map_err(BuildError::Thread)?;
+        producer.when_closed(move || report::tell_closed(voice));
         let bizproc = Bizproc::new(producer.clone(), stats);
-        let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with, thread);
-        Ok((layer::layer(producer, self.level), guard))
+        let guard =
+            WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with.clone(), thread);
+        Ok((producer, guard))
     }
 
     /// Everything but the thread and the transport.

@@ -39,7 +39,8 @@ impl Completion {
     }
 
     /// A last line for the process log, written by the same call that ends the activity. Without
-    /// one the portal writes a text of its own (server behaviour).
+    /// one the portal writes a text of its own (server behaviour). Of one that is longer than an entry
+    /// the end is cut, which it tells.
     pub fn message(mut self, message: impl Into<String>) -> Self {
         self.message = Some(message.into());
         self

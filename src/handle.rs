@@ -286,6 +286,7 @@ impl Bizproc {
                 .map(|reason| (reason, self.producer.refused(reason)))
                 .collect(),
             unusable_tokens: self.producer.unusable_tokens(),
+            unseen: self.producer.unseen(),
         })
     }
 
@@ -323,10 +324,13 @@ impl Bizproc {
         self.ask_close(deadline)?.await.map_err(|_| FlushError::WorkerGone)
     }
 
+    /// Whether the worker goes on although the guard is dropped.
+    fn outlives_guard(&self) -> bool {
+        self.producer.outlives_guard()
+    }
+
     fn send(&self, control: Control) -> Result<(), FlushError> {
-        self.try_send(control).map_err(|(error, _)| error)?;
-        // Sent, but perhaps behind the last look at the queue.
-        if self.producer.is_gone() { Err(FlushError::WorkerGone) } else { Ok(()) }
+        self.try_send(control).map_err(|(error, _)| error)
     }
 
     /// As [`send`](Self::send), and gives back what was not sent.

@@ -15,12 +15,15 @@ use crate::stats::DropReason;
 
 mod live;
 mod packed;
+mod record;
 mod token;
 
 pub(crate) use live::{Alive, Live, Seen};
 pub(crate) use packed::{Kind, Packed, Packer, Value};
-pub(crate) use token::Fingerprint;
+#[cfg(feature = "log")]
+pub(crate) use record::{RECORD_FIELDS, RECORD_TARGET};
 pub use token::{EventToken, InvalidEventToken, PortalId};
+pub(crate) use token::{Fingerprint, Offered};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
 ///
@@ -205,8 +208,11 @@ impl LogLine {
     }
 
     /// The event's own fields.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
-        self.fields.iter(self.metadata)
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        let is_record = record::is_record(self.metadata);
+        self.fields
+            .iter(self.metadata)
+            .filter(move |(name, _)| !is_record || !record::is_origin(name))
     }
 
     /// The spans between the tagged span (exclusive) and the event, innermost first. Spans without
@@ -251,7 +257,7 @@ impl SpanFields {
     }
 
     /// The span's own fields.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         self.fields.iter(self.metadata)
     }
 }

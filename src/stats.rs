@@ -15,11 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 mod portals;
 mod reason;
 mod report;
+mod unseen;
 
 pub(crate) use portals::PortalCounters;
 pub use portals::PortalSnapshot;
 pub use reason::DropReason;
 pub use report::FlushReport;
+pub(crate) use unseen::{Hidden, Meant, Unseen};
 
 /// The counters themselves. Written by callers and worker, read by anyone.
 #[derive(Debug, Default)]
@@ -117,6 +119,7 @@ impl Stats {
             accepted: door.accepted,
             pending: door.pending,
             unusable_tokens: door.unusable_tokens,
+            unseen: door.unseen,
             acknowledged: self.acknowledged.load(Relaxed),
             late: self.late.load(Relaxed),
             by_reason,
@@ -140,6 +143,7 @@ pub(crate) struct AtDoor {
     pub(crate) pending: u64,
     pub(crate) refused: Vec<(DropReason, u64)>,
     pub(crate) unusable_tokens: u64,
+    pub(crate) unseen: u64,
 }
 
 /// All counters at one moment. Its `Display` is a line for people.
@@ -175,6 +179,7 @@ pub struct Snapshot {
     operating_limited: u64,
     unknown_outcomes: u64,
     unusable_tokens: u64,
+    unseen: u64,
     restarts: u64,
     abandoned: u64,
 }
@@ -260,6 +265,13 @@ impl Snapshot {
         self.unusable_tokens
     }
 
+    /// Tagged spans, and events in spans, that this layer was not shown, as far as that can be known: a
+    /// filter hides them, or another layer has panicked while it held the span's data. What they say is
+    /// in no other counter. The worker's report says which filter to write.
+    pub fn unseen(&self) -> u64 {
+        self.unseen
+    }
+
     /// Times that the worker was restarted after a panic: its own, which please report, or that of a
     /// layer of the app's at one of the worker's reports. (Token stores and providers that panic are
     /// reported as failed, and asked again.)
@@ -287,7 +299,15 @@ impl fmt::Display for Snapshot {
             self.acknowledged,
             self.lost()
         )?;
-        let others = [("late", self.late), ("pending", self.pending), ("refused", self.refused())];
+        let others = [
+            ("late", self.late),
+            ("pending", self.pending),
+            ("refused", self.refused()),
+            ("unusable_tokens", self.unusable_tokens),
+            ("unseen", self.unseen),
+            ("abandoned", self.abandoned),
+            ("restarts", self.restarts),
+        ];
         for (name, count) in others {
             if count > 0 {
                 write!(f, " {name}={count}")?;
@@ -308,4 +328,23 @@ fn write_reasons(f: &mut fmt::Formatter<'_>, by_reason: &[u64; DropReason::COUNT
         }
     }
     if open == ", " { f.write_str(")") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_is_shown_and_what_did_not_is_left_out() {
+        let stats = Stats::default();
+        let mut door =
+            AtDoor { accepted: 0, pending: 0, refused: Vec::new(), unusable_tokens: 0, unseen: 0 };
+        assert_eq!(stats.snapshot(&door).to_string(), "accepted=0 acknowledged=0 lost=0");
+        (door.unusable_tokens, door.unseen) = (2, 3);
+        stats.abandoned();
+        stats.restarted();
+        let shown = stats.snapshot(&door).to_string();
+        let wrong = "unusable_tokens=2 unseen=3 abandoned=1 restarts=1";
+        assert_eq!(shown, format!("accepted=0 acknowledged=0 lost=0 {wrong}"));
+    }
 }

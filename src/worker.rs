@@ -18,12 +18,12 @@ use tokio::time::Instant;
 
 use self::engine::{Call, Engine, Step};
 use self::lane::Access;
-use self::report::Trouble;
+use self::report::{Trouble, Voice};
 use self::runtime::WorkerRuntime;
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
-use crate::queue::{Accept, Confirm, Consumer, Control, Forget, Message};
-use crate::stats::{DropReason, Stats};
+use crate::queue::{Accept, Confirm, Consumer, Control, Forget, Message, Scope};
+use crate::stats::{DropReason, Meant, Stats, Unseen};
 use crate::transport::{Arrived, Confirmed, Question, Refreshed, Transport};
 
 pub(crate) mod agenda;
@@ -58,6 +58,10 @@ pub(crate) struct Worker<T> {
     callers: HashMap<Id, Awaited>,
     /// What is being taken in: kept here so that a panic does not lose it without a count.
     taking: Option<Message>,
+    /// By what it reports.
+    voice: Voice,
+    /// What is told once, and was.
+    told: Told,
     /// Unusable tokens that were reported, by their kind.
     unusable: [u64; InvalidEventToken::ALL.len()],
     /// When the authorization server was asked about requests that nobody has verified.
@@ -88,6 +92,8 @@ impl<T: Transport> Worker<T> {
             calls: JoinSet::new(),
             callers: HashMap::new(),
             taking: None,
+            voice: Voice::default(),
+            told: Told::default(),
             unusable: [0; InvalidEventToken::ALL.len()],
             asked: VecDeque::new(),
             refused: [0; DropReason::COUNT],
@@ -95,6 +101,11 @@ impl<T: Transport> Worker<T> {
             at_rest: true,
             closing: false,
         }
+    }
+
+    /// The same, with this voice.
+    pub(crate) fn with_voice(self, voice: Voice) -> Self {
+        Worker { voice, ..self }
     }
 
     /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
@@ -158,8 +169,26 @@ impl<T: Transport> Worker<T> {
         if self.consumer.was_closed_without_wait() {
             self.engine.report(Trouble::ClosedByItself, None, "");
         }
+        for hidden in self.consumer.hidden(self.told.hidden) {
+            self.told.hidden += 1;
+            let detail = hidden.to_string();
+            self.engine.report(Trouble::Unseen(Unseen::Filtered), None, detail);
+        }
+        for (n, (why, count)) in self.consumer.unseen().enumerate() {
+            // What is hidden is told by its name, and each name once.
+            if why != Unseen::Filtered && count > self.told.unseen[n] {
+                self.told.unseen[n] = count;
+                self.engine.report(Trouble::Unseen(why), None, "");
+            }
+        }
+        if self.consumer.is_unguarded() && !std::mem::replace(&mut self.told.unguarded, true) {
+            self.engine.report(Trouble::Unguarded, None, "");
+        }
+        if self.consumer.shares_spans() && !std::mem::replace(&mut self.told.shared_spans, true) {
+            self.engine.report(Trouble::SharedSpans, None, "");
+        }
         for report in self.engine.due_reports(last, Instant::now().into_std()) {
-            report.tell();
+            report.tell(self.voice);
         }
     }
 
@@ -176,6 +205,15 @@ impl<T: Transport> Worker<T> {
                 Some(Message::Control(_)) => {}
             }
             if let Some(Message::Control(control)) = self.taking.take() {
+                let meant = match &*control {
+                    Control::Complete(_) | Control::Expect(_) => Some(Meant::Activity),
+                    Control::Flush(flush) => Some(match flush.scope {
+                        Scope::Token(_) => Meant::Activity,
+                        Scope::All => Meant::Code,
+                    }),
+                    Control::Close(_) => Some(Meant::Code),
+                    _ => None,
+                };
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
@@ -188,13 +226,30 @@ impl<T: Transport> Worker<T> {
                         let detail = event_token.to_string();
                         self.engine.report(Trouble::Abandoned, Some(&portal), detail);
                     }
+                    #[cfg(feature = "log")]
+                    Control::NoLog(code) => self.engine.report(Trouble::NoLog, None, code),
                     Control::Close(close) => {
                         self.closing = true;
                         self.consumer.close();
                         self.engine.close(close, now);
                     }
                 }
+                // Last, since the app's own code is asked.
+                if let Some(meant) = meant {
+                    self.look_for_hidden(meant, now);
+                }
             }
+        }
+    }
+
+    /// Looks for hidden spans where an app works on activities and logs nothing: it takes a
+    /// millisecond, and so is not done for each.
+    fn look_for_hidden(&mut self, meant: Meant, now: std::time::Instant) {
+        let pause = if self.consumer.has_no_line() { A_MINUTE } else { 60 * A_MINUTE };
+        let is_time = |looked: std::time::Instant| now.saturating_duration_since(looked) >= pause;
+        if self.told.looked.is_none_or(is_time) {
+            self.told.looked = Some(now);
+            self.consumer.look_for_hidden(meant);
         }
     }
 
@@ -352,6 +407,19 @@ impl<T: Transport> Worker<T> {
             }
         }
     }
+}
+
+/// What was told of the app's setup. It does not change by itself, so it is not told again and again.
+#[derive(Default)]
+struct Told {
+    unguarded: bool,
+    shared_spans: bool,
+    /// When hidden spans were looked for.
+    looked: Option<std::time::Instant>,
+    /// How much of what a filter hides.
+    hidden: usize,
+    /// How often, by the cause.
+    unseen: [u64; Unseen::ALL.len()],
 }
 
 /// What a call brings.

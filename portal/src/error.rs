@@ -261,7 +261,7 @@ impl ErrorCode {
                 400,
             ),
             Self::ActivityNotFound => {
-                ("ERROR_ACTIVITY_NOT_FOUND", "Activity or Robot not found!", 400, 400)
+                ("ERROR_ACTIVITY_NOT_FOUND", "Activity or Automation rule not found!", 400, 400)
             }
             Self::WrongWorkflowId => ("ERROR_WRONG_WORKFLOW_ID", "Template not found", 400, 400),
             Self::WrongDocument => ("", "Wrong DOCUMENT_ID!", 400, 400),

@@ -30,7 +30,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Some of everything that a client must survive, for [`Faults::at_random`].
+    /// Some of everything that a client must survive, for
+    /// [`Faults::at_random`](crate::Faults::at_random).
     pub fn assorted() -> Vec<Self> {
         vec![
             Self::Delay(Moment::BeforeExecution, Duration::from_secs(2)),

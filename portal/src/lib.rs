@@ -9,11 +9,14 @@
 //!       rest/batch    up to 50 commands: php (parse_url, parse_str), rest/substitution
 //!         rest/command    scope, operating limit, one method
 //!           state/processes   token, message, lock; then written, completed or lost
+//!           outgoing/flow     the next activity of a template, told to its handler (wire)
 //!       rest/background     ends that were queued (`EventSend::Background`)
 //! ```
 //!
-//! `state`, `limits`, `oauth`, `php` and `faults/plan` decide and do no I/O; they are told the
-//! time. `server`, `http`, `wire` and `page` do I/O and decide nothing. `core` is what both share.
+//! `state`, `limits`, `oauth`, `php` and `faults` decide and do no I/O; they are told the time.
+//! `server`, `http`, `wire` and `page` do I/O and decide nothing. `core` is what both share.
+//! `outgoing` is what the portal does by itself. `workflow`, `activity`, `app` and `portal` are
+//! what a test holds. `tests/it/arrows.rs` holds which module may import which.
 
 mod activity;
 mod app;
@@ -53,9 +56,9 @@ pub use lines::LinesMissing;
 pub use oauth::OAuthError;
 pub use portal::{Faults, Portal, PortalBuilder};
 pub use settings::{
-    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
-    OuterBatch, OwnEntries, Release, Retention, ServerTime, Setting, SqlMode, Statuses,
-    Substitution, Tariff,
+    Authorization, BlankSubscription, Charset, Condition, EventSend, Language, MissingMethods,
+    OperatingLimit, OuterBatch, OwnEntries, Release, Retention, ServerTime, Setting, SqlMode,
+    Statuses, Substitution, Tariff,
 };
 pub use state::{Completion, Delivery, Entry, EntryKind, Lost, LostReason, PropertyValue};
 pub use workflow::{Workflow, WorkflowLock};

@@ -20,9 +20,9 @@ use crate::lines::{LinesMissing, missing};
 use crate::php::{Array, Value};
 use crate::server;
 use crate::settings::{
-    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
-    OwnEntries, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
-    each_setting,
+    Authorization, BlankSubscription, Charset, Condition, EventSend, Language, MissingMethods,
+    OperatingLimit, OwnEntries, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution,
+    Tariff, each_setting,
 };
 use crate::state::{Origin, Stage, Step};
 use crate::workflow::Workflow;

@@ -9,8 +9,8 @@ mod table;
 mod words;
 
 pub use kinds::{
-    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OwnEntries, Retention,
-    ServerTime, SqlMode, Statuses, Substitution, Tariff,
+    Authorization, BlankSubscription, Charset, Condition, EventSend, Language, MissingMethods,
+    OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
 };
 pub use operating::{OperatingLimit, OuterBatch, Release};
 pub use table::Setting;

@@ -45,6 +45,11 @@ pub(crate) enum Trust {
     Those(std::sync::Arc<tokio_rustls::rustls::ClientConfig>),
 }
 
+/// Whether a URL has what could end the line of the request that it stands in.
+pub(crate) fn has_blanks(url: &str) -> bool {
+    url.bytes().any(|byte| byte <= b' ' || byte == 0x7f)
+}
+
 /// Posts the form, and says how it was taken.
 pub(crate) async fn post(url: &str, form: &Form, trust: &Trust) -> Delivery {
     match timeout(PATIENCE, exchange(url, form, trust)).await {
@@ -56,7 +61,8 @@ pub(crate) async fn post(url: &str, form: &Form, trust: &Trust) -> Delivery {
 
 async fn exchange(url: &str, form: &Form, trust: &Trust) -> io::Result<u16> {
     let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text.to_owned());
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("this is no URL"))?;
+    let parts = url.split_once("://").filter(|_| !has_blanks(url));
+    let (scheme, rest) = parts.ok_or_else(|| invalid("this is no URL"))?;
     let tls = match scheme {
         "http" => false,
         "https" => true,

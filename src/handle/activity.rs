@@ -8,9 +8,11 @@ use super::{Bizproc, after, failure};
 use crate::activity::VerifiedActivity;
 use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
+#[cfg(feature = "log")]
+use crate::line::EventToken;
 use crate::queue::{Accept, Control, Expect};
 use crate::registration::Registration;
-use crate::stats::FlushReport;
+use crate::stats::{FlushReport, Hidden};
 use crate::transport::Arrived;
 
 /// An activity under way: its span to log in, and its end.
@@ -64,6 +66,7 @@ impl Activity {
         }
         let untold = Mutex::new(untold);
         let activity = Activity { bizproc, verified, untold, registration };
+        activity.note_hidden();
         activity.tell();
         activity
     }
@@ -72,7 +75,28 @@ impl Activity {
     /// filter for the whole subscriber lets it through: `my_app=info,tracing_bizproc=info`. See
     /// [`VerifiedActivity::span`].
     pub fn span(&self) -> tracing::Span {
-        self.verified.span()
+        let span = self.verified.span();
+        self.note_hidden();
+        span
+    }
+
+    /// The token for what is logged, if the portal waits for it. Otherwise the worker says why not.
+    #[cfg(feature = "log")]
+    pub(crate) fn token_to_log(&self) -> Option<&EventToken> {
+        if self.verified.can_log() {
+            return Some(self.verified.event_token());
+        }
+        if self.verified.has_no_log_is_news() {
+            // A full queue has no room for it, and more trouble than this.
+            drop(self.bizproc.try_send(Control::NoLog(self.verified.code().to_owned())));
+        }
+        None
+    }
+
+    fn note_hidden(&self) {
+        if self.verified.was_hidden() {
+            self.bizproc.producer.note_hidden(Hidden::Activity);
+        }
     }
 
     /// Sends what was logged before this call, ahead of every schedule, and waits until it is

@@ -12,6 +12,11 @@ use super::declares_token;
 pub(super) struct EventLevel(pub(super) LevelFilter);
 
 impl EventLevel {
+    /// Whether a callsite declares the token field.
+    pub(super) fn declares(self, metadata: &Metadata<'_>) -> bool {
+        declares_token(metadata)
+    }
+
     #[inline]
     pub(super) fn wants(self, metadata: &Metadata<'_>) -> bool {
         let shown = *metadata.level() <= self.0;
@@ -34,8 +39,11 @@ impl<S> Filter<S> for EventLevel {
         if self.wants(metadata) { Interest::always() } else { Interest::never() }
     }
 
-    /// Without a hint the whole process would run at TRACE.
+    /// Without a hint the whole process would run at TRACE. Not below INFO, at which spans are tagged.
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.0)
+        match self.0 {
+            LevelFilter::OFF => Some(LevelFilter::OFF),
+            level => Some(level.max(LevelFilter::INFO)),
+        }
     }
 }

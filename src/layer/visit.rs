@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing_core::field::{Field, Visit};
 
 use super::{EVENT_TOKEN, PORTAL};
-use crate::line::{EventToken, InvalidEventToken, Kind, Packer, PortalId};
+use crate::line::{EventToken, InvalidEventToken, Kind, Offered, Packer, PortalId};
 
 /// Packs all fields but the token and its portal.
 pub(super) struct LineVisitor<'a> {
@@ -23,6 +23,12 @@ pub(super) struct LineVisitor<'a> {
 impl<'a> LineVisitor<'a> {
     pub(super) fn new(bytes: &'a mut Vec<u8>, declares: bool) -> LineVisitor<'a> {
         LineVisitor { packer: Packer::new(bytes), declares }
+    }
+
+    /// Says how many fields found no room.
+    #[inline]
+    pub(super) fn finish(self) {
+        self.packer.finish();
     }
 
     #[inline]
@@ -144,7 +150,12 @@ impl Visit for TokenVisitor {
             Some(event_token) if self.is_token(field) => {
                 self.event_token = Some(Ok(event_token.clone()));
             }
-            _ => self.record_debug(field, &format_args!("{value}")),
+            _ => match value.downcast_ref::<Offered>() {
+                Some(offered) if self.is_token(field) => {
+                    self.event_token = Some(Ok(offered.take().clone()));
+                }
+                _ => self.record_debug(field, &format_args!("{value}")),
+            },
         }
     }
 

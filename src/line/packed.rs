@@ -80,8 +80,14 @@ impl Packed {
     pub(crate) fn iter(
         &self,
         metadata: &'static Metadata<'static>,
-    ) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+    ) -> impl Iterator<Item = (&str, Value<'_>)> {
         Records(self.bytes()).filter_map(move |record| {
+            if record.index == LEFT_OUT {
+                return Some(("fields_left_out", record.value));
+            }
+            if let Some(name) = record.name {
+                return Some((name, record.value));
+            }
             let field = metadata.fields().iter().nth(record.index.into())?;
             Some((field.name(), record.value))
         })
@@ -104,12 +110,35 @@ impl Packed {
     }
 }
 
+impl Default for Packed {
+    fn default() -> Packed {
+        Packed(Bytes::Short(0, [0; SHORT]))
+    }
+}
+
+/// The index of no field: the record counts the fields that found no room.
+const LEFT_OUT: u8 = u8::MAX;
+/// The index of no field: the record has its name with it.
+const NAMED: u8 = u8::MAX - 1;
+
 /// Appends records to a buffer, up to [`Packed::MAX_LEN`].
-pub(crate) struct Packer<'a>(&'a mut Vec<u8>);
+pub(crate) struct Packer<'a> {
+    bytes: &'a mut Vec<u8>,
+    left_out: u64,
+}
 
 impl<'a> Packer<'a> {
     pub(crate) fn new(bytes: &'a mut Vec<u8>) -> Packer<'a> {
-        Packer(bytes)
+        Packer { bytes, left_out: 0 }
+    }
+
+    /// Marks that fields are missing, if any are.
+    #[inline]
+    pub(crate) fn finish(self) {
+        if self.left_out > 0 {
+            self.bytes.extend_from_slice(&[LEFT_OUT, Kind::U64 as u8]);
+            self.bytes.extend_from_slice(&self.left_out.to_le_bytes());
+        }
     }
 
     #[inline]
@@ -119,13 +148,13 @@ impl<'a> Packer<'a> {
         record[0] = index;
         record[1] = kind as u8;
         record[2..].copy_from_slice(&word);
-        self.0.extend_from_slice(&record);
+        self.bytes.extend_from_slice(&record);
     }
 
     pub(crate) fn wide(&mut self, field: &Field, kind: Kind, wide: [u8; 16]) {
         let Some(index) = self.room(field) else { return };
-        self.0.extend_from_slice(&[index, kind as u8]);
-        self.0.extend_from_slice(&wide);
+        self.bytes.extend_from_slice(&[index, kind as u8]);
+        self.bytes.extend_from_slice(&wide);
     }
 
     #[inline]
@@ -140,33 +169,82 @@ impl<'a> Packer<'a> {
     #[inline]
     pub(crate) fn text(&mut self, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
         let Some(index) = self.room(field) else { return };
-        let start = self.0.len();
-        self.0.extend_from_slice(&[index, Kind::Str as u8, 0, 0, 0, 0]);
-        let mut sink = Sink { bytes: self.0, cut: 0 };
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[index, Kind::Str as u8]);
+        let kind = self.put_text(write);
+        self.bytes[start + 1] = kind as u8;
+    }
+
+    /// A length and the text that `write` writes.
+    #[inline]
+    fn put_text(&mut self, write: impl FnOnce(&mut Sink<'_>)) -> Kind {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        let mut sink = Sink { bytes: self.bytes, cut: 0 };
         write(&mut sink);
         let cut = sink.cut;
-        let len = (self.0.len() - start - 6) as u32;
-        self.0[start + 2..start + 6].copy_from_slice(&len.to_le_bytes());
-        if cut > 0 {
-            self.0[start + 1] = Kind::CutStr as u8;
-            self.0.extend_from_slice(&(cut as u64).to_le_bytes());
+        let len = (self.bytes.len() - start - 4) as u32;
+        self.bytes[start..start + 4].copy_from_slice(&len.to_le_bytes());
+        if cut == 0 {
+            return Kind::Str;
         }
+        self.bytes.extend_from_slice(&(cut as u64).to_le_bytes());
+        Kind::CutStr
+    }
+
+    /// A record of a value whose name the metadata do not know.
+    #[cfg(feature = "log")]
+    pub(crate) fn named(&mut self, name: &str, value: Value<'_>) {
+        if self.bytes.len() >= Packed::MAX_LEN {
+            self.left_out += 1;
+            return;
+        }
+        let start = self.bytes.len();
+        let most = usize::from(u16::MAX);
+        let end = (0..=most.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
+        let name = &name[..end.unwrap_or(0)];
+        self.bytes.extend_from_slice(&[NAMED, 0]);
+        self.bytes.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        self.bytes.extend_from_slice(name.as_bytes());
+        let kind = match value {
+            Value::I64(n) => self.put(Kind::I64, &n.to_le_bytes()),
+            Value::U64(n) => self.put(Kind::U64, &n.to_le_bytes()),
+            Value::I128(n) => self.put(Kind::I128, &n.to_le_bytes()),
+            Value::U128(n) => self.put(Kind::U128, &n.to_le_bytes()),
+            Value::F64(n) => self.put(Kind::F64, &n.to_le_bytes()),
+            Value::Bool(b) => self.put(Kind::Bool, &u64::from(b).to_le_bytes()),
+            Value::Str(text, _) => self.put_text(|sink| {
+                let _enough = sink.write_str(text);
+            }),
+        };
+        self.bytes[start + 1] = kind as u8;
+    }
+
+    #[cfg(feature = "log")]
+    fn put(&mut self, kind: Kind, bytes: &[u8]) -> Kind {
+        self.bytes.extend_from_slice(bytes);
+        kind
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     /// Takes back what was written since the buffer had this length.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.0.truncate(len);
+        self.bytes.truncate(len);
     }
 
-    /// The field's index, if there is room for a record. Fields past the 256th are left out.
+    /// The field's index, if there is room for a record. Fields past the 254th are left out.
     #[inline]
-    fn room(&self, field: &Field) -> Option<u8> {
-        let index = u8::try_from(field.index()).ok()?;
-        (self.0.len() < Packed::MAX_LEN).then_some(index)
+    fn room(&mut self, field: &Field) -> Option<u8> {
+        match u8::try_from(field.index()) {
+            Ok(index) if index < NAMED && self.bytes.len() < Packed::MAX_LEN => Some(index),
+            _ => {
+                self.left_out += 1;
+                None
+            }
+        }
     }
 }
 
@@ -232,6 +310,8 @@ impl Kind {
 
 struct Record<'a> {
     index: u8,
+    /// Of a record that has it with it.
+    name: Option<&'a str>,
     value: Value<'a>,
 }
 
@@ -243,6 +323,7 @@ impl<'a> Iterator for Records<'a> {
 
     fn next(&mut self) -> Option<Record<'a>> {
         let [index, kind] = self.take()?;
+        let name = if index == NAMED { Some(self.name()?) } else { None };
         let value = match Kind::ALL.get(usize::from(kind))? {
             Kind::I64 => Value::I64(i64::from_le_bytes(self.take()?)),
             Kind::U64 => Value::U64(u64::from_le_bytes(self.take()?)),
@@ -256,7 +337,7 @@ impl<'a> Iterator for Records<'a> {
                 Value::Str(text, u64::from_le_bytes(self.take()?) as usize)
             }
         };
-        Some(Record { index, value })
+        Some(Record { index, name, value })
     }
 }
 
@@ -267,8 +348,17 @@ impl<'a> Records<'a> {
         Some(*bytes)
     }
 
+    fn name(&mut self) -> Option<&'a str> {
+        let len = u16::from_le_bytes(self.take()?).into();
+        self.str(len)
+    }
+
     fn text(&mut self) -> Option<&'a str> {
         let len = u32::from_le_bytes(self.take()?) as usize;
+        self.str(len)
+    }
+
+    fn str(&mut self, len: usize) -> Option<&'a str> {
         let (text, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         std::str::from_utf8(text).ok()
@@ -292,11 +382,13 @@ mod tests {
 
     fn pack(fill: impl FnOnce(&mut Packer<'_>)) -> Packed {
         let mut bytes = Vec::new();
-        fill(&mut Packer::new(&mut bytes));
+        let mut packer = Packer::new(&mut bytes);
+        fill(&mut packer);
+        packer.finish();
         Packed::take(&mut bytes)
     }
 
-    fn unpack(packed: &Packed) -> Vec<(&'static str, Value<'_>)> {
+    fn unpack(packed: &Packed) -> Vec<(&str, Value<'_>)> {
         packed.iter(metadata()).collect()
     }
 
@@ -352,9 +444,12 @@ mod tests {
             });
             packer.str(&field("a"), "no room is left");
         });
-        assert!(packed.len() <= Packed::MAX_LEN + 16, "{}", packed.len());
+        assert!(packed.len() <= Packed::MAX_LEN + 32, "{}", packed.len());
         let fields = unpack(&packed);
-        let [("message", Value::Str(text, cut))] = fields[..] else { panic!("{}", fields.len()) };
+        let [("message", Value::Str(text, cut)), ("fields_left_out", Value::U64(1))] = fields[..]
+        else {
+            panic!("{}", fields.len())
+        };
         assert_eq!(text.len() + cut, (writes + 1) * "Договор ".len());
         assert!(cut > 0 && text.len() > Packed::MAX_LEN - 32);
     }
@@ -366,6 +461,27 @@ mod tests {
         let fields = unpack(&packed);
         let [("c", Value::Str(text, cut))] = fields[..] else { panic!("{}", fields.len()) };
         assert_eq!(text.len() + cut, long.len());
+    }
+
+    #[test]
+    fn fields_past_the_254th_are_counted() {
+        let names = (0..300).map(|n| &*format!("f{n}").leak()).collect::<Vec<&'static str>>();
+        let names: &'static [&'static str] = names.leak();
+        let callsite = metadata().callsite();
+        let fields = tracing_core::field::FieldSet::new(names, callsite);
+        let kind = tracing_core::Kind::EVENT;
+        let (level, file) = (tracing_core::Level::INFO, None);
+        let many = Metadata::new("many", "many", level, file, None, None, fields, kind);
+        let many: &'static Metadata<'static> = Box::leak(Box::new(many));
+        let packed = pack(|packer| {
+            for (n, field) in many.fields().iter().enumerate() {
+                packer.word(&field, Kind::U64, (n as u64).to_le_bytes());
+            }
+        });
+        let fields = packed.iter(many).collect::<Vec<_>>();
+        assert_eq!(fields.len(), 255);
+        assert_eq!(fields[253], ("f253", Value::U64(253)));
+        assert_eq!(fields[254], ("fields_left_out", Value::U64(46)));
     }
 
     proptest::proptest! {

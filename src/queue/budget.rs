@@ -1,7 +1,7 @@
 //! What callers have charged, and what the worker has given back.
 //!
 //! Totals that only grow, so that neither side ever waits for the other: what is pending is their
-//! difference. Callers add to one of several stripes, by their thread, and the sum is looked at once in
+//! difference. (But for what lines hold on top as text: the worker takes that off what it gave back.) Callers add to one of several stripes, by their thread, and the sum is looked at once in
 //! a while, or at each line where room is tight: few threads that log at once have no cache line in
 //! common here. (One total for all was an eighth of an event with two threads.)
 

@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::{Door, Message, Shares};
 use crate::line::{InvalidEventToken, Tag};
-use crate::stats::DropReason;
+use crate::stats::{DropReason, Hidden, Meant, Unseen};
 
 /// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
 pub(crate) struct Consumer {
@@ -121,6 +121,16 @@ impl Consumer {
         self.receiver.is_empty() && self.door.budget.all_taken()
     }
 
+    /// Whether lines come although the guard was dropped.
+    pub(crate) fn is_unguarded(&self) -> bool {
+        self.door.signals.unguarded.load(SeqCst) && self.door.budget.accepted_lines() > 0
+    }
+
+    /// Whether another layer of this crate takes the same spans.
+    pub(crate) fn shares_spans(&self) -> bool {
+        self.door.signals.shared_spans.load(SeqCst)
+    }
+
     /// Event tokens that could not be used, by reason.
     pub(crate) fn unusable_tokens(&self) -> impl Iterator<Item = (InvalidEventToken, u64)> + '_ {
         let count = |why| self.door.unusable.counter(why).load(Relaxed);
@@ -140,6 +150,35 @@ impl Consumer {
         closed.load(SeqCst) && closed.swap(false, SeqCst)
     }
 
+    /// What the layer was not shown, by its cause.
+    pub(crate) fn unseen(&self) -> impl Iterator<Item = (Unseen, u64)> + '_ {
+        Unseen::ALL.into_iter().map(|why| (why, self.door.unseen[why as usize].load(Relaxed)))
+    }
+
+    /// Looks for what a filter hides, and notes what is new.
+    pub(crate) fn look_for_hidden(&self, meant: Meant) {
+        let Some(search) = self.door.search.get() else { return };
+        for hidden in search(meant) {
+            let known = self.door.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_new = !known.contains(&hidden);
+            drop(known);
+            if is_new {
+                self.door.note_hidden(hidden);
+            }
+        }
+    }
+
+    /// What a filter hides and was noticed after the first so many.
+    pub(crate) fn hidden(&self, known: usize) -> Vec<Hidden> {
+        let hidden = self.door.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        hidden.get(known..).unwrap_or_default().to_vec()
+    }
+
+    /// Whether no line was accepted so far.
+    pub(crate) fn has_no_line(&self) -> bool {
+        self.door.budget.accepted_lines() == 0
+    }
+
     fn publish(&mut self) {
         if self.lines + self.closes == 0 {
             return;
@@ -151,14 +190,10 @@ impl Consumer {
 }
 
 impl Drop for Consumer {
-    /// What is still in the channel stays there for as long as it has senders, which is for ever: whoever
-    /// waits for an answer would wait in vain. Who sends after this is told by [`Producer::is_gone`].
-    ///
-    /// [`Producer::is_gone`]: super::Producer::is_gone
     fn drop(&mut self) {
         self.close();
-        self.door.signals.gone.store(true, SeqCst);
-        while self.receiver.try_recv().is_ok() {}
+        self.door.signals.abandoned.store(true, SeqCst);
+        self.door.drop_leftovers();
     }
 }
 

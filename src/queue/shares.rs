@@ -48,6 +48,9 @@ const LEAST_BYTES: u64 = 2 * UNSEEN.bytes;
 /// that come later, since what was queued before room was tight is counted nowhere.
 const PART_OF_FREE: u64 = 3;
 
+/// A token that holds one part of so many is loud. So as many may be, and the others lose nothing.
+const LOUD_PART: u64 = 16;
+
 impl Shares {
     /// A token that is alone may hold this share of each limit.
     pub(super) fn new(share: f64) -> Self {
@@ -123,6 +126,18 @@ impl Shares {
             && leaves(limits.bytes, pending.bytes, LEAST_BYTES, held.bytes)
     }
 
+    /// Whether a token holds so much that its own lines are to make room for more of them, where the
+    /// oldest lines make room.
+    pub(crate) fn is_loud(&self, limits: &Limits, token: Fingerprint) -> bool {
+        let held = self.held(token);
+        let much = |limit: usize, least: u64, held: u64| {
+            limit as u64 > least && held >= limit as u64 / LOUD_PART
+        };
+        self.times_free.is_some()
+            && (much(limits.lines, LEAST_LINES, held.lines)
+                || much(limits.bytes, LEAST_BYTES, held.bytes))
+    }
+
     fn fits(&self, own: u64, free: u64) -> bool {
         self.times_free.is_none_or(|times| own as f64 <= times * free as f64)
     }
@@ -160,6 +175,14 @@ impl Table {
 /// A place in each row.
 fn places(token: Fingerprint) -> [usize; ROWS] {
     std::array::from_fn(|row| (token.0 >> (row as u32 * PLACE_BITS)) as usize % PLACES)
+}
+
+#[cfg(test)]
+impl Shares {
+    /// What the channel holds of this token, as far as it is counted.
+    pub(super) fn queued(&self, token: Fingerprint) -> Load {
+        self.queued.read(token)
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ pub fn measure(
             now += Duration::from_secs(60);
             bodies += settle_all(&mut engine, &mut now);
             let freed = engine.freed();
+            consumer.hold(freed.held as u64);
             consumer.release(freed.lines, freed.bytes as u64);
         }
         worked += start.elapsed();

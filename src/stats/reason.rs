@@ -16,8 +16,8 @@ pub enum DropReason {
     TokenShare,
     /// Dropped: evicted to make room for newer lines (`Overflow::DropOldest`).
     Evicted,
-    /// Dropped: its portal already held its share of the budget, or its text, longer than the line since
-    /// much of it was escaped, found no room.
+    /// Dropped: its portal already held its share of the budget, or its token too much of that share; or
+    /// its text, longer than the line since much of it was escaped, found no room.
     PortalShare,
     /// Dropped: the portal does not accept the event token (forged, damaged, or of another portal).
     TokenDenied,

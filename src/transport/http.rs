@@ -13,6 +13,7 @@ mod client;
 mod departure;
 mod redirect;
 mod resolver;
+mod tls;
 mod trust;
 
 pub(crate) use self::client::HttpOptions;
@@ -38,12 +39,13 @@ impl Http {
     /// Sets up everything that can fail before the first request: it sends nothing.
     ///
     /// # Errors
-    /// When there are no certificate roots for an https portal, or the extra ones are none.
+    /// When there is no TLS provider, when there are no certificate roots for an https portal, or when
+    /// the extra ones are none.
     pub(crate) fn new(
         credentials: impl Into<Credentials>,
         options: HttpOptions,
     ) -> Result<Self, TransportError> {
-        let clients = Clients::new(options);
+        let clients = Clients::new(options)?;
         let caller = match credentials.into() {
             Credentials::Webhook(webhook) => {
                 clients.client(&webhook.method(&Method::Batch))?;

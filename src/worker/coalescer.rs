@@ -217,7 +217,7 @@ impl Coalescer {
             None => buffer.open.take().unwrap_or_else(|| Entry::new(now, SystemTime::UNIX_EPOCH)),
         };
         if let Some(gap) = buffer.gap.take() {
-            widen(&mut entry.gap, gap);
+            widen(&mut entry.gap, *gap);
         }
         buffer.in_flight = Some(entry.lines);
         let event_token = buffer.event_token.clone();
@@ -328,9 +328,16 @@ impl Coalescer {
         })
     }
 
-    /// Gives up the oldest waiting entry for `reason`.
-    pub(crate) fn evict(&mut self, reason: DropReason, now: Instant) -> Option<GivenUp> {
-        let key = self.oldest_key()?;
+    /// Gives up the oldest waiting entry for `reason`, of a token if it is given and has one.
+    pub(crate) fn evict(
+        &mut self,
+        of: Option<&EventToken>,
+        reason: DropReason,
+        now: Instant,
+    ) -> Option<GivenUp> {
+        let own = of.and_then(|event_token| self.keys.get(event_token)).copied();
+        let own = own.filter(|key| self.tokens[*key].oldest().is_some());
+        let key = own.or_else(|| self.oldest_key())?;
         let buffer = &mut self.tokens[key];
         let entry = match buffer.sealed.pop_front() {
             Some((_, entry)) => entry,

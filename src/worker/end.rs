@@ -122,8 +122,7 @@ impl End {
 fn safe(message: &str, astral: Astral) -> String {
     let mut safe = String::new();
     text::push_safe(&mut safe, message, astral);
-    let cut = text::split_at_boundary(&safe, ENTRY_BYTES).0.len();
-    safe.truncate(cut);
+    text::shorten(&mut safe, ENTRY_BYTES);
     safe
 }
 

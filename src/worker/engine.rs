@@ -97,8 +97,15 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
         self.charge(line, key);
-        let bytes = held(line.bytes(), self.renderer.render(line));
-        if !self.keeps_share(line, bytes, key, now) {
+        // What finds no room as it is, is not made text of.
+        let charged = line.bytes();
+        let mut bytes = charged;
+        let mut stays = self.keeps_share(line, bytes, key, now);
+        if stays {
+            bytes = held(charged, self.renderer.render(line));
+            stays = bytes <= charged || self.keeps_share(line, bytes, key, now);
+        }
+        if !stays {
             self.charged = false;
             return;
         }
@@ -108,7 +115,7 @@ impl Engine {
         lane.line(line, text, self.seq, &mut Turn { ledger, page, now });
         self.charged = false;
         self.tell_missed(&line.tag, key, now);
-        self.make_room(now);
+        self.make_room(&line.tag, key, now);
         self.agenda.set(key, now);
     }
 
@@ -159,7 +166,13 @@ impl Engine {
         if self.limits.overflow == Overflow::DropOldest {
             // The oldest make room for it, if there are any: what is in flight stays.
             let (lane, mut turn) = self.turn(key, now);
-            while over(turn.page.pending()) && lane.evict(DropReason::PortalShare, &mut turn) {}
+            while over(turn.page.pending()) {
+                let loud = turn.ledger.is_loud(&limits, line.tag.fingerprint());
+                let of = loud.then_some(&line.tag.event_token);
+                if !lane.evict(of, DropReason::PortalShare, &mut turn) {
+                    break;
+                }
+            }
             return true;
         }
         let all = self.ledger.pending();
@@ -433,14 +446,21 @@ impl Engine {
         }
     }
 
-    /// Keeps to the budget by giving up the oldest lines, where the user asked for that.
-    fn make_room(&mut self, now: Instant) {
+    /// Keeps to the budget by giving up the oldest lines, where the user asked for that: of the token
+    /// that has just logged if that is loud, and of all if not.
+    fn make_room(&mut self, tag: &Tag, own: usize, now: Instant) {
         if self.limits.overflow != Overflow::DropOldest {
             return;
         }
         let limits = self.limits;
         let over = |Pending { lines, bytes }| limits.are_passed_by(lines, bytes as u64);
         while over(self.ledger.pending()) {
+            let loud = self.ledger.is_loud(&limits, tag.fingerprint());
+            let (lane, mut turn) = self.turn(own, now);
+            let of = Some(&tag.event_token);
+            if loud && lane.evict(of, DropReason::Evicted, &mut turn) {
+                continue;
+            }
             let oldest = self
                 .portals
                 .iter()
@@ -448,7 +468,7 @@ impl Engine {
                 .min();
             let Some((_, key)) = oldest else { return };
             let (lane, mut turn) = self.turn(key, now);
-            if !lane.evict(DropReason::Evicted, &mut turn) {
+            if !lane.evict(None, DropReason::Evicted, &mut turn) {
                 return;
             }
             // The end of an activity may have waited for just these lines.

@@ -26,8 +26,8 @@ pub(crate) struct Entry {
     pub(crate) continued: bool,
     /// What has become of it so far.
     pub(crate) tries: Tries,
-    /// Lines missing before it, told at its head.
-    pub(crate) gap: Option<Gap>,
+    /// Lines missing before it, told at its head. Boxed, since most entries and tokens have none.
+    pub(crate) gap: Option<Box<Gap>>,
     /// Lines of this workflow that the portal no longer shows once it stores this entry.
     pub(crate) rolled_off: u64,
 }
@@ -173,10 +173,10 @@ impl Gap {
 }
 
 /// Adds to a gap that may not be there yet.
-pub(crate) fn widen(gap: &mut Option<Gap>, more: Gap) {
+pub(crate) fn widen(gap: &mut Option<Box<Gap>>, more: Gap) {
     match gap {
         Some(gap) => gap.merge(more),
-        None => *gap = Some(more),
+        None => *gap = Some(Box::new(more)),
     }
 }
 

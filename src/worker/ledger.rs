@@ -146,6 +146,11 @@ impl Ledger {
         self.ends = self.ends.saturating_sub(bytes);
     }
 
+    /// Whether a token holds so much that its own lines are to make room for more of them.
+    pub(crate) fn is_loud(&self, limits: &Limits, token: Fingerprint) -> bool {
+        self.shares.is_loud(limits, token)
+    }
+
     /// Whether a token whose line was just taken in leaves room for others of its portal, which holds
     /// so much.
     pub(crate) fn leaves_room(&self, limits: &Limits, here: Pending, token: Fingerprint) -> bool {

@@ -6,7 +6,9 @@ use tracing_core::Level;
 
 use super::entry::{NOTICE_BYTES, unix_seconds};
 use crate::line::{LogLine, SpanFields, Value};
-use crate::protocol::text::{Astral, ENTRY_BYTES, LINE_MARK, push_safe, split_at_boundary};
+use crate::protocol::text::{
+    Astral, ENTRY_BYTES, LINE_MARK, TELLS_CUT, push_cut, push_safe, split_at_boundary,
+};
 
 /// How a line states its time. The portal stamps an entry with the time of the call, which may be
 /// minutes after the event.
@@ -91,7 +93,7 @@ impl Renderer {
                 rest = after;
             }
         }
-        write_cut(&mut self.safe, rest.len() + self.raw.more);
+        push_cut(&mut self.safe, rest.len() + self.raw.more);
         self.safe.shrink_to(self.line_bytes);
     }
 
@@ -196,19 +198,12 @@ fn write_value(out: &mut Capped, value: Value<'_>) {
             out.push_str(text);
             match out.more {
                 _ if cut == 0 => {}
-                0 => write_cut(out, cut),
+                0 => push_cut(out, cut),
                 _ => out.more += cut,
             }
             Ok(())
         }
     };
-}
-
-/// Tells that so many bytes are not here: "… (12 bytes more)".
-fn write_cut(out: &mut impl Write, bytes: usize) {
-    let noun = if bytes == 1 { "byte" } else { "bytes" };
-    // Nothing that is written to here fails.
-    let _ = write!(out, "… ({bytes} {noun} more)");
 }
 
 /// Text up to a limit, and how many bytes were not taken.
@@ -249,8 +244,6 @@ impl Write for Capped {
 
 /// Longest line, unless the user says otherwise: it fits one entry. In bytes.
 pub(crate) const LINE_BYTES: usize = ENTRY_BYTES - NOTICE_BYTES;
-/// Room for what [`write_cut`] writes.
-const TELLS_CUT: usize = "… (18446744073709551615 bytes more)".len();
 /// Bytes of a long line that are made safe at a time.
 const PIECE: usize = 256;
 
@@ -289,13 +282,6 @@ mod tests {
                 assert_eq!(kept * text.len() + cut, times * text.len(), "{text:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_single_byte_is_told_in_the_singular() {
-        let mut out = String::new();
-        write_cut(&mut out, 1);
-        assert_eq!(out, "… (1 byte more)");
     }
 
     proptest::proptest! {

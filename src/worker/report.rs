@@ -4,11 +4,13 @@
 //! It speaks on the worker's own thread, which our layers do not listen to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use super::retry::UnknownOutcome;
 use crate::line::InvalidEventToken;
-use crate::stats::DropReason;
+use crate::queue::mark_worker_thread;
+use crate::stats::{DropReason, Unseen};
 
 /// A kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +21,9 @@ pub(crate) enum Trouble {
     TimeRunsOut,
     /// An activity was dropped without an end.
     Abandoned,
+    /// The portal does not wait for an activity.
+    #[cfg(feature = "log")]
+    NoLog,
     CredentialBlocked,
     PortalBlocked,
     /// There are no credentials for a portal.
@@ -35,6 +40,14 @@ pub(crate) enum Trouble {
     UnusableToken(InvalidEventToken),
     /// The guard was dropped on a thread that delivery waits for.
     ClosedByItself,
+    /// The guard was dropped before the first line.
+    Unguarded,
+    /// A line was refused since the guard was dropped.
+    Closed,
+    /// Two layers take the same spans.
+    SharedSpans,
+    /// The layer was not shown what was meant for it.
+    Unseen(Unseen),
     Panicked,
 }
 
@@ -45,6 +58,11 @@ impl Trouble {
             UnknownOutcome::Repeat => Trouble::UnknownOutcome,
             UnknownOutcome::GiveUp => Trouble::OutcomeGivenUp,
         }
+    }
+
+    /// Mistakes that look like success where nobody reads reports.
+    fn is_told_in_any_case(self) -> bool {
+        matches!(self, Trouble::Unguarded | Trouble::Closed | Trouble::Unseen(Unseen::Filtered))
     }
 
     /// What happened, and what to do.
@@ -73,6 +91,11 @@ impl Trouble {
             Trouble::Abandoned => {
                 "an activity was dropped without an end, so its workflow waits: call `complete` or \
                  `fail` on every way out of the handler"
+            }
+            #[cfg(feature = "log")]
+            Trouble::NoLog => {
+                "the portal does not wait for this activity, so it has no log to write to: register it \
+                 with USE_SUBSCRIPTION = Y, or ask the template's author to switch waiting on"
             }
             Trouble::CredentialBlocked => {
                 "the portal does not accept the credentials: check that the webhook exists, or that \
@@ -121,6 +144,33 @@ impl Trouble {
             }
             Trouble::UnusableToken(_) => {
                 "a span's `event_token` is nothing that a portal issues; the span is not tagged"
+            }
+            Trouble::Unguarded => {
+                "the WorkerGuard was dropped before anything was logged: lines are delivered, but \
+                 those that are pending when the process ends will be lost; keep the guard until the \
+                 end of `main`, under a name (`let (layer, guard) = ..`, and not `_`)"
+            }
+            Trouble::Closed => {
+                "a line was refused since the WorkerGuard was dropped, and so will be all others \
+                 (`Snapshot::by_reason`): keep the guard until the end of `main`"
+            }
+            Trouble::SharedSpans => {
+                "two layers of tracing-bizproc take the same spans, so that every line goes to both, \
+                 and one of them cannot deliver it: build one layer, whose credentials know all \
+                 portals (`Credentials::provider` of a map of webhooks)"
+            }
+            Trouble::Unseen(Unseen::Filtered) => {
+                "a filter hides what is meant for a process's log, so it is not written; the detail says \
+                 what is hidden, and what to add to the filter:"
+            }
+            Trouble::Unseen(Unseen::Poisoned) => {
+                "another layer panicked while it held a span's data, which cannot be read since: events \
+                 in that span are not written; see to that panic"
+            }
+            Trouble::Unseen(Unseen::Enclosed) => {
+                "a filter hides the span of an event, and the subscriber's type hides the Registry \
+                 that knows the spans around it, so the event is not written: let `downcast_raw` of \
+                 that type pass the Registry on, or let the span through"
             }
             Trouble::ClosedByItself => {
                 "the guard was dropped on the worker's own thread, or on one that it waits for, and so \
@@ -176,9 +226,15 @@ impl Reports {
             }
         }
         let detail = detail.into();
-        // What was said of some is better than nothing.
-        if !detail.is_empty() {
-            kind.detail = detail;
+        match trouble {
+            // Each is something else to do.
+            Trouble::Unseen(Unseen::Filtered) if !kind.detail.is_empty() => {
+                kind.detail.push_str("; ");
+                kind.detail.push_str(&detail);
+            }
+            // What was said of some is better than nothing.
+            _ if detail.is_empty() => {}
+            _ => kind.detail = detail,
         }
     }
 
@@ -208,9 +264,31 @@ impl Reports {
     }
 }
 
+/// By what the worker speaks to the app's engineers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// An event, for the app's subscriber.
+    #[default]
+    Tracing,
+    /// A record, for the app's logger. By `log` itself: tracing's own feature for it would make records
+    /// of all crates' events.
+    #[cfg(feature = "log")]
+    Log,
+}
+
+impl Voice {
+    fn is_heard(self) -> bool {
+        match self {
+            Voice::Tracing => tracing::enabled!(target: "tracing_bizproc", tracing::Level::WARN),
+            #[cfg(feature = "log")]
+            Voice::Log => log::log_enabled!(target: "tracing_bizproc", log::Level::Warn),
+        }
+    }
+}
+
 impl Report {
     /// Speaks. Outside of any span, whatever the worker's thread may be in.
-    pub(crate) fn tell(self) {
+    pub(crate) fn tell(self, voice: Voice) {
         let Report { trouble, count, portals, detail } = self;
         let portals = portals.into_iter().collect::<Vec<_>>().join(", ");
         let advice = trouble.advice();
@@ -218,8 +296,38 @@ impl Report {
             Trouble::Lost(reason) => reason.as_str(),
             _ => "",
         };
-        tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail, "{advice}");
+        match voice {
+            Voice::Tracing => {
+                tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail = &*detail, "{advice}");
+            }
+            #[cfg(feature = "log")]
+            Voice::Log => {
+                log::warn!(target: "tracing_bizproc", count, portals = &*portals, reason, detail = &*detail; "{advice}");
+            }
+        }
+        if trouble.is_told_in_any_case() && !voice.is_heard() {
+            // There may be nobody to read it there, either.
+            let said = format!("tracing-bizproc: {advice} {detail}");
+            let _ = writeln!(std::io::stderr(), "{}", said.trim_end());
+        }
     }
+}
+
+/// Says that a line was refused since the worker is closed: from a thread of its own, since the
+/// worker's has ended, and a caller's is not to wait for what the app's layers do with it.
+pub(crate) fn tell_closed(voice: Voice) {
+    let report = Report {
+        trouble: Trouble::Closed,
+        count: 1,
+        portals: BTreeSet::new(),
+        detail: String::new(),
+    };
+    let tells = std::thread::Builder::new().name("tracing-bizproc".to_owned()).spawn(move || {
+        mark_worker_thread();
+        report.tell(voice);
+    });
+    // Without a thread there is nobody to say it. The lines are counted.
+    drop(tells);
 }
 
 /// Portals that a report names at the most.

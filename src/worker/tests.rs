@@ -116,6 +116,7 @@ impl Stage {
             pending: self.engine.pending(),
             refused: Vec::new(),
             unusable_tokens: 0,
+            unseen: 0,
         })
     }
 }

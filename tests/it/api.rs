@@ -40,6 +40,9 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<Installations>();
     is_shared_by_threads::<InvalidEventToken>();
     is_shared_by_threads::<LineTime>();
+    is_shared_by_threads::<BizprocLogger<env_logger::Logger>>();
+    is_shared_by_threads::<LogScope>();
+    is_sent_between_threads::<Scoped<std::future::Ready<()>>>();
     is_shared_by_threads::<MemoryStore>();
     is_shared_by_threads::<OAuth>();
     is_shared_by_threads::<OAuthError>();

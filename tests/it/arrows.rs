@@ -27,6 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("layer", &["line", "queue", "stats"]),
+    ("logger", &["line", "queue", "handle", "stats"]),
     (
         "queue",
         &["line", "stats", "call", "completion", "error", "protocol", "transport", "thread_role"],

@@ -81,5 +81,20 @@ fn an_end_whose_answer_was_lost_is_repeated() {
     assert_eq!(stats.unknown_outcomes(), 1, "{stats}");
 }
 
+/// It was cut at the size of an entry, and nobody could see that.
+#[test]
+fn a_last_message_that_is_longer_than_an_entry_tells_what_was_cut() {
+    let stage = AppStage::new(1);
+    let (workflow, _, verified) = stage.open(0);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
+    let message = "слово ".repeat(20_000);
+    wait(activity.complete(Completion::new().message(&message))).unwrap();
+    let texts = workflow.texts();
+    let (kept, cut) = texts[0].rsplit_once("… (").unwrap();
+    let cut: usize = cut.strip_suffix(" bytes more)").unwrap().parse().unwrap();
+    assert_eq!(kept.len() + cut, message.len());
+    assert!(texts[0].len() <= 60_000);
+}
+
 /// How long the end of the activity waits for its lines.
 const SLOW: Duration = Duration::from_millis(800);

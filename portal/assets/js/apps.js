@@ -17,6 +17,7 @@ const DEEDS = [
   ["update", "Update", "The next version is installed"],
   ["update_token", "Update, new token", "The next version has another application token"],
   ["uninstall", "Uninstall", "The application is removed"],
+  ["clean", "Uninstall, clean", "The application is removed, and was asked to forget its data"],
 ];
 
 /** What makes sense now. */

@@ -114,7 +114,7 @@ pub(crate) fn notice_of(
     let known = world.registry.by_code(code)?;
     let opening = Opening {
         label: known.code.clone(),
-        subscription: known.waits(),
+        subscription: known.waits(world.settings.blank_subscription),
         timeout: None,
         returns: Some(known.return_properties.iter().map(|it| it.name.clone()).collect()),
     };

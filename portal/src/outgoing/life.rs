@@ -111,7 +111,7 @@ fn tell_of_installation(core: &Arc<Core>, client_id: &str) {
     let bound = core.world().registry.bindings().to_vec();
     let bound = bound.into_iter().filter(|binding| binding.client_id == client_id);
     let mut urls = handlers(&bound.collect::<Vec<_>>(), "ONAPPINSTALL");
-    urls.extend(callback);
+    urls.extend(callback.map(|url| (url, ADMIN)));
     let data = [
         ("VERSION", version.to_string()),
         ("ACTIVE", "Y".to_owned()),
@@ -121,9 +121,11 @@ fn tell_of_installation(core: &Arc<Core>, client_id: &str) {
     tell(core, client_id, "ONAPPINSTALL", &data, urls);
 }
 
-fn handlers(bound: &[Binding], event: &str) -> Vec<String> {
+/// The handlers of an event, and whose tokens each of them gets.
+fn handlers(bound: &[Binding], event: &str) -> Vec<(String, u64)> {
     let named = bound.iter().filter(|binding| binding.event == event);
-    named.map(|binding| binding.handler.clone()).collect()
+    let user = |binding: &Binding| if binding.auth_type == 0 { ADMIN } else { binding.auth_type };
+    named.map(|binding| (binding.handler.clone(), user(binding))).collect()
 }
 
 /// An application that is gone gets no tokens, since it could not use them.
@@ -132,12 +134,12 @@ fn tell(
     client_id: &str,
     event: &str,
     data: &[(&str, String)],
-    mut urls: Vec<String>,
+    mut handlers: Vec<(String, u64)>,
 ) {
-    urls.sort();
-    urls.dedup();
-    for url in urls {
-        let issued = tokens(core, client_id, ADMIN);
+    handlers.sort();
+    handlers.dedup();
+    for (url, user) in handlers {
+        let issued = tokens(core, client_id, user);
         let token = installed(core, client_id, |there| there.application_token.clone());
         let now = core.clock.now().as_secs();
         let issued = issued.as_ref().map(|(issued, _)| issued);

@@ -16,11 +16,12 @@ pub(super) fn list(core: &Core) -> Vec<Value> {
     let world = core.world();
     let oauth = core.cloud.oauth();
     let own = world.own_app.as_deref();
+    let blank = world.settings.blank_subscription;
     let apps = oauth.installations_at(member_id).map(|(client_id, there)| {
         let registered = world.registry.all().iter().filter(|known| known.client_id == client_id);
         let registered = registered.map(|known| {
             let kind = if known.kind == Kind::Activity { "activity" } else { "robot" };
-            json!({"code": known.code, "name": known.name, "kind": kind, "waits": known.waits()})
+            json!({"code": known.code, "name": known.name, "kind": kind, "waits": known.waits(blank)})
         });
         json!({
             "client_id": client_id,

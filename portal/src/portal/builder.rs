@@ -14,9 +14,9 @@ use crate::journal::Journal;
 use crate::limits::{OperatingMeter, RateLimit};
 use crate::random::Random;
 use crate::settings::{
-    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
-    OwnEntries, Retention, ServerTime, Setting, Settings, SqlMode, Statuses, Substitution, Tariff,
-    each_setting,
+    Authorization, BlankSubscription, Charset, Condition, EventSend, Language, MissingMethods,
+    OperatingLimit, OwnEntries, Retention, ServerTime, Setting, Settings, SqlMode, Statuses,
+    Substitution, Tariff, each_setting,
 };
 use crate::state::{Processes, Registry, Templates, TokenKey};
 use crate::tls::Tls;
@@ -143,7 +143,8 @@ impl PortalBuilder {
 
     /// The portal's own name, in every answer and handler request: `domain`, `client_endpoint`.
     /// Behind it stands the port, unless that is the usual one. Calls must find their way to
-    /// 127.0.0.1 themselves. Default: none, and the portal is known by the numbers of its address.
+    /// 127.0.0.1 themselves; [`Portal::webhook_url`] and its kind go on naming the numbers of the
+    /// address. Default: none, and the portal is known by the numbers of its address.
     pub fn domain(mut self, name: impl Into<String>) -> Self {
         self.domain = Some(name.into());
         self

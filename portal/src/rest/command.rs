@@ -87,15 +87,16 @@ async fn run(hit: &Hit<'_>, method_name: &str, params: &Array<'_>) -> Result<Don
 async fn call(hit: &Hit<'_>, call: Call, params: &Array<'_>) -> Result<Done, ErrorCode> {
     let core = hit.core;
     let begun = core.clock.now();
-    let (started, settings) = {
+    let (started, event_send, server_time) = {
         let world = core.world();
-        (world.processes.read(call, params)?, world.settings.clone())
+        let started = world.processes.read(call, params)?;
+        (started, world.settings.event_send, world.settings.server_time)
     };
-    if call == Call::Complete && settings.event_send == EventSend::Background {
+    if call == Call::Complete && event_send == EventSend::Background {
         let done = Done::new(CommandOutcome::Queued, Value::Bool(true), Duration::ZERO);
         return Ok(Done { queued: Some(started.into_owned()), ..done });
     }
-    let done = match settings.server_time.spent() {
+    let done = match server_time.spent() {
         None => {
             let world = &mut *core.world();
             world.processes.begin(&started)?;
@@ -108,7 +109,7 @@ async fn call(hit: &Hit<'_>, call: Call, params: &Array<'_>) -> Result<Done, Err
             world.processes.finish(&started, core.clock.now(), &world.settings)
         }
     };
-    let took = match settings.server_time {
+    let took = match server_time {
         ServerTime::Claimed(duration) => duration,
         ServerTime::Measured | ServerTime::Spent(_) => core.clock.now().since(begun),
     };

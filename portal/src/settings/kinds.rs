@@ -198,6 +198,16 @@ pub enum MissingMethods {
     NotFound,
 }
 
+/// Whether a registered activity waits for its application if the registration does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlankSubscription {
+    /// It does (the documentation, and the vendor's word). The default.
+    #[default]
+    Waits,
+    /// It does not, unless the author of the template says so (the server's source).
+    GoesOn,
+}
+
 /// How the portal's applications are authorized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Authorization {

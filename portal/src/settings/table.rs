@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::words::Words;
 use super::{
-    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
-    OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
+    Authorization, BlankSubscription, Charset, Condition, EventSend, Language, MissingMethods,
+    OperatingLimit, OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
 };
 
 /// A setting by its name, for those who only have words, such as a command line:
@@ -110,6 +110,10 @@ macro_rules! each_setting {
             /// What is said of a method that real portals have and this one has not. Default:
             /// [`MissingMethods::Named`].
             missing_methods, set_missing_methods: MissingMethods = MissingMethods::default();
+            /// Whether a registered activity waits if USE_SUBSCRIPTION was left blank. Default:
+            /// [`BlankSubscription::Waits`].
+            blank_subscription, set_blank_subscription: BlankSubscription =
+                BlankSubscription::default();
             /// How the portal's applications are authorized. Default: [`Authorization::Shared`].
             authorization, set_authorization: Authorization = Authorization::default();
             /// Bytes that a body may have; a larger one is answered with 413 and a page of HTML.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
-    OuterBatch, OwnEntries, Release, Retention, ServerTime, SqlMode, Statuses, Substitution,
-    Tariff,
+    Authorization, BlankSubscription, Charset, Condition, EventSend, Language, MissingMethods,
+    OperatingLimit, OuterBatch, OwnEntries, Release, Retention, ServerTime, SqlMode, Statuses,
+    Substitution, Tariff,
 };
 
 /// A kind of setting that can be written down.
@@ -61,6 +61,7 @@ words!(Condition:
 );
 words!(Language: "en" = En, "de" = De, "ru" = Ru);
 words!(MissingMethods: "named" = Named, "not_found" = NotFound);
+words!(BlankSubscription: "waits" = Waits, "goes_on" = GoesOn);
 words!(Authorization: "shared" = Shared, "isolated" = Isolated);
 words!(Release: "expiry" = Expiry, "ten_minutes" = TenMinutes, "ban" = Ban);
 words!(OuterBatch: "unmetered" = Unmetered, "half_weight" = HalfWeight, "alone" = Alone);

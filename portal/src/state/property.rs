@@ -45,6 +45,12 @@ impl From<String> for PropertyValue {
     }
 }
 
+impl From<&String> for PropertyValue {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
 impl From<bool> for PropertyValue {
     fn from(truth: bool) -> Self {
         Self::Bool(truth)

@@ -1,6 +1,7 @@
 //! What applications have told a portal: their activities, robots, and handlers of events.
 
 use super::property::Declared;
+use crate::settings::BlankSubscription;
 
 /// Everything that applications have registered at one portal.
 #[derive(Debug, Default)]
@@ -27,8 +28,7 @@ pub(crate) struct Registration {
     pub(crate) handler: String,
     /// Whose token the handler gets; nothing for that of the one who has started the workflow.
     pub(crate) auth_user: Option<u64>,
-    /// Whether it waits for the application. Blank is taken for yes, as the documentation and the
-    /// vendor say; the server's source says no.
+    /// Whether it waits for the application, if the registration says so.
     pub(crate) subscription: Option<bool>,
     pub(crate) properties: Vec<Declared>,
     pub(crate) return_properties: Vec<Declared>,
@@ -46,8 +46,8 @@ pub(crate) struct Binding {
 }
 
 impl Registration {
-    pub(crate) fn waits(&self) -> bool {
-        self.subscription.unwrap_or(true)
+    pub(crate) fn waits(&self, blank: BlankSubscription) -> bool {
+        self.subscription.unwrap_or(blank == BlankSubscription::Waits)
     }
 }
 

@@ -100,6 +100,19 @@ fn a_handler_that_fails_is_told_on_the_page() {
     browser.click("#sent summary");
     browser.until_is(Some("answered 500".to_owned()), || browser.text("#sent-list .outcome"));
     look(&browser, "failing");
+
+    // The same application on a page of its own, whose installation is to be finished.
+    browser.click("#new-app");
+    browser.click("#install-how option[value=install_page]");
+    browser.fill("#install-at", &application.at("page"));
+    browser.click("#install-own");
+    browser.click("#installing button[type=submit]");
+    let head = || browser.text(".app-head span").unwrap_or_default();
+    browser.until("the beginning", || head().contains("pending").then_some(()));
+    browser.click(".app button[data-deed=finish]");
+    browser.until("the end", || head().contains("version 1, installed").then_some(()));
+    browser.click(".app button[data-deed=clean]");
+    browser.until("the removal", || head().contains("removed").then_some(()));
 }
 
 #[test]

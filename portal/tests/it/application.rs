@@ -29,12 +29,12 @@ impl Application {
     }
 
     pub(crate) fn answering(answer: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
         let (sender, requests) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let Some(request) = read(stream.unwrap(), answer) else { continue };
+                let Some(request) = read(stream.expect("a connection"), answer) else { continue };
                 if sender.send(request).is_err() {
                     return;
                 }
@@ -114,11 +114,12 @@ fn decoded(text: &str) -> String {
         bytes.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let digits = [rest.next().unwrap(), rest.next().unwrap()];
-                u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+                let digits: Vec<u8> = rest.by_ref().take(2).collect();
+                let digits = std::str::from_utf8(&digits).expect("two digits");
+                u8::from_str_radix(digits, 16).expect("a byte")
             }
             byte => byte,
         });
     }
-    String::from_utf8(bytes).unwrap()
+    String::from_utf8(bytes).expect("text")
 }

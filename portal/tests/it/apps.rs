@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bizproc_portal::{App, Language, Portal};
+use bizproc_portal::{App, BlankSubscription, Language, Portal};
 use serde_json::{Value, json};
 
 use crate::application::Application;
@@ -110,7 +110,7 @@ fn an_update_takes_registrations_and_handlers_away_and_may_bring_another_token()
     let token = first.told("auth[access_token]");
     result(&portal, token, "bizproc.activity.add", registration(&application.at("check")));
     for event in ["ONAPPUPDATE", "ONAPPUNINSTALL"] {
-        let handler = json!({"event": event, "handler": application.at("event")});
+        let handler = json!({"event": event, "handler": application.at("event"), "auth_type": 7});
         result(&portal, token, "event.bind", handler);
     }
     app.update_with_new_token();
@@ -119,6 +119,8 @@ fn an_update_takes_registrations_and_handlers_away_and_may_bring_another_token()
     let [updated, installed] = events;
     assert_eq!((updated.told("event"), installed.told("event")), ("ONAPPUPDATE", "ONAPPINSTALL"));
     assert_eq!((updated.told("data[PREVIOUS_VERSION]"), updated.told("data[VERSION]")), ("1", "2"));
+    // Each handler gets the tokens of the user for whom it was bound.
+    assert_eq!((updated.told("auth[user_id]"), installed.told("auth[user_id]")), ("7", "1"));
     assert_ne!(updated.told("auth[application_token]"), first.told("auth[application_token]"));
     assert_eq!(updated.told("auth[application_token]"), app.application_token());
     assert_eq!(result(&portal, token, "bizproc.activity.list", json!({})), json!([]));
@@ -189,6 +191,11 @@ fn activities_and_robots_are_registered_changed_and_removed() {
         (changed("CODE", json!("a b")), INVALID, "Wrong activity code!"),
         (changed("NAME", json!("")), INVALID, "Empty activity NAME!"),
         (changed("HANDLER", json!("nowhere")), "ERROR_WRONG_HANDLER_URL", "Wrong handler URL"),
+        (
+            changed("HANDLER", json!("http://app.example/x HTTP/1.1\r\nX: y")),
+            "ERROR_WRONG_HANDLER_URL",
+            "Wrong handler URL",
+        ),
         (
             changed("HANDLER", json!("ftp://app.example/x")),
             "ERROR_UNSUPPORTED_PROTOCOL",
@@ -277,6 +284,23 @@ fn a_registered_activity_is_called_as_it_was_registered_and_keeps_declared_value
     let completion = activity.completion().unwrap();
     assert_eq!(completion.return_values, [("Total".to_owned(), "42".to_owned())]);
     assert_eq!(completion.undeclared, ["Totl"]);
+}
+
+#[test]
+fn a_blank_subscription_waits_or_goes_on_as_the_portal_has_it() {
+    let portal = Portal::builder().start().unwrap();
+    let application = Application::start();
+    let token = portal.install_app().issue_tokens().access_token;
+    let mut blank = registration(&application.at("check"));
+    blank["USE_SUBSCRIPTION"] = json!("");
+    result(&portal, &token, "bizproc.activity.add", blank);
+    let workflow = portal.start_workflow("Order");
+    for (blank, told) in [(BlankSubscription::Waits, "Y"), (BlankSubscription::GoesOn, "N")] {
+        portal.set_blank_subscription(blank);
+        let activity = workflow.registered_activity("check").unwrap().open();
+        assert_eq!(application.next().told("use_subscription"), told);
+        assert_eq!(activity.is_open(), told == "Y");
+    }
 }
 
 #[test]

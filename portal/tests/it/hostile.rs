@@ -79,6 +79,79 @@ fn whatever_is_sent_is_answered() {
     assert!(portal.journal().iter().all(|hit| hit.status.is_some()));
 }
 
+/// Names that the methods of an application read.
+const NAMES: &[&str] = &[
+    "CODE",
+    "HANDLER",
+    "NAME",
+    "PROPERTIES",
+    "RETURN_PROPERTIES",
+    "FIELDS",
+    "DOCUMENT_TYPE",
+    "FILTER",
+    "TEMPLATE_ID",
+    "DOCUMENT_ID",
+    "ID",
+    "STATUS",
+    "SELECT",
+    "ORDER",
+    "start",
+    "event",
+    "handler",
+    "auth_type",
+    "event_type",
+    "name",
+    "scope",
+    "full",
+    "USE_SUBSCRIPTION",
+    "AUTH_USER_ID",
+];
+
+fn value(dice: &mut Dice, depth: usize) -> serde_json::Value {
+    match dice.below(if depth > 3 { 7 } else { 9 }) {
+        0 => json!(null),
+        1 => json!(dice.below(2) == 1),
+        2 => json!(dice.below(200) as i64 - 100),
+        3 => json!(1e300),
+        4 => json!("http://127.0.0.1:1/x"),
+        5 => json!(["", "Y", "crm", "ж😀\0", "1", "a b", "ONAPPUPDATE"][dice.below(7)]),
+        6 => json!("x".repeat(dice.below(300))),
+        7 => (0..dice.below(4)).map(|_| value(dice, depth + 1)).collect(),
+        _ => object(dice, depth + 1),
+    }
+}
+
+fn object(dice: &mut Dice, depth: usize) -> serde_json::Value {
+    let more = ["Name", "Type", "Default", "=ID", "!x", "", "0"];
+    let mut fields = serde_json::Map::new();
+    for _ in 0..dice.below(6) {
+        let name = match dice.below(2) {
+            0 => NAMES[dice.below(NAMES.len())],
+            _ => more[dice.below(more.len())],
+        };
+        fields.insert(name.to_owned(), value(dice, depth));
+    }
+    fields.into()
+}
+
+#[test]
+fn whatever_an_application_sends_is_answered_by_every_method() {
+    let portal = Portal::builder().start().unwrap();
+    let token = portal.install_app().issue_tokens().access_token;
+    let all = post_json(&(portal.webhook_url() + "methods"), &json!({"full": true})).json();
+    let methods: Vec<&str> =
+        all["result"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
+    assert!(methods.len() > 25);
+    let mut dice = Dice(11);
+    for method in methods.iter().cycle().take(40 * methods.len()) {
+        let mut body = object(&mut dice, 0);
+        body["auth"] = token.clone().into();
+        let answer = post_json(&(portal.client_endpoint() + method), &body);
+        assert!(answer.json().is_object(), "{method} {body}: {}", answer.body);
+    }
+    assert!(portal.journal().iter().all(|hit| hit.status.is_some_and(|status| status != 500)));
+}
+
 #[test]
 fn no_debug_output_shows_a_secret() {
     let portal = Portal::builder().tls().start().unwrap();
@@ -108,6 +181,7 @@ fn no_debug_output_shows_a_secret() {
         format!("{app:?} {tokens:?} {shown_options}"),
         format!("{:?} {:?} {:?}", portal.journal(), workflow.entries(), workflow.lost()),
         format!("{:?} {:?} {:?}", portal.faults(), portal.clock(), workflow.lock()),
+        format!("{:?} {:?}", portal.sent(), workflow.registered_activity("check")),
     ] {
         for secret in secrets {
             assert!(!shown.contains(secret), "{secret} in {shown}");

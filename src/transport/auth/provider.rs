@@ -87,7 +87,8 @@ pub trait AccessProvider: Send + Sync + 'static {
     /// the access that the portal has `refused` as expired or invalid: then another is wanted.
     ///
     /// It is awaited on the worker's thread, for 10 s at most; see
-    /// [`on_thread`](super::on_thread) for work that blocks.
+    /// [`on_thread`](super::on_thread) for work that blocks. Delivery to the portal waits for it, so a
+    /// flush in here fails at once.
     fn access<'a>(
         &'a self,
         portal: Option<&'a PortalId>,

@@ -245,8 +245,7 @@ fn serving_tls(
     certificate: &rustls::pki_types::CertificateDer<'_>,
     key: &rcgen::KeyPair,
 ) -> (u16, JoinHandle<String>) {
-    let provider = rustls::crypto::ring::default_provider();
-    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+    let tls = rustls::ServerConfig::builder_with_provider(super::tls::provider().unwrap())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()

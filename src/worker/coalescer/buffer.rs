@@ -23,7 +23,7 @@ pub(super) struct TokenBuffer {
     /// Nothing goes before this: the portal asked for patience with this token.
     pub(super) hold_until: Option<Instant>,
     /// Lost lines that no entry has told of yet.
-    pub(super) gap: Option<Gap>,
+    pub(super) gap: Option<Box<Gap>>,
     /// Since when there are such lines.
     pub(super) gap_since: Instant,
     /// Its time is nearly over: nothing waits for the schedule any more.
@@ -184,7 +184,7 @@ impl TokenBuffer {
                 let gap = Gap::new(reason, lines, entry.since_wall);
                 self.missed(if in_doubt { gap.in_doubt() } else { gap }, now);
             }
-            if let Some(gap) = entry.gap.clone() {
+            if let Some(gap) = entry.gap.as_deref().cloned() {
                 let mut untold = gap.untold(in_doubt);
                 untold.waits = lines == 0;
                 self.missed(untold, now);

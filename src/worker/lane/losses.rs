@@ -1,6 +1,7 @@
 //! What is given up, and why.
 
 use super::{CHECK_AGE, Lane, State};
+use crate::line::EventToken;
 use crate::stats::DropReason;
 use crate::worker::coalescer::Command;
 use crate::worker::retry::UNKNOWN_KEPT;
@@ -12,9 +13,15 @@ impl Lane {
         turn.settle_lost(&command.event_token, &command.entry, orphan, reason);
     }
 
-    /// Gives up the oldest waiting entry. Returns whether there was one.
-    pub(crate) fn evict(&mut self, reason: DropReason, turn: &mut Turn<'_>) -> bool {
-        let evicted = self.coalescer.evict(reason, turn.now);
+    /// Gives up the oldest waiting entry, of a token if it is given and has one. Returns whether there
+    /// was one.
+    pub(crate) fn evict(
+        &mut self,
+        of: Option<&EventToken>,
+        reason: DropReason,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        let evicted = self.coalescer.evict(of, reason, turn.now);
         if let Some((event_token, entry, orphan)) = &evicted {
             turn.settle_lost(event_token, entry, *orphan, reason);
         }

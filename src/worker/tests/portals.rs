@@ -168,3 +168,38 @@ fn an_end_whose_time_has_come_waits_for_other_access() {
     assert!(answer.try_recv().unwrap().is_ok());
     assert_eq!((stage.stats().late(), stage.stats().pending()), (1, 0));
 }
+
+/// A portal's share was the first line's that came: one loud token took all of it.
+#[test]
+fn a_loud_token_leaves_room_for_others_of_its_portal() {
+    let mut stage = Stage::new(options().portal_share(0.5).pending_lines(10_000));
+    for _ in 0..10_000 {
+        stage.log(&tag(0), "again");
+    }
+    assert_eq!(stage.stats().pending(), 3_750, "three quarters of half");
+    for n in 1..=100 {
+        for _ in 0..5 {
+            stage.log(&tag(n), "a line");
+        }
+    }
+    let stats = stage.stats();
+    assert_eq!((stats.pending(), stats.by_reason(DropReason::PortalShare)), (4_250, 6_250));
+}
+
+#[test]
+fn where_the_oldest_lines_make_room_a_loud_token_makes_its_own() {
+    let options = options().pending_lines(2_000).overflow(Overflow::DropOldest);
+    let mut stage = Stage::new(options.entry_bytes(2_000));
+    for n in 1..=20 {
+        stage.log(&tag(n), "a quiet line, and the oldest");
+    }
+    for n in 0..10_000 {
+        stage.log(&tag(0), &format!("line {n}"));
+    }
+    assert_eq!(stage.stats().by_reason(DropReason::Evicted), 10_020 - stage.stats().pending());
+    assert!(stage.stats().pending() > 1_900, "{}", stage.stats());
+    let sent = stage.run(600.0);
+    let quiet = sent.iter().flat_map(|(_, request)| messages(request));
+    assert_eq!(quiet.filter(|message| message.contains("a quiet line")).count(), 20);
+    assert!(sent.iter().any(|(_, request)| says(request, "line 9999")));
+}

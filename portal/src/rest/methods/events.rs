@@ -51,7 +51,7 @@ fn binding(hit: &Hit<'_>, params: &Array<'_>) -> Result<Binding, Refusal> {
             "Access denied! Event binding with AUTH_TYPE requires administrator access rights";
         return Err(Refusal::new(ErrorCode::AccessDenied, text));
     }
-    // Who is no administrator binds for himself.
+    // Users who are not administrators can bind for themselves only.
     let auth_type = if hit.caller.is_admin() { auth_type } else { hit.caller.user };
     Ok(Binding { client_id, event, handler, auth_type })
 }

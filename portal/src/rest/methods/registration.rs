@@ -5,6 +5,7 @@ use crate::error::{ErrorCode, Refusal};
 use crate::php::{Array, Value};
 use crate::rest::hit::Hit;
 use crate::state::{Declared, Kind, PropertyType, Registration};
+use crate::wire::has_blanks;
 
 pub(super) fn add(
     hit: &Hit<'_>,
@@ -128,7 +129,7 @@ fn code(params: &Array<'_>) -> Result<String, Refusal> {
 
 /// A handler is called by http or https, and on the domain of the application, where that has one.
 pub(super) fn handler_url(hit: &Hit<'_>, client_id: &str, url: &str) -> Result<(), Refusal> {
-    let Some((scheme, rest)) = url.split_once("://") else {
+    let Some((scheme, rest)) = url.split_once("://").filter(|_| !has_blanks(url)) else {
         return Err(ErrorCode::WrongHandlerUrl.into());
     };
     if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {

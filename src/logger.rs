@@ -1,0 +1,164 @@
+//! For apps that log with the `log` crate: a logger around the app's own.
+//!
+//! It sees each record first, hands those of an event token to the worker, and passes all of them on. The
+//! worker, the queue and their promises are those of the layer.
+
+use std::fmt;
+
+use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
+
+use crate::line::LogLine;
+use crate::queue::{Producer, WeakProducer, enter};
+use crate::stats::{Hidden, Meant};
+
+mod pairs;
+mod record;
+mod scope;
+
+use pairs::{Found, Shown};
+pub use scope::{LogScope, Scoped, WithEventToken, with_event_token};
+
+/// Writes records of the `log` crate into the log of a business process, and passes every record on to
+/// the app's own logger.
+///
+/// A record belongs to the event token that it names as a key-value (`event_token = token`), or else
+/// to the scope that it is logged in: [`with_event_token`], or [`WithEventToken`] for futures. Other
+/// records are passed on and nothing else. Made by [`Builder::build_logger`](crate::Builder::build_logger).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let webhook = tracing_bizproc::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
+/// use log::info;
+/// use tracing_bizproc::{EventToken, with_event_token};
+///
+/// let own = env_logger::Builder::from_default_env().build();
+/// let own_level = own.filter();
+/// # let builder = tracing_bizproc::builder(webhook).shutdown_timeout(std::time::Duration::ZERO);
+/// # /*
+/// let (logger, guard) = tracing_bizproc::builder(webhook).build_logger(own)?;
+/// # */
+/// # let (logger, guard) = builder.build_logger(own)?;
+/// logger.init(own_level)?;
+///
+/// let event_token = EventToken::parse("5e4a77.12345678|A1|7.c0ffee")?;
+/// with_event_token(&event_token, || {
+///     info!(amount = 99.5; "Card charged");
+/// });
+/// info!(event_token; "Receipt sent");
+/// # assert_eq!(guard.handle().stats().accepted(), 2);
+/// # Ok(()) }
+/// ```
+///
+/// # What is written
+///
+/// Records of the builder's level (INFO by default) and above, with their key-values behind the text. The
+/// app's own logger decides by itself what it shows, and never sees an event token: it finds the
+/// redaction that [`EventToken`](crate::EventToken) prints.
+///
+/// What the worker has to report goes to the app's own logger, at target `tracing_bizproc`.
+pub struct BizprocLogger<L> {
+    producer: Producer,
+    /// For the scopes. Leaked once, as the layer does.
+    weak: &'static WeakProducer,
+    level: LevelFilter,
+    own: L,
+}
+
+impl<L: Log> BizprocLogger<L> {
+    pub(crate) fn new(producer: Producer, level: LevelFilter, own: L) -> Self {
+        let weak = Box::leak(Box::new(producer.downgrade()));
+        // Nobody else notices a logger that was never installed, or whose level somebody lowered.
+        producer.search_by(move |meant| {
+            let max = log::max_level();
+            let is_hidden = meant == Meant::Activity && max < level.min(LevelFilter::Info);
+            is_hidden.then(|| Hidden::Records(max.as_str())).into_iter().collect()
+        });
+        BizprocLogger { producer, weak, level, own }
+    }
+
+    /// Makes this the logger of the process, and lets records through that either it or the app's own
+    /// logger wants: `own_level` is the latter's (`filter()` of an `env_logger::Logger`).
+    ///
+    /// # Errors
+    /// When the process has a logger already.
+    pub fn init(self, own_level: LevelFilter) -> Result<(), SetLoggerError>
+    where
+        L: 'static,
+    {
+        let level = own_level.max(self.level);
+        log::set_boxed_logger(Box::new(self))?;
+        log::set_max_level(level);
+        Ok(())
+    }
+
+    /// Whether records like this are written, if they have a token.
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= self.level && metadata.target() != OWN_TARGET
+    }
+
+    fn write(&self, record: &Record<'_>, found: Found) {
+        let Some(_inside) = enter() else { return };
+        let tag = match found.event_token {
+            Some(Ok(event_token)) => self.producer.tag(event_token, found.portal, 0),
+            Some(Err(why)) => return self.producer.note_unusable(why),
+            None => match scope::current().and_then(|scope| scope.tag(&self.producer, self.weak)) {
+                Some(tag) => tag,
+                None => return,
+            },
+        };
+        if !self.producer.admits(&tag) {
+            return;
+        }
+        #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each record")]
+        let at = std::time::SystemTime::now();
+        let (metadata, fields) = record::packed(record);
+        // A refusal is counted at the door, and there is nobody here to tell.
+        let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span: None });
+    }
+}
+
+impl<L: Log> Log for BizprocLogger<L> {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.own.enabled(metadata) || self.wants(metadata) && scope::current().is_some()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let found = Found::of(record.key_values());
+        let has_token = found.event_token.is_some();
+        if self.wants(record.metadata()) {
+            self.write(record, found);
+        }
+        if !self.own.enabled(record.metadata()) {
+            return;
+        }
+        match has_token {
+            // A token is a secret, and a record may have it as text.
+            true => {
+                self.own.log(&record.to_builder().key_values(&Shown(record.key_values())).build())
+            }
+            false => self.own.log(record),
+        }
+    }
+
+    fn flush(&self) {
+        self.own.flush();
+    }
+}
+
+impl<L> Drop for BizprocLogger<L> {
+    fn drop(&mut self) {
+        self.producer.layer_dropped();
+    }
+}
+
+impl<L> fmt::Debug for BizprocLogger<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BizprocLogger").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// Where this crate reports its own trouble: never to the portal.
+const OWN_TARGET: &str = "tracing_bizproc";
+
+#[cfg(test)]
+mod tests;
