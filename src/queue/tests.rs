@@ -45,6 +45,20 @@ fn flush() -> Control {
     Control::Flush(Flush { scope: Scope::All, deadline: Instant::now(), reply })
 }
 
+/// What a channel holds when its receiver goes stays in it for as long as there are senders: a flush that
+/// was sent while the worker told its last reports waited for its whole time.
+#[test]
+fn whoever_waits_for_a_worker_that_ends_is_told_at_once() {
+    let (producer, consumer) = queue(ROOMY);
+    let (reply, mut answer) = oneshot::channel();
+    let deadline = Instant::now();
+    producer
+        .control(Control::Flush(Flush { scope: Scope::All, deadline, reply }))
+        .unwrap_or_else(|_| panic!("there is room"));
+    drop(consumer);
+    assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+}
+
 #[test]
 fn a_full_queue_refuses_exactly_what_does_not_fit() {
     let (producer, mut consumer) = queue(Limits { queue: 10, ..ROOMY });
