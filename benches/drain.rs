@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bizproc_portal::Portal;
+use bizproc_portal::{Portal, ServerTime};
 use tracing::{Span, info, info_span};
-use tracing_bizproc::{Builder, Quota, Retention, Webhook};
+use tracing_bizproc::{Builder, Completion, EventToken, Quota, Retention, Webhook};
 use tracing_subscriber::prelude::*;
 
 fn main() {
@@ -40,6 +40,23 @@ fn main() {
         let (loud, lost) = beside_a_loud_one(rate, seconds);
         figure(&format!("lines/s of a loud token, {name}"), format!("{loud:.0}"), "-");
         figure(&format!("lines of 600 lost by quiet tokens beside it, {name}"), lost, "<= 0");
+    }
+
+    for server_time in [ServerTime::Measured, ServerTime::Spent(Duration::from_millis(10))] {
+        let spent = match server_time {
+            ServerTime::Spent(spent) => format!(", {} ms a command", spent.as_millis()),
+            _ => String::new(),
+        };
+        for activities in if smoke { &[20][..] } else { &[40, 200, 500] } {
+            let Ended { requests, median, slowest } = end_together(*activities, server_time);
+            let name = format!("{activities} activities that end at once{spent}");
+            let quick = *activities == 500 && spent.is_empty();
+            let target = if *activities == 500 { "<= 24" } else { "-" };
+            figure(&format!("{name}: requests"), requests, target);
+            figure(&format!("{name}: p50 of complete"), format!("{median:.2} s"), "-");
+            let target = if quick { "<= 5 s" } else { "-" };
+            figure(&format!("{name}: slowest"), format!("{slowest:.2} s"), target);
+        }
     }
 
     let (naive, batched) = against_naive(if smoke { 20 } else { 400 });
@@ -74,6 +91,71 @@ fn tagged(portal: &Portal) -> Span {
     let workflow = portal.start_workflow("Order");
     let event_token = workflow.open_activity("Fulfil").event_token();
     info_span!("activity", event_token)
+}
+
+/// What came of activities that ended together.
+struct Ended {
+    requests: u64,
+    /// Seconds until `complete` answered.
+    median: f64,
+    slowest: f64,
+}
+
+/// So many activities log three lines each and are completed, all at once, on a portal with the limits
+/// of a standard tariff.
+fn end_together(activities: usize, server_time: ServerTime) -> Ended {
+    let tariff = bizproc_portal::Tariff::Standard;
+    let portal = Portal::builder().tariff(tariff).server_time(server_time);
+    let portal = portal.start().expect("loopback has a port");
+    let webhook = Webhook::new(portal.webhook_url()).expect("the portal's own address");
+    let (layer, guard) = tracing_bizproc::builder(webhook).build().expect("these are defaults");
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let open: Vec<_> = (0..activities)
+        .map(|n| {
+            let workflow = portal.start_workflow("Order");
+            (workflow.activity("Fulfil").returns(["status"]).open(), format!("shipped #{n}"))
+        })
+        .collect();
+    let mut took: Vec<f64> = tracing::subscriber::with_default(subscriber, || {
+        let completions: Vec<_> = open
+            .iter()
+            .map(|(activity, value)| {
+                let event_token = EventToken::parse(&activity.event_token()).expect("a token");
+                let span = info_span!("activity", event_token = event_token.tag());
+                span.in_scope(|| (0..3).for_each(|n| info!(n, "line")));
+                let patience = Duration::from_secs(300);
+                let completion = Completion::new().value("status", value.as_str());
+                (event_token, completion.timeout(patience))
+            })
+            .collect();
+        let start = Instant::now();
+        runtime.block_on(async {
+            let mut answers = tokio::task::JoinSet::new();
+            for (event_token, completion) in completions {
+                let bizproc = guard.handle();
+                answers.spawn(async move {
+                    let report = bizproc.complete(&event_token, completion).await;
+                    let report = report.expect("the portal takes it");
+                    assert_eq!((report.acknowledged(), report.late()), (3, 0), "{report}");
+                    start.elapsed().as_secs_f64()
+                });
+            }
+            answers.join_all().await
+        })
+    });
+    for (activity, value) in &open {
+        let completion = activity.completion().expect("it has ended");
+        assert_eq!(completion.return_values, [("status".to_owned(), value.clone())]);
+    }
+    took.sort_by(f64::total_cmp);
+    let stats = guard.handle().stats();
+    assert_eq!((stats.acknowledged(), stats.late()), (activities as u64 * 3, 0), "{stats}");
+    Ended {
+        requests: stats.requests(),
+        median: took[took.len() / 2],
+        slowest: took[took.len() - 1],
+    }
 }
 
 /// Seconds from the first line to the last acknowledgement, and how many requests that took.

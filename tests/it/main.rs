@@ -9,6 +9,7 @@ mod arrows;
 mod calls;
 mod completion;
 mod delivery;
+mod ends;
 mod flush;
 mod guard;
 mod hidden;

@@ -1,0 +1,104 @@
+//! Many activities that end together, through sockets, on a stand-in portal that enforces its limits.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bizproc_portal::{EventSend, Portal, PortalBuilder, ServerTime, Tariff};
+use tracing::{info, info_span};
+use tracing_bizproc::{Completion, Quota};
+
+use crate::app::wait;
+use crate::stage::{PATIENCE, Stage, lines, token};
+
+/// So many activities log three lines each and are completed, all at once. Returns the requests.
+fn together(portal: PortalBuilder, activities: usize) -> u64 {
+    let stage = Stage::with(portal, |builder| builder.quota(Quota::Standard));
+    let open: Vec<_> = (0..activities)
+        .map(|n| {
+            let workflow = stage.portal.start_workflow(&format!("Order {n}"));
+            let activity = workflow.activity("Fulfil").returns(["status", "note"]).open();
+            (workflow, activity)
+        })
+        .collect();
+    let value = |n: usize| format!("shipped & paid #{n}: 100 % + «ё» [x]");
+    let mut answers = Vec::new();
+    for (n, (_, activity)) in open.iter().enumerate() {
+        let event_token = token(activity);
+        let span = info_span!("activity", event_token = event_token.tag());
+        span.in_scope(|| ["one", "two", "three"].iter().for_each(|line| info!("{line}")));
+        let completion =
+            Completion::new().value("status", value(n)).value("note", "as given").timeout(PATIENCE);
+        let bizproc = stage.bizproc.clone();
+        answers.push(async move { bizproc.complete(&event_token, completion).await });
+    }
+    let reports = wait(at_once(answers));
+    for report in reports {
+        let report = report.unwrap();
+        assert_eq!((report.acknowledged(), report.late(), report.lost()), (3, 0, 0), "{report}");
+    }
+    for (n, (workflow, activity)) in open.iter().enumerate() {
+        assert!(activity.wait_for(PATIENCE, |activity| !activity.is_open()));
+        assert_eq!(lines(workflow)[..3], ["one", "two", "three"], "before the end's own text");
+        assert!(workflow.lost().is_empty());
+        let returned: BTreeMap<_, _> =
+            activity.completion().unwrap().return_values.into_iter().collect();
+        assert_eq!(returned["status"], value(n));
+        assert_eq!(returned["note"], "as given");
+    }
+    let stats = stage.bizproc.stats();
+    let all = activities as u64 * 3;
+    assert_eq!((stats.acknowledged(), stats.late(), stats.rate_limited()), (all, 0, 0), "{stats}");
+    stats.requests()
+}
+
+/// Asks for all of them before it waits for any.
+async fn at_once<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures.into_iter().map(Box::pin).map(Some).collect();
+    let mut done: Vec<Option<F::Output>> = pending.iter().map(|_| None).collect();
+    std::future::poll_fn(move |context| {
+        for (future, done) in pending.iter_mut().zip(&mut done) {
+            if let Some(polled) = future.as_mut().map(|future| future.as_mut().poll(context)) {
+                if let std::task::Poll::Ready(output) = polled {
+                    *done = Some(output);
+                    *future = None;
+                }
+            }
+        }
+        match pending.iter().all(Option::is_none) {
+            true => std::task::Poll::Ready(done.iter_mut().filter_map(Option::take).collect()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[test]
+fn activities_that_end_together_share_requests() {
+    let requests = together(Portal::builder().tariff(Tariff::Standard), 300);
+    assert!(requests <= 16, "{requests} requests for 600 commands");
+}
+
+/// As the newest servers: true comes back, and a job ends the activity behind the request.
+#[test]
+fn entries_come_first_where_ends_are_jobs() {
+    for event_send in [EventSend::AtOnce, EventSend::Background] {
+        let portal = Portal::builder()
+            .tariff(Tariff::Standard)
+            .event_send(event_send)
+            .server_time(ServerTime::Spent(Duration::from_millis(1)));
+        let requests = together(portal, 60);
+        assert!(requests <= 8, "{event_send:?}: {requests} requests for 120 commands");
+    }
+}
+
+/// It waits for no other, and takes one round trip.
+#[test]
+fn a_lone_end_goes_at_once() {
+    let stage = Stage::quick();
+    let (_, activity, event_token) = stage.activity();
+    wait(stage.bizproc.complete(&event_token, Completion::new())).unwrap();
+    assert!(!activity.is_open());
+    let hits = stage.portal.journal();
+    let methods: Vec<_> = hits.iter().map(|hit| hit.rest_method.as_str()).collect();
+    assert_eq!(methods, ["bizproc.event.send"]);
+}
