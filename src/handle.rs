@@ -103,16 +103,24 @@ impl Bizproc {
     /// at most the completion's timeout, then ends the activity whatever became of them. Lines that
     /// come later, or are still waiting then, are counted as [late](Snapshot::late) and not sent.
     ///
-    /// For activities whose spans name no `portal`: it waits for the lines of these spans only. Where
-    /// the spans name one, use [`complete_on`](Self::complete_on) with that portal; otherwise the
-    /// activity may be ended before its lines are written, which the portal then throws away, or, in
-    /// an app without a [default portal](crate::OAuth::default_portal), not at all.
+    /// The portal is the one on which the token has logged, or was taken on. After a restart of the app,
+    /// or more than 15 minutes after the token's last line, nobody knows that any more: then it is the
+    /// [default portal](crate::OAuth::default_portal), or name it with
+    /// [`complete_on`](Self::complete_on).
+    ///
+    /// Many completions at once share requests, where their return values are texts or lists of texts
+    /// under names of ASCII letters, digits and `_`. Others go by themselves, so that numbers, `true` and
+    /// `null` keep their types: at most about two a second on a cloud portal.
+    ///
+    /// `Ok` means that the portal said true. Older servers say it when the activity has ended; the newest
+    /// say it when they have queued a job that ends it (server behaviour).
     ///
     /// Returns what became of the lines. Needs no runtime.
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes; when this process has ended the
-    /// activity already. See [`CompleteError`].
+    /// When the portal refuses, or cannot be told within two minutes of the completion's timeout; when
+    /// this process has ended the activity already; when nobody knows the token's portal. See
+    /// [`CompleteError`].
     pub async fn complete(
         &self,
         event_token: &EventToken,

@@ -114,10 +114,11 @@ impl Activity {
     /// goes on with the return values. Lines that come later are counted as late, and not sent.
     ///
     /// An activity [without a subscription](VerifiedActivity::can_log) has gone on long since, and
-    /// nothing is sent. Whoever stops waiting for the answer does not stop the end.
+    /// nothing is sent. Whoever stops waiting for the answer does not stop the end. What `Ok` means, and
+    /// which completions share requests: see [`Bizproc::complete`](crate::Bizproc::complete).
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes: it may then be called again.
+    /// When the portal refuses, or cannot be told within two minutes of the timeout: it may then be called again.
     /// When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return value is not
     /// as the activity was [registered](crate::Registration): before anything is sent.
     pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
