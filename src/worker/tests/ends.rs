@@ -1,6 +1,8 @@
 //! Ends of activities: what they share a request with, what holds them, and what never does.
 
 use super::*;
+use tokio::sync::oneshot::error::TryRecvError::Empty;
+
 use crate::line::PortalId;
 use crate::protocol::command::BATCH_COMMANDS;
 
@@ -226,6 +228,28 @@ fn a_refused_batch_sends_ends_one_by_one() {
         assert_eq!((request.method, request.commands), (Method::EventSend, 1));
         stage.settle(call, &all_well(1));
     }
+}
+
+/// Entries waited for ten minutes, and an end with them until its deadline.
+#[test]
+fn entries_go_one_by_one_too_while_batches_are_refused() {
+    let mut stage = Stage::new(options().retention(crate::Retention::SelfHosted));
+    let proven = proven(&mut stage, 1);
+    (2..5).for_each(|n| stage.log(&tag(n), "x"));
+    let (call, request) = stage.sent();
+    assert_eq!(request.method, Method::Batch);
+    stage.settle(call, &refusal(429, "OPERATION_TIME_LIMIT"));
+    stage.log(&proven, "last");
+    let mut answer = complete(&mut stage, &proven);
+    while stage.stats().pending() > 0 || answer.try_recv().is_err_and(|e| e == Empty) {
+        let (call, request) = stage.sent_within(1.0).expect("one at a time");
+        assert_eq!(request.commands, 1);
+        stage.settle(call, &all_well(1));
+        if stage.elapsed() > 60.0 {
+            panic!("{}", stage.stats());
+        }
+    }
+    assert_eq!((stage.stats().acknowledged(), stage.stats().late()), (5, 0));
 }
 
 #[test]
