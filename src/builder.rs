@@ -12,7 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::BuildError;
 use crate::handle::{Bizproc, WorkerGuard};
 use crate::layer::{self, BizprocLayer};
-use crate::protocol::text::{Astral, ENTRY_BYTES};
+use crate::protocol::text::ENTRY_BYTES;
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
 use crate::transport::auth::Credentials;
@@ -23,9 +23,12 @@ use crate::worker::engine::Engine;
 use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
 use crate::worker::pace::{OPERATING_LIMIT, Quota};
-use crate::worker::render::{LineTime, Renderer};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::schedule::{Retention, Schedule};
+
+mod lines;
+
+use lines::Lines;
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, an
 /// app's OAuth tokens of many, or a provider of your own.
@@ -81,8 +84,7 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
         operating_limit: OPERATING_LIMIT,
         request_bytes: 1_000_000,
         retry: RetryPolicy::default(),
-        line_time: LineTime::default(),
-        astral: Astral::Escape,
+        lines: Lines::default(),
         shutdown_timeout: Duration::from_secs(5),
         http: HttpOptions::default(),
     }
@@ -122,8 +124,7 @@ pub struct Builder {
     operating_limit: Duration,
     request_bytes: usize,
     retry: RetryPolicy,
-    line_time: LineTime,
-    astral: Astral,
+    lines: Lines,
     shutdown_timeout: Duration,
     http: HttpOptions,
 }
@@ -244,20 +245,6 @@ impl Builder {
         self
     }
 
-    /// How lines state their time. Default: [`LineTime::Viewer`].
-    pub fn line_time(mut self, time: LineTime) -> Self {
-        self.line_time = time;
-        self
-    }
-
-    /// Writes characters above U+FFFF (emoji, mostly) as they are. Default: they are written as
-    /// `\u{1F600}`, since installations whose tables are not `utf8mb4` may end the workflow over
-    /// them. Cloud portals store them.
-    pub fn keep_supplementary_characters(mut self) -> Self {
-        self.astral = Astral::Keep;
-        self
-    }
-
     /// How long the guard's drop waits for pending lines. Default: 5 s.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
@@ -321,6 +308,7 @@ impl Builder {
     pub(crate) fn parts(&self, seed: u64) -> Parts {
         let stats = Arc::new(Stats::default());
         let (producer, consumer) = queue::queue(self.limits);
+        let words = self.lines.words(&stats);
         let rules = Rules {
             plan: Plan {
                 linger: self.linger,
@@ -333,10 +321,10 @@ impl Builder {
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
             retry: self.retry,
-            astral: self.astral,
+            words: words.clone(),
             portal_share: self.portal_share,
         };
-        let renderer = Renderer::new(self.line_time, self.astral);
+        let renderer = self.lines.renderer(words, &stats);
         let ledger = Ledger::new(stats.clone());
         let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         Parts { producer, consumer, engine, stats, tick: self.tick() }
@@ -389,6 +377,12 @@ impl Builder {
         }
         if self.limits.bytes < self.entry_bytes || self.limits.bytes as u64 > queue::MOST_BYTES {
             return wrong("pending_bytes", "is not within one entry and 16 GiB");
+        }
+        if !self.lines.time.is_valid() {
+            return wrong("line_time", "has an offset of more than 18 hours");
+        }
+        if !self.lines.prefix_fits() {
+            return wrong("line_prefix", "is longer than 200 bytes");
         }
         if self.http.timeout.is_zero() || self.http.connect_timeout.is_zero() {
             return wrong("request_timeout and connect_timeout", "must be above zero");

@@ -190,6 +190,20 @@ pub enum ActivityRejection {
     Lookup(#[source] Source),
 }
 
+/// A text that is no value of an option.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is none of its values: expected {expected}")]
+pub struct InvalidOption {
+    text: String,
+    expected: &'static str,
+}
+
+impl InvalidOption {
+    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
+        InvalidOption { text: text.to_owned(), expected }
+    }
+}
+
 /// Why a layer could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

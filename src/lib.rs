@@ -71,6 +71,7 @@
 //! | `late` | lines after the end of their activity | complete the activity after the last line |
 //! | `abandoned` | an [`Activity`] was dropped without an end, and its workflow waits | `complete` or `fail` on every way out |
 //! | `repeats` | an answer was lost, and what may stand in the log was sent again, with a mark | the network; `on_unknown_outcome` |
+//! | `format_failures` | the app's [`Format`](format::Format) or [`Wording`](format::Wording) panicked, or returned an error | its code; the lines are written as by default |
 //! | `restarts` | the worker, or a token store or provider of the app's, panicked | the panic's message; if it is ours, please report it |
 //! | `acknowledged`, but the log is empty | the activity does not wait for the app, or was ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Bizproc::complete_on`] |
 //! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
@@ -83,7 +84,9 @@
 mod activity;
 mod builder;
 mod completion;
+pub mod config;
 mod error;
+pub mod format;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -122,7 +125,6 @@ pub use transport::auth::{
     MemoryStore, OAuth, TokenStore, Tokens, Webhook, on_thread,
 };
 pub use worker::pace::Quota;
-pub use worker::render::LineTime;
 pub use worker::retry::UnknownOutcome;
 pub use worker::schedule::Retention;
 

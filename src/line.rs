@@ -18,7 +18,8 @@ mod packed;
 mod token;
 
 pub(crate) use live::{Alive, Live, Seen};
-pub(crate) use packed::{Kind, Packed, Packer, Value};
+pub use packed::Value;
+pub(crate) use packed::{Kind, Packed, Packer};
 pub use token::{EventToken, InvalidEventToken, PortalId};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.

@@ -36,6 +36,7 @@ pub(crate) struct Stats {
     unknown_outcomes: AtomicU64,
     restarts: AtomicU64,
     abandoned: AtomicU64,
+    format_failures: AtomicU64,
     portals: Mutex<Vec<Arc<PortalCounters>>>,
 }
 
@@ -89,6 +90,15 @@ impl Stats {
         self.abandoned.fetch_add(1, Relaxed);
     }
 
+    /// Counts a line or a notice whose format or wording failed.
+    pub(crate) fn format_failed(&self) {
+        self.format_failures.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn format_failures(&self) -> u64 {
+        self.format_failures.load(Relaxed)
+    }
+
     /// Counters for a portal of which the worker has heard for the first time.
     pub(crate) fn add_portal(&self, portal: Option<&str>) -> Arc<PortalCounters> {
         let counters = Arc::new(PortalCounters::new(portal));
@@ -123,6 +133,7 @@ impl Stats {
             unknown_outcomes: self.unknown_outcomes.load(Relaxed),
             restarts: self.restarts.load(Relaxed),
             abandoned: self.abandoned.load(Relaxed),
+            format_failures: self.format_failures(),
         }
     }
 }
@@ -171,6 +182,7 @@ pub struct Snapshot {
     unusable_tokens: u64,
     restarts: u64,
     abandoned: u64,
+    format_failures: u64,
 }
 
 impl Snapshot {
@@ -263,6 +275,15 @@ impl Snapshot {
     /// the portal's own timeout, if there is one.
     pub fn abandoned(&self) -> u64 {
         self.abandoned
+    }
+
+    /// Lines and notices that were written as by default, since the [`Format`] or the [`Wording`] of
+    /// the app panicked, or returned an error. None of them is lost.
+    ///
+    /// [`Format`]: crate::format::Format
+    /// [`Wording`]: crate::format::Wording
+    pub fn format_failures(&self) -> u64 {
+        self.format_failures
     }
 
     fn sum(&self, which: impl Fn(DropReason) -> bool) -> u64 {

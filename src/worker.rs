@@ -53,6 +53,8 @@ pub(crate) struct Worker<T> {
     taking: Option<Message>,
     /// Unusable tokens that were reported, by their kind.
     unusable: [u64; InvalidEventToken::ALL.len()],
+    /// Failures of the app's format that were reported.
+    format_failures: u64,
     /// How often the queue is looked at while lines may come.
     tick: Duration,
     /// No line could come when the timer last fired: time to park. Spans that come and go would else
@@ -78,6 +80,7 @@ impl<T: Transport> Worker<T> {
             callers: HashMap::new(),
             taking: None,
             unusable: [0; InvalidEventToken::ALL.len()],
+            format_failures: 0,
             tick,
             at_rest: true,
             closing: false,
@@ -130,6 +133,11 @@ impl<T: Transport> Worker<T> {
                 self.unusable[n] = count;
                 self.engine.report(Trouble::UnusableToken(why), why.to_string());
             }
+        }
+        let failures = self.stats.format_failures();
+        if failures > self.format_failures {
+            self.engine.report(Trouble::FormatFailed, format!("{failures} so far"));
+            self.format_failures = failures;
         }
         for report in self.engine.due_reports(last, Instant::now().into_std()) {
             report.tell();

@@ -116,9 +116,7 @@ impl Activity {
         &self,
         message: impl Into<String> + Send,
     ) -> Result<FlushReport, CompleteError> {
-        let message = message.into();
-        let completion = Completion::new().message(format!("ERROR: {message}"));
-        self.complete(completion).await
+        self.complete(Completion::new().message(message).failed()).await
     }
 
     /// Tells the worker what it has to know before lines come.

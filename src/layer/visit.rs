@@ -93,13 +93,10 @@ impl Visit for LineVisitor<'_> {
         }));
         if written.is_err() {
             self.packer.truncate(start);
-            self.packer.str(field, PANICKED);
+            self.packer.unwritable(field);
         }
     }
 }
-
-/// Stands for a value whose impl panicked.
-const PANICKED: &str = "(panicked while being formatted)";
 
 /// Looks for the token and its portal, and formats nothing else.
 pub(super) struct TokenVisitor {

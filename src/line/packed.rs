@@ -23,17 +23,33 @@ enum Bytes {
 /// Room for a sentence and two numbers, and [`Packed`] is ten words.
 const SHORT: usize = 78;
 
-/// One unpacked value.
+/// The value of a field, by its type.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
+#[non_exhaustive]
+pub enum Value<'a> {
+    /// A signed integer.
     I64(i64),
+    /// An unsigned integer.
     U64(u64),
+    /// A signed integer of 128 bits.
     I128(i128),
+    /// An unsigned integer of 128 bits.
     U128(u128),
+    /// A float, also one that was an `f32`.
     F64(f64),
+    /// Yes or no.
     Bool(bool),
-    /// Text, and at least how many bytes of it were cut at the door.
-    Str(&'a str, usize),
+    /// A string, or what `Debug` or `Display` wrote.
+    Str(&'a str),
+    /// The start of a text that was too long.
+    Cut {
+        /// What was kept.
+        text: &'a str,
+        /// At least how many bytes were not.
+        missing: u64,
+    },
+    /// The value's `Debug` or `Display` panicked.
+    Unwritable,
 }
 
 impl Packed {
@@ -153,6 +169,13 @@ impl<'a> Packer<'a> {
         }
     }
 
+    /// Stands for a value that could not be written.
+    pub(crate) fn unwritable(&mut self, field: &Field) {
+        if let Some(index) = self.room(field) {
+            self.0.extend_from_slice(&[index, Kind::Unwritable as u8]);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -215,10 +238,12 @@ pub(crate) enum Kind {
     Str,
     /// Text, followed by the count of bytes that are missing.
     CutStr,
+    /// Nothing: the value panicked.
+    Unwritable,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::I64,
         Kind::U64,
         Kind::F64,
@@ -227,6 +252,7 @@ impl Kind {
         Kind::U128,
         Kind::Str,
         Kind::CutStr,
+        Kind::Unwritable,
     ];
 }
 
@@ -250,11 +276,12 @@ impl<'a> Iterator for Records<'a> {
             Kind::Bool => Value::Bool(u64::from_le_bytes(self.take()?) != 0),
             Kind::I128 => Value::I128(i128::from_le_bytes(self.take()?)),
             Kind::U128 => Value::U128(u128::from_le_bytes(self.take()?)),
-            Kind::Str => Value::Str(self.text()?, 0),
+            Kind::Str => Value::Str(self.text()?),
             Kind::CutStr => {
                 let text = self.text()?;
-                Value::Str(text, u64::from_le_bytes(self.take()?) as usize)
+                Value::Cut { text, missing: u64::from_le_bytes(self.take()?) }
             }
+            Kind::Unwritable => Value::Unwritable,
         };
         Some(Record { index, value })
     }
@@ -312,10 +339,10 @@ mod tests {
         assert_eq!(
             unpack(&packed),
             [
-                ("message", Value::Str("charged ё", 0)),
+                ("message", Value::Str("charged ё")),
                 ("a", Value::I64(-7)),
                 ("b", Value::U128(u128::MAX)),
-                ("c", Value::Str("", 0)),
+                ("c", Value::Str("")),
             ]
         );
     }
@@ -326,7 +353,7 @@ mod tests {
             let text = "x".repeat(len);
             let packed = pack(|packer| packer.str(&field("a"), &text));
             assert_eq!(packed.len(), len + 6);
-            assert_eq!(unpack(&packed), [("a", Value::Str(&text, 0))]);
+            assert_eq!(unpack(&packed), [("a", Value::Str(&text))]);
         }
     }
 
@@ -338,7 +365,7 @@ mod tests {
         });
         let new = pack(|packer| packer.word(&field("a"), Kind::Bool, 1u64.to_le_bytes()));
         let both = old.updated(&new);
-        assert_eq!(unpack(&both), [("b", Value::Str("kept", 0)), ("a", Value::Bool(true))]);
+        assert_eq!(unpack(&both), [("b", Value::Str("kept")), ("a", Value::Bool(true))]);
     }
 
     #[test]
@@ -354,8 +381,10 @@ mod tests {
         });
         assert!(packed.len() <= Packed::MAX_LEN + 16, "{}", packed.len());
         let fields = unpack(&packed);
-        let [("message", Value::Str(text, cut))] = fields[..] else { panic!("{}", fields.len()) };
-        assert_eq!(text.len() + cut, (writes + 1) * "Договор ".len());
+        let [("message", Value::Cut { text, missing: cut })] = fields[..] else {
+            panic!("{}", fields.len())
+        };
+        assert_eq!(text.len() + cut as usize, (writes + 1) * "Договор ".len());
         assert!(cut > 0 && text.len() > Packed::MAX_LEN - 32);
     }
 
@@ -364,8 +393,10 @@ mod tests {
         let long = "x".repeat(Packed::MAX_LEN + 1_000);
         let packed = pack(|packer| packer.str(&field("c"), &long));
         let fields = unpack(&packed);
-        let [("c", Value::Str(text, cut))] = fields[..] else { panic!("{}", fields.len()) };
-        assert_eq!(text.len() + cut, long.len());
+        let [("c", Value::Cut { text, missing: cut })] = fields[..] else {
+            panic!("{}", fields.len())
+        };
+        assert_eq!(text.len() + cut as usize, long.len());
     }
 
     proptest::proptest! {

@@ -100,6 +100,12 @@ pub(crate) fn split_at_boundary(text: &str, max_bytes: usize) -> (&str, &str) {
     text.split_at(end)
 }
 
+/// Whether [`push_safe`] leaves a character of a JSON string as it is, before `rest` of that string.
+pub(crate) fn stays(c: char, rest: &str) -> bool {
+    let rest = if rest.is_empty() { "\"" } else { rest };
+    matches!(judge(c, rest.as_bytes(), Astral::Escape), Fate::Keep)
+}
+
 /// How far back from the limit a space is looked for, in bytes.
 const SPLIT_SLACK: usize = 128;
 

@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tracing_core::Level;
 
 use super::coalescer::Coalescer;
 use super::retry::Backoff;
 use crate::completion::Completion;
 use crate::error::CompleteError;
+use crate::format::Words;
 use crate::line::EventToken;
 use crate::protocol::reply::{Outcome, Refusal, Sent, Verdict, read};
-use crate::protocol::text::{self, Astral, ENTRY_BYTES};
+use crate::protocol::text::ENTRY_BYTES;
 use crate::protocol::{Reply, Request, command};
 use crate::stats::FlushReport;
 
@@ -65,14 +67,10 @@ impl Completing {
     }
 
     /// The call. Its message is made as safe as every line.
-    pub(crate) fn request(&self, astral: Astral) -> Request {
-        let message = self.request.message.as_ref().map(|message| {
-            let mut safe = String::new();
-            text::push_safe(&mut safe, message, astral);
-            let cut = text::split_at_boundary(&safe, ENTRY_BYTES).0.len();
-            safe.truncate(cut);
-            safe
-        });
+    pub(crate) fn request(&self, words: &Words) -> Request {
+        let level = if self.request.failed { Level::ERROR } else { Level::INFO };
+        let message = self.request.message.as_ref();
+        let message = message.map(|message| words.last_message(level, message, ENTRY_BYTES));
         let event_token = self.event_token.expose();
         command::event_send(event_token, &self.request.values, message.as_deref())
     }

@@ -13,11 +13,11 @@ use super::meters::Meters;
 use super::pace::{LeakyBucket, Quota};
 use super::report::Trouble;
 use super::retry::{Backoff, RetryPolicy};
+use crate::format::Words;
 use crate::line::EventToken;
 use crate::protocol::Request;
 use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
 use crate::protocol::reply::Sent;
-use crate::protocol::text::Astral;
 use crate::stats::DropReason;
 
 mod access;
@@ -32,7 +32,7 @@ pub(crate) struct Rules {
     pub(crate) operating_limit: Duration,
     pub(crate) request_bytes: usize,
     pub(crate) retry: RetryPolicy,
-    pub(crate) astral: Astral,
+    pub(crate) words: Words,
     /// The share of the budget that one portal may hold: above 0, at most 1.
     pub(crate) portal_share: f64,
 }
@@ -237,7 +237,7 @@ impl Lane {
             self.completions.postpone(ready_at);
             return None;
         }
-        let request = completing.request(rules.astral);
+        let request = completing.request(&rules.words);
         let event_token = &completing.event_token;
         self.deadlines.remove(event_token);
         let held = self.coalescer.end(event_token, Finished::Late, &rules.plan, now);
@@ -274,7 +274,7 @@ impl Lane {
                 None => Action::Idle,
             };
         }
-        self.send(commands, batch, ledger, now)
+        self.send(commands, batch, rules, ledger, now)
     }
 
     /// When the next request may go, or what to do when there is none.
@@ -317,7 +317,7 @@ impl Lane {
         while commands.len() < allowed {
             let Some(command) = self.coalescer.take(until, &rules.plan, now) else { break };
             self.message.clear();
-            command.entry.write_message(&mut self.message);
+            command.entry.write_message(&rules.words, &mut self.message);
             let event_token = command.event_token.expose();
             let alone = command.entry.tries.solo();
             let bytes = batch.bytes() + Batch::cost(event_token, &self.message);
@@ -338,6 +338,7 @@ impl Lane {
         &mut self,
         commands: Vec<Command>,
         batch: Batch,
+        rules: &Rules,
         ledger: &Ledger,
         now: Instant,
     ) -> Action {
@@ -348,7 +349,7 @@ impl Lane {
             [only] => {
                 // The scratch may hold the message of one that did not fit any more.
                 self.message.clear();
-                only.entry.write_message(&mut self.message);
+                only.entry.write_message(&rules.words, &mut self.message);
                 (command::activity_log(only.event_token.expose(), &self.message), Sent::Single)
             }
             _ => (batch.finish(), Sent::Batch(commands.len())),

@@ -1,32 +1,22 @@
-//! Makes text of a line: mark, time, level, message, fields. Knows nothing of entries.
+//! Makes text of a line: its mark, its time, and what the format writes. Knows nothing of entries.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use tracing_core::Level;
-
-use super::entry::unix_seconds;
-use crate::line::{LogLine, SpanFields, Value};
-use crate::protocol::text::{Astral, LINE_MARK, push_safe};
-
-/// How a line states its time. The portal stamps an entry with the time of the call, which may be
-/// minutes after the event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LineTime {
-    /// In the time zone of whoever reads the log: the portal converts its `[timestamp=..]` tag when
-    /// it shows the log (server behaviour). Read by other means, the tag stands there as it is, with
-    /// the time in UTC inside. The default.
-    #[default]
-    Viewer,
-    /// The time of day in UTC, as plain text.
-    Utc,
-}
+use crate::format::{Format, Line, Story, Words, unix_seconds, write_clock};
+use crate::line::LogLine;
+use crate::protocol::text::{LINE_MARK, push_safe};
+use crate::stats::Stats;
 
 /// Renders lines. Holds scratch space and the last second's text, since lines come in bursts.
-#[derive(Debug)]
 pub(crate) struct Renderer {
-    time: LineTime,
-    astral: Astral,
+    words: Words,
+    /// `None`: [`Story`], which is written without detours.
+    format: Option<Arc<dyn Format>>,
+    /// Behind each line's time. Safe.
+    prefix: String,
+    stats: Arc<Stats>,
     raw: String,
     safe: String,
     stamp: String,
@@ -34,10 +24,19 @@ pub(crate) struct Renderer {
 }
 
 impl Renderer {
-    pub(crate) fn new(time: LineTime, astral: Astral) -> Self {
+    pub(crate) fn new(
+        words: Words,
+        format: Option<Arc<dyn Format>>,
+        prefix: &str,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let mut safe_prefix = String::new();
+        push_safe(&mut safe_prefix, prefix, words.astral());
         Renderer {
-            time,
-            astral,
+            words,
+            format,
+            prefix: safe_prefix,
+            stats,
             raw: String::new(),
             safe: String::new(),
             stamp: String::new(),
@@ -49,15 +48,19 @@ impl Renderer {
     pub(crate) fn render(&mut self, line: &LogLine) -> &str {
         self.restamp(line);
         self.raw.clear();
-        write_body(&mut self.raw, line);
+        let view = Line::new(line, &self.words);
+        match &self.format {
+            Some(format) if write_own(&mut self.raw, &**format, &view, &self.words) => {}
+            Some(_) => {
+                self.stats.format_failed();
+                self.raw.clear();
+                write_story(&mut self.raw, &view);
+            }
+            None => write_story(&mut self.raw, &view),
+        }
         self.safe.clear();
         self.safe.push_str(&self.stamp);
-        match *line.metadata.level() {
-            Level::ERROR => self.safe.push_str("ERROR: "),
-            Level::WARN => self.safe.push_str("WARNING: "),
-            _ => {}
-        }
-        push_safe(&mut self.safe, self.raw.trim_end(), self.astral);
+        push_safe(&mut self.safe, self.raw.trim_end(), self.words.astral());
         &self.safe
     }
 
@@ -71,94 +74,60 @@ impl Renderer {
         self.stamp.clear();
         self.stamp.push(LINE_MARK);
         self.stamp.push(' ');
-        let _ = match self.time {
-            LineTime::Utc => super::entry::write_utc(&mut self.stamp, line.at),
-            LineTime::Viewer => write!(self.stamp, "[timestamp={second}]")
-                .and_then(|()| super::entry::write_utc(&mut self.stamp, line.at))
-                .and_then(|()| self.stamp.write_str("[/timestamp]")),
-        };
-        self.stamp.push(' ');
+        let bare = self.stamp.len();
+        // Writing to a String cannot fail.
+        let _ = write_clock(&mut self.stamp, self.words.time(), line.at);
+        if self.stamp.len() > bare {
+            self.stamp.push(' ');
+        }
+        self.stamp.push_str(&self.prefix);
     }
 }
 
-/// "charging card (order_id=42, amount=99.5; shipping: carrier=DHL)"
-fn write_body(out: &mut String, line: &LogLine) {
-    for (name, value) in line.fields() {
-        if name == MESSAGE {
-            write_value(out, value);
-        }
+/// Writes what a format of the app's makes of a line; `false` when it failed.
+fn write_own(out: &mut String, format: &dyn Format, line: &Line<'_>, words: &Words) -> bool {
+    let mut sink = Sink { out, missing: 0 };
+    let written = catch_unwind(AssertUnwindSafe(|| format.format(line, &mut sink)));
+    let missing = sink.missing;
+    if missing > 0 && written.is_ok() {
+        // Its error was our "enough".
+        let _ = write!(out, "… ({})", words.more_bytes(missing));
+        return true;
     }
-    let mut list = FieldList { out, any: false };
-    for (name, value) in line.fields() {
-        if name != MESSAGE {
-            list.field(", ", name, value);
-        }
-    }
-    for span in line.spans() {
-        list.span(span);
-    }
-    list.close();
+    matches!(written, Ok(Ok(())))
 }
 
-/// The field that `tracing` gives the text of an event.
-const MESSAGE: &str = "message";
+fn write_story(out: &mut String, line: &Line<'_>) {
+    // A String takes all, so that only a value's own `Display` could fail: what it wrote stands.
+    let _ = Story::write(out, line);
+}
 
-struct FieldList<'a> {
+/// Takes what a format writes, up to a limit, so that one that never ends does end.
+struct Sink<'a> {
     out: &'a mut String,
-    any: bool,
+    missing: u64,
 }
 
-impl FieldList<'_> {
-    fn span(&mut self, span: &SpanFields) {
-        for (n, (name, value)) in span.fields().enumerate() {
-            if n == 0 {
-                self.separate("; ");
-                self.out.push_str(span.metadata.name());
-                self.out.push_str(": ");
-                self.pair(name, value);
-            } else {
-                self.field(", ", name, value);
-            }
+impl Write for Sink<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.missing == 0 && text.len() <= MOST_BYTES.saturating_sub(self.out.len()) {
+            self.out.push_str(text);
+            return Ok(());
         }
-    }
-
-    fn field(&mut self, separator: &str, name: &str, value: Value<'_>) {
-        self.separate(separator);
-        self.pair(name, value);
-    }
-
-    fn pair(&mut self, name: &str, value: Value<'_>) {
-        self.out.push_str(name.strip_prefix("r#").unwrap_or(name));
-        self.out.push('=');
-        write_value(self.out, value);
-    }
-
-    fn separate(&mut self, separator: &str) {
-        let separator = match (self.any, self.out.is_empty()) {
-            (true, _) => separator,
-            (false, false) => " (",
-            (false, true) => "(",
-        };
-        self.out.push_str(separator);
-        self.any = true;
-    }
-
-    fn close(self) {
-        if self.any {
-            self.out.push(')');
-        }
+        let room = if self.missing == 0 { MOST_BYTES.saturating_sub(self.out.len()) } else { 0 };
+        let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+        let kept = &text[..end.unwrap_or(0)];
+        self.out.push_str(kept);
+        self.missing += (text.len() - kept.len()) as u64;
+        Err(fmt::Error)
     }
 }
 
-fn write_value(out: &mut String, value: Value<'_>) {
-    let _ = match value {
-        Value::I64(n) => write!(out, "{n}"),
-        Value::U64(n) => write!(out, "{n}"),
-        Value::I128(n) => write!(out, "{n}"),
-        Value::U128(n) => write!(out, "{n}"),
-        Value::F64(n) => write!(out, "{n:?}"),
-        Value::Bool(b) => write!(out, "{b}"),
-        Value::Str(text, 0) => out.write_str(text),
-        Value::Str(text, cut) => write!(out, "{text}… ({cut} bytes more)"),
-    };
+impl fmt::Debug for Renderer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renderer").field("words", &self.words).finish_non_exhaustive()
+    }
 }
+
+/// Most that is kept of what a format writes for a line.
+const MOST_BYTES: usize = 1 << 20;

@@ -30,6 +30,7 @@ pub(crate) enum Trouble {
     Unreachable,
     UnknownOutcome,
     UnusableToken(InvalidEventToken),
+    FormatFailed,
     Panicked,
 }
 
@@ -91,6 +92,10 @@ impl Trouble {
             }
             Trouble::UnusableToken(_) => {
                 "a span's `event_token` is nothing that a portal issues; the span is not tagged"
+            }
+            Trouble::FormatFailed => {
+                "the app's `Format` or `Wording` panicked or returned an error: those lines are \
+                 written as by default, none is lost"
             }
             Trouble::Panicked => "the worker panicked and goes on: please report this",
         }

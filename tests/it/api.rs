@@ -31,7 +31,10 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<Hosts>();
     is_shared_by_threads::<Installation>();
     is_shared_by_threads::<InvalidEventToken>();
-    is_shared_by_threads::<LineTime>();
+    is_shared_by_threads::<format::Line<'_>>();
+    is_shared_by_threads::<format::LineTime>();
+    is_shared_by_threads::<dyn format::Format>();
+    is_shared_by_threads::<dyn format::Wording>();
     is_shared_by_threads::<MemoryStore>();
     is_shared_by_threads::<OAuth>();
     is_shared_by_threads::<OAuthError>();

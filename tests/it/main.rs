@@ -15,6 +15,7 @@ mod loops;
 mod overload;
 mod panics;
 mod portals;
+mod reading;
 mod secrets;
 mod seeds;
 mod simulation;

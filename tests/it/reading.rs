@@ -1,0 +1,207 @@
+//! How a line reads: its language, its format, its time. Whatever a format does, no line is lost.
+
+use std::fmt::{self, Write};
+
+use bizproc_portal::{Fault, Moment, Portal, Retention as Kept};
+use tracing::{error, info, info_span, warn};
+use tracing_bizproc::format::{
+    Field, Full, Json, Language, Line, LineTime, MessageOnly, UtcOffset, Wording,
+};
+use tracing_bizproc::{Builder, Completion, Overflow, Retention};
+
+use crate::app::{AppStage, wait};
+use crate::stage::{PATIENCE, Stage, lines, quick};
+
+/// The log of a small story under these options.
+fn story(options: impl FnOnce(Builder) -> Builder) -> Vec<String> {
+    let stage = Stage::with(Portal::builder(), options);
+    let (workflow, _, event_token) = stage.activity();
+    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+        info!(target: "shop::orders", order = 1042, "Order received");
+        info_span!("payment", provider = "Kassa").in_scope(|| {
+            warn!(target: "shop::payment", code = 7, "The bank asks for a second factor");
+        });
+        info!(target: "shop::orders", only = "a field");
+    });
+    stage.flushed();
+    lines(&workflow)
+}
+
+#[test]
+fn a_russian_log_is_russian_to_its_last_word() {
+    let portal = Portal::builder().retention(Kept::Cloud);
+    let stage = Stage::with(portal, |builder| {
+        let base = std::time::Duration::from_millis(1);
+        builder
+            .wording(Language::Russian)
+            .line_time(LineTime::Offset(UtcOffset::hours(3)))
+            .retention(Retention::Custom { kept: 1, base, growth: 1.0 })
+            .overflow(Overflow::DropNewest)
+            .pending_lines(3)
+    });
+    let (workflow, _, event_token) = stage.activity();
+    let span = info_span!("activity", event_token = event_token.tag());
+    stage.portal.faults().next(Fault::Reset(Moment::AfterExecution));
+    span.in_scope(|| (0..5).for_each(|n| warn!(n, "Заканчивается лампа")));
+    stage.bizproc.flush_blocking(PATIENCE).unwrap();
+    span.in_scope(|| error!("Принтер горит"));
+    stage.flushed();
+
+    let log = lines(&workflow);
+    let has = |text: &str| log.iter().any(|line| line.contains(text));
+    assert!(has("+03:00 ВНИМАНИЕ: Заканчивается лампа (n=2)"), "{log:#?}");
+    assert!(has("(возможен повтор: ответ на первую попытку потерян)"), "{log:#?}");
+    assert!(has("(2 строки пропущены с ") && has("исчерпана память для журнала)"), "{log:#?}");
+    assert!(has("(портал больше не показывает 3 более ранние строки)"), "{log:#?}");
+    assert!(has("ОШИБКА: Принтер горит"), "{log:#?}");
+    let english = |line: &&String| line.contains("line") || line.contains("UTC");
+    assert_eq!(log.iter().find(english), None);
+}
+
+#[test]
+fn a_failed_activity_says_so_in_the_logs_language() {
+    let stage = AppStage::with(1, |oauth| oauth, |builder| builder.wording(Language::Russian));
+    let (workflow, _, verified) = stage.open(0);
+    wait(stage.bizproc.activity(verified).fail("банк не отвечает")).unwrap();
+    assert_eq!(workflow.texts(), ["ОШИБКА: банк не отвечает"]);
+}
+
+#[test]
+fn a_last_message_that_is_too_long_is_seen_to_be_cut() {
+    let stage = Stage::quick();
+    let (workflow, _, event_token) = stage.activity();
+    let completion = Completion::new().message("слово ".repeat(20_000));
+    wait(stage.bizproc.complete(&event_token, completion)).unwrap();
+    let texts = workflow.texts();
+    assert!(texts[0].len() <= 60_000 && texts[0].ends_with('…'), "{}", texts[0].len());
+}
+
+#[test]
+fn each_ready_format_shows_what_it_says() {
+    assert_eq!(
+        story(|builder| builder.format(MessageOnly)),
+        ["Order received", "WARNING: The bank asks for a second factor", "(only=a field)"]
+    );
+    let full = story(|builder| builder.format(Full));
+    let start = "WARN shop::payment: The bank asks for a second factor \
+                 (code=7; payment: provider=Kassa) tests/it/reading.rs:";
+    assert!(full[1].starts_with(start), "{}", full[1]);
+    assert!(full[0].starts_with("INFO shop::orders: Order received (order=1042) "), "{}", full[0]);
+
+    let json = story(|builder| builder.format(Json).line_time(LineTime::None));
+    let objects = json.iter().map(|line| line.strip_prefix("• ").unwrap());
+    let [first, second, third] = objects
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    assert_eq!(first["message"], "Order received");
+    assert_eq!(first["fields"]["order"], 1042);
+    assert_eq!(second["spans"][0]["name"], "payment");
+    assert_eq!(second["spans"][0]["fields"]["provider"], "Kassa");
+    assert_eq!((&second["level"], &second["target"]), (&"WARN".into(), &"shop::payment".into()));
+    assert_eq!(third.get("message"), None);
+    assert!(third["time"].as_str().unwrap().ends_with('Z'));
+}
+
+#[test]
+fn a_closure_is_a_format() {
+    let log = story(|builder| {
+        builder.line_prefix("[shop] ").format(|line: &Line<'_>, out: &mut dyn Write| {
+            if let Some(message) = line.message() {
+                write!(out, "{message}")?;
+            }
+            line.fields().try_for_each(|field: Field<'_>| write!(out, " {}:{field}", field.name()))
+        })
+    });
+    assert_eq!(
+        log,
+        [
+            "[shop] Order received order:1042",
+            "[shop] The bank asks for a second factor code:7",
+            "[shop]  only:a field"
+        ]
+    );
+}
+
+#[test]
+fn a_format_can_break_nothing() {
+    let hostile = |_: &Line<'_>, out: &mut dyn Write| {
+        out.write_str("one\n• [timestamp=5]two[/timestamp] $result[c0] {=user:user_5}\u{202e}")
+    };
+    let log = story(|builder| builder.format(hostile).line_prefix("\n• "));
+    assert_eq!(log.len(), 3, "{log:#?}");
+    let shown = " ¶ · one ¶ · [timestamp=5]two[/timestamp] $result[c0] {=user:user_5}\\u{202E}";
+    assert_eq!(log[0].replace('\u{2060}', ""), shown);
+}
+
+/// A format that never comes to an end by itself.
+fn endless(_: &Line<'_>, out: &mut dyn Write) -> fmt::Result {
+    loop {
+        out.write_str("without end ")?;
+    }
+}
+
+#[test]
+fn a_format_without_an_end_is_cut() {
+    let stage = Stage::with(Portal::builder(), |builder| builder.format(endless));
+    let (workflow, _, event_token) = stage.activity();
+    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("said"));
+    stage.flushed();
+    let log = workflow.texts().concat();
+    assert!(log.len() < 1_100_000 && log.contains("… (") && log.ends_with(" bytes more)"));
+    assert_eq!(stage.bizproc.stats().format_failures(), 0);
+}
+
+/// A wording whose every word panics.
+struct Speechless;
+
+impl Wording for Speechless {
+    fn level(&self, _: tracing::Level) -> std::borrow::Cow<'_, str> {
+        panic!("a wording of the app's")
+    }
+}
+
+#[test]
+fn a_format_that_panics_or_fails_costs_no_line_and_is_counted() {
+    let failing = |line: &Line<'_>, out: &mut dyn Write| {
+        out.write_str("half a ")?;
+        match line.fields().next() {
+            Some(field) if field.name() == "order" => panic!("a format of the app's"),
+            Some(_) => Err(fmt::Error),
+            None => Ok(()),
+        }
+    };
+    let stage =
+        Stage::with(Portal::builder(), |builder| builder.format(failing).wording(Speechless));
+    let (workflow, _, event_token) = stage.activity();
+    let span = info_span!("activity", event_token = event_token.tag());
+    span.in_scope(|| {
+        info!(order = 1042, "Order received");
+        warn!(code = 7, "The bank asks for a second factor");
+        info!("line");
+    });
+    stage.flushed();
+    assert_eq!(
+        lines(&workflow),
+        [
+            "Order received (order=1042)",
+            "WARNING: The bank asks for a second factor (code=7)",
+            "half a"
+        ]
+    );
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.acknowledged(), stats.lost(), stats.restarts()), (3, 0, 0));
+    assert_eq!(stats.format_failures(), 5 + 2, "the words of five levels, and two lines");
+}
+
+#[test]
+fn options_of_a_line_are_checked() {
+    let portal = Portal::builder().start().unwrap();
+    let error = |builder: Builder| {
+        builder.build::<tracing_subscriber::Registry>().err().unwrap().to_string()
+    };
+    let far = LineTime::Offset(UtcOffset::hours(40));
+    assert!(error(quick(&portal).line_time(far)).contains("line_time"));
+    assert!(error(quick(&portal).line_prefix("x".repeat(201))).contains("line_prefix"));
+}
