@@ -19,7 +19,7 @@ mod token;
 
 pub(crate) use live::{Alive, Live, Seen};
 pub use packed::Value;
-pub(crate) use packed::{Kind, Packed, Packer};
+pub(crate) use packed::{Kind, Packed, Packer, Sink};
 pub use token::{EventToken, InvalidEventToken, PortalId};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.

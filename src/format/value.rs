@@ -30,7 +30,10 @@ pub(super) fn write(out: &mut impl Write, value: Value<'_>, words: &Words) -> fm
 /// The shortest digits that say it, as people write numbers: an `f64` has 17 significant digits, of
 /// which the last two are mostly noise, as in 0.1 + 0.2 = 0.30000000000000004.
 fn write_float(out: &mut impl Write, n: f64) -> fmt::Result {
-    if !n.is_finite() || n == 0.0 || !(1e-7..1e21).contains(&n.abs()) {
+    if n == 0.0 {
+        return out.write_char('0');
+    }
+    if !(1e-7..1e21).contains(&n.abs()) {
         // NaN, inf, 1e300: without three hundred zeros.
         return write!(out, "{n:?}");
     }
@@ -127,7 +130,8 @@ mod tests {
             (0.000_001, "0.000001"),
             (1e300, "1e300"),
             (1e-9, "1e-9"),
-            (0.0, "0.0"),
+            (0.0, "0"),
+            (-0.0, "0"),
             (f64::NAN, "NaN"),
             (f64::NEG_INFINITY, "-inf"),
         ] {

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing_core::field::{Field, Visit};
 
 use super::{EVENT_TOKEN, PORTAL};
-use crate::line::{EventToken, InvalidEventToken, Kind, Packer, PortalId};
+use crate::line::{EventToken, InvalidEventToken, Kind, Packed, Packer, PortalId, Sink};
 
 /// Packs all fields but the token and its portal.
 pub(super) struct LineVisitor<'a> {
@@ -34,6 +34,16 @@ impl<'a> LineVisitor<'a> {
     #[inline]
     fn skips_text(&self, field: &Field) -> bool {
         field.name() == EVENT_TOKEN || self.skips(field)
+    }
+
+    /// Packs what `write` writes, or a note that it panicked.
+    fn write(&mut self, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
+        let start = self.packer.len();
+        let packer = &mut self.packer;
+        if catch_unwind(AssertUnwindSafe(|| packer.text(field, write))).is_err() {
+            self.packer.truncate(start);
+            self.packer.unwritable(field);
+        }
     }
 
     #[inline]
@@ -79,24 +89,41 @@ impl Visit for LineVisitor<'_> {
         }
     }
 
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if self.skips_text(field) {
-            return;
+    /// With its sources, which are what the owner of a process wants to know.
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        if !self.skips_text(field) {
+            self.write(field, |sink| write_chain(sink, value));
         }
-        let start = self.packer.len();
-        let packer = &mut self.packer;
-        let written = catch_unwind(AssertUnwindSafe(|| {
-            // An error is the sink's "enough" or the impl's own; the text so far stands.
-            packer.text(field, |sink| {
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if !self.skips_text(field) {
+            self.write(field, |sink| {
+                // An error is the sink's "enough" or the impl's own; the text so far stands.
                 let _enough = write!(sink, "{value:?}");
             });
-        }));
-        if written.is_err() {
-            self.packer.truncate(start);
-            self.packer.unwritable(field);
         }
     }
 }
+
+/// An error and its sources: "order not saved: disk full". A source that stands in the text already,
+/// since some errors show their source themselves, is not repeated.
+fn write_chain(sink: &mut Sink<'_>, error: &(dyn Error + 'static)) {
+    let mut all = Bounded::new(Packed::MAX_LEN);
+    let _enough = write!(all, "{error}");
+    let sources = std::iter::successors(error.source(), |&error| error.source());
+    for source in sources.take(MOST_SOURCES) {
+        let mut text = Bounded::new(Packed::MAX_LEN);
+        let _enough = write!(text, "{source}");
+        if !all.0.contains(&text.0) {
+            let _enough = write!(all, ": {}", text.0);
+        }
+    }
+    let _enough = sink.write_str(&all.0);
+}
+
+/// Nobody reads more causes than that; and a chain may have no end.
+const MOST_SOURCES: usize = 16;
 
 /// Looks for the token and its portal, and formats nothing else.
 pub(super) struct TokenVisitor {
@@ -145,21 +172,27 @@ impl Visit for TokenVisitor {
         if !self.is_token(field) && field.name() != PORTAL {
             return;
         }
-        let mut text = Short(String::new());
+        // What was cut is too long to be a token, and found to be so.
+        let mut text = Bounded::new(8 * EventToken::MAX_LEN);
         let written = catch_unwind(AssertUnwindSafe(|| write!(text, "{value:?}")));
         if written.is_ok() {
-            // What was cut is too long to be a token, and found to be so.
             self.take(field, &unquoted(text.0));
         }
     }
 }
 
-/// Text of a field that is a token or nothing: its start is enough to see that it is too long.
-struct Short(String);
+/// The start of a text: it ends with the piece that passes a limit.
+struct Bounded(String, usize);
 
-impl Write for Short {
+impl Bounded {
+    fn new(limit: usize) -> Self {
+        Bounded(String::new(), limit)
+    }
+}
+
+impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.0.len() > 8 * EventToken::MAX_LEN {
+        if self.0.len() > self.1 {
             return Err(fmt::Error);
         }
         self.0.push_str(text);

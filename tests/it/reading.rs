@@ -1,5 +1,6 @@
 //! How a line reads: its language, its format, its time. Whatever a format does, no line is lost.
 
+use std::error::Error;
 use std::fmt::{self, Write};
 
 use bizproc_portal::{Fault, Moment, Portal, Retention as Kept};
@@ -193,6 +194,60 @@ fn a_format_that_panics_or_fails_costs_no_line_and_is_counted() {
     let stats = stage.bizproc.stats();
     assert_eq!((stats.acknowledged(), stats.lost(), stats.restarts()), (3, 0, 0));
     assert_eq!(stats.format_failures(), 5 + 2, "the words of five levels, and two lines");
+}
+
+/// An error that shows its source itself, as some do, or does not.
+#[derive(Debug)]
+struct Failed(&'static str, Option<Box<Failed>>);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for Failed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.1.as_deref().map(|source| source as _)
+    }
+}
+
+/// What people write into fields, and what the owner of a process reads.
+#[test]
+fn values_read_as_people_write_them() {
+    let stage = Stage::quick();
+    let (workflow, _, event_token) = stage.activity();
+    let full = Failed("disk full", None);
+    let chain = Failed("order not saved", Some(Box::new(full)));
+    let own = Failed("sync: no answer", Some(Box::new(Failed("no answer", None))));
+    let (some, none) = (Some(7), None::<i32>);
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_764_244_805);
+    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+        info!(error = &chain as &dyn Error, "Failed");
+        info!(error = &own as &dyn Error, "Failed");
+        info!(error = %chain, "Displayed");
+        info!(some, none, "Options");
+        info!(?some, ?none, "Options by Debug");
+        info!(sum = 0.1 + 0.2, single = 0.1_f32, whole = 100.0, money = 1_234_567.89, "Floats");
+        info!(?at, took = ?std::time::Duration::from_millis(1_500), "Times");
+        info!(message = "the field", "the text");
+        info!(r#type = "deal", name = "Anna", quoted = ?"Anna", "Names");
+    });
+    stage.flushed();
+    assert_eq!(
+        lines(&workflow),
+        [
+            "Failed (error=order not saved: disk full)",
+            "Failed (error=sync: no answer)",
+            "Displayed (error=order not saved)",
+            "Options (some=7)",
+            "Options by Debug (some=Some(7), none=None)",
+            "Floats (sum=0.3, single=0.1, whole=100, money=1234567.89)",
+            "Times (at=2025-11-27 12:00:05 UTC, took=1.5s)",
+            "the text (message=the field)",
+            "Names (type=deal, name=Anna, quoted=\"Anna\")",
+        ]
+    );
 }
 
 #[test]
