@@ -10,8 +10,9 @@ use tracing_core::{LevelFilter, Subscriber};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::BuildError;
+use crate::fields::Fields;
 use crate::handle::{Bizproc, WorkerGuard};
-use crate::layer::{self, BizprocLayer};
+use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::protocol::text::ENTRY_BYTES;
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
@@ -69,6 +70,7 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
         credentials,
         portal_share,
         level: LevelFilter::INFO,
+        fields: Fields::new(),
         limits: Limits {
             queue: 8_192,
             lines: 65_536,
@@ -114,6 +116,7 @@ pub struct Builder {
     credentials: Credentials,
     portal_share: f64,
     level: LevelFilter,
+    fields: Fields,
     limits: Limits,
     linger: Duration,
     max_hold: Duration,
@@ -135,6 +138,13 @@ impl Builder {
     /// It is a filter of this layer alone: other layers see what they saw before.
     pub fn level(mut self, level: impl Into<LevelFilter>) -> Self {
         self.level = level.into();
+        self
+    }
+
+    /// Which fields hold the event token, are private, shortened, or let single events in. Default:
+    /// [`Fields::new`].
+    pub fn fields(mut self, fields: Fields) -> Self {
+        self.fields = fields;
         self
     }
 
@@ -301,7 +311,7 @@ impl Builder {
             .map_err(BuildError::Thread)?;
         let bizproc = Bizproc::new(producer.clone(), stats);
         let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, thread);
-        Ok((layer::layer(producer, self.level), guard))
+        Ok((layer::layer(producer, self.event_level()), guard))
     }
 
     /// Everything but the thread and the transport.
@@ -330,9 +340,8 @@ impl Builder {
         Parts { producer, consumer, engine, stats, tick: self.tick() }
     }
 
-    #[cfg(feature = "simulation")]
-    pub(crate) fn own_level(&self) -> LevelFilter {
-        self.level
+    pub(crate) fn event_level(&self) -> EventLevel {
+        EventLevel::new(self.level, self.fields.clone())
     }
 
     /// How often the worker looks at its queue while lines may come.
@@ -356,6 +365,9 @@ impl Builder {
         }
         if self.request_bytes < 500_000 {
             return wrong("request_bytes", "is below 500,000");
+        }
+        if let Some(problem) = self.fields.problem() {
+            return wrong("fields", problem);
         }
         if !self.retention.is_valid() {
             return wrong("retention", "needs kept >= 1, base > 0 and growth within 1 to 10");

@@ -86,6 +86,7 @@ mod builder;
 mod completion;
 pub mod config;
 mod error;
+pub mod fields;
 pub mod format;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]

@@ -257,7 +257,7 @@ impl LogLine {
         let metadata = tracing_core::Callsite::metadata(metadata);
         let mut bytes = Vec::new();
         let field = metadata.fields().field("message").unwrap();
-        Packer::new(&mut bytes).str(&field, message);
+        Packer::new(&mut bytes).str(&field, message, usize::MAX);
         LogLine {
             tag: tag.clone(),
             metadata,

@@ -105,7 +105,7 @@ where
         let Parts { producer, consumer, engine, stats, tick } = builder.parts(seed);
         let mut worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
         let bizproc = Bizproc::new(producer.clone(), stats);
-        let layer = layer::layer(producer, builder.own_level());
+        let layer = layer::layer(producer, builder.event_level());
         let subscriber = tracing_subscriber::registry().with(beside).with(layer);
         let run =
             Run { start, bizproc: bizproc.clone(), spans: Rc::default(), sent: Rc::default() };

@@ -7,6 +7,7 @@ use tracing_core::Level;
 
 use super::value;
 use super::wording::Words;
+use crate::fields::MESSAGE;
 use crate::line::{LogLine, SpanFields, Value};
 
 /// An event, as a [`Format`](super::Format) sees it: what was said, with which fields, inside which
@@ -174,6 +175,3 @@ impl fmt::Debug for Field<'_> {
         f.debug_tuple("Field").field(&self.name()).field(&self.value).finish()
     }
 }
-
-/// The field that `tracing` gives the text of an event.
-const MESSAGE: &str = "message";

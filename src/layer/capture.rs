@@ -22,19 +22,14 @@ use tracing_subscriber::Registry;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
+use crate::fields::Names;
 use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 
-use super::callsites::Callsites;
+use super::callsites::{Answers, Callsites};
 use super::level::EventLevel;
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
-use super::visit::{LineVisitor, TokenVisitor};
-
-/// The field that makes a span's events lines of a business process's log.
-pub(super) const EVENT_TOKEN: &str = "event_token";
-
-/// The field beside [`EVENT_TOKEN`] that says which portal the token is of.
-pub(super) const PORTAL: &str = "portal";
+use super::visit::{LineVisitor, Look, MarkVisitor, TokenVisitor};
 
 /// What [`BizprocLayer`](super::BizprocLayer) does.
 pub(super) struct Capture {
@@ -47,6 +42,8 @@ pub(super) struct Capture {
     level: EventLevel,
     /// Of spans that have a [`SpanState`], or had one.
     callsites: Callsites,
+    /// Which callsites have fields that need a look.
+    special: Answers,
     /// Whose layer this is; see [`Capture::with_enabled_ancestor`].
     dispatch: OnceLock<WeakDispatch>,
 }
@@ -57,8 +54,9 @@ impl Capture {
         let alive = producer.alive();
         let id = LayerId(LAYERS.fetch_add(1, Relaxed));
         let weak = Box::leak(Box::new(producer.downgrade()));
-        let (callsites, dispatch) = (Callsites::default(), OnceLock::new());
-        Capture { producer, weak, alive, id, level, callsites, dispatch }
+        let (callsites, special) = (Callsites::default(), Answers::default());
+        let dispatch = OnceLock::new();
+        Capture { producer, weak, alive, id, level, callsites, special, dispatch }
     }
 
     pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch) {
@@ -67,7 +65,7 @@ impl Capture {
 
     /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
     pub(super) fn note_callsite(&self, metadata: &Metadata<'_>) {
-        if declares_token(metadata) && self.level.wants(metadata) {
+        if self.token_field(metadata).is_some() && self.level.wants(metadata) {
             match metadata.is_event() {
                 true => self.alive.note_event_callsite(),
                 false => self.alive.note_span_callsite(),
@@ -118,7 +116,7 @@ impl Capture {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let token = token_field(attrs.metadata());
+        let token = self.token_field(attrs.metadata());
         if (token.is_some() || seen.has_slots()) && self.level.wants(attrs.metadata()) {
             self.new_span(attrs, &id, &ctx, token);
         }
@@ -131,7 +129,7 @@ impl Capture {
         attrs: &Attributes<'_>,
         id: &Id,
         ctx: &Context<'_, S>,
-        token: Option<Field>,
+        token: Option<(Field, &'static Names)>,
     ) where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
@@ -143,7 +141,8 @@ impl Capture {
             Some(token) => self.tagged_state(attrs, token, around),
             None => match around() {
                 Some(around) => {
-                    let fields = packed(|visitor| attrs.record(visitor), false);
+                    let look = self.look(attrs.metadata(), None);
+                    let fields = packed(|visitor| attrs.record(visitor), look);
                     SpanState::inside(around, attrs.metadata(), fields)
                 }
                 None => return,
@@ -156,9 +155,10 @@ impl Capture {
     fn tagged_state(
         &self,
         attrs: &Attributes<'_>,
-        token: Field,
+        token: (Field, &'static Names),
         around: impl FnOnce() -> Option<Inherited>,
     ) -> SpanState {
+        let names = token.1;
         let mut found = TokenVisitor::new(token);
         attrs.record(&mut found);
         let portal = found.portal.take();
@@ -167,7 +167,8 @@ impl Capture {
                 SpanState::tagged(event_token, portal, self.producer.tagged_span(), self.weak)
             }
             None => {
-                let fields = packed(|visitor| attrs.record(visitor), true);
+                let look = self.look(attrs.metadata(), Some(names));
+                let fields = packed(|visitor| attrs.record(visitor), look);
                 let live = Live::slot(self.alive);
                 SpanState::taggable(around(), attrs.metadata(), fields, portal, live, self.weak)
             }
@@ -188,8 +189,8 @@ impl Capture {
             return;
         };
         // Without the lock on the extensions, since user code runs in between.
-        let token = token_field(span.metadata());
-        let declares = token.is_some();
+        let token = self.token_field(span.metadata());
+        let declares = token.as_ref().map(|(_, names)| *names);
         if let Some(token) = token {
             let mut found = TokenVisitor::new(token);
             values.record(&mut found);
@@ -206,7 +207,8 @@ impl Capture {
             }
         }
         if shows_fields {
-            let newer = packed(|visitor| values.record(visitor), declares);
+            let look = self.look(span.metadata(), declares);
+            let newer = packed(|visitor| values.record(visitor), look);
             SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
         }
     }
@@ -218,16 +220,20 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let metadata = event.metadata();
-        let token = if seen.events_declare() { token_field(metadata) } else { None };
-        let declares = token.is_some();
+        let token = if seen.events_declare() { self.token_field(metadata) } else { None };
+        let declares = token.as_ref().map(|(_, names)| *names);
         let own = token.and_then(|token| self.own_tag(event, token));
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
+        let look = self.look(metadata, declares);
+        if look.special && !self.is_let_in(event) {
+            return;
+        }
         if !self.producer.admits(&tag) {
             return;
         }
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
-        let fields = packed(|visitor| event.record(visitor), declares);
+        let fields = packed(|visitor| event.record(visitor), look);
         // A refusal is counted at the door, and there is nobody here to tell.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
     }
@@ -325,7 +331,7 @@ impl Capture {
     fn own_tag(
         &self,
         event: &Event<'_>,
-        token: Field,
+        token: (Field, &'static Names),
     ) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
         if !self.level.wants(event.metadata()) {
             return None;
@@ -348,19 +354,35 @@ impl Capture {
         }
     }
 
+    #[inline]
+    fn token_field(&self, metadata: &Metadata<'_>) -> Option<(Field, &'static Names)> {
+        self.level.fields.token_field(metadata)
+    }
+
+    /// What there is to know about the fields of a callsite.
+    #[inline]
+    fn look(&self, metadata: &'static Metadata<'static>, declares: Option<&'static Names>) -> Look {
+        let fields = self.level.fields;
+        let special = self.special.get(metadata, || fields.are_special(metadata));
+        let longest = fields.longest_of(metadata);
+        Look { fields, declares, special, longest, is_event: metadata.is_event() }
+    }
+
+    /// Whether an event that may bear the marker is written.
+    #[cold]
+    fn is_let_in(&self, event: &Event<'_>) -> bool {
+        let metadata = event.metadata();
+        let marked = self.level.fields.marker_field(metadata).and_then(|marker| {
+            let mut found = MarkVisitor::new(marker);
+            event.record(&mut found);
+            found.marked
+        });
+        marked.unwrap_or_else(|| self.level.shows(metadata))
+    }
+
     fn make_tag(&self) -> impl MakeTag {
         |event_token, portal, late| self.producer.tag(event_token, portal, late)
     }
-}
-
-#[inline]
-pub(super) fn declares_token(metadata: &Metadata<'_>) -> bool {
-    token_field(metadata).is_some()
-}
-
-#[inline]
-fn token_field(metadata: &Metadata<'_>) -> Option<Field> {
-    metadata.fields().field(EVENT_TOKEN)
 }
 
 /// Packs what `record` hands to the visitor.
@@ -368,11 +390,11 @@ fn token_field(metadata: &Metadata<'_>) -> Option<Field> {
 /// The buffer is taken out of its thread-local and not borrowed, since user code runs meanwhile: a
 /// `Debug` impl that logs finds an empty one, and one that panics leaves none behind.
 #[inline]
-fn packed(record: impl FnOnce(&mut LineVisitor<'_>), declares: bool) -> Packed {
+fn packed(record: impl FnOnce(&mut LineVisitor<'_>), look: Look) -> Packed {
     thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
     bytes.clear();
-    record(&mut LineVisitor::new(&mut bytes, declares));
+    record(&mut LineVisitor::new(&mut bytes, look));
     let packed = Packed::take(&mut bytes);
     if bytes.capacity() <= MAX_SCRATCH {
         let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));

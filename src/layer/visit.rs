@@ -10,37 +10,68 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tracing_core::field::{Field, Visit};
 
-use super::{EVENT_TOKEN, PORTAL};
+use crate::fields::{Fields, MESSAGE, Names};
 use crate::line::{EventToken, InvalidEventToken, Kind, Packed, Packer, PortalId, Sink};
 
 /// Packs all fields but the token and its portal.
 pub(super) struct LineVisitor<'a> {
     packer: Packer<'a>,
-    /// Whether the callsite declares the token field, so that a portal beside it is ours too.
-    declares: bool,
+    look: Look,
+}
+
+/// What a look at the callsite has found out about its fields.
+#[derive(Clone, Copy)]
+pub(super) struct Look {
+    pub(super) fields: &'static Fields,
+    /// If the callsite declares the token field: by which names, so that a portal beside it is ours too.
+    pub(super) declares: Option<&'static Names>,
+    /// Some field is private, shortened, or the marker.
+    pub(super) special: bool,
+    /// Longest value of a field, but for the message.
+    pub(super) longest: usize,
+    pub(super) is_event: bool,
 }
 
 impl<'a> LineVisitor<'a> {
-    pub(super) fn new(bytes: &'a mut Vec<u8>, declares: bool) -> LineVisitor<'a> {
-        LineVisitor { packer: Packer::new(bytes), declares }
+    pub(super) fn new(bytes: &'a mut Vec<u8>, look: Look) -> LineVisitor<'a> {
+        LineVisitor { packer: Packer::new(bytes), look }
     }
 
     #[inline]
     fn skips(&self, field: &Field) -> bool {
-        self.declares && matches!(field.name(), EVENT_TOKEN | PORTAL)
+        self.look.declares.is_some_and(|names| names.contain(field.name()))
+            || self.look.special && self.look.fields.hides(field.name())
     }
 
     /// A token is never shown, whatever the callsite is known to declare.
     #[inline]
     fn skips_text(&self, field: &Field) -> bool {
-        field.name() == EVENT_TOKEN || self.skips(field)
+        self.look.fields.is_token(field.name()) || self.skips(field)
+    }
+
+    #[inline]
+    fn limit(&self, field: &Field) -> usize {
+        match self.look.longest == usize::MAX && !self.look.special {
+            true => usize::MAX,
+            false => self.own_limit(field),
+        }
+    }
+
+    fn own_limit(&self, field: &Field) -> usize {
+        let by_name =
+            if self.look.special { self.look.fields.limit_of(field.name()) } else { None };
+        match by_name {
+            Some(limit) => limit,
+            None if field.name() == MESSAGE => usize::MAX,
+            None => self.look.longest,
+        }
     }
 
     /// Packs what `write` writes, or a note that it panicked.
     fn write(&mut self, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
-        let start = self.packer.len();
+        let (start, limit) = (self.packer.len(), self.limit(field));
         let packer = &mut self.packer;
-        if catch_unwind(AssertUnwindSafe(|| packer.text(field, write))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| packer.text(field, limit, write))).is_err() {
             self.packer.truncate(start);
             self.packer.unwritable(field);
         }
@@ -68,7 +99,10 @@ impl Visit for LineVisitor<'_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.word(field, Kind::Bool, u64::from(value).to_le_bytes());
+        // Of this type, the marker has had its effect.
+        if !(self.look.special && self.look.marks(field)) {
+            self.word(field, Kind::Bool, u64::from(value).to_le_bytes());
+        }
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
@@ -85,7 +119,7 @@ impl Visit for LineVisitor<'_> {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         if !self.skips_text(field) {
-            self.packer.str(field, value);
+            self.packer.str(field, value, self.limit(field));
         }
     }
 
@@ -125,29 +159,59 @@ fn write_chain(sink: &mut Sink<'_>, error: &(dyn Error + 'static)) {
 /// Nobody reads more causes than that; and a chain may have no end.
 const MOST_SOURCES: usize = 16;
 
+impl Look {
+    /// Only an event is marked: on a span, it is a field like others.
+    fn marks(&self, field: &Field) -> bool {
+        self.is_event && self.fields.is_marker(field.name())
+    }
+}
+
+/// Looks for the marker of an event.
+pub(super) struct MarkVisitor {
+    marker: Field,
+    pub(super) marked: Option<bool>,
+}
+
+impl MarkVisitor {
+    pub(super) fn new(marker: Field) -> MarkVisitor {
+        MarkVisitor { marker, marked: None }
+    }
+}
+
+impl Visit for MarkVisitor {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if *field == self.marker {
+            self.marked = Some(value);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+}
+
 /// Looks for the token and its portal, and formats nothing else.
 pub(super) struct TokenVisitor {
     /// The field that may hold the token: cheaper to compare than its name.
     token: Field,
+    names: &'static Names,
     pub(super) event_token: Option<Result<EventToken, InvalidEventToken>>,
     pub(super) portal: Option<PortalId>,
 }
 
 impl TokenVisitor {
     #[inline]
-    pub(super) fn new(token: Field) -> TokenVisitor {
-        TokenVisitor { token, event_token: None, portal: None }
+    pub(super) fn new((token, names): (Field, &'static Names)) -> TokenVisitor {
+        TokenVisitor { token, names, event_token: None, portal: None }
     }
 
     /// By its name only where the name was declared twice.
     fn is_token(&self, field: &Field) -> bool {
-        *field == self.token || field.name() == EVENT_TOKEN
+        *field == self.token || field.name() == self.names.event_token
     }
 
     fn take(&mut self, field: &Field, text: &str) {
         if self.is_token(field) {
             self.event_token = Some(EventToken::parse(text));
-        } else if field.name() == PORTAL && !text.is_empty() {
+        } else if field.name() == self.names.portal && !text.is_empty() {
             self.portal = Some(PortalId::from(text));
         }
     }
@@ -169,7 +233,7 @@ impl Visit for TokenVisitor {
 
     /// `%display` and `?debug`, and whatever has no method of its own here.
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if !self.is_token(field) && field.name() != PORTAL {
+        if !self.is_token(field) && field.name() != self.names.portal {
             return;
         }
         // What was cut is too long to be a token, and found to be so.

@@ -145,20 +145,21 @@ impl<'a> Packer<'a> {
     }
 
     #[inline]
-    pub(crate) fn str(&mut self, field: &Field, text: &str) {
-        self.text(field, |sink| {
+    pub(crate) fn str(&mut self, field: &Field, text: &str, limit: usize) {
+        self.text(field, limit, |sink| {
             let _enough = sink.write_str(text);
         });
     }
 
-    /// A record of what `write` writes. It is user code that runs there, and it may unwind: the
+    /// A record of what `write` writes, of which `limit` bytes are kept at the most. It is user code that runs there, and it may unwind: the
     /// buffer is then the caller's to [`truncate`](Self::truncate).
     #[inline]
-    pub(crate) fn text(&mut self, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
+    pub(crate) fn text(&mut self, field: &Field, limit: usize, write: impl FnOnce(&mut Sink<'_>)) {
         let Some(index) = self.room(field) else { return };
         let start = self.0.len();
         self.0.extend_from_slice(&[index, Kind::Str as u8, 0, 0, 0, 0]);
-        let mut sink = Sink { bytes: self.0, cut: 0 };
+        let end = self.0.len().saturating_add(limit).min(Packed::MAX_LEN);
+        let mut sink = Sink { bytes: self.0, end, cut: 0 };
         write(&mut sink);
         let cut = sink.cut;
         let len = (self.0.len() - start - 6) as u32;
@@ -196,13 +197,15 @@ impl<'a> Packer<'a> {
 /// Takes text up to the cap, then tells the formatter to stop.
 pub(crate) struct Sink<'a> {
     bytes: &'a mut Vec<u8>,
+    /// The length at which it has enough.
+    end: usize,
     cut: usize,
 }
 
 impl Write for Sink<'_> {
     #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() <= Packed::MAX_LEN.saturating_sub(self.bytes.len()) && self.cut == 0 {
+        if text.len() <= self.end.saturating_sub(self.bytes.len()) && self.cut == 0 {
             self.bytes.extend_from_slice(text.as_bytes());
             return Ok(());
         }
@@ -214,7 +217,7 @@ impl Sink<'_> {
     #[cold]
     fn cut(&mut self, text: &str) -> fmt::Result {
         let room = match self.cut {
-            0 => Packed::MAX_LEN.saturating_sub(self.bytes.len()),
+            0 => self.end.saturating_sub(self.bytes.len()),
             _ => 0,
         };
         let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
@@ -331,10 +334,12 @@ mod tests {
     fn what_was_packed_comes_out_in_order() {
         let name = 'ё';
         let packed = pack(|packer| {
-            packer.text(&field("message"), |sink| write!(sink, "charged {name}").unwrap());
+            packer.text(&field("message"), usize::MAX, |sink| {
+                write!(sink, "charged {name}").unwrap()
+            });
             packer.word(&field("a"), Kind::I64, (-7i64).to_le_bytes());
             packer.wide(&field("b"), Kind::U128, u128::MAX.to_le_bytes());
-            packer.str(&field("c"), "");
+            packer.str(&field("c"), "", usize::MAX);
         });
         assert_eq!(
             unpack(&packed),
@@ -351,7 +356,7 @@ mod tests {
     fn short_and_long_captures_differ_in_nothing_but_place() {
         for len in [0, SHORT - 6, SHORT - 5, 10 * SHORT] {
             let text = "x".repeat(len);
-            let packed = pack(|packer| packer.str(&field("a"), &text));
+            let packed = pack(|packer| packer.str(&field("a"), &text, usize::MAX));
             assert_eq!(packed.len(), len + 6);
             assert_eq!(unpack(&packed), [("a", Value::Str(&text))]);
         }
@@ -360,8 +365,8 @@ mod tests {
     #[test]
     fn a_later_record_replaces_an_earlier_one() {
         let old = pack(|packer| {
-            packer.str(&field("a"), "old");
-            packer.str(&field("b"), "kept");
+            packer.str(&field("a"), "old", usize::MAX);
+            packer.str(&field("b"), "kept", usize::MAX);
         });
         let new = pack(|packer| packer.word(&field("a"), Kind::Bool, 1u64.to_le_bytes()));
         let both = old.updated(&new);
@@ -372,12 +377,12 @@ mod tests {
     fn capture_stops_at_the_cap_between_characters_and_says_what_is_missing() {
         let mut writes = 0;
         let packed = pack(|packer| {
-            packer.text(&field("message"), |sink| {
+            packer.text(&field("message"), usize::MAX, |sink| {
                 while sink.write_str("Договор ").is_ok() {
                     writes += 1;
                 }
             });
-            packer.str(&field("a"), "no room is left");
+            packer.str(&field("a"), "no room is left", usize::MAX);
         });
         assert!(packed.len() <= Packed::MAX_LEN + 16, "{}", packed.len());
         let fields = unpack(&packed);
@@ -389,9 +394,25 @@ mod tests {
     }
 
     #[test]
+    fn a_value_over_its_limit_is_cut_between_characters_and_the_next_is_whole() {
+        let packed = pack(|packer| {
+            packer.str(&field("a"), "Договор", 5);
+            packer.str(&field("b"), "whole", 5);
+            packer.text(&field("c"), 3, |sink| {
+                let _enough = ["one", "two"].iter().try_for_each(|part| sink.write_str(part));
+            });
+        });
+        let cut = |text, missing| Value::Cut { text, missing };
+        assert_eq!(
+            unpack(&packed),
+            [("a", cut("До", 10)), ("b", Value::Str("whole")), ("c", cut("one", 3))]
+        );
+    }
+
+    #[test]
     fn a_text_over_the_cap_is_cut_and_counted_exactly() {
         let long = "x".repeat(Packed::MAX_LEN + 1_000);
-        let packed = pack(|packer| packer.str(&field("c"), &long));
+        let packed = pack(|packer| packer.str(&field("c"), &long, usize::MAX));
         let fields = unpack(&packed);
         let [("c", Value::Cut { text, missing: cut })] = fields[..] else {
             panic!("{}", fields.len())

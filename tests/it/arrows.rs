@@ -11,8 +11,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fuzzing", &["*"]),
     ("handle", &["queue", "stats", "line", "error", "completion", "activity", "transport"]),
     ("config", &["error"]),
-    ("format", &["line", "stats", "protocol", "error"]),
-    ("layer", &["line", "queue", "stats"]),
+    ("fields", &[]),
+    ("format", &["fields", "line", "stats", "protocol", "error"]),
+    ("layer", &["fields", "line", "queue", "stats"]),
     ("queue", &["line", "stats", "completion", "error", "transport"]),
     (
         "worker",

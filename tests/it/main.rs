@@ -18,6 +18,7 @@ mod portals;
 mod reading;
 mod secrets;
 mod seeds;
+mod selecting;
 mod simulation;
 mod stage;
 mod text;
