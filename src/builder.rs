@@ -16,8 +16,10 @@ use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::protocol::text::ENTRY_BYTES;
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
+use crate::transport::Transport;
 use crate::transport::auth::Credentials;
 use crate::transport::http::{Http, HttpOptions};
+use crate::transport::nowhere::Nowhere;
 use crate::worker::Worker;
 use crate::worker::coalescer::Plan;
 use crate::worker::engine::Engine;
@@ -27,6 +29,7 @@ use crate::worker::pace::{OPERATING_LIMIT, Quota};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::schedule::{Retention, Schedule};
 
+mod config;
 mod lines;
 
 use lines::Lines;
@@ -66,6 +69,35 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
         Credentials::Webhook(_) => 1.0,
         Credentials::OAuth(_) | Credentials::Provider(_) => PORTAL_SHARE,
     };
+    with_defaults(Some(credentials), portal_share)
+}
+
+/// Starts building a layer that sends nothing, for development without a portal. The types are those of
+/// [`builder`], so that the rest of the app need not know.
+///
+/// No event is taken in, all counters stay zero, a flush is complete at once, and the end of an activity
+/// succeeds. No connection is made.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::{Webhook, WebhookError};
+/// use tracing_subscriber::prelude::*;
+///
+/// let builder = match Webhook::from_env() {
+///     Ok(webhook) => tracing_bizproc::builder(webhook),
+///     Err(WebhookError::NotSet { .. }) => tracing_bizproc::disabled(),
+///     Err(error) => return Err(error.into()),
+/// };
+/// let (bizproc, _guard) = builder.build()?;
+/// tracing_subscriber::registry().with(bizproc).init();
+/// # Ok(())
+/// # }
+/// ```
+pub fn disabled() -> Builder {
+    with_defaults(None, 1.0)
+}
+
+fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder {
     Builder {
         credentials,
         portal_share,
@@ -113,7 +145,8 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
 #[must_use = "nothing is built before `build`"]
 #[derive(Clone)]
 pub struct Builder {
-    credentials: Credentials,
+    /// `None`: nothing is sent.
+    credentials: Option<Credentials>,
     portal_share: f64,
     level: LevelFilter,
     fields: Fields,
@@ -291,7 +324,20 @@ impl Builder {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         self.check()?;
-        let transport = Http::new(self.credentials.clone(), self.http.clone())?;
+        match self.credentials.clone() {
+            Some(credentials) => {
+                let transport = Http::new(credentials, self.http.clone())?;
+                self.start(transport)
+            }
+            None => self.start(Nowhere),
+        }
+    }
+
+    fn start<S, T>(self, transport: T) -> Result<(BizprocLayer<S>, WorkerGuard), BuildError>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+        T: Transport,
+    {
         // Any number does: it only keeps replicas from retrying in step.
         let seed = std::hash::RandomState::new().build_hasher().finish();
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
@@ -341,7 +387,10 @@ impl Builder {
     }
 
     pub(crate) fn event_level(&self) -> EventLevel {
-        EventLevel::new(self.level, self.fields.clone())
+        match self.credentials {
+            Some(_) => EventLevel::new(self.level, self.fields.clone()),
+            None => EventLevel::new(LevelFilter::OFF, Fields::new()),
+        }
     }
 
     /// How often the worker looks at its queue while lines may come.

@@ -108,7 +108,7 @@ mod worker;
 #[cfg(feature = "axum")]
 pub use activity::Installations;
 pub use activity::{ActivityRequest, Installation, Property, VerifiedActivity};
-pub use builder::{Builder, builder};
+pub use builder::{Builder, builder, disabled};
 pub use completion::{Completion, ReturnValue};
 #[cfg(feature = "axum")]
 pub use error::ActivityRejection;

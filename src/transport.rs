@@ -9,6 +9,7 @@ use crate::protocol::{Reply, Request, Trouble};
 
 pub(crate) mod auth;
 pub(crate) mod http;
+pub(crate) mod nowhere;
 #[cfg(test)]
 pub(crate) mod stand_in;
 

@@ -76,8 +76,12 @@ impl Builder {
     /// Writes characters above U+FFFF (emoji, mostly) as they are. Default: they are written as
     /// `\u{1F600}`, since installations whose tables are not `utf8mb4` may end the workflow over
     /// them. Cloud portals store them.
-    pub fn keep_supplementary_characters(mut self) -> Self {
-        self.lines.astral = Astral::Keep;
+    pub fn keep_supplementary_characters(self) -> Self {
+        self.supplementary_characters(true)
+    }
+
+    pub(super) fn supplementary_characters(mut self, keep: bool) -> Self {
+        self.lines.astral = if keep { Astral::Keep } else { Astral::Escape };
         self
     }
 }

@@ -10,7 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("simulation", &["*"]),
     ("fuzzing", &["*"]),
     ("handle", &["queue", "stats", "line", "error", "completion", "activity", "transport"]),
-    ("config", &["error"]),
+    ("config", &["error", "format", "line", "queue", "transport", "worker"]),
     ("fields", &[]),
     ("format", &["fields", "line", "stats", "protocol", "error"]),
     ("layer", &["fields", "line", "queue", "stats"]),

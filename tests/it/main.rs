@@ -7,6 +7,7 @@ mod api;
 mod app;
 mod arrows;
 mod completion;
+mod config;
 mod delivery;
 mod flush;
 mod idle;
