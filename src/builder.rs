@@ -25,7 +25,8 @@ use crate::worker::coalescer::Plan;
 use crate::worker::engine::Engine;
 use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
-use crate::worker::pace::{OPERATING_LIMIT, Quota};
+use crate::worker::operating::OPERATING_LIMIT;
+use crate::worker::rate::Quota;
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::schedule::{Retention, Schedule};
 
@@ -366,22 +367,23 @@ impl Builder {
         let (producer, consumer) = queue::queue(self.limits);
         let words = self.lines.words(&stats);
         let rules = Rules {
-            plan: Plan {
+            plan: Arc::new(Plan {
                 linger: self.linger,
                 max_hold: self.max_hold,
                 entry_bytes: self.entry_bytes,
                 ahead_from: self.ahead_from,
                 schedule: Schedule::new(self.retention),
-            },
+            }),
             quota: self.quota,
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
             retry: self.retry,
             words: words.clone(),
             portal_share: self.portal_share,
+            default_portal: self.credentials.as_ref().is_none_or(Credentials::have_default_portal),
         };
         let renderer = self.lines.renderer(words, &stats);
-        let ledger = Ledger::new(stats.clone());
+        let ledger = Ledger::new(stats.clone(), self.limits.bytes);
         let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         Parts { producer, consumer, engine, stats, tick: self.tick() }
     }

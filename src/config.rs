@@ -74,7 +74,7 @@ use tracing_core::{Level, LevelFilter};
 pub use crate::error::{ConfigError, InvalidOption};
 use crate::format::{Language, LineTime};
 use crate::queue::Overflow;
-use crate::worker::pace::Quota;
+use crate::worker::rate::Quota;
 use crate::worker::retry::UnknownOutcome;
 use crate::worker::schedule::Retention;
 

@@ -305,8 +305,10 @@ pub enum FlushError {
     /// The worker was closed: its guard was dropped.
     #[error("the worker has been closed: keep its guard until after the last flush")]
     WorkerGone,
-    /// A thousand flushes are waiting already.
-    #[error("too many flushes are waiting for the worker: flush less often")]
+    /// Too many requests to the worker are waiting already: hundreds in the queue to it, or ends of
+    /// activities that hold as many bytes as lines may
+    /// ([`pending_bytes`](crate::Builder::pending_bytes)).
+    #[error("too many requests are waiting for the worker: try again later")]
     Busy,
     /// The process is a fork of the one that has the worker's thread.
     #[error("the worker's thread did not survive the fork: build the layer after forking")]
@@ -330,6 +332,18 @@ pub enum CompleteError {
         /// The portal's error code.
         code: String,
     },
+    /// The activity was completed before, or is being completed. What this completion says is not
+    /// sent. Known for at least 15 minutes.
+    #[error(
+        "the activity was completed before, or is being completed: complete each activity once"
+    )]
+    AlreadyCompleted,
+    /// No span with this event token has logged lately, and there is no default portal to ask.
+    #[error(
+        "nobody knows which portal the event token is of: name it, with `complete_on`, or set a \
+         default portal"
+    )]
+    UnknownPortal,
     /// The portal could not be reached in two minutes, or the app shut down before.
     #[error("the portal could not be told that the activity has ended: end it again later")]
     NotSent,

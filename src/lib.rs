@@ -125,7 +125,7 @@ pub use transport::auth::{
     Access, AccessProvider, CredentialError, CredentialFuture, Credentials, FileStore, Hosts,
     MemoryStore, OAuth, TokenStore, Tokens, Webhook, on_thread,
 };
-pub use worker::pace::Quota;
+pub use worker::rate::Quota;
 pub use worker::retry::UnknownOutcome;
 pub use worker::schedule::Retention;
 

@@ -93,7 +93,10 @@ pub(crate) enum Control {
     Accept(Accept),
     Expect(Expect),
     /// An activity was dropped without an end.
-    Abandoned(EventToken),
+    Abandoned {
+        event_token: EventToken,
+        portal: PortalId,
+    },
     Close(Close),
 }
 

@@ -106,6 +106,12 @@ impl Stats {
         counters
     }
 
+    /// The worker has forgotten a portal.
+    pub(crate) fn remove_portal(&self, counters: &Arc<PortalCounters>) {
+        let mut portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
+        portals.retain(|other| !Arc::ptr_eq(other, counters));
+    }
+
     pub(crate) fn portals(&self) -> Vec<PortalSnapshot> {
         let portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
         portals.iter().map(|counters| counters.snapshot()).collect()

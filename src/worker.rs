@@ -25,19 +25,24 @@ use crate::queue::{Accept, Consumer, Control, Message};
 use crate::stats::Stats;
 use crate::transport::{Refreshed, Transport};
 
+pub(crate) mod agenda;
+pub(crate) mod budgets;
 pub(crate) mod coalescer;
-pub(crate) mod completions;
 pub(crate) mod deadlines;
+pub(crate) mod end;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod lane;
 pub(crate) mod ledger;
 pub(crate) mod meters;
-pub(crate) mod pace;
+pub(crate) mod operating;
+pub(crate) mod rate;
 pub(crate) mod render;
 pub(crate) mod report;
 pub(crate) mod retry;
 pub(crate) mod schedule;
+pub(crate) mod turn;
+pub(crate) mod watches;
 
 /// The worker, made on the thread that it runs on.
 pub(crate) struct Worker<T> {
@@ -91,7 +96,7 @@ impl<T: Transport> Worker<T> {
     pub(crate) fn run_on(mut self, runtime: &tokio::runtime::Runtime) {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
             self.stats.restarted();
-            self.engine.report(Trouble::Panicked, "");
+            self.engine.report(Trouble::Panicked, None, "");
             // Not at once, or a panic that comes back would keep a core busy.
             // Made inside the runtime: outside of one, a timer is a panic of its own.
             runtime.block_on(async { tokio::time::sleep(AFTER_PANIC).await });
@@ -131,12 +136,12 @@ impl<T: Transport> Worker<T> {
         for (n, (why, count)) in self.consumer.unusable_tokens().enumerate() {
             if count > self.unusable[n] {
                 self.unusable[n] = count;
-                self.engine.report(Trouble::UnusableToken(why), why.to_string());
+                self.engine.report(Trouble::UnusableToken(why), None, why.to_string());
             }
         }
         let failures = self.stats.format_failures();
         if failures > self.format_failures {
-            self.engine.report(Trouble::FormatFailed, format!("{failures} so far"));
+            self.engine.report(Trouble::FormatFailed, None, format!("{failures} so far"));
             self.format_failures = failures;
         }
         for report in self.engine.due_reports(last, Instant::now().into_std()) {
@@ -162,8 +167,9 @@ impl<T: Transport> Worker<T> {
                     Control::Complete(complete) => self.engine.complete(complete, now),
                     Control::Accept(accept) => self.accept(accept),
                     Control::Expect(expect) => self.engine.expect(expect, now),
-                    Control::Abandoned(event_token) => {
-                        self.engine.report(Trouble::Abandoned, event_token.to_string());
+                    Control::Abandoned { event_token, portal } => {
+                        let detail = event_token.to_string();
+                        self.engine.report(Trouble::Abandoned, Some(&portal), detail);
                     }
                     Control::Close(close) => {
                         self.closing = true;
@@ -256,7 +262,8 @@ impl<T: Transport> Worker<T> {
                     Came::Accepted(_, Ok(false)) => {}
                     Came::Accepted(portal, accepted) => {
                         if let Err(trouble) = accepted {
-                            self.engine.report(Trouble::Unstored, trouble.to_string());
+                            let detail = trouble.to_string();
+                            self.engine.report(Trouble::Unstored, Some(&portal), detail);
                         }
                         self.engine.unblock(&Some(portal), now);
                     }
@@ -265,9 +272,12 @@ impl<T: Transport> Worker<T> {
             Err(panic) => {
                 // A transport, or a token store of the app's, has panicked: nothing is known.
                 self.stats.restarted();
-                self.engine.report(Trouble::Panicked, "");
+                let awaited = self.callers.remove(&panic.id());
+                let portal =
+                    awaited.and_then(|awaited| self.engine.portal(awaited.call())).cloned();
+                self.engine.report(Trouble::Panicked, portal.as_ref(), "");
                 let trouble = protocol::Trouble("a panic".to_owned());
-                match self.callers.remove(&panic.id()) {
+                match awaited {
                     Some(Awaited::Reply(call)) => {
                         self.engine.settle(call, &Reply::Unanswered(trouble), now);
                     }
@@ -294,6 +304,14 @@ enum Came {
 enum Awaited {
     Reply(Call),
     Access(Call),
+}
+
+impl Awaited {
+    fn call(self) -> Call {
+        match self {
+            Awaited::Reply(call) | Awaited::Access(call) => call,
+        }
+    }
 }
 
 /// Messages taken in between two looks at what is due.

@@ -3,7 +3,7 @@
 use crate::config::{Config, ReadyFormat};
 use crate::fields::Fields;
 use crate::format::{Full, Json, MessageOnly, Story};
-use crate::worker::pace::Quota;
+use crate::worker::rate::Quota;
 use crate::worker::schedule::Retention;
 
 use super::Builder;

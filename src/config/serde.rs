@@ -12,7 +12,7 @@ use crate::format::{Language, LineTime, UtcOffset};
 use crate::line::PortalId;
 use crate::queue::Overflow;
 use crate::transport::auth::Webhook;
-use crate::worker::pace::Quota;
+use crate::worker::rate::Quota;
 use crate::worker::retry::UnknownOutcome;
 use crate::worker::schedule::Retention;
 

@@ -10,7 +10,7 @@ use super::duration;
 use crate::error::{ConfigError, InvalidOption};
 use crate::format::{Language, LineTime};
 use crate::queue::Overflow;
-use crate::worker::pace::Quota;
+use crate::worker::rate::Quota;
 use crate::worker::retry::UnknownOutcome;
 use crate::worker::schedule::Retention;
 

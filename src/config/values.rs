@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::duration;
 use crate::error::InvalidOption;
 use crate::queue::Overflow;
-use crate::worker::pace::Quota;
+use crate::worker::rate::Quota;
 use crate::worker::retry::UnknownOutcome;
 use crate::worker::schedule::Retention;
 

@@ -148,8 +148,9 @@ impl Drop for Activity {
         }
         self.bizproc.stats.abandoned();
         let event_token = self.verified.event_token().clone();
+        let portal = self.verified.portal().clone();
         // It is counted; with the worker gone, nobody is left to tell of it.
-        drop(self.bizproc.try_send(Control::Abandoned(event_token)));
+        drop(self.bizproc.try_send(Control::Abandoned { event_token, portal }));
     }
 }
 

@@ -4,6 +4,10 @@ use serde_json::{Map, Value};
 
 use super::{Method, Request};
 
+mod end;
+
+pub(crate) use end::{EndCommand, end_command};
+
 /// Most commands that the portal executes in one batch ("batch", REST API documentation).
 pub(crate) const BATCH_COMMANDS: usize = 50;
 
@@ -62,8 +66,25 @@ impl Batch {
         Batch { body: OPEN.to_vec(), commands: 0 }
     }
 
-    /// Appends a `bizproc.activity.log` command under the key `c` and its index.
+    /// Appends a `bizproc.activity.log` command.
     pub(crate) fn push_log(&mut self, event_token: &str, message: &str) {
+        self.open_command();
+        self.body.extend_from_slice(LOG_OPEN);
+        push_encoded(&mut self.body, event_token);
+        self.body.extend_from_slice(LOG_MESSAGE);
+        push_encoded(&mut self.body, message);
+        self.close_command();
+    }
+
+    /// Appends the end of an activity.
+    pub(crate) fn push_end(&mut self, end: &EndCommand) {
+        self.open_command();
+        self.body.extend_from_slice(end.encoded());
+        self.close_command();
+    }
+
+    /// Opens a command under the key `c` and its index.
+    fn open_command(&mut self) {
         // JSON allows spaces here: they make every command cost the same, wherever it stands.
         let lead = match self.commands {
             0 => "  ",
@@ -73,22 +94,17 @@ impl Batch {
         self.body.extend_from_slice(lead.as_bytes());
         self.body.extend_from_slice(b"\"");
         self.body.extend_from_slice(key(self.commands).as_bytes());
-        self.body.extend_from_slice(COMMAND_OPEN);
-        push_encoded(&mut self.body, event_token);
-        self.body.extend_from_slice(COMMAND_MESSAGE);
-        push_encoded(&mut self.body, message);
+        self.body.extend_from_slice(b"\":\"");
+    }
+
+    fn close_command(&mut self) {
         self.body.push(b'"');
         self.commands += 1;
     }
 
-    /// Bytes that a command adds to the body, exactly, in a batch of up to 100.
+    /// Bytes that a log command adds to the body, exactly, in a batch of up to 100.
     pub(crate) fn cost(event_token: &str, message: &str) -> usize {
-        ", \"c0".len()
-            + COMMAND_OPEN.len()
-            + encoded_len(event_token)
-            + COMMAND_MESSAGE.len()
-            + encoded_len(message)
-            + "\"".len()
+        FRAME + LOG_OPEN.len() + encoded_len(event_token) + LOG_MESSAGE.len() + encoded_len(message)
     }
 
     /// The length of the body that [`finish`](Batch::finish) would return.
@@ -103,12 +119,25 @@ impl Batch {
     }
 }
 
+/// About how many bytes a value holds, to keep to a bound with.
+pub(crate) fn bytes(value: &Value) -> usize {
+    let inner = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.iter().map(bytes).sum(),
+        Value::Object(map) => map.iter().map(|(name, value)| name.len() + bytes(value)).sum(),
+    };
+    size_of::<Value>() + inner
+}
+
 /// `halt` is a number because the portal casts it to bool: "false" would be true (server
 /// behaviour). 0: a command that fails does not keep the next ones from running.
 const OPEN: &[u8] = b"{\"halt\":0,\"cmd\":{";
 const CLOSE: &[u8] = b"}}";
-const COMMAND_OPEN: &[u8] = b"\":\"bizproc.activity.log?EVENT_TOKEN=";
-const COMMAND_MESSAGE: &[u8] = b"&LOG_MESSAGE=";
+const LOG_OPEN: &[u8] = b"bizproc.activity.log?EVENT_TOKEN=";
+const LOG_MESSAGE: &[u8] = b"&LOG_MESSAGE=";
+/// Bytes around a command: `, "c0":"` before it, and `"` behind it.
+const FRAME: usize = 8 + 1;
 
 /// The key of the command with this index. Not a bare number, since PHP answers integer keys as a
 /// list or as an object, depending on holes ("batch", server behaviour).

@@ -137,6 +137,15 @@ fn judge(c: char, rest: &[u8], astral: Astral) -> Fate {
     }
 }
 
+/// Whether the portal might replace something in `text` when it stands in a batch. Stricter than the
+/// portal, which wants a key in brackets behind the word.
+pub(crate) fn is_substituted(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let behind =
+        bytes.iter().enumerate().filter(|(_, b)| **b == b'$').map(|(n, _)| &bytes[n + 1..]);
+    behind.into_iter().any(|rest| SUBSTITUTED.iter().any(|word| begins(rest, word)))
+}
+
 /// The words behind `$` that the portal substitutes ("batch", server behaviour).
 const SUBSTITUTED: [&[u8]; 5] = [b"result", b"next", b"total", b"time", b"error"];
 

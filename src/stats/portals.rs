@@ -30,6 +30,10 @@ impl PortalCounters {
         }
     }
 
+    pub(crate) fn portal(&self) -> Option<&str> {
+        self.portal.as_deref()
+    }
+
     pub(crate) fn pending(&self, lines: u64) {
         self.pending.store(lines, Relaxed);
     }

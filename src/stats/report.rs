@@ -57,6 +57,27 @@ impl FlushReport {
         self.by_reason[reason as usize] += lines;
     }
 
+    /// Adds what another report counts, but for what is pending.
+    pub(crate) fn add(&mut self, other: &FlushReport) {
+        self.acknowledged += other.acknowledged;
+        self.late += other.late;
+        for (sum, lines) in self.by_reason.iter_mut().zip(other.by_reason) {
+            *sum += lines;
+        }
+    }
+
+    /// What was counted since `earlier`, which this report has grown from.
+    pub(crate) fn since(&self, earlier: &FlushReport) -> FlushReport {
+        FlushReport {
+            acknowledged: self.acknowledged.saturating_sub(earlier.acknowledged),
+            late: self.late.saturating_sub(earlier.late),
+            pending: 0,
+            by_reason: std::array::from_fn(|n| {
+                self.by_reason[n].saturating_sub(earlier.by_reason[n])
+            }),
+        }
+    }
+
     pub(crate) fn set_pending(&mut self, lines: u64) {
         self.pending = lines;
     }

@@ -43,6 +43,16 @@ impl Credentials {
     pub fn provider(provider: impl AccessProvider) -> Self {
         Credentials::Provider(Arc::new(provider))
     }
+
+    /// Whether there may be a portal for spans that name none.
+    pub(crate) fn have_default_portal(&self) -> bool {
+        match self {
+            Credentials::Webhook(_) => true,
+            Credentials::OAuth(oauth) => oauth.default_portal.is_some(),
+            // It is asked.
+            Credentials::Provider(_) => true,
+        }
+    }
 }
 
 impl fmt::Debug for Credentials {

@@ -1,25 +1,31 @@
 //! Makes commands of lines: a buffer per event token, entries that are due in order of their time.
 //!
-//! Knows linger, the entry budget and the size of an entry; nothing of requests. Time is an
-//! argument.
+//! Knows linger, the schedule and the size of an entry, and which token is to be ended; nothing of
+//! requests. Time is an argument.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use slab::Slab;
 use tracing_core::Level;
 
+use super::budgets::Budgets;
 use super::entry::{Entry, Gap, widen};
 use super::ledger::Ending;
 use super::render::Renderer;
-use super::schedule::{Budget, Schedule};
+use super::schedule::Schedule;
 use crate::line::{EventToken, LogLine, Tag};
 use crate::stats::DropReason;
 
 mod buffer;
+mod ends;
+mod listing;
 
 use buffer::TokenBuffer;
+pub(crate) use ends::{EndRef, Lapsed};
+use listing::{Class, Listing};
 
 /// What the coalescer is told once.
 #[derive(Debug)]
@@ -64,27 +70,30 @@ impl Finished {
     }
 }
 
+/// An entry that was given up, with its token, and the number of a line that went on in a later one.
+pub(crate) type GivenUp = (EventToken, Entry, Option<u64>);
+
 /// The buffers of one portal.
 #[derive(Debug)]
 pub(crate) struct Coalescer {
+    plan: Arc<Plan>,
     tokens: Slab<TokenBuffer>,
     keys: HashMap<EventToken, usize>,
-    /// By the readable workflow id: tokens of one workflow share its budget.
-    budgets: HashMap<Box<str>, Budget>,
-    /// No later than the real times: they are computed again when their turn comes.
-    due: BTreeSet<(Instant, usize)>,
-    /// Budgets are swept when there are more than this.
-    sweep_at: usize,
+    budgets: Budgets,
+    /// Tokens that gather lines. May name some that have stopped.
+    gathering: HashSet<usize>,
+    listing: Listing,
 }
 
 impl Coalescer {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(plan: Arc<Plan>) -> Self {
         Coalescer {
+            plan,
             tokens: Slab::new(),
             keys: HashMap::new(),
-            budgets: HashMap::new(),
-            due: BTreeSet::new(),
-            sweep_at: SWEEP_FROM,
+            budgets: Budgets::default(),
+            gathering: HashSet::new(),
+            listing: Listing::default(),
         }
     }
 
@@ -93,7 +102,6 @@ impl Coalescer {
         &mut self,
         line: &LogLine,
         seq: u64,
-        plan: &Plan,
         renderer: &mut Renderer,
         now: Instant,
     ) -> Result<(), Finished> {
@@ -105,97 +113,102 @@ impl Coalescer {
         }
         let had_open = buffer.open.is_some();
         let sealed_before = buffer.sealed.len();
-        buffer.append(line, seq, plan, renderer, now);
-        let ahead = plan.ahead_from.is_some_and(|level| *line.metadata.level() <= level);
+        buffer.append(line, seq, &self.plan, renderer, now);
+        if !had_open {
+            self.gathering.insert(key);
+        }
+        let ahead = self.plan.ahead_from.is_some_and(|level| *line.metadata.level() <= level);
         if ahead {
             buffer.seal(now);
         }
         if !had_open || buffer.sealed.len() != sealed_before {
-            self.list(key, plan);
+            self.list(key);
         }
         Ok(())
     }
 
     /// Tells of lines that were lost before they came here.
-    pub(crate) fn missed(&mut self, event_token: &EventToken, gap: Gap, plan: &Plan, now: Instant) {
+    pub(crate) fn missed(&mut self, event_token: &EventToken, gap: Gap, now: Instant) {
         let key = self.key(event_token, now);
         let buffer = &mut self.tokens[key];
         if buffer.finished.is_none() {
-            widen(&mut buffer.gap, gap);
-            self.list(key, plan);
+            buffer.missed(gap, now);
+            self.list(key);
         }
     }
 
     /// A tagged span has closed: what its token has gathered goes at once, unless the workflow has
     /// used much of its budget.
-    pub(crate) fn close_span(&mut self, event_token: &EventToken, plan: &Plan, now: Instant) {
+    pub(crate) fn close_span(&mut self, event_token: &EventToken, now: Instant) {
         let Some(&key) = self.keys.get(event_token) else { return };
-        let tight = self.budget(key).is_some_and(|budget| budget.is_tight(&plan.schedule));
-        if !tight {
-            self.tokens[key].seal(now);
-            self.list(key, plan);
+        if !self.budgets.is_tight(event_token.workflow(), &self.plan.schedule) {
+            self.seal_key(key, now);
         }
     }
 
-    /// What has been gathered goes at once: of one token, or of all.
-    pub(crate) fn seal(&mut self, event_token: Option<&EventToken>, plan: &Plan, now: Instant) {
-        let keys: Vec<usize> = match event_token {
-            Some(event_token) => self.keys.get(event_token).copied().into_iter().collect(),
-            None => self.tokens.iter().map(|(key, _)| key).collect(),
-        };
-        for key in keys {
-            self.tokens[key].seal(now);
-            self.list(key, plan);
+    /// What has been gathered goes at once: of one token, or of all. Returns whether there was any.
+    pub(crate) fn seal(&mut self, event_token: Option<&EventToken>, now: Instant) -> bool {
+        match event_token {
+            Some(event_token) => {
+                let key = self.keys.get(event_token).copied();
+                key.is_some_and(|key| self.seal_key(key, now))
+            }
+            None => {
+                let gathering = std::mem::take(&mut self.gathering);
+                gathering.into_iter().filter(|key| self.seal_key(*key, now)).count() > 0
+            }
         }
+    }
+
+    fn seal_key(&mut self, key: usize, now: Instant) -> bool {
+        let Some(buffer) = self.tokens.get_mut(key) else { return false };
+        if buffer.open.is_none() {
+            return false;
+        }
+        buffer.seal(now);
+        self.list(key);
+        true
     }
 
     /// The token's time is nearly over: what it has gathered goes at once, and what comes goes at
     /// its linger.
-    pub(crate) fn hurry(&mut self, event_token: &EventToken, plan: &Plan, now: Instant) {
+    pub(crate) fn hurry(&mut self, event_token: &EventToken, now: Instant) {
         let key = self.key(event_token, now);
         self.tokens[key].hurried = true;
         self.tokens[key].last_used = now;
-        self.seal(Some(event_token), plan, now);
+        self.tokens[key].seal(now);
+        self.list(key);
     }
 
     /// Patience asked for by the portal ends: the app is shutting down.
-    pub(crate) fn lift_holds(&mut self, plan: &Plan) {
+    pub(crate) fn lift_holds(&mut self) {
         let keys: Vec<usize> = self.tokens.iter().map(|(key, _)| key).collect();
         for key in keys {
             self.tokens[key].hold_until = None;
-            self.list(key, plan);
+            self.list(key);
         }
     }
 
-    /// When something may be due; never too late, sometimes too early.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
-    }
-
-    /// How many entries are due by `until`, counted up to `enough`.
-    pub(crate) fn due_by(&self, until: Instant, enough: usize) -> usize {
-        self.due.iter().take_while(|(at, _)| *at <= until).take(enough).count()
-    }
-
-    /// The oldest entry that is due by `until`, taken out.
-    pub(crate) fn take(&mut self, until: Instant, plan: &Plan, now: Instant) -> Option<Command> {
-        while let Some(&(listed, key)) = self.due.first() {
-            if listed > until {
-                return None;
-            }
-            match self.due_at(key, plan) {
-                Some(at) if at > listed => self.list(key, plan),
-                Some(at) => return Some(self.take_out(key, at, plan, now)),
-                // By the same time by which it was found, or it would be found again for ever.
-                None if self.is_idle(key, until) => self.remove(key),
-                None => self.list(key, plan),
+    /// The oldest entry that is due by `until`, taken out: entries of tokens that are to be ended,
+    /// then others, then those that only tell of missing lines.
+    pub(crate) fn take(&mut self, until: Instant, now: Instant) -> Option<Command> {
+        for class in Class::TAKEN {
+            while let Some((listed, key)) = self.listing.waiting(class).first() {
+                if listed > until {
+                    break;
+                }
+                match self.due_at(key) {
+                    Some((of, at)) if of == class && at <= listed => {
+                        return Some(self.take_out(key, at, now));
+                    }
+                    _ => self.list(key),
+                }
             }
         }
         None
     }
 
-    fn take_out(&mut self, key: usize, due: Instant, plan: &Plan, now: Instant) -> Command {
-        self.unlist(key);
+    fn take_out(&mut self, key: usize, due: Instant, now: Instant) -> Command {
         let buffer = &mut self.tokens[key];
         let mut entry = match buffer.sealed.pop_front() {
             Some((_, entry)) => entry,
@@ -208,15 +221,9 @@ impl Coalescer {
         let event_token = buffer.event_token.clone();
         if !entry.tries.budgeted {
             entry.tries.budgeted = true;
-            let workflow = event_token.workflow();
-            if !self.budgets.contains_key(workflow) {
-                self.sweep_budgets(now);
-                self.budgets.insert(workflow.into(), Budget::default());
-            }
-            if let Some(budget) = self.budgets.get_mut(workflow) {
-                entry.rolled_off = budget.sent(now, &plan.schedule);
-            }
+            entry.rolled_off = self.budgets.sent(event_token.workflow(), &self.plan.schedule, now);
         }
+        self.list(key);
         Command { key, event_token, entry, due }
     }
 
@@ -226,85 +233,65 @@ impl Coalescer {
         &mut self,
         mut command: Command,
         hold_until: Option<Instant>,
-        plan: &Plan,
     ) -> Option<(Command, Finished)> {
         if std::mem::take(&mut command.entry.tries.just_in_doubt) {
-            self.written(&command.event_token, &command.entry, plan);
-        } else if let Some(budget) = self.budgets.get_mut(command.event_token.workflow()) {
-            budget.not_sent();
+            self.written(&command);
+        } else {
+            self.budgets.not_sent(command.event_token.workflow());
         }
         let key = command.key;
         let buffer = &mut self.tokens[key];
         buffer.in_flight = None;
         if let (true, Some(finished)) = (buffer.ended, buffer.finished) {
-            self.list(key, plan);
+            buffer.count(finished.ending(), command.entry.lines.into());
+            self.list(key);
             return Some((command, finished));
         }
         let Command { mut entry, due, .. } = command;
         entry.tries.budgeted = false;
         buffer.hold_until = hold_until;
         buffer.sealed.push_front((due, entry));
-        self.list(key, plan);
+        self.list(key);
         None
     }
 
     /// The portal took the command. Returns how many lines of the workflow it rolled off.
-    pub(crate) fn acknowledged(&mut self, command: &Command, plan: &Plan, now: Instant) -> u64 {
-        let rolled_off = self.written(&command.event_token, &command.entry, plan);
+    pub(crate) fn acknowledged(&mut self, command: &Command, now: Instant) -> u64 {
+        let rolled_off = self.written(command);
         let buffer = &mut self.tokens[command.key];
         buffer.worked = true;
-        self.released(command.key, plan, now);
+        buffer.count(Ending::Acknowledged, command.entry.lines.into());
+        self.released(command.key, now);
         rolled_off
     }
 
-    /// The command was given up for `reason`. The token's next entry tells of it. Returns the entry
-    /// whose first line lost its beginning, if there is one.
+    /// The command was given up for `reason`. The token's next entry tells of it. Returns the number
+    /// of a line that lost its beginning, if there is one.
     pub(crate) fn given_up(
         &mut self,
         command: &Command,
         reason: DropReason,
-        plan: &Plan,
         now: Instant,
     ) -> Option<u64> {
-        if let Some(budget) = self.budgets.get_mut(command.event_token.workflow()) {
-            if !command.entry.tries.in_doubt {
-                budget.not_sent();
-            }
+        if !command.entry.tries.in_doubt {
+            self.budgets.not_sent(command.event_token.workflow());
         }
-        let orphan = self.tokens[command.key].lost(&command.entry, reason);
-        self.released(command.key, plan, now);
+        let orphan = self.tokens[command.key].lost(&command.entry, reason, now);
+        self.released(command.key, now);
         orphan
     }
 
-    fn released(&mut self, key: usize, plan: &Plan, now: Instant) {
+    fn released(&mut self, key: usize, now: Instant) {
         let buffer = &mut self.tokens[key];
         buffer.in_flight = None;
         buffer.hold_until = None;
         buffer.last_used = now;
-        self.list(key, plan);
+        self.list(key);
     }
 
-    fn written(&mut self, event_token: &EventToken, entry: &Entry, plan: &Plan) -> u64 {
-        match self.budgets.get_mut(event_token.workflow()) {
-            Some(budget) => budget.written(entry.lines, &plan.schedule),
-            None => 0,
-        }
-    }
-
-    /// The token takes no more lines. Those that it holds are still sent.
-    pub(crate) fn finish(
-        &mut self,
-        event_token: &EventToken,
-        finished: Finished,
-        plan: &Plan,
-        now: Instant,
-    ) {
-        let key = self.key(event_token, now);
-        let buffer = &mut self.tokens[key];
-        buffer.finished.get_or_insert(finished);
-        buffer.gap = None;
-        buffer.seal(now);
-        self.list(key, plan);
+    fn written(&mut self, command: &Command) -> u64 {
+        let workflow = command.event_token.workflow();
+        self.budgets.written(workflow, command.entry.lines, &self.plan.schedule)
     }
 
     /// Nothing more is sent for the token. Returns what it held.
@@ -312,15 +299,23 @@ impl Coalescer {
         &mut self,
         event_token: &EventToken,
         finished: Finished,
-        plan: &Plan,
         now: Instant,
     ) -> Vec<Entry> {
-        self.finish(event_token, finished, plan, now);
         let key = self.key(event_token, now);
+        self.end_key(key, finished, now)
+    }
+
+    fn end_key(&mut self, key: usize, finished: Finished, now: Instant) -> Vec<Entry> {
         let buffer = &mut self.tokens[key];
+        let ending = buffer.finished.get_or_insert(finished).ending();
+        buffer.gap = None;
         buffer.ended = true;
+        buffer.last_used = now;
         let held = buffer.take_all();
-        self.list(key, plan);
+        for entry in &held {
+            buffer.count(ending, entry.lines.into());
+        }
+        self.list(key);
         held
     }
 
@@ -331,43 +326,37 @@ impl Coalescer {
         })
     }
 
-    /// Gives up the oldest waiting entry for `reason`. Returns it with its token, and whether the
-    /// next entry lost the beginning of its first line.
-    pub(crate) fn evict(
-        &mut self,
-        reason: DropReason,
-        plan: &Plan,
-    ) -> Option<(EventToken, Entry, Option<u64>)> {
+    /// Gives up the oldest waiting entry for `reason`.
+    pub(crate) fn evict(&mut self, reason: DropReason, now: Instant) -> Option<GivenUp> {
         let key = self.oldest_key()?;
         let buffer = &mut self.tokens[key];
         let entry = match buffer.sealed.pop_front() {
             Some((_, entry)) => entry,
             None => buffer.open.take()?,
         };
-        let orphan = buffer.lost(&entry, reason);
+        let orphan = buffer.lost(&entry, reason, now);
         let event_token = buffer.event_token.clone();
-        self.list(key, plan);
+        self.list(key);
         Some((event_token, entry, orphan))
     }
 
-    /// Gives up waiting entries for which `hopeless` holds. Returns them with their tokens.
+    /// Gives up waiting entries for which `hopeless` holds.
     pub(crate) fn give_up_where(
         &mut self,
         reason: DropReason,
-        plan: &Plan,
+        now: Instant,
         hopeless: impl Fn(&Entry) -> bool,
-    ) -> Vec<(EventToken, Entry, Option<u64>)> {
-        let keys: Vec<usize> = self.tokens.iter().map(|(key, _)| key).collect();
+    ) -> Vec<GivenUp> {
         let mut given_up = Vec::new();
-        for key in keys {
+        for key in self.listing.with_lines() {
             let buffer = &mut self.tokens[key];
             let before = given_up.len();
             while let Some(entry) = buffer.pop_if(&hopeless) {
-                let orphan = buffer.lost(&entry, reason);
+                let orphan = buffer.lost(&entry, reason, now);
                 given_up.push((buffer.event_token.clone(), entry, orphan));
             }
             if given_up.len() != before {
-                self.list(key, plan);
+                self.list(key);
             }
         }
         given_up
@@ -375,11 +364,12 @@ impl Coalescer {
 
     /// Lines of a token that are not settled, those in flight among them.
     pub(crate) fn pending(&self, event_token: &EventToken) -> u64 {
-        let Some(&key) = self.keys.get(event_token) else { return 0 };
-        let buffer = &self.tokens[key];
-        let waiting = buffer.sealed.iter().map(|(_, entry)| entry).chain(&buffer.open);
-        let waiting: u64 = waiting.map(|entry| u64::from(entry.lines)).sum();
-        waiting + buffer.in_flight.map_or(0, u64::from)
+        self.keys.get(event_token).map_or(0, |&key| self.tokens[key].pending())
+    }
+
+    /// Whether there is word of the token.
+    pub(crate) fn knows(&self, event_token: &EventToken) -> bool {
+        self.keys.contains_key(event_token)
     }
 
     /// When the oldest waiting line was taken in, nearly: see [`oldest_key`](Self::oldest_key).
@@ -391,10 +381,7 @@ impl Coalescer {
     /// says so: what is due first was taken in first, but for schedules and holds. A search for the
     /// very oldest would look at every token for every line.
     fn oldest_key(&self) -> Option<usize> {
-        let waits = |key: &usize| self.tokens.get(*key).is_some_and(|b| b.oldest().is_some());
-        let listed = self.due.iter().map(|(_, key)| *key).find(waits);
-        // Behind a command that is out, entries wait unlisted.
-        listed.or_else(|| self.tokens.iter().map(|(key, _)| key).find(waits))
+        self.listing.oldest().find(|key| self.tokens[*key].oldest().is_some())
     }
 
     /// The place of a tag's token, which is looked up by its text once.
@@ -421,84 +408,4 @@ impl Coalescer {
             }
         }
     }
-
-    fn budget(&self, key: usize) -> Option<&Budget> {
-        self.budgets.get(self.tokens.get(key)?.event_token.workflow())
-    }
-
-    /// When the token's next entry is due; `None` while it has none that could go.
-    fn due_at(&self, key: usize, plan: &Plan) -> Option<Instant> {
-        let buffer = self.tokens.get(key)?;
-        if buffer.in_flight.is_some() {
-            return None;
-        }
-        let by_schedule = |lingered: Instant| {
-            let at = self.budget(key).and_then(|budget| budget.next_at(&plan.schedule));
-            at.map_or(lingered, |at| at.max(lingered))
-        };
-        let due = match (buffer.sealed.front(), &buffer.open) {
-            (Some((at, _)), _) => *at,
-            (None, Some(open)) => {
-                let held = open.since + plan.max_hold.max(plan.linger);
-                by_schedule(open.since + plan.linger).min(held)
-            }
-            (None, None) => {
-                buffer.gap.as_ref()?;
-                let lingered = buffer.last_used + plan.linger;
-                by_schedule(lingered)
-            }
-        };
-        Some(buffer.hold_until.map_or(due, |hold| due.max(hold)))
-    }
-
-    /// Brings `due` in line with the token's buffer: when its entry is due, else when it is
-    /// forgotten.
-    fn list(&mut self, key: usize, plan: &Plan) {
-        self.unlist(key);
-        let at = self.due_at(key, plan);
-        if let Some(buffer) = self.tokens.get_mut(key) {
-            let at = match at {
-                Some(at) => at,
-                None if buffer.in_flight.is_some() => return,
-                None => buffer.last_used + FORGET,
-            };
-            buffer.listed = Some(at);
-            self.due.insert((at, key));
-        }
-    }
-
-    fn unlist(&mut self, key: usize) {
-        if let Some(at) = self.tokens.get_mut(key).and_then(|buffer| buffer.listed.take()) {
-            self.due.remove(&(at, key));
-        }
-    }
-
-    fn is_idle(&self, key: usize, now: Instant) -> bool {
-        self.tokens
-            .get(key)
-            .is_some_and(|buffer| now.saturating_duration_since(buffer.last_used) >= FORGET)
-    }
-
-    fn remove(&mut self, key: usize) {
-        self.unlist(key);
-        if let Some(buffer) = self.tokens.try_remove(key) {
-            self.keys.remove(&buffer.event_token);
-        }
-        if self.tokens.is_empty() {
-            self.tokens = Slab::new();
-            self.keys = HashMap::new();
-        }
-    }
-
-    fn sweep_budgets(&mut self, now: Instant) {
-        if self.budgets.len() >= self.sweep_at {
-            self.budgets.retain(|_, budget| !budget.is_forgotten(now));
-            self.sweep_at = (self.budgets.len() * 2).max(SWEEP_FROM);
-        }
-    }
 }
-
-/// A token that was idle for so long is forgotten. What its workflow has used is not.
-const FORGET: Duration = Duration::from_secs(15 * 60);
-/// Budgets are not swept below this number.
-const SWEEP_FROM: usize = 1_024;

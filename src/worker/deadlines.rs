@@ -1,8 +1,11 @@
 //! Activities for which their portal waits only so long: when it is time to hurry, and when to stop.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use slab::Slab;
+
+use super::agenda::Agenda;
 use crate::line::EventToken;
 
 /// What has come.
@@ -17,18 +20,18 @@ pub(crate) enum Passed {
 /// The deadlines of one portal's activities.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
-    /// By time, and a number that keeps equal times apart.
-    ahead: BTreeMap<(Instant, u64), Ahead>,
+    ahead: Slab<Ahead>,
+    agenda: Agenda<usize>,
     /// Invariant: names exactly what stands in `ahead`.
-    by_token: HashMap<EventToken, (Instant, u64)>,
-    number: u64,
+    by_token: HashMap<EventToken, usize>,
 }
 
 #[derive(Debug)]
 struct Ahead {
     event_token: EventToken,
-    /// When it is over, while it is only soon.
-    then: Option<Instant>,
+    waits_until: Instant,
+    /// It was said that the time is nearly over.
+    announced: bool,
 }
 
 impl Deadlines {
@@ -37,41 +40,40 @@ impl Deadlines {
         self.remove(&event_token);
         let left = waits_until.saturating_duration_since(now);
         let soon = waits_until - LAST_PART.min(left.mul_f64(LAST_SHARE));
-        self.insert(soon, Ahead { event_token, then: Some(waits_until) });
+        let ahead = Ahead { event_token: event_token.clone(), waits_until, announced: false };
+        let key = self.ahead.insert(ahead);
+        self.by_token.insert(event_token, key);
+        self.agenda.set(key, soon);
     }
 
     /// The activity has ended by itself.
     pub(crate) fn remove(&mut self, event_token: &EventToken) {
         if let Some(key) = self.by_token.remove(event_token) {
-            self.ahead.remove(&key);
+            self.agenda.remove(key);
+            self.ahead.remove(key);
         }
     }
 
     /// When the next one comes.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        self.ahead.first_key_value().map(|((at, _), _)| *at)
+        self.agenda.next_at()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_token.is_empty()
     }
 
     /// What has come by now, one by one.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<Passed> {
-        if self.next_at()? > now {
-            return None;
+        let key = self.agenda.pop(now)?;
+        let ahead = self.ahead.get_mut(key)?;
+        let event_token = ahead.event_token.clone();
+        if std::mem::replace(&mut ahead.announced, true) {
+            self.remove(&event_token);
+            return Some(Passed::Over(event_token));
         }
-        let (_, Ahead { event_token, then }) = self.ahead.pop_first()?;
-        self.by_token.remove(&event_token);
-        match then {
-            Some(over) => {
-                self.insert(over, Ahead { event_token: event_token.clone(), then: None });
-                Some(Passed::Soon(event_token))
-            }
-            None => Some(Passed::Over(event_token)),
-        }
-    }
-
-    fn insert(&mut self, at: Instant, ahead: Ahead) {
-        self.number += 1;
-        self.by_token.insert(ahead.event_token.clone(), (at, self.number));
-        self.ahead.insert((at, self.number), ahead);
+        self.agenda.set(key, ahead.waits_until);
+        Some(Passed::Soon(event_token))
     }
 }
 

@@ -1,30 +1,29 @@
-//! All lanes together: lines in, requests out, replies in. Decides, does no I/O, reads no clock.
+//! All portals together: lines in, requests out, replies in. Decides, does no I/O, reads no clock.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use slab::Slab;
 
-use super::completions::Completing;
+use super::agenda::Agenda;
 use super::entry::Gap;
 use super::lane::{Access, Action, Lane, Rules, TICK, What};
-use super::ledger::{Ending, Freed, Ledger};
+use super::ledger::{Ending, Ledger, Page, Pending};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
-use crate::line::{LogLine, Missed, PortalId, Tag};
+use super::turn::Turn;
+use crate::error::CompleteError;
+use crate::line::{EventToken, LogLine, Missed, PortalId, Tag};
 use crate::protocol::{Reply, Request};
 use crate::queue::{Close, Complete, Expect, Flush, Limits, Overflow, Scope};
 use crate::stats::DropReason;
 use crate::transport::Refreshed;
 
-/// A lane's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LaneId(usize);
-
 /// A request that is out: whose, and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
-    lane: LaneId,
+    portal: usize,
     what: What,
 }
 
@@ -43,22 +42,31 @@ pub(crate) enum Step {
 
 #[derive(Debug)]
 pub(crate) struct Engine {
-    rules: Rules,
+    rules: Arc<Rules>,
     limits: Limits,
     renderer: Renderer,
     ledger: Ledger,
-    lanes: Vec<Lane>,
-    portals: Vec<Option<PortalId>>,
-    by_portal: HashMap<Option<PortalId>, LaneId>,
-    /// When to ask which lane. Invariant: a lane stands here at most once, under `listed`.
-    agenda: BTreeSet<(Instant, LaneId)>,
-    listed: Vec<Option<Instant>>,
+    portals: Slab<Portal>,
+    by_id: HashMap<Option<PortalId>, usize>,
+    /// When to ask which portal's lane.
+    agenda: Agenda<usize>,
     /// Lines taken in so far, which numbers them.
     seq: u64,
     seed: u64,
     closing: Option<Instant>,
     /// A line is in the books that is in no lane yet: after a panic, that one is lost.
     charged: bool,
+}
+
+/// All that is known of one portal.
+#[derive(Debug)]
+struct Portal {
+    /// `None`: the default portal.
+    id: Option<PortalId>,
+    lane: Lane,
+    page: Page,
+    /// Since when its lane has had nothing to remember.
+    empty_since: Option<Instant>,
 }
 
 impl Engine {
@@ -70,15 +78,13 @@ impl Engine {
         seed: u64,
     ) -> Self {
         Engine {
-            rules,
+            rules: Arc::new(rules),
             limits,
             renderer,
             ledger,
-            lanes: Vec::new(),
-            portals: Vec::new(),
-            by_portal: HashMap::new(),
-            agenda: BTreeSet::new(),
-            listed: Vec::new(),
+            portals: Slab::new(),
+            by_id: HashMap::new(),
+            agenda: Agenda::new(),
             seq: 0,
             seed,
             closing: None,
@@ -88,60 +94,51 @@ impl Engine {
 
     /// Takes a line in.
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
-        let id = self.lane(&line.tag.portal, now);
-        self.charge(line);
-        if !self.keeps_share(line, id, now) {
+        let key = self.portal_of(&line.tag.portal, now);
+        self.charge(line, key);
+        if !self.keeps_share(line, key, now) {
             self.charged = false;
             return;
         }
-        let Engine { rules, renderer, lanes, ledger, .. } = self;
-        let lane = &mut lanes[id.0];
-        let pushed = lane.coalescer.push(line, self.seq, &rules.plan, renderer, now);
-        if let Err(finished) = pushed {
-            let event_token = &line.tag.event_token;
-            ledger.settle_lines(event_token, 1, line.bytes(), self.seq, finished.ending());
-        }
+        let Engine { renderer, ledger, portals, .. } = self;
+        let Portal { lane, page, .. } = &mut portals[key];
+        lane.line(line, self.seq, renderer, &mut Turn { ledger, page, now });
         self.charged = false;
-        if self.closing.is_some() {
-            // It came behind the close: nothing gathers any more.
-            let event_token = Some(&line.tag.event_token);
-            self.lanes[id.0].coalescer.seal(event_token, &self.rules.plan, now);
-        }
-        self.tell_missed(&line.tag, id, now);
+        self.tell_missed(&line.tag, key, now);
         self.make_room(now);
-        self.list(id, now);
+        self.agenda.set(key, now);
     }
 
     /// Puts a line into the books, and notes that until it has found its place.
-    fn charge(&mut self, line: &LogLine) {
+    fn charge(&mut self, line: &LogLine, key: usize) {
         self.charged = true;
-        self.ledger.taken(line.bytes());
         self.seq += 1;
+        self.ledger.taken(&mut self.portals[key].page, line.bytes(), self.seq);
     }
 
     /// A line was lost inside the worker before it could be taken in.
     pub(crate) fn line_lost(&mut self, line: &LogLine, now: Instant) {
-        let id = self.lane(&line.tag.portal, now);
+        let key = self.portal_of(&line.tag.portal, now);
         if !std::mem::take(&mut self.charged) {
-            self.charge(line);
+            self.charge(line, key);
             self.charged = false;
         }
-        self.refuse(line, id, DropReason::Internal, now);
+        self.refuse(line, key, DropReason::Internal, now);
     }
 
     /// Drops a line that was just taken in, and tells of it in its log.
-    fn refuse(&mut self, line: &LogLine, id: LaneId, reason: DropReason, now: Instant) {
+    fn refuse(&mut self, line: &LogLine, key: usize, reason: DropReason, now: Instant) {
         let event_token = &line.tag.event_token;
-        let ending = Ending::Dropped(reason);
-        self.ledger.settle_lines(event_token, 1, line.bytes(), self.seq, ending);
-        let gap = Gap::new(reason, 1, line.at);
-        self.lanes[id.0].coalescer.missed(event_token, gap, &self.rules.plan, now);
-        self.list(id, now);
+        let seq = self.seq;
+        let (lane, mut turn) = self.turn(key, now);
+        turn.settle_lines(event_token, 1, line.bytes(), seq, Ending::Dropped(reason));
+        lane.missed(event_token, Gap::new(reason, 1, line.at), &mut turn);
+        self.agenda.set(key, now);
     }
 
     /// Sees to it that the portal of a line that was just taken in holds no more than its share of
     /// the budget, so that one that fails leaves room for the others. Says whether the line stays.
-    fn keeps_share(&mut self, line: &LogLine, id: LaneId, now: Instant) -> bool {
+    fn keeps_share(&mut self, line: &LogLine, key: usize, now: Instant) -> bool {
         let share = self.rules.portal_share;
         if share >= 1.0 {
             return true;
@@ -151,145 +148,174 @@ impl Engine {
             bytes: (self.limits.bytes as f64 * share) as usize,
             ..self.limits
         };
-        let over = |(lines, bytes): (u64, usize)| limits.are_passed_by(lines, bytes as u64);
+        let over = |Pending { lines, bytes }| limits.are_passed_by(lines, bytes as u64);
         if self.limits.overflow == Overflow::DropOldest {
             // The oldest make room for it, if there are any: what is in flight stays.
-            while over(self.ledger.pending_here()) {
-                let Engine { rules, lanes, ledger, .. } = self;
-                if !lanes[id.0].evict(DropReason::PortalShare, rules, ledger) {
-                    break;
-                }
-            }
+            let (lane, mut turn) = self.turn(key, now);
+            while over(turn.page.pending()) && lane.evict(DropReason::PortalShare, &mut turn) {}
             return true;
         }
-        let stays = !over(self.ledger.pending_here());
+        let stays = !over(self.portals[key].page.pending());
         if !stays {
-            self.refuse(line, id, DropReason::PortalShare, now);
+            self.refuse(line, key, DropReason::PortalShare, now);
         }
         stays
     }
 
     /// A tagged span has closed.
     pub(crate) fn span_closed(&mut self, tag: &Tag, now: Instant) {
-        let id = self.lane(&tag.portal, now);
-        self.tell_missed(tag, id, now);
-        self.lanes[id.0].coalescer.close_span(&tag.event_token, &self.rules.plan, now);
-        self.list(id, now);
+        let key = self.portal_of(&tag.portal, now);
+        self.tell_missed(tag, key, now);
+        let (lane, mut turn) = self.turn(key, now);
+        lane.span_closed(&tag.event_token, &mut turn);
+        self.agenda.set(key, now);
     }
 
     pub(crate) fn flush(&mut self, flush: Flush, now: Instant) {
-        let event_token = match &flush.scope {
+        let Flush { scope, deadline, reply } = flush;
+        let event_token = match &scope {
             Scope::All => None,
             Scope::Token(event_token) => Some(event_token),
         };
         let mut pending = 0;
-        for lane in &mut self.lanes {
-            lane.coalescer.seal(event_token, &self.rules.plan, now);
-            pending += event_token.map_or(0, |event_token| lane.coalescer.pending(event_token));
+        for (key, portal) in &mut self.portals {
+            let Portal { lane, page, .. } = portal;
+            let mut turn = Turn { ledger: &mut self.ledger, page, now };
+            if lane.seal(event_token, &mut turn) {
+                self.agenda.set(key, now);
+            }
+            pending += event_token.map_or(0, |event_token| lane.pending(event_token));
         }
-        let of = event_token.map(|event_token| (event_token.clone(), pending));
-        self.ledger.watch(of, self.seq, flush.deadline, flush.reply);
-        self.list_all(now);
+        match scope {
+            Scope::All => self.ledger.watch_all(deadline, reply),
+            Scope::Token(event_token) => {
+                self.ledger.watch_token(event_token, pending, deadline, reply);
+            }
+        }
     }
 
     /// An activity is to be ended, after its lines if they are quick.
     pub(crate) fn complete(&mut self, complete: Complete, now: Instant) {
         let Complete { event_token, portal, completion, deadline, reply } = complete;
-        let id = self.lane(&portal, now);
-        let lane = &mut self.lanes[id.0];
-        let (lines, report) = oneshot::channel();
-        let pending = lane.coalescer.pending(&event_token);
-        let of = Some((event_token.clone(), pending));
-        // Answered when the lines are settled, which the completion sees to itself.
-        let never = deadline + Duration::from_secs(365 * 86_400);
-        self.ledger.watch(of, self.seq, never, lines);
-        let lines = (pending, report);
-        let completing = Completing::new(event_token, completion, deadline, lines, reply, now);
-        lane.complete(completing, &self.rules, now);
-        self.list(id, now);
+        let key = match &portal {
+            Some(_) => self.portal_of(&portal, now),
+            None => match self.portal_that_knows(&event_token) {
+                Some(key) => key,
+                None if self.rules.default_portal => self.portal_of(&None, now),
+                None => {
+                    // Whoever asked may have gone: then nobody is left to be told.
+                    drop(reply.send(Err(CompleteError::UnknownPortal)));
+                    return;
+                }
+            },
+        };
+        let (lane, mut turn) = self.turn(key, now);
+        lane.complete(&event_token, completion, deadline, reply, &mut turn);
+        self.agenda.set(key, now);
+    }
+
+    /// The portal on which the token has logged, or was taken on: the one without a name first.
+    fn portal_that_knows(&self, event_token: &EventToken) -> Option<usize> {
+        let unnamed = self.by_id.get(&None).copied();
+        let all = unnamed.into_iter().chain(self.portals.iter().map(|(key, _)| key));
+        all.into_iter().find(|key| self.portals[*key].lane.knows(event_token))
     }
 
     /// A portal waits for an activity no longer than this.
     pub(crate) fn expect(&mut self, expect: Expect, now: Instant) {
         let Expect { event_token, portal, waits_until } = expect;
-        let id = self.lane(&portal, now);
-        self.lanes[id.0].expect(event_token, waits_until, now);
-        self.list(id, now);
+        let key = self.portal_of(&portal, now);
+        let (lane, mut turn) = self.turn(key, now);
+        lane.expect(event_token, waits_until, &mut turn);
+        self.agenda.set(key, now);
     }
 
     pub(crate) fn close(&mut self, close: Close, now: Instant) {
-        for lane in &mut self.lanes {
-            lane.close(&self.rules, close.deadline, now);
+        for (key, portal) in &mut self.portals {
+            portal.lane.close(close.deadline, now);
+            self.agenda.set(key, now);
         }
-        self.ledger.watch(None, u64::MAX, close.deadline, close.reply);
+        self.ledger.watch_close(close.deadline, close.reply);
         self.closing = Some(close.deadline);
-        self.list_all(now);
     }
 
     /// Takes in the reply to what a lane sent.
     pub(crate) fn settle(&mut self, call: Call, reply: &Reply, now: Instant) {
-        let Call { lane, what } = call;
-        self.ledger.turn_to(lane.0);
-        self.lanes[lane.0].settle(what, reply, &self.rules, &mut self.ledger, now);
-        self.ledger.blocked(self.lanes[lane.0].blocked());
-        self.list(lane, now);
+        self.with(call.portal, now, |lane, turn| lane.settle(call.what, reply, turn));
     }
 
     /// Takes in what came of asking for other access.
     pub(crate) fn accessed(&mut self, call: Call, refreshed: Refreshed, now: Instant) {
-        self.ledger.turn_to(call.lane.0);
-        self.lanes[call.lane.0].accessed(refreshed, &mut self.ledger, now);
-        self.ledger.blocked(self.lanes[call.lane.0].blocked());
-        self.list(call.lane, now);
+        self.with(call.portal, now, |lane, turn| lane.accessed(refreshed, turn));
     }
 
     /// New credentials have arrived for a portal.
     pub(crate) fn unblock(&mut self, portal: &Option<PortalId>, now: Instant) {
-        if let Some(&id) = self.by_portal.get(portal) {
-            self.ledger.turn_to(id.0);
-            self.lanes[id.0].unblock(now);
-            self.ledger.blocked(None);
-            self.list(id, now);
+        if let Some(&key) = self.by_id.get(portal) {
+            self.with(key, now, |lane, _| lane.unblock());
         }
+    }
+
+    /// Something happened to a lane that may block it, or lift that.
+    fn with(&mut self, key: usize, now: Instant, act: impl FnOnce(&mut Lane, &mut Turn<'_>)) {
+        let (lane, mut turn) = self.turn(key, now);
+        act(lane, &mut turn);
+        turn.page.blocked(lane.blocked());
+        self.agenda.set(key, now);
     }
 
     /// What to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Step {
         if self.closing.is_some_and(|deadline| now >= deadline) {
-            for (page, lane) in self.lanes.iter_mut().enumerate() {
-                self.ledger.turn_to(page);
-                lane.abandon(&self.rules, &mut self.ledger);
+            for (_, Portal { lane, page, .. }) in &mut self.portals {
+                lane.abandon(&mut Turn { ledger: &mut self.ledger, page, now });
             }
             return Step::Closed;
         }
-        while let Some(&(at, id)) = self.agenda.first() {
-            if at > now {
-                break;
-            }
-            self.unlist(id);
-            self.ledger.turn_to(id.0);
-            match self.lanes[id.0].next(&self.rules, &mut self.ledger, now) {
+        while let Some(key) = self.agenda.pop(now) {
+            let (lane, mut turn) = self.turn(key, now);
+            match lane.next(&mut turn) {
                 Action::Send(what, request) => {
-                    // The lane may want more: a completion beside its lines.
-                    self.list(id, now);
-                    return Step::Send(Call { lane: id, what }, request);
+                    // The lane may want more: ends beside its entries.
+                    self.agenda.set(key, now);
+                    return Step::Send(Call { portal: key, what }, request);
                 }
                 Action::Access(access) => {
-                    self.list(id, now);
-                    return Step::Access(Call { lane: id, what: What::Access }, access);
+                    self.agenda.set(key, now);
+                    return Step::Access(Call { portal: key, what: What::Access }, access);
                 }
                 // Later than now in any case: nothing else ends this loop.
-                Action::Wait(at) => self.list(id, at.max(now + TICK)),
-                Action::Idle => {}
+                Action::Wait(at) => self.agenda.set(key, at.max(now + TICK)),
+                Action::Idle => self.forget(key, now),
             }
         }
-        let settled = self.closing.is_some() && self.ledger.pending().0 == 0;
-        if settled && !self.lanes.iter().any(Lane::is_completing) {
-            return Step::Closed;
+        if self.closing.is_some() && self.ledger.pending().lines == 0 {
+            let completing = self.portals.iter().any(|(_, portal)| portal.lane.is_completing());
+            if !completing {
+                return Step::Closed;
+            }
         }
-        let due = self.agenda.first().map(|(at, _)| *at);
-        let deadline = self.ledger.next_deadline();
-        Step::Wait(due.into_iter().chain(deadline).min())
+        Step::Wait(self.agenda.next_at().into_iter().chain(self.ledger.next_deadline()).min())
+    }
+
+    /// Forgets a portal whose lane has had nothing to remember for long.
+    fn forget(&mut self, key: usize, now: Instant) {
+        let portal = &mut self.portals[key];
+        if !portal.lane.is_empty(now) {
+            portal.empty_since = None;
+            if !portal.lane.is_out() {
+                self.agenda.set(key, now + FORGET);
+            }
+            return;
+        }
+        let since = *portal.empty_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < FORGET {
+            self.agenda.set(key, since + FORGET);
+            return;
+        }
+        let portal = self.portals.remove(key);
+        self.by_id.remove(&portal.id);
+        self.ledger.close_page(&portal.page);
     }
 
     /// Answers flushes that are through or out of time. After the budget was told what was settled,
@@ -303,53 +329,59 @@ impl Engine {
         self.ledger.due_reports(last, now)
     }
 
-    /// Notes trouble that was seen outside of the lanes.
-    pub(crate) fn report(&mut self, trouble: Trouble, detail: impl Into<String>) {
-        self.ledger.report(trouble, detail);
+    /// Notes trouble that was seen outside of the lanes; of a portal, where it is one portal's.
+    pub(crate) fn report(
+        &mut self,
+        trouble: Trouble,
+        portal: Option<&PortalId>,
+        detail: impl Into<String>,
+    ) {
+        self.ledger.report(trouble, 1, portal.map(PortalId::as_str), detail);
     }
 
     /// Lines taken in and not yet settled.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn pending(&self) -> u64 {
-        self.ledger.pending().0
+        self.ledger.pending().lines
     }
 
     /// What was settled since the last call, for the budget.
-    pub(crate) fn freed(&mut self) -> Freed {
+    pub(crate) fn freed(&mut self) -> Pending {
         self.ledger.freed()
     }
 
     /// Where a request goes. `None`: the default portal's.
     pub(crate) fn portal(&self, call: Call) -> Option<&PortalId> {
-        self.portals[call.lane.0].as_ref()
+        self.portals[call.portal].id.as_ref()
     }
 
-    /// The portal's lane, with the ledger turned to its page.
-    fn lane(&mut self, portal: &Option<PortalId>, now: Instant) -> LaneId {
-        if let Some(&id) = self.by_portal.get(portal) {
-            self.ledger.turn_to(id.0);
-            return id;
+    /// The portal's place. A lane is made for one that is new.
+    fn portal_of(&mut self, id: &Option<PortalId>, now: Instant) -> usize {
+        if let Some(&key) = self.by_id.get(id) {
+            return key;
         }
-        let id = LaneId(self.lanes.len());
-        let seed = self.seed.wrapping_add(id.0 as u64);
-        let mut lane = Lane::new(&self.rules, seed, now);
+        let seed = self.seed.wrapping_add(self.portals.vacant_key() as u64);
+        let mut lane = Lane::new(self.rules.clone(), seed, now);
         if let Some(deadline) = self.closing {
-            lane.close(&self.rules, deadline, now);
+            lane.close(deadline, now);
         }
-        self.lanes.push(lane);
-        self.listed.push(None);
-        self.portals.push(portal.clone());
-        self.by_portal.insert(portal.clone(), id);
-        self.ledger.add_page(portal.as_ref().map(PortalId::as_str));
-        self.ledger.turn_to(id.0);
-        id
+        let page = self.ledger.page(id.as_ref().map(PortalId::as_str));
+        let portal = Portal { id: id.clone(), lane, page, empty_since: None };
+        let key = self.portals.insert(portal);
+        self.by_id.insert(id.clone(), key);
+        key
+    }
+
+    fn turn(&mut self, key: usize, now: Instant) -> (&mut Lane, Turn<'_>) {
+        let Portal { lane, page, .. } = &mut self.portals[key];
+        (lane, Turn { ledger: &mut self.ledger, page, now })
     }
 
     /// Lines that were refused at the door are told in the token's log.
-    fn tell_missed(&mut self, tag: &Tag, id: LaneId, now: Instant) {
+    fn tell_missed(&mut self, tag: &Tag, key: usize, now: Instant) {
         if let Some(Missed { lines, since, reason }) = tag.take_refused() {
-            let gap = Gap::new(reason, lines, since);
-            self.lanes[id.0].coalescer.missed(&tag.event_token, gap, &self.rules.plan, now);
+            let (lane, mut turn) = self.turn(key, now);
+            lane.missed(&tag.event_token, Gap::new(reason, lines, since), &mut turn);
         }
     }
 
@@ -359,39 +391,24 @@ impl Engine {
             return;
         }
         let limits = self.limits;
-        let over = |(lines, bytes): (u64, usize)| limits.are_passed_by(lines, bytes as u64);
+        let over = |Pending { lines, bytes }| limits.are_passed_by(lines, bytes as u64);
         while over(self.ledger.pending()) {
-            let Engine { rules, lanes, ledger, .. } = self;
-            let oldest = lanes
-                .iter_mut()
-                .enumerate()
-                .filter_map(|(page, lane)| Some((lane.coalescer.oldest()?, page, lane)))
-                .min_by_key(|(oldest, ..)| *oldest);
-            let Some((_, page, lane)) = oldest else { return };
-            ledger.turn_to(page);
-            if !lane.evict(DropReason::Evicted, rules, ledger) {
+            let oldest = self
+                .portals
+                .iter()
+                .filter_map(|(key, portal)| Some((portal.lane.oldest()?, key)))
+                .min();
+            let Some((_, key)) = oldest else { return };
+            let (lane, mut turn) = self.turn(key, now);
+            if !lane.evict(DropReason::Evicted, &mut turn) {
                 return;
             }
             // The end of an activity may have waited for just these lines.
-            self.list(LaneId(page), now);
-        }
-    }
-
-    fn list_all(&mut self, now: Instant) {
-        for n in 0..self.lanes.len() {
-            self.list(LaneId(n), now);
-        }
-    }
-
-    fn list(&mut self, id: LaneId, at: Instant) {
-        self.unlist(id);
-        self.listed[id.0] = Some(at);
-        self.agenda.insert((at, id));
-    }
-
-    fn unlist(&mut self, id: LaneId) {
-        if let Some(at) = self.listed[id.0].take() {
-            self.agenda.remove(&(at, id));
+            self.agenda.set(key, now);
         }
     }
 }
+
+/// A portal is forgotten when its lane has had nothing to remember for so long. Its counters go with
+/// it, and what was learned of its limits.
+const FORGET: Duration = Duration::from_secs(3_600);

@@ -1,33 +1,47 @@
-//! One portal's lane: a state machine with one request in flight. Says what to send and when, and
-//! what a reply means for each command.
+//! One portal's lane: what is sent to it, and when.
+//!
+//! ```text
+//! next -> compose    what the next request carries                    Request
+//! settle -> reaction what a reply means, for the lane and each command
+//! ```
 //!
 //! Does no I/O and reads no clock.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::coalescer::{Coalescer, Command, Finished, Plan};
-use super::completions::{Completing, Completions};
+use super::coalescer::{Coalescer, Command, EndRef, Finished, Plan};
 use super::deadlines::{Deadlines, Passed};
-use super::ledger::{Ending, Ledger};
+use super::end::{Answer, End};
+use super::entry::Gap;
+use super::ledger::Ending;
 use super::meters::Meters;
-use super::pace::{LeakyBucket, Quota};
+use super::rate::{LeakyBucket, Quota};
+use super::render::Renderer;
 use super::report::Trouble;
 use super::retry::{Backoff, RetryPolicy};
+use super::turn::Turn;
+use crate::completion::Completion;
+use crate::error::{CompleteError, FlushError};
 use crate::format::Words;
-use crate::line::EventToken;
+use crate::line::{EventToken, LogLine};
 use crate::protocol::Request;
-use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
+use crate::protocol::command::BATCH_COMMANDS;
 use crate::protocol::reply::Sent;
 use crate::stats::DropReason;
 
-mod access;
+use self::costs::Costs;
+
+mod compose;
+mod costs;
 mod losses;
-mod outcome;
+mod reaction;
+mod settle;
 
 /// What a lane is told once.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    pub(crate) plan: Plan,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) quota: Quota,
     pub(crate) operating_limit: Duration,
     pub(crate) request_bytes: usize,
@@ -35,6 +49,8 @@ pub(crate) struct Rules {
     pub(crate) words: Words,
     /// The share of the budget that one portal may hold: above 0, at most 1.
     pub(crate) portal_share: f64,
+    /// Spans that name no portal have one all the same.
+    pub(crate) default_portal: bool,
 }
 
 /// What a lane wants.
@@ -53,10 +69,10 @@ pub(crate) enum Action {
 /// What a lane has under way. One of each may be out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// Writes entries.
-    Log,
-    /// Ends an activity.
-    End,
+    /// A request with entries, with ends, or with both.
+    Main,
+    /// A request with ends that can wait no longer, beside the main one.
+    Beside,
     /// Gets other access to the portal.
     Access,
 }
@@ -72,24 +88,23 @@ pub(crate) enum Access {
 
 #[derive(Debug)]
 pub(crate) struct Lane {
-    pub(crate) coalescer: Coalescer,
+    rules: Arc<Rules>,
+    coalescer: Coalescer,
     bucket: LeakyBucket,
     meters: Meters,
     state: State,
-    /// Invariant: at most one request with entries is out.
-    in_flight: Option<InFlight>,
-    completions: Completions,
+    /// Invariant: all entries that are out are in this one, so that the order within a token is kept.
+    main: Slot,
+    beside: Slot,
+    /// No end goes before this: a request with ends has failed.
+    ends_pause: Option<Pause>,
     deadlines: Deadlines,
-    /// Access that is to be got, and not asked for yet.
-    wanted: Option<Access>,
     /// Times in a row that new access was refused again.
     renewals: u32,
+    /// How often other access was got: a refusal of older access says nothing of the newer one.
+    access: u64,
     backoff: Backoff,
-    /// Most commands in a request: halved when the portal stumbles, doubled by success, so that a
-    /// command that it stumbles over ends up alone.
-    most: usize,
-    /// Seconds from request to reply per command: a moving average.
-    per_command: f64,
+    costs: Costs,
     /// Requests that ran.
     successes: u64,
     /// The portal has acknowledged something on this credential.
@@ -97,20 +112,21 @@ pub(crate) struct Lane {
     /// Waiting entries are checked for their age at this time.
     next_check: Instant,
     closing: bool,
+    /// Ends so far, which numbers them.
+    ends: u64,
     /// Scratch space for one message.
     message: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum State {
     Ready,
-    /// Failures in a row: `attempt`.
-    BackingOff {
-        until: Instant,
-        attempt: u32,
+    /// No entries go before this.
+    BackingOff(Pause),
+    /// Nothing goes until there is other access: to be asked for, or on its way.
+    Refreshing {
+        wanted: Option<Access>,
     },
-    /// Other access is to be got, or on its way.
-    Refreshing,
     /// The portal wants something mended first. It is asked again now and then.
     Blocked {
         until: Instant,
@@ -118,57 +134,156 @@ enum State {
     },
 }
 
+/// A pause after failures in a row: `attempt`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pause {
+    until: Instant,
+    attempt: u32,
+}
+
+/// Room for one request that is out.
+#[derive(Debug)]
+struct Slot {
+    in_flight: Option<InFlight>,
+    /// Most commands in a request: halved when the portal stumbles, doubled by success, so that a
+    /// command that it stumbles over ends up alone.
+    most: usize,
+}
+
 #[derive(Debug)]
 struct InFlight {
-    commands: Vec<Command>,
+    /// In the order in which they stand in the request: entries, then ends.
+    entries: Vec<Command>,
+    ends: Vec<EndRef>,
     sent: Sent,
     at: Instant,
+    /// The access that it was sent with.
+    access: u64,
+}
+
+impl Slot {
+    fn new() -> Self {
+        Slot { in_flight: None, most: BATCH_COMMANDS }
+    }
 }
 
 impl Lane {
-    pub(crate) fn new(rules: &Rules, seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(rules: Arc<Rules>, seed: u64, now: Instant) -> Self {
         Lane {
-            coalescer: Coalescer::new(),
+            coalescer: Coalescer::new(rules.plan.clone()),
             bucket: LeakyBucket::new(rules.quota, now),
             meters: Meters::new(rules.operating_limit, now),
+            rules,
             state: State::Ready,
-            in_flight: None,
-            completions: Completions::default(),
+            main: Slot::new(),
+            beside: Slot::new(),
+            ends_pause: None,
             deadlines: Deadlines::default(),
-            wanted: None,
             renewals: 0,
+            access: 0,
             backoff: Backoff::new(seed),
-            most: BATCH_COMMANDS,
-            per_command: 0.0,
+            costs: Costs::default(),
             successes: 0,
             worked: false,
             next_check: now + CHECK_AGE,
             closing: false,
+            ends: 0,
             message: String::new(),
         }
     }
 
+    /// Takes a line in.
+    pub(crate) fn line(
+        &mut self,
+        line: &LogLine,
+        seq: u64,
+        renderer: &mut Renderer,
+        turn: &mut Turn<'_>,
+    ) {
+        let event_token = &line.tag.event_token;
+        if let Err(finished) = self.coalescer.push(line, seq, renderer, turn.now) {
+            turn.settle_lines(event_token, 1, line.bytes(), seq, finished.ending());
+        }
+        if self.closing {
+            // It came behind the close: nothing gathers any more.
+            self.coalescer.seal(Some(event_token), turn.now);
+        }
+    }
+
+    /// Tells of lines that were lost before they came here.
+    pub(crate) fn missed(&mut self, event_token: &EventToken, gap: Gap, turn: &mut Turn<'_>) {
+        self.coalescer.missed(event_token, gap, turn.now);
+    }
+
+    /// A tagged span has closed.
+    pub(crate) fn span_closed(&mut self, event_token: &EventToken, turn: &mut Turn<'_>) {
+        self.coalescer.close_span(event_token, turn.now);
+    }
+
+    /// What has been gathered goes at once: of one token, or of all. Returns whether there was any.
+    pub(crate) fn seal(&mut self, event_token: Option<&EventToken>, turn: &mut Turn<'_>) -> bool {
+        self.coalescer.seal(event_token, turn.now)
+    }
+
+    /// Lines of a token that are not settled.
+    pub(crate) fn pending(&self, event_token: &EventToken) -> u64 {
+        self.coalescer.pending(event_token)
+    }
+
+    /// When the oldest waiting line was taken in, nearly.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.coalescer.oldest()
+    }
+
+    /// Whether there is word of the token.
+    pub(crate) fn knows(&self, event_token: &EventToken) -> bool {
+        self.coalescer.knows(event_token)
+    }
+
     /// The app is shutting down: what waits only to be polite goes now.
-    pub(crate) fn close(&mut self, rules: &Rules, deadline: Instant, now: Instant) {
+    pub(crate) fn close(&mut self, deadline: Instant, now: Instant) {
         self.closing = true;
         // Half of what is left is for the lines, half for the end itself.
-        self.completions.close(now + deadline.saturating_duration_since(now) / 2);
-        self.coalescer.seal(None, &rules.plan, now);
-        self.coalescer.lift_holds(&rules.plan);
-        if let State::BackingOff { attempt, .. } = self.state {
-            self.state = State::BackingOff { until: now, attempt };
+        self.coalescer.close_ends(now + deadline.saturating_duration_since(now) / 2);
+        self.coalescer.seal(None, now);
+        self.coalescer.lift_holds();
+        self.ends_pause = None;
+        if let State::BackingOff(pause) = &mut self.state {
+            pause.until = now;
         }
     }
 
     /// An activity is to be ended. Its token takes no more lines.
-    pub(crate) fn complete(&mut self, completing: Completing, rules: &Rules, now: Instant) {
-        self.coalescer.finish(&completing.event_token, Finished::Late, &rules.plan, now);
-        self.completions.add(completing);
+    pub(crate) fn complete(
+        &mut self,
+        event_token: &EventToken,
+        completion: Completion,
+        deadline: Instant,
+        answer: Answer,
+        turn: &mut Turn<'_>,
+    ) {
+        self.ends += 1;
+        let (words, most_bytes) = (&self.rules.words, self.rules.request_bytes);
+        let text = event_token.expose();
+        let (number, now) = (self.ends, turn.now);
+        let end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
+        if !turn.ledger.hold_end(end.bytes()) {
+            return end.answer(Err(CompleteError::Worker(FlushError::Busy)), 0);
+        }
+        if let Err(again) = self.coalescer.add_end(event_token, Box::new(end), turn.now) {
+            turn.ledger.release_end(again.bytes());
+            again.answer(Err(CompleteError::AlreadyCompleted), 0);
+        }
     }
 
     /// The portal waits for an activity until then. What is pending then is late.
-    pub(crate) fn expect(&mut self, event_token: EventToken, waits_until: Instant, now: Instant) {
-        self.deadlines.add(event_token, waits_until, now);
+    pub(crate) fn expect(
+        &mut self,
+        event_token: EventToken,
+        waits_until: Instant,
+        turn: &mut Turn<'_>,
+    ) {
+        self.deadlines.add(event_token, waits_until, turn.now);
     }
 
     /// Why nothing is sent for now, if something has to be mended first.
@@ -181,189 +296,62 @@ impl Lane {
 
     /// Whether ends of activities are on their way.
     pub(crate) fn is_completing(&self) -> bool {
-        !self.completions.is_empty()
+        self.coalescer.has_ends()
+    }
+
+    /// Whether something is under way, whose end is heard of.
+    pub(crate) fn is_out(&self) -> bool {
+        let refreshing = matches!(self.state, State::Refreshing { .. });
+        refreshing || self.main.in_flight.is_some() || self.beside.in_flight.is_some()
+    }
+
+    /// Whether nothing is left of what came in: the lane may be forgotten.
+    pub(crate) fn is_empty(&mut self, now: Instant) -> bool {
+        !self.is_out() && self.deadlines.is_empty() && self.coalescer.is_empty(now)
     }
 
     /// What to do now.
-    pub(crate) fn next(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Action {
-        if let Some(access) = self.wanted.take() {
-            return Action::Access(access);
+    pub(crate) fn next(&mut self, turn: &mut Turn<'_>) -> Action {
+        if let State::Refreshing { wanted } = &mut self.state {
+            if let Some(access) = wanted.take() {
+                return Action::Access(access);
+            }
         }
-        if let Some(request) = self.next_end(rules, ledger, now) {
-            return Action::Send(What::End, request);
-        }
-        self.pass_deadlines(rules, ledger, now);
-        let action = self.next_log(rules, ledger, now);
-        // What waits for other access is looked at when that has come.
-        let refreshing = self.state == State::Refreshing;
-        let end = if refreshing { None } else { self.completions.next_at(now) };
-        let look = end.into_iter().chain(self.deadlines.next_at()).min();
-        match (action, look) {
-            (Action::Wait(at), Some(look)) => Action::Wait(at.min(look)),
-            (Action::Idle, Some(look)) => Action::Wait(look),
-            (action, _) => action,
+        self.pass_deadlines(turn);
+        self.lapse_ends(turn);
+        self.coalescer.forget_idle(self.rules.retry.max_age, turn.now);
+        let request_at = match self.next_request(turn) {
+            Ok(send) => return send,
+            Err(at) => at,
+        };
+        let others =
+            [self.deadlines.next_at(), self.coalescer.next_lapse(), self.coalescer.next_idle()];
+        match request_at.into_iter().chain(others.into_iter().flatten()).min() {
+            Some(at) => Action::Wait(at),
+            None => Action::Idle,
         }
     }
 
     /// The portals' patience with activities has come to an end, or nearly so.
-    fn pass_deadlines(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) {
-        while let Some(passed) = self.deadlines.pop(now) {
+    fn pass_deadlines(&mut self, turn: &mut Turn<'_>) {
+        while let Some(passed) = self.deadlines.pop(turn.now) {
             match passed {
                 Passed::Soon(event_token) => {
                     if self.coalescer.pending(&event_token) > 0 {
-                        ledger.report(Trouble::TimeRunsOut, event_token.to_string());
+                        turn.report(Trouble::TimeRunsOut, event_token.to_string());
                     }
-                    self.coalescer.hurry(&event_token, &rules.plan, now);
+                    self.coalescer.hurry(&event_token, turn.now);
                 }
                 Passed::Over(event_token) => {
-                    let held = self.coalescer.end(&event_token, Finished::Late, &rules.plan, now);
-                    for entry in held {
-                        ledger.settle(&event_token, &entry, Ending::Late);
+                    for entry in self.coalescer.end(&event_token, Finished::Late, turn.now) {
+                        turn.settle(&event_token, &entry, Ending::Late);
                     }
                 }
             }
         }
-    }
-
-    /// The end of an activity goes ahead of all lines, and needs no more than a place in the rate:
-    /// logging never holds up the customer's process.
-    fn next_end(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Option<Request> {
-        if self.state == State::Refreshing {
-            return None;
-        }
-        let completing = self.completions.ready(&self.coalescer, self.in_flight.is_some(), now)?;
-        let ready_at = self.bucket.ready_at(now);
-        if ready_at > now {
-            self.completions.postpone(ready_at);
-            return None;
-        }
-        let request = completing.request(&rules.words);
-        let event_token = &completing.event_token;
-        self.deadlines.remove(event_token);
-        let held = self.coalescer.end(event_token, Finished::Late, &rules.plan, now);
-        for entry in held {
-            ledger.settle(event_token, &entry, Ending::Late);
-        }
-        ledger.stats().request(1);
-        self.bucket.sent(now);
-        Some(request)
-    }
-
-    fn next_log(&mut self, rules: &Rules, ledger: &mut Ledger, now: Instant) -> Action {
-        if self.in_flight.is_some() {
-            return Action::Idle;
-        }
-        self.check_age(rules, ledger, now);
-        let at = match self.ready_at(now) {
-            Ok(at) => at,
-            Err(idle) => return idle,
-        };
-        if at > now {
-            return Action::Wait(at);
-        }
-        let until = now + TAKE_ALONG;
-        let one = self.coalescer.due_by(until, 2) < 2;
-        let allowed = match self.meters.allowance(one, self.most_now(), now) {
-            Ok(allowed) => allowed,
-            Err(at) => return Action::Wait(self.or_check(at)),
-        };
-        let (commands, batch) = self.gather(allowed, until, rules, ledger, now);
-        if commands.is_empty() {
-            return match self.coalescer.next_due() {
-                Some(at) => Action::Wait(at.max(now + TICK)),
-                None => Action::Idle,
-            };
-        }
-        self.send(commands, batch, rules, ledger, now)
-    }
-
-    /// When the next request may go, or what to do when there is none.
-    fn ready_at(&self, now: Instant) -> Result<Instant, Action> {
-        let due = self.coalescer.next_due().ok_or(Action::Idle)?;
-        let held = match self.state {
-            State::Ready => now,
-            State::Refreshing => return Err(Action::Idle),
-            State::BackingOff { until, .. } | State::Blocked { until, .. } => until,
-        };
-        let at = due.max(held).max(self.bucket.ready_at(now));
-        Ok(if due <= now && at > now { self.or_check(at) } else { at })
-    }
-
-    /// What is due but held back is checked for its age meanwhile.
-    fn or_check(&self, at: Instant) -> Instant {
-        at.min(self.next_check)
-    }
-
-    /// Commands that a request may carry, so that the portal answers well within its own 60 s.
-    fn most_now(&self) -> usize {
-        let in_time = if self.per_command > 0.0 {
-            (REPLY_WITHIN.as_secs_f64() / self.per_command) as usize
-        } else {
-            BATCH_COMMANDS
-        };
-        self.most.min(in_time).clamp(1, BATCH_COMMANDS)
-    }
-
-    /// Takes what is due, oldest first, as far as it fits one request.
-    fn gather(
-        &mut self,
-        allowed: usize,
-        until: Instant,
-        rules: &Rules,
-        ledger: &mut Ledger,
-        now: Instant,
-    ) -> (Vec<Command>, Batch) {
-        let (mut commands, mut batch) = (Vec::new(), Batch::new());
-        while commands.len() < allowed {
-            let Some(command) = self.coalescer.take(until, &rules.plan, now) else { break };
-            self.message.clear();
-            command.entry.write_message(&rules.words, &mut self.message);
-            let event_token = command.event_token.expose();
-            let alone = command.entry.tries.solo();
-            let bytes = batch.bytes() + Batch::cost(event_token, &self.message);
-            if !commands.is_empty() && (alone || bytes > rules.request_bytes) {
-                self.put_back(command, None, rules, ledger);
-                break;
-            }
-            batch.push_log(event_token, &self.message);
-            commands.push(command);
-            if alone {
-                break;
-            }
-        }
-        (commands, batch)
-    }
-
-    fn send(
-        &mut self,
-        commands: Vec<Command>,
-        batch: Batch,
-        rules: &Rules,
-        ledger: &Ledger,
-        now: Instant,
-    ) -> Action {
-        ledger.stats().request(commands.len() as u64);
-        let in_doubt = commands.iter().filter(|command| command.entry.tries.in_doubt).count();
-        ledger.stats().repeats(in_doubt as u64);
-        let (request, sent) = match commands.as_slice() {
-            [only] => {
-                // The scratch may hold the message of one that did not fit any more.
-                self.message.clear();
-                only.entry.write_message(&rules.words, &mut self.message);
-                (command::activity_log(only.event_token.expose(), &self.message), Sent::Single)
-            }
-            _ => (batch.finish(), Sent::Batch(commands.len())),
-        };
-        self.bucket.sent(now);
-        self.in_flight = Some(InFlight { commands, sent, at: now });
-        Action::Send(What::Log, request)
     }
 }
 
-/// A request that goes anyway takes along what is due so soon.
-const TAKE_ALONG: Duration = Duration::from_millis(100);
-/// Requests are sized to be answered within this; the portal ends them at 60 s (REST API limits).
-const REPLY_WITHIN: Duration = Duration::from_secs(10);
 /// How often waiting entries are checked for their age.
 const CHECK_AGE: Duration = Duration::from_secs(1);
 /// No lane is asked more often than this without cause.

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::entry::Entry;
 use super::report::{Report, Reports, Trouble};
+use super::watches::Watches;
 use crate::line::EventToken;
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
 
@@ -22,59 +22,52 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     stats: Arc<Stats>,
-    /// Lines taken in and not yet settled.
-    pending: u64,
-    pending_bytes: usize,
-    /// One per portal, in the order of their lanes.
-    pages: Vec<Page>,
-    /// The page that is written on.
-    page: usize,
+    pending: Pending,
+    /// Bytes that waiting ends of activities hold, and how many they may hold.
+    ends: usize,
+    most_ends: usize,
     /// Settled since the budget was last told.
-    freed: Freed,
-    watches: Vec<Watch>,
+    freed: Pending,
+    watches: Watches,
     reports: Reports,
 }
 
 /// One portal's books.
 #[derive(Debug)]
-struct Page {
-    /// `None`: the default portal.
-    portal: Option<Box<str>>,
+pub(crate) struct Page {
     counters: Arc<PortalCounters>,
-    /// Lines taken in and not yet settled.
-    pending: u64,
-    pending_bytes: usize,
+    pending: Pending,
 }
 
-/// What the budget gets back.
+/// Lines taken in and not yet settled, and the bytes of the budget that they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Freed {
+pub(crate) struct Pending {
     pub(crate) lines: u64,
     pub(crate) bytes: usize,
 }
 
-/// Waits until the lines before it are settled.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    /// `None`: of all tokens.
-    event_token: Option<EventToken>,
-    up_to: u64,
-    remaining: u64,
-    deadline: Instant,
-    report: FlushReport,
-    reply: Option<oneshot::Sender<FlushReport>>,
+impl Pending {
+    fn add(&mut self, lines: u64, bytes: usize) {
+        self.lines += lines;
+        self.bytes += bytes;
+    }
+
+    fn sub(&mut self, lines: u64, bytes: usize) {
+        self.lines = self.lines.saturating_sub(lines);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 impl Ledger {
-    pub(crate) fn new(stats: Arc<Stats>) -> Self {
+    /// `most_ends`: bytes that waiting ends of activities may hold.
+    pub(crate) fn new(stats: Arc<Stats>, most_ends: usize) -> Self {
         Ledger {
             stats,
-            pending: 0,
-            pending_bytes: 0,
-            pages: Vec::new(),
-            page: 0,
-            freed: Freed::default(),
-            watches: Vec::new(),
+            pending: Pending::default(),
+            ends: 0,
+            most_ends,
+            freed: Pending::default(),
+            watches: Watches::default(),
             reports: Reports::default(),
         }
     }
@@ -83,19 +76,24 @@ impl Ledger {
         &self.stats
     }
 
-    /// The portal refused something for its operating time.
-    pub(crate) fn operating_limited(&mut self) {
-        self.stats.operating_limited();
-        self.report(Trouble::OperatingLimited, "");
+    /// A page for one more portal; `None`: the default portal.
+    pub(crate) fn page(&self, portal: Option<&str>) -> Page {
+        Page { counters: self.stats.add_portal(portal), pending: Pending::default() }
     }
 
-    /// Notes trouble for the app's engineers.
-    pub(crate) fn report(&mut self, trouble: Trouble, detail: impl Into<String>) {
-        self.note(trouble, 1, detail);
+    /// The portal is forgotten, and its counters with it.
+    pub(crate) fn close_page(&self, page: &Page) {
+        self.stats.remove_portal(&page.counters);
     }
 
-    fn note(&mut self, trouble: Trouble, count: u64, detail: impl Into<String>) {
-        let portal = self.pages.get(self.page).and_then(|page| page.portal.as_deref());
+    /// Notes trouble for the app's engineers. `portal`: whose trouble it is, as far as it has a name.
+    pub(crate) fn report(
+        &mut self,
+        trouble: Trouble,
+        count: u64,
+        portal: Option<&str>,
+        detail: impl Into<String>,
+    ) {
         self.reports.add(trouble, count, portal, detail);
     }
 
@@ -104,58 +102,36 @@ impl Ledger {
         self.reports.due(last, now)
     }
 
-    /// A page for one more portal.
-    pub(crate) fn add_page(&mut self, portal: Option<&str>) {
-        let counters = self.stats.add_portal(portal);
-        let portal = portal.map(Box::from);
-        self.pages.push(Page { portal, counters, pending: 0, pending_bytes: 0 });
+    /// Lines taken in and not yet settled.
+    pub(crate) fn pending(&self) -> Pending {
+        self.pending
     }
 
-    /// What is noted from here on is about the portal with this page.
-    pub(crate) fn turn_to(&mut self, page: usize) {
-        self.page = page;
+    /// Charges the end of an activity that is to wait, unless too much of that kind waits already. One
+    /// that is larger than all room gets in when it is alone.
+    pub(crate) fn hold_end(&mut self, bytes: usize) -> bool {
+        let fits = self.ends == 0 || self.ends + bytes <= self.most_ends;
+        self.ends += if fits { bytes } else { 0 };
+        fits
     }
 
-    /// Why nothing is sent to the portal in hand, if so.
-    pub(crate) fn blocked(&self, reason: Option<DropReason>) {
-        if let Some(page) = self.pages.get(self.page) {
-            page.counters.blocked(reason);
-        }
+    /// The end no longer waits.
+    pub(crate) fn release_end(&mut self, bytes: usize) {
+        self.ends = self.ends.saturating_sub(bytes);
     }
 
-    /// Lines of the portal in hand that are not yet settled, and their bytes.
-    pub(crate) fn pending_here(&self) -> (u64, usize) {
-        self.pages.get(self.page).map_or((0, 0), |page| (page.pending, page.pending_bytes))
-    }
-
-    /// Lines taken in and not yet settled, and their bytes.
-    pub(crate) fn pending(&self) -> (u64, usize) {
-        (self.pending, self.pending_bytes)
-    }
-
-    pub(crate) fn taken(&mut self, bytes: usize) {
-        self.pending += 1;
-        for watch in &mut self.watches {
-            // A close covers what comes behind it, too.
-            watch.remaining += u64::from(watch.up_to == u64::MAX);
-        }
-        self.pending_bytes += bytes;
-        if let Some(page) = self.pages.get_mut(self.page) {
-            page.pending += 1;
-            page.pending_bytes += bytes;
-            page.counters.pending(page.pending);
-        }
-    }
-
-    /// All lines of an entry have ended.
-    pub(crate) fn settle(&mut self, event_token: &EventToken, entry: &Entry, ending: Ending) {
-        let lines = u64::from(entry.lines);
-        self.settle_lines(event_token, lines, entry.bytes, entry.last_seq, ending);
+    /// A line has come in.
+    pub(crate) fn taken(&mut self, page: &mut Page, bytes: usize, seq: u64) {
+        self.pending.add(1, bytes);
+        self.watches.taken(seq);
+        page.pending.add(1, bytes);
+        page.counters.pending(page.pending.lines);
     }
 
     /// Lines have ended, the newest of them number `last_seq`.
-    pub(crate) fn settle_lines(
+    pub(crate) fn settle(
         &mut self,
+        page: &mut Page,
         event_token: &EventToken,
         lines: u64,
         bytes: usize,
@@ -166,90 +142,79 @@ impl Ledger {
             Ending::Acknowledged => self.stats.acknowledged(lines),
             Ending::Late => {
                 self.stats.late(lines);
-                self.note(Trouble::Late, lines, "");
+                self.reports.add(Trouble::Late, lines, page.portal(), "");
             }
             Ending::Dropped(reason) => {
                 self.stats.dropped(reason, lines);
-                self.note(Trouble::Lost(reason), lines, "");
+                self.reports.add(Trouble::Lost(reason), lines, page.portal(), "");
             }
         }
-        self.pending = self.pending.saturating_sub(lines);
-        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
-        if let Some(page) = self.pages.get_mut(self.page) {
-            page.settle(lines, bytes, ending);
-        }
-        self.freed.lines += lines;
-        self.freed.bytes += bytes;
-        for watch in &mut self.watches {
-            if watch.covers(event_token, last_seq) {
-                watch.remaining = watch.remaining.saturating_sub(lines);
-                match ending {
-                    Ending::Acknowledged => watch.report.count_acknowledged(lines),
-                    Ending::Late => watch.report.count_late(lines),
-                    Ending::Dropped(reason) => watch.report.count_dropped(reason, lines),
-                }
-            }
-        }
+        self.pending.sub(lines, bytes);
+        self.freed.add(lines, bytes);
+        page.settle(lines, bytes, ending);
+        self.watches.settled(event_token, lines, last_seq, ending);
     }
 
     /// What was settled since the last call.
-    pub(crate) fn freed(&mut self) -> Freed {
+    pub(crate) fn freed(&mut self) -> Pending {
         std::mem::take(&mut self.freed)
     }
 
-    /// Answers `reply` when all lines up to number `up_to` are settled (of one token, whose pending
-    /// lines are given, or of all), or with what is known at the deadline.
-    pub(crate) fn watch(
+    /// Answers `reply` when all lines that were taken in so far are settled, or at the deadline with
+    /// what is known then.
+    pub(crate) fn watch_all(&mut self, deadline: Instant, reply: oneshot::Sender<FlushReport>) {
+        self.watches.all(deadline, reply);
+    }
+
+    /// The same for the `pending` lines of one token.
+    pub(crate) fn watch_token(
         &mut self,
-        of: Option<(EventToken, u64)>,
-        up_to: u64,
+        event_token: EventToken,
+        pending: u64,
         deadline: Instant,
         reply: oneshot::Sender<FlushReport>,
     ) {
-        let (event_token, remaining) = match of {
-            Some((event_token, pending)) => (Some(event_token), pending),
-            None => (None, self.pending),
-        };
-        let report = FlushReport::default();
-        let reply = Some(reply);
-        self.watches.push(Watch { event_token, up_to, remaining, deadline, report, reply });
+        self.watches.token(event_token, pending, deadline, reply);
+    }
+
+    /// The same for all lines, those that are still to come among them: the worker is closing.
+    pub(crate) fn watch_close(&mut self, deadline: Instant, reply: oneshot::Sender<FlushReport>) {
+        self.watches.close(self.pending.lines, deadline, reply);
     }
 
     /// Answers the watches that are through or out of time.
     pub(crate) fn answer(&mut self, now: Instant) {
-        self.watches.retain_mut(|watch| {
-            let waiting = watch.remaining > 0 && now < watch.deadline;
-            if !waiting {
-                watch.report.set_pending(watch.remaining);
-                if let Some(reply) = watch.reply.take() {
-                    // Whoever asked may have gone: then nobody is left to be told.
-                    drop(reply.send(watch.report.clone()));
-                }
-            }
-            waiting
-        });
+        self.watches.answer(now);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.watches.iter().map(|watch| watch.deadline).min()
+        self.watches.next_deadline()
     }
 }
 
 impl Page {
+    /// The portal's name. `None`: the default portal.
+    pub(crate) fn portal(&self) -> Option<&str> {
+        self.counters.portal()
+    }
+
+    /// Why nothing is sent to the portal, if so.
+    pub(crate) fn blocked(&self, reason: Option<DropReason>) {
+        self.counters.blocked(reason);
+    }
+
+    /// Lines of the portal that are not yet settled.
+    pub(crate) fn pending(&self) -> Pending {
+        self.pending
+    }
+
     fn settle(&mut self, lines: u64, bytes: usize, ending: Ending) {
-        self.pending = self.pending.saturating_sub(lines);
-        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
-        self.counters.pending(self.pending);
+        self.pending.sub(lines, bytes);
+        self.counters.pending(self.pending.lines);
         match ending {
             Ending::Acknowledged => self.counters.acknowledged(lines),
             Ending::Late => self.counters.late(lines),
             Ending::Dropped(_) => self.counters.lost(lines),
         }
-    }
-}
-
-impl Watch {
-    fn covers(&self, event_token: &EventToken, last_seq: u64) -> bool {
-        last_seq <= self.up_to && self.event_token.as_ref().is_none_or(|own| own == event_token)
     }
 }

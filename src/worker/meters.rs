@@ -1,12 +1,25 @@
 //! Which of the portal's operating counters a request feeds, and what its reply says of them.
+//!
+//! The portal counts by credential and method, and a batch is counted by itself besides its commands
+//! (server behaviour). For entries each of these counters is kept below its limit. Ends of activities
+//! are never slowed down: of their counters only the refusals are remembered, which say in which form
+//! an end may go. In a batch where `batch` was not refused, and by itself otherwise.
 
 use std::time::{Duration, Instant};
 
-use super::pace::OperatingWindow;
+use super::operating::OperatingWindow;
 use crate::protocol::reply::{Outcome, Sent, ServerTime};
 
-/// The portal counts by credential and method, and a batch is counted by itself besides its
-/// commands (server behaviour), so three windows matter to us.
+/// What a command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// Writes an entry.
+    Entry,
+    /// Ends an activity.
+    End,
+}
+
+/// The windows of one credential on one portal.
 #[derive(Debug)]
 pub(crate) struct Meters {
     /// `bizproc.activity.log`, called directly.
@@ -15,40 +28,64 @@ pub(crate) struct Meters {
     batched: OperatingWindow,
     /// `batch` itself.
     outer: OperatingWindow,
+    /// Until when ends are not tried directly, and not in a batch, since they were refused there.
+    no_direct_end: Option<Instant>,
+    no_batched_end: Option<Instant>,
 }
 
 impl Meters {
     pub(crate) fn new(limit: Duration, now: Instant) -> Self {
         let window = || OperatingWindow::new(limit, now);
-        Meters { direct: window(), batched: window(), outer: window() }
+        Meters {
+            direct: window(),
+            batched: window(),
+            outer: window(),
+            no_direct_end: None,
+            no_batched_end: None,
+        }
     }
 
-    /// How many of `want` commands may go now, or when to ask again.
-    pub(crate) fn allowance(&self, one: bool, want: usize, now: Instant) -> Result<usize, Instant> {
-        if one || want == 1 {
+    /// How many of `want` entries may go now, or when to ask again. `alone`: there is one, and nothing
+    /// else goes in its request.
+    pub(crate) fn entries(&self, alone: bool, want: usize, now: Instant) -> Result<usize, Instant> {
+        if alone || want == 1 {
             return self.direct.allowance(1, now);
         }
         self.outer.allowance(1, now)?;
         match self.batched.allowance(want, now)? {
-            // One command goes by itself, and is counted there.
+            // One entry goes by itself, and is counted there.
             1 => self.direct.allowance(1, now),
             fits => Ok(fits),
         }
+    }
+
+    /// Whether ends may go in a batch.
+    pub(crate) fn takes_batched_ends(&self, now: Instant) -> bool {
+        !self.outer.is_refused(now) && self.no_batched_end.is_none_or(|until| until <= now)
+    }
+
+    /// Whether an end may go by itself. Where neither form may, it goes all the same, with pauses.
+    pub(crate) fn takes_direct_ends(&self, now: Instant) -> bool {
+        self.no_direct_end.is_none_or(|until| until <= now)
     }
 
     /// Reads the `time` parts of a reply.
     pub(crate) fn observe(
         &mut self,
         sent: Sent,
-        outcomes: &[Outcome],
+        entries: &[Outcome],
+        ends: &[Outcome],
         time: ServerTime,
         now: Instant,
     ) {
         match sent {
-            Sent::Single => observe(&mut self.direct, time, 1, time.duration.unwrap_or(0.0), now),
+            Sent::Single if ends.is_empty() => {
+                observe(&mut self.direct, time, 1, time.duration.unwrap_or(0.0), now);
+            }
+            Sent::Single => {}
             Sent::Batch(_) => {
                 let done = || {
-                    outcomes.iter().filter_map(|outcome| match outcome {
+                    entries.iter().filter_map(|outcome| match outcome {
                         Outcome::Done(time) => Some(*time),
                         _ => None,
                     })
@@ -63,23 +100,24 @@ impl Meters {
                 observe(&mut self.outer, time, 1, time.duration.unwrap_or(0.0), now);
             }
         }
-    }
-
-    /// The portal refused for operating time: the request itself, or a command in a batch.
-    pub(crate) fn refused(&mut self, sent: Sent, within: Within, now: Instant) {
-        match (sent, within) {
-            (Sent::Single, _) => self.direct.refused(now),
-            (Sent::Batch(_), Within::Request) => self.outer.refused(now),
-            (Sent::Batch(_), Within::Command) => self.batched.refused(now),
+        if ends.iter().any(|outcome| matches!(outcome, Outcome::Done(_))) {
+            match sent {
+                Sent::Single => self.no_direct_end = None,
+                Sent::Batch(_) => self.no_batched_end = None,
+            }
         }
     }
-}
 
-/// Where a refusal stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Within {
-    Request,
-    Command,
+    /// The portal refused for operating time: the request itself (`whole`), or a command.
+    pub(crate) fn refused(&mut self, sent: Sent, sort: Sort, whole: bool, now: Instant) {
+        match (sent, sort) {
+            (Sent::Batch(_), _) if whole => self.outer.refused(now),
+            (Sent::Single, Sort::Entry) => self.direct.refused(now),
+            (Sent::Batch(_), Sort::Entry) => self.batched.refused(now),
+            (Sent::Single, Sort::End) => self.no_direct_end = Some(now + END_REFUSED),
+            (Sent::Batch(_), Sort::End) => self.no_batched_end = Some(now + END_REFUSED),
+        }
+    }
 }
 
 fn observe(
@@ -98,4 +136,94 @@ fn observe(
         _ => None,
     };
     window.observed(operating, resets_in, commands, worked, now);
+}
+
+/// For how long ends avoid a form in which they were refused: the longest that a block is known to
+/// last (server behaviour, and documentation).
+const END_REFUSED: Duration = Duration::from_secs(605);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(100);
+
+    fn at(operating: f64, duration: f64) -> ServerTime {
+        ServerTime {
+            operating: Some(operating),
+            duration: Some(duration),
+            operating_reset_at: Some(1_300),
+            finish: Some(1_000.0),
+        }
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn direct_entries_and_entries_in_batches_are_counted_apart() {
+        let now = Instant::now();
+        let mut meters = Meters::new(LIMIT, now);
+        meters.observe(Sent::Single, &[Outcome::Done(at(95.0, 1.0))], &[], at(95.0, 1.0), now);
+        assert_eq!(meters.entries(true, 1, now), Err(now + secs(300)), "until the reset");
+        assert_eq!(meters.entries(false, 50, now), Ok(50));
+
+        let outcomes = [Outcome::Done(at(40.0, 1.0)), Outcome::Done(at(95.0, 1.0))];
+        let mut meters = Meters::new(LIMIT, now);
+        meters.observe(Sent::Batch(2), &outcomes, &[], at(2.0, 2.0), now);
+        assert_eq!(meters.entries(false, 50, now), Err(now + secs(300)), "by the last command");
+        assert_eq!(meters.entries(true, 1, now), Ok(1));
+    }
+
+    #[test]
+    fn a_refused_batch_holds_batches_and_ends_go_by_themselves() {
+        let now = Instant::now();
+        let mut meters = Meters::new(LIMIT, now);
+        meters.refused(Sent::Batch(50), Sort::Entry, true, now);
+        assert_eq!(meters.entries(false, 50, now), Err(now + secs(605)));
+        assert_eq!(meters.entries(true, 1, now), Ok(1));
+        assert!(!meters.takes_batched_ends(now) && meters.takes_direct_ends(now));
+        assert!(meters.takes_batched_ends(now + secs(605)));
+    }
+
+    #[test]
+    fn a_spent_meter_of_entries_holds_no_end() {
+        let now = Instant::now();
+        let mut meters = Meters::new(LIMIT, now);
+        meters.refused(Sent::Batch(50), Sort::Entry, false, now);
+        meters.refused(Sent::Single, Sort::Entry, false, now);
+        assert!(meters.entries(false, 50, now).is_err() && meters.entries(true, 1, now).is_err());
+        assert!(meters.takes_batched_ends(now) && meters.takes_direct_ends(now));
+        // Half of the limit is used: entries are spread, ends are not.
+        let mut meters = Meters::new(LIMIT, now);
+        meters.observe(Sent::Batch(1), &[], &[], at(80.0, 5.0), now);
+        assert!(meters.entries(false, 50, now).is_err());
+        assert!(meters.takes_batched_ends(now));
+    }
+
+    #[test]
+    fn ends_avoid_the_form_in_which_they_were_refused() {
+        let now = Instant::now();
+        let mut meters = Meters::new(LIMIT, now);
+        meters.refused(Sent::Batch(2), Sort::End, false, now);
+        assert!(!meters.takes_batched_ends(now) && meters.takes_direct_ends(now));
+        meters.refused(Sent::Single, Sort::End, true, now);
+        assert!(!meters.takes_direct_ends(now));
+        let done = [Outcome::Done(ServerTime::default())];
+        meters.observe(Sent::Single, &[], &done, ServerTime::default(), now);
+        assert!(meters.takes_direct_ends(now) && !meters.takes_batched_ends(now));
+        assert_eq!(meters.entries(false, 50, now), Ok(50), "entries are counted elsewhere");
+    }
+
+    #[test]
+    fn a_reply_without_counts_lifts_a_block() {
+        let now = Instant::now();
+        let mut meters = Meters::new(LIMIT, now);
+        meters.refused(Sent::Single, Sort::Entry, true, now);
+        assert!(meters.entries(true, 1, now).is_err());
+        let time = ServerTime::default();
+        meters.observe(Sent::Single, &[Outcome::Done(time)], &[], time, now);
+        assert_eq!(meters.entries(true, 1, now), Ok(1));
+    }
 }

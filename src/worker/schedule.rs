@@ -1,12 +1,11 @@
-//! How often a workflow's log may grow: the entry budget.
+//! How often a workflow's log may grow: the schedule of its entries.
 //!
 //! A cloud portal keeps the newest 50 entries of a workflow, shared with its own (server
 //! behaviour). So that the whole story stays readable, the k-th entry goes no earlier than
 //! `T(k) = base * (growth^k - 1) / (growth - 1)` after the first: the first lines appear at once,
 //! and a workflow that logs for an hour still fits.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many entries of a workflow its portal keeps, and so how sparingly they are written.
 ///
@@ -57,7 +56,8 @@ pub(crate) struct Schedule {
     after: Vec<Duration>,
     /// From each entry to the next beyond these.
     step: Duration,
-    kept: Option<usize>,
+    /// Entries of a workflow that the portal keeps.
+    pub(crate) kept: Option<usize>,
 }
 
 impl Schedule {
@@ -83,65 +83,11 @@ impl Schedule {
         Schedule { after: vec![Duration::ZERO], step: Duration::ZERO, kept: None }
     }
 
-    fn after(&self, entries: u32) -> Duration {
+    /// How long after the first entry the entry goes that follows so many.
+    pub(crate) fn after(&self, entries: u32) -> Duration {
         let last = self.after.len() - 1;
         let beyond = u32::try_from((entries as usize).saturating_sub(last)).unwrap_or(u32::MAX);
         self.after[(entries as usize).min(last)] + self.step.saturating_mul(beyond).min(YEAR)
-    }
-}
-
-/// What a workflow has used of its budget. Outlives the workflow's tokens.
-#[derive(Debug, Default)]
-pub(crate) struct Budget {
-    first: Option<Instant>,
-    last: Option<Instant>,
-    sent: u32,
-    /// Lines in each of our entries that the portal still shows, oldest first.
-    shown: VecDeque<u32>,
-    rolled_off: u64,
-}
-
-impl Budget {
-    /// When the next entry may go by the schedule. `None`: at once.
-    pub(crate) fn next_at(&self, schedule: &Schedule) -> Option<Instant> {
-        self.first.map(|first| first + schedule.after(self.sent))
-    }
-
-    /// Whether so much was sent that entries which could wait should no longer go ahead.
-    pub(crate) fn is_tight(&self, schedule: &Schedule) -> bool {
-        schedule.kept.is_some_and(|kept| self.sent as usize * 2 >= kept)
-    }
-
-    /// Counts an entry as sent, and returns how many lines will have rolled off once it is written.
-    pub(crate) fn sent(&mut self, now: Instant, schedule: &Schedule) -> u64 {
-        self.first.get_or_insert(now);
-        self.last = Some(now);
-        self.sent = self.sent.saturating_add(1);
-        let rolls = schedule.kept.is_some_and(|kept| self.shown.len() >= kept);
-        let next = if rolls { self.shown.front().copied().map_or(0, u64::from) } else { 0 };
-        self.rolled_off + next
-    }
-
-    /// The portal wrote an entry of `lines`, or may have. Returns how many lines it rolled off.
-    pub(crate) fn written(&mut self, lines: u32, schedule: &Schedule) -> u64 {
-        let Some(kept) = schedule.kept else { return 0 };
-        self.shown.push_back(lines);
-        let surplus = self.shown.len().saturating_sub(kept);
-        let lines = self.shown.drain(..surplus).map(u64::from).sum();
-        self.rolled_off += lines;
-        lines
-    }
-
-    /// Takes a count of [`sent`](Self::sent) back: the portal wrote nothing.
-    pub(crate) fn not_sent(&mut self) {
-        self.sent = self.sent.saturating_sub(1);
-        if self.sent == 0 {
-            self.first = None;
-        }
-    }
-
-    pub(crate) fn is_forgotten(&self, now: Instant) -> bool {
-        self.last.is_none_or(|last| now.saturating_duration_since(last) > FORGET)
     }
 }
 
@@ -154,8 +100,6 @@ const LONGEST: f64 = 365.0 * 86_400.0;
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// Nor past this many entries (a growth of 1 or nearly).
 const STEPS: usize = 4_096;
-/// A workflow that was silent for so long starts anew.
-const FORGET: Duration = Duration::from_secs(6 * 3_600);
 
 #[cfg(test)]
 mod tests {
@@ -176,39 +120,5 @@ mod tests {
         let base = Duration::from_secs(10);
         let schedule = Schedule::new(Retention::Custom { kept: 5, base, growth: 1.0 });
         assert_eq!(schedule.after(7), Duration::from_secs(70));
-    }
-
-    #[test]
-    fn a_self_hosted_portal_has_no_schedule_and_rolls_nothing_off() {
-        let schedule = Schedule::new(Retention::SelfHosted);
-        let now = Instant::now();
-        let mut budget = Budget::default();
-        for _ in 0..1_000 {
-            assert_eq!(budget.sent(now, &schedule), 0);
-            assert_eq!(budget.written(3, &schedule), 0);
-            assert_eq!(budget.next_at(&schedule), Some(now));
-        }
-        assert!(!budget.is_tight(&schedule));
-    }
-
-    #[test]
-    fn lines_of_entries_past_the_kept_ones_have_rolled_off() {
-        let schedule = Schedule::new(Retention::Custom { kept: 2, base: CLOUD_BASE, growth: 1.3 });
-        let now = Instant::now();
-        let mut budget = Budget::default();
-        for (lines, rolled_off) in [(5, 0), (7, 0), (1, 5), (1, 12)] {
-            assert_eq!(budget.sent(now, &schedule), rolled_off, "as told in the entry");
-            budget.written(lines, &schedule);
-            assert_eq!(budget.rolled_off, rolled_off, "as it came");
-        }
-    }
-
-    #[test]
-    fn an_entry_that_was_not_written_is_taken_back() {
-        let schedule = Schedule::new(Retention::Cloud);
-        let mut budget = Budget::default();
-        budget.sent(Instant::now(), &schedule);
-        budget.not_sent();
-        assert_eq!(budget.next_at(&schedule), None);
     }
 }

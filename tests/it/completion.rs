@@ -27,6 +27,9 @@ fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
         info!("of unknown outcome");
         info!("in the same entry");
     });
+    let no_time = Duration::ZERO;
+    assert_eq!(wait(activity.flush(no_time)).unwrap().pending(), 2);
+    assert!(portal.wait_for(PATIENCE, |portal| portal.journal().len() == 2));
     let since = Instant::now();
     let completion = Completion::new().value("status", "shipped").timeout(SLOW);
     let report = wait(activity.complete(completion)).unwrap();
@@ -51,6 +54,31 @@ fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
     assert_eq!((stats.accepted(), stats.acknowledged(), stats.late()), (3, 1, 2), "{stats}");
     assert_eq!((stats.lost(), stats.pending()), (0, 0), "{stats}");
     assert!(stats.unknown_outcomes() >= 1);
+}
+
+/// The last entry and the end went in one request, and its answer was lost: the end is repeated, and
+/// that does no harm. The lines are counted as late, since nobody knows of them.
+#[test]
+fn an_end_whose_answer_was_lost_is_repeated() {
+    let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));
+    let portal = &stage.portals[0].portal;
+    let (workflow, portals, verified) = stage.open(0);
+    let activity = stage.bizproc.activity(verified);
+    activity.span().in_scope(|| info!("in time"));
+    assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
+
+    portal.faults().next(Fault::Hang(Moment::AfterExecution));
+    activity.span().in_scope(|| info!("with the end"));
+    let completion = Completion::new().value("status", "shipped").timeout(SLOW);
+    wait(activity.complete(completion)).unwrap();
+    assert!(!portals.is_open());
+    let methods: Vec<_> = portal.journal().into_iter().map(|hit| hit.rest_method).collect();
+    assert_eq!(methods[..2], ["bizproc.activity.log", "batch"]);
+    assert!(methods.len() > 2, "{methods:?}");
+    assert_eq!(lines(&workflow)[..2], ["in time", "with the end"]);
+    let stats = stage.bizproc.stats();
+    assert_eq!((stats.accepted(), stats.lost(), stats.pending()), (2, 0, 0), "{stats}");
+    assert_eq!(stats.unknown_outcomes(), 1, "{stats}");
 }
 
 /// How long the end of the activity waits for its lines.

@@ -7,7 +7,9 @@ use super::{Finished, Plan};
 use crate::line::{EventToken, LogLine};
 use crate::protocol::text;
 use crate::stats::DropReason;
+use crate::worker::end::End;
 use crate::worker::entry::{Entry, Gap, NOTICE_BYTES, widen};
+use crate::worker::ledger::Ending;
 use crate::worker::render::Renderer;
 
 #[derive(Debug)]
@@ -23,8 +25,14 @@ pub(super) struct TokenBuffer {
     pub(super) hold_until: Option<Instant>,
     /// Lost lines that no entry has told of yet.
     pub(super) gap: Option<Gap>,
+    /// Since when there are such lines.
+    pub(super) gap_since: Instant,
     /// Its time is nearly over: nothing waits for the schedule any more.
     pub(super) hurried: bool,
+    /// Its activity is to be ended. Boxed: few tokens have one at a time.
+    pub(super) end: Option<Box<End>>,
+    /// Its activity was ended: the portal said so.
+    pub(super) completed: bool,
     /// It takes no more lines.
     pub(super) finished: Option<Finished>,
     /// Nor are those that it holds sent any more. Invariant: only when `finished`.
@@ -33,8 +41,6 @@ pub(super) struct TokenBuffer {
     pub(super) worked: bool,
     pub(super) first_seen: Instant,
     pub(super) last_used: Instant,
-    /// The time under which it stands in `due`. Invariant: the two agree.
-    pub(super) listed: Option<Instant>,
 }
 
 impl TokenBuffer {
@@ -46,13 +52,15 @@ impl TokenBuffer {
             in_flight: None,
             hold_until: None,
             gap: None,
+            gap_since: now,
             hurried: false,
+            end: None,
+            completed: false,
             finished: None,
             ended: false,
             worked: false,
             first_seen: now,
             last_used: now,
-            listed: None,
         }
     }
 
@@ -99,6 +107,36 @@ impl TokenBuffer {
         }
     }
 
+    /// Entries that wait. Word of lines that are missing is one, where nothing else carries it.
+    pub(super) fn entries(&self) -> usize {
+        match self.sealed.len() + usize::from(self.open.is_some()) {
+            0 => usize::from(self.gap.is_some()),
+            entries => entries,
+        }
+    }
+
+    /// Whether its end may go in the request of its last entry. Not where that entry may well be
+    /// refused, since the end would then pass it.
+    pub(super) fn may_pair(&self) -> bool {
+        let next = self.sealed.front().map(|(_, entry)| entry).or(self.open.as_ref());
+        let smooth = next.is_none_or(|entry| entry.tries.waited == 0 && !entry.tries.solo());
+        self.worked && self.hold_until.is_none() && self.entries() == 1 && smooth
+    }
+
+    /// Lines have ended: whoever waits for the token's end will ask.
+    pub(super) fn count(&mut self, ending: Ending, lines: u64) {
+        if let Some(end) = &mut self.end {
+            end.count(ending, lines);
+        }
+    }
+
+    /// Lines that are not settled, those in flight among them.
+    pub(super) fn pending(&self) -> u64 {
+        let waiting = self.sealed.iter().map(|(_, entry)| entry).chain(&self.open);
+        let waiting: u64 = waiting.map(|entry| u64::from(entry.lines)).sum();
+        waiting + self.in_flight.map_or(0, u64::from)
+    }
+
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.sealed.front().map(|(_, entry)| entry.since).or(self.open.as_ref().map(|e| e.since))
     }
@@ -119,7 +157,7 @@ impl TokenBuffer {
 
     /// Remembers that `entry` is lost. When its last line goes on in a later entry, that line is
     /// lost too: its number is returned, and it no longer counts there.
-    pub(super) fn lost(&mut self, entry: &Entry, reason: DropReason) -> Option<u64> {
+    pub(super) fn lost(&mut self, entry: &Entry, reason: DropReason, now: Instant) -> Option<u64> {
         let mut lines = u64::from(entry.lines);
         let mut orphan = None;
         if entry.unfinished {
@@ -137,15 +175,24 @@ impl TokenBuffer {
                 }
             }
         }
+        self.count(Ending::Dropped(reason), lines);
         // A notice that fails is not retold: it would be tried for ever.
         if self.finished.is_none() && lines > 0 {
             let mut gap = Gap::new(reason, lines, entry.since_wall);
             if let Some(untold) = entry.gap.clone() {
                 gap.merge(untold);
             }
-            widen(&mut self.gap, gap);
+            self.missed(gap, now);
         }
         orphan
+    }
+
+    /// The next entry tells of these lines.
+    pub(super) fn missed(&mut self, gap: Gap, now: Instant) {
+        if self.gap.is_none() {
+            self.gap_since = now;
+        }
+        widen(&mut self.gap, gap);
     }
 }
 

@@ -1,0 +1,204 @@
+//! What each workflow has used of its entry budget.
+//!
+//! The budget belongs to the workflow, whose id is readable at the start of an event token: the tokens
+//! of parallel branches share it, and it outlives them all.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::schedule::Schedule;
+
+/// The budgets of one portal's workflows, by workflow.
+#[derive(Debug, Default)]
+pub(crate) struct Budgets {
+    by_workflow: HashMap<Box<str>, Budget>,
+    /// Old ones are looked for when there are more than this.
+    sweep_at: usize,
+}
+
+impl Budgets {
+    /// When the workflow's next entry may go by the schedule. `None`: at once.
+    pub(crate) fn next_at(&self, workflow: &str, schedule: &Schedule) -> Option<Instant> {
+        self.by_workflow.get(workflow)?.next_at(schedule)
+    }
+
+    /// Whether so much was sent that entries which could wait should no longer go ahead.
+    pub(crate) fn is_tight(&self, workflow: &str, schedule: &Schedule) -> bool {
+        self.by_workflow.get(workflow).is_some_and(|budget| budget.is_tight(schedule))
+    }
+
+    /// Counts an entry as sent, and returns how many lines will have rolled off once it is written.
+    pub(crate) fn sent(&mut self, workflow: &str, schedule: &Schedule, now: Instant) -> u64 {
+        if let Some(budget) = self.by_workflow.get_mut(workflow) {
+            return budget.sent(now, schedule);
+        }
+        if self.by_workflow.len() >= self.sweep_at.max(SWEEP_FROM) {
+            self.sweep(now);
+        }
+        self.by_workflow.entry(workflow.into()).or_default().sent(now, schedule)
+    }
+
+    /// The portal wrote an entry of `lines`, or may have. Returns how many lines it rolled off.
+    pub(crate) fn written(&mut self, workflow: &str, lines: u32, schedule: &Schedule) -> u64 {
+        self.by_workflow.get_mut(workflow).map_or(0, |budget| budget.written(lines, schedule))
+    }
+
+    /// Takes a count of [`sent`](Self::sent) back: the portal wrote nothing.
+    pub(crate) fn not_sent(&mut self, workflow: &str) {
+        if let Some(budget) = self.by_workflow.get_mut(workflow) {
+            budget.not_sent();
+        }
+    }
+
+    /// Forgets workflows that have been silent for long. Returns whether none is left.
+    pub(crate) fn forget_old(&mut self, now: Instant) -> bool {
+        self.by_workflow.retain(|_, budget| budget.used_within(FORGET, now));
+        self.by_workflow.is_empty()
+    }
+
+    /// Makes room: forgets what is old, and where that is not enough, the half that was silent for
+    /// longest.
+    fn sweep(&mut self, now: Instant) {
+        self.forget_old(now);
+        if self.by_workflow.len() >= MOST_WORKFLOWS {
+            let mut last: Vec<_> = self.by_workflow.values().filter_map(|b| b.last).collect();
+            let half = last.len() / 2;
+            if let Some((_, median, _)) = (!last.is_empty()).then(|| last.select_nth_unstable(half))
+            {
+                let median = *median;
+                self.by_workflow.retain(|_, budget| budget.last.is_some_and(|at| at > median));
+            }
+        }
+        self.by_workflow.shrink_to_fit();
+        self.sweep_at = (self.by_workflow.len() * 2).clamp(SWEEP_FROM, MOST_WORKFLOWS);
+    }
+}
+
+/// What one workflow has used.
+#[derive(Debug, Default)]
+struct Budget {
+    first: Option<Instant>,
+    last: Option<Instant>,
+    sent: u32,
+    /// Lines in each of our entries that the portal still shows, oldest first.
+    shown: VecDeque<u32>,
+    rolled_off: u64,
+}
+
+impl Budget {
+    /// When the next entry may go by the schedule. `None`: at once.
+    fn next_at(&self, schedule: &Schedule) -> Option<Instant> {
+        self.first.map(|first| first + schedule.after(self.sent))
+    }
+
+    /// Whether so much was sent that entries which could wait should no longer go ahead.
+    fn is_tight(&self, schedule: &Schedule) -> bool {
+        schedule.kept.is_some_and(|kept| self.sent as usize * 2 >= kept)
+    }
+
+    /// Counts an entry as sent, and returns how many lines will have rolled off once it is written.
+    fn sent(&mut self, now: Instant, schedule: &Schedule) -> u64 {
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+        self.sent = self.sent.saturating_add(1);
+        let rolls = schedule.kept.is_some_and(|kept| self.shown.len() >= kept);
+        let next = if rolls { self.shown.front().copied().map_or(0, u64::from) } else { 0 };
+        self.rolled_off + next
+    }
+
+    /// The portal wrote an entry of `lines`, or may have. Returns how many lines it rolled off.
+    fn written(&mut self, lines: u32, schedule: &Schedule) -> u64 {
+        let Some(kept) = schedule.kept else { return 0 };
+        self.shown.push_back(lines);
+        let surplus = self.shown.len().saturating_sub(kept);
+        let lines = self.shown.drain(..surplus).map(u64::from).sum();
+        self.rolled_off += lines;
+        lines
+    }
+
+    /// Takes a count of [`sent`](Self::sent) back: the portal wrote nothing.
+    fn not_sent(&mut self) {
+        self.sent = self.sent.saturating_sub(1);
+        if self.sent == 0 {
+            self.first = None;
+        }
+    }
+
+    fn used_within(&self, time: Duration, now: Instant) -> bool {
+        self.last.is_some_and(|last| now.saturating_duration_since(last) <= time)
+    }
+}
+
+/// A workflow that was silent for so long starts anew.
+const FORGET: Duration = Duration::from_secs(6 * 3_600);
+/// Nothing is looked for below this number of workflows.
+const SWEEP_FROM: usize = 1_024;
+/// Most workflows that are remembered. One that is forgotten early may write its next entries faster
+/// than its log can hold; nothing else is lost.
+const MOST_WORKFLOWS: usize = 32_768;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::schedule::Retention;
+
+    #[test]
+    fn a_self_hosted_portal_has_no_schedule_and_rolls_nothing_off() {
+        let schedule = Schedule::new(Retention::SelfHosted);
+        let now = Instant::now();
+        let mut budget = Budget::default();
+        for _ in 0..1_000 {
+            assert_eq!(budget.sent(now, &schedule), 0);
+            assert_eq!(budget.written(3, &schedule), 0);
+            assert_eq!(budget.next_at(&schedule), Some(now));
+        }
+        assert!(!budget.is_tight(&schedule));
+    }
+
+    #[test]
+    fn lines_of_entries_past_the_kept_ones_have_rolled_off() {
+        let schedule =
+            Schedule::new(Retention::Custom { kept: 2, base: Duration::from_secs(1), growth: 1.3 });
+        let now = Instant::now();
+        let mut budget = Budget::default();
+        for (lines, rolled_off) in [(5, 0), (7, 0), (1, 5), (1, 12)] {
+            assert_eq!(budget.sent(now, &schedule), rolled_off, "as told in the entry");
+            budget.written(lines, &schedule);
+            assert_eq!(budget.rolled_off, rolled_off, "as it came");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_was_not_written_is_taken_back() {
+        let schedule = Schedule::new(Retention::Cloud);
+        let mut budget = Budget::default();
+        budget.sent(Instant::now(), &schedule);
+        budget.not_sent();
+        assert_eq!(budget.next_at(&schedule), None);
+    }
+
+    #[test]
+    fn a_workflow_is_remembered_for_six_hours() {
+        let schedule = Schedule::new(Retention::Cloud);
+        let (start, mut budgets) = (Instant::now(), Budgets::default());
+        budgets.sent("5e.1", &schedule, start);
+        assert!(!budgets.forget_old(start + FORGET));
+        assert!(budgets.next_at("5e.1", &schedule).is_some());
+        assert!(budgets.forget_old(start + FORGET + Duration::from_secs(1)));
+        assert_eq!(budgets.next_at("5e.1", &schedule), None);
+    }
+
+    #[test]
+    fn the_newest_of_very_many_workflows_are_remembered() {
+        let schedule = Schedule::new(Retention::Cloud);
+        let (start, mut budgets) = (Instant::now(), Budgets::default());
+        for n in 0..200_000_u64 {
+            let now = start + Duration::from_millis(n);
+            budgets.sent(&format!("5e.{n}"), &schedule, now);
+            assert!(budgets.by_workflow.len() <= MOST_WORKFLOWS);
+        }
+        assert!(budgets.by_workflow.len() >= MOST_WORKFLOWS / 2);
+        assert!(budgets.next_at("5e.199999", &schedule).is_some());
+        assert!(budgets.next_at("5e.0", &schedule).is_none());
+    }
+}

@@ -1,0 +1,187 @@
+//! Tokens whose activity is to be ended.
+
+use std::time::Instant;
+
+use super::{Coalescer, Command, Finished};
+use crate::line::EventToken;
+use crate::worker::end::End;
+use crate::worker::entry::Entry;
+
+/// An end in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndRef {
+    pub(crate) key: usize,
+    number: u64,
+}
+
+/// An end that is no longer tried, with the lines of which nothing is known yet.
+#[derive(Debug)]
+pub(crate) struct Lapsed {
+    pub(crate) event_token: EventToken,
+    pub(crate) end: End,
+    pub(crate) pending: u64,
+}
+
+impl Coalescer {
+    /// The token's activity is to be ended: it takes no more lines. Returns the end when the token had
+    /// one before.
+    pub(crate) fn add_end(
+        &mut self,
+        event_token: &EventToken,
+        end: Box<End>,
+        now: Instant,
+    ) -> Result<(), Box<End>> {
+        let key = self.key(event_token, now);
+        let buffer = &mut self.tokens[key];
+        if buffer.completed || buffer.end.is_some() {
+            return Err(end);
+        }
+        buffer.end = Some(end);
+        buffer.finished.get_or_insert(Finished::Late);
+        buffer.last_used = now;
+        buffer.seal(now);
+        self.list(key);
+        Ok(())
+    }
+
+    /// When an end may go with a request of the lane.
+    pub(crate) fn next_end(&self) -> Option<Instant> {
+        self.listing.ready.next_at().into_iter().chain(self.next_overdue()).min()
+    }
+
+    /// When an end goes whatever else is under way.
+    pub(crate) fn next_overdue(&self) -> Option<Instant> {
+        self.listing.overdue.next_at()
+    }
+
+    /// When an end is given up.
+    pub(crate) fn next_lapse(&self) -> Option<Instant> {
+        self.listing.lapse.next_at()
+    }
+
+    /// Whether ends are on their way.
+    pub(crate) fn has_ends(&self) -> bool {
+        !self.listing.lapse.is_empty()
+    }
+
+    /// Tokens whose end goes now whatever its lines do, the longest due first; at most `most`.
+    pub(crate) fn overdue_ends(&self, most: usize, now: Instant) -> Vec<usize> {
+        self.listing.overdue.due(now).take(most).collect()
+    }
+
+    /// The same for ends that may go with their token's last entry, or that have none.
+    pub(crate) fn ready_ends(&self, most: usize, now: Instant) -> Vec<usize> {
+        self.listing.ready.due(now).take(most).collect()
+    }
+
+    pub(crate) fn end_of(&self, key: usize) -> Option<(&EventToken, &End)> {
+        let buffer = self.tokens.get(key)?;
+        Some((&buffer.event_token, buffer.end.as_deref()?))
+    }
+
+    /// Whether the token's end may go by itself, since no entry is left before it.
+    pub(crate) fn is_clear(&self, key: usize) -> bool {
+        self.tokens.get(key).is_some_and(|b| b.in_flight.is_none() && b.entries() == 0)
+    }
+
+    /// Whether the token's end may go behind its last entry in one request.
+    pub(crate) fn is_pair(&self, key: usize, now: Instant) -> bool {
+        !self.is_clear(key) && self.listing.ready.at(key).is_some_and(|at| at <= now)
+    }
+
+    pub(crate) fn event_token(&self, key: usize) -> &EventToken {
+        &self.tokens[key].event_token
+    }
+
+    /// The entry that goes before the end in one request, as [`is_pair`](Self::is_pair) says.
+    pub(crate) fn take_pair(&mut self, key: usize, now: Instant) -> Command {
+        let due = self.due_at(key).map_or(now, |(_, due)| due);
+        self.take_out(key, due, now)
+    }
+
+    /// The end goes out. Returns what its token still held, for which it is too late now: nothing if
+    /// the end is clear, or goes behind the token's last entry.
+    pub(crate) fn send_end(
+        &mut self,
+        key: usize,
+        pair: bool,
+        now: Instant,
+    ) -> (EndRef, Vec<Entry>) {
+        let held = if pair || self.is_clear(key) {
+            Vec::new()
+        } else {
+            self.end_key(key, Finished::Late, now)
+        };
+        let buffer = &mut self.tokens[key];
+        let number = buffer.end.as_mut().map_or(0, |end| {
+            end.out += 1;
+            end.sent_at = now;
+            end.number
+        });
+        self.list(key);
+        (EndRef { key, number }, held)
+    }
+
+    /// The portal stumbled over the end alone: it goes alone from now on.
+    pub(crate) fn mark_solo(&mut self, of: EndRef) {
+        if let Some(end) = self.tokens.get_mut(of.key).and_then(|buffer| buffer.end.as_mut()) {
+            end.solo |= end.number == of.number;
+        }
+    }
+
+    /// What became of a try, for the end to note. Nothing, if it has been answered meanwhile.
+    pub(crate) fn note_end(&mut self, of: EndRef, note: impl FnOnce(&mut End)) {
+        let Some(buffer) = self.tokens.get_mut(of.key) else { return };
+        if let Some(end) = buffer.end.as_mut().filter(|end| end.number == of.number) {
+            end.out = end.out.saturating_sub(1);
+            note(end);
+            self.list(of.key);
+        }
+    }
+
+    /// The portal has ended the activity. Returns what its token still held, for which it is too late.
+    pub(crate) fn end_done(&mut self, of: EndRef, now: Instant) -> Option<(Lapsed, Vec<Entry>)> {
+        self.tokens.get(of.key)?.end.as_ref().filter(|end| end.number == of.number)?;
+        let held = self.end_key(of.key, Finished::Late, now);
+        self.tokens[of.key].completed = true;
+        Some((self.take_end(of.key)?, held))
+    }
+
+    /// The end is no longer tried: the portal refuses it.
+    pub(crate) fn end_refused(&mut self, of: EndRef) -> Option<Lapsed> {
+        self.tokens.get(of.key)?.end.as_ref().filter(|end| end.number == of.number)?;
+        self.take_end(of.key)
+    }
+
+    /// The next end whose time is over.
+    pub(crate) fn pop_lapsed(&mut self, now: Instant) -> Option<Lapsed> {
+        let (at, key) = self.listing.lapse.first()?;
+        if at <= now { self.take_end(key) } else { None }
+    }
+
+    /// All ends: the app is shutting down, and its time is over.
+    pub(crate) fn abandon_ends(&mut self) -> Vec<Lapsed> {
+        let keys: Vec<usize> = self.listing.lapse.keys().collect();
+        keys.into_iter().filter_map(|key| self.take_end(key)).collect()
+    }
+
+    /// No end waits for its lines longer than this: the app is shutting down.
+    pub(crate) fn close_ends(&mut self, deadline: Instant) {
+        let keys: Vec<usize> = self.listing.lapse.keys().collect();
+        for key in keys {
+            if let Some(end) = &mut self.tokens[key].end {
+                end.deadline = end.deadline.min(deadline);
+                end.not_before = end.not_before.min(deadline);
+            }
+            self.list(key);
+        }
+    }
+
+    fn take_end(&mut self, key: usize) -> Option<Lapsed> {
+        let buffer = self.tokens.get_mut(key)?;
+        let end = *buffer.end.take()?;
+        let (event_token, pending) = (buffer.event_token.clone(), buffer.pending());
+        self.list(key);
+        Some(Lapsed { event_token, end, pending })
+    }
+}

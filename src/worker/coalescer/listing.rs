@@ -1,0 +1,212 @@
+//! When to look at which token: for an entry, for an end, or to forget it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::Coalescer;
+use crate::worker::agenda::Agenda;
+
+/// What a token waits with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// An entry, and then its end: the customer's process waits for it.
+    Ending,
+    /// An entry.
+    Lines,
+    /// Word of lines that are missing, and nothing else.
+    Notice,
+    /// An entry behind a command that is out. By the age of its oldest line; nothing to take yet.
+    Behind,
+}
+
+impl Class {
+    const ALL: [Class; 4] = [Class::Ending, Class::Lines, Class::Notice, Class::Behind];
+    /// In the order in which entries are taken.
+    pub(super) const TAKEN: [Class; 3] = [Class::Ending, Class::Lines, Class::Notice];
+}
+
+/// The agendas of one portal's tokens. Times of entries are never too late, sometimes too early: they
+/// are computed again when their turn comes.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// By [`Class`]. Invariant: a token stands in one of them at the most.
+    waiting: [Agenda<usize>; 4],
+    /// Ends that may go with the next request, by themselves or behind their token's last entry.
+    pub(super) ready: Agenda<usize>,
+    /// Ends that go whatever their lines do.
+    pub(super) overdue: Agenda<usize>,
+    /// When ends are given up.
+    pub(super) lapse: Agenda<usize>,
+    /// Tokens that nothing waits for, and when they are forgotten.
+    idle: Agenda<usize>,
+}
+
+impl Listing {
+    pub(super) fn waiting(&self, class: Class) -> &Agenda<usize> {
+        &self.waiting[class as usize]
+    }
+
+    /// Tokens with lines that wait, as they are now.
+    pub(super) fn with_lines(&self) -> Vec<usize> {
+        let classes = [Class::Ending, Class::Lines, Class::Behind];
+        classes.into_iter().flat_map(|class| self.waiting(class).keys()).collect()
+    }
+
+    /// Tokens with lines that wait, those that are due first at the front.
+    pub(super) fn oldest(&self) -> impl Iterator<Item = usize> + '_ {
+        let classes = [Class::Ending, Class::Lines, Class::Behind];
+        let mut heads: Vec<_> =
+            classes.map(|class| (self.waiting(class).next_at(), class)).into_iter().collect();
+        heads.retain(|(at, _)| at.is_some());
+        heads.sort_by_key(|(at, _)| *at);
+        heads.into_iter().flat_map(|(_, class)| self.waiting(class).keys())
+    }
+
+    fn remove(&mut self, key: usize) {
+        for agenda in &mut self.waiting {
+            agenda.remove(key);
+        }
+        for agenda in [&mut self.ready, &mut self.overdue, &mut self.lapse, &mut self.idle] {
+            agenda.remove(key);
+        }
+    }
+}
+
+impl Coalescer {
+    /// When something may be due; never too late, sometimes too early.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let classes = Class::TAKEN.into_iter();
+        classes.filter_map(|class| self.listing.waiting(class).next_at()).min()
+    }
+
+    /// How many entries are due by `until`, counted up to `enough`.
+    pub(crate) fn due_by(&self, until: Instant, enough: usize) -> usize {
+        let due = Class::TAKEN.map(|class| self.listing.waiting(class).due_by(until, enough));
+        due.into_iter().sum::<usize>().min(enough)
+    }
+
+    /// When tokens are looked at next for being idle.
+    pub(crate) fn next_idle(&self) -> Option<Instant> {
+        self.listing.idle.next_at()
+    }
+
+    /// Forgets tokens that were idle for long, and the oldest where there are very many. Gives up
+    /// word of missing lines that is older than `max_age`, or of the oldest tokens, likewise.
+    pub(crate) fn forget_idle(&mut self, max_age: Duration, now: Instant) {
+        while let Some((_, key)) = self.listing.waiting(Class::Notice).first() {
+            let many = self.listing.waiting(Class::Notice).len() > MOST_NOTICES;
+            let buffer = &mut self.tokens[key];
+            let old = now.saturating_duration_since(buffer.gap_since) >= max_age;
+            // By the schedule others may be older: they are found when their turn comes.
+            if !many && !old {
+                break;
+            }
+            buffer.gap = None;
+            self.list(key);
+        }
+        while let Some((at, key)) = self.listing.idle.first() {
+            let many = self.listing.idle.len() > MOST_IDLE;
+            if at > now && !many {
+                return;
+            }
+            let last_used = self.tokens.get(key).map(|buffer| buffer.last_used);
+            match last_used {
+                // Lines came too late for it meanwhile.
+                Some(last_used) if last_used + FORGET > now && last_used + FORGET > at => {
+                    self.listing.idle.set(key, last_used + FORGET);
+                }
+                _ => self.remove(key),
+            }
+        }
+    }
+
+    /// Whether nothing is left to remember.
+    pub(crate) fn is_empty(&mut self, now: Instant) -> bool {
+        self.tokens.is_empty() && self.budgets.forget_old(now)
+    }
+
+    /// When the token's next entry is due, and as what; `None` while it has none.
+    pub(super) fn due_at(&self, key: usize) -> Option<(Class, Instant)> {
+        let buffer = self.tokens.get(key)?;
+        if buffer.in_flight.is_some() {
+            return Some((Class::Behind, buffer.oldest()?));
+        }
+        let by_schedule = |lingered: Instant| {
+            if buffer.hurried {
+                return lingered;
+            }
+            let workflow = buffer.event_token.workflow();
+            let at = self.budgets.next_at(workflow, &self.plan.schedule);
+            at.map_or(lingered, |at| at.max(lingered))
+        };
+        let linger = self.plan.linger;
+        let class = if buffer.end.is_some() { Class::Ending } else { Class::Lines };
+        let (class, due) = match (buffer.sealed.front(), &buffer.open) {
+            (Some((at, _)), _) => (class, *at),
+            (None, Some(open)) => {
+                let held = open.since + self.plan.max_hold.max(linger);
+                (class, by_schedule(open.since + linger).min(held))
+            }
+            (None, None) => {
+                buffer.gap.as_ref()?;
+                match class {
+                    Class::Ending => (class, buffer.gap_since),
+                    _ => {
+                        let since = buffer.gap_since.max(buffer.last_used);
+                        (Class::Notice, by_schedule(since + linger))
+                    }
+                }
+            }
+        };
+        Some((class, buffer.hold_until.map_or(due, |hold| due.max(hold))))
+    }
+
+    /// Brings all agendas in line with the token's buffer.
+    pub(super) fn list(&mut self, key: usize) {
+        let due = self.due_at(key);
+        let Some(buffer) = self.tokens.get_mut(key) else { return };
+        for class in Class::ALL {
+            let at = due.filter(|(of, _)| *of == class).map(|(_, at)| at);
+            self.listing.waiting[class as usize].put(key, at);
+        }
+        let end = buffer.end.as_deref();
+        let ready = end.filter(|end| end.out == 0 && buffer.in_flight.is_none());
+        let ready = ready.and_then(|end| match (buffer.entries(), due) {
+            (0, _) => Some(end.not_before),
+            (_, Some((_, due))) if end.command().is_some() && buffer.may_pair() => {
+                Some(end.not_before.max(due))
+            }
+            _ => None,
+        });
+        self.listing.ready.put(key, ready);
+        self.listing.overdue.put(key, end.and_then(|end| end.goes_at()));
+        self.listing.lapse.put(key, end.map(|end| end.give_up_at));
+        let idle = due.is_none() && end.is_none() && buffer.in_flight.is_none();
+        if idle && buffer.sealed.capacity() > 0 {
+            buffer.sealed = Default::default();
+        }
+        self.listing.idle.put(key, idle.then(|| buffer.last_used + FORGET));
+    }
+
+    fn remove(&mut self, key: usize) {
+        self.listing.remove(key);
+        self.gathering.remove(&key);
+        if let Some(buffer) = self.tokens.try_remove(key) {
+            self.keys.remove(&buffer.event_token);
+        }
+        if self.tokens.is_empty() {
+            self.tokens = Slab::new();
+            self.keys = HashMap::new();
+        }
+    }
+}
+
+/// A token that was idle for so long is forgotten. What its workflow has used is not.
+const FORGET: Duration = Duration::from_secs(15 * 60);
+/// Most idle tokens that are remembered. A line of one that was forgotten after the end of its
+/// activity is sent in vain, and not counted as late.
+const MOST_IDLE: usize = 16_384;
+/// Most tokens with nothing to say but that lines are missing. The loss itself was counted.
+const MOST_NOTICES: usize = 4_096;

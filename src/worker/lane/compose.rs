@@ -1,0 +1,320 @@
+//! What the next request carries. Ends of activities choose first, each with its token's last entry;
+//! then entries that are due. Inside of the request all entries stand before all ends, since an end
+//! may finish a workflow that another token still logs to.
+//!
+//! | what holds | entries | ends |
+//! |---|---|---|
+//! | rate | wait | wait |
+//! | operating limit of the log | wait | go |
+//! | `batch` refused for operating time | one at a time | one at a time |
+//! | the lane backs off, or is blocked | wait | go; after a failure of their own they pause, together |
+//! | other access is being got | wait | wait |
+//!
+//! An end waits no longer than its time: then its caller is told.
+
+use std::time::{Duration, Instant};
+
+use super::{Action, InFlight, Lane, State, What};
+use crate::protocol::Request;
+use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
+use crate::protocol::reply::Sent;
+use crate::worker::coalescer::{Command, EndRef};
+use crate::worker::ledger::Ending;
+use crate::worker::turn::Turn;
+
+/// A request under construction.
+struct Load {
+    entries: Vec<Command>,
+    /// Their tokens' keys: they go out when the request is whole.
+    ends: Vec<Chosen>,
+    batch: Batch,
+    /// Bytes that the ends will add.
+    end_bytes: usize,
+    /// Commands that it may carry, and seconds that it may take.
+    most: usize,
+    time: f64,
+}
+
+#[derive(Clone, Copy)]
+struct Chosen {
+    key: usize,
+    pair: bool,
+}
+
+impl Load {
+    fn commands(&self) -> usize {
+        self.entries.len() + self.ends.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.batch.bytes() + self.end_bytes
+    }
+
+    /// Whether this much more fits. What is alone always does.
+    fn fits(&self, commands: usize, time: f64, bytes: usize, most_bytes: usize) -> bool {
+        let rest = self.commands() > 0 || commands > 1;
+        self.commands() + commands <= self.most
+            && (!rest || time <= self.time && self.bytes() + bytes <= most_bytes)
+    }
+}
+
+impl Lane {
+    /// The next request, or when to look again.
+    pub(super) fn next_request(&mut self, turn: &mut Turn<'_>) -> Result<Action, Option<Instant>> {
+        if self.main.in_flight.is_some() {
+            return self.next_beside(turn);
+        }
+        let now = turn.now;
+        let entries_at = self.coalescer.next_due().and_then(|due| self.entries_from(due));
+        if entries_at.is_some() {
+            self.check_age(turn);
+        }
+        let entries_at = self.coalescer.next_due().and_then(|due| self.entries_from(due));
+        let ends_at = self.coalescer.next_end().and_then(|due| self.ends_from(due));
+        let Some(at) = entries_at.into_iter().chain(ends_at).min() else { return Err(None) };
+        let at = at.max(self.bucket.ready_at(now));
+        if at > now {
+            return Err(Some(self.or_check(at, now)));
+        }
+        self.compose(ends_at.is_some_and(|at| at <= now), entries_at, turn)
+    }
+
+    /// When entries may go that are due then.
+    fn entries_from(&self, due: Instant) -> Option<Instant> {
+        match self.state {
+            State::Ready => Some(due),
+            State::Refreshing { .. } => None,
+            State::BackingOff(pause) => Some(due.max(pause.until)),
+            State::Blocked { until, .. } => Some(due.max(until)),
+        }
+    }
+
+    /// When ends may go that are due then.
+    fn ends_from(&self, due: Instant) -> Option<Instant> {
+        match self.state {
+            State::Refreshing { .. } => None,
+            _ => Some(self.ends_pause.map_or(due, |pause| due.max(pause.until))),
+        }
+    }
+
+    /// What is due but held back is checked for its age meanwhile.
+    fn or_check(&self, at: Instant, now: Instant) -> Instant {
+        let held = self.coalescer.next_due().is_some_and(|due| due <= now);
+        if held { at.min(self.next_check) } else { at }
+    }
+
+    /// A request of ends that can wait no longer, while the main request is out.
+    fn next_beside(&mut self, turn: &mut Turn<'_>) -> Result<Action, Option<Instant>> {
+        if self.beside.in_flight.is_some() {
+            return Err(None);
+        }
+        let due = self.coalescer.next_overdue().and_then(|due| self.ends_from(due));
+        let Some(at) = due else { return Err(None) };
+        let at = at.max(self.bucket.ready_at(turn.now));
+        if at > turn.now {
+            return Err(Some(at));
+        }
+        let mut load = self.load(self.beside.most);
+        let overdue = self.coalescer.overdue_ends(CANDIDATES, turn.now);
+        self.choose_ends(overdue, 0, &mut load, turn);
+        Ok(self.send(What::Beside, load, turn))
+    }
+
+    fn load(&self, most: usize) -> Load {
+        Load {
+            entries: Vec::new(),
+            ends: Vec::new(),
+            batch: Batch::new(),
+            end_bytes: 0,
+            most: most.clamp(1, BATCH_COMMANDS),
+            time: REPLY_WITHIN.as_secs_f64(),
+        }
+    }
+
+    fn compose(
+        &mut self,
+        ends: bool,
+        entries_at: Option<Instant>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Action, Option<Instant>> {
+        let now = turn.now;
+        let mut load = self.load(self.main.most);
+        let (mut candidates, mut overdue) = (Vec::new(), false);
+        if ends {
+            candidates = self.coalescer.overdue_ends(CANDIDATES, now);
+            overdue = !candidates.is_empty();
+            let ready = self.coalescer.ready_ends(CANDIDATES, now);
+            candidates.extend(ready);
+        }
+        let until = now + TAKE_ALONG;
+        let alone = candidates.is_empty() && self.coalescer.due_by(until, 2) < 2;
+        let allowed = match entries_at {
+            // What is overdue goes without entries, which may be what held it up.
+            _ if overdue => Ok(0),
+            Some(at) if at <= now => self.meters.entries(alone, load.most, now),
+            later => Err(later.unwrap_or(now + LOOK_AGAIN)),
+        };
+        let most_entries = *allowed.as_ref().unwrap_or(&0);
+        self.choose_ends(candidates, most_entries, &mut load, turn);
+        self.choose_entries(most_entries, until, &mut load, turn);
+        if load.commands() > 0 {
+            return Ok(self.send(What::Main, load, turn));
+        }
+        // Nothing may go: entries are held, and ends wait for them.
+        let overdue = self.coalescer.next_overdue().filter(|at| *at > now);
+        let held = allowed.err().or(self.coalescer.next_due()).filter(|at| *at > now);
+        let at = overdue.into_iter().chain(held).min().unwrap_or(now + LOOK_AGAIN);
+        Err(Some(self.or_check(at, now)))
+    }
+
+    /// Chooses ends, each with its token's last entry, which is taken out at once.
+    fn choose_ends(
+        &mut self,
+        candidates: Vec<usize>,
+        most_entries: usize,
+        load: &mut Load,
+        turn: &mut Turn<'_>,
+    ) {
+        let now = turn.now;
+        let most_bytes = self.rules.request_bytes;
+        let batched = self.meters.takes_batched_ends(now)
+            // Neither form may go: the cheaper one asks.
+            || !self.meters.takes_direct_ends(now);
+        for key in candidates {
+            if load.ends.iter().any(|chosen| chosen.key == key) {
+                continue;
+            }
+            let Some((_, end)) = self.coalescer.end_of(key) else { continue };
+            let overdue = end.goes_at().is_some_and(|at| at <= now);
+            let pair = most_entries > load.entries.len() && self.coalescer.is_pair(key, now);
+            if !pair && !overdue && !self.coalescer.is_clear(key) {
+                continue;
+            }
+            let Some(command) = end.command().filter(|_| batched) else {
+                // It goes by itself, when it is its turn. Its entry goes first.
+                if load.commands() == 0 && (overdue || self.coalescer.is_clear(key)) {
+                    load.ends.push(Chosen { key, pair: false });
+                    load.most = 1;
+                    return;
+                }
+                continue;
+            };
+            let (end_bytes, end_time) = (command.cost(), self.costs.end());
+            if pair {
+                let command = self.coalescer.take_pair(key, now);
+                self.message.clear();
+                command.entry.write_message(&self.rules.words, &mut self.message);
+                let event_token = command.event_token.expose();
+                let bytes = end_bytes + Batch::cost(event_token, &self.message);
+                let time = end_time + self.costs.entry();
+                if !load.fits(2, time, bytes, most_bytes) {
+                    // A pair goes whole or not at all.
+                    self.put_back(command, None, turn);
+                    break;
+                }
+                load.time -= self.costs.entry();
+                load.batch.push_log(event_token, &self.message);
+                load.entries.push(command);
+            } else if !load.fits(1, end_time, end_bytes, most_bytes) {
+                break;
+            }
+            load.time -= end_time;
+            load.end_bytes += end_bytes;
+            load.ends.push(Chosen { key, pair });
+        }
+    }
+
+    /// Takes entries that are due, as far as they fit beside the ends.
+    fn choose_entries(
+        &mut self,
+        most: usize,
+        until: Instant,
+        load: &mut Load,
+        turn: &mut Turn<'_>,
+    ) {
+        while load.entries.len() < most && load.commands() < load.most {
+            let Some(command) = self.coalescer.take(until, turn.now) else { break };
+            self.message.clear();
+            command.entry.write_message(&self.rules.words, &mut self.message);
+            let event_token = command.event_token.expose();
+            let alone = command.entry.tries.solo();
+            let bytes = Batch::cost(event_token, &self.message);
+            let time = self.costs.entry();
+            let others = load.commands() > 0;
+            if others && (alone || !load.fits(1, time, bytes, self.rules.request_bytes)) {
+                self.put_back(command, None, turn);
+                break;
+            }
+            load.time -= time;
+            load.batch.push_log(event_token, &self.message);
+            load.entries.push(command);
+            if alone {
+                break;
+            }
+        }
+    }
+
+    fn send(&mut self, what: What, load: Load, turn: &mut Turn<'_>) -> Action {
+        let now = turn.now;
+        let commands = load.commands();
+        turn.stats().request(commands as u64);
+        let in_doubt = load.entries.iter().filter(|command| command.entry.tries.in_doubt).count();
+        turn.stats().repeats(in_doubt as u64);
+        let single = match (load.entries.as_slice(), load.ends.as_slice()) {
+            ([only], []) => {
+                self.message.clear();
+                only.entry.write_message(&self.rules.words, &mut self.message);
+                Some(command::activity_log(only.event_token.expose(), &self.message))
+            }
+            ([], [only]) => self.single_end(only.key, now),
+            _ => None,
+        };
+        let (request, sent) = match single {
+            Some(request) => (request, Sent::Single),
+            None => {
+                let mut batch = load.batch;
+                for chosen in &load.ends {
+                    let end = self.coalescer.end_of(chosen.key).and_then(|(_, end)| end.command());
+                    if let Some(command) = end {
+                        batch.push_end(command);
+                    }
+                }
+                (batch.finish(), Sent::Batch(commands))
+            }
+        };
+        let ends = load.ends.iter().map(|chosen| self.end_goes(*chosen, turn)).collect();
+        self.bucket.sent(now);
+        let slot = if what == What::Beside { &mut self.beside } else { &mut self.main };
+        let access = self.access;
+        slot.in_flight = Some(InFlight { entries: load.entries, ends, sent, at: now, access });
+        Action::Send(what, request)
+    }
+
+    /// The call of an end that is alone in its request; `None` where a batch of one has to do.
+    fn single_end(&self, key: usize, now: Instant) -> Option<Request> {
+        let (event_token, end) = self.coalescer.end_of(key)?;
+        let direct = self.meters.takes_direct_ends(now) || !self.meters.takes_batched_ends(now);
+        (direct || end.command().is_none()).then(|| end.request(event_token.expose()))
+    }
+
+    /// The end leaves. What its token still holds is late: it was due whatever its lines do.
+    fn end_goes(&mut self, chosen: Chosen, turn: &mut Turn<'_>) -> EndRef {
+        let (end, held) = self.coalescer.send_end(chosen.key, chosen.pair, turn.now);
+        if !held.is_empty() {
+            let event_token = self.coalescer.event_token(chosen.key).clone();
+            for entry in held {
+                turn.settle(&event_token, &entry, Ending::Late);
+            }
+        }
+        end
+    }
+}
+
+/// A request that goes anyway takes along what is due so soon.
+pub(super) const TAKE_ALONG: Duration = Duration::from_millis(100);
+/// Requests are sized to be answered within this; the portal ends them at 60 s (REST API limits).
+const REPLY_WITHIN: Duration = Duration::from_secs(10);
+/// Ends that are looked at for one request: more than it can carry, since some go by themselves.
+const CANDIDATES: usize = 128;
+/// When to look again at what is held, if nothing says when it no longer is.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,456 @@
+//! Takes in replies: reads each once, looks up what it leads to, and does that. Nothing else changes
+//! the lane's state, its pace, or what counts its failures.
+
+use std::time::{Duration, Instant};
+
+use super::reaction::{self, OfEnd, OfEntry, OfLane, Patience, Reaction, Within};
+use super::{Access, InFlight, Lane, Pause, State, What};
+use crate::error::CompleteError;
+use crate::protocol::Reply;
+use crate::protocol::command::BATCH_COMMANDS;
+use crate::protocol::reply::{self, Code, Outcome, Refusal, Sent, ServerTime, Verdict};
+use crate::stats::DropReason;
+use crate::transport::Refreshed;
+use crate::worker::coalescer::{Command, EndRef, Finished, Lapsed};
+use crate::worker::end::End;
+use crate::worker::entry::Entry;
+use crate::worker::ledger::Ending;
+use crate::worker::meters::Sort;
+use crate::worker::report::Trouble;
+use crate::worker::retry::{
+    ASK_AGAIN, EARLY, TRIES_ALONE, TRIES_IN_ALL, TRIES_LOCKED, UnknownOutcome,
+};
+use crate::worker::turn::Turn;
+
+impl Lane {
+    /// Takes in what came of a request.
+    pub(crate) fn settle(&mut self, what: What, reply: &Reply, turn: &mut Turn<'_>) {
+        let slot = match what {
+            What::Main => &mut self.main,
+            What::Beside => &mut self.beside,
+            What::Access => return,
+        };
+        let Some(sent) = slot.in_flight.as_ref().map(|in_flight| in_flight.sent) else { return };
+        // Read before anything is taken apart: a panic in a parser costs no line.
+        let verdict = reply::read(reply, sent);
+        let Some(request) = slot.in_flight.take() else { return };
+        match verdict {
+            Verdict::Ran { outcomes, .. }
+                if outcomes.iter().all(|outcome| *outcome == Outcome::NotExecuted) =>
+            {
+                self.react(what, request, &reaction::of_nothing_executed(), None, turn);
+            }
+            Verdict::Ran { outcomes, time } => self.ran(what, request, outcomes, time, turn),
+            Verdict::Refused(refusal) => {
+                let row = reaction::of_request(&refusal, sent);
+                self.react(what, request, &row, Some(&refusal), turn);
+            }
+            Verdict::Unknown(trouble) => {
+                turn.stats().unknown_outcome();
+                turn.report(Trouble::UnknownOutcome, trouble.to_string());
+                self.react(what, request, &reaction::of_silence(), None, turn);
+            }
+        }
+    }
+
+    /// It ran: each command has an outcome of its own.
+    fn ran(
+        &mut self,
+        what: What,
+        request: InFlight,
+        mut outcomes: Vec<Outcome>,
+        time: ServerTime,
+        turn: &mut Turn<'_>,
+    ) {
+        let InFlight { entries, ends, sent, at, access } = request;
+        let of_ends = outcomes.split_off(entries.len().min(outcomes.len()));
+        let took = turn.now.saturating_duration_since(at);
+        self.costs.observe(took, &outcomes, &of_ends);
+        self.meters.observe(sent, &outcomes, &of_ends, time, turn.now);
+        if !matches!(self.state, State::Refreshing { .. }) {
+            self.state = State::Ready;
+        }
+        let done = |outcome: &Outcome| matches!(outcome, Outcome::Done(_));
+        if outcomes.iter().chain(&of_ends).any(done) {
+            self.renewals = 0;
+        }
+        if !ends.is_empty() {
+            self.ends_pause = None;
+        }
+        self.successes += 1;
+        self.bucket.succeeded();
+        let slot = if what == What::Beside { &mut self.beside } else { &mut self.main };
+        slot.most = (slot.most * 2).min(BATCH_COMMANDS);
+
+        for (command, outcome) in entries.into_iter().zip(outcomes) {
+            let (row, refusal) = match &outcome {
+                Outcome::Done(_) => {
+                    self.worked = true;
+                    let rolled_off = self.coalescer.acknowledged(&command, turn.now);
+                    turn.stats().rolled_off(rolled_off);
+                    turn.settle(&command.event_token, &command.entry, Ending::Acknowledged);
+                    continue;
+                }
+                Outcome::NotExecuted => (reaction::of_not_executed(), None),
+                Outcome::Refused(refusal) => (reaction::of_command(refusal), Some(refusal)),
+            };
+            self.react_lane(&row.lane, refusal, (sent, Sort::Entry), access, turn);
+            let until = self.entry_hold();
+            self.react_entry(command, row.entry, refusal, until, turn);
+        }
+        for (end, outcome) in ends.into_iter().zip(of_ends) {
+            let (row, refusal) = match &outcome {
+                Outcome::Done(_) => {
+                    self.end_done(end, turn);
+                    continue;
+                }
+                Outcome::NotExecuted => (reaction::of_not_executed(), None),
+                Outcome::Refused(refusal) => (reaction::of_command(refusal), Some(refusal)),
+            };
+            self.react_lane(&row.lane, refusal, (sent, Sort::End), access, turn);
+            self.pause_ends(&row.lane, access, turn.now);
+            self.react_end(end, row.end, refusal, turn);
+        }
+    }
+
+    /// All commands of the request share one row.
+    fn react(
+        &mut self,
+        what: What,
+        request: InFlight,
+        row: &Reaction,
+        refusal: Option<&Refusal>,
+        turn: &mut Turn<'_>,
+    ) {
+        let InFlight { mut entries, ends, sent, access, .. } = request;
+        let commands = entries.len() + ends.len();
+        let sort = if entries.is_empty() { Sort::End } else { Sort::Entry };
+        if entries.is_empty() && matches!(row.lane, OfLane::BacksOff | OfLane::Halves) {
+            // Entries had no part in it: they try for themselves.
+            self.report_refusal(refusal, turn);
+        } else {
+            self.react_lane(&row.lane, refusal, (sent, sort), access, turn);
+        }
+        if !ends.is_empty() {
+            self.pause_ends(&row.lane, access, turn.now);
+        }
+        let halves = row.lane == OfLane::Halves;
+        if halves {
+            let slot = if what == What::Beside { &mut self.beside } else { &mut self.main };
+            slot.most = (commands / 2).max(1);
+        }
+        if let (true, [only], true) = (halves, entries.as_mut_slice(), ends.is_empty()) {
+            if only.entry.tries.alone == 0 {
+                only.entry.tries.alone_since = self.successes;
+            }
+            only.entry.tries.alone += 1;
+        }
+        let until = self.entry_hold();
+        // From the last to the first, since each goes to the front of its token.
+        for command in entries.into_iter().rev() {
+            self.react_entry(command, row.entry, refusal, until, turn);
+        }
+        let solo = halves && commands == 1;
+        for end in ends {
+            if solo {
+                self.coalescer.mark_solo(end);
+            }
+            self.react_end(end, row.end, refusal, turn);
+        }
+    }
+
+    fn report_refusal(&mut self, refusal: Option<&Refusal>, turn: &mut Turn<'_>) {
+        if let Some((trouble, detail)) = refusal.and_then(reaction::trouble) {
+            turn.report(trouble, detail);
+        }
+    }
+
+    fn react_lane(
+        &mut self,
+        reaction: &OfLane,
+        refusal: Option<&Refusal>,
+        (sent, sort): (Sent, Sort),
+        access: u64,
+        turn: &mut Turn<'_>,
+    ) {
+        self.report_refusal(refusal, turn);
+        match reaction {
+            OfLane::GoesOn => {}
+            OfLane::SlowsDown => {
+                turn.stats().rate_limited();
+                self.bucket.refused(turn.now);
+                self.back_off(turn.now);
+            }
+            OfLane::Pauses(within) => {
+                turn.stats().operating_limited();
+                let whole = *within == Within::Request;
+                self.meters.refused(sent, sort, whole, turn.now);
+            }
+            OfLane::BacksOff | OfLane::Halves => self.back_off(turn.now),
+            OfLane::Renews(other) => {
+                // Sent before the newest access was got: it says nothing of that.
+                if access == self.access {
+                    let code = refusal.map_or(Code(String::new()), reaction::code);
+                    self.renew(other.clone(), &code, turn);
+                }
+            }
+            OfLane::Blocks(reason) => self.block(*reason, ASK_AGAIN, turn.now),
+        }
+    }
+
+    fn react_entry(
+        &mut self,
+        mut command: Command,
+        reaction: OfEntry,
+        refusal: Option<&Refusal>,
+        until: Option<Instant>,
+        turn: &mut Turn<'_>,
+    ) {
+        match reaction {
+            OfEntry::Returns => {
+                let hold = until.filter(|_| command.entry.tries.solo());
+                self.put_back(command, hold, turn);
+            }
+            OfEntry::Waits(patience) => {
+                let tries = &mut command.entry.tries;
+                let (patient, spent) = match patience {
+                    Patience::Locked => (tries.waited < TRIES_LOCKED, DropReason::RetriesSpent),
+                    Patience::Early => {
+                        let early = self.coalescer.may_be_early(command.key, EARLY, turn.now);
+                        let patient = early && !self.closing;
+                        if !patient {
+                            return self.finish(command, DropReason::WorkflowGone, turn);
+                        }
+                        (patient, DropReason::WorkflowGone)
+                    }
+                    Patience::Stumbled => {
+                        let patient = tries.alone < TRIES_ALONE;
+                        tries.alone += u32::from(patient);
+                        tries.in_doubt |= patient;
+                        tries.just_in_doubt |= patient;
+                        (patient, DropReason::RetriesSpent)
+                    }
+                };
+                if !patient {
+                    return self.give_up(&command, spent, turn);
+                }
+                let wait = self.backoff.wait(command.entry.tries.waited.min(LONGEST_HOLD));
+                command.entry.tries.waited += 1;
+                self.put_back(command, Some(turn.now + wait), turn);
+            }
+            OfEntry::IsInDoubt if self.rules.retry.on_unknown == UnknownOutcome::GiveUp => {
+                command.entry.tries.in_doubt = true;
+                self.give_up(&command, DropReason::OutcomeUnknown, turn);
+            }
+            OfEntry::IsInDoubt | OfEntry::IsSuspected => {
+                if reaction == OfEntry::IsInDoubt {
+                    command.entry.tries.in_doubt = true;
+                    command.entry.tries.just_in_doubt = true;
+                }
+                if self.is_hopeless(&command.entry) {
+                    return self.give_up(&command, DropReason::RetriesSpent, turn);
+                }
+                let hold = until.filter(|_| command.entry.tries.solo());
+                self.put_back(command, hold, turn);
+            }
+            OfEntry::IsGivenUp(reason) => self.give_up(&command, reason, turn),
+            OfEntry::Finishes(reason) => {
+                if let (false, Some(refusal)) = (self.worked, refusal) {
+                    turn.report(Trouble::NeverWorked, reaction::code(refusal).to_string());
+                }
+                self.finish(command, reason, turn);
+            }
+        }
+    }
+
+    /// Whether the portal stumbles over an entry while others pass, or did so too often in any case.
+    fn is_hopeless(&self, entry: &Entry) -> bool {
+        let tries = entry.tries;
+        let others_pass = self.successes > tries.alone_since;
+        tries.alone >= TRIES_IN_ALL || (tries.alone >= TRIES_ALONE && others_pass)
+    }
+
+    fn react_end(
+        &mut self,
+        end: EndRef,
+        reaction: OfEnd,
+        refusal: Option<&Refusal>,
+        turn: &mut Turn<'_>,
+    ) {
+        let patient = match reaction {
+            OfEnd::Returns => return self.coalescer.note_end(end, |_| {}),
+            OfEnd::IsRefused => false,
+            OfEnd::Waits(Patience::Early) => {
+                !self.closing && self.coalescer.may_be_early(end.key, EARLY, turn.now)
+            }
+            OfEnd::Waits(Patience::Locked | Patience::Stumbled) => true,
+        };
+        if patient {
+            let backoff = &mut self.backoff;
+            self.coalescer.note_end(end, |end| {
+                end.not_before = turn.now + backoff.wait(end.waited.min(LONGEST_HOLD));
+                end.waited += 1;
+            });
+        } else if let Some(Lapsed { event_token, end, pending }) = self.coalescer.end_refused(end) {
+            self.deadlines.remove(&event_token);
+            let code = refusal.map_or(Code(String::new()), reaction::code).to_string();
+            answer(end, Err(CompleteError::Refused { code }), pending, turn);
+        }
+    }
+
+    fn end_done(&mut self, end: EndRef, turn: &mut Turn<'_>) {
+        let Some((Lapsed { event_token, end, pending }, held)) =
+            self.coalescer.end_done(end, turn.now)
+        else {
+            return;
+        };
+        self.worked = true;
+        self.deadlines.remove(&event_token);
+        for entry in held {
+            turn.settle(&event_token, &entry, Ending::Late);
+        }
+        answer(end, Ok(()), pending, turn);
+    }
+
+    /// Ends whose time is over are told so.
+    pub(super) fn lapse_ends(&mut self, turn: &mut Turn<'_>) {
+        while let Some(Lapsed { end, pending, .. }) = self.coalescer.pop_lapsed(turn.now) {
+            answer(end, Err(CompleteError::NotSent), pending, turn);
+        }
+    }
+
+    /// The deadline of the shutdown has passed.
+    pub(super) fn abandon_ends(&mut self, turn: &mut Turn<'_>) {
+        for Lapsed { end, pending, .. } in self.coalescer.abandon_ends() {
+            answer(end, Err(CompleteError::NotSent), pending, turn);
+        }
+    }
+
+    /// Back to the front of its token, unless that has ended meanwhile.
+    pub(super) fn put_back(
+        &mut self,
+        command: Command,
+        hold_until: Option<Instant>,
+        turn: &mut Turn<'_>,
+    ) {
+        if let Some((command, finished)) = self.coalescer.put_back(command, hold_until) {
+            turn.settle(&command.event_token, &command.entry, finished.ending());
+        }
+    }
+
+    /// The token takes no more lines: this command and all that it still holds are lost.
+    fn finish(&mut self, command: Command, reason: DropReason, turn: &mut Turn<'_>) {
+        let event_token = command.event_token.clone();
+        self.put_back(command, None, turn);
+        let finished = Finished::Refused(reason);
+        for entry in self.coalescer.end(&event_token, finished, turn.now) {
+            turn.settle(&event_token, &entry, Ending::Dropped(reason));
+        }
+    }
+
+    /// Until when an entry that failed alone waits, so that others pass first and show who is at fault.
+    fn entry_hold(&self) -> Option<Instant> {
+        match self.state {
+            State::BackingOff(Pause { until, .. }) => Some(until + super::compose::TAKE_ALONG),
+            _ => None,
+        }
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        if matches!(self.state, State::Refreshing { .. }) {
+            return;
+        }
+        let attempt = match self.state {
+            State::BackingOff(Pause { attempt, .. }) => attempt + 1,
+            _ => 0,
+        };
+        let wait = self.backoff.wait(if self.closing { 0 } else { attempt });
+        self.state = State::BackingOff(Pause { until: now + wait, attempt });
+    }
+
+    /// A request with ends has failed. All ends wait together, so that they go together again; not as
+    /// long as entries, since processes wait for them.
+    fn pause_ends(&mut self, lane: &OfLane, access: u64, now: Instant) {
+        let renewed = access != self.access || matches!(self.state, State::Refreshing { .. });
+        if *lane == OfLane::GoesOn || matches!(lane, OfLane::Renews(_)) && renewed {
+            return;
+        }
+        let attempt = match self.ends_pause {
+            // One pause for all commands of a request.
+            Some(pause) if pause.until > now => return,
+            Some(pause) => (pause.attempt + 1).min(LONGEST_HOLD),
+            None => 0,
+        };
+        let wait = self.backoff.wait(if self.closing { 0 } else { attempt });
+        self.ends_pause = Some(Pause { until: now + wait, attempt });
+    }
+
+    fn block(&mut self, reason: DropReason, ask_again: Duration, now: Instant) {
+        self.state = State::Blocked { until: now + ask_again, reason };
+    }
+
+    /// Asks for other access, unless what was got the last times was refused too.
+    fn renew(&mut self, other: Access, code: &Code, turn: &mut Turn<'_>) {
+        match self.state {
+            State::Refreshing { .. } => return,
+            // Ends ask while entries wait; but for access only as often as entries do.
+            State::Blocked { until, .. } if until > turn.now => return,
+            _ => {}
+        }
+        if self.renewals >= MOST_RENEWALS {
+            turn.report(Trouble::CredentialBlocked, code.to_string());
+            // When it is asked again, access may be got anew.
+            self.renewals = 0;
+            return self.block(DropReason::CredentialBlocked, ASK_FOR_ACCESS_AGAIN, turn.now);
+        }
+        self.renewals += 1;
+        self.state = State::Refreshing { wanted: Some(other) };
+    }
+
+    /// What came of asking for other access.
+    pub(crate) fn accessed(&mut self, refreshed: Refreshed, turn: &mut Turn<'_>) {
+        match refreshed {
+            Refreshed::Renewed => {
+                self.access += 1;
+                self.state = State::Ready;
+                self.ends_pause = None;
+            }
+            Refreshed::Later(trouble) => {
+                // The call is tried again, which asks again.
+                turn.report(Trouble::Unreachable, trouble.to_string());
+                self.renewals = 0;
+                self.state = State::Ready;
+                self.back_off(turn.now);
+                self.pause_ends(&OfLane::BacksOff, self.access, turn.now);
+            }
+            Refreshed::Denied(code) => {
+                turn.report(Trouble::CredentialBlocked, code.to_string());
+                self.renewals = 0;
+                self.block(DropReason::CredentialBlocked, ASK_FOR_ACCESS_AGAIN, turn.now);
+            }
+        }
+    }
+
+    /// New credentials have arrived: what was blocked for want of them is tried again.
+    pub(crate) fn unblock(&mut self) {
+        self.renewals = 0;
+        self.access += 1;
+        self.ends_pause = None;
+        if let State::Blocked { .. } | State::BackingOff(_) = self.state {
+            self.state = State::Ready;
+        }
+    }
+}
+
+fn answer(end: End, answer: Result<(), CompleteError>, pending: u64, turn: &mut Turn<'_>) {
+    turn.ledger.release_end(end.bytes());
+    end.answer(answer, pending);
+}
+
+/// Where the waits for one command stop growing (2^4 s at most).
+const LONGEST_HOLD: u32 = 4;
+/// New access that is refused so often in a row is no access.
+const MOST_RENEWALS: u32 = 2;
+/// How often access that was denied is asked for again, if no news of it arrives. Seldom: apps that
+/// renew by schedule may be blocked ("OAuth 2.0: automatic renewal", REST API documentation).
+const ASK_FOR_ACCESS_AGAIN: Duration = Duration::from_secs(600);

@@ -1,0 +1,293 @@
+//! Who waits until lines are settled: flushes of everything, flushes of one token, the shutdown.
+//!
+//! Thousands may wait at once, so no step looks at all of them. Flushes of everything cut the lines
+//! into epochs, by the numbers of the lines: a flush is through when its epoch and all before it are.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::agenda::Agenda;
+use super::ledger::Ending;
+use crate::line::EventToken;
+use crate::stats::FlushReport;
+
+type Reply = oneshot::Sender<FlushReport>;
+
+/// All that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    /// Number of the newest line that was taken in.
+    newest: u64,
+    /// What became of all lines so far.
+    total: FlushReport,
+    /// What became of the lines of epochs that are through.
+    through: FlushReport,
+    /// Oldest first. Invariant: `up_to` grows strictly.
+    epochs: VecDeque<Epoch>,
+    /// Lines behind the last epoch.
+    open: Lines,
+    tokens: HashMap<EventToken, Vec<Watch>>,
+    /// Tokens of which a watch is through.
+    answered: Vec<EventToken>,
+    closing: Option<Watch>,
+    deadlines: Agenda<u64>,
+    waits_for: HashMap<u64, Whose>,
+    number: u64,
+}
+
+/// Lines between two flushes of everything, and who flushed at their end.
+#[derive(Debug)]
+struct Epoch {
+    up_to: u64,
+    lines: Lines,
+    flushes: Vec<Flush>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    pending: u64,
+    settled: FlushReport,
+}
+
+/// A flush of everything.
+#[derive(Debug)]
+struct Flush {
+    number: u64,
+    /// What had become of all lines when it came.
+    before: FlushReport,
+    reply: Reply,
+}
+
+/// Waits for lines that are counted one by one.
+#[derive(Debug)]
+struct Watch {
+    number: u64,
+    up_to: u64,
+    remaining: u64,
+    report: FlushReport,
+    reply: Reply,
+}
+
+/// Where the watch with a deadline stands.
+#[derive(Debug)]
+enum Whose {
+    All,
+    Token(EventToken),
+    Close,
+}
+
+impl Watches {
+    /// Waits for all lines so far.
+    pub(super) fn all(&mut self, deadline: Instant, reply: Reply) {
+        let number = self.number(deadline, Whose::All);
+        let flush = Flush { number, before: self.total.clone(), reply };
+        match self.epochs.back_mut() {
+            Some(last) if last.up_to == self.newest => last.flushes.push(flush),
+            _ => {
+                let lines = std::mem::take(&mut self.open);
+                self.epochs.push_back(Epoch { up_to: self.newest, lines, flushes: vec![flush] });
+            }
+        }
+    }
+
+    /// Waits for the `pending` lines of one token.
+    pub(super) fn token(
+        &mut self,
+        event_token: EventToken,
+        pending: u64,
+        deadline: Instant,
+        reply: Reply,
+    ) {
+        let number = self.number(deadline, Whose::Token(event_token.clone()));
+        if pending == 0 {
+            self.answered.push(event_token.clone());
+        }
+        let watch = Watch::new(number, self.newest, pending, reply);
+        self.tokens.entry(event_token).or_default().push(watch);
+    }
+
+    /// Waits for all lines, also for those that are still to come.
+    pub(super) fn close(&mut self, pending: u64, deadline: Instant, reply: Reply) {
+        let number = self.number(deadline, Whose::Close);
+        self.closing = Some(Watch::new(number, u64::MAX, pending, reply));
+    }
+
+    fn number(&mut self, deadline: Instant, whose: Whose) -> u64 {
+        self.number += 1;
+        self.deadlines.set(self.number, deadline);
+        self.waits_for.insert(self.number, whose);
+        self.number
+    }
+
+    /// A line has come in.
+    pub(super) fn taken(&mut self, seq: u64) {
+        self.newest = seq;
+        self.open.pending += 1;
+        if let Some(closing) = &mut self.closing {
+            closing.remaining += 1;
+        }
+    }
+
+    /// Lines have ended, the newest of them number `last_seq`.
+    pub(super) fn settled(
+        &mut self,
+        event_token: &EventToken,
+        lines: u64,
+        last_seq: u64,
+        ending: Ending,
+    ) {
+        count(&mut self.total, ending, lines);
+        let epoch = self.epochs.partition_point(|epoch| epoch.up_to < last_seq);
+        match self.epochs.get_mut(epoch) {
+            Some(epoch) => epoch.lines.settle(lines, ending),
+            None => self.open.settle(lines, ending),
+        }
+        if let Some(closing) = &mut self.closing {
+            closing.settle(lines, last_seq, ending);
+        }
+        if self.tokens.is_empty() {
+            return;
+        }
+        for watch in self.tokens.get_mut(event_token).into_iter().flatten() {
+            watch.settle(lines, last_seq, ending);
+            if watch.remaining == 0 {
+                self.answered.push(event_token.clone());
+            }
+        }
+    }
+
+    /// Answers those that are through, or out of time.
+    pub(super) fn answer(&mut self, now: Instant) {
+        while let Some(front) = self.epochs.front() {
+            if front.lines.pending > 0 {
+                break;
+            }
+            let Some(epoch) = self.epochs.pop_front() else { break };
+            self.through.add(&epoch.lines.settled);
+            for flush in epoch.flushes {
+                forget(&mut self.deadlines, &mut self.waits_for, flush.number);
+                flush.answer(&self.through, 0);
+            }
+        }
+        for event_token in std::mem::take(&mut self.answered) {
+            self.answer_token(&event_token, |watch| watch.remaining == 0);
+        }
+        if self.closing.as_ref().is_some_and(|closing| closing.remaining == 0) {
+            self.answer_close();
+        }
+        let mut late = HashSet::new();
+        while let Some(number) = self.deadlines.pop(now) {
+            match self.waits_for.remove(&number) {
+                Some(Whose::All) => drop(late.insert(number)),
+                Some(Whose::Token(event_token)) => {
+                    self.answer_token(&event_token, |watch| watch.number == number);
+                }
+                Some(Whose::Close) => self.answer_close(),
+                None => {}
+            }
+        }
+        if !late.is_empty() {
+            self.answer_late(&late);
+        }
+    }
+
+    /// Answers flushes whose time is over with what is known.
+    fn answer_late(&mut self, late: &HashSet<u64>) {
+        let (mut settled, mut pending) = (self.through.clone(), 0);
+        for epoch in &mut self.epochs {
+            settled.add(&epoch.lines.settled);
+            pending += epoch.lines.pending;
+            for flush in take_where(&mut epoch.flushes, |flush| late.contains(&flush.number)) {
+                flush.answer(&settled, pending);
+            }
+        }
+    }
+
+    fn answer_token(&mut self, event_token: &EventToken, through: impl Fn(&Watch) -> bool) {
+        let Some(watches) = self.tokens.get_mut(event_token) else { return };
+        for watch in take_where(watches, through) {
+            forget(&mut self.deadlines, &mut self.waits_for, watch.number);
+            watch.answer();
+        }
+        if watches.is_empty() {
+            self.tokens.remove(event_token);
+        }
+    }
+
+    fn answer_close(&mut self) {
+        if let Some(closing) = self.closing.take() {
+            forget(&mut self.deadlines, &mut self.waits_for, closing.number);
+            closing.answer();
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next_at()
+    }
+}
+
+/// Takes out those for which `picked` holds. The order of the others does not matter.
+fn take_where<T>(all: &mut Vec<T>, picked: impl Fn(&T) -> bool) -> Vec<T> {
+    let mut taken = Vec::new();
+    let mut n = 0;
+    while n < all.len() {
+        if picked(&all[n]) {
+            taken.push(all.swap_remove(n));
+        } else {
+            n += 1;
+        }
+    }
+    taken
+}
+
+fn forget(deadlines: &mut Agenda<u64>, waits_for: &mut HashMap<u64, Whose>, number: u64) {
+    deadlines.remove(number);
+    waits_for.remove(&number);
+}
+
+impl Lines {
+    fn settle(&mut self, lines: u64, ending: Ending) {
+        self.pending = self.pending.saturating_sub(lines);
+        count(&mut self.settled, ending, lines);
+    }
+}
+
+impl Flush {
+    /// `settled`: what became of all lines up to this flush.
+    fn answer(self, settled: &FlushReport, pending: u64) {
+        let mut report = settled.since(&self.before);
+        report.set_pending(pending);
+        // Whoever asked may have gone: then nobody is left to be told.
+        drop(self.reply.send(report));
+    }
+}
+
+impl Watch {
+    fn new(number: u64, up_to: u64, remaining: u64, reply: Reply) -> Self {
+        Watch { number, up_to, remaining, report: FlushReport::default(), reply }
+    }
+
+    fn settle(&mut self, lines: u64, last_seq: u64, ending: Ending) {
+        if last_seq <= self.up_to {
+            self.remaining = self.remaining.saturating_sub(lines);
+            count(&mut self.report, ending, lines);
+        }
+    }
+
+    fn answer(mut self) {
+        self.report.set_pending(self.remaining);
+        // Whoever asked may have gone: then nobody is left to be told.
+        drop(self.reply.send(self.report));
+    }
+}
+
+/// Adds lines that have ended to a report.
+pub(super) fn count(report: &mut FlushReport, ending: Ending, lines: u64) {
+    match ending {
+        Ending::Acknowledged => report.count_acknowledged(lines),
+        Ending::Late => report.count_late(lines),
+        Ending::Dropped(reason) => report.count_dropped(reason, lines),
+    }
+}
