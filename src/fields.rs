@@ -187,11 +187,15 @@ impl Fields {
         Some((field?, &Names::DEFAULT))
     }
 
-    /// Whether a field of these metadata is private, shortened, or the marker: the others need no look
-    /// at each event.
-    pub(crate) fn are_special(&self, metadata: &Metadata<'_>) -> bool {
-        let mut names = metadata.fields().iter().map(|field| field.name());
-        names.any(|name| name == self.marker || self.hides(name) || self.limit_of(name).is_some())
+    /// Whether some field of these metadata needs a look at each event: it may be private, be cut, be
+    /// the marker, or a token by another name.
+    pub(crate) fn need_look(&self, metadata: &Metadata<'_>) -> bool {
+        let longest = if metadata.is_span() { self.longest_in_spans } else { self.longest };
+        let special =
+            |name: &str| self.is_marker(name) || self.hides(name) || self.shortened(name).is_some();
+        self.renamed
+            || longest != usize::MAX
+            || metadata.fields().iter().any(|field| special(field.name()))
     }
 
     /// The marker's field, if these metadata declare it.
@@ -230,13 +234,18 @@ impl Fields {
         name == self.marker
     }
 
-    /// The bytes to which a field is shortened by its name.
-    pub(crate) fn limit_of(&self, name: &str) -> Option<usize> {
-        self.shortened.iter().find(|(shortened, _)| shortened == name).map(|(_, bytes)| *bytes)
+    /// The bytes that are written of a field.
+    pub(crate) fn limit_of(&self, name: &str, is_event: bool) -> usize {
+        let longest = match is_event {
+            true if name == MESSAGE => usize::MAX,
+            true => self.longest,
+            false => self.longest_in_spans,
+        };
+        self.shortened(name).unwrap_or(longest)
     }
 
-    pub(crate) fn longest_of(&self, metadata: &Metadata<'_>) -> usize {
-        if metadata.is_span() { self.longest_in_spans } else { self.longest }
+    fn shortened(&self, name: &str) -> Option<usize> {
+        self.shortened.iter().find(|(shortened, _)| shortened == name).map(|(_, bytes)| *bytes)
     }
 }
 
@@ -257,7 +266,7 @@ impl Names {
 }
 
 /// The field that makes a span's events lines of a business process's log.
-const EVENT_TOKEN: &str = "event_token";
+pub(crate) const EVENT_TOKEN: &str = "event_token";
 /// The field beside [`EVENT_TOKEN`] that says which portal the token is of.
 const PORTAL: &str = "portal";
 /// The field that `tracing` gives the text of an event.

@@ -31,6 +31,13 @@ use super::level::EventLevel;
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
 use super::visit::{LineVisitor, Look, MarkVisitor, TokenVisitor};
 
+/// What an event has itself.
+struct Own {
+    tag: Option<Arc<Tag>>,
+    /// If its callsite declares the token field: by which names.
+    declares: Option<&'static Names>,
+}
+
 /// What [`BizprocLayer`](super::BizprocLayer) does.
 pub(super) struct Capture {
     producer: Producer,
@@ -142,7 +149,7 @@ impl Capture {
             None => match around() {
                 Some(around) => {
                     let look = self.look(attrs.metadata(), None);
-                    let fields = packed(|visitor| attrs.record(visitor), look);
+                    let fields = packed(|visitor| attrs.record(visitor), look.as_ref());
                     SpanState::inside(around, attrs.metadata(), fields)
                 }
                 None => return,
@@ -168,7 +175,7 @@ impl Capture {
             }
             None => {
                 let look = self.look(attrs.metadata(), Some(names));
-                let fields = packed(|visitor| attrs.record(visitor), look);
+                let fields = packed(|visitor| attrs.record(visitor), look.as_ref());
                 let live = Live::slot(self.alive);
                 SpanState::taggable(around(), attrs.metadata(), fields, portal, live, self.weak)
             }
@@ -208,7 +215,7 @@ impl Capture {
         }
         if shows_fields {
             let look = self.look(span.metadata(), declares);
-            let newer = packed(|visitor| values.record(visitor), look);
+            let newer = packed(|visitor| values.record(visitor), look.as_ref());
             SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
         }
     }
@@ -220,12 +227,14 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let metadata = event.metadata();
-        let token = if seen.events_declare() { self.token_field(metadata) } else { None };
-        let declares = token.as_ref().map(|(_, names)| *names);
-        let own = token.and_then(|token| self.own_tag(event, token));
+        let Own { tag, declares } = match seen.events_declare() {
+            true => self.own_tag(event),
+            false => Own { tag: None, declares: None },
+        };
+        let own = tag.map(|tag| (tag, None));
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
         let look = self.look(metadata, declares);
-        if look.special && !self.is_let_in(event) {
+        if look.is_some() && !self.is_let_in(event) {
             return;
         }
         if !self.producer.admits(&tag) {
@@ -233,7 +242,7 @@ impl Capture {
         }
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
-        let fields = packed(|visitor| event.record(visitor), look);
+        let fields = packed(|visitor| event.record(visitor), look.as_ref());
         // A refusal is counted at the door, and there is nobody here to tell.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
     }
@@ -328,19 +337,20 @@ impl Capture {
 
     /// A token on the event itself. No span is inside of that, so no span's fields go with it.
     #[inline(never)]
-    fn own_tag(
-        &self,
-        event: &Event<'_>,
-        token: (Field, &'static Names),
-    ) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
-        if !self.level.wants(event.metadata()) {
-            return None;
+    fn own_tag(&self, event: &Event<'_>) -> Own {
+        let metadata = event.metadata();
+        let Some((token, names)) = self.token_field(metadata) else {
+            return Own { tag: None, declares: None };
+        };
+        if !self.level.wants(metadata) {
+            return Own { tag: None, declares: Some(names) };
         }
-        let mut found = TokenVisitor::new(token);
+        let mut found = TokenVisitor::new((token, names));
         event.record(&mut found);
         let portal = found.portal.take();
-        let event_token = self.usable(found)?;
-        Some((self.producer.tag(event_token, portal, 0), None))
+        let event_token = self.usable(found);
+        let tag = event_token.map(|token| self.producer.tag(token, portal, 0));
+        Own { tag, declares: Some(names) }
     }
 
     #[inline]
@@ -359,13 +369,17 @@ impl Capture {
         self.level.fields.token_field(metadata)
     }
 
-    /// What there is to know about the fields of a callsite.
+    /// How to look at the fields of a callsite, if some need it.
     #[inline]
-    fn look(&self, metadata: &'static Metadata<'static>, declares: Option<&'static Names>) -> Look {
+    fn look(
+        &self,
+        metadata: &'static Metadata<'static>,
+        declares: Option<&'static Names>,
+    ) -> Option<Look> {
         let fields = self.level.fields;
-        let special = self.special.get(metadata, || fields.are_special(metadata));
-        let longest = fields.longest_of(metadata);
-        Look { fields, declares, special, longest, is_event: metadata.is_event() }
+        let special = self.special.get(metadata, || fields.need_look(metadata));
+        let look = || Look { fields, declares, is_event: metadata.is_event() };
+        (special || declares.is_some()).then(look)
     }
 
     /// Whether an event that may bear the marker is written.
@@ -390,7 +404,7 @@ impl Capture {
 /// The buffer is taken out of its thread-local and not borrowed, since user code runs meanwhile: a
 /// `Debug` impl that logs finds an empty one, and one that panics leaves none behind.
 #[inline]
-fn packed(record: impl FnOnce(&mut LineVisitor<'_>), look: Look) -> Packed {
+fn packed(record: impl FnOnce(&mut LineVisitor<'_>), look: Option<&Look>) -> Packed {
     thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
     bytes.clear();

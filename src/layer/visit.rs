@@ -10,66 +10,77 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tracing_core::field::{Field, Visit};
 
-use crate::fields::{Fields, MESSAGE, Names};
+use crate::fields::{EVENT_TOKEN, Fields, Names};
 use crate::line::{EventToken, InvalidEventToken, Kind, Packed, Packer, PortalId, Sink};
 
 /// Packs all fields but the token and its portal.
 pub(super) struct LineVisitor<'a> {
     packer: Packer<'a>,
-    look: Look,
+    /// `None`: no field needs a look, but for a token.
+    look: Option<&'a Look>,
 }
 
-/// What a look at the callsite has found out about its fields.
-#[derive(Clone, Copy)]
+/// How to look at the fields of a callsite of which some need it.
 pub(super) struct Look {
     pub(super) fields: &'static Fields,
     /// If the callsite declares the token field: by which names, so that a portal beside it is ours too.
     pub(super) declares: Option<&'static Names>,
-    /// Some field is private, shortened, or the marker.
-    pub(super) special: bool,
-    /// Longest value of a field, but for the message.
-    pub(super) longest: usize,
     pub(super) is_event: bool,
 }
 
+impl Look {
+    /// How much is written of a field; `None` if it is not written.
+    #[inline(never)]
+    fn limit(&self, field: &Field) -> Option<usize> {
+        let name = field.name();
+        if self.declares.is_some_and(|names| names.contain(name)) || self.fields.hides(name) {
+            return None;
+        }
+        Some(self.fields.limit_of(name, self.is_event))
+    }
+
+    /// Text of the field that is known to hold tokens is one, whatever the callsite declares.
+    #[inline(never)]
+    fn limit_of_text(&self, field: &Field) -> Option<usize> {
+        if self.fields.is_token(field.name()) { None } else { self.limit(field) }
+    }
+
+    /// Only an event is marked: on a span, it is a field like others.
+    fn marks(&self, field: &Field) -> bool {
+        self.is_event && self.fields.is_marker(field.name())
+    }
+}
+
 impl<'a> LineVisitor<'a> {
-    pub(super) fn new(bytes: &'a mut Vec<u8>, look: Look) -> LineVisitor<'a> {
+    pub(super) fn new(bytes: &'a mut Vec<u8>, look: Option<&'a Look>) -> LineVisitor<'a> {
         LineVisitor { packer: Packer::new(bytes), look }
     }
 
     #[inline]
-    fn skips(&self, field: &Field) -> bool {
-        self.look.declares.is_some_and(|names| names.contain(field.name()))
-            || self.look.special && self.look.fields.hides(field.name())
-    }
-
-    /// A token is never shown, whatever the callsite is known to declare.
-    #[inline]
-    fn skips_text(&self, field: &Field) -> bool {
-        self.look.fields.is_token(field.name()) || self.skips(field)
-    }
-
-    #[inline]
-    fn limit(&self, field: &Field) -> usize {
-        match self.look.longest == usize::MAX && !self.look.special {
-            true => usize::MAX,
-            false => self.own_limit(field),
-        }
-    }
-
-    fn own_limit(&self, field: &Field) -> usize {
-        let by_name =
-            if self.look.special { self.look.fields.limit_of(field.name()) } else { None };
-        match by_name {
-            Some(limit) => limit,
-            None if field.name() == MESSAGE => usize::MAX,
-            None => self.look.longest,
-        }
+    fn writes(&self, field: &Field) -> bool {
+        self.look.is_none_or(|look| look.limit(field).is_some())
     }
 
     /// Packs what `write` writes, or a note that it panicked.
+    #[inline]
     fn write(&mut self, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
-        let (start, limit) = (self.packer.len(), self.limit(field));
+        // A token is never shown, whatever is known of the callsite.
+        if field.name() == EVENT_TOKEN {
+            return;
+        }
+        match self.look {
+            None => self.write_up_to(usize::MAX, field, write),
+            Some(look) => {
+                if let Some(limit) = look.limit_of_text(field) {
+                    self.write_up_to(limit, field, write);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn write_up_to(&mut self, limit: usize, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
+        let start = self.packer.len();
         let packer = &mut self.packer;
         if catch_unwind(AssertUnwindSafe(|| packer.text(field, limit, write))).is_err() {
             self.packer.truncate(start);
@@ -79,7 +90,7 @@ impl<'a> LineVisitor<'a> {
 
     #[inline]
     fn word(&mut self, field: &Field, kind: Kind, word: [u8; 8]) {
-        if !self.skips(field) {
+        if self.writes(field) {
             self.packer.word(field, kind, word);
         }
     }
@@ -100,43 +111,47 @@ impl Visit for LineVisitor<'_> {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         // Of this type, the marker has had its effect.
-        if !(self.look.special && self.look.marks(field)) {
+        if !self.look.is_some_and(|look| look.marks(field)) {
             self.word(field, Kind::Bool, u64::from(value).to_le_bytes());
         }
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
-        if !self.skips(field) {
+        if self.writes(field) {
             self.packer.wide(field, Kind::I128, value.to_le_bytes());
         }
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        if !self.skips(field) {
+        if self.writes(field) {
             self.packer.wide(field, Kind::U128, value.to_le_bytes());
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if !self.skips_text(field) {
-            self.packer.str(field, value, self.limit(field));
+        if field.name() == EVENT_TOKEN {
+            return;
+        }
+        match self.look {
+            None => self.packer.str(field, value, usize::MAX),
+            Some(look) => {
+                if let Some(limit) = look.limit_of_text(field) {
+                    self.packer.str(field, value, limit);
+                }
+            }
         }
     }
 
     /// With its sources, which are what the owner of a process wants to know.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        if !self.skips_text(field) {
-            self.write(field, |sink| write_chain(sink, value));
-        }
+        self.write(field, |sink| write_chain(sink, value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if !self.skips_text(field) {
-            self.write(field, |sink| {
-                // An error is the sink's "enough" or the impl's own; the text so far stands.
-                let _enough = write!(sink, "{value:?}");
-            });
-        }
+        self.write(field, |sink| {
+            // An error is the sink's "enough" or the impl's own; the text so far stands.
+            let _enough = write!(sink, "{value:?}");
+        });
     }
 }
 
@@ -158,13 +173,6 @@ fn write_chain(sink: &mut Sink<'_>, error: &(dyn Error + 'static)) {
 
 /// Nobody reads more causes than that; and a chain may have no end.
 const MOST_SOURCES: usize = 16;
-
-impl Look {
-    /// Only an event is marked: on a span, it is a field like others.
-    fn marks(&self, field: &Field) -> bool {
-        self.is_event && self.fields.is_marker(field.name())
-    }
-}
 
 /// Looks for the marker of an event.
 pub(super) struct MarkVisitor {
