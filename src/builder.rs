@@ -356,7 +356,7 @@ impl Builder {
                 runtime.shutdown_background();
             })
             .map_err(BuildError::Thread)?;
-        let bizproc = Bizproc::new(producer.clone(), stats);
+        let bizproc = Bizproc::new(producer.clone(), stats, self.patience());
         let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, thread);
         Ok((layer::layer(producer, self.event_level()), guard))
     }
@@ -393,6 +393,11 @@ impl Builder {
             Some(_) => EventLevel::new(self.level, self.fields.clone()),
             None => EventLevel::new(LevelFilter::OFF, Fields::new()),
         }
+    }
+
+    /// Lines that wait longer are late: the schedule holds none for so long.
+    pub(crate) fn patience(&self) -> Duration {
+        self.max_hold.max(self.linger) + Duration::from_secs(60)
     }
 
     /// How often the worker looks at its queue while lines may come.

@@ -13,12 +13,14 @@ use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
 use crate::line::{EventToken, PortalId};
 use crate::queue::{Accept, Close, Complete, Control, Flush, Producer, Scope};
-use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
+use crate::stats::{AtDoor, DropReason, FlushReport, Health, PortalSnapshot, Snapshot, Stats};
 use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
 
 mod activity;
 mod guard;
+#[cfg(feature = "metrics")]
+mod metrics;
 
 pub use self::activity::Activity;
 pub use self::guard::WorkerGuard;
@@ -40,11 +42,13 @@ pub use self::guard::WorkerGuard;
 pub struct Bizproc {
     producer: Producer,
     stats: Arc<Stats>,
+    /// Lines that wait longer are late.
+    patience: Duration,
 }
 
 impl Bizproc {
-    pub(crate) fn new(producer: Producer, stats: Arc<Stats>) -> Self {
-        Bizproc { producer, stats }
+    pub(crate) fn new(producer: Producer, stats: Arc<Stats>, patience: Duration) -> Self {
+        Bizproc { producer, stats, patience }
     }
 
     /// Sends everything that was logged before this call, ahead of every schedule, and waits until
@@ -176,7 +180,13 @@ impl Bizproc {
 
     /// Counters of each portal of which the worker has heard, in the order in which it did.
     pub fn portals(&self) -> Vec<PortalSnapshot> {
-        self.stats.portals()
+        self.stats.portals(after(Duration::ZERO))
+    }
+
+    /// Whether lines reach their logs, and if not, why: for a health check, and for people.
+    pub fn health(&self) -> Health {
+        let closed = self.producer.is_closed() || self.producer.is_forked();
+        Health::new(closed, self.producer.is_full(), &self.portals(), self.patience)
     }
 
     fn ask(

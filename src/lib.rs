@@ -92,6 +92,7 @@ pub mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+pub mod health;
 mod layer;
 mod line;
 #[cfg(test)]

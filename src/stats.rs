@@ -11,11 +11,15 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+mod health;
+mod marks;
 mod portals;
 mod reason;
 mod report;
 
+pub use health::{Cause, Health, Status};
 pub(crate) use portals::PortalCounters;
 pub use portals::PortalSnapshot;
 pub use reason::DropReason;
@@ -38,6 +42,7 @@ pub(crate) struct Stats {
     abandoned: AtomicU64,
     format_failures: AtomicU64,
     portals: Mutex<Vec<Arc<PortalCounters>>>,
+    start: marks::Start,
 }
 
 impl Stats {
@@ -101,7 +106,7 @@ impl Stats {
 
     /// Counters for a portal of which the worker has heard for the first time.
     pub(crate) fn add_portal(&self, portal: Option<&str>) -> Arc<PortalCounters> {
-        let counters = Arc::new(PortalCounters::new(portal));
+        let counters = Arc::new(PortalCounters::new(portal, self.start.clone()));
         self.portals.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
         counters
     }
@@ -112,9 +117,9 @@ impl Stats {
         portals.retain(|other| !Arc::ptr_eq(other, counters));
     }
 
-    pub(crate) fn portals(&self) -> Vec<PortalSnapshot> {
+    pub(crate) fn portals(&self, now: Instant) -> Vec<PortalSnapshot> {
         let portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
-        portals.iter().map(|counters| counters.snapshot()).collect()
+        portals.iter().map(|counters| counters.snapshot(now)).collect()
     }
 
     /// Reads all counters, but for those of the door, which are the queue's to know.

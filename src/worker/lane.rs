@@ -294,6 +294,19 @@ impl Lane {
         }
     }
 
+    /// Whether requests fail for now, and are tried again.
+    pub(crate) fn is_failing(&self) -> bool {
+        matches!(self.state, State::BackingOff(_))
+    }
+
+    /// When the oldest line that is not settled was taken in, nearly.
+    pub(crate) fn oldest_unsettled(&self) -> Option<Instant> {
+        let slots =
+            [&self.main, &self.beside].into_iter().filter_map(|slot| slot.in_flight.as_ref());
+        let out = slots.flat_map(|out| &out.entries).map(|command| command.entry.since).min();
+        self.coalescer.oldest().into_iter().chain(out).min()
+    }
+
     /// Whether ends of activities are on their way.
     pub(crate) fn is_completing(&self) -> bool {
         self.coalescer.has_ends()

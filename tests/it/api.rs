@@ -31,6 +31,10 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<Hosts>();
     is_shared_by_threads::<Installation>();
     is_shared_by_threads::<InvalidEventToken>();
+    is_shared_by_threads::<config::Config>();
+    is_shared_by_threads::<config::ConfigError>();
+    is_shared_by_threads::<fields::Fields>();
+    is_shared_by_threads::<health::Health>();
     is_shared_by_threads::<format::Line<'_>>();
     is_shared_by_threads::<format::LineTime>();
     is_shared_by_threads::<dyn format::Format>();

@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("handle", &["queue", "stats", "line", "error", "completion", "activity", "transport"]),
     ("config", &["error", "format", "line", "queue", "transport", "worker"]),
     ("fields", &[]),
+    ("health", &["stats"]),
     ("format", &["fields", "line", "stats", "protocol", "error"]),
     ("layer", &["fields", "line", "queue", "stats"]),
     ("queue", &["line", "stats", "completion", "error", "transport"]),

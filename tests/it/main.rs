@@ -24,3 +24,4 @@ mod simulation;
 mod stage;
 mod text;
 mod trouble;
+mod watched;
