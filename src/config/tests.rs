@@ -39,14 +39,6 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("fields.marked_from", &["debug"]),
 ];
 
-fn all() -> Config {
-    let mut config = Config::new();
-    for (name, texts) in SAMPLES {
-        config.set(name, texts[0]).unwrap();
-    }
-    config
-}
-
 #[test]
 fn every_option_shows_what_it_takes() {
     assert_eq!(SAMPLES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), NAMES);
@@ -144,7 +136,8 @@ mod through_serde {
 
     #[test]
     fn what_was_written_is_read() {
-        let config = all();
+        let mut config = Config::new();
+        SAMPLES.iter().for_each(|(name, texts)| config.set(name, texts[0]).unwrap());
         let json = serde_json::to_string(&config).unwrap();
         assert!(json.contains(r#""fields":{"event_token":"b24_token""#), "{json}");
         assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);

@@ -42,19 +42,19 @@ fn a_story_reads_well_in_russian_and_in_english() {
 
 /// Plays the example against a portal that loses its first answer, and looks at the page.
 fn tell(browser: &Browser, language: &str, last: &str, lines: &[&str]) {
-    let portal = Portal::builder().start().unwrap();
+    let portal = Portal::builder().start().expect("a portal");
     browser.open(&portal.page_url());
     let token = start_on_the_page(browser, "1042", "fulfilment");
     browser.click("#connect-toggle");
     portal.faults().next(Fault::Reset(Moment::AfterExecution));
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace around it");
     let ran = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--example", "language", "--", language])
         .current_dir(workspace)
         .env("BITRIX24_WEBHOOK_URL", portal.webhook_url())
         .env("EVENT_TOKEN", &token)
         .output()
-        .unwrap();
+        .expect("cargo runs");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     browser.until_is(Some(last.to_owned()), || newest(browser));
     let shown = browser.texts("#entries li").join(" ");
