@@ -21,7 +21,7 @@ use bizproc_portal::{App, CommandOutcome, Portal, Workflow};
 use tracing::{Instrument, info, warn};
 use tracing_bizproc::{
     Activity, Bizproc, CompleteError, Completion, Hosts, Installation, Installations, MemoryStore,
-    OAuth, PortalId, Quota, Retention, VerifiedActivity,
+    OAuth, PortalId, VerifiedActivity,
 };
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
@@ -97,10 +97,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     )
     .authorization_server(&sites[0].portal.oauth_url())?;
 
-    let (layer, guard) = tracing_bizproc::builder(oauth)
-        .quota(Quota::Unlimited)
-        .retention(Retention::SelfHosted)
-        .build()?;
+    let (layer, guard) = tracing_bizproc::builder(oauth).self_hosted().build()?;
     tracing_subscriber::registry()
         .with(fmt::layer().with_writer(std::io::stderr).with_filter(LevelFilter::WARN))
         .with(layer)

@@ -15,19 +15,42 @@
 //! # }
 //! ```
 //!
-//! With the feature `serde` a `Config` can be a part of the app's own configuration: in TOML, for
-//! instance, where `bizproc: Config` is a field of the app's struct:
+//! With the feature `serde` a `Config` can be a part of the app's own configuration, in TOML for
+//! instance:
 //!
-//! ```toml
-//! [bizproc]
-//! level = "debug"
-//! linger = "500ms"
-//! wording = "ru"
-//! line_time = "+03:00"
+#![cfg_attr(feature = "serde", doc = "```")]
+#![cfg_attr(not(feature = "serde"), doc = "```ignore")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use serde::Deserialize;
+//! use tracing_bizproc::{Webhook, config::Config};
 //!
-//! [bizproc.fields]
-//! private = ["password", "card.*"]
-//! shorten = { body = 200 }
+//! #[derive(Deserialize)]
+//! struct Settings {
+//!     webhook: Webhook,
+//!     #[serde(default)]
+//!     bizproc: Config,
+//! }
+//!
+//! let settings: Settings = toml::from_str(
+//!     r#"
+//!     webhook = "https://b24.example/rest/1/secret/"
+//!
+//!     [bizproc]
+//!     level = "debug"
+//!     linger = "500ms"
+//!     queue_lines = 1000
+//!     wording = "ru"
+//!     line_time = "+03:00"
+//!
+//!     [bizproc.fields]
+//!     private = ["password", "card.*"]
+//!     shorten = { body = 200 }
+//!     "#,
+//! )?;
+//! let builder = tracing_bizproc::builder(settings.webhook).config(&settings.bizproc);
+//! # drop(builder);
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # The options

@@ -176,6 +176,40 @@ pub(crate) struct AtDoor {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # What is counted
+///
+/// The names are those of the metrics that [`publish_metrics`] hands over, with the feature `metrics`.
+///
+/// | here | metric | what it counts |
+/// |---|---|---|
+/// | [`accepted`](Self::accepted) | `bizproc_lines_accepted_total` | lines that the queue took in |
+/// | [`acknowledged`](Self::acknowledged) | `bizproc_lines_acknowledged_total` | lines of entries to which the portal said true |
+/// | [`late`](Self::late) | `bizproc_lines_late_total` | lines after the end of their activity |
+/// | [`lost`](Self::lost), [`by_reason`](Self::by_reason) | `bizproc_lines_dropped_total`, by `reason` | accepted lines that were dropped |
+/// | [`refused`](Self::refused), [`by_reason`](Self::by_reason) | `bizproc_lines_refused_total`, by `reason` | lines that were turned away at the door |
+/// | [`rolled_off`](Self::rolled_off) | `bizproc_lines_rolled_off_total` | lines that the portal no longer shows |
+/// | [`pending`](Self::pending) | `bizproc_pending_lines` (gauge) | lines accepted and not yet settled |
+/// | [`PortalSnapshot::oldest_pending`] | `bizproc_oldest_pending_seconds` (gauge) | how long the oldest of them has waited; 0 without any |
+/// | [`PortalSnapshot::since_success`] | `bizproc_last_success_timestamp_seconds` (gauge) | when a portal last acknowledged something, in Unix time |
+/// | [`requests`](Self::requests) | `bizproc_requests_total` | requests sent to portals |
+/// | [`commands`](Self::commands) | `bizproc_commands_total` | commands in those requests |
+/// | [`repeats`](Self::repeats) | `bizproc_repeats_total` | entries sent again after an unknown outcome |
+/// | [`rate_limited`](Self::rate_limited) | `bizproc_rate_limited_total` | requests that a portal refused for their rate |
+/// | [`operating_limited`](Self::operating_limited) | `bizproc_operating_limited_total` | replies with a refusal for operating time |
+/// | [`unknown_outcomes`](Self::unknown_outcomes) | `bizproc_unknown_outcomes_total` | requests whose outcome could not be known |
+/// | [`unusable_tokens`](Self::unusable_tokens) | `bizproc_unusable_tokens_total` | values of the token's field that no portal issues |
+/// | [`format_failures`](Self::format_failures) | `bizproc_format_failures_total` | lines and notices whose format or wording failed |
+/// | [`abandoned`](Self::abandoned) | `bizproc_abandoned_activities_total` | activities that were dropped without an end |
+/// | [`restarts`](Self::restarts) | `bizproc_restarts_total` | restarts of the worker after a panic |
+/// | [`Bizproc::portals`](crate::Bizproc::portals) | `bizproc_portals` (gauge) | portals of which the worker knows |
+/// | [`PortalSnapshot::blocked`] | `bizproc_blocked_portals` (gauge) | those that take nothing before something is mended |
+/// | [`Bizproc::health`](crate::Bizproc::health) | `bizproc_health` (gauge), by `status` | 1 at the present status, 0 at the others |
+///
+/// Counters have the unit 1; the values of `reason` are [`DropReason::label`]s, and those of `status`
+/// [`Status::as_str`]s.
+///
+/// [`publish_metrics`]: crate::Bizproc#method.publish_metrics
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     accepted: u64,

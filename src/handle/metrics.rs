@@ -16,32 +16,8 @@ impl Bizproc {
     /// Call it before metrics are read: in the handler of `/metrics`, or by a timer where an exporter
     /// pushes. `examples/watched.rs` has the former. It takes a few microseconds, and asks nobody.
     ///
-    /// | name | kind | what it counts |
-    /// |---|---|---|
-    /// | `bizproc_lines_accepted_total` | counter | lines that the queue took in |
-    /// | `bizproc_lines_acknowledged_total` | counter | lines of entries to which the portal said true |
-    /// | `bizproc_lines_late_total` | counter | lines after the end of their activity |
-    /// | `bizproc_lines_dropped_total` | counter, `reason` | accepted lines that were dropped |
-    /// | `bizproc_lines_refused_total` | counter, `reason` | lines that were turned away at the door |
-    /// | `bizproc_lines_rolled_off_total` | counter | lines that the portal no longer shows |
-    /// | `bizproc_pending_lines` | gauge | lines accepted and not yet settled |
-    /// | `bizproc_oldest_pending_seconds` | gauge | how long the oldest of them has waited; 0 without any |
-    /// | `bizproc_last_success_timestamp_seconds` | gauge | when a portal last acknowledged something, in Unix time |
-    /// | `bizproc_requests_total` | counter | requests sent to portals |
-    /// | `bizproc_commands_total` | counter | commands in those requests |
-    /// | `bizproc_repeats_total` | counter | entries sent again after an unknown outcome |
-    /// | `bizproc_rate_limited_total` | counter | requests that a portal refused for their rate |
-    /// | `bizproc_operating_limited_total` | counter | replies with a refusal for operating time |
-    /// | `bizproc_unknown_outcomes_total` | counter | requests whose outcome could not be known |
-    /// | `bizproc_unusable_tokens_total` | counter | values of the token's field that no portal issues |
-    /// | `bizproc_format_failures_total` | counter | lines and notices whose format or wording failed |
-    /// | `bizproc_abandoned_activities_total` | counter | activities that were dropped without an end |
-    /// | `bizproc_restarts_total` | counter | restarts of the worker after a panic |
-    /// | `bizproc_portals` | gauge | portals of which the worker knows |
-    /// | `bizproc_blocked_portals` | gauge | those that take nothing before something is mended |
-    /// | `bizproc_health` | gauge, `status` | 1 at the status of [`health`](Self::health), 0 at the others |
-    ///
-    /// The values of `reason` are [`DropReason::label`]s. Names, labels and units stay as they are.
+    /// What there is stands in the table at [`Snapshot`](crate::Snapshot#what-is-counted), with the names.
+    /// Names, labels and units stay as they are.
     pub fn publish_metrics(&self) {
         let stats = self.stats();
         for (name, help, count) in counters(&stats) {

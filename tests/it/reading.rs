@@ -9,9 +9,10 @@ use tracing_bizproc::format::{
     Field, Full, Json, Language, Line, LineTime, MessageOnly, UtcOffset, Wording,
 };
 use tracing_bizproc::{Builder, Completion, Overflow, Retention};
+use tracing_subscriber::prelude::*;
 
 use crate::app::{AppStage, wait};
-use crate::stage::{PATIENCE, Stage, lines, quick};
+use crate::stage::{Captured, PATIENCE, Stage, in_child, is_child, lines, quick, token};
 
 /// The log of a small story under these options.
 fn story(options: impl FnOnce(Builder) -> Builder) -> Vec<String> {
@@ -248,6 +249,34 @@ fn values_read_as_people_write_them() {
             "Names (type=deal, name=Anna, quoted=\"Anna\")",
         ]
     );
+}
+
+/// With a global subscriber, as apps have, so that the worker's thread meets the other layer.
+#[test]
+fn a_format_that_fails_is_reported_to_the_apps_engineers() {
+    if !is_child() {
+        let name = "reading::a_format_that_fails_is_reported_to_the_apps_engineers";
+        return in_child(name, &[]);
+    }
+    let printed = Captured::default();
+    let writer = printed.clone();
+    let portal = Portal::builder().start().unwrap();
+    let failing = |_: &Line<'_>, _: &mut dyn Write| Err(fmt::Error);
+    let (layer, guard) = quick(&portal).format(failing).build().unwrap();
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone()))
+        .with(layer)
+        .init();
+    let workflow = portal.start_workflow("Order");
+    let event_token = token(&workflow.open_activity("Fulfil"));
+    let span = info_span!("activity", event_token = event_token.tag());
+    span.in_scope(|| info!("the customer's text"));
+    guard.shutdown(PATIENCE);
+    let printed = printed.text();
+    let reported = printed.lines().find(|line| line.contains("WARN tracing_bizproc")).unwrap();
+    assert!(reported.contains("`Format` or `Wording`") && reported.contains("none is lost"));
+    assert!(!reported.contains("customer"), "{reported}");
+    assert_eq!(lines(&workflow), ["the customer's text"]);
 }
 
 #[test]
