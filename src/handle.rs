@@ -127,8 +127,19 @@ impl Bizproc {
         event_token: &EventToken,
         completion: Completion,
     ) -> Result<FlushReport, CompleteError> {
-        let (reply, answer) = oneshot::channel();
         let deadline = after(completion.timeout);
+        let answer = self.ask_complete(portal, event_token, completion, deadline)?;
+        answer.await.map_err(|_| CompleteError::Worker(FlushError::WorkerGone))?
+    }
+
+    pub(crate) fn ask_complete(
+        &self,
+        portal: Option<PortalId>,
+        event_token: &EventToken,
+        completion: Completion,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Result<FlushReport, CompleteError>>, FlushError> {
+        let (reply, answer) = oneshot::channel();
         let event_token = event_token.clone();
         self.send(Control::Complete(Complete {
             event_token,
@@ -137,7 +148,7 @@ impl Bizproc {
             deadline,
             reply,
         }))?;
-        answer.await.map_err(|_| CompleteError::Worker(FlushError::WorkerGone))?
+        Ok(answer)
     }
 
     /// Takes an activity on: hands the tokens that came with its request to the worker, tells it how

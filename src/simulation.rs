@@ -11,12 +11,15 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::Level;
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Identity, Layer, SubscriberExt};
 
 use crate::builder::{Builder, Parts};
+use crate::completion::Completion;
+use crate::error::{CompleteError, FlushError};
 use crate::handle::Bizproc;
 use crate::layer;
 use crate::line::{EventToken, PortalId};
@@ -31,8 +34,8 @@ mod random;
 pub mod throughput;
 mod verify;
 
-pub use conditions::{Conditions, Faults, Lift};
-pub use portal::{Portal, Written};
+pub use conditions::{Conditions, EventSend, Faults, Lift};
+pub use portal::{Ended, Portal, Written};
 pub use random::Random;
 pub use verify::Waits;
 
@@ -43,6 +46,31 @@ pub struct Run {
     bizproc: Bizproc,
     spans: Rc<RefCell<BTreeMap<u32, tracing::Span>>>,
     sent: Rc<RefCell<BTreeMap<u32, Vec<Duration>>>>,
+    completions: Rc<RefCell<BTreeMap<u32, Completing>>>,
+}
+
+/// A completion that was asked for.
+#[derive(Debug)]
+struct Completing {
+    lines: usize,
+    asked: Duration,
+    deadline: Duration,
+    answer: JoinHandle<(Duration, Result<FlushReport, CompleteError>)>,
+}
+
+/// What became of a completion.
+#[derive(Debug)]
+pub struct Completed {
+    /// Lines that had been logged when it was asked for.
+    pub lines: usize,
+    /// When it was asked for, from the start of the run.
+    pub asked: Duration,
+    /// Until when it waited for its lines.
+    pub deadline: Duration,
+    /// When it was answered.
+    pub answered: Duration,
+    /// The answer.
+    pub answer: Result<FlushReport, CompleteError>,
 }
 
 /// What a run came to.
@@ -56,6 +84,8 @@ pub struct Outcome {
     pub shutdown: FlushReport,
     /// When each line of each workflow was logged, from the start of the run.
     pub sent: BTreeMap<u32, Vec<Duration>>,
+    /// What became of the completions, by workflow.
+    pub completions: BTreeMap<u32, Completed>,
     /// The portal as it was left.
     pub portal: Portal,
     /// Simulated time.
@@ -107,8 +137,13 @@ where
         let bizproc = Bizproc::new(producer.clone(), stats, builder.patience());
         let layer = layer::layer(producer, builder.event_level());
         let subscriber = tracing_subscriber::registry().with(beside).with(layer);
-        let run =
-            Run { start, bizproc: bizproc.clone(), spans: Rc::default(), sent: Rc::default() };
+        let run = Run {
+            start,
+            bizproc: bizproc.clone(),
+            spans: Rc::default(),
+            sent: Rc::default(),
+            completions: Rc::default(),
+        };
         let guard = tracing::subscriber::set_default(subscriber);
         let script = async {
             scenario(run.clone()).await;
@@ -119,9 +154,16 @@ where
         let (report, ()) = tokio::join!(script, worker.run());
         drop(guard);
         let sent = run.sent.take();
-        (bizproc, (report, sent, start.elapsed()))
+        let mut completions = BTreeMap::new();
+        for (workflow, completing) in run.completions.take() {
+            let Completing { lines, asked, deadline, answer } = completing;
+            let (answered, answer) = answer.await.expect("nobody stops it");
+            let completed = Completed { lines, asked, deadline, answered, answer };
+            completions.insert(workflow, completed);
+        }
+        (bizproc, (report, sent, completions, start.elapsed()))
     });
-    let (report, sent, took) = outcome;
+    let (report, sent, completions, took) = outcome;
     let portal = std::mem::replace(
         &mut *portal.lock().unwrap_or_else(PoisonError::into_inner),
         Portal::new(0, Conditions::default()),
@@ -131,6 +173,7 @@ where
         stats: bizproc.stats(),
         shutdown: report.unwrap_or_default(),
         sent,
+        completions,
         portal,
         took,
     }
@@ -166,6 +209,31 @@ impl Run {
     /// Closes a workflow's span.
     pub fn close(&self, workflow: u32) {
         self.spans.borrow_mut().remove(&workflow);
+    }
+
+    /// Ends a workflow's activity, once. The lines have `timeout` to be written. The answer is in the
+    /// run's outcome.
+    pub fn complete(&self, workflow: u32, timeout: Duration) {
+        let mut completions = self.completions.borrow_mut();
+        if completions.contains_key(&workflow) {
+            return;
+        }
+        let (start, bizproc) = (self.start, &self.bizproc);
+        let (asked, lines) = (self.now(), self.sent.borrow().get(&workflow).map_or(0, Vec::len));
+        let event_token = EventToken::parse(&portal::event_token(workflow));
+        let event_token = event_token.expect("a well-formed token");
+        let completion = Completion::new().value("workflow", workflow.to_string());
+        let deadline = (start + asked + timeout).into_std();
+        let answer = bizproc.ask_complete(None, &event_token, completion, deadline);
+        let answer = tokio::spawn(async move {
+            let answer = match answer {
+                Ok(answer) => answer.await.unwrap_or(Err(FlushError::WorkerGone.into())),
+                Err(error) => Err(error.into()),
+            };
+            (start.elapsed(), answer)
+        });
+        let deadline = asked + timeout;
+        completions.insert(workflow, Completing { lines, asked, deadline, answer });
     }
 
     /// Flushes within simulated time. Where nothing is in motion afterwards, the counters must add

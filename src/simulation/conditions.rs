@@ -21,6 +21,10 @@ pub struct Conditions {
     pub command: (f64, f64),
     /// Seconds that a request spends on the way and in PHP before its first command.
     pub request: f64,
+    /// How the portal ends activities.
+    pub event_send: EventSend,
+    /// Seconds of work for the end of an activity, least and most.
+    pub end: (f64, f64),
     /// Entries of a workflow that are kept.
     pub kept: Option<usize>,
     /// What goes wrong, and how often.
@@ -36,6 +40,16 @@ pub enum Lift {
     TenMinutes,
     /// After 300 seconds, with all buckets cleared.
     FiveMinutes,
+}
+
+/// How `bizproc.event.send` is treated: by older servers, and by the newest (server behaviour).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventSend {
+    /// At once, with its errors. The workflow may run on inside of the request.
+    AtOnce,
+    /// The token is checked, true comes back, and a job runs after the request, whatever becomes of it.
+    /// A request right behind finds the workflow locked.
+    Background,
 }
 
 /// Probabilities of what goes wrong with a request or a command.
@@ -77,6 +91,8 @@ impl Default for Conditions {
             outer_weight: 0.0,
             command: (0.005, 0.005),
             request: 0.1,
+            event_send: EventSend::AtOnce,
+            end: (0.005, 0.005),
             kept: Some(50),
             faults: Faults::default(),
         }
@@ -105,6 +121,11 @@ impl Conditions {
             outer_weight: if random.chance(0.5) { 0.5 } else { 0.0 },
             command: (command * random.within(0.3, 1.0), command * random.within(1.0, 3.0)),
             request: random.within(0.03, 0.4),
+            event_send: match random.chance(0.5) {
+                true => EventSend::Background,
+                false => EventSend::AtOnce,
+            },
+            end: (command * 0.2, command * random.within(0.2, 8.0)),
             ..Conditions::default()
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Conditions, Lift, Random};
+use super::{Conditions, EventSend, Lift, Random};
 use crate::protocol::{Method, Reply, Request, Trouble};
 
 /// The event token of a workflow.
@@ -31,6 +31,8 @@ pub struct Portal {
     /// By what the portal counts: direct calls, commands in batches, batches.
     windows: [Window; 3],
     logs: BTreeMap<u32, Log>,
+    /// Ends that wait for the end of the hit.
+    jobs: Vec<(u32, Value)>,
     /// Requests that came in.
     pub hits: u64,
     /// Requests refused for their rate.
@@ -43,7 +45,31 @@ pub struct Portal {
 struct Log {
     fate: Fate,
     known_from: Duration,
+    /// A job works on the workflow until then.
+    locked_until: Duration,
     written: Vec<Written>,
+    /// What came after the end, and was thrown away.
+    thrown: Vec<Written>,
+    /// Times that an entry, or the end, was refused.
+    refused: u32,
+    ended: Option<Ended>,
+}
+
+/// The end of an activity.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Since the start of the run.
+    pub at: Duration,
+    /// Its return values, as the portal read them.
+    pub values: Value,
+}
+
+/// What a command says.
+struct Said<'a> {
+    event_token: &'a str,
+    message: &'a str,
+    /// Of an end.
+    values: Option<Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +101,7 @@ impl Portal {
             bucket: Bucket::default(),
             windows: Default::default(),
             logs: BTreeMap::new(),
+            jobs: Vec::new(),
             hits: 0,
             rate_limited: 0,
             operating_limited: 0,
@@ -84,6 +111,21 @@ impl Portal {
     /// What was written to a workflow's log, oldest first, whatever has rolled off.
     pub fn log(&self, workflow: u32) -> &[Written] {
         self.logs.get(&workflow).map_or(&[], |log| &log.written)
+    }
+
+    /// What came for a workflow when its activity had ended.
+    pub fn thrown(&self, workflow: u32) -> &[Written] {
+        self.logs.get(&workflow).map_or(&[], |log| &log.thrown)
+    }
+
+    /// How the workflow's activity was ended, if it was.
+    pub fn ended(&self, workflow: u32) -> Option<&Ended> {
+        self.logs.get(&workflow)?.ended.as_ref()
+    }
+
+    /// How often the portal refused an entry of the workflow.
+    pub fn refused(&self, workflow: u32) -> u32 {
+        self.logs.get(&workflow).map_or(0, |log| log.refused)
     }
 
     /// The entries that the portal still shows.
@@ -101,6 +143,13 @@ impl Portal {
     /// Whether lines to this workflow can be written at all.
     pub fn is_open(&self, workflow: u32) -> bool {
         self.logs.get(&workflow).is_none_or(|log| matches!(log.fate, Fate::Open | Fate::Poisoned))
+    }
+
+    /// Whether what the portal does to an end can be told from its answer, and no request dies midway.
+    pub fn is_reliable(&self) -> bool {
+        let faults = self.conditions.faults;
+        let lost = faults.lost_answer + faults.midway + faults.poisoned;
+        lost == 0.0 && self.conditions.event_send == EventSend::AtOnce
     }
 
     /// Takes a request that arrives at `now`: how long it takes, and what the client sees.
@@ -135,17 +184,23 @@ impl Portal {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         match request.method {
             Method::Batch => self.batch(&body, now),
-            Method::ActivityLog | Method::EventSend => self.single(&body, now),
+            Method::ActivityLog => self.single(&body, false, now),
+            Method::EventSend => self.single(&body, true, now),
         }
     }
 
-    fn single(&mut self, body: &Value, now: Duration) -> (Duration, Reply) {
+    fn single(&mut self, body: &Value, ends: bool, now: Duration) -> (Duration, Reply) {
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
         let mut at = now + Duration::from_secs_f64(self.conditions.request);
-        match self.command(DIRECT, text("EVENT_TOKEN"), text("LOG_MESSAGE"), at) {
+        let values = ends.then(|| body.get("RETURN_VALUES").cloned().unwrap_or(json!({})));
+        let (event_token, message) = (text("EVENT_TOKEN"), text("LOG_MESSAGE"));
+        match self.command(DIRECT, Said { event_token, message, values }, at) {
             Done::True(worked) => {
                 at += worked;
-                self.windows[DIRECT].store(worked.as_secs_f64(), at);
+                if !ends {
+                    self.windows[DIRECT].store(worked.as_secs_f64(), at);
+                }
+                self.run_jobs(at);
                 let time = self.time(DIRECT, worked, at);
                 (at - now, answer(200, &json!({"result": true, "time": time}).to_string()))
             }
@@ -179,17 +234,18 @@ impl Portal {
         for n in 0..commands.len() {
             let key = format!("c{n}");
             let command = commands.get(&key).and_then(Value::as_str).unwrap_or_default();
-            let (event_token, message) = parse(command);
-            let done = if n == dies_after {
-                Done::Dies
-            } else {
-                self.command(BATCHED, &event_token, &message, at)
-            };
+            let (event_token, message, values) = parse(command);
+            let ends = values.is_some();
+            let said = Said { event_token: &event_token, message: &message, values };
+            let done = if n == dies_after { Done::Dies } else { self.command(BATCHED, said, at) };
             match done {
-                Done::Dies => return (at - now, answer(500, "")),
+                Done::Dies => {
+                    self.run_jobs(at);
+                    return (at - now, answer(500, ""));
+                }
                 Done::True(worked) => {
                     at += worked;
-                    total += worked.as_secs_f64();
+                    total += if ends { 0.0 } else { worked.as_secs_f64() };
                     let time = self.time_in_hit(BATCHED, worked, total, at);
                     results.insert(key.clone(), Value::Bool(true));
                     times.insert(key, time);
@@ -200,6 +256,7 @@ impl Portal {
                 }
             }
         }
+        self.run_jobs(at);
         self.operating_limited += u64::from(limited);
         self.windows[BATCHED].store(total, at);
         self.windows[OUTER].store(total * self.conditions.outer_weight, at);
@@ -219,11 +276,11 @@ impl Portal {
         (at - now, answer(200, &body.to_string()))
     }
 
-    fn command(&mut self, key: usize, event_token: &str, message: &str, at: Duration) -> Done {
-        let Some(workflow) = workflow_of(event_token) else {
+    fn command(&mut self, key: usize, said: Said<'_>, at: Duration) -> Done {
+        let Some(workflow) = workflow_of(said.event_token) else {
             return Done::Error("ACCESS_DENIED", "Access denied!");
         };
-        if !self.windows[key].admits(&self.conditions, at) {
+        if said.values.is_none() && !self.windows[key].admits(&self.conditions, at) {
             if key == DIRECT {
                 self.operating_limited += 1;
             }
@@ -232,6 +289,14 @@ impl Portal {
                 "Method is blocked due to operation time limit.",
             );
         }
+        let done = self.of_workflow(workflow, said, at);
+        if let (Done::Error(..), Some(log)) = (&done, self.logs.get_mut(&workflow)) {
+            log.refused += 1;
+        }
+        done
+    }
+
+    fn of_workflow(&mut self, workflow: u32, said: Said<'_>, at: Duration) -> Done {
         let faults = self.conditions.faults;
         let random = &mut self.random;
         let log = self.logs.entry(workflow).or_insert_with(|| {
@@ -247,27 +312,65 @@ impl Portal {
             };
             let early = if random.chance(0.3) { faults.early } else { 0.0 };
             let known_from = at + Duration::from_secs_f64(early);
-            Log { fate, known_from, written: Vec::new() }
+            Log {
+                fate,
+                known_from,
+                locked_until: Duration::ZERO,
+                written: Vec::new(),
+                thrown: Vec::new(),
+                refused: 0,
+                ended: None,
+            }
         });
         match log.fate {
-            Fate::Gone => return Done::Error("404", "not found"),
             Fate::Denied => return Done::Error("ACCESS_DENIED", "Access denied!"),
             // The line that kills is the seventh, wherever it stands.
-            Fate::Poisoned if message.contains("#7#") => return Done::Dies,
-            Fate::Poisoned | Fate::Open => {}
+            Fate::Poisoned if said.message.contains("#7#") => return Done::Dies,
+            Fate::Gone | Fate::Poisoned | Fate::Open => {}
         }
-        if at < log.known_from {
+        let (event_send, end_cost) = (self.conditions.event_send, self.conditions.end);
+        let in_job = said.values.is_some() && event_send == EventSend::Background;
+        let cost = |random: &mut Random, (least, most): (f64, f64)| {
+            Duration::from_secs_f64(random.within(least, most))
+        };
+        if let (true, Some(values)) = (in_job, &said.values) {
+            self.jobs.push((workflow, values.clone()));
+            return Done::True(Duration::from_millis(1));
+        }
+        if log.fate == Fate::Gone || at < log.known_from {
             return Done::Error("404", "not found");
         }
-        if random.chance(faults.locked) {
+        if at < log.locked_until || random.chance(faults.locked) {
             return Done::Error("423", "locked");
         }
         if random.chance(faults.stumble) {
             return Done::Error("ERROR_UNEXPECTED_ANSWER", "");
         }
-        log.written.push(Written { at, text: message.to_owned() });
-        let (least, most) = self.conditions.command;
-        Done::True(Duration::from_secs_f64(random.within(least, most)))
+        match said.values {
+            Some(values) => {
+                log.ended.get_or_insert(Ended { at, values });
+                Done::True(cost(random, end_cost))
+            }
+            None => {
+                let written = Written { at, text: said.message.to_owned() };
+                if log.ended.is_some() { &mut log.thrown } else { &mut log.written }.push(written);
+                Done::True(cost(random, self.conditions.command))
+            }
+        }
+    }
+
+    /// The hit is over: jobs end activities. What becomes of them is told to nobody.
+    fn run_jobs(&mut self, at: Duration) {
+        for (workflow, values) in std::mem::take(&mut self.jobs) {
+            let (faults, worked) = (self.conditions.faults, self.random.within(0.0, 0.3));
+            let locked = self.random.chance(faults.locked);
+            let Some(log) = self.logs.get_mut(&workflow) else { continue };
+            if log.fate == Fate::Gone || at < log.known_from || locked {
+                continue;
+            }
+            log.locked_until = at + Duration::from_secs_f64(worked);
+            log.ended.get_or_insert(Ended { at, values });
+        }
     }
 
     fn time(&self, key: usize, worked: Duration, at: Duration) -> Value {
@@ -374,19 +477,23 @@ impl Window {
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
-/// Token and message of a batch command, as PHP reads them.
-fn parse(command: &str) -> (String, String) {
-    let query = command.split_once('?').map_or("", |(_, query)| query);
-    let (mut event_token, mut message) = (String::new(), String::new());
+/// Token and message of a batch command, and the return values of an end, as PHP reads them.
+fn parse(command: &str) -> (String, String, Option<Value>) {
+    let (method, query) = command.split_once('?').unwrap_or((command, ""));
+    let (mut event_token, mut message, mut values) = (String::new(), String::new(), json!({}));
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match name {
+        match decode(name).as_str() {
             "EVENT_TOKEN" => event_token = decode(value),
             "LOG_MESSAGE" => message = decode(value),
-            _ => {}
+            name => {
+                if let Some(name) = name.strip_prefix("RETURN_VALUES[") {
+                    values[name.trim_end_matches(']')] = Value::from(decode(value));
+                }
+            }
         }
     }
-    (event_token, message)
+    (event_token, message, (method == "bizproc.event.send").then_some(values))
 }
 
 fn decode(text: &str) -> String {

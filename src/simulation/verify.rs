@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::time::Duration;
 
-use super::Outcome;
+use super::{Completed, Outcome};
+use crate::stats::FlushReport;
 
 /// How long lines waited, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +35,7 @@ impl Outcome {
         if stats.accepted() + stats.refused() != logged as u64 {
             let _ = writeln!(wrong, "{logged} lines were logged, counted are {stats}");
         }
-        let mut readable = 0;
+        let (mut readable, mut thrown) = (0, 0);
         for &workflow in self.sent.keys() {
             match self.read(workflow) {
                 Ok(lines) => readable += lines.len() as u64,
@@ -42,8 +44,16 @@ impl Outcome {
                 }
             }
         }
-        // The portal said true to these, so they are there.
-        if readable < stats.acknowledged() {
+        for (&workflow, completed) in &self.completions {
+            match self.read_end(workflow, completed) {
+                Ok(lines) => thrown += lines,
+                Err(problem) => {
+                    let _ = writeln!(wrong, "end of workflow {workflow}: {problem}");
+                }
+            }
+        }
+        // The portal said true to these, so they are there; or it threw away what may have been there.
+        if readable + thrown < stats.acknowledged() {
             let _ = writeln!(wrong, "{readable} lines are in the logs: {stats}");
         }
         if wrong.is_empty() { Ok(()) } else { Err(format!("seed {}:\n{wrong}", self.seed)) }
@@ -71,6 +81,42 @@ impl Outcome {
         let shown = self.portal.shown(workflow);
         let readable: BTreeSet<_> = shown.iter().flat_map(|entry| numbers(&entry.text)).collect();
         self.sent.get(&workflow).map_or(0, Vec::len) - readable.len()
+    }
+
+    /// Checks a completion against the portal. Returns the lines that the portal threw away, and that
+    /// do not stand in the log either.
+    fn read_end(&self, workflow: u32, completed: &Completed) -> Result<u64, String> {
+        let Completed { lines, deadline, answered, answer, .. } = completed;
+        let ended = self.portal.ended(workflow);
+        let refused = self.portal.refused(workflow) > 0;
+        if answer.is_ok() && ended.is_none() && self.portal.is_reliable() && !refused {
+            return Err("it was acknowledged, and has not ended".to_owned());
+        }
+        if let Some(ended) = ended {
+            if ended.values["workflow"] != workflow.to_string() {
+                return Err(format!("its values are {}", ended.values));
+            }
+        }
+        if *answered > *deadline + PATIENCE {
+            return Err(format!("it was answered at {answered:?}, due at {deadline:?}"));
+        }
+        let late = answer.as_ref().map_or(0, FlushReport::late);
+        let in_time = ended.is_some_and(|ended| ended.at < *deadline);
+        if late > 0 && in_time && !refused && self.portal.is_reliable() {
+            return Err(format!("{late} lines are late without a reason"));
+        }
+        let read = self.read(workflow)?;
+        let mut thrown = BTreeSet::new();
+        for entry in self.portal.thrown(workflow) {
+            let repeat = entry.text.contains("(possible repeat");
+            for n in numbers(&entry.text).filter(|n| !read.contains(n)) {
+                if (n as usize) < *lines && !repeat {
+                    return Err(format!("line {n} stands behind the end"));
+                }
+                thrown.insert(n);
+            }
+        }
+        Ok(thrown.len() as u64)
     }
 
     /// The numbers of the lines in a workflow's log. `Err` when they are out of order, or stand
@@ -101,3 +147,6 @@ impl Outcome {
 pub(super) fn numbers(text: &str) -> impl Iterator<Item = u64> + '_ {
     text.split('#').filter_map(|part| part.parse().ok())
 }
+
+/// How long after its deadline an end is tried, and a little more: simulated requests take their time.
+const PATIENCE: Duration = Duration::from_secs(121);
