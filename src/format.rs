@@ -37,18 +37,20 @@
 
 use std::fmt;
 
+mod language;
 mod line;
 mod ready;
 mod time;
 mod value;
 mod wording;
 
+pub use self::language::Language;
 pub use self::line::{Field, Line, Span};
 pub use self::ready::{Full, Json, MessageOnly, Story};
 pub use self::time::{LineTime, UtcOffset};
 pub(crate) use self::time::{unix_seconds, write_clock};
+pub use self::wording::Wording;
 pub(crate) use self::wording::Words;
-pub use self::wording::{Language, Wording};
 pub use crate::line::Value;
 
 /// Makes the text of a line of an event.
