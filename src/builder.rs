@@ -13,6 +13,8 @@ use crate::error::BuildError;
 use crate::fields::Fields;
 use crate::handle::{Bizproc, WorkerGuard};
 use crate::layer::{self, BizprocLayer, EventLevel};
+#[cfg(feature = "log")]
+use crate::logger::BizprocLogger;
 use crate::protocol::text::ENTRY_BYTES;
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
@@ -27,6 +29,7 @@ use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
 use crate::worker::operating::OPERATING_LIMIT;
 use crate::worker::rate::Quota;
+use crate::worker::report::{self, Voice};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::schedule::{Retention, Schedule};
 
@@ -315,7 +318,11 @@ impl Builder {
     }
 
     /// Starts the worker's thread, which sends nothing before a line comes, and returns the layer
-    /// with the guard that closes the worker.
+    /// with the guard that closes the worker: keep it until the end of `main`, see [`WorkerGuard`].
+    ///
+    /// One layer is enough for many portals: its credentials are then [`OAuth`](crate::OAuth), or a
+    /// [provider](Credentials::provider) such as a map of webhooks. Two layers in one subscriber each
+    /// take every tagged span, and so send every line twice.
     ///
     /// # Errors
     /// When an option is out of its bounds, or the thread, its runtime or the HTTP client cannot be
@@ -324,25 +331,47 @@ impl Builder {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
+        let (producer, guard) = self.start(Voice::Tracing)?;
+        Ok((layer::layer(producer, self.event_level()), guard))
+    }
+
+    /// As [`build`](Self::build), for an app that logs with the `log` crate: returns a logger around the
+    /// app's own, which is passed every record. See [`BizprocLogger`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    #[cfg(feature = "log")]
+    pub fn build_logger<L: log::Log>(
+        self,
+        own: L,
+    ) -> Result<(BizprocLogger<L>, WorkerGuard), BuildError> {
+        let (producer, guard) = self.start(Voice::Log)?;
+        let (level, fields) = match self.credentials {
+            Some(_) => (self.level, self.fields),
+            None => (LevelFilter::OFF, Fields::new()),
+        };
+        Ok((BizprocLogger::new(producer, level, fields, own), guard))
+    }
+
+    /// Starts the worker's thread.
+    fn start(&self, voice: Voice) -> Result<(Producer, WorkerGuard), BuildError> {
         self.check()?;
         match self.credentials.clone() {
-            Some(credentials) => {
-                let transport = Http::new(credentials, self.http.clone())?;
-                self.start(transport)
-            }
-            None => self.start(Nowhere),
+            Some(credentials) => self.start_with(Http::new(credentials, self.http.clone())?, voice),
+            None => self.start_with(Nowhere, voice),
         }
     }
 
-    fn start<S, T>(self, transport: T) -> Result<(BizprocLayer<S>, WorkerGuard), BuildError>
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-        T: Transport,
-    {
+    fn start_with(
+        &self,
+        transport: impl Transport,
+        voice: Voice,
+    ) -> Result<(Producer, WorkerGuard), BuildError> {
         // Any number does: it only keeps replicas from retrying in step.
         let seed = std::hash::RandomState::new().build_hasher().finish();
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
-        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
+        let worker =
+            Worker::new(consumer, engine, transport, stats.clone(), tick).with_voice(voice);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -356,9 +385,10 @@ impl Builder {
                 runtime.shutdown_background();
             })
             .map_err(BuildError::Thread)?;
+        producer.when_closed(move || report::tell_closed(voice));
         let bizproc = Bizproc::new(producer.clone(), stats, self.patience());
         let guard = WorkerGuard::new(bizproc, self.shutdown_timeout, thread);
-        Ok((layer::layer(producer, self.event_level()), guard))
+        Ok((producer, guard))
     }
 
     /// Everything but the thread and the transport.

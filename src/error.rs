@@ -98,6 +98,14 @@ pub enum EndpointError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
+    /// No cryptography for TLS is linked, and the app has installed none. Also for a portal that is
+    /// called without TLS: the HTTP client needs one in any case.
+    #[error(
+        "there is no TLS provider: enable the feature `aws-lc-rs` (it is a default one) or `ring` of \
+         tracing-bizproc, or install a provider (`CryptoProvider::install_default` of rustls) before \
+         `build`"
+    )]
+    NoTlsProvider,
     /// The system's certificate roots could not be loaded.
     #[error(
         "no certificate roots to check the portal with: install the system's CA certificates \

@@ -198,6 +198,16 @@ impl Fields {
             || metadata.fields().iter().any(|field| special(field.name()))
     }
 
+    #[cfg(feature = "log")]
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    #[cfg(feature = "log")]
+    pub(crate) fn marker_name(&self) -> &str {
+        &self.marker
+    }
+
     /// The marker's field, if these metadata declare it.
     pub(crate) fn marker_field(&self, metadata: &Metadata<'_>) -> Option<Field> {
         metadata.fields().field(&*self.marker)

@@ -186,6 +186,7 @@ impl Bizproc {
             refused: [DropReason::QueueFull, DropReason::BudgetSpent, DropReason::Closed]
                 .map(refused),
             unusable_tokens: self.producer.unusable_tokens(),
+            unseen: self.producer.unseen(),
         })
     }
 
@@ -226,6 +227,11 @@ impl Bizproc {
     #[cfg(feature = "simulation")]
     pub(crate) async fn close_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
         self.ask_close(deadline)?.await.map_err(|_| FlushError::WorkerGone)
+    }
+
+    /// Whether the worker goes on although the guard is dropped.
+    fn outlives_guard(&self) -> bool {
+        self.producer.outlives_guard()
     }
 
     fn send(&self, control: Control) -> Result<(), FlushError> {

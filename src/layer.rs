@@ -14,8 +14,10 @@ use crate::queue::Producer;
 
 mod callsites;
 mod capture;
+mod host;
 mod level;
 mod scope;
+mod search;
 mod visit;
 
 use capture::Capture;
@@ -38,12 +40,93 @@ pub(crate) use level::EventLevel;
 /// spans those that declare `event_token`. This is a filter of the layer's own: what it hides from
 /// this layer other layers still see, and it does not raise the level of the process. A span that is
 /// disabled for everybody (by the maximum level, or by a filter that is not a layer's own) cannot tag
-/// anything.
+/// anything: so tag spans at INFO or above, whatever the level of the events is.
+///
+/// # Filters
 ///
 /// Levels by target, or levels that change at run time, are another filter's affair: build the layer
-/// with the lowest level and add it as `bizproc.with_filter(..)`, which may be a
-/// [`reload::Layer`](tracing_subscriber::reload::Layer) around a filter. (Not one around this layer:
-/// it hides that the layer has a filter of its own, and so would silence others.)
+/// with the lowest level and add it as `bizproc.with_filter(..)`. Such a filter has to let the **spans**
+/// with the token through, not only the events: of your targets at INFO, and of `tracing_bizproc` at
+/// INFO if you use the span of an [`Activity`](crate::Activity). The same holds for a filter of the whole
+/// subscriber. What is hidden is counted ([`Snapshot::unseen`](crate::Snapshot::unseen)), and a report
+/// names what to add to the filter.
+///
+/// With [`Targets`](tracing_subscriber::filter::Targets), of this layer alone:
+///
+/// ```
+/// # mod my_app {
+/// # pub fn work(event_token: &tracing_bizproc::EventToken) {
+/// # tracing::info_span!("order", event_token = event_token.tag())
+/// #     .in_scope(|| tracing::info!("received"));
+/// # }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let webhook = tracing_bizproc::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
+/// use tracing::level_filters::LevelFilter;
+/// use tracing_subscriber::filter::Targets;
+/// use tracing_subscriber::prelude::*;
+///
+/// let shown = Targets::new()
+///     .with_target("my_app", LevelFilter::INFO)
+///     .with_target("tracing_bizproc", LevelFilter::INFO);
+/// # let shown = shown.with_target(module_path!(), LevelFilter::INFO);
+/// # let builder = tracing_bizproc::builder(webhook).shutdown_timeout(std::time::Duration::ZERO);
+/// # let (bizproc, guard) = builder.build()?;
+/// tracing_subscriber::registry().with(bizproc.with_filter(shown)).init();
+/// # my_app::work(&tracing_bizproc::EventToken::parse("5e4a77.1|A|1.ff")?);
+/// # assert_eq!(guard.handle().stats().accepted(), 1);
+/// # Ok(()) }
+/// ```
+///
+/// With an `EnvFilter`, of the whole subscriber. Its default holds where `RUST_LOG` is not set; the crate's
+/// name is added in any case, so that `RUST_LOG=my_app=debug` does not hide the spans of activities:
+///
+/// ```
+/// # mod my_app {
+/// # pub fn work(event_token: &tracing_bizproc::EventToken) {
+/// # tracing::info_span!("order", event_token = event_token.tag())
+/// #     .in_scope(|| tracing::info!("received"));
+/// # }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let webhook = tracing_bizproc::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
+/// use tracing::level_filters::LevelFilter;
+/// use tracing_subscriber::EnvFilter;
+/// use tracing_subscriber::prelude::*;
+///
+/// let shown = EnvFilter::builder()
+///     .with_default_directive(LevelFilter::INFO.into())
+///     .from_env()?
+///     .add_directive("tracing_bizproc=info".parse()?);
+/// # let builder = tracing_bizproc::builder(webhook).shutdown_timeout(std::time::Duration::ZERO);
+/// # let (bizproc, guard) = builder.build()?;
+/// tracing_subscriber::registry()
+///     .with(shown)
+///     .with(tracing_subscriber::fmt::layer())
+///     .with(bizproc)
+///     .init();
+/// # my_app::work(&tracing_bizproc::EventToken::parse("5e4a77.1|A|1.ff")?);
+/// # assert_eq!(guard.handle().stats().accepted(), 1);
+/// # Ok(()) }
+/// ```
+///
+/// A filter may be inside of a [`reload::Layer`](tracing_subscriber::reload::Layer). (Not this layer
+/// itself: that hides that it has a filter of its own, and so would silence others.)
+///
+/// # Records of the `log` crate
+///
+/// What `tracing_log::LogTracer` makes an event of is a line like others, inside a tagged span: with the
+/// record's own level and target, by which filters see it, too. LogTracer hands no key-values on:
+/// `info!(amount = 99.5; "Paid")` arrives as `Paid`.
+///
+/// # On which subscribers
+///
+/// The [`Registry`](tracing_subscriber::Registry) with any layers, and
+/// `tracing_subscriber::fmt().finish()`. The latter's own level and filter are those of the whole
+/// process: a level of this layer can only show less. A subscriber of your own has to implement
+/// [`LookupSpan`]. If it wraps a Registry, let its `downcast_raw` pass the Registry on: otherwise
+/// tracing-subscriber never clears a closed span, so that memory grows and the worker keeps looking for
+/// lines of these spans.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,6 +142,8 @@ pub(crate) use level::EventLevel;
 pub struct BizprocLayer<S> {
     /// Tells the subscriber which callsites are ours, and keeps that apart from what others want.
     filter: Filtered<Nothing, EventLevel, S>,
+    /// Whether the subscriber has filters of layers. If not, the filter is not used at all.
+    has_filters: bool,
     capture: Capture,
 }
 
@@ -72,7 +157,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let level = level.into();
-    BizprocLayer { filter: Nothing.with_filter(level), capture: Capture::new(producer, level) }
+    let (filter, capture) = (Nothing.with_filter(level), Capture::new(producer, level));
+    BizprocLayer { filter, has_filters: true, capture }
 }
 
 // `Filtered` has what a filter of a layer's own needs of a subscriber: its mark, its share of each
@@ -94,12 +180,18 @@ where
     }
 
     fn on_layer(&mut self, subscriber: &mut S) {
-        self.filter.on_layer(subscriber);
+        self.has_filters = host::has_filters::<S>();
+        if self.has_filters {
+            self.filter.on_layer(subscriber);
+        }
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         self.capture.note_callsite(metadata);
-        self.filter.register_callsite(metadata)
+        match self.has_filters {
+            true => self.filter.register_callsite(metadata),
+            false => Interest::always(),
+        }
     }
 
     // Asked on the way to a span or an event whose callsite another thread is registering at this
@@ -107,15 +199,19 @@ where
     // interest in the callsite is "sometimes", but nowhere else.
     fn enabled(&self, metadata: &Metadata<'_>, ctx: Context<'_, S>) -> bool {
         self.capture.note_callsite(metadata);
-        self.filter.enabled(metadata, ctx)
+        !self.has_filters || self.filter.enabled(metadata, ctx)
     }
 
+    /// Without filters of layers, a hint would be the level of the whole process. None leaves that to
+    /// the subscriber below.
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.filter.max_level_hint()
+        if self.has_filters { self.filter.max_level_hint() } else { None }
     }
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        self.filter.on_new_span(attrs, id, ctx.clone());
+        if self.has_filters {
+            self.filter.on_new_span(attrs, id, ctx.clone());
+        }
         self.capture.on_new_span(attrs, id, ctx);
     }
 
@@ -123,12 +219,13 @@ where
         self.capture.on_record(id, values, &ctx);
     }
 
-    fn event_enabled(&self, event: &Event<'_>, ctx: Context<'_, S>) -> bool {
-        self.filter.event_enabled(event, ctx)
-    }
+    // `event_enabled` is left to its default, which lets events through: the filter never decides by an
+    // event's values, and so would write its note on the thread anew as it is.
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        self.filter.on_event(event, ctx.clone());
+        if self.has_filters {
+            self.filter.on_event(event, ctx.clone());
+        }
         self.capture.on_event(event, &ctx);
     }
 
@@ -141,6 +238,9 @@ where
     unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
         if id == TypeId::of::<Self>() {
             return Some(std::ptr::from_ref(self).cast());
+        }
+        if !self.has_filters {
+            return None;
         }
         // SAFETY: What is asked of an implementation is that its pointer is to a value of the type
         // `id`, valid for as long as `self` is. `Filtered` keeps that for itself, and is a part of us.

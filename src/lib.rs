@@ -7,12 +7,15 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tracing::level_filters::LevelFilter;
 //! use tracing::{info, info_span};
 //! use tracing_bizproc::{EventToken, Webhook};
 //! use tracing_subscriber::prelude::*;
 //!
 //! let (bizproc, _guard) = tracing_bizproc::builder(Webhook::from_env()?).build()?;
-//! tracing_subscriber::registry().with(tracing_subscriber::fmt::layer()).with(bizproc).init();
+//! // Without a level it would print what hyper and reqwest say of each request at DEBUG and TRACE.
+//! let printed = tracing_subscriber::fmt::layer().with_filter(LevelFilter::INFO);
+//! tracing_subscriber::registry().with(printed).with(bizproc).init();
 //!
 //! # let token_of_the_request = String::new();
 //! let event_token = EventToken::parse(&token_of_the_request)?;
@@ -22,6 +25,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Apps that log with the `log` crate and not with `tracing`: `BizprocLogger`, with the feature `log`.
 //!
 //! # The route of an event
 //!
@@ -52,8 +57,9 @@
 //!
 //! | [`Snapshot`] | means | look at |
 //! |---|---|---|
-//! | `accepted` stays 0 | no event was inside a tagged span | the span's level and fields; `unusable_tokens`; a filter for the whole subscriber that hides the span: `my_app=info,tracing_bizproc=info` lets those of [activities](VerifiedActivity::span) through |
+//! | `accepted` stays 0 | no event was inside a tagged span | the span's level and fields; `unusable_tokens`; `unseen` |
 //! | `unusable_tokens` | a token was empty, over 1 KiB, had control characters, or was a redaction | write `event_token = token.tag()`, not `%token` |
+//! | `unseen` | tagged spans, or events in spans, were hidden from this layer by a filter, or another layer panicked while it held a span's data | the worker's report names what to add to the filter, such as `tracing_bizproc=info`; [recipes](BizprocLayer#filters) |
 //! | `refused`: [`QueueFull`](DropReason::QueueFull), [`BudgetSpent`](DropReason::BudgetSpent), [`Closed`](DropReason::Closed) | the queue or the budget was full, or the guard was dropped | `queue_lines`, `pending_lines`, `pending_bytes`, or a portal that is blocked; keep the guard |
 //! | `pending` grows | the portal is slow, limits, or is unreachable | `rate_limited`, `operating_limited`, [`Bizproc::portals`], the worker's reports |
 //! | [`Evicted`](DropReason::Evicted) | with [`Overflow::DropOldest`], newer lines needed the room | as for `refused` |
@@ -95,6 +101,8 @@ mod handle;
 pub mod health;
 mod layer;
 mod line;
+#[cfg(feature = "log")]
+mod logger;
 #[cfg(test)]
 mod php;
 mod protocol;
@@ -120,6 +128,8 @@ pub use error::{
 pub use handle::{Activity, Bizproc, WorkerGuard};
 pub use layer::BizprocLayer;
 pub use line::{EventToken, InvalidEventToken, PortalId};
+#[cfg(feature = "log")]
+pub use logger::{BizprocLogger, LogScope, Scoped, WithEventToken, with_event_token};
 pub use queue::Overflow;
 pub use stats::{DropReason, FlushReport, PortalSnapshot, Snapshot};
 pub use transport::auth::{

@@ -15,11 +15,15 @@ use crate::stats::DropReason;
 
 mod live;
 mod packed;
+mod record;
 mod token;
 
 pub(crate) use live::{Alive, Live, Seen};
 pub use packed::Value;
-pub(crate) use packed::{Kind, Packed, Packer, Sink};
+pub(crate) use packed::{FIELDS_LEFT_OUT, Kind, Packed, Packer, Sink};
+#[cfg(feature = "log")]
+pub(crate) use record::{RECORD_FIELDS, RECORD_TARGET};
+pub(crate) use token::Offered;
 pub use token::{EventToken, InvalidEventToken, PortalId};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
@@ -180,8 +184,11 @@ impl LogLine {
     }
 
     /// The event's own fields.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
-        self.fields.iter(self.metadata)
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        let is_record = record::is_record(self.metadata);
+        self.fields
+            .iter(self.metadata)
+            .filter(move |(name, _)| !is_record || !record::is_origin(name))
     }
 
     /// The spans between the tagged span (exclusive) and the event, innermost first. Spans without
@@ -226,7 +233,7 @@ impl SpanFields {
     }
 
     /// The span's own fields.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         self.fields.iter(self.metadata)
     }
 }

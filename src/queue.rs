@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
-use crate::stats::{DropReason, FlushReport};
+use crate::stats::{DropReason, FlushReport, Hidden, Unseen};
 use crate::transport::Arrived;
 
 mod budget;
@@ -229,10 +229,18 @@ impl Producer {
     /// Hands a request of the app to the worker and wakes it. Gives it back if the worker is closed,
     /// or if there are hundreds of them already.
     pub(crate) fn control(&self, control: Control) -> Result<(), Box<Control>> {
+        self.0.signals.asked.store(true, SeqCst);
+        if self.0.signals.abandoned.load(SeqCst) {
+            return Err(Box::new(control));
+        }
         let control = Message::Control(Box::new(control));
         match self.0.sender.try_send(control) {
             Ok(()) => {
                 self.0.bell.notify_one();
+                // Either the worker finds it when it goes, or that it is gone is seen here.
+                if self.0.signals.abandoned.load(SeqCst) {
+                    self.0.drop_leftovers();
+                }
                 Ok(())
             }
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message
@@ -241,6 +249,46 @@ impl Producer {
                 Message::Line(_) | Message::SpanClosed(_) => unreachable!("it was a control"),
             },
         }
+    }
+
+    /// The guard is dropped. Whether the worker goes on all the same: so far there was nothing to
+    /// deliver, so this is not the end of the app, and the layer is what keeps the worker.
+    pub(crate) fn outlives_guard(&self) -> bool {
+        let signals = &self.0.signals;
+        let is_used = signals.asked.load(SeqCst)
+            || self.accepted() > 0
+            || self.0.alive.lines_may_come()
+            || self.is_closed()
+            || self.is_forked();
+        if is_used {
+            return false;
+        }
+        signals.unguarded.store(true, SeqCst);
+        !signals.layer_gone.load(SeqCst)
+    }
+
+    /// The layer is dropped: if the guard is gone, too, nobody needs the worker any more.
+    pub(crate) fn layer_dropped(&self) {
+        self.0.signals.layer_gone.store(true, SeqCst);
+        if self.0.signals.unguarded.load(SeqCst) {
+            #[expect(clippy::disallowed_methods, reason = "it closes now: nothing is pending")]
+            let deadline = Instant::now();
+            let (reply, _nobody) = oneshot::channel();
+            // A worker that is gone needs no telling.
+            drop(self.control(Control::Close(Close { deadline, reply })));
+        }
+    }
+
+    /// Another layer of this crate takes the same spans.
+    pub(crate) fn note_shared_spans(&self) {
+        if !self.0.signals.shared_spans.swap(true, SeqCst) {
+            self.0.bell.notify_one();
+        }
+    }
+
+    /// What is done, once, when a line comes and the worker is closed.
+    pub(crate) fn when_closed(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _first = self.0.when_closed.set(Box::new(tell));
     }
 
     /// Whether this process is a fork of the one that has the worker's thread.
@@ -277,6 +325,29 @@ impl Producer {
     pub(crate) fn unusable_tokens(&self) -> u64 {
         let unusable = &self.0.unusable;
         InvalidEventToken::ALL.iter().map(|why| unusable.counter(*why).load(Relaxed)).sum()
+    }
+
+    /// Spans and events that were meant for a log and not shown to the layer.
+    pub(crate) fn unseen(&self) -> u64 {
+        self.0.unseen.iter().map(|counter| counter.load(Relaxed)).sum()
+    }
+
+    /// Counts what was not shown to the layer. The worker reports it.
+    #[cold]
+    pub(crate) fn note_unseen(&self, why: Unseen) {
+        if self.0.unseen[why as usize].fetch_add(1, Relaxed) == 0 {
+            self.0.bell.notify_one();
+        }
+    }
+
+    /// Counts what a filter hides. The worker says what to add to the filter.
+    pub(crate) fn note_hidden(&self, hidden: Hidden) {
+        self.0.note_hidden(hidden);
+    }
+
+    /// How the worker may look for what a filter hides.
+    pub(crate) fn search_by(&self, search: impl Fn() -> Vec<Hidden> + Send + Sync + 'static) {
+        let _first = self.0.search.set(Box::new(search));
     }
 
     /// Counts an event token that cannot be used. The worker reports it: here, in the middle of

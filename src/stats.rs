@@ -18,12 +18,14 @@ mod marks;
 mod portals;
 mod reason;
 mod report;
+mod unseen;
 
 pub use health::{Cause, Health, Status};
 pub(crate) use portals::PortalCounters;
 pub use portals::PortalSnapshot;
 pub use reason::DropReason;
 pub use report::FlushReport;
+pub(crate) use unseen::{Hidden, Unseen};
 
 /// The counters themselves. Written by callers and worker, read by anyone.
 #[derive(Debug, Default)]
@@ -132,6 +134,7 @@ impl Stats {
             accepted: door.accepted,
             pending: door.pending,
             unusable_tokens: door.unusable_tokens,
+            unseen: door.unseen,
             acknowledged: self.acknowledged.load(Relaxed),
             late: self.late.load(Relaxed),
             by_reason,
@@ -156,6 +159,7 @@ pub(crate) struct AtDoor {
     pub(crate) pending: u64,
     pub(crate) refused: [(DropReason, u64); 3],
     pub(crate) unusable_tokens: u64,
+    pub(crate) unseen: u64,
 }
 
 /// All counters at one moment. Its `Display` is a line for people.
@@ -199,6 +203,7 @@ pub(crate) struct AtDoor {
 /// | [`operating_limited`](Self::operating_limited) | `bizproc_operating_limited_total` | replies with a refusal for operating time |
 /// | [`unknown_outcomes`](Self::unknown_outcomes) | `bizproc_unknown_outcomes_total` | requests whose outcome could not be known |
 /// | [`unusable_tokens`](Self::unusable_tokens) | `bizproc_unusable_tokens_total` | values of the token's field that no portal issues |
+/// | [`unseen`](Self::unseen) | `bizproc_unseen_total` | tagged spans, or events in spans, that were hidden from the layer |
 /// | [`format_failures`](Self::format_failures) | `bizproc_format_failures_total` | lines and notices whose format or wording failed |
 /// | [`abandoned`](Self::abandoned) | `bizproc_abandoned_activities_total` | activities that were dropped without an end |
 /// | [`restarts`](Self::restarts) | `bizproc_restarts_total` | restarts of the worker after a panic |
@@ -225,6 +230,7 @@ pub struct Snapshot {
     operating_limited: u64,
     unknown_outcomes: u64,
     unusable_tokens: u64,
+    unseen: u64,
     restarts: u64,
     abandoned: u64,
     format_failures: u64,
@@ -311,6 +317,13 @@ impl Snapshot {
         self.unusable_tokens
     }
 
+    /// Tagged spans, and events in spans, that this layer was not shown, as far as that can be known: a
+    /// filter hides them, or another layer has panicked while it held the span's data. What they say is
+    /// in no other counter. The worker's report says which filter to write.
+    pub fn unseen(&self) -> u64 {
+        self.unseen
+    }
+
     /// Times that the worker was restarted after a panic. Please report it when this is not zero.
     pub fn restarts(&self) -> u64 {
         self.restarts
@@ -345,7 +358,16 @@ impl fmt::Display for Snapshot {
             self.acknowledged,
             self.lost()
         )?;
-        let others = [("late", self.late), ("pending", self.pending), ("refused", self.refused())];
+        let others = [
+            ("late", self.late),
+            ("pending", self.pending),
+            ("refused", self.refused()),
+            ("unusable_tokens", self.unusable_tokens),
+            ("unseen", self.unseen),
+            ("abandoned", self.abandoned),
+            ("format_failures", self.format_failures),
+            ("restarts", self.restarts),
+        ];
         for (name, count) in others {
             if count > 0 {
                 write!(f, " {name}={count}")?;
@@ -366,4 +388,28 @@ fn write_reasons(f: &mut fmt::Formatter<'_>, by_reason: &[u64; DropReason::COUNT
         }
     }
     if open == ", " { f.write_str(")") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_is_shown_and_what_did_not_is_left_out() {
+        let stats = Stats::default();
+        let mut door = AtDoor {
+            accepted: 0,
+            pending: 0,
+            refused: [(DropReason::QueueFull, 0); 3],
+            unusable_tokens: 0,
+            unseen: 0,
+        };
+        assert_eq!(stats.snapshot(&door).to_string(), "accepted=0 acknowledged=0 lost=0");
+        (door.unusable_tokens, door.unseen) = (2, 3);
+        stats.abandoned();
+        stats.restarted();
+        let shown = stats.snapshot(&door).to_string();
+        let wrong = "unusable_tokens=2 unseen=3 abandoned=1 restarts=1";
+        assert_eq!(shown, format!("accepted=0 acknowledged=0 lost=0 {wrong}"));
+    }
 }

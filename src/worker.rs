@@ -18,11 +18,11 @@ use tokio::time::Instant;
 
 use self::engine::{Call, Engine, Step};
 use self::lane::Access;
-use self::report::Trouble;
+use self::report::{Trouble, Voice};
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Accept, Consumer, Control, Message};
-use crate::stats::Stats;
+use crate::stats::{Stats, Unseen};
 use crate::transport::{Refreshed, Transport};
 
 pub(crate) mod agenda;
@@ -56,6 +56,10 @@ pub(crate) struct Worker<T> {
     callers: HashMap<Id, Awaited>,
     /// What is being taken in: kept here so that a panic does not lose it without a count.
     taking: Option<Message>,
+    /// By what it reports.
+    voice: Voice,
+    /// What is told once, and was.
+    told: Told,
     /// Unusable tokens that were reported, by their kind.
     unusable: [u64; InvalidEventToken::ALL.len()],
     /// Failures of the app's format that were reported.
@@ -84,12 +88,19 @@ impl<T: Transport> Worker<T> {
             calls: JoinSet::new(),
             callers: HashMap::new(),
             taking: None,
+            voice: Voice::default(),
+            told: Told::default(),
             unusable: [0; InvalidEventToken::ALL.len()],
             format_failures: 0,
             tick,
             at_rest: true,
             closing: false,
         }
+    }
+
+    /// The same, with this voice.
+    pub(crate) fn with_voice(self, voice: Voice) -> Self {
+        Worker { voice, ..self }
     }
 
     /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
@@ -144,8 +155,25 @@ impl<T: Transport> Worker<T> {
             self.engine.report(Trouble::FormatFailed, None, format!("{failures} so far"));
             self.format_failures = failures;
         }
+        for hidden in self.consumer.hidden(self.told.hidden) {
+            self.told.hidden += 1;
+            self.engine.report(Trouble::Unseen(Unseen::Filtered), None, hidden.to_string());
+        }
+        for (n, (why, count)) in self.consumer.unseen().enumerate() {
+            // What is hidden is told by its name, and each name once.
+            if why != Unseen::Filtered && count > self.told.unseen[n] {
+                self.told.unseen[n] = count;
+                self.engine.report(Trouble::Unseen(why), None, "");
+            }
+        }
+        if self.consumer.is_unguarded() && !std::mem::replace(&mut self.told.unguarded, true) {
+            self.engine.report(Trouble::Unguarded, None, "");
+        }
+        if self.consumer.shares_spans() && !std::mem::replace(&mut self.told.shared_spans, true) {
+            self.engine.report(Trouble::SharedSpans, None, "");
+        }
         for report in self.engine.due_reports(last, Instant::now().into_std()) {
-            report.tell();
+            report.tell(self.voice);
         }
     }
 
@@ -162,6 +190,7 @@ impl<T: Transport> Worker<T> {
                 Some(Message::Control(_)) => {}
             }
             if let Some(Message::Control(control)) = self.taking.take() {
+                self.look_for_hidden(&control, now);
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
@@ -178,6 +207,23 @@ impl<T: Transport> Worker<T> {
                     }
                 }
             }
+        }
+    }
+
+    /// Looks for hidden spans where an app works on activities and logs nothing: it takes a
+    /// millisecond, and so is not done for each.
+    fn look_for_hidden(&mut self, control: &Control, now: std::time::Instant) {
+        let is_about_lines = match control {
+            Control::Flush(_) | Control::Complete(_) | Control::Expect(_) | Control::Close(_) => {
+                true
+            }
+            Control::Accept(_) | Control::Abandoned { .. } => false,
+        };
+        let pause = if self.consumer.has_no_line() { A_MINUTE } else { 60 * A_MINUTE };
+        let is_time = |looked: std::time::Instant| now.saturating_duration_since(looked) >= pause;
+        if is_about_lines && self.told.looked.is_none_or(is_time) {
+            self.told.looked = Some(now);
+            self.consumer.look_for_hidden();
         }
     }
 
@@ -291,6 +337,19 @@ impl<T: Transport> Worker<T> {
     }
 }
 
+/// What was told of the app's setup. It does not change by itself, so it is not told again and again.
+#[derive(Default)]
+struct Told {
+    unguarded: bool,
+    shared_spans: bool,
+    /// When hidden spans were looked for.
+    looked: Option<std::time::Instant>,
+    /// How much of what a filter hides.
+    hidden: usize,
+    /// How often, by the cause.
+    unseen: [u64; Unseen::ALL.len()],
+}
+
 /// What a call brings.
 enum Came {
     Reply(Call, Reply),
@@ -314,6 +373,7 @@ impl Awaited {
     }
 }
 
+const A_MINUTE: Duration = Duration::from_secs(60);
 /// Messages taken in between two looks at what is due.
 const TAKE_AT_ONCE: usize = 4_096;
 /// Pause after a panic.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tracing::Span;
 
 use super::property::Property;
-use crate::line::{EventToken, PortalId};
+use crate::line::{EventToken, Offered, PortalId};
 use crate::transport::auth::Tokens;
 
 /// A handler's request that comes from the portal that it names.
@@ -17,6 +18,8 @@ pub struct VerifiedActivity {
     portal: PortalId,
     tokens: Option<Tokens>,
     parts: Parts,
+    /// A span of it was hidden from the layer since this was last asked.
+    hidden: Arc<AtomicBool>,
 }
 
 /// The parts that say nothing of who sent them.
@@ -36,7 +39,12 @@ pub(super) struct Parts {
 
 impl VerifiedActivity {
     pub(super) fn new(portal: PortalId, tokens: Option<Tokens>, parts: Parts) -> Self {
-        VerifiedActivity { portal, tokens, parts }
+        VerifiedActivity { portal, tokens, parts, hidden: Arc::default() }
+    }
+
+    /// Whether a span of it was hidden from the layer since the last call.
+    pub(crate) fn was_hidden(&self) -> bool {
+        self.hidden.swap(false, Relaxed)
     }
 
     /// The span of this activity: what is logged inside it appears in the workflow's log.
@@ -44,8 +52,10 @@ impl VerifiedActivity {
     /// Its level is INFO, its target `tracing_bizproc::activity`. A filter for the whole subscriber,
     /// an `EnvFilter` beside the layers, has to let it through, or nothing inside it is sent:
     /// `my_app=info,tracing_bizproc=info`. (A filter of another layer, `fmt::layer().with_filter(..)`,
-    /// need not.) A warning says so if the span is hidden, once per activity's code; but a filter
-    /// without `tracing_bizproc` hides that, too.
+    /// need not.) A warning says so if the span is hidden, once per activity's code. A filter without
+    /// `tracing_bizproc` hides that, too: once the activity was handed to
+    /// [`Bizproc::activity`](crate::Bizproc::activity), the worker says it, on standard error if it has to,
+    /// and it is counted as [unseen](crate::Snapshot::unseen).
     ///
     /// A span of your own does as well, by `#[instrument]` for instance, with the fields
     /// `event_token = activity.event_token().tag()` and `portal = activity.portal().as_str()`.
@@ -56,23 +66,27 @@ impl VerifiedActivity {
         let Parts { event_token, workflow_id, code, document_id, .. } = &self.parts;
         let (portal, document) = (self.portal.as_str(), document_id[2].as_str());
         if self.can_log() {
+            let offered = Offered::new(event_token);
             let span = tracing::info_span!(
                 target: TARGET,
                 "activity",
-                event_token = event_token.tag(),
+                event_token = offered.tag(),
                 portal,
                 workflow_id,
                 code,
                 document
             );
-            if span.is_disabled() && HIDDEN.is_news(code) {
-                tracing::warn!(
-                    target: "tracing_bizproc",
-                    parent: None,
-                    code,
-                    "a filter hides the activity's span, so nothing inside it is sent: let \
-                     `tracing_bizproc=info` through"
-                );
+            if !offered.is_taken() {
+                self.hidden.store(true, Relaxed);
+                if HIDDEN.is_news(code) {
+                    tracing::warn!(
+                        target: "tracing_bizproc",
+                        parent: None,
+                        code,
+                        "a filter hides the activity's span, so nothing inside it is sent: let \
+                         `tracing_bizproc=info` through"
+                    );
+                }
             }
             span
         } else {

@@ -99,6 +99,13 @@ impl Wording for Language {
         text.into()
     }
 
+    fn fields_left_out(&self) -> Cow<'_, str> {
+        match self {
+            Language::English => "fields_left_out".into(),
+            Language::Russian => "полей_не_поместилось".into(),
+        }
+    }
+
     fn unwritable(&self) -> Cow<'_, str> {
         match self {
             Language::English => "could not be written".into(),

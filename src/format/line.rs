@@ -8,7 +8,7 @@ use tracing_core::Level;
 use super::value;
 use super::wording::Words;
 use crate::fields::MESSAGE;
-use crate::line::{LogLine, SpanFields, Value};
+use crate::line::{FIELDS_LEFT_OUT, LogLine, SpanFields, Value};
 
 /// An event, as a [`Format`](super::Format) sees it: what was said, with which fields, inside which
 /// spans, and where in the code.
@@ -62,24 +62,25 @@ impl<'a> Line<'a> {
         self.words.level(self.level())
     }
 
-    /// The event's target: the path of its module, if it names no other.
+    /// The event's target: the path of its module, if it names no other. Of a record of the `log` crate,
+    /// its own.
     pub fn target(&self) -> &'a str {
-        self.source.metadata.target()
+        self.source.origin().target
     }
 
     /// The path of the module that logged it, if known.
     pub fn module_path(&self) -> Option<&'a str> {
-        self.source.metadata.module_path()
+        self.source.origin().module_path
     }
 
     /// The source file that logged it, if known.
     pub fn file(&self) -> Option<&'a str> {
-        self.source.metadata.file()
+        self.source.origin().file
     }
 
     /// The line in that file, if known.
     pub fn line_number(&self) -> Option<u32> {
-        self.source.metadata.line()
+        self.source.origin().line
     }
 
     /// When it was logged, by the clock of the app.
@@ -88,7 +89,7 @@ impl<'a> Line<'a> {
     }
 
     fn field(&self, name: &'a str, value: Value<'a>) -> Field<'a> {
-        Field { name, value, words: self.words }
+        Field::new(name, value, self.words)
     }
 }
 
@@ -122,7 +123,7 @@ impl<'a> Span<'a> {
     /// The span's own fields. There is at least one.
     pub fn fields(&self) -> impl Iterator<Item = Field<'a>> + use<'a> {
         let words = self.words;
-        self.source.fields().map(move |(name, value)| Field { name, value, words })
+        self.source.fields().map(move |(name, value)| Field::new(name, value, words))
     }
 }
 
@@ -148,6 +149,12 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
+    fn new(name: &'a str, value: Value<'a>, words: &'a Words) -> Self {
+        // The one name that is this crate's own.
+        let name = if name == FIELDS_LEFT_OUT { words.fields_left_out() } else { name };
+        Field { name, value, words }
+    }
+
     /// The field's name.
     pub fn name(&self) -> &'a str {
         self.name.strip_prefix("r#").unwrap_or(self.name)

@@ -94,6 +94,13 @@ pub trait Wording: Send + Sync + 'static {
         Cow::Owned(Language::English.more_bytes(bytes).into_owned())
     }
 
+    /// The name of the field that counts the fields which found no room. Stands before `=` and a number.
+    ///
+    /// English: `fields_left_out`.
+    fn fields_left_out(&self) -> Cow<'_, str> {
+        Language::English.fields_left_out()
+    }
+
     /// A value could not be written, since its `Debug` or `Display` panicked. Stands in parentheses
     /// in its place.
     ///
@@ -109,6 +116,7 @@ pub(crate) struct Words {
     wording: Arc<dyn Wording>,
     /// Asked once: every line has a level.
     levels: Arc<[String; 5]>,
+    fields_left_out: Arc<str>,
     time: LineTime,
     astral: Astral,
     stats: Arc<Stats>,
@@ -121,8 +129,10 @@ impl Words {
         astral: Astral,
         stats: Arc<Stats>,
     ) -> Self {
-        let mut words = Words { wording, levels: Arc::default(), time, astral, stats };
+        let (levels, fields_left_out) = (Arc::default(), Arc::from(""));
+        let mut words = Words { wording, levels, fields_left_out, time, astral, stats };
         words.levels = Arc::new(LEVELS.map(|level| words.said(|wording| wording.level(level))));
+        words.fields_left_out = words.said(|wording| wording.fields_left_out()).into();
         words
     }
 
@@ -144,6 +154,10 @@ impl Words {
             Level::TRACE => 4,
         };
         &self.levels[place]
+    }
+
+    pub(super) fn fields_left_out(&self) -> &str {
+        &self.fields_left_out
     }
 
     /// "3 lines missing since 12:00:05 UTC: queue full", safe and not longer than `room`.

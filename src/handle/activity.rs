@@ -10,7 +10,7 @@ use crate::activity::VerifiedActivity;
 use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
 use crate::queue::{Accept, Control, Expect};
-use crate::stats::FlushReport;
+use crate::stats::{FlushReport, Hidden};
 use crate::transport::Arrived;
 
 /// An activity under way: its span to log in, and its end.
@@ -61,6 +61,7 @@ impl Activity {
         // Nobody waits for an activity without a subscription.
         let ended = AtomicBool::new(!verified.can_log());
         let activity = Activity { bizproc, verified, untold: Mutex::new(untold), ended };
+        activity.note_hidden();
         activity.tell();
         activity
     }
@@ -69,7 +70,15 @@ impl Activity {
     /// filter for the whole subscriber lets it through: `my_app=info,tracing_bizproc=info`. See
     /// [`VerifiedActivity::span`].
     pub fn span(&self) -> tracing::Span {
-        self.verified.span()
+        let span = self.verified.span();
+        self.note_hidden();
+        span
+    }
+
+    fn note_hidden(&self) {
+        if self.verified.was_hidden() {
+            self.bizproc.producer.note_hidden(Hidden::Activity);
+        }
     }
 
     /// Sends what was logged before this call, ahead of every schedule, and waits until it is

@@ -16,6 +16,12 @@ use crate::stats::FlushReport;
 
 /// Closes the worker when it is dropped: keep it until the end of `main`.
 ///
+/// It has to have a name (`_guard`, but not `_`), in a scope that lasts as long as the app. One that is
+/// dropped before anything was logged, in a function that sets up logging, say, closes nothing: lines are
+/// delivered, and a warning says that those which are pending at the end of the process will be lost. One
+/// that is dropped later closes the worker; when a line is refused after that, a warning says so once.
+/// (Warnings go to `tracing`, and to standard error where no subscriber shows them.)
+///
 /// A drop refuses further lines, sends what is pending, and waits for that up to the shutdown
 /// timeout (an option of the builder, 5 s by default), also against a portal that never answers.
 /// What is pending then is counted as lost. It never panics, inside a runtime neither.
@@ -88,6 +94,9 @@ impl WorkerGuard {
 
 impl Drop for WorkerGuard {
     fn drop(&mut self) {
+        if self.thread.is_some() && self.bizproc.outlives_guard() {
+            return;
+        }
         self.close(self.timeout);
     }
 }

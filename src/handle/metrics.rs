@@ -62,7 +62,7 @@ fn unix_seconds(ago: Duration) -> f64 {
 }
 
 /// Counters without labels: their names, what they count, and how much.
-fn counters(stats: &Snapshot) -> [(&'static str, &'static str, u64); 14] {
+fn counters(stats: &Snapshot) -> [(&'static str, &'static str, u64); 15] {
     [
         ("bizproc_lines_accepted_total", "lines that the queue took in", stats.accepted()),
         (
@@ -98,6 +98,11 @@ fn counters(stats: &Snapshot) -> [(&'static str, &'static str, u64); 14] {
             "bizproc_unusable_tokens_total",
             "values of the token's field that no portal issues",
             stats.unusable_tokens(),
+        ),
+        (
+            "bizproc_unseen_total",
+            "tagged spans, or events in spans, that were hidden from the layer",
+            stats.unseen(),
         ),
         (
             "bizproc_format_failures_total",

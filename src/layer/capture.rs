@@ -10,8 +10,9 @@
 //! 4. a box for these bytes, if they are many, and a push (see `queue`).
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use tracing_core::dispatcher::WeakDispatch;
@@ -25,10 +26,12 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use crate::fields::Names;
 use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
+use crate::stats::Unseen;
 
 use super::callsites::{Answers, Callsites};
 use super::level::EventLevel;
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
+use super::search::Search;
 use super::visit::{LineVisitor, Look, MarkVisitor, TokenVisitor};
 
 /// What an event has itself.
@@ -51,8 +54,8 @@ pub(super) struct Capture {
     callsites: Callsites,
     /// Which callsites have fields that need a look.
     special: Answers,
-    /// Whose layer this is; see [`Capture::with_enabled_ancestor`].
-    dispatch: OnceLock<WeakDispatch>,
+    /// Whose layer this is (see [`Capture::with_enabled_ancestor`]), and what it is not shown.
+    search: Arc<Search>,
 }
 
 impl Capture {
@@ -62,17 +65,20 @@ impl Capture {
         let id = LayerId(LAYERS.fetch_add(1, Relaxed));
         let weak = Box::leak(Box::new(producer.downgrade()));
         let (callsites, special) = (Callsites::default(), Answers::default());
-        let dispatch = OnceLock::new();
-        Capture { producer, weak, alive, id, level, callsites, special, dispatch }
+        let search = Arc::new(Search::new(level));
+        let searching = Arc::clone(&search);
+        producer.search_by(move || searching.hidden());
+        Capture { producer, weak, alive, id, level, callsites, special, search }
     }
 
     pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        let _ = self.dispatch.set(dispatch.downgrade());
+        let _ = self.search.dispatch.set(dispatch.downgrade());
     }
 
     /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
     pub(super) fn note_callsite(&self, metadata: &Metadata<'_>) {
         if self.token_field(metadata).is_some() && self.level.wants(metadata) {
+            self.search.note_asked(metadata);
             match metadata.is_event() {
                 true => self.alive.note_event_callsite(),
                 false => self.alive.note_span_callsite(),
@@ -113,6 +119,12 @@ impl Capture {
     }
 }
 
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.producer.layer_dropped();
+    }
+}
+
 // What the callbacks do once there is something to do. Not inlined into them, so that a callback with
 // nothing to do saves no registers and reserves no stack: a third of its instructions.
 impl Capture {
@@ -124,12 +136,13 @@ impl Capture {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let token = self.token_field(attrs.metadata());
-        if (token.is_some() || seen.has_slots()) && self.level.wants(attrs.metadata()) {
+        if token.is_some() || seen.has_slots() {
             self.new_span(attrs, &id, &ctx, token);
         }
     }
 
-    /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does.
+    /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does. Also
+    /// in one that our level hides: its fields are not shown, but events inside it need not walk up.
     #[inline(never)]
     fn new_span<S>(
         &self,
@@ -142,21 +155,31 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
+        let is_shown = self.level.wants(attrs.metadata());
         let around =
             || self.with_state(&span.parent()?, |state| Some(state.inherited(self.make_tag())));
-        let state = match token {
+        let state = match token.filter(|_| is_shown) {
             Some(token) => self.tagged_state(attrs, token, around),
             None => match around() {
                 Some(around) => {
-                    let look = self.look(attrs.metadata(), None);
-                    let fields = packed(|visitor| attrs.record(visitor), look.as_ref());
+                    let fields = match is_shown {
+                        true => {
+                            let look = self.look(attrs.metadata(), None);
+                            packed(|visitor| attrs.record(visitor), look.as_ref())
+                        }
+                        false => Packed::default(),
+                    };
                     SpanState::inside(around, attrs.metadata(), fields)
                 }
                 None => return,
             },
         };
         self.callsites.insert(attrs.metadata());
-        SpanStates::put(&mut span.extensions_mut(), self.id, state);
+        let put =
+            self.unless_poisoned(|| SpanStates::put(&mut span.extensions_mut(), self.id, state));
+        if put == Some(true) {
+            self.producer.note_shared_spans();
+        }
     }
 
     fn tagged_state(
@@ -190,11 +213,13 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
-        let Some(shows_fields) =
-            SpanStates::get(&span.extensions(), self.id).map(SpanState::shows_fields)
-        else {
-            return;
+        let state = |read: &mut dyn FnMut(&SpanState)| {
+            self.unless_poisoned(|| SpanStates::get(&span.extensions(), self.id).map(read));
         };
+        let mut shows_fields = None;
+        state(&mut |state| shows_fields = Some(state.shows_fields()));
+        let Some(shows_fields) = shows_fields else { return };
+        let shows_fields = shows_fields && self.level.wants(span.metadata());
         // Without the lock on the extensions, since user code runs in between.
         let token = self.token_field(span.metadata());
         let declares = token.as_ref().map(|(_, names)| *names);
@@ -204,8 +229,8 @@ impl Capture {
             let portal = found.portal.take();
             let event_token = self.usable(found);
             if event_token.is_some() || portal.is_some() {
-                let place = SpanStates::get(&span.extensions(), self.id)
-                    .map(|state| state.place(self.make_tag()));
+                let mut place = None;
+                state(&mut |state| place = Some(state.place(self.make_tag())));
                 let replaced =
                     place.and_then(|place| place.record(event_token, portal, self.make_tag()));
                 if let Some(replaced) = replaced {
@@ -216,7 +241,9 @@ impl Capture {
         if shows_fields {
             let look = self.look(span.metadata(), declares);
             let newer = packed(|visitor| values.record(visitor), look.as_ref());
-            SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
+            self.unless_poisoned(|| {
+                SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
+            });
         }
     }
 
@@ -273,7 +300,7 @@ impl Capture {
         }
     }
 
-    /// Reads the state of a span, or of the nearest one around it that our level shows.
+    /// Reads the state of a span, if it has one.
     #[inline]
     fn with_state<S, R>(
         &self,
@@ -283,31 +310,21 @@ impl Capture {
     where
         S: for<'a> LookupSpan<'a>,
     {
-        let metadata = span.metadata();
-        if self.callsites.may_contain(metadata) {
-            if let Some(state) = SpanStates::get(&span.extensions(), self.id) {
-                return read(state);
-            }
+        if !self.callsites.may_contain(span.metadata()) {
+            return None;
         }
-        // One that is shown has no state because it is not ours; one that is hidden never has.
-        match self.level.wants(metadata) {
-            true => None,
-            false => self.with_shown_ancestor(span, read),
-        }
+        self.unless_poisoned(|| read(SpanStates::get(&span.extensions(), self.id)?)).flatten()
     }
 
-    #[cold]
-    fn with_shown_ancestor<S, R>(
-        &self,
-        hidden: &SpanRef<'_, S>,
-        read: impl FnOnce(&SpanState) -> Option<R>,
-    ) -> Option<R>
-    where
-        S: for<'a> LookupSpan<'a>,
-    {
-        let shown = hidden.scope().skip(1).find(|around| self.level.wants(around.metadata()))?;
-        let extensions = shown.extensions();
-        read(SpanStates::get(&extensions, self.id)?)
+    /// Does something with a span's extensions. Where another layer panicked while it held them, their
+    /// lock is poisoned, and tracing-subscriber panics at each further look.
+    #[inline]
+    fn unless_poisoned<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        if done.is_err() {
+            self.producer.note_unseen(Unseen::Poisoned);
+        }
+        done.ok()
     }
 
     /// Reads the state of the nearest span around a span that a filter around this layer hides from it.
@@ -324,13 +341,18 @@ impl Capture {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) else {
+        let Some(dispatch) = self.search.dispatch.get().and_then(WeakDispatch::upgrade) else {
             // `Option<Layer>` does not pass the dispatch on: the stack is right but for that case.
             let current = if event.is_contextual() { ctx.lookup_current() } else { None };
             return self.with_state(&current?, read);
         };
         // The registry itself shows a span's parents whatever is filtered.
-        let hidden = dispatch.downcast_ref::<Registry>()?.span(id)?;
+        let Some(registry) = dispatch.downcast_ref::<Registry>() else {
+            // The stack might lead to another process's span.
+            self.producer.note_unseen(Unseen::Enclosed);
+            return None;
+        };
+        let hidden = registry.span(id)?;
         let enabled = hidden.scope().skip(1).find_map(|span| ctx.span(&span.id()))?;
         self.with_state(&enabled, read)
     }
@@ -408,7 +430,9 @@ fn packed(record: impl FnOnce(&mut LineVisitor<'_>), look: Option<&Look>) -> Pac
     thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
     bytes.clear();
-    record(&mut LineVisitor::new(&mut bytes, look));
+    let mut visitor = LineVisitor::new(&mut bytes, look);
+    record(&mut visitor);
+    visitor.finish();
     let packed = Packed::take(&mut bytes);
     if bytes.capacity() <= MAX_SCRATCH {
         let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));

@@ -20,6 +20,11 @@ impl EventLevel {
         EventLevel { level, fields: Box::leak(Box::new(fields)) }
     }
 
+    /// Whether nothing is let in at all.
+    pub(super) fn is_off(self) -> bool {
+        self.level == LevelFilter::OFF && self.fields.lowest_marked() == LevelFilter::OFF
+    }
+
     #[inline]
     pub(super) fn wants(self, metadata: &Metadata<'_>) -> bool {
         (self.shows(metadata) || self.wants_below(metadata)) && metadata.target() != OWN_TARGET
@@ -62,8 +67,11 @@ impl<S> Filter<S> for EventLevel {
         if self.wants(metadata) { Interest::always() } else { Interest::never() }
     }
 
-    /// Without a hint the whole process would run at TRACE.
+    /// Without a hint the whole process would run at TRACE. Not below INFO, at which spans are tagged.
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level.max(self.fields.lowest_marked()))
+        match self.level.max(self.fields.lowest_marked()) {
+            LevelFilter::OFF => Some(LevelFilter::OFF),
+            level => Some(level.max(LevelFilter::INFO)),
+        }
     }
 }

@@ -33,14 +33,17 @@ impl SpanStates {
         Some(&states.state)
     }
 
+    /// Whether another layer has put its state there before.
     #[inline]
-    pub(super) fn put(extensions: &mut ExtensionsMut<'_>, id: LayerId, state: SpanState) {
+    pub(super) fn put(extensions: &mut ExtensionsMut<'_>, id: LayerId, state: SpanState) -> bool {
         let earlier = extensions.replace(SpanStates { id, state, more: None });
-        if earlier.is_some() {
+        let is_shared = earlier.is_some();
+        if is_shared {
             if let Some(states) = extensions.get_mut::<SpanStates>() {
                 states.more = earlier.map(Box::new);
             }
         }
+        is_shared
     }
 
     /// Adds fields that were recorded late, or replaces earlier values of them.
@@ -267,15 +270,29 @@ pub(super) struct Slot {
     _live: Live,
 }
 
+impl Drop for Slot {
+    /// One after the other, and not each inside of the one below, for which no stack is deep enough.
+    fn drop(&mut self) {
+        let mut up = self.up.take();
+        while let Some(Place::Late(slot)) = up {
+            up = Arc::into_inner(slot).and_then(|mut slot| slot.up.take());
+        }
+    }
+}
+
 impl Place {
     /// The tag that counts now: this span's, or else the next one's up.
     fn tag(&self) -> Option<Arc<Tag>> {
-        match self {
-            Place::Given(tag) => Some(tag.latest()),
-            Place::Late(slot) => match slot.first.get() {
-                Some(tag) => Some(tag.latest()),
-                None => slot.up.as_ref()?.tag(),
-            },
+        // A loop and no recursion: nobody bounds how deep an app nests its spans.
+        let mut place = self;
+        loop {
+            match place {
+                Place::Given(tag) => return Some(tag.latest()),
+                Place::Late(slot) => match slot.first.get() {
+                    Some(tag) => return Some(tag.latest()),
+                    None => place = slot.up.as_ref()?,
+                },
+            }
         }
     }
 

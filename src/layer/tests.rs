@@ -20,6 +20,9 @@ use crate::line::{EventToken, InvalidEventToken, LogLine, Tag, Value};
 use crate::queue::{Consumer, Limits, Message, Overflow, mark_worker_thread, queue};
 use crate::stats::DropReason;
 
+mod harm;
+mod subscribers;
+
 const A: &str = "5e.a|A|1.ff";
 const B: &str = "5e.b|A|1.ff";
 

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing_core::field::{Field, Visit};
 
 use crate::fields::{EVENT_TOKEN, Fields, Names};
-use crate::line::{EventToken, InvalidEventToken, Kind, Packed, Packer, PortalId, Sink};
+use crate::line::{EventToken, InvalidEventToken, Kind, Offered, Packed, Packer, PortalId, Sink};
 
 /// Packs all fields but the token and its portal.
 pub(super) struct LineVisitor<'a> {
@@ -54,6 +54,12 @@ impl Look {
 impl<'a> LineVisitor<'a> {
     pub(super) fn new(bytes: &'a mut Vec<u8>, look: Option<&'a Look>) -> LineVisitor<'a> {
         LineVisitor { packer: Packer::new(bytes), look }
+    }
+
+    /// Says how many fields found no room.
+    #[inline]
+    pub(super) fn finish(self) {
+        self.packer.finish();
     }
 
     #[inline]
@@ -235,7 +241,12 @@ impl Visit for TokenVisitor {
             Some(event_token) if self.is_token(field) => {
                 self.event_token = Some(Ok(event_token.clone()));
             }
-            _ => self.record_debug(field, &format_args!("{value}")),
+            _ => match value.downcast_ref::<Offered>() {
+                Some(offered) if self.is_token(field) => {
+                    self.event_token = Some(Ok(offered.take().clone()));
+                }
+                _ => self.record_debug(field, &format_args!("{value}")),
+            },
         }
     }
 

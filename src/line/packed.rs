@@ -96,8 +96,14 @@ impl Packed {
     pub(crate) fn iter(
         &self,
         metadata: &'static Metadata<'static>,
-    ) -> impl Iterator<Item = (&'static str, Value<'_>)> {
+    ) -> impl Iterator<Item = (&str, Value<'_>)> {
         Records(self.bytes()).filter_map(move |record| {
+            if record.index == LEFT_OUT {
+                return Some((FIELDS_LEFT_OUT, record.value));
+            }
+            if let Some(name) = record.name {
+                return Some((name, record.value));
+            }
             let field = metadata.fields().iter().nth(record.index.into())?;
             Some((field.name(), record.value))
         })
@@ -120,12 +126,38 @@ impl Packed {
     }
 }
 
+impl Default for Packed {
+    fn default() -> Packed {
+        Packed(Bytes::Short(0, [0; SHORT]))
+    }
+}
+
+/// The name under which the fields are counted that found no room.
+pub(crate) const FIELDS_LEFT_OUT: &str = "fields_left_out";
+
+/// The index of no field: the record counts the fields that found no room.
+const LEFT_OUT: u8 = u8::MAX;
+/// The index of no field: the record has its name with it.
+const NAMED: u8 = u8::MAX - 1;
+
 /// Appends records to a buffer, up to [`Packed::MAX_LEN`].
-pub(crate) struct Packer<'a>(&'a mut Vec<u8>);
+pub(crate) struct Packer<'a> {
+    bytes: &'a mut Vec<u8>,
+    left_out: u64,
+}
 
 impl<'a> Packer<'a> {
     pub(crate) fn new(bytes: &'a mut Vec<u8>) -> Packer<'a> {
-        Packer(bytes)
+        Packer { bytes, left_out: 0 }
+    }
+
+    /// Marks that fields are missing, if any are.
+    #[inline]
+    pub(crate) fn finish(self) {
+        if self.left_out > 0 {
+            self.bytes.extend_from_slice(&[LEFT_OUT, Kind::U64 as u8]);
+            self.bytes.extend_from_slice(&self.left_out.to_le_bytes());
+        }
     }
 
     #[inline]
@@ -135,13 +167,13 @@ impl<'a> Packer<'a> {
         record[0] = index;
         record[1] = kind as u8;
         record[2..].copy_from_slice(&word);
-        self.0.extend_from_slice(&record);
+        self.bytes.extend_from_slice(&record);
     }
 
     pub(crate) fn wide(&mut self, field: &Field, kind: Kind, wide: [u8; 16]) {
         let Some(index) = self.room(field) else { return };
-        self.0.extend_from_slice(&[index, kind as u8]);
-        self.0.extend_from_slice(&wide);
+        self.bytes.extend_from_slice(&[index, kind as u8]);
+        self.bytes.extend_from_slice(&wide);
     }
 
     #[inline]
@@ -151,46 +183,96 @@ impl<'a> Packer<'a> {
         });
     }
 
-    /// A record of what `write` writes, of which `limit` bytes are kept at the most. It is user code that runs there, and it may unwind: the
-    /// buffer is then the caller's to [`truncate`](Self::truncate).
+    /// A record of what `write` writes, of which `limit` bytes are kept at the most. It is user code that
+    /// runs there, and it may unwind: the buffer is then the caller's to [`truncate`](Self::truncate).
     #[inline]
     pub(crate) fn text(&mut self, field: &Field, limit: usize, write: impl FnOnce(&mut Sink<'_>)) {
         let Some(index) = self.room(field) else { return };
-        let start = self.0.len();
-        self.0.extend_from_slice(&[index, Kind::Str as u8, 0, 0, 0, 0]);
-        let end = self.0.len().saturating_add(limit).min(Packed::MAX_LEN);
-        let mut sink = Sink { bytes: self.0, end, cut: 0 };
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[index, Kind::Str as u8]);
+        let kind = self.put_text(limit, write);
+        self.bytes[start + 1] = kind as u8;
+    }
+
+    /// A length and the text that `write` writes.
+    #[inline]
+    fn put_text(&mut self, limit: usize, write: impl FnOnce(&mut Sink<'_>)) -> Kind {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        let end = self.bytes.len().saturating_add(limit).min(Packed::MAX_LEN);
+        let mut sink = Sink { bytes: self.bytes, end, cut: 0 };
         write(&mut sink);
         let cut = sink.cut;
-        let len = (self.0.len() - start - 6) as u32;
-        self.0[start + 2..start + 6].copy_from_slice(&len.to_le_bytes());
-        if cut > 0 {
-            self.0[start + 1] = Kind::CutStr as u8;
-            self.0.extend_from_slice(&(cut as u64).to_le_bytes());
+        let len = (self.bytes.len() - start - 4) as u32;
+        self.bytes[start..start + 4].copy_from_slice(&len.to_le_bytes());
+        if cut == 0 {
+            return Kind::Str;
         }
+        self.bytes.extend_from_slice(&(cut as u64).to_le_bytes());
+        Kind::CutStr
+    }
+
+    /// A record of a value whose name the metadata do not know.
+    #[cfg(feature = "log")]
+    pub(crate) fn named(&mut self, name: &str, value: Value<'_>, limit: usize) {
+        if self.bytes.len() >= Packed::MAX_LEN {
+            self.left_out += 1;
+            return;
+        }
+        let start = self.bytes.len();
+        let most = usize::from(u16::MAX);
+        let end = (0..=most.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
+        let name = &name[..end.unwrap_or(0)];
+        self.bytes.extend_from_slice(&[NAMED, 0]);
+        self.bytes.extend_from_slice(&(name.len() as u16).to_le_bytes());
+        self.bytes.extend_from_slice(name.as_bytes());
+        let kind = match value {
+            Value::I64(n) => self.put(Kind::I64, &n.to_le_bytes()),
+            Value::U64(n) => self.put(Kind::U64, &n.to_le_bytes()),
+            Value::I128(n) => self.put(Kind::I128, &n.to_le_bytes()),
+            Value::U128(n) => self.put(Kind::U128, &n.to_le_bytes()),
+            Value::F64(n) => self.put(Kind::F64, &n.to_le_bytes()),
+            Value::Bool(b) => self.put(Kind::Bool, &u64::from(b).to_le_bytes()),
+            Value::Str(text) | Value::Cut { text, .. } => self.put_text(limit, |sink| {
+                let _enough = sink.write_str(text);
+            }),
+            Value::Unwritable => Kind::Unwritable,
+        };
+        self.bytes[start + 1] = kind as u8;
+    }
+
+    #[cfg(feature = "log")]
+    fn put(&mut self, kind: Kind, bytes: &[u8]) -> Kind {
+        self.bytes.extend_from_slice(bytes);
+        kind
     }
 
     /// Stands for a value that could not be written.
     pub(crate) fn unwritable(&mut self, field: &Field) {
         if let Some(index) = self.room(field) {
-            self.0.extend_from_slice(&[index, Kind::Unwritable as u8]);
+            self.bytes.extend_from_slice(&[index, Kind::Unwritable as u8]);
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     /// Takes back what was written since the buffer had this length.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.0.truncate(len);
+        self.bytes.truncate(len);
     }
 
-    /// The field's index, if there is room for a record. Fields past the 256th are left out.
+    /// The field's index, if there is room for a record. Fields past the 254th are left out.
     #[inline]
-    fn room(&self, field: &Field) -> Option<u8> {
-        let index = u8::try_from(field.index()).ok()?;
-        (self.0.len() < Packed::MAX_LEN).then_some(index)
+    fn room(&mut self, field: &Field) -> Option<u8> {
+        match u8::try_from(field.index()) {
+            Ok(index) if index < NAMED && self.bytes.len() < Packed::MAX_LEN => Some(index),
+            _ => {
+                self.left_out += 1;
+                None
+            }
+        }
     }
 }
 
@@ -261,6 +343,8 @@ impl Kind {
 
 struct Record<'a> {
     index: u8,
+    /// Of a record that has it with it.
+    name: Option<&'a str>,
     value: Value<'a>,
 }
 
@@ -272,6 +356,7 @@ impl<'a> Iterator for Records<'a> {
 
     fn next(&mut self) -> Option<Record<'a>> {
         let [index, kind] = self.take()?;
+        let name = if index == NAMED { Some(self.name()?) } else { None };
         let value = match Kind::ALL.get(usize::from(kind))? {
             Kind::I64 => Value::I64(i64::from_le_bytes(self.take()?)),
             Kind::U64 => Value::U64(u64::from_le_bytes(self.take()?)),
@@ -286,7 +371,7 @@ impl<'a> Iterator for Records<'a> {
             }
             Kind::Unwritable => Value::Unwritable,
         };
-        Some(Record { index, value })
+        Some(Record { index, name, value })
     }
 }
 
@@ -297,8 +382,17 @@ impl<'a> Records<'a> {
         Some(*bytes)
     }
 
+    fn name(&mut self) -> Option<&'a str> {
+        let len = u16::from_le_bytes(self.take()?).into();
+        self.str(len)
+    }
+
     fn text(&mut self) -> Option<&'a str> {
         let len = u32::from_le_bytes(self.take()?) as usize;
+        self.str(len)
+    }
+
+    fn str(&mut self, len: usize) -> Option<&'a str> {
         let (text, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         std::str::from_utf8(text).ok()
@@ -322,11 +416,13 @@ mod tests {
 
     fn pack(fill: impl FnOnce(&mut Packer<'_>)) -> Packed {
         let mut bytes = Vec::new();
-        fill(&mut Packer::new(&mut bytes));
+        let mut packer = Packer::new(&mut bytes);
+        fill(&mut packer);
+        packer.finish();
         Packed::take(&mut bytes)
     }
 
-    fn unpack(packed: &Packed) -> Vec<(&'static str, Value<'_>)> {
+    fn unpack(packed: &Packed) -> Vec<(&str, Value<'_>)> {
         packed.iter(metadata()).collect()
     }
 
@@ -384,12 +480,15 @@ mod tests {
             });
             packer.str(&field("a"), "no room is left", usize::MAX);
         });
-        assert!(packed.len() <= Packed::MAX_LEN + 16, "{}", packed.len());
+        assert!(packed.len() <= Packed::MAX_LEN + 32, "{}", packed.len());
         let fields = unpack(&packed);
-        let [("message", Value::Cut { text, missing: cut })] = fields[..] else {
+        let [("message", Value::Cut { text, missing }), (FIELDS_LEFT_OUT, Value::U64(1))] =
+            fields[..]
+        else {
             panic!("{}", fields.len())
         };
-        assert_eq!(text.len() + cut as usize, (writes + 1) * "Договор ".len());
+        let cut = missing as usize;
+        assert_eq!(text.len() + cut, (writes + 1) * "Договор ".len());
         assert!(cut > 0 && text.len() > Packed::MAX_LEN - 32);
     }
 
@@ -418,6 +517,27 @@ mod tests {
             panic!("{}", fields.len())
         };
         assert_eq!(text.len() + cut as usize, long.len());
+    }
+
+    #[test]
+    fn fields_past_the_254th_are_counted() {
+        let names = (0..300).map(|n| &*format!("f{n}").leak()).collect::<Vec<&'static str>>();
+        let names: &'static [&'static str] = names.leak();
+        let callsite = metadata().callsite();
+        let fields = tracing_core::field::FieldSet::new(names, callsite);
+        let kind = tracing_core::Kind::EVENT;
+        let (level, file) = (tracing_core::Level::INFO, None);
+        let many = Metadata::new("many", "many", level, file, None, None, fields, kind);
+        let many: &'static Metadata<'static> = Box::leak(Box::new(many));
+        let packed = pack(|packer| {
+            for (n, field) in many.fields().iter().enumerate() {
+                packer.word(&field, Kind::U64, (n as u64).to_le_bytes());
+            }
+        });
+        let fields = packed.iter(many).collect::<Vec<_>>();
+        assert_eq!(fields.len(), 255);
+        assert_eq!(fields[253], ("f253", Value::U64(253)));
+        assert_eq!(fields[254], ("fields_left_out", Value::U64(46)));
     }
 
     proptest::proptest! {

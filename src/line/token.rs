@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The key of one waiting activity (or robot), which names the workflow's log to write to.
 ///
@@ -63,6 +64,42 @@ impl EventToken {
         (matches!(id.len(), 1..=40) && id.bytes().all(readable)).then_some(id)
     }
 }
+
+/// An event token as a span's field that knows whether a layer has taken it: a filter may hide the span
+/// from the layer, and of that the layer hears nothing.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    event_token: EventToken,
+    taken: AtomicBool,
+}
+
+impl Offered {
+    pub(crate) fn new(event_token: &EventToken) -> Offered {
+        Offered { event_token: event_token.clone(), taken: AtomicBool::new(false) }
+    }
+
+    /// The value for the field.
+    pub(crate) fn tag(&self) -> &(dyn Error + 'static) {
+        self
+    }
+
+    pub(crate) fn take(&self) -> &EventToken {
+        self.taken.store(true, Relaxed);
+        &self.event_token
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.load(Relaxed)
+    }
+}
+
+impl fmt::Display for Offered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.event_token.fmt(f)
+    }
+}
+
+impl Error for Offered {}
 
 fn check(text: &str) -> Result<(), InvalidEventToken> {
     if text.is_empty() {

@@ -1,12 +1,13 @@
 //! The worker's end of the queue.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, PoisonError};
 
 use crossbeam_channel::Receiver;
 
 use super::{Door, Message};
 use crate::line::InvalidEventToken;
+use crate::stats::{Hidden, Unseen};
 
 /// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
 pub(crate) struct Consumer {
@@ -88,10 +89,49 @@ impl Consumer {
         self.receiver.is_empty() && self.door.budget.all_taken()
     }
 
+    /// Whether lines come although the guard was dropped.
+    pub(crate) fn is_unguarded(&self) -> bool {
+        self.door.signals.unguarded.load(SeqCst) && self.door.budget.accepted_lines() > 0
+    }
+
+    /// Whether another layer of this crate takes the same spans.
+    pub(crate) fn shares_spans(&self) -> bool {
+        self.door.signals.shared_spans.load(SeqCst)
+    }
+
     /// Event tokens that could not be used, by reason.
     pub(crate) fn unusable_tokens(&self) -> impl Iterator<Item = (InvalidEventToken, u64)> + '_ {
         let count = |why| self.door.unusable.counter(why).load(Relaxed);
         InvalidEventToken::ALL.into_iter().map(move |why| (why, count(why)))
+    }
+
+    /// What the layer was not shown, by its cause.
+    pub(crate) fn unseen(&self) -> impl Iterator<Item = (Unseen, u64)> + '_ {
+        Unseen::ALL.into_iter().map(|why| (why, self.door.unseen[why as usize].load(Relaxed)))
+    }
+
+    /// Looks for what a filter hides, and notes what is new.
+    pub(crate) fn look_for_hidden(&self) {
+        let Some(search) = self.door.search.get() else { return };
+        for hidden in search() {
+            let known = self.door.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_new = !known.contains(&hidden);
+            drop(known);
+            if is_new {
+                self.door.note_hidden(hidden);
+            }
+        }
+    }
+
+    /// What a filter hides and was noticed after the first so many.
+    pub(crate) fn hidden(&self, known: usize) -> Vec<Hidden> {
+        let hidden = self.door.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        hidden.get(known..).unwrap_or_default().to_vec()
+    }
+
+    /// Whether no line was accepted so far.
+    pub(crate) fn has_no_line(&self) -> bool {
+        self.door.budget.accepted_lines() == 0
     }
 
     fn publish(&mut self) {
@@ -107,6 +147,8 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.close();
+        self.door.signals.abandoned.store(true, SeqCst);
+        self.door.drop_leftovers();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The door: who gets in, what is charged, and who is woken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -10,18 +10,28 @@ use tokio::sync::Notify;
 use super::budget::{Budget, Standing, UNSEEN};
 use super::{Limits, Message, Overflow, thread};
 use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
-use crate::stats::DropReason;
+use crate::stats::{DropReason, Hidden, Unseen};
 
 /// What both ends share.
 pub(super) struct Door {
     pub(super) sender: Sender<Message>,
+    /// What the worker left in the channel when it went.
+    leftovers: Receiver<Message>,
     pub(super) limits: Limits,
     pub(super) alive: &'static Alive,
     pub(super) budget: Budget,
     pub(super) signals: Signals,
     pub(super) refused: Refused,
     pub(super) unusable: Unusable,
+    /// What the layer was not shown, by [`Unseen`].
+    pub(super) unseen: [AtomicU64; Unseen::ALL.len()],
+    /// What a filter hides, as far as it was noticed; each once.
+    pub(super) hidden: Mutex<Vec<Hidden>>,
+    /// Looks for what a filter hides: the layer's to know.
+    pub(super) search: OnceLock<Box<dyn Fn() -> Vec<Hidden> + Send + Sync>>,
     pub(super) bell: Notify,
+    /// What is done about the first line that comes when the worker is closed.
+    pub(super) when_closed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Held by callers that wait for room, and by the worker for as long as it takes to wake them.
     pub(super) waiting: Mutex<()>,
     pub(super) room: Condvar,
@@ -34,6 +44,8 @@ pub(super) struct Door {
 #[repr(align(128))]
 pub(super) struct Signals {
     pub(super) closed: AtomicBool,
+    /// The worker's end of the queue is gone.
+    pub(super) abandoned: AtomicBool,
     /// The worker sleeps without ticks, and has not been rung since.
     pub(super) parked: AtomicBool,
     /// The bell was rung for a half full queue, and the worker has not heard it yet.
@@ -45,6 +57,16 @@ pub(super) struct Signals {
     pub(super) full: AtomicBool,
     /// Callers that wait for room.
     pub(super) waiters: AtomicU64,
+    /// The app has asked something of the worker.
+    pub(super) asked: AtomicBool,
+    /// The guard was dropped before there was anything to deliver: the worker goes on without it.
+    pub(super) unguarded: AtomicBool,
+    /// The layer is gone, so no more lines come.
+    pub(super) layer_gone: AtomicBool,
+    /// Two layers of this crate take the same spans.
+    pub(super) shared_spans: AtomicBool,
+    /// A line was refused since the worker is closed.
+    pub(super) missed_worker: AtomicBool,
 }
 
 /// Lines refused at the door, by reason.
@@ -67,6 +89,9 @@ pub(super) struct Unusable {
 /// Longest wait for room: a longer one could not be added to the clock, and means "for ever" anyway.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// Callsites that are told to be hidden.
+const MOST_HIDDEN: usize = 32;
+
 /// Slots for messages that are not lines.
 const HEADROOM: usize = 1024;
 
@@ -75,13 +100,18 @@ impl Door {
         let (sender, receiver) = bounded(limits.queue.saturating_add(HEADROOM));
         let mut door = Door {
             sender,
+            leftovers: receiver.clone(),
             limits,
             alive: Alive::new(),
             budget: Budget::default(),
             signals: Signals::default(),
             refused: Refused::default(),
             unusable: Unusable::default(),
+            unseen: Default::default(),
+            hidden: Mutex::default(),
+            search: OnceLock::new(),
             bell: Notify::new(),
+            when_closed: OnceLock::new(),
             waiting: Mutex::new(()),
             room: Condvar::new(),
             process: std::process::id(),
@@ -210,6 +240,41 @@ impl Door {
         }
         tag.note_refusal(reason);
         self.signals.full.store(true, Relaxed);
+        if reason == DropReason::Closed {
+            self.tell_closed();
+        }
+    }
+
+    /// Counts something that a filter hides. The list of what is hidden does not grow for ever.
+    pub(super) fn note_hidden(&self, hidden: Hidden) {
+        self.unseen[Unseen::Filtered as usize].fetch_add(1, Relaxed);
+        let mut known = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MOST_HIDDEN && !known.contains(&hidden) {
+            known.push(hidden);
+            self.bell.notify_one();
+        }
+    }
+
+    /// The worker is gone: what is still in the channel, and whoever waits for an answer to it, is let go.
+    /// Said by the worker, and by callers whose message may have come after that.
+    pub(super) fn drop_leftovers(&self) {
+        while let Ok(message) = self.leftovers.try_recv() {
+            drop(message);
+        }
+    }
+
+    /// The worker is gone, and so cannot say that lines are refused. A panic is no moment for it: the
+    /// next line will do.
+    fn tell_closed(&self) {
+        if self.signals.missed_worker.load(Relaxed) || std::thread::panicking() || self.is_forked()
+        {
+            return;
+        }
+        if !self.signals.missed_worker.swap(true, SeqCst) {
+            if let Some(tell) = self.when_closed.get() {
+                tell();
+            }
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -324,3 +324,23 @@ fn unusable_tokens_are_counted_by_reason_and_ring_once_each() {
     assert_eq!(counts, [(InvalidEventToken::Empty, 2), (InvalidEventToken::Redacted, 1)]);
     assert_eq!(producer.unusable_tokens(), 3);
 }
+
+/// A flush that came after the worker's last look waited for its whole timeout.
+#[test]
+fn whoever_asks_while_the_worker_goes_is_let_go() {
+    for _ in 0..2_000 {
+        let (producer, consumer) = queue(ROOMY);
+        let both = Arc::new(Barrier::new(2));
+        let go = both.clone();
+        let worker = thread::spawn(move || {
+            go.wait();
+            drop(consumer);
+        });
+        let (reply, mut answer) = oneshot::channel();
+        let flush = Flush { scope: Scope::All, deadline: Instant::now(), reply };
+        both.wait();
+        drop(producer.control(Control::Flush(flush)));
+        worker.join().unwrap();
+        assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+}

@@ -11,6 +11,7 @@ use crate::protocol::reply::Code;
 use crate::protocol::{Method, Reply, Request, Trouble, command};
 
 mod client;
+mod tls;
 
 pub(super) use self::client::Clients;
 pub(crate) use self::client::HttpOptions;
@@ -34,12 +35,13 @@ impl Http {
     /// Sets up everything that can fail before the first request: it sends nothing.
     ///
     /// # Errors
-    /// When there are no certificate roots for an https portal, or the extra ones are none.
+    /// When there is no TLS provider, when there are no certificate roots for an https portal, or when
+    /// the extra ones are none.
     pub(crate) fn new(
         credentials: impl Into<Credentials>,
         options: HttpOptions,
     ) -> Result<Self, TransportError> {
-        let clients = Clients::new(options);
+        let clients = Clients::new(options)?;
         let caller = match credentials.into() {
             Credentials::Webhook(webhook) => {
                 clients.client(&webhook.method(Method::Batch))?;

@@ -4,10 +4,12 @@
 //! It speaks on the worker's own thread, which our layers do not listen to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::line::InvalidEventToken;
-use crate::stats::DropReason;
+use crate::queue::mark_worker_thread;
+use crate::stats::{DropReason, Unseen};
 
 /// A kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,10 +33,23 @@ pub(crate) enum Trouble {
     UnknownOutcome,
     UnusableToken(InvalidEventToken),
     FormatFailed,
+    /// The guard was dropped before the first line.
+    Unguarded,
+    /// A line was refused since the guard was dropped.
+    Closed,
+    /// Two layers take the same spans.
+    SharedSpans,
+    /// The layer was not shown what was meant for it.
+    Unseen(Unseen),
     Panicked,
 }
 
 impl Trouble {
+    /// Mistakes that look like success where nobody reads reports.
+    fn is_told_in_any_case(self) -> bool {
+        matches!(self, Trouble::Unguarded | Trouble::Closed | Trouble::Unseen(Unseen::Filtered))
+    }
+
     /// What happened, and what to do.
     fn advice(self) -> &'static str {
         match self {
@@ -97,6 +112,33 @@ impl Trouble {
                 "the app's `Format` or `Wording` panicked or returned an error: those lines are \
                  written as by default, none is lost"
             }
+            Trouble::Unguarded => {
+                "the WorkerGuard was dropped before anything was logged: lines are delivered, but \
+                 those that are pending when the process ends will be lost; keep the guard until the \
+                 end of `main`, under a name (`let (layer, guard) = ..`, and not `_`)"
+            }
+            Trouble::Closed => {
+                "a line was refused since the WorkerGuard was dropped, and so will be all others \
+                 (`Snapshot::by_reason`): keep the guard until the end of `main`"
+            }
+            Trouble::SharedSpans => {
+                "two layers of tracing-bizproc take the same spans, so that every line goes to both, \
+                 and one of them cannot deliver it: build one layer, whose credentials know all \
+                 portals (`Credentials::provider` of a map of webhooks)"
+            }
+            Trouble::Unseen(Unseen::Filtered) => {
+                "a filter hides spans with an `event_token` from this layer, so nothing inside them is \
+                 written; the detail says what is hidden, and what to add to the filter:"
+            }
+            Trouble::Unseen(Unseen::Poisoned) => {
+                "another layer panicked while it held a span's data, which cannot be read since: events \
+                 in that span are not written; see to that panic"
+            }
+            Trouble::Unseen(Unseen::Enclosed) => {
+                "a filter hides the span of an event, and the subscriber's type hides the Registry \
+                 that knows the spans around it, so the event is not written: let `downcast_raw` of \
+                 that type pass the Registry on, or let the span through"
+            }
             Trouble::Panicked => "the worker panicked and goes on: please report this",
         }
     }
@@ -143,7 +185,15 @@ impl Reports {
                 kind.portals.insert(portal.into());
             }
         }
-        kind.detail = detail.into();
+        let detail = detail.into();
+        match trouble {
+            // Each is something else to do.
+            Trouble::Unseen(Unseen::Filtered) if !kind.detail.is_empty() => {
+                kind.detail.push_str("; ");
+                kind.detail.push_str(&detail);
+            }
+            _ => kind.detail = detail,
+        }
     }
 
     /// What may be told now: kinds that were silent for a minute. `last`: nothing is told later.
@@ -166,9 +216,31 @@ impl Reports {
     }
 }
 
+/// By what the worker speaks to the app's engineers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// An event, for the app's subscriber.
+    #[default]
+    Tracing,
+    /// A record, for the app's logger. By `log` itself: tracing's own feature for it would make records
+    /// of all crates' events.
+    #[cfg(feature = "log")]
+    Log,
+}
+
+impl Voice {
+    fn is_heard(self) -> bool {
+        match self {
+            Voice::Tracing => tracing::enabled!(target: "tracing_bizproc", tracing::Level::WARN),
+            #[cfg(feature = "log")]
+            Voice::Log => log::log_enabled!(target: "tracing_bizproc", log::Level::Warn),
+        }
+    }
+}
+
 impl Report {
     /// Speaks. Outside of any span, whatever the worker's thread may be in.
-    pub(crate) fn tell(self) {
+    pub(crate) fn tell(self, voice: Voice) {
         let Report { trouble, count, portals, detail } = self;
         let portals = portals.into_iter().collect::<Vec<_>>().join(", ");
         let advice = trouble.advice();
@@ -176,8 +248,38 @@ impl Report {
             Trouble::Lost(reason) => reason.as_str(),
             _ => "",
         };
-        tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail, "{advice}");
+        match voice {
+            Voice::Tracing => {
+                tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail = &*detail, "{advice}");
+            }
+            #[cfg(feature = "log")]
+            Voice::Log => {
+                log::warn!(target: "tracing_bizproc", count, portals = &*portals, reason, detail = &*detail; "{advice}");
+            }
+        }
+        if trouble.is_told_in_any_case() && !voice.is_heard() {
+            // There may be nobody to read it there, either.
+            let said = format!("tracing-bizproc: {advice} {detail}");
+            let _ = writeln!(std::io::stderr(), "{}", said.trim_end());
+        }
     }
+}
+
+/// Says that a line was refused since the worker is closed: from a thread of its own, since the
+/// worker's has ended, and a caller's is not to wait for what the app's layers do with it.
+pub(crate) fn tell_closed(voice: Voice) {
+    let report = Report {
+        trouble: Trouble::Closed,
+        count: 1,
+        portals: BTreeSet::new(),
+        detail: String::new(),
+    };
+    let tells = std::thread::Builder::new().name("tracing-bizproc".to_owned()).spawn(move || {
+        mark_worker_thread();
+        report.tell(voice);
+    });
+    // Without a thread there is nobody to say it. The lines are counted.
+    drop(tells);
 }
 
 /// Portals that a report names at the most.

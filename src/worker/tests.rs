@@ -115,6 +115,7 @@ impl Stage {
             pending: self.engine.pending(),
             refused: [(DropReason::QueueFull, 0); 3],
             unusable_tokens: 0,
+            unseen: 0,
         })
     }
 }

@@ -44,7 +44,10 @@ fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
 }
 
 /// A layer of its own behind a filter for the whole subscriber, and what is printed beside it.
-fn behind(filter: &str, stage: &AppStage) -> (Bizproc, Captured, (DefaultGuard, WorkerGuard)) {
+pub(crate) fn behind(
+    filter: &str,
+    stage: &AppStage,
+) -> (Bizproc, Captured, (DefaultGuard, WorkerGuard)) {
     let oauth = credentials(&stage.portals[0], stage.store.clone());
     let (layer, guard) = quick(oauth).build().unwrap();
     let captured = Captured::default();
@@ -165,7 +168,7 @@ fn without_a_worker_an_activity_can_be_worked_on_and_not_ended() {
     let stage = AppStage::new(1);
     let (_, _, verified) = stage.open(0);
     let AppStage { bizproc, guard, subscriber, portals: _portals, .. } = stage;
-    drop(guard);
+    guard.shutdown(PATIENCE);
     let activity = bizproc.activity(verified);
     activity.span().in_scope(|| info!("nowhere"));
     assert_eq!(wait(activity.flush(PATIENCE)), Err(FlushError::WorkerGone));

@@ -39,6 +39,9 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<format::LineTime>();
     is_shared_by_threads::<dyn format::Format>();
     is_shared_by_threads::<dyn format::Wording>();
+    is_shared_by_threads::<BizprocLogger<env_logger::Logger>>();
+    is_shared_by_threads::<LogScope>();
+    is_sent_between_threads::<Scoped<std::future::Ready<()>>>();
     is_shared_by_threads::<MemoryStore>();
     is_shared_by_threads::<OAuth>();
     is_shared_by_threads::<OAuthError>();

@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("health", &["stats"]),
     ("format", &["fields", "line", "stats", "protocol", "error"]),
     ("layer", &["fields", "line", "queue", "stats"]),
+    ("logger", &["fields", "line", "queue", "handle"]),
     ("queue", &["line", "stats", "completion", "error", "transport"]),
     (
         "worker",

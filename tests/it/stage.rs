@@ -97,6 +97,11 @@ impl std::io::Write for Captured {
 /// Runs the test `name` of this binary in a process of its own, with these environment variables.
 /// There the test finds [`is_child`] true, and does what it is about.
 pub(crate) fn in_child(name: &str, environment: &[(&str, &str)]) {
+    errors_of_child(name, environment);
+}
+
+/// As [`in_child`], and returns what stood on its standard error.
+pub(crate) fn errors_of_child(name: &str, environment: &[(&str, &str)]) -> String {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")
@@ -106,6 +111,16 @@ pub(crate) fn in_child(name: &str, environment: &[(&str, &str)]) {
     let printed = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && printed.contains("1 passed"), "{printed}\n{errors}");
+    errors.into_owned()
+}
+
+/// Waits until it is so.
+pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
+    let limit = std::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(std::time::Instant::now() < limit, "it never came to be");
+        std::thread::yield_now();
+    }
 }
 
 pub(crate) fn is_child() -> bool {

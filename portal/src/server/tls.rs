@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// A certificate for this machine, and the authority that vouches for it.
@@ -63,8 +63,7 @@ fn certify(host_names: &[String]) -> Result<Certified, Box<dyn std::error::Error
     let leaf_key = KeyPair::generate()?;
     let certificate = leaf.signed_by(&leaf_key, &issuer)?;
 
-    // The provider is named, so that another crate's choice in this process changes nothing.
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let config = ServerConfig::builder_with_provider(provider()?)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(
@@ -72,4 +71,30 @@ fn certify(host_names: &[String]) -> Result<Certified, Box<dyn std::error::Error
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der())),
         )?;
     Ok((config, ca_pem))
+}
+
+/// What the process has installed, or else what is linked by a feature. Given by hand: several may be
+/// linked, and rustls does not choose then.
+fn provider() -> io::Result<Arc<CryptoProvider>> {
+    let installed = CryptoProvider::get_default().cloned();
+    installed.or_else(linked).ok_or_else(|| {
+        io::Error::other(
+            "no TLS provider: enable the feature `aws-lc-rs` or `ring`, or install one",
+        )
+    })
+}
+
+#[cfg(feature = "aws-lc-rs")]
+fn linked() -> Option<Arc<CryptoProvider>> {
+    Some(Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider()))
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+fn linked() -> Option<Arc<CryptoProvider>> {
+    Some(Arc::new(tokio_rustls::rustls::crypto::ring::default_provider()))
+}
+
+#[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
+fn linked() -> Option<Arc<CryptoProvider>> {
+    None
 }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use bizproc_portal::{Condition, Fault, Moment, Portal};
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -14,7 +14,7 @@ fn get(portal: &Portal, name: &str, url: &str) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
     let pem = std::fs::read(portal.ca_file().expect("a CA file")).expect("readable");
     roots.add(CertificateDer::from_pem_slice(&pem).expect("PEM")).expect("a certificate");
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(roots)

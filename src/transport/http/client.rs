@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::Verifier;
+use rustls::crypto::CryptoProvider;
 
+use super::tls;
 use crate::error::TransportError;
 use crate::protocol::{Reply, Trouble};
 use crate::transport::auth::is_loopback;
@@ -56,13 +54,17 @@ pub(in crate::transport) const JSON: &str = "application/json";
 #[derive(Clone)]
 pub(in crate::transport) struct Clients {
     options: Arc<HttpOptions>,
+    provider: Arc<CryptoProvider>,
     /// By whether it is for loopback, then by whether it needs TLS.
     made: Arc<[[OnceLock<Client>; 2]; 2]>,
 }
 
 impl Clients {
-    pub(super) fn new(options: HttpOptions) -> Self {
-        Clients { options: Arc::new(options), made: Arc::default() }
+    /// # Errors
+    /// When there is no TLS provider.
+    pub(super) fn new(options: HttpOptions) -> Result<Self, TransportError> {
+        let (options, provider) = (Arc::new(options), tls::provider()?);
+        Ok(Clients { options, provider, made: Arc::default() })
     }
 
     /// Posts `body`, and reads the whole answer or says why there is none.
@@ -108,53 +110,31 @@ impl Clients {
         if let Some(client) = slot.get() {
             return Ok(client.clone());
         }
-        let client = make(&self.options, loopback, tls)?;
+        let client = self.make(loopback, tls)?;
         Ok(slot.get_or_init(|| client).clone())
     }
-}
 
-fn make(options: &HttpOptions, loopback: bool, tls: bool) -> Result<Client, TransportError> {
-    let mut builder = Client::builder()
-        .user_agent(concat!("tracing-bizproc/", env!("CARGO_PKG_VERSION")))
-        .tls_backend_preconfigured(tls_config(options, tls)?)
-        // A redirect would carry the secret to a host that nobody has approved of.
-        .redirect(reqwest::redirect::Policy::none())
-        // Whether a request is repeated is decided in one place, and not here.
-        .retry(reqwest::retry::never())
-        // Below the timeout of the whole, so that what was never sent is known as such.
-        .connect_timeout(options.connect_timeout.min(options.timeout))
-        .read_timeout(options.read_timeout)
-        .timeout(options.timeout)
-        .pool_idle_timeout(options.idle_timeout);
-    if loopback {
-        builder = builder.no_proxy();
+    fn make(&self, loopback: bool, tls: bool) -> Result<Client, TransportError> {
+        let options = &self.options;
+        let roots = tls.then_some(&*options.extra_roots);
+        let mut builder = Client::builder()
+            .user_agent(concat!("tracing-bizproc/", env!("CARGO_PKG_VERSION")))
+            // Also where no TLS is needed: without one given, reqwest panics if none is installed.
+            .tls_backend_preconfigured(tls::config(self.provider.clone(), roots)?)
+            // A redirect would carry the secret to a host that nobody has approved of.
+            .redirect(reqwest::redirect::Policy::none())
+            // Whether a request is repeated is decided in one place, and not here.
+            .retry(reqwest::retry::never())
+            // Below the timeout of the whole, so that what was never sent is known as such.
+            .connect_timeout(options.connect_timeout.min(options.timeout))
+            .read_timeout(options.read_timeout)
+            .timeout(options.timeout)
+            .pool_idle_timeout(options.idle_timeout);
+        if loopback {
+            builder = builder.no_proxy();
+        }
+        builder.build().map_err(|error| TransportError::Client(error.without_url().into()))
     }
-    builder.build().map_err(|error| TransportError::Client(error.without_url().into()))
-}
-
-/// The provider is given by hand and not installed, since a process has only one and it is the
-/// app's to choose. ring, because it builds in half the time of aws-lc-rs and needs no CMake.
-fn tls_config(options: &HttpOptions, tls: bool) -> Result<ClientConfig, TransportError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TransportError::Client(error.into()))?;
-    // Without TLS no roots are looked for: a test machine may have none.
-    if !tls {
-        return Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
-    }
-    let extra = CertificateDer::pem_slice_iter(&options.extra_roots)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| TransportError::ExtraRoots(error.into()))?;
-    if extra.is_empty() && !options.extra_roots.is_empty() {
-        return Err(TransportError::ExtraRoots("no certificate in it".into()));
-    }
-    let verifier = Verifier::new_with_extra_roots(extra, provider)
-        .map_err(|error| TransportError::Roots(error.into()))?;
-    Ok(config
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
 }
 
 /// Whether the answer is a redirect, and to which host (and port, where one is named).

@@ -1,0 +1,96 @@
+//! What the subscriber below the layer is able to do.
+
+use std::any::type_name;
+
+use tracing_core::Subscriber;
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Identity, Layered};
+
+/// Whether the subscriber lets a layer have a filter of its own. The Registry does, and layers on it
+/// pass that on. `fmt::Subscriber` does not, and a type of the app's may not: asked for a filter, they
+/// panic.
+pub(super) fn has_filters<S: Subscriber>() -> bool {
+    is_registry(type_name::<S>())
+}
+
+/// Whether this is the name of the Registry, or of layers on it.
+///
+/// There is no way to ask a subscriber but one that panics, and none to take a type such as
+/// `Layered<A, Layered<B, Registry>>` apart but by its name. A name that is not understood stands for
+/// a subscriber without filters, which is safe everywhere.
+fn is_registry(mut name: &str) -> bool {
+    let layered = type_name::<Layered<Identity, Registry>>();
+    let layered = layered.split('<').next().unwrap_or(layered);
+    while name != type_name::<Registry>() {
+        let inner = name
+            .strip_prefix(layered)
+            .and_then(|rest| rest.strip_prefix('<'))
+            .and_then(|rest| rest.strip_suffix('>'))
+            .and_then(second_argument);
+        match inner {
+            Some(inner) => name = inner,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// `B` of `A, B, C`. Commas inside of brackets do not count.
+fn second_argument(arguments: &str) -> Option<&str> {
+    let mut depth = 0_usize;
+    let mut before = ' ';
+    let commas = arguments.char_indices().filter(|&(_, char)| {
+        match char {
+            '<' | '(' | '[' | '{' => depth += 1,
+            // The arrow of a function's type is no bracket.
+            '>' if before == '-' => {}
+            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        before = char;
+        char == ',' && depth == 0
+    });
+    let mut commas = commas.map(|(place, _)| place);
+    let from = commas.next()? + 1;
+    let to = commas.next().unwrap_or(arguments.len());
+    Some(arguments[from..to].trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_core::LevelFilter;
+    use tracing_subscriber::filter::filter_fn;
+    use tracing_subscriber::prelude::*;
+    use tracing_subscriber::{EnvFilter, fmt, registry};
+
+    use super::*;
+
+    #[test]
+    fn layers_on_the_registry_have_filters_whatever_their_types() {
+        let writer: fn() -> std::io::Stderr = std::io::stderr;
+        let stack = registry()
+            .with(EnvFilter::new("info"))
+            .with(fmt::layer().with_writer(writer).with_filter(LevelFilter::INFO))
+            .with(Some(fmt::layer().with_filter(filter_fn(|metadata| metadata.is_span()))))
+            .with(vec![fmt::layer().boxed()]);
+        assert!(on(&registry()) && on(&registry().with(fmt::layer())) && on(&stack));
+    }
+
+    #[test]
+    fn the_subscriber_of_fmt_has_none() {
+        assert!(!on(&fmt::Subscriber::new()));
+        assert!(!on(&fmt().with_env_filter("info").compact().finish()));
+        assert!(!on(&fmt().finish().with(LevelFilter::INFO)));
+    }
+
+    fn on<S: Subscriber>(_: &S) -> bool {
+        has_filters::<S>()
+    }
+
+    #[test]
+    fn commas_inside_of_brackets_do_not_count() {
+        assert_eq!(second_argument("A<B, C>, D, E"), Some("D"));
+        assert_eq!(second_argument("fn(A, B) -> C, [(D, E); 2], F"), Some("[(D, E); 2]"));
+        assert_eq!(second_argument("A"), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! The key-values of a record: its event token, and what others are shown of it.
+
+use std::error::Error;
+
+use log::kv::{self, Key, Source, ToValue, Value, VisitSource, VisitValue};
+
+use crate::fields::Fields;
+use crate::line::{EventToken, InvalidEventToken, PortalId};
+
+/// The token that a record names itself.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) event_token: Option<Result<EventToken, InvalidEventToken>>,
+    pub(super) portal: Option<PortalId>,
+    /// What the marker says, if it is there.
+    pub(super) marked: Option<bool>,
+}
+
+impl Found {
+    pub(super) fn of(pairs: &dyn Source, fields: &Fields) -> Found {
+        let mut found = Found::default();
+        let names = fields.names();
+        if let Some(value) = pairs.get(Key::from_str(&names.event_token)) {
+            found.event_token = Some(parsed(&value));
+            let portal = pairs.get(Key::from_str(&names.portal)).map(|portal| portal.to_string());
+            found.portal = portal.filter(|portal| !portal.is_empty()).map(PortalId::from);
+        }
+        found.marked = pairs.get(Key::from_str(fields.marker_name())).and_then(|v| v.to_bool());
+        found
+    }
+}
+
+fn parsed(value: &Value<'_>) -> Result<EventToken, InvalidEventToken> {
+    let mut typed = Typed(None);
+    // Whatever else it may be, it has a text.
+    let _ = value.visit(&mut typed);
+    typed.0.map_or_else(|| EventToken::parse(&value.to_string()), Ok)
+}
+
+/// Takes an [`EventToken`] out of a value that is one.
+struct Typed(Option<EventToken>);
+
+impl<'v> VisitValue<'v> for Typed {
+    fn visit_any(&mut self, _: Value<'_>) -> Result<(), kv::Error> {
+        Ok(())
+    }
+
+    fn visit_error(&mut self, error: &(dyn Error + 'static)) -> Result<(), kv::Error> {
+        self.0 = error.downcast_ref().cloned();
+        Ok(())
+    }
+
+    fn visit_borrowed_error(&mut self, error: &'v (dyn Error + 'static)) -> Result<(), kv::Error> {
+        self.visit_error(error)
+    }
+}
+
+impl ToValue for EventToken {
+    /// Other loggers print the redaction.
+    fn to_value(&self) -> Value<'_> {
+        Value::from_dyn_error(self.tag())
+    }
+}
+
+/// Key-values with the redaction in place of the event token.
+pub(super) struct Shown<'a>(pub(super) &'a dyn Source, pub(super) &'a Fields);
+
+impl Source for Shown<'_> {
+    fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
+        self.0.visit(&mut Redacting(visitor, self.1))
+    }
+}
+
+struct Redacting<'a, 'kvs>(&'a mut dyn VisitSource<'kvs>, &'a Fields);
+
+impl<'kvs> VisitSource<'kvs> for Redacting<'_, 'kvs> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        if !self.1.is_token(key.as_str()) {
+            return self.0.visit_pair(key, value);
+        }
+        self.0.visit_pair(key, Value::from("…"))
+    }
+}

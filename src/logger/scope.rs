@@ -1,0 +1,214 @@
+//! Scopes: what is logged inside of one belongs to its event token.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use crate::handle::Activity;
+use crate::line::{EventToken, PortalId, Tag};
+use crate::queue::{Producer, WeakProducer};
+
+/// Whose log the records of a scope are for: an event token, and the portal where an app works with
+/// many. Made of an [`EventToken`], or of an [`Activity`], which knows both.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::{EventToken, LogScope, PortalId, with_event_token};
+///
+/// let event_token = EventToken::parse("5e4a77.12345678|A1|7.c0ffee")?;
+/// let scope = LogScope::from(&event_token).on(&PortalId::from("a223c6b3710f85df22e9377d6c4f7553"));
+/// with_event_token(scope, || log::info!("Card charged"));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct LogScope {
+    event_token: EventToken,
+    portal: Option<PortalId>,
+}
+
+impl LogScope {
+    /// The same on this portal: its `member_id`. Default: the portal of the webhook, or the app's
+    /// [default portal](crate::OAuth::default_portal).
+    #[must_use]
+    pub fn on(self, portal: &PortalId) -> Self {
+        LogScope { portal: Some(portal.clone()), ..self }
+    }
+}
+
+impl From<&EventToken> for LogScope {
+    fn from(event_token: &EventToken) -> Self {
+        LogScope { event_token: event_token.clone(), portal: None }
+    }
+}
+
+impl From<&Activity> for LogScope {
+    fn from(activity: &Activity) -> Self {
+        LogScope::from(activity.event_token()).on(activity.portal())
+    }
+}
+
+impl fmt::Debug for LogScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogScope")
+            .field("event_token", &self.event_token)
+            .field("portal", &self.portal)
+            .finish()
+    }
+}
+
+/// Runs `work`: what it logs with the `log` crate, on this thread, goes to the log of this event token,
+/// by the [`BizprocLogger`](super::BizprocLogger) of the process. The innermost scope counts.
+///
+/// Threads and tasks that are started inside are not in the scope: give them one of their own.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use tracing_bizproc::{EventToken, with_event_token};
+/// let event_token = EventToken::parse("5e4a77.12345678|A1|7.c0ffee")?;
+/// let charged = with_event_token(&event_token, || {
+///     log::info!("Card charged");
+///     99.5
+/// });
+/// # assert_eq!(charged, 99.5);
+/// # Ok(()) }
+/// ```
+pub fn with_event_token<R>(scope: impl Into<LogScope>, work: impl FnOnce() -> R) -> R {
+    let scope = Arc::new(Scope::new(scope.into()));
+    let _entered = Entered::new(&scope);
+    work()
+}
+
+/// As [`with_event_token`], for futures: the scope is entered at each poll.
+///
+/// ```
+/// # async fn handler(event_token: tracing_bizproc::EventToken) {
+/// use tracing_bizproc::WithEventToken;
+///
+/// async {
+///     log::info!("Card charged");
+/// }
+/// .with_event_token(&event_token)
+/// .await;
+/// # }
+/// ```
+pub trait WithEventToken: Future + Sized {
+    /// This future in a scope: what it logs goes to the log of this event token.
+    fn with_event_token(self, scope: impl Into<LogScope>) -> Scoped<Self> {
+        let scope = Arc::new(Scope::new(scope.into()));
+        Scoped { future: Some(Box::pin(self)), scope }
+    }
+}
+
+impl<F: Future> WithEventToken for F {}
+
+/// A future in a scope: see [`WithEventToken`].
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Scoped<F> {
+    /// `None` once it is dropped, which happens inside of the scope, too.
+    future: Option<Pin<Box<F>>>,
+    scope: Arc<Scope>,
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let _entered = Entered::new(&self.scope.clone());
+        match &mut self.future {
+            Some(future) => future.as_mut().poll(context),
+            // Only a drop takes it, after which nobody can poll.
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F> Drop for Scoped<F> {
+    fn drop(&mut self) {
+        let _entered = Entered::new(&self.scope);
+        drop(self.future.take());
+    }
+}
+
+impl<F> fmt::Debug for Scoped<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scoped").field("scope", &self.scope.whose).finish_non_exhaustive()
+    }
+}
+
+/// A scope that was opened. It is closed when its work is done.
+pub(super) struct Scope {
+    whose: LogScope,
+    /// Made by the first record.
+    issued: OnceLock<Issued>,
+}
+
+struct Issued {
+    tag: Arc<Tag>,
+    owner: &'static WeakProducer,
+}
+
+impl Scope {
+    fn new(whose: LogScope) -> Scope {
+        Scope { whose, issued: OnceLock::new() }
+    }
+
+    /// The tag of this scope's records.
+    pub(super) fn tag(&self, producer: &Producer, owner: &'static WeakProducer) -> Arc<Tag> {
+        let LogScope { event_token, portal } = &self.whose;
+        let tag = || producer.tag(event_token.clone(), portal.clone(), 0);
+        let issued = self.issued.get_or_init(|| Issued { tag: tag(), owner });
+        // One of two loggers around each other has a queue of its own.
+        if ptr::eq(issued.owner, owner) { issued.tag.clone() } else { tag() }
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if let Some(Issued { tag, owner }) = self.issued.get() {
+            if let Some(ended) = tag.ended() {
+                owner.span_closed(ended);
+            }
+        }
+    }
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<Arc<Scope>>> = const { Cell::new(None) };
+}
+
+/// The scope that this thread is in.
+pub(super) fn current() -> Option<Arc<Scope>> {
+    CURRENT
+        .try_with(|current| {
+            let scope = current.take();
+            current.set(scope.clone());
+            scope
+        })
+        .ok()
+        .flatten()
+}
+
+/// This thread is in a scope, until the value is dropped: also when the work unwinds.
+struct Entered {
+    around: Option<Arc<Scope>>,
+}
+
+impl Entered {
+    fn new(scope: &Arc<Scope>) -> Entered {
+        let scope = Some(Arc::clone(scope));
+        Entered { around: CURRENT.try_with(|current| current.replace(scope)).ok().flatten() }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let around = self.around.take();
+        let left = CURRENT.try_with(|current| current.replace(around));
+        // Outside of the borrow: the last holder of a scope tells the worker of its end.
+        drop(left);
+    }
+}

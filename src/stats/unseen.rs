@@ -1,0 +1,64 @@
+//! Why the layer may not be shown what is meant for it.
+
+use std::fmt;
+
+use tracing_core::{LevelFilter, Metadata};
+
+/// Something that was meant for a log was hidden from the layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unseen {
+    /// A filter hides a span that declares an event token.
+    Filtered,
+    /// Another layer panicked while it held the span's data, which cannot be read since.
+    Poisoned,
+    /// A filter hides an event's span, and the subscriber's type hides the Registry, which knows the
+    /// spans around that.
+    Enclosed,
+}
+
+impl Unseen {
+    pub(crate) const ALL: [Unseen; 3] = [Unseen::Filtered, Unseen::Poisoned, Unseen::Enclosed];
+}
+
+/// What a filter hides. Its `Display` says what to add to the filter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hidden {
+    /// The span of an activity, which is this crate's own.
+    Activity,
+    /// A span or an event that declares an event token.
+    Callsite(&'static Metadata<'static>),
+    /// All spans at INFO, by the level of the whole process.
+    Level(LevelFilter),
+}
+
+impl PartialEq for Hidden {
+    fn eq(&self, other: &Hidden) -> bool {
+        match (self, other) {
+            (Hidden::Callsite(one), Hidden::Callsite(other)) => std::ptr::eq(*one, *other),
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+}
+
+impl fmt::Display for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Hidden::Activity => f.write_str(
+                "the span of an activity: let `tracing_bizproc=info` through, as in \
+                 RUST_LOG=my_app=info,tracing_bizproc=info, and see that the layer is part of the \
+                 subscriber",
+            ),
+            Hidden::Callsite(metadata) => {
+                let (target, kind) =
+                    (metadata.target(), if metadata.is_span() { "span" } else { "event" });
+                let level = metadata.level().as_str().to_lowercase();
+                write!(f, "the {kind} `{}`: let `{target}={level}` through", metadata.name())
+            }
+            Hidden::Level(level) => write!(
+                f,
+                "every span at INFO, since the level of the whole process is {}: let INFO through",
+                level.to_string().to_uppercase()
+            ),
+        }
+    }
+}

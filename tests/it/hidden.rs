@@ -1,0 +1,146 @@
+//! A filter that hides spans from the layer is loud, and the report names what to add to it.
+
+use bizproc_portal::Portal;
+use tracing::level_filters::LevelFilter;
+use tracing::{Subscriber, info, info_span};
+use tracing_bizproc::{Bizproc, BizprocLayer, Completion, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::Layered;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::activity::behind;
+use crate::app::AppStage;
+use crate::stage::{Captured, Stage, errors_of_child, in_child, is_child, quick, token};
+
+fn hears<S: Subscriber + for<'a> LookupSpan<'a>>(captured: &Captured) -> impl Layer<S> {
+    let writer = captured.clone();
+    tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone())
+}
+
+/// An app with a span of its own, which ends its activity.
+fn app(portal: &Portal, guard: &WorkerGuard) -> Bizproc {
+    let activity = portal.start_workflow("Order").open_activity("Fulfil");
+    let event_token = token(&activity);
+    info_span!("order", event_token = event_token.tag()).in_scope(|| info!("received"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let bizproc = guard.handle();
+    runtime.block_on(bizproc.complete(&event_token, Completion::new())).unwrap();
+    bizproc
+}
+
+/// What is said of an app whose layer and subscriber are those.
+fn said<B, F>(build: B) -> (String, u64, u64)
+where
+    B: FnOnce(BizprocLayer<Layered<Captures, Registry>>, Layered<Captures, Registry>) -> F,
+    F: Subscriber + Send + Sync,
+{
+    let portal = Portal::builder().start().unwrap();
+    let captured = Captured::default();
+    let (layer, guard) = quick(&portal).build().unwrap();
+    let base = tracing_subscriber::registry().with(hears(&captured).boxed());
+    tracing::subscriber::set_global_default(build(layer, base)).unwrap();
+    let bizproc = app(&portal, &guard);
+    let stats = bizproc.stats();
+    drop(guard);
+    (captured.text(), stats.accepted(), stats.unseen())
+}
+
+type Captures = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Runs the tests below in processes of their own.
+macro_rules! alone {
+    ($name:ident, $work:expr) => {
+        #[test]
+        fn $name() {
+            if !is_child() {
+                return in_child(concat!("hidden::", stringify!($name)), &[]);
+            }
+            $work;
+        }
+    };
+}
+
+fn names_the_filter(said: (String, u64, u64), wanted: &str) {
+    let (text, accepted, unseen) = said;
+    assert_eq!((accepted, unseen), (0, 1), "{text}");
+    assert_eq!(text.matches("a filter hides spans").count(), 1, "{text}");
+    assert!(text.contains(wanted), "{text}");
+}
+
+const OWN: &str = "the span `order`: let `it::hidden=info` through";
+
+alone!(targets_around_the_layer, {
+    let targets = Targets::new().with_target("elsewhere", LevelFilter::INFO);
+    names_the_filter(said(|layer, base| base.with(layer.with_filter(targets))), OWN);
+});
+
+alone!(a_level_around_the_layer, {
+    names_the_filter(said(|layer, base| base.with(layer.with_filter(LevelFilter::WARN))), OWN);
+});
+
+alone!(an_env_filter_below_the_layer, {
+    let filter = EnvFilter::new("elsewhere=info,tracing_bizproc=info");
+    let portal = Portal::builder().start().unwrap();
+    let captured = Captured::default();
+    let (layer, guard) = quick(&portal).build().unwrap();
+    let base = tracing_subscriber::registry().with(hears(&captured).boxed()).with(filter);
+    tracing::subscriber::set_global_default(base.with(layer)).unwrap();
+    let bizproc = app(&portal, &guard);
+    drop(guard);
+    let stats = bizproc.stats();
+    names_the_filter((captured.text(), stats.accepted(), stats.unseen()), OWN);
+});
+
+alone!(an_env_filter_above_the_layer, {
+    let filter = EnvFilter::new("elsewhere=info,tracing_bizproc=info");
+    names_the_filter(said(|layer, base| base.with(layer).with(filter)), OWN);
+});
+
+alone!(a_level_of_the_whole_process, {
+    let filter = EnvFilter::new("warn");
+    let wanted = "the level of the whole process is WARN: let INFO through";
+    names_the_filter(said(|layer, base| base.with(layer).with(filter)), wanted);
+});
+
+alone!(a_filter_that_lets_the_span_through_is_not_talked_of, {
+    let filter = EnvFilter::new("it=info");
+    let (text, accepted, unseen) = said(|layer, base| base.with(layer.with_filter(filter)));
+    assert_eq!((accepted, unseen), (1, 0), "{text}");
+    assert!(!text.contains("hides"), "{text}");
+});
+
+/// A level above INFO is for events: it must not take the spans away that carry the token.
+#[test]
+fn the_layers_own_level_hides_no_tagged_span() {
+    let stage = Stage::with(Portal::builder(), |builder| builder.level(tracing::Level::ERROR));
+    let (workflow, _, event_token) = stage.activity();
+    info_span!("order", event_token = event_token.tag()).in_scope(|| {
+        info!("not shown");
+        tracing::error!("shown");
+    });
+    stage.flushed();
+    assert_eq!(crate::stage::lines(&workflow), ["ERROR: shown"]);
+}
+
+/// As `RUST_LOG=my_app=info` does: it hides the crate's own span, and the reports with it.
+#[test]
+fn a_hidden_activity_is_told_on_standard_error_if_reports_are_hidden_too() {
+    let name = "hidden::a_hidden_activity_is_told_on_standard_error_if_reports_are_hidden_too";
+    if !is_child() {
+        let errors = errors_of_child(name, &[]);
+        assert!(errors.contains("RUST_LOG=my_app=info,tracing_bizproc=info"), "{errors}");
+        assert_eq!(errors.matches("a filter hides spans").count(), 1, "{errors}");
+        return;
+    }
+    let stage = AppStage::new(1);
+    let (bizproc, captured, kept) = behind("it=info", &stage);
+    for _ in 0..2 {
+        let (_, _, verified) = stage.open(0);
+        bizproc.activity(verified).span().in_scope(|| info!("nowhere"));
+    }
+    assert_eq!(bizproc.stats().unseen(), 2);
+    assert!(!captured.text().contains("hides"), "{}", captured.text());
+    drop(kept);
+}
