@@ -123,7 +123,7 @@ pub(crate) use level::EventLevel;
 ///
 /// The [`Registry`](tracing_subscriber::Registry) with any layers, and
 /// `tracing_subscriber::fmt().finish()`. The latter's own level and filter are those of the whole
-/// process: a level of this layer can only show less. A subscriber of your own has to implement
+/// process: a level of this layer can only show less, and there is no `with_filter` there. A subscriber of your own has to implement
 /// [`LookupSpan`]. If it wraps a Registry, let its `downcast_raw` pass the Registry on: otherwise
 /// tracing-subscriber never clears a closed span, so that memory grows and the worker keeps looking for
 /// lines of these spans.

@@ -10,6 +10,7 @@ use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 use crate::fields::Fields;
 use crate::line::LogLine;
 use crate::queue::{Producer, WeakProducer, enter};
+use crate::stats::{Hidden, Meant};
 
 mod pairs;
 mod record;
@@ -78,6 +79,12 @@ impl<L: Log> BizprocLogger<L> {
         let weak = Box::leak(Box::new(producer.downgrade()));
         let (level, marked_from) = (of_log(level), of_log(fields.lowest_marked()));
         let fields = Box::leak(Box::new(fields));
+        // Of one that never became the process's logger, or whose level somebody lowered, nobody hears.
+        producer.search_by(move |meant| {
+            let max = log::max_level();
+            let is_hidden = meant == Meant::Activity && max < level.min(LevelFilter::Info);
+            is_hidden.then(|| Hidden::Records(max.as_str())).into_iter().collect()
+        });
         BizprocLogger { producer, weak, level, marked_from, fields, own }
     }
 
@@ -111,8 +118,8 @@ impl<L: Log> BizprocLogger<L> {
         let tag = match found.event_token {
             Some(Ok(event_token)) => self.producer.tag(event_token, found.portal, 0),
             Some(Err(why)) => return self.producer.note_unusable(why),
-            None => match scope::current() {
-                Some(scope) => scope.tag(&self.producer, self.weak),
+            None => match scope::current().and_then(|scope| scope.tag(&self.producer, self.weak)) {
+                Some(tag) => tag,
                 None => return,
             },
         };

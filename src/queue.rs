@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
-use crate::stats::{DropReason, FlushReport, Hidden, Unseen};
+use crate::stats::{DropReason, FlushReport, Hidden, Meant, Unseen};
 use crate::transport::Arrived;
 
 mod budget;
@@ -97,6 +97,9 @@ pub(crate) enum Control {
         event_token: EventToken,
         portal: PortalId,
     },
+    /// The portal does not wait for an activity with this code, so it has no log.
+    #[cfg(feature = "log")]
+    NoLog(String),
     Close(Close),
 }
 
@@ -346,7 +349,7 @@ impl Producer {
     }
 
     /// How the worker may look for what a filter hides.
-    pub(crate) fn search_by(&self, search: impl Fn() -> Vec<Hidden> + Send + Sync + 'static) {
+    pub(crate) fn search_by(&self, search: impl Fn(Meant) -> Vec<Hidden> + Send + Sync + 'static) {
         let _first = self.0.search.set(Box::new(search));
     }
 

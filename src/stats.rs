@@ -25,7 +25,7 @@ pub(crate) use portals::PortalCounters;
 pub use portals::PortalSnapshot;
 pub use reason::DropReason;
 pub use report::FlushReport;
-pub(crate) use unseen::{Hidden, Unseen};
+pub(crate) use unseen::{Hidden, Meant, Unseen};
 
 /// The counters themselves. Written by callers and worker, read by anyone.
 #[derive(Debug, Default)]

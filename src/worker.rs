@@ -21,8 +21,8 @@ use self::lane::Access;
 use self::report::{Trouble, Voice};
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
-use crate::queue::{Accept, Consumer, Control, Message};
-use crate::stats::{Stats, Unseen};
+use crate::queue::{Accept, Consumer, Control, Message, Scope};
+use crate::stats::{Meant, Stats, Unseen};
 use crate::transport::{Refreshed, Transport};
 
 pub(crate) mod agenda;
@@ -190,7 +190,15 @@ impl<T: Transport> Worker<T> {
                 Some(Message::Control(_)) => {}
             }
             if let Some(Message::Control(control)) = self.taking.take() {
-                self.look_for_hidden(&control, now);
+                let meant = match &*control {
+                    Control::Complete(_) | Control::Expect(_) => Some(Meant::Activity),
+                    Control::Flush(flush) => Some(match flush.scope {
+                        Scope::Token(_) => Meant::Activity,
+                        Scope::All => Meant::Code,
+                    }),
+                    Control::Close(_) => Some(Meant::Code),
+                    _ => None,
+                };
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
@@ -200,11 +208,17 @@ impl<T: Transport> Worker<T> {
                         let detail = event_token.to_string();
                         self.engine.report(Trouble::Abandoned, Some(&portal), detail);
                     }
+                    #[cfg(feature = "log")]
+                    Control::NoLog(code) => self.engine.report(Trouble::NoLog, None, code),
                     Control::Close(close) => {
                         self.closing = true;
                         self.consumer.close();
                         self.engine.close(close, now);
                     }
+                }
+                // Last, since the app's own code is asked.
+                if let Some(meant) = meant {
+                    self.look_for_hidden(meant, now);
                 }
             }
         }
@@ -212,18 +226,12 @@ impl<T: Transport> Worker<T> {
 
     /// Looks for hidden spans where an app works on activities and logs nothing: it takes a
     /// millisecond, and so is not done for each.
-    fn look_for_hidden(&mut self, control: &Control, now: std::time::Instant) {
-        let is_about_lines = match control {
-            Control::Flush(_) | Control::Complete(_) | Control::Expect(_) | Control::Close(_) => {
-                true
-            }
-            Control::Accept(_) | Control::Abandoned { .. } => false,
-        };
+    fn look_for_hidden(&mut self, meant: Meant, now: std::time::Instant) {
         let pause = if self.consumer.has_no_line() { A_MINUTE } else { 60 * A_MINUTE };
         let is_time = |looked: std::time::Instant| now.saturating_duration_since(looked) >= pause;
-        if is_about_lines && self.told.looked.is_none_or(is_time) {
+        if self.told.looked.is_none_or(is_time) {
             self.told.looked = Some(now);
-            self.consumer.look_for_hidden();
+            self.consumer.look_for_hidden(meant);
         }
     }
 

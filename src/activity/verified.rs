@@ -105,6 +105,12 @@ impl VerifiedActivity {
         }
     }
 
+    /// Whether it has not been said yet that activities of this code have no log.
+    #[cfg(feature = "log")]
+    pub(crate) fn has_no_log_is_news(&self) -> bool {
+        NO_LOG.is_news(&self.parts.code)
+    }
+
     /// Whether the activity waits for the app, so that its log is open (`use_subscription` is Y).
     /// Where it does not, the portal takes lines, answers true, and throws them away (server
     /// behaviour): set `USE_SUBSCRIPTION` when the activity is registered.

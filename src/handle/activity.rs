@@ -9,6 +9,8 @@ use super::{Bizproc, after};
 use crate::activity::VerifiedActivity;
 use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
+#[cfg(feature = "log")]
+use crate::line::EventToken;
 use crate::queue::{Accept, Control, Expect};
 use crate::stats::{FlushReport, Hidden};
 use crate::transport::Arrived;
@@ -73,6 +75,19 @@ impl Activity {
         let span = self.verified.span();
         self.note_hidden();
         span
+    }
+
+    /// The token for what is logged, if the portal waits for it. Otherwise the worker says why not.
+    #[cfg(feature = "log")]
+    pub(crate) fn token_to_log(&self) -> Option<&EventToken> {
+        if self.verified.can_log() {
+            return Some(self.verified.event_token());
+        }
+        if self.verified.has_no_log_is_news() {
+            // A full queue has no room for it, and more trouble than this.
+            drop(self.bizproc.try_send(Control::NoLog(self.verified.code().to_owned())));
+        }
+        None
     }
 
     fn note_hidden(&self) {

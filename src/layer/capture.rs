@@ -67,7 +67,7 @@ impl Capture {
         let (callsites, special) = (Callsites::default(), Answers::default());
         let search = Arc::new(Search::new(level));
         let searching = Arc::clone(&search);
-        producer.search_by(move || searching.hidden());
+        producer.search_by(move |meant| searching.hidden(meant));
         Capture { producer, weak, alive, id, level, callsites, special, search }
     }
 

@@ -25,6 +25,11 @@ impl EventLevel {
         self.level == LevelFilter::OFF && self.fields.lowest_marked() == LevelFilter::OFF
     }
 
+    /// Whether a callsite declares the token field.
+    pub(super) fn declares(self, metadata: &Metadata<'_>) -> bool {
+        self.fields.token_field(metadata).is_some()
+    }
+
     #[inline]
     pub(super) fn wants(self, metadata: &Metadata<'_>) -> bool {
         (self.shows(metadata) || self.wants_below(metadata)) && metadata.target() != OWN_TARGET

@@ -16,8 +16,7 @@ use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, callsite}
 use tracing_subscriber::Registry;
 
 use super::level::EventLevel;
-use crate::fields::Fields;
-use crate::stats::Hidden;
+use crate::stats::{Hidden, Meant};
 
 /// What a search needs of the layer.
 pub(super) struct Search {
@@ -44,7 +43,7 @@ impl Search {
 
     /// What is hidden. Nothing if the layer is not that of the whole process: others' spans are then
     /// not meant for it.
-    pub(super) fn hidden(&self) -> Vec<Hidden> {
+    pub(super) fn hidden(&self, meant: Meant) -> Vec<Hidden> {
         if self.level.is_off() {
             return Vec::new();
         }
@@ -57,11 +56,14 @@ impl Search {
         }
         let level = LevelFilter::current().min(tracing::level_filters::STATIC_MAX_LEVEL);
         if level < LevelFilter::INFO {
-            return vec![Hidden::Level(level)];
+            // Callsites above that level are known to nobody.
+            return match meant {
+                Meant::Activity => vec![Hidden::Level(level)],
+                Meant::Code => Vec::new(),
+            };
         }
-        let declaring =
-            declaring(self.level.fields).into_iter().filter(|metadata| self.level.wants(metadata));
-        declaring.filter(|metadata| self.is_hidden(&own, metadata)).map(Hidden::Callsite).collect()
+        let meant = passed(self.level).into_iter().filter(|metadata| self.level.wants(metadata));
+        meant.filter(|metadata| self.is_hidden(&own, metadata)).map(Hidden::Callsite).collect()
     }
 
     fn is_hidden(&self, own: &Dispatch, metadata: &'static Metadata<'static>) -> bool {
@@ -73,9 +75,9 @@ impl Search {
 }
 
 /// Callsites that were passed and declare a token.
-fn declaring(fields: &'static Fields) -> Vec<&'static Metadata<'static>> {
+fn passed(level: EventLevel) -> Vec<&'static Metadata<'static>> {
     let found = Arc::<Mutex<Vec<_>>>::default();
-    drop(Dispatch::new(Collector { found: found.clone(), fields }));
+    drop(Dispatch::new(Collector { level, found: found.clone() }));
     // So that the interest of each callsite is again what it was.
     callsite::rebuild_interest_cache();
     std::mem::take(&mut found.lock().unwrap_or_else(PoisonError::into_inner))
@@ -83,13 +85,13 @@ fn declaring(fields: &'static Fields) -> Vec<&'static Metadata<'static>> {
 
 /// A subscriber that wants nothing, and notes callsites.
 struct Collector {
+    level: EventLevel,
     found: Arc<Mutex<Vec<&'static Metadata<'static>>>>,
-    fields: &'static Fields,
 }
 
 impl Subscriber for Collector {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.fields.token_field(metadata).is_some() {
+        if self.level.declares(metadata) {
             self.found.lock().unwrap_or_else(PoisonError::into_inner).push(metadata);
         }
         Interest::never()

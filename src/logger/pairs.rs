@@ -1,6 +1,7 @@
 //! The key-values of a record: its event token, and what others are shown of it.
 
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::kv::{self, Key, Source, ToValue, Value, VisitSource, VisitValue};
 
@@ -18,6 +19,13 @@ pub(super) struct Found {
 
 impl Found {
     pub(super) fn of(pairs: &dyn Source, fields: &Fields) -> Found {
+        // It is user code that makes text of a value.
+        let found = catch_unwind(AssertUnwindSafe(|| Found::read(pairs, fields)));
+        let unusable = Some(Err(InvalidEventToken::Empty));
+        found.unwrap_or(Found { event_token: unusable, ..Found::default() })
+    }
+
+    fn read(pairs: &dyn Source, fields: &Fields) -> Found {
         let mut found = Found::default();
         let names = fields.names();
         if let Some(value) = pairs.get(Key::from_str(&names.event_token)) {
@@ -25,7 +33,8 @@ impl Found {
             let portal = pairs.get(Key::from_str(&names.portal)).map(|portal| portal.to_string());
             found.portal = portal.filter(|portal| !portal.is_empty()).map(PortalId::from);
         }
-        found.marked = pairs.get(Key::from_str(fields.marker_name())).and_then(|v| v.to_bool());
+        let marker = pairs.get(Key::from_str(fields.marker_name()));
+        found.marked = marker.and_then(|marker| marker.to_bool());
         found
     }
 }

@@ -26,7 +26,8 @@ use crate::queue::{Producer, WeakProducer};
 /// ```
 #[derive(Clone)]
 pub struct LogScope {
-    event_token: EventToken,
+    /// `None`: of an activity that has no log.
+    event_token: Option<EventToken>,
     portal: Option<PortalId>,
 }
 
@@ -41,13 +42,16 @@ impl LogScope {
 
 impl From<&EventToken> for LogScope {
     fn from(event_token: &EventToken) -> Self {
-        LogScope { event_token: event_token.clone(), portal: None }
+        LogScope { event_token: Some(event_token.clone()), portal: None }
     }
 }
 
 impl From<&Activity> for LogScope {
+    /// Of an activity [without a subscription](crate::VerifiedActivity::can_log) nothing is sent, and the
+    /// worker says so, once per activity's code.
     fn from(activity: &Activity) -> Self {
-        LogScope::from(activity.event_token()).on(activity.portal())
+        let event_token = activity.token_to_log().cloned();
+        LogScope { event_token, portal: Some(activity.portal().clone()) }
     }
 }
 
@@ -156,13 +160,17 @@ impl Scope {
         Scope { whose, issued: OnceLock::new() }
     }
 
-    /// The tag of this scope's records.
-    pub(super) fn tag(&self, producer: &Producer, owner: &'static WeakProducer) -> Arc<Tag> {
-        let LogScope { event_token, portal } = &self.whose;
-        let tag = || producer.tag(event_token.clone(), portal.clone(), 0);
+    /// The tag of this scope's records, if they have a log.
+    pub(super) fn tag(
+        &self,
+        producer: &Producer,
+        owner: &'static WeakProducer,
+    ) -> Option<Arc<Tag>> {
+        let event_token = self.whose.event_token.as_ref()?;
+        let tag = || producer.tag(event_token.clone(), self.whose.portal.clone(), 0);
         let issued = self.issued.get_or_init(|| Issued { tag: tag(), owner });
         // One of two loggers around each other has a queue of its own.
-        if ptr::eq(issued.owner, owner) { issued.tag.clone() } else { tag() }
+        Some(if ptr::eq(issued.owner, owner) { issued.tag.clone() } else { tag() })
     }
 }
 

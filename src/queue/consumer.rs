@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::{Door, Message};
 use crate::line::InvalidEventToken;
-use crate::stats::{Hidden, Unseen};
+use crate::stats::{Hidden, Meant, Unseen};
 
 /// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
 pub(crate) struct Consumer {
@@ -111,9 +111,9 @@ impl Consumer {
     }
 
     /// Looks for what a filter hides, and notes what is new.
-    pub(crate) fn look_for_hidden(&self) {
+    pub(crate) fn look_for_hidden(&self, meant: Meant) {
         let Some(search) = self.door.search.get() else { return };
-        for hidden in search() {
+        for hidden in search(meant) {
             let known = self.door.hidden.lock().unwrap_or_else(PoisonError::into_inner);
             let is_new = !known.contains(&hidden);
             drop(known);

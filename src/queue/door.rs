@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::budget::{Budget, Standing, UNSEEN};
 use super::{Limits, Message, Overflow, thread};
 use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
-use crate::stats::{DropReason, Hidden, Unseen};
+use crate::stats::{DropReason, Hidden, Meant, Unseen};
 
 /// What both ends share.
 pub(super) struct Door {
@@ -28,7 +28,7 @@ pub(super) struct Door {
     /// What a filter hides, as far as it was noticed; each once.
     pub(super) hidden: Mutex<Vec<Hidden>>,
     /// Looks for what a filter hides: the layer's to know.
-    pub(super) search: OnceLock<Box<dyn Fn() -> Vec<Hidden> + Send + Sync>>,
+    pub(super) search: OnceLock<Box<dyn Fn(Meant) -> Vec<Hidden> + Send + Sync>>,
     pub(super) bell: Notify,
     /// What is done about the first line that comes when the worker is closed.
     pub(super) when_closed: OnceLock<Box<dyn Fn() + Send + Sync>>,

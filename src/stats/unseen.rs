@@ -20,6 +20,15 @@ impl Unseen {
     pub(crate) const ALL: [Unseen; 3] = [Unseen::Filtered, Unseen::Poisoned, Unseen::Enclosed];
 }
 
+/// What shows that something was meant for a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// The app works on an activity.
+    Activity,
+    /// Nothing but what there is in the code: an app may have had no activity at all.
+    Code,
+}
+
 /// What a filter hides. Its `Display` says what to add to the filter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hidden {
@@ -29,6 +38,9 @@ pub(crate) enum Hidden {
     Callsite(&'static Metadata<'static>),
     /// All spans at INFO, by the level of the whole process.
     Level(LevelFilter),
+    /// All records that our logger wants, by the level of the `log` crate: its own name for that.
+    #[cfg(feature = "log")]
+    Records(&'static str),
 }
 
 impl PartialEq for Hidden {
@@ -58,6 +70,12 @@ impl fmt::Display for Hidden {
                 f,
                 "every span at INFO, since the level of the whole process is {}: let INFO through",
                 level.to_string().to_uppercase()
+            ),
+            #[cfg(feature = "log")]
+            Hidden::Records(level) => write!(
+                f,
+                "every record, since `log::max_level()` is {level}: call `BizprocLogger::init`, or \
+                 `log::set_max_level`"
             ),
         }
     }

@@ -20,6 +20,9 @@ pub(crate) enum Trouble {
     TimeRunsOut,
     /// An activity was dropped without an end.
     Abandoned,
+    /// The portal does not wait for an activity.
+    #[cfg(feature = "log")]
+    NoLog,
     CredentialBlocked,
     PortalBlocked,
     /// There are no credentials for a portal.
@@ -65,6 +68,11 @@ impl Trouble {
             Trouble::Abandoned => {
                 "an activity was dropped without an end, so its workflow waits: call `complete` or \
                  `fail` on every way out of the handler"
+            }
+            #[cfg(feature = "log")]
+            Trouble::NoLog => {
+                "the portal does not wait for this activity, so it has no log to write to: register it \
+                 with USE_SUBSCRIPTION = Y, or ask the template's author to switch waiting on"
             }
             Trouble::CredentialBlocked => {
                 "the portal does not accept the credentials: check that the webhook exists, or that \
@@ -127,8 +135,8 @@ impl Trouble {
                  portals (`Credentials::provider` of a map of webhooks)"
             }
             Trouble::Unseen(Unseen::Filtered) => {
-                "a filter hides spans with an `event_token` from this layer, so nothing inside them is \
-                 written; the detail says what is hidden, and what to add to the filter:"
+                "a filter hides what is meant for a process's log, so it is not written; the detail says \
+                 what is hidden, and what to add to the filter:"
             }
             Trouble::Unseen(Unseen::Poisoned) => {
                 "another layer panicked while it held a span's data, which cannot be read since: events \

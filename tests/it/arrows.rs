@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("health", &["stats"]),
     ("format", &["fields", "line", "stats", "protocol", "error"]),
     ("layer", &["fields", "line", "queue", "stats"]),
-    ("logger", &["fields", "line", "queue", "handle"]),
+    ("logger", &["fields", "line", "queue", "handle", "stats"]),
     ("queue", &["line", "stats", "completion", "error", "transport"]),
     (
         "worker",

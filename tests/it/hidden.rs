@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::activity::behind;
 use crate::app::AppStage;
-use crate::stage::{Captured, Stage, errors_of_child, in_child, is_child, quick, token};
+use crate::stage::{Captured, PATIENCE, Stage, errors_of_child, in_child, is_child, quick, token};
 
 fn hears<S: Subscriber + for<'a> LookupSpan<'a>>(captured: &Captured) -> impl Layer<S> {
     let writer = captured.clone();
@@ -65,7 +65,7 @@ macro_rules! alone {
 fn names_the_filter(said: (String, u64, u64), wanted: &str) {
     let (text, accepted, unseen) = said;
     assert_eq!((accepted, unseen), (0, 1), "{text}");
-    assert_eq!(text.matches("a filter hides spans").count(), 1, "{text}");
+    assert_eq!(text.matches("a filter hides what is meant").count(), 1, "{text}");
     assert!(text.contains(wanted), "{text}");
 }
 
@@ -111,6 +111,36 @@ alone!(a_filter_that_lets_the_span_through_is_not_talked_of, {
     assert!(!text.contains("hides"), "{text}");
 });
 
+// An app that had no activity is not told of what it might have hidden.
+alone!(an_app_without_activities_is_left_alone, {
+    let portal = Portal::builder().start().unwrap();
+    let captured = Captured::default();
+    let (layer, guard) = quick(&portal).build().unwrap();
+    let base = tracing_subscriber::registry().with(hears(&captured).boxed()).with(layer);
+    tracing::subscriber::set_global_default(base.with(EnvFilter::new("warn"))).unwrap();
+    info!("nothing to do");
+    guard.handle().flush_blocking(PATIENCE).unwrap();
+    drop(guard);
+    assert_eq!(captured.text(), "");
+});
+
+// `fmt().finish()` with a level for the whole process.
+alone!(the_level_of_fmt_is_told_too, {
+    let portal = Portal::builder().start().unwrap();
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let (layer, guard) = quick(&portal).build().unwrap();
+    let fmt = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(move || writer.clone());
+    tracing::subscriber::set_global_default(fmt.finish().with(layer)).unwrap();
+    let bizproc = app(&portal, &guard);
+    drop(guard);
+    let stats = bizproc.stats();
+    let wanted = "the level of the whole process is WARN: let INFO through";
+    names_the_filter((captured.text(), stats.accepted(), stats.unseen()), wanted);
+});
+
 /// A level above INFO is for events: it must not take the spans away that carry the token.
 #[test]
 fn the_layers_own_level_hides_no_tagged_span() {
@@ -131,7 +161,7 @@ fn a_hidden_activity_is_told_on_standard_error_if_reports_are_hidden_too() {
     if !is_child() {
         let errors = errors_of_child(name, &[]);
         assert!(errors.contains("RUST_LOG=my_app=info,tracing_bizproc=info"), "{errors}");
-        assert_eq!(errors.matches("a filter hides spans").count(), 1, "{errors}");
+        assert_eq!(errors.matches("a filter hides what is meant").count(), 1, "{errors}");
         return;
     }
     let stage = AppStage::new(1);

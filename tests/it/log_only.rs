@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
-use bizproc_portal::Portal;
+use bizproc_portal::{ActivityOptions, Portal};
 use log::{LevelFilter, debug, info, warn};
 use tracing_bizproc::{
     Bizproc, Completion, DropReason, LogScope, WithEventToken, WorkerGuard, with_event_token,
@@ -132,6 +132,29 @@ fn a_guard_without_a_name_is_told_there_too() {
     eventually(|| lines(&workflow) == ["delivered"]);
 }
 
+#[test]
+fn a_logger_that_no_record_reaches_is_told() {
+    let name = "log_only::a_logger_that_no_record_reaches_is_told";
+    if !is_child() {
+        let errors = errors_of_child(name, &[]);
+        assert!(
+            errors.contains("`log::max_level()` is OFF: call `BizprocLogger::init`"),
+            "{errors}"
+        );
+        return;
+    }
+    let portal = Portal::builder().start().unwrap();
+    let own = env_logger::Builder::new().filter_level(LevelFilter::Info).build();
+    let (_never_set, guard) = quick(&portal).build_logger(own).unwrap();
+    let event_token = token(&portal.start_workflow("Order").open_activity("Fulfil"));
+    with_event_token(&event_token, || info!("nowhere"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let bizproc = guard.handle();
+    runtime.block_on(bizproc.complete(&event_token, Completion::new())).unwrap();
+    drop(guard);
+    assert_eq!(bizproc.stats().unseen(), 1);
+}
+
 /// An app on many portals, as handlers see it: the activity knows its portal.
 #[test]
 fn the_scope_of_an_activity_names_its_portal() {
@@ -140,7 +163,9 @@ fn the_scope_of_an_activity_names_its_portal() {
     }
     let stage = AppStage::new(2);
     let oauth = crate::app::credentials(&stage.portals[0], stage.store.clone());
-    let own = env_logger::Builder::new().filter_level(LevelFilter::Off).build();
+    let captured = Captured::default();
+    let target = env_logger::Target::Pipe(Box::new(captured.clone()));
+    let own = env_logger::Builder::new().filter_level(LevelFilter::Warn).target(target).build();
     let builder = tracing_bizproc::builder(oauth).linger(Duration::from_millis(20));
     let (logger, guard) = builder.build_logger(own).unwrap();
     logger.init(LevelFilter::Off).unwrap();
@@ -154,4 +179,11 @@ fn the_scope_of_an_activity_names_its_portal() {
         runtime.block_on(activity.complete(Completion::new())).unwrap();
         assert_eq!(lines(&workflow)[0], format!("received (n={n})"));
     }
+    // One that its portal does not wait for has no log, and nothing is sent.
+    let (_, _, verified) = stage.open_with(0, ActivityOptions::without_subscription);
+    let activity = bizproc.activity(verified);
+    let accepted = bizproc.stats().accepted();
+    with_event_token(&activity, || info!("nowhere"));
+    assert_eq!(bizproc.stats().accepted(), accepted);
+    eventually(|| captured.text().contains("register it with USE_SUBSCRIPTION = Y"));
 }
