@@ -16,9 +16,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let smoke = arguments.iter().any(|argument| argument == "--test");
     let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let benches: [(&str, Figures); 8] = [
+    let benches: [(&str, Figures); 9] = [
         ("story", story),
         ("requests", requests),
+        ("ends", ends),
         ("limits", limits),
         ("neighbour", neighbour),
         ("fairness", fairness),
@@ -127,6 +128,45 @@ fn requests(_: &Scale) {
     figure("lines per request", format!("{per_request:.0}"), ">= 416");
     figure("lines per request, naive client", 1, "-");
     figure("lines per request, a batch of single lines", 50, "-");
+}
+
+/// Activities of three lines each that are completed all at once, on a portal with the documented
+/// limits. The time is that of the last end.
+fn ends(scale: &Scale) {
+    for (activities, requests, seconds) in [(500, 21, 7.5), (2_000, 82, 29.0)] {
+        let outcome = run(1, builder(), Conditions::default(), HOUR, |run| async move {
+            for workflow in 0..activities {
+                (0..3).for_each(|_| run.log(workflow, 60));
+                run.complete(workflow, Duration::from_secs(60));
+                if workflow % 400 == 399 {
+                    // The queue to the worker holds about a thousand completions.
+                    run.until(run.now() + Duration::from_millis(1)).await;
+                }
+            }
+        });
+        outcome.verify().expect("the laws hold");
+        let answered = outcome.completions.values().map(|completed| completed.answered).max();
+        let last = answered.unwrap_or_default().as_secs_f64();
+        let name = format!("{activities} activities that end at once");
+        figure(&format!("{name}: requests"), outcome.portal.hits, &format!("<= {requests}"));
+        figure(&format!("{name}: the last"), format!("{last:.1} s"), &format!("<= {seconds} s"));
+        figure(&format!("{name}: late lines"), outcome.stats.late(), "<= 0");
+        let refused = outcome.completions.values().filter(|completed| completed.answer.is_err());
+        figure(&format!("{name}: not ended"), refused.count(), "<= 0");
+    }
+    let unlimited =
+        || builder().quota(Quota::Unlimited).operating_limit(Duration::from_secs(1_000_000));
+    let rounds = if scale.smoke { 1 } else { 15 };
+    let (mut few, mut many) = (f64::MAX, f64::MAX);
+    for _ in 0..rounds {
+        // As many ends in both, and the best of each: the machine is shared.
+        let hundreds = (0..100).map(|_| throughput::ends(&unlimited(), 100)).sum::<Duration>();
+        few = few.min(hundreds.as_secs_f64());
+        many = many.min(throughput::ends(&unlimited(), 10_000).as_secs_f64());
+    }
+    figure("us per end, 100 at once", format!("{:.2}", few * 1e2), "-");
+    figure("us per end, 10,000 at once", format!("{:.2}", many * 1e2), "-");
+    figure("cost of an end, 10,000 at once to 100", format!("{:.2}", many / few), "<= 1.5");
 }
 
 /// More than the portal takes, for an hour, alone on the address: 200 tokens, a line every two
@@ -261,6 +301,9 @@ fn faults(scale: &Scale) {
                 run.until(run.now() + pause).await;
                 for _ in 0..random.below(20) {
                     run.log(random.below(50) as u32, random.below(120));
+                }
+                if random.chance(0.1) {
+                    run.complete(random.below(50) as u32, Duration::from_secs(10));
                 }
             }
         });

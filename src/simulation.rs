@@ -149,7 +149,13 @@ where
             scenario(run.clone()).await;
             run.spans.borrow_mut().clear();
             // By the simulated clock, which stands apart from the caller's.
-            run.bizproc.close_at((Instant::now() + shutdown).into_std()).await
+            let deadline = (Instant::now() + shutdown).into_std();
+            loop {
+                match run.bizproc.close_at(deadline).await {
+                    Err(FlushError::Busy) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    closed => break closed,
+                }
+            }
         };
         let (report, ()) = tokio::join!(script, worker.run());
         drop(guard);

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::builder::{Builder, Parts};
+use crate::completion::Completion;
 use crate::line::{EventToken, LogLine, Packed, Packer, Tag};
 use crate::protocol::Reply;
-use crate::queue::Message;
+use crate::queue::{Complete, Message};
 use crate::worker::engine::{Engine, Step};
 
 /// Sends `lines` lines of `bytes` bytes over `tokens` live tokens, one after the other, through queue
@@ -59,6 +62,39 @@ pub fn measure(
     worked
 }
 
+/// Logs a line on each of so many tokens and completes all their activities together, and returns the
+/// time that the engine took until each was answered.
+pub fn ends(builder: &Builder, tokens: u32) -> Duration {
+    let Parts { producer, mut consumer, mut engine, .. } = builder.parts(1);
+    let mut now = Instant::now();
+    let mut answers = Vec::new();
+    let mut completes = Vec::new();
+    for n in 0..tokens {
+        let event_token = EventToken::parse(&super::portal::event_token(n));
+        let event_token = event_token.expect("a well-formed token");
+        let tag = producer.tag(event_token.clone(), None, 0);
+        producer.offer(line(&tag, "an ordinary line")).expect("the queue is empty");
+        while let Some(Message::Line(line)) = consumer.try_take() {
+            engine.line(&line, now);
+        }
+        let (reply, answer) = oneshot::channel();
+        let completion = Completion::new().value("status", "done");
+        let deadline = now + Duration::from_secs(3_600);
+        completes.push(Complete { event_token, portal: None, completion, deadline, reply });
+        answers.push(answer);
+    }
+    let start = Instant::now();
+    for complete in completes {
+        engine.complete(complete, now);
+    }
+    settle_all(&mut engine, &mut now);
+    let took = start.elapsed();
+    for mut answer in answers {
+        answer.try_recv().expect("each is answered").expect("the portal said true");
+    }
+    took
+}
+
 /// Bytes that the engine holds for each of so many tokens after a line of each was delivered, and
 /// once they were forgotten. `held` reads what the process holds.
 pub fn idle_bytes(builder: &Builder, tokens: u32, held: &dyn Fn() -> usize) -> (usize, usize) {
@@ -92,7 +128,7 @@ fn settle_all(engine: &mut Engine, now: &mut Instant) -> usize {
                 engine.settle(call, &success(request.commands), *now);
             }
             // The portal's rate, in simulated time.
-            Step::Wait(Some(at)) if engine.pending() > 0 => *now = at,
+            Step::Wait(Some(at)) if engine.is_busy() => *now = at,
             Step::Wait(_) | Step::Access(..) | Step::Closed => return bodies,
         }
     }

@@ -1,7 +1,7 @@
 //! An agenda: for each key, when to look at it next.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::time::Instant;
 
 /// Keys by the time at which they are due. A key stands in it once at the most.
@@ -9,12 +9,12 @@ use std::time::Instant;
 pub(crate) struct Agenda<K> {
     by_time: BTreeSet<(Instant, K)>,
     /// Invariant: holds exactly what `by_time` holds.
-    by_key: HashMap<K, Instant>,
+    by_key: HashMap<K, Instant, BuildHasherDefault<NumberHasher>>,
 }
 
 impl<K: Copy + Ord + Hash> Agenda<K> {
     pub(crate) fn new() -> Self {
-        Agenda { by_time: BTreeSet::new(), by_key: HashMap::new() }
+        Agenda { by_time: BTreeSet::new(), by_key: HashMap::default() }
     }
 
     /// Puts `key` down for `at`, in place of what was put down for it before.
@@ -96,6 +96,32 @@ impl<K: Copy + Ord + Hash> Agenda<K> {
 impl<K: Copy + Ord + Hash> Default for Agenda<K> {
     fn default() -> Self {
         Agenda::new()
+    }
+}
+
+/// Hashes numbers that we give out ourselves: nobody can choose them to collide.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The upper bits choose within a group, the lower ones the group: both have to differ.
+        let mixed = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -4,6 +4,7 @@
 //! requests. Time is an argument.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use slab::Slab;
 use tracing_core::Level;
 
+use super::agenda::NumberHasher;
 use super::budgets::Budgets;
 use super::entry::{Entry, Gap, widen};
 use super::ledger::Ending;
@@ -81,7 +83,7 @@ pub(crate) struct Coalescer {
     keys: HashMap<EventToken, usize>,
     budgets: Budgets,
     /// Tokens that gather lines. May name some that have stopped.
-    gathering: HashSet<usize>,
+    gathering: HashSet<usize, BuildHasherDefault<NumberHasher>>,
     listing: Listing,
 }
 
@@ -92,7 +94,7 @@ impl Coalescer {
             tokens: Slab::new(),
             keys: HashMap::new(),
             budgets: Budgets::default(),
-            gathering: HashSet::new(),
+            gathering: HashSet::default(),
             listing: Listing::default(),
         }
     }

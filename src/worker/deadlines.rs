@@ -48,6 +48,9 @@ impl Deadlines {
 
     /// The activity has ended by itself.
     pub(crate) fn remove(&mut self, event_token: &EventToken) {
+        if self.by_token.is_empty() {
+            return;
+        }
         if let Some(key) = self.by_token.remove(event_token) {
             self.agenda.remove(key);
             self.ahead.remove(key);

@@ -291,11 +291,9 @@ impl Engine {
                 Action::Idle => self.forget(key, now),
             }
         }
-        if self.closing.is_some() && self.ledger.pending().lines == 0 {
-            let completing = self.portals.iter().any(|(_, portal)| portal.lane.is_completing());
-            if !completing {
-                return Step::Closed;
-            }
+        let settled = self.closing.is_some() && self.ledger.pending().lines == 0;
+        if settled && !self.is_completing() {
+            return Step::Closed;
         }
         Step::Wait(self.agenda.next_at().into_iter().chain(self.ledger.next_deadline()).min())
     }
@@ -345,6 +343,16 @@ impl Engine {
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn pending(&self) -> u64 {
         self.ledger.pending().lines
+    }
+
+    /// Whether lines are not settled, or ends not answered.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.pending() > 0 || self.is_completing()
+    }
+
+    fn is_completing(&self) -> bool {
+        self.portals.iter().any(|(_, portal)| portal.lane.is_completing())
     }
 
     /// What was settled since the last call, for the budget.

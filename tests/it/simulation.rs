@@ -190,3 +190,19 @@ proptest! {
         prop_assert_eq!(outcome.verify(), Ok(()));
     }
 }
+
+/// All lines of many activities are logged, and all are completed, at one moment.
+#[test]
+fn activities_that_complete_together_share_requests() {
+    let hour = Duration::from_secs(3_600);
+    let outcome = run(1, builder(), Conditions::default(), hour, |run| async move {
+        for workflow in 0..500 {
+            (0..3).for_each(|_| run.log(workflow, 60));
+            run.complete(workflow, Duration::from_secs(60));
+        }
+    });
+    outcome.verify().unwrap();
+    assert!(outcome.completions.values().all(|completed| completed.answer.is_ok()));
+    assert_eq!((outcome.stats.acknowledged(), outcome.stats.late()), (1_500, 0));
+    assert!(outcome.portal.hits <= 21, "{}", outcome.portal.hits);
+}
