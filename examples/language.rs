@@ -1,9 +1,9 @@
 //! A log in its reader's language: the app's own messages, and the words around them.
 //!
 //! `cargo run --example language` starts a stand-in portal in this process and writes a small story there
-//! in Russian, with Moscow time and without fields; `-- en` tells the same story in English. The story has
-//! some bad luck, so that this crate has something to say itself: a warning, lines that found no room, an
-//! error.
+//! in Russian, with Moscow time and without fields; `-- en` tells the same story in English. Some things go
+//! wrong in it, so that this crate has something to say itself: there is a warning, an error, and lines that
+//! found no room.
 //!
 //! With `BITRIX24_WEBHOOK_URL` and `EVENT_TOKEN` set it writes to that portal instead. Options may be given
 //! by the environment: `BIZPROC_FORMAT=story` shows the fields.

@@ -204,7 +204,7 @@ impl Config {
     /// The options that the environment's variables give. A variable that is empty gives none.
     ///
     /// Variables that begin with `BIZPROC_` and are no options are left alone, since others may have
-    /// set them; but not one that differs from an option by a slip of the pen.
+    /// set them. One that differs from an option in one or two letters is an error.
     ///
     /// # Errors
     /// When a variable has no usable value. The error names both.
@@ -238,8 +238,8 @@ impl Config {
                     }
                 }
                 None => {
-                    let mut slips = NAMES.iter().map(|name| variable_of(name));
-                    if let Some(meant) = slips.find(|option| is_slip(option, variable)) {
+                    let mut options = NAMES.iter().map(|name| variable_of(name));
+                    if let Some(meant) = options.find(|option| is_misspelled(option, variable)) {
                         let name = variable.to_owned();
                         return Err(ConfigError::Unknown { name, meant: Some(meant) });
                     }
@@ -263,12 +263,12 @@ fn variable_of(name: &str) -> String {
 }
 
 fn unknown(said: &str, name: &str) -> ConfigError {
-    let meant = NAMES.iter().find(|option| is_slip(option, name));
+    let meant = NAMES.iter().find(|option| is_misspelled(option, name));
     ConfigError::Unknown { name: said.to_owned(), meant: meant.map(|option| (*option).to_owned()) }
 }
 
-/// Whether one or two letters make the difference, in a name that is long enough for that.
-fn is_slip(option: &str, given: &str) -> bool {
+/// Whether the two names differ in one or two letters.
+fn is_misspelled(option: &str, given: &str) -> bool {
     let (option, given) = (option.as_bytes(), given.as_bytes());
     if option.len().abs_diff(given.len()) > 2 {
         return false;
