@@ -58,6 +58,37 @@ impl Wording for Language {
         text.into()
     }
 
+    fn may_be_missing(&self, lines: u64, since: &str, reasons: &str) -> Cow<'_, str> {
+        let text = match self {
+            Language::English => {
+                let noun = if lines == 1 { "line" } else { "lines" };
+                format!("{lines} {noun} may be missing since {since}: {reasons}")
+            }
+            Language::Russian => {
+                let noun = russian(lines, "строка", "строки", "строк");
+                let verb = russian(lines, "пропущена", "пропущены", "пропущено");
+                format!("{lines} {noun}, возможно, {verb} с {since}: {reasons}")
+            }
+        };
+        text.into()
+    }
+
+    fn may_be_there(&self, lines: u64) -> Cow<'_, str> {
+        let text = match self {
+            Language::English => format!("{lines} of them may be in the log"),
+            Language::Russian => format!("из них в журнале, возможно, есть: {lines}"),
+        };
+        text.into()
+    }
+
+    fn may_be_told(&self, lines: u64) -> Cow<'_, str> {
+        let text = match self {
+            Language::English => format!("{lines} of them may have been told before"),
+            Language::Russian => format!("из них сообщалось, возможно, раньше: {lines}"),
+        };
+        text.into()
+    }
+
     fn reason(&self, reason: DropReason) -> Cow<'_, str> {
         match self {
             Language::English => reason.as_str().into(),

@@ -66,6 +66,29 @@ pub trait Wording: Send + Sync + 'static {
         Cow::Owned(Language::English.missing(lines, since, reasons).into_owned())
     }
 
+    /// As [`missing`](Self::missing), where nobody knows whether they are: an answer was lost.
+    ///
+    /// English: `3 lines may be missing since 12:00:05 UTC: outcome unknown`.
+    fn may_be_missing(&self, lines: u64, since: &str, reasons: &str) -> Cow<'_, str> {
+        Cow::Owned(Language::English.may_be_missing(lines, since, reasons).into_owned())
+    }
+
+    /// Of the missing lines, some may be in the log. Stands behind [`missing`](Self::missing) and a
+    /// semicolon.
+    ///
+    /// English: `2 of them may be in the log`.
+    fn may_be_there(&self, lines: u64) -> Cow<'_, str> {
+        Cow::Owned(Language::English.may_be_there(lines).into_owned())
+    }
+
+    /// Of the missing lines, some may have been told before. Stands behind
+    /// [`missing`](Self::missing) and a semicolon.
+    ///
+    /// English: `2 of them may have been told before`.
+    fn may_be_told(&self, lines: u64) -> Cow<'_, str> {
+        Cow::Owned(Language::English.may_be_told(lines).into_owned())
+    }
+
     /// Why lines are missing.
     ///
     /// English: [`DropReason::as_str`].
@@ -160,11 +183,13 @@ impl Words {
         &self.fields_left_out
     }
 
-    /// "3 lines missing since 12:00:05 UTC: queue full", safe and not longer than `room`.
+    /// "3 lines missing since 12:00:05 UTC: queue full", safe and not longer than `room`. Of these
+    /// lines, `doubtful` may be in the log, and of `retold` a notice may have told before.
     pub(crate) fn missing(
         &self,
         out: &mut String,
         lost: &[(DropReason, u64)],
+        (doubtful, retold): (u64, u64),
         since: SystemTime,
         room: usize,
     ) {
@@ -188,7 +213,18 @@ impl Words {
         let time = if self.time == LineTime::None { LineTime::Utc } else { self.time };
         // Writing to a String cannot fail.
         let _ = write_clock(&mut clock, time, since);
-        let said = self.said(|wording| wording.missing(lines, TIME_GOES_HERE, &reasons));
+        let mut said = self.said(|wording| match doubtful >= lines {
+            true => wording.may_be_missing(lines, TIME_GOES_HERE, &reasons),
+            false => wording.missing(lines, TIME_GOES_HERE, &reasons),
+        });
+        if doubtful > 0 && doubtful < lines {
+            said += "; ";
+            said += &self.said(|wording| wording.may_be_there(doubtful));
+        }
+        if retold > 0 {
+            said += "; ";
+            said += &self.said(|wording| wording.may_be_told(retold));
+        }
         let before = out.len();
         self.push(out, &said, room.saturating_sub(clock.len()));
         // Put in when all is safe: it may be the portal's own tag.
@@ -215,6 +251,13 @@ impl Words {
         let text = if word.is_empty() { message.to_owned() } else { format!("{word}: {message}") };
         self.push(&mut out, &text, room);
         out
+    }
+
+    /// "… (1200 bytes more)", safe and not longer than `room`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for lines that are too long"))]
+    pub(crate) fn cut(&self, out: &mut String, missing: u64, room: usize) {
+        let said = format!("{CUT} ({})", self.more_bytes(missing));
+        self.push(out, &said, room);
     }
 
     /// "1200 bytes more". Not safe yet, as a value is not.
@@ -276,7 +319,7 @@ mod tests {
 
     fn missing(words: &Words, lost: &[(DropReason, u64)]) -> String {
         let mut out = String::new();
-        words.missing(&mut out, lost, UNIX_EPOCH + Duration::from_secs(43_205), 600);
+        words.missing(&mut out, lost, (0, 0), UNIX_EPOCH + Duration::from_secs(43_205), 600);
         out
     }
 
@@ -298,6 +341,45 @@ mod tests {
             let notice = missing(&words, &[(DropReason::QueueFull, lines)]);
             assert_eq!(notice, format!("{said} с 12:00:05 UTC: очередь переполнена"));
         }
+    }
+
+    #[test]
+    fn what_is_not_certain_is_said_as_such() {
+        let told = |language, doubtful, retold| {
+            let mut out = String::new();
+            let lost = [(DropReason::OutcomeUnknown, 3)];
+            let words = Words::of(language, LineTime::Utc);
+            words.missing(&mut out, &lost, (doubtful, retold), UNIX_EPOCH, 600);
+            out
+        };
+        for (language, doubtful, retold, said) in [
+            (Language::English, 3, 0, "3 lines may be missing since 00:00:00 UTC: outcome unknown"),
+            (
+                Language::English,
+                1,
+                2,
+                "3 lines missing since 00:00:00 UTC: outcome unknown; 1 of them may be in the log; \
+                 2 of them may have been told before",
+            ),
+            (
+                Language::Russian,
+                3,
+                0,
+                "3 строки, возможно, пропущены с 00:00:00 UTC: неизвестно, записаны ли они",
+            ),
+            (
+                Language::Russian,
+                1,
+                2,
+                "3 строки пропущены с 00:00:00 UTC: неизвестно, записаны ли они; из них в журнале, \
+                 возможно, есть: 1; из них сообщалось, возможно, раньше: 2",
+            ),
+        ] {
+            assert_eq!(told(language, doubtful, retold), said);
+        }
+        let mut out = String::new();
+        Words::of(Language::Russian, LineTime::Utc).cut(&mut out, 22, 64);
+        assert_eq!(out, "… (ещё 22 байта)");
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Entry {
             notice(out, |out| words.possible_repeat(out, SHORT_NOTICE));
         }
         if let Some(gap) = &self.gap {
-            notice(out, |out| words.missing(out, &gap.lost, gap.since, LONG_NOTICE));
+            notice(out, |out| words.missing(out, &gap.lost, (0, 0), gap.since, LONG_NOTICE));
         }
         if self.rolled_off > 0 {
             notice(out, |out| words.rolled_off(out, self.rolled_off, SHORT_NOTICE));
