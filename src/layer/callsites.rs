@@ -38,6 +38,15 @@ impl Callsites {
     }
 }
 
+/// Finds an answer, and keeps it. Apart, so that whoever asks needs no registers for it.
+#[cold]
+#[inline(never)]
+fn found(place: &AtomicUsize, address: usize, find: impl FnOnce() -> bool) -> bool {
+    let answer = find();
+    place.store(address | usize::from(answer), Relaxed);
+    answer
+}
+
 /// A cache of one answer for each callsite, found out by its names. It is exact: two callsites that fall
 /// on one place displace each other.
 pub(super) struct Answers([AtomicUsize; PLACES]);
@@ -66,9 +75,7 @@ impl Answers {
         if known & !1 == address {
             return known & 1 != 0;
         }
-        let answer = find();
-        place.store(address | usize::from(answer), Relaxed);
-        answer
+        found(place, address, find)
     }
 }
 

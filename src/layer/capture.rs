@@ -260,16 +260,43 @@ impl Capture {
         };
         let own = tag.map(|tag| (tag, None));
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
-        let look = self.look(metadata, declares);
-        if look.is_some() && !self.is_let_in(event) {
-            return;
+        if declares.is_some() || self.is_special(metadata) {
+            return self.special_event(event, tag, span, declares);
         }
+        self.deliver(event, tag, span, None);
+    }
+
+    /// An event of which some field needs a look. Apart from [`event`](Self::event), which is faster
+    /// without it.
+    #[inline(never)]
+    fn special_event(
+        &self,
+        event: &Event<'_>,
+        tag: Arc<Tag>,
+        span: Option<Arc<SpanFields>>,
+        declares: Option<&'static Names>,
+    ) {
+        if self.is_let_in(event) {
+            let look = self.look(event.metadata(), declares);
+            self.deliver(event, tag, span, look.as_ref());
+        }
+    }
+
+    #[inline]
+    fn deliver(
+        &self,
+        event: &Event<'_>,
+        tag: Arc<Tag>,
+        span: Option<Arc<SpanFields>>,
+        look: Option<&Look>,
+    ) {
+        let metadata = event.metadata();
         if !self.producer.admits(&tag) {
             return;
         }
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
-        let fields = packed(|visitor| event.record(visitor), look.as_ref());
+        let fields = packed(|visitor| event.record(visitor), look);
         // A refusal is counted at the door, and there is nobody here to tell.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
     }
@@ -398,10 +425,15 @@ impl Capture {
         metadata: &'static Metadata<'static>,
         declares: Option<&'static Names>,
     ) -> Option<Look> {
+        let special = declares.is_some() || self.is_special(metadata);
         let fields = self.level.fields;
-        let special = self.special.get(metadata, || fields.need_look(metadata));
-        let look = || Look { fields, declares, is_event: metadata.is_event() };
-        (special || declares.is_some()).then(look)
+        special.then(|| Look { fields, declares, is_event: metadata.is_event() })
+    }
+
+    /// Whether some field of a callsite needs a look.
+    #[inline]
+    fn is_special(&self, metadata: &'static Metadata<'static>) -> bool {
+        self.special.get(metadata, || self.level.fields.need_look(metadata))
     }
 
     /// Whether an event that may bear the marker is written.
