@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use tracing_core::dispatcher::WeakDispatch;
-use tracing_core::field::Field;
+use tracing_core::field::{Field, Visit};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::Registry;
@@ -32,7 +32,7 @@ use super::callsites::{Answers, Callsites};
 use super::level::EventLevel;
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
 use super::search::Search;
-use super::visit::{LineVisitor, Look, MarkVisitor, TokenVisitor};
+use super::visit::{LineVisitor, Look, LookingVisitor, MarkVisitor, TokenVisitor};
 
 /// What an event has itself.
 struct Own {
@@ -458,13 +458,22 @@ impl Capture {
 /// The buffer is taken out of its thread-local and not borrowed, since user code runs meanwhile: a
 /// `Debug` impl that logs finds an empty one, and one that panics leaves none behind.
 #[inline]
-fn packed(record: impl FnOnce(&mut LineVisitor<'_>), look: Option<&Look>) -> Packed {
+fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packed {
     thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
     bytes.clear();
-    let mut visitor = LineVisitor::new(&mut bytes, look);
-    record(&mut visitor);
-    visitor.finish();
+    match look {
+        None => {
+            let mut visitor = LineVisitor::new(&mut bytes);
+            record(&mut visitor);
+            visitor.finish();
+        }
+        Some(look) => {
+            let mut visitor = LookingVisitor::new(&mut bytes, look);
+            record(&mut visitor);
+            visitor.finish();
+        }
+    }
     let packed = Packed::take(&mut bytes);
     if bytes.capacity() <= MAX_SCRATCH {
         let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));

@@ -13,11 +13,15 @@ use tracing_core::field::{Field, Visit};
 use crate::fields::{EVENT_TOKEN, Fields, Names};
 use crate::line::{EventToken, InvalidEventToken, Kind, Offered, Packed, Packer, PortalId, Sink};
 
-/// Packs all fields but the token and its portal.
+/// Packs all fields, of a callsite of which no field needs a look.
 pub(super) struct LineVisitor<'a> {
     packer: Packer<'a>,
-    /// `None`: no field needs a look, but for a token.
-    look: Option<&'a Look>,
+}
+
+/// Packs the fields that may be written, as far as they may be.
+pub(super) struct LookingVisitor<'a> {
+    line: LineVisitor<'a>,
+    look: &'a Look,
 }
 
 /// How to look at the fields of a callsite of which some need it.
@@ -30,7 +34,6 @@ pub(super) struct Look {
 
 impl Look {
     /// How much is written of a field; `None` if it is not written.
-    #[inline(never)]
     fn limit(&self, field: &Field) -> Option<usize> {
         let name = field.name();
         if self.declares.is_some_and(|names| names.contain(name)) || self.fields.hides(name) {
@@ -40,7 +43,6 @@ impl Look {
     }
 
     /// Text of the field that is known to hold tokens is one, whatever the callsite declares.
-    #[inline(never)]
     fn limit_of_text(&self, field: &Field) -> Option<usize> {
         if self.fields.is_token(field.name()) { None } else { self.limit(field) }
     }
@@ -52,8 +54,8 @@ impl Look {
 }
 
 impl<'a> LineVisitor<'a> {
-    pub(super) fn new(bytes: &'a mut Vec<u8>, look: Option<&'a Look>) -> LineVisitor<'a> {
-        LineVisitor { packer: Packer::new(bytes), look }
+    pub(super) fn new(bytes: &'a mut Vec<u8>) -> LineVisitor<'a> {
+        LineVisitor { packer: Packer::new(bytes) }
     }
 
     /// Says how many fields found no room.
@@ -62,30 +64,9 @@ impl<'a> LineVisitor<'a> {
         self.packer.finish();
     }
 
-    #[inline]
-    fn writes(&self, field: &Field) -> bool {
-        self.look.is_none_or(|look| look.limit(field).is_some())
-    }
-
     /// Packs what `write` writes, or a note that it panicked.
     #[inline]
-    fn write(&mut self, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
-        // A token is never shown, whatever is known of the callsite.
-        if field.name() == EVENT_TOKEN {
-            return;
-        }
-        match self.look {
-            None => self.write_up_to(usize::MAX, field, write),
-            Some(look) => {
-                if let Some(limit) = look.limit_of_text(field) {
-                    self.write_up_to(limit, field, write);
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn write_up_to(&mut self, limit: usize, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
+    fn write(&mut self, field: &Field, limit: usize, write: impl FnOnce(&mut Sink<'_>)) {
         let start = self.packer.len();
         let packer = &mut self.packer;
         if catch_unwind(AssertUnwindSafe(|| packer.text(field, limit, write))).is_err() {
@@ -93,72 +74,130 @@ impl<'a> LineVisitor<'a> {
             self.packer.unwritable(field);
         }
     }
-
-    #[inline]
-    fn word(&mut self, field: &Field, kind: Kind, word: [u8; 8]) {
-        if self.writes(field) {
-            self.packer.word(field, kind, word);
-        }
-    }
 }
 
 impl Visit for LineVisitor<'_> {
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.word(field, Kind::I64, value.to_le_bytes());
+        self.packer.word(field, Kind::I64, value.to_le_bytes());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.word(field, Kind::U64, value.to_le_bytes());
+        self.packer.word(field, Kind::U64, value.to_le_bytes());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.word(field, Kind::F64, value.to_le_bytes());
+        self.packer.word(field, Kind::F64, value.to_le_bytes());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        // Of this type, the marker has had its effect.
-        if !self.look.is_some_and(|look| look.marks(field)) {
-            self.word(field, Kind::Bool, u64::from(value).to_le_bytes());
-        }
+        self.packer.word(field, Kind::Bool, u64::from(value).to_le_bytes());
     }
 
     fn record_i128(&mut self, field: &Field, value: i128) {
-        if self.writes(field) {
-            self.packer.wide(field, Kind::I128, value.to_le_bytes());
-        }
+        self.packer.wide(field, Kind::I128, value.to_le_bytes());
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        if self.writes(field) {
-            self.packer.wide(field, Kind::U128, value.to_le_bytes());
-        }
+        self.packer.wide(field, Kind::U128, value.to_le_bytes());
     }
 
+    // A token is never shown, whatever is known of the callsite.
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == EVENT_TOKEN {
-            return;
-        }
-        match self.look {
-            None => self.packer.str(field, value, usize::MAX),
-            Some(look) => {
-                if let Some(limit) = look.limit_of_text(field) {
-                    self.packer.str(field, value, limit);
-                }
-            }
+        if field.name() != EVENT_TOKEN {
+            self.packer.str(field, value, usize::MAX);
         }
     }
 
     /// With its sources, which are what the owner of a process wants to know.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.write(field, |sink| write_chain(sink, value));
+        if field.name() != EVENT_TOKEN {
+            self.write(field, usize::MAX, |sink| write_chain(sink, value));
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.write(field, |sink| {
-            // An error is the sink's "enough" or the impl's own; the text so far stands.
-            let _enough = write!(sink, "{value:?}");
-        });
+        if field.name() != EVENT_TOKEN {
+            self.write(field, usize::MAX, |sink| write_debug(sink, value));
+        }
     }
+}
+
+impl<'a> LookingVisitor<'a> {
+    pub(super) fn new(bytes: &'a mut Vec<u8>, look: &'a Look) -> LookingVisitor<'a> {
+        LookingVisitor { line: LineVisitor::new(bytes), look }
+    }
+
+    /// Says how many fields found no room.
+    pub(super) fn finish(self) {
+        self.line.finish();
+    }
+
+    fn writes(&self, field: &Field) -> bool {
+        self.look.limit(field).is_some()
+    }
+}
+
+impl Visit for LookingVisitor<'_> {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        if self.writes(field) {
+            self.line.record_i64(field, value);
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if self.writes(field) {
+            self.line.record_u64(field, value);
+        }
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if self.writes(field) {
+            self.line.record_f64(field, value);
+        }
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        // Of this type, the marker has had its effect.
+        if !self.look.marks(field) && self.writes(field) {
+            self.line.record_bool(field, value);
+        }
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        if self.writes(field) {
+            self.line.record_i128(field, value);
+        }
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        if self.writes(field) {
+            self.line.record_u128(field, value);
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if let Some(limit) = self.look.limit_of_text(field) {
+            self.line.packer.str(field, value, limit);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        if let Some(limit) = self.look.limit_of_text(field) {
+            self.line.write(field, limit, |sink| write_chain(sink, value));
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if let Some(limit) = self.look.limit_of_text(field) {
+            self.line.write(field, limit, |sink| write_debug(sink, value));
+        }
+    }
+}
+
+#[inline]
+fn write_debug(sink: &mut Sink<'_>, value: &dyn Debug) {
+    // An error is the sink's "enough" or the impl's own; the text so far stands.
+    let _enough = write!(sink, "{value:?}");
 }
 
 /// An error and its sources: "order not saved: disk full". A source that stands in the text already,
