@@ -97,7 +97,7 @@ impl Outcome {
             return Err("it was acknowledged, and has not ended".to_owned());
         }
         if let Some(ended) = ended {
-            if ended.values["workflow"] != workflow.to_string() {
+            if ended.values["workflow"].as_str() != Some(&*workflow.to_string()) {
                 return Err(format!("its values are {}", ended.values));
             }
         }
