@@ -22,11 +22,11 @@ use super::retry::{Backoff, RetryPolicy};
 use super::turn::Turn;
 use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
+use crate::format::Words;
 use crate::line::{EventToken, LogLine};
 use crate::protocol::Request;
 use crate::protocol::command::BATCH_COMMANDS;
 use crate::protocol::reply::Sent;
-use crate::protocol::text::Astral;
 use crate::stats::DropReason;
 
 use self::calls::Calls;
@@ -47,7 +47,7 @@ pub(crate) struct Rules {
     pub(crate) operating_limit: Duration,
     pub(crate) request_bytes: usize,
     pub(crate) retry: RetryPolicy,
-    pub(crate) astral: Astral,
+    pub(crate) words: Words,
     /// The share of the budget that one portal may hold: above 0, at most 1.
     pub(crate) portal_share: f64,
     /// Spans that name no portal have one all the same.
@@ -274,10 +274,10 @@ impl Lane {
         turn: &mut Turn<'_>,
     ) {
         self.ends += 1;
-        let Rules { astral, request_bytes, .. } = *self.rules;
+        let (words, most_bytes) = (&self.rules.words, self.rules.request_bytes);
         let text = event_token.expose();
         let (number, now) = (self.ends, turn.now);
-        let end = End::new(number, text, completion, astral, request_bytes, deadline, answer, now);
+        let end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
         if !turn.ledger.hold_end(end.bytes()) {
             return end.answer(Err(CompleteError::Worker(FlushError::Busy)), 0);
         }
@@ -303,6 +303,19 @@ impl Lane {
             State::Blocked { reason, .. } => Some(reason),
             _ => None,
         }
+    }
+
+    /// Whether requests fail for now, and are tried again.
+    pub(crate) fn is_failing(&self) -> bool {
+        matches!(self.state, State::BackingOff(_))
+    }
+
+    /// When the oldest line that is not settled was taken in, nearly.
+    pub(crate) fn oldest_unsettled(&self) -> Option<Instant> {
+        let slots =
+            [&self.main, &self.beside].into_iter().filter_map(|slot| slot.in_flight.as_ref());
+        let out = slots.flat_map(|out| &out.entries).map(|command| command.entry.since).min();
+        self.coalescer.oldest().into_iter().chain(out).min()
     }
 
     /// Whether ends of activities, or calls, are on their way.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::lane::Lane;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
 use crate::line::{EventToken, Fingerprint};
@@ -159,12 +160,22 @@ impl Ledger {
     }
 
     /// A line has come in.
-    pub(crate) fn taken(&mut self, page: &mut Page, token: Fingerprint, bytes: usize, seq: u64) {
+    pub(crate) fn taken(
+        &mut self,
+        page: &mut Page,
+        token: Fingerprint,
+        bytes: usize,
+        seq: u64,
+        now: Instant,
+    ) {
         self.shares.hold(token, 1, bytes as u64);
         self.pending.add(1, bytes);
         self.watches.taken(seq);
         page.pending.add(1, bytes);
         page.counters.pending(page.pending.lines);
+        if page.pending.lines == 1 {
+            page.counters.oldest_pending(Some(now));
+        }
     }
 
     /// A line that was charged so many bytes when it came holds so many now.
@@ -259,9 +270,17 @@ impl Page {
         self.counters.portal()
     }
 
-    /// Why nothing is sent to the portal, if so.
-    pub(crate) fn blocked(&self, reason: Option<DropReason>) {
-        self.counters.blocked(reason);
+    /// How the portal's lane stands now.
+    pub(crate) fn stands(&self, lane: &Lane, now: Instant) {
+        self.counters.blocked(lane.blocked());
+        self.counters.failing(lane.is_failing(), now);
+        let pending = self.pending.lines > 0;
+        self.counters.oldest_pending(if pending { lane.oldest_unsettled() } else { None });
+    }
+
+    /// The portal has acknowledged something.
+    pub(crate) fn succeeded(&self, now: Instant) {
+        self.counters.succeeded(now);
     }
 
     /// Lines that are lost from here on are lost because of this, until it is called with nothing.

@@ -46,6 +46,9 @@ impl Turn<'_> {
         last_seq: u64,
         ending: Ending,
     ) {
+        if ending == Ending::Acknowledged {
+            self.page.succeeded(self.now);
+        }
         self.ledger.settle(self.page, event_token, lines, bytes, last_seq, ending);
     }
 

@@ -489,7 +489,7 @@ fn a_portal_that_is_silent_for_long_is_forgotten() {
         stage.log(&Tag::detached(&format!("5e{n}.1|A|1.ff"), Some(&portal)), "x");
     }
     stage.run(10.0);
-    assert_eq!(stage.stats.portals().len(), 50);
+    assert_eq!(stage.stats.portals(stage.now).len(), 50);
     let day = stage.now + secs(86_400.0);
     while stage.now < day {
         match stage.engine.next(stage.now) {
@@ -498,7 +498,7 @@ fn a_portal_that_is_silent_for_long_is_forgotten() {
             step => panic!("{step:?}"),
         }
     }
-    assert_eq!(stage.stats.portals().len(), 0);
+    assert_eq!(stage.stats.portals(stage.now).len(), 0);
     stage.log(&Tag::detached("5e1.1|A|1.ff", Some("portal 1")), "again");
     assert_eq!(stage.run(5.0).len(), 1);
 }
