@@ -231,8 +231,8 @@ impl Builder {
     }
 
     /// Longest line, in bytes of UTF-8 as it stands in the log. Default: 59,000, which fits one entry.
-    /// Within 256 and 1,048,576. Of a longer line the end is cut, and the line says how many bytes that
-    /// was. A portal keeps the newest 50 entries: a few lines of a mebibyte would fill them all.
+    /// At least 256 and the length of `line_prefix`, at most 1,048,576. Of a longer line the end is cut, and
+    /// the line says how many bytes that was. A portal keeps the newest 50 entries: a few lines of a mebibyte would fill them all.
     pub fn line_bytes(mut self, bytes: usize) -> Self {
         self.line_bytes = bytes;
         self
@@ -523,7 +523,7 @@ impl Builder {
         if !(2_000..=ENTRY_BYTES).contains(&self.entry_bytes) {
             return wrong("entry_bytes", "is not within 2,000 to 60,000");
         }
-        if !(256..=Packed::MAX_LEN).contains(&self.line_bytes) {
+        if !(LEAST_LINE..=Packed::MAX_LEN).contains(&self.line_bytes) {
             return wrong("line_bytes", "is not within 256 to 1,048,576");
         }
         if self.request_bytes < 500_000 {
@@ -559,8 +559,12 @@ impl Builder {
         if !self.lines.time.is_valid() {
             return wrong("line_time", "has an offset of more than 18 hours");
         }
-        if !self.lines.prefix_fits() {
-            return wrong("line_prefix", "is longer than 200 bytes");
+        let prefix = self.lines.prefix_bytes();
+        if prefix > lines::MOST_PREFIX {
+            return wrong("line_prefix", "is longer than 200 bytes in the log");
+        }
+        if self.line_bytes < LEAST_LINE + prefix {
+            return wrong("line_bytes", "leaves less than 256 bytes behind line_prefix");
         }
         if self.http.timeout.is_zero() || self.http.connect_timeout.is_zero() {
             return wrong("request_timeout and connect_timeout", "must be above zero");
@@ -598,5 +602,7 @@ const THREAD: &str = "tracing-bizproc";
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const LEAST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(250);
+/// Room for a line's time, a few words, and what tells that it was cut.
+const LEAST_LINE: usize = 256;
 /// The queue's slots are allocated at once.
 const MOST_QUEUED: usize = 1 << 24;

@@ -66,9 +66,9 @@
 //! | `linger`, `max_hold`, `max_age`, `operating_limit`, `shutdown_timeout`, `connect_timeout`, `request_timeout` | `BIZPROC_LINGER`, .. | a time: `500ms`, `10s`, `5min`, `1h30min` |
 //! | `retention` | `BIZPROC_RETENTION` | `cloud`, `self-hosted`, or `keep 50 base 1s growth 1.3` |
 //! | `send_at_once_from` | `BIZPROC_SEND_AT_ONCE_FROM` | a level |
-//! | `entry_bytes`, `request_bytes`, `pending_bytes` | `BIZPROC_ENTRY_BYTES`, .. | bytes: `60000`, `16MiB` |
+//! | `entry_bytes`, `line_bytes`, `request_bytes`, `pending_bytes` | `BIZPROC_ENTRY_BYTES`, .. | bytes: `60000`, `16MiB` |
 //! | `queue_lines`, `pending_lines` | `BIZPROC_QUEUE_LINES`, .. | a number |
-//! | `portal_share` | `BIZPROC_PORTAL_SHARE` | a number above 0, at most 1 |
+//! | `portal_share`, `token_share` | `BIZPROC_PORTAL_SHARE`, .. | a number above 0, at most 1 |
 //! | `quota` | `BIZPROC_QUOTA` | `standard`, `enterprise`, `unlimited`, or `1.5/s burst 25` |
 //! | `overflow` | `BIZPROC_OVERFLOW` | `drop-newest`, `drop-oldest`, or `block 100ms` |
 //! | `on_unknown_outcome` | `BIZPROC_ON_UNKNOWN_OUTCOME` | `repeat` or `give-up` |
@@ -77,7 +77,9 @@
 //! | `line_time` | `BIZPROC_LINE_TIME` | `viewer`, `utc`, `none`, or an offset such as `+03:00` |
 //! | `line_prefix` | `BIZPROC_LINE_PREFIX` | text |
 //! | `keep_supplementary_characters` | `BIZPROC_KEEP_SUPPLEMENTARY_CHARACTERS` | `true` or `false` |
+//! | `fail_open_activities` | `BIZPROC_FAIL_OPEN_ACTIVITIES` | text |
 //! | `extra_roots_file` | `BIZPROC_EXTRA_ROOTS_FILE` | the path of a PEM file, read at once |
+//! | `trust_certificate` | `BIZPROC_TRUST_CERTIFICATE` | SHA-256 fingerprints in hexadecimal digits, apart by commas |
 //! | `fields.event_token`, `fields.portal`, `fields.marker` | `BIZPROC_FIELDS_EVENT_TOKEN`, .. | a field's name |
 //! | `fields.private` | `BIZPROC_FIELDS_PRIVATE` | names, apart by commas |
 //! | `fields.shorten` | `BIZPROC_FIELDS_SHORTEN` | names and bytes: `body=200, agent=20` |
@@ -107,7 +109,7 @@ mod serde;
 mod setting;
 mod values;
 
-use self::setting::{List, Prefix, Setting, Shortened};
+use self::setting::{Fingerprints, List, Prefix, Setting, Shortened};
 pub(crate) use self::setting::{ReadyFormat, RootsFile};
 
 /// Declares the options: their fields, and their names as text.
@@ -166,6 +168,7 @@ options! {
     retention "retention": Retention,
     send_at_once_from "send_at_once_from": Level,
     entry_bytes "entry_bytes": usize,
+    line_bytes "line_bytes": usize,
     request_bytes "request_bytes": usize,
     quota "quota": Quota,
     operating_limit "operating_limit": Duration,
@@ -174,6 +177,7 @@ options! {
     pending_lines "pending_lines": usize,
     pending_bytes "pending_bytes": usize,
     portal_share "portal_share": f64,
+    token_share "token_share": f64,
     max_age "max_age": Duration,
     on_unknown_outcome "on_unknown_outcome": UnknownOutcome,
     format "format": ReadyFormat,
@@ -182,9 +186,11 @@ options! {
     line_prefix "line_prefix": Prefix,
     keep_supplementary_characters "keep_supplementary_characters": bool,
     shutdown_timeout "shutdown_timeout": Duration,
+    fail_open_activities "fail_open_activities": String,
     connect_timeout "connect_timeout": Duration,
     request_timeout "request_timeout": Duration,
     extra_roots_file "extra_roots_file": RootsFile,
+    trust_certificate "trust_certificate": Fingerprints,
     event_token_field "fields.event_token": String,
     portal_field "fields.portal": String,
     marker_field "fields.marker": String,

@@ -22,6 +22,7 @@ impl Builder {
             retention,
             send_at_once_from,
             entry_bytes,
+            line_bytes,
             request_bytes,
             quota,
             operating_limit,
@@ -30,6 +31,7 @@ impl Builder {
             pending_lines,
             pending_bytes,
             portal_share,
+            token_share,
             max_age,
             on_unknown_outcome,
             format,
@@ -38,9 +40,11 @@ impl Builder {
             line_prefix,
             keep_supplementary_characters,
             shutdown_timeout,
+            fail_open_activities,
             connect_timeout,
             request_timeout,
             extra_roots_file,
+            trust_certificate,
             event_token_field,
             portal_field,
             marker_field,
@@ -63,6 +67,7 @@ impl Builder {
             .given(retention, Builder::retention)
             .given(send_at_once_from, Builder::send_at_once_from)
             .given(entry_bytes, Builder::entry_bytes)
+            .given(line_bytes, Builder::line_bytes)
             .given(request_bytes, Builder::request_bytes)
             .given(quota, Builder::quota)
             .given(operating_limit, Builder::operating_limit)
@@ -71,6 +76,7 @@ impl Builder {
             .given(pending_lines, Builder::pending_lines)
             .given(pending_bytes, Builder::pending_bytes)
             .given(portal_share, Builder::portal_share)
+            .given(token_share, Builder::token_share)
             .given(max_age, Builder::max_age)
             .given(on_unknown_outcome, Builder::on_unknown_outcome)
             .given(format, |builder, format| match format {
@@ -84,9 +90,14 @@ impl Builder {
             .given(line_prefix, |builder, prefix| builder.line_prefix(prefix.0))
             .given(keep_supplementary_characters, Builder::supplementary_characters)
             .given(shutdown_timeout, Builder::shutdown_timeout)
+            .given(fail_open_activities, Builder::fail_open_activities)
             .given(connect_timeout, Builder::connect_timeout)
             .given(request_timeout, Builder::request_timeout)
-            .given(extra_roots_file, |builder, file| builder.extra_roots(file.pem));
+            .given(extra_roots_file, |builder, file| builder.extra_roots(file.pem))
+            .given(trust_certificate, |mut builder, certificates| {
+                builder.http.fingerprints.extend(certificates.0);
+                builder
+            });
         self.fields = self
             .fields
             .given(event_token_field, Fields::event_token)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Builder;
 use crate::format::{Format, Language, LineTime, Wording, Words};
-use crate::protocol::text::Astral;
+use crate::protocol::text::{Astral, push_safe};
 use crate::stats::Stats;
 use crate::worker::render::Renderer;
 
@@ -40,8 +40,11 @@ impl Lines {
         Renderer::new(words, self.format.clone(), &self.prefix, line_bytes, stats.clone())
     }
 
-    pub(super) fn prefix_fits(&self) -> bool {
-        self.prefix.len() <= MOST_PREFIX
+    /// How long the prefix is in the log, where some characters are written as their numbers.
+    pub(super) fn prefix_bytes(&self) -> usize {
+        let mut safe = String::new();
+        push_safe(&mut safe, &self.prefix, self.astral);
+        safe.len()
     }
 }
 
@@ -67,7 +70,7 @@ impl Builder {
     }
 
     /// Text before each line, behind its time: the app's name, where several apps write to one log.
-    /// Default: none. At most 200 bytes.
+    /// Default: none. At most 200 bytes, as it stands in the log.
     pub fn line_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.lines.prefix = prefix.into();
         self
@@ -87,4 +90,4 @@ impl Builder {
 }
 
 /// A prefix stands in every line.
-const MOST_PREFIX: usize = 200;
+pub(super) const MOST_PREFIX: usize = 200;

@@ -10,6 +10,7 @@ use super::duration;
 use crate::error::{ConfigError, InvalidOption};
 use crate::format::{Language, LineTime};
 use crate::queue::Overflow;
+use crate::transport::http::Fingerprint;
 use crate::worker::rate::Quota;
 use crate::worker::retry::UnknownOutcome;
 use crate::worker::schedule::Retention;
@@ -77,6 +78,8 @@ by_function! {
     ReadyFormat, "story, message-only, full or json", ReadyFormat::parse, |format| {
         format.as_str().to_owned()
     };
+    Fingerprints, "SHA-256 fingerprints of 64 hexadecimal digits, apart by commas", Fingerprints::parse,
+    Fingerprints::show_all;
     List, "names, apart by commas", List::parse, |list| list.0.join(", ");
     Shortened, "names and bytes such as body=200, agent=20", Shortened::parse, |shortened| {
         let pairs = shortened.0.iter().map(|(name, bytes)| format!("{name}={bytes}"));
@@ -152,6 +155,22 @@ impl List {
     fn parse(text: &str) -> Option<List> {
         let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
         (!names.iter().any(String::is_empty)).then_some(List(names))
+    }
+}
+
+/// Fingerprints of certificates, apart by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprints(pub(crate) Vec<Fingerprint>);
+
+impl Fingerprints {
+    fn parse(text: &str) -> Option<Fingerprints> {
+        let all = text.split(',').map(|one| one.trim().parse().ok());
+        all.collect::<Option<Vec<_>>>().map(Fingerprints)
+    }
+
+    fn show_all(&self) -> String {
+        let all = self.0.iter().map(|fingerprint| format!("{fingerprint:?}"));
+        all.collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -10,6 +10,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("retention", &["cloud", "self-hosted", "keep 50 base 1s500ms growth 1.3"]),
     ("send_at_once_from", &["error", "trace"]),
     ("entry_bytes", &["60000"]),
+    ("line_bytes", &["59000"]),
     ("request_bytes", &["1000000"]),
     ("quota", &["standard", "enterprise", "unlimited", "1.5/s burst 25"]),
     ("operating_limit", &["7min"]),
@@ -18,6 +19,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("pending_lines", &["65536"]),
     ("pending_bytes", &["16777216"]),
     ("portal_share", &["0.5", "1"]),
+    ("token_share", &["0.75"]),
     ("max_age", &["1h"]),
     ("on_unknown_outcome", &["repeat", "give-up"]),
     ("format", &["story", "message-only", "full", "json"]),
@@ -26,9 +28,18 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("line_prefix", &["[shop] "]),
     ("keep_supplementary_characters", &["true"]),
     ("shutdown_timeout", &["5s"]),
+    ("fail_open_activities", &["The app was stopped, start again"]),
     ("connect_timeout", &["10s"]),
     ("request_timeout", &["1min15s"]),
     ("extra_roots_file", &["Cargo.toml"]),
+    (
+        "trust_certificate",
+        &[
+            "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08",
+            "0000000000000000000000000000000000000000000000000000000000000001, \
+             0000000000000000000000000000000000000000000000000000000000000002",
+        ],
+    ),
     ("fields.event_token", &["b24_token"]),
     ("fields.portal", &["tenant"]),
     ("fields.marker", &["customer"]),
@@ -76,6 +87,11 @@ fn an_error_names_option_and_value_and_what_was_expected() {
         ("fields.private", "a,,b", r#"fields.private is "a,,b": expected names"#),
         ("fields.shorten", "body", r#"fields.shorten is "body": expected names and bytes"#),
         ("extra_roots_file", "no/such.pem", "extra_roots_file names a file that could not be read"),
+        (
+            "trust_certificate",
+            "9F:86",
+            "trust_certificate is \"9F:86\": expected SHA-256 fingerprints",
+        ),
         ("levle", "info", "levle is no option: is level meant?"),
         ("colour", "red", "colour is no option"),
     ] {

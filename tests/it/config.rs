@@ -6,7 +6,7 @@ use bizproc_portal::Portal;
 use tracing::{error, info, info_span, warn};
 use tracing_bizproc::config::Config;
 use tracing_bizproc::{
-    BizprocLayer, Completion, EventToken, MemoryStore, OAuth, OAuthError, Webhook,
+    BizprocLayer, CallError, Completion, EventToken, MemoryStore, OAuth, OAuthError, Webhook,
 };
 use tracing_subscriber::Registry;
 use tracing_subscriber::prelude::*;
@@ -94,6 +94,9 @@ fn a_disabled_layer_takes_nothing_in_and_everything_works() {
     let ended = wait(bizproc.complete(&event_token, Completion::new().value("status", "paid")));
     assert!(ended.unwrap().is_complete());
     assert_eq!(bizproc.stats().to_string(), "accepted=0 acknowledged=0 lost=0");
+    // Nobody knows what a call of the app's own would bring.
+    let called = wait(bizproc.call(None, "crm.deal.list", ""));
+    assert!(matches!(called, Err(CallError::UnknownPortal { .. })), "{called:?}");
     assert!(guard.shutdown_blocking(Duration::from_secs(5)).is_complete());
 }
 

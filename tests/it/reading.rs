@@ -76,7 +76,9 @@ fn a_last_message_that_is_too_long_is_seen_to_be_cut() {
     let completion = Completion::new().message("слово ".repeat(20_000));
     wait(stage.bizproc.complete(&event_token, completion)).unwrap();
     let texts = workflow.texts();
-    assert!(texts[0].len() <= 60_000 && texts[0].ends_with('…'), "{}", texts[0].len());
+    let (kept, cut) = texts[0].rsplit_once("… (").unwrap();
+    assert!(texts[0].len() <= 60_000, "{}", texts[0].len());
+    assert_eq!(cut, format!("{} bytes more)", 20_000 * "слово ".len() - kept.len()));
 }
 
 #[test]
@@ -289,4 +291,7 @@ fn options_of_a_line_are_checked() {
     let far = LineTime::Offset(UtcOffset::hours(40));
     assert!(error(quick(&portal).line_time(far)).contains("line_time"));
     assert!(error(quick(&portal).line_prefix("x".repeat(201))).contains("line_prefix"));
+    assert!(error(quick(&portal).line_prefix("\0".repeat(67))).contains("line_prefix"));
+    let error = error(quick(&portal).line_prefix("[shop] ").line_bytes(262));
+    assert!(error.contains("line_bytes leaves less"), "{error}");
 }
