@@ -31,6 +31,7 @@ pub(crate) mod budgets;
 pub(crate) mod coalescer;
 pub(crate) mod deadlines;
 pub(crate) mod end;
+pub(crate) mod ending;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod lane;

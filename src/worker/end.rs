@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing_core::Level;
 
-use super::ledger::Ending;
-use super::watches::count;
+use super::ending::Ending;
 use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::format::Words;
@@ -114,7 +113,7 @@ impl End {
 
     /// Lines of its token have ended.
     pub(crate) fn count(&mut self, ending: Ending, lines: u64) {
-        count(&mut self.report, ending, lines);
+        ending.count(&mut self.report, lines);
     }
 
     /// Tells who asked. `pending`: lines of which nobody knows yet what becomes of them.

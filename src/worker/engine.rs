@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::agenda::Agenda;
+use super::ending::Ending;
 use super::entry::Gap;
 use super::lane::calls::AppCall;
 use super::lane::{Access, Action, Lane, Rules, TICK, What};
-use super::ledger::{Ending, Freed, Ledger, Page, Pending};
+use super::ledger::{Freed, Ledger, Page, Pending};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
 use super::turn::Turn;
@@ -302,7 +303,7 @@ impl Engine {
     fn with(&mut self, key: usize, now: Instant, act: impl FnOnce(&mut Lane, &mut Turn<'_>)) {
         let (lane, mut turn) = self.turn(key, now);
         act(lane, &mut turn);
-        turn.page.stands(lane, now);
+        turn.page.stands(&lane.standing(), now);
         self.agenda.set(key, now);
     }
 
@@ -318,7 +319,7 @@ impl Engine {
         while let Some(key) = self.agenda.pop(now) {
             let (lane, mut turn) = self.turn(key, now);
             let action = lane.next(&mut turn);
-            turn.page.stands(lane, now);
+            turn.page.stands(&lane.standing(), now);
             match action {
                 Action::Send(what, request) => {
                     // The lane may want more: ends beside its entries.

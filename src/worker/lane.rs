@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use super::coalescer::{Coalescer, Command, EndRef, Finished, Plan};
 use super::deadlines::{Deadlines, Passed};
 use super::end::{Answer, End};
+use super::ending::Ending;
 use super::entry::Gap;
-use super::ledger::Ending;
+use super::ledger::Standing;
 use super::meters::Meters;
 use super::rate::{LeakyBucket, Quota};
 use super::report::Trouble;
@@ -297,25 +298,20 @@ impl Lane {
         self.deadlines.add(event_token, waits_until, turn.now);
     }
 
-    /// Why nothing is sent for now, if something has to be mended first.
-    pub(crate) fn blocked(&self) -> Option<DropReason> {
-        match self.state {
+    /// How it stands, for the portal's counters.
+    pub(crate) fn standing(&self) -> Standing {
+        let blocked = match self.state {
             State::Blocked { reason, .. } => Some(reason),
             _ => None,
-        }
-    }
-
-    /// Whether requests fail for now, and are tried again.
-    pub(crate) fn is_failing(&self) -> bool {
-        matches!(self.state, State::BackingOff(_))
-    }
-
-    /// When the oldest line that is not settled was taken in, nearly.
-    pub(crate) fn oldest_unsettled(&self) -> Option<Instant> {
+        };
         let slots =
             [&self.main, &self.beside].into_iter().filter_map(|slot| slot.in_flight.as_ref());
         let out = slots.flat_map(|out| &out.entries).map(|command| command.entry.since).min();
-        self.coalescer.oldest().into_iter().chain(out).min()
+        Standing {
+            blocked,
+            is_failing: matches!(self.state, State::BackingOff(_)),
+            oldest: self.coalescer.oldest().into_iter().chain(out).min(),
+        }
     }
 
     /// Whether ends of activities, or calls, are on their way.

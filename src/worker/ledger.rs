@@ -5,20 +5,12 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::lane::Lane;
+use super::ending::Ending;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
 use crate::line::{EventToken, Fingerprint};
 use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
-
-/// How a line ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Acknowledged,
-    Late,
-    Dropped(DropReason),
-}
 
 /// The worker's books.
 #[derive(Debug)]
@@ -34,6 +26,17 @@ pub(crate) struct Ledger {
     reports: Reports,
     /// What each token holds, for the door.
     shares: Arc<Shares>,
+}
+
+/// How a portal's lane stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Why nothing is sent for now, if something has to be mended first.
+    pub(crate) blocked: Option<DropReason>,
+    /// Requests fail for now, and are tried again.
+    pub(crate) is_failing: bool,
+    /// When the oldest line that is not settled was taken in, nearly.
+    pub(crate) oldest: Option<Instant>,
 }
 
 /// One portal's books.
@@ -271,11 +274,11 @@ impl Page {
     }
 
     /// How the portal's lane stands now.
-    pub(crate) fn stands(&self, lane: &Lane, now: Instant) {
-        self.counters.blocked(lane.blocked());
-        self.counters.failing(lane.is_failing(), now);
+    pub(crate) fn stands(&self, standing: &Standing, now: Instant) {
+        self.counters.blocked(standing.blocked);
+        self.counters.failing(standing.is_failing, now);
         let pending = self.pending.lines > 0;
-        self.counters.oldest_pending(if pending { lane.oldest_unsettled() } else { None });
+        self.counters.oldest_pending(if pending { standing.oldest } else { None });
     }
 
     /// The portal has acknowledged something.

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use super::ending::Ending;
 use super::entry::Entry;
-use super::ledger::{Ending, Ledger, Page};
+use super::ledger::{Ledger, Page};
 use super::report::Trouble;
 use crate::line::{EventToken, Fingerprint};
 use crate::stats::{DropReason, Stats};

@@ -19,7 +19,7 @@ use crate::protocol::Request;
 use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
 use crate::protocol::reply::Sent;
 use crate::worker::coalescer::{Command, EndRef};
-use crate::worker::ledger::Ending;
+use crate::worker::ending::Ending;
 use crate::worker::turn::Turn;
 
 /// A request under construction.
