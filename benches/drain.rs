@@ -5,6 +5,8 @@
 #![expect(clippy::print_stdout, reason = "figures are what a bench prints")]
 #![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bizproc_portal::Portal;
@@ -32,6 +34,13 @@ fn main() {
     alone.sort();
     let median = alone[alone.len() / 2];
     figure("one line, logged and flushed", format!("{:.2} ms", millis(median)), "-");
+
+    let seconds = Duration::from_millis(if smoke { 200 } else { 5_000 });
+    for (rate, name) in [(20_000, "20,000 lines/s"), (u32::MAX, "full speed")] {
+        let (loud, lost) = beside_a_loud_one(rate, seconds);
+        figure(&format!("lines/s of a loud token, {name}"), format!("{loud:.0}"), "-");
+        figure(&format!("lines of 600 lost by quiet tokens beside it, {name}"), lost, "<= 0");
+    }
 
     let (naive, batched) = against_naive(if smoke { 20 } else { 400 });
     figure("one call per line, waited for", format!("{:.0} us per line", naive * 1e6), "-");
@@ -103,6 +112,62 @@ fn one_line() -> Duration {
         assert!(report.is_complete());
         start.elapsed()
     })
+}
+
+/// 20 tokens log 600 lines, evenly, beside one that logs up to so many lines a second, with the default
+/// options on a portal with the standard limits. Returns what the loud one logged a second, and how many
+/// lines of the others did not arrive.
+fn beside_a_loud_one(rate: u32, over: Duration) -> (f64, usize) {
+    const LINES: u32 = 600;
+    let portal = Portal::builder().start().expect("loopback has a port");
+    let webhook = Webhook::new(portal.webhook_url()).expect("the portal's own address");
+    let (layer, guard) = tracing_bizproc::builder(webhook).build().expect("these are the defaults");
+    let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(layer));
+    let quiet: Vec<_> = (0..20).map(|_| portal.start_workflow("Order")).collect();
+    let done = AtomicBool::new(false);
+    let logged = thread::scope(|scope| {
+        let loud = scope.spawn(|| {
+            tracing::dispatcher::with_default(&dispatch, || {
+                let _loud = tagged(&portal).entered();
+                let (start, mut logged) = (Instant::now(), 0_u32);
+                while !done.load(SeqCst) {
+                    if f64::from(logged) <= start.elapsed().as_secs_f64() * f64::from(rate) {
+                        info!(
+                            order = logged,
+                            amount = 99.5,
+                            "the card of the customer was charged"
+                        );
+                        logged += 1;
+                    }
+                }
+                logged
+            })
+        });
+        tracing::dispatcher::with_default(&dispatch, || {
+            let spans: Vec<Span> = quiet
+                .iter()
+                .map(|workflow| {
+                    let event_token = workflow.open_activity("Fulfil").event_token();
+                    info_span!("activity", event_token)
+                })
+                .collect();
+            for n in 0..LINES {
+                spans[n as usize % spans.len()].in_scope(|| info!(n, "a line of a quiet one"));
+                thread::sleep(over / LINES);
+            }
+        });
+        done.store(true, SeqCst);
+        loud.join().expect("it only logs")
+    });
+    // The loud one's lines are many; what the others logged is there soon.
+    let arrived = || {
+        let texts = quiet.iter().flat_map(|workflow| workflow.texts());
+        texts.map(|text| text.matches("a line of a quiet one").count()).sum::<usize>()
+    };
+    let _ = guard.handle().flush_blocking(Duration::from_secs(1));
+    portal.wait_for(Duration::from_secs(30), |_| arrived() >= LINES as usize);
+    guard.shutdown(Duration::ZERO);
+    (f64::from(logged) / over.as_secs_f64(), LINES as usize - arrived())
 }
 
 /// Seconds per line of a client that calls once per line and waits, and of the layer.

@@ -13,6 +13,7 @@ use crate::error::BuildError;
 use crate::fields::Fields;
 use crate::handle::{Bizproc, WorkerGuard};
 use crate::layer::{self, BizprocLayer, EventLevel};
+use crate::line::Packed;
 #[cfg(feature = "log")]
 use crate::logger::BizprocLogger;
 use crate::protocol::text::ENTRY_BYTES;
@@ -31,6 +32,7 @@ use crate::worker::operating::OPERATING_LIMIT;
 use crate::worker::rate::Quota;
 use crate::worker::report::{self, Voice};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
+use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
 
 mod config;
@@ -112,6 +114,7 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
             lines: 65_536,
             bytes: 16 << 20,
             overflow: Overflow::default(),
+            token_share: TOKEN_SHARE,
         },
         linger: Duration::from_secs(1),
         max_hold: Duration::from_secs(600),
@@ -218,6 +221,14 @@ impl Builder {
         self
     }
 
+    /// Longest line, in bytes of UTF-8 as it stands in the log. Default: 59,000, which fits one entry.
+    /// Within 256 and 1,048,576. Of a longer line the end is cut, and the line says how many bytes that
+    /// was. A portal keeps the newest 50 entries: a few lines of a mebibyte would fill them all.
+    pub fn line_bytes(mut self, bytes: usize) -> Self {
+        self.lines.bytes = bytes;
+        self
+    }
+
     /// Largest request body, in bytes. Default: 1,000,000. At least 500,000, so that one entry
     /// always fits.
     pub fn request_bytes(mut self, bytes: usize) -> Self {
@@ -261,8 +272,8 @@ impl Builder {
     }
 
     /// Bytes that pending lines may hold, from accept to settle: their fields, long fields of the
-    /// spans around them, and about 150 for each line itself. Default: 16 MiB; at most
-    /// 16 GiB. A line that is larger than all of it gets in when it is alone.
+    /// spans around them, and about 150 for each line itself; or their text, where that is longer since
+    /// much of it had to be escaped. Default: 16 MiB; at most 16 GiB. A line that is larger than all of it gets in when it is alone.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
@@ -275,6 +286,18 @@ impl Builder {
     /// [`Overflow::DropOldest`].
     pub fn portal_share(mut self, share: f64) -> Self {
         self.portal_share = share;
+        self
+    }
+
+    /// The share of `queue_lines`, `pending_lines` and `pending_bytes` that one event token may hold, above
+    /// 0 and at most 1: one that logs without end leaves room for the others, which then lose nothing.
+    /// Default: 0.75. Where several are loud each gets less, so that there is always something left.
+    /// Beyond it lines are refused, counted as [`TokenShare`](crate::DropReason::TokenShare).
+    ///
+    /// There are no shares of limits up to 1,024 lines or 256 KiB, nor of the pending lines under
+    /// [`Overflow::DropOldest`], where the oldest lines make room. 1 means none at all.
+    pub fn token_share(mut self, share: f64) -> Self {
+        self.limits.token_share = share;
         self
     }
 
@@ -298,14 +321,16 @@ impl Builder {
         self
     }
 
-    /// How long a connection may take, with its address and TLS. Default: 10 s.
+    /// How long a connection may take, with its address and TLS. Default: 10 s. Never longer than
+    /// `request_timeout`, of which it is a part.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.http.connect_timeout = timeout;
         self
     }
 
-    /// How long a request may take. Default: 75 s; the portal ends its own work at 60 s. A request
-    /// that is given up has an unknown outcome.
+    /// How long a request may take, from its connection to the last byte of its answer. Default:
+    /// 75 s; the portal ends its own work at 60 s. A request that is given up has an unknown outcome,
+    /// unless it had not left yet.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.http.timeout = timeout;
         self
@@ -372,17 +397,12 @@ impl Builder {
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
         let worker =
             Worker::new(consumer, engine, transport, stats.clone(), tick).with_voice(voice);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(BuildError::Runtime)?;
+        let runtime = WorkerRuntime::new().map_err(BuildError::Runtime)?;
         let thread = thread::Builder::new()
             .name(THREAD.to_owned())
             .spawn(move || {
                 queue::mark_worker_thread();
                 worker.run_on(&runtime);
-                // Requests that were out at the deadline, and resolver threads, are not waited for.
-                runtime.shutdown_background();
             })
             .map_err(BuildError::Thread)?;
         producer.when_closed(move || report::tell_closed(voice));
@@ -413,7 +433,7 @@ impl Builder {
             default_portal: self.credentials.as_ref().is_none_or(Credentials::have_default_portal),
         };
         let renderer = self.lines.renderer(words, &stats);
-        let ledger = Ledger::new(stats.clone(), self.limits.bytes);
+        let ledger = Ledger::new(stats.clone(), consumer.shares(), self.limits.bytes);
         let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         Parts { producer, consumer, engine, stats, tick: self.tick() }
     }
@@ -449,6 +469,9 @@ impl Builder {
         if !(2_000..=ENTRY_BYTES).contains(&self.entry_bytes) {
             return wrong("entry_bytes", "is not within 2,000 to 60,000");
         }
+        if !(256..=Packed::MAX_LEN).contains(&self.lines.bytes) {
+            return wrong("line_bytes", "is not within 256 to 1,048,576");
+        }
         if self.request_bytes < 500_000 {
             return wrong("request_bytes", "is below 500,000");
         }
@@ -473,6 +496,9 @@ impl Builder {
         if !(self.portal_share > 0.0 && self.portal_share <= 1.0) {
             return wrong("portal_share", "is not above 0 and at most 1");
         }
+        if !(self.limits.token_share > 0.0 && self.limits.token_share <= 1.0) {
+            return wrong("token_share", "is not above 0 and at most 1");
+        }
         if self.limits.bytes < self.entry_bytes || self.limits.bytes as u64 > queue::MOST_BYTES {
             return wrong("pending_bytes", "is not within one entry and 16 GiB");
         }
@@ -480,7 +506,7 @@ impl Builder {
             return wrong("line_time", "has an offset of more than 18 hours");
         }
         if !self.lines.prefix_fits() {
-            return wrong("line_prefix", "is longer than 200 bytes");
+            return wrong("line_prefix", "is longer than 100 bytes");
         }
         if self.http.timeout.is_zero() || self.http.connect_timeout.is_zero() {
             return wrong("request_timeout and connect_timeout", "must be above zero");
@@ -510,6 +536,8 @@ pub(crate) struct Parts {
 
 /// One portal's share of the budget, where there may be many.
 const PORTAL_SHARE: f64 = 0.5;
+/// One token's share of the queue and of the budget.
+const TOKEN_SHARE: f64 = 0.75;
 /// The worker's thread.
 const THREAD: &str = "tracing-bizproc";
 /// No option is longer: clocks have an end.

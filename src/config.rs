@@ -66,9 +66,9 @@
 //! | `linger`, `max_hold`, `max_age`, `operating_limit`, `shutdown_timeout`, `connect_timeout`, `request_timeout` | `BIZPROC_LINGER`, .. | a time: `500ms`, `10s`, `5min`, `1h30min` |
 //! | `retention` | `BIZPROC_RETENTION` | `cloud`, `self-hosted`, or `keep 50 base 1s growth 1.3` |
 //! | `send_at_once_from` | `BIZPROC_SEND_AT_ONCE_FROM` | a level |
-//! | `entry_bytes`, `request_bytes`, `pending_bytes` | `BIZPROC_ENTRY_BYTES`, .. | bytes: `60000`, `16MiB` |
+//! | `entry_bytes`, `line_bytes`, `request_bytes`, `pending_bytes` | `BIZPROC_ENTRY_BYTES`, .. | bytes: `60000`, `16MiB` |
 //! | `queue_lines`, `pending_lines` | `BIZPROC_QUEUE_LINES`, .. | a number |
-//! | `portal_share` | `BIZPROC_PORTAL_SHARE` | a number above 0, at most 1 |
+//! | `token_share`, `portal_share` | `BIZPROC_TOKEN_SHARE`, .. | a number above 0, at most 1 |
 //! | `quota` | `BIZPROC_QUOTA` | `standard`, `enterprise`, `unlimited`, or `1.5/s burst 25` |
 //! | `overflow` | `BIZPROC_OVERFLOW` | `drop-newest`, `drop-oldest`, or `block 100ms` |
 //! | `on_unknown_outcome` | `BIZPROC_ON_UNKNOWN_OUTCOME` | `repeat` or `give-up` |
@@ -166,6 +166,7 @@ options! {
     retention "retention": Retention,
     send_at_once_from "send_at_once_from": Level,
     entry_bytes "entry_bytes": usize,
+    line_bytes "line_bytes": usize,
     request_bytes "request_bytes": usize,
     quota "quota": Quota,
     operating_limit "operating_limit": Duration,
@@ -173,6 +174,7 @@ options! {
     queue_lines "queue_lines": usize,
     pending_lines "pending_lines": usize,
     pending_bytes "pending_bytes": usize,
+    token_share "token_share": f64,
     portal_share "portal_share": f64,
     max_age "max_age": Duration,
     on_unknown_outcome "on_unknown_outcome": UnknownOutcome,

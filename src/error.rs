@@ -321,6 +321,20 @@ pub enum FlushError {
     /// The process is a fork of the one that has the worker's thread.
     #[error("the worker's thread did not survive the fork: build the layer after forking")]
     Forked,
+    /// It was asked for on the worker's own thread, or on one that the worker waits for: in a layer,
+    /// at one of the worker's reports, or in a token store or an access provider.
+    #[error(
+        "called on the thread that delivers, or on one that it waits for, where it would wait for \
+         itself: flush and complete on a thread of the app's"
+    )]
+    DeliveryThread,
+    /// The worker did not answer by the deadline, not even with what it knows: something holds its
+    /// thread. Only of the forms that hold the calling thread, too.
+    #[error(
+        "the worker did not answer in time: something holds its thread, such as a layer that waits, or \
+         a token store or an access provider that blocks (see `on_thread`)"
+    )]
+    NoAnswer,
 }
 
 /// Why an activity could not be ended.

@@ -49,6 +49,7 @@ pub use self::line::{Field, Line, Span};
 pub use self::ready::{Full, Json, MessageOnly, Story};
 pub use self::time::{LineTime, UtcOffset};
 pub(crate) use self::time::{unix_seconds, write_clock};
+pub(crate) use self::value::Out;
 pub use self::wording::Wording;
 pub(crate) use self::wording::Words;
 pub use crate::line::Value;

@@ -14,6 +14,7 @@ use crate::error::{CompleteError, FlushError};
 use crate::line::{EventToken, PortalId};
 use crate::queue::{Accept, Close, Complete, Control, Flush, Producer, Scope};
 use crate::stats::{AtDoor, DropReason, FlushReport, Health, PortalSnapshot, Snapshot, Stats};
+use crate::thread_role::is_delivery_thread;
 use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
 
@@ -54,10 +55,11 @@ impl Bizproc {
     /// Sends everything that was logged before this call, ahead of every schedule, and waits until
     /// all of it is settled, or `timeout` has passed. Lines that are pending then stay under way.
     ///
-    /// Needs no runtime, and works on any.
+    /// Needs no runtime, and works on any. The worker keeps the deadline: what holds its thread, as an
+    /// access provider that blocks does, holds this too.
     ///
     /// # Errors
-    /// When there is no worker to ask: see [`FlushError`].
+    /// When there is no worker to ask, or it would wait for the caller: see [`FlushError`].
     pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
         self.ask(Scope::All, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
     }
@@ -76,7 +78,9 @@ impl Bizproc {
     }
 
     /// As [`flush`](Self::flush), and holds the calling thread meanwhile. For code that is not
-    /// async; inside a runtime it works too, but holds up the runtime's thread.
+    /// async; inside a runtime it works too, but holds up the runtime's thread. On the worker's own
+    /// thread (in a layer that sees one of the worker's reports) it answers with
+    /// [an error](FlushError::DeliveryThread) at once, since it would wait for itself.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
@@ -127,6 +131,7 @@ impl Bizproc {
         event_token: &EventToken,
         completion: Completion,
     ) -> Result<FlushReport, CompleteError> {
+        may_wait()?;
         let deadline = after(completion.timeout);
         let answer = self.ask_complete(portal, event_token, completion, deadline)?;
         answer.await.map_err(|_| CompleteError::Worker(FlushError::WorkerGone))?
@@ -179,12 +184,12 @@ impl Bizproc {
 
     /// All counters at this moment.
     pub fn stats(&self) -> Snapshot {
-        let refused = |reason| (reason, self.producer.refused(reason));
         self.stats.snapshot(&AtDoor {
             accepted: self.producer.accepted(),
             pending: self.producer.pending(),
-            refused: [DropReason::QueueFull, DropReason::BudgetSpent, DropReason::Closed]
-                .map(refused),
+            refused: DropReason::refusals()
+                .map(|reason| (reason, self.producer.refused(reason)))
+                .collect(),
             unusable_tokens: self.producer.unusable_tokens(),
             unseen: self.producer.unseen(),
         })
@@ -206,6 +211,7 @@ impl Bizproc {
         scope: Scope,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
+        may_wait()?;
         let (reply, answer) = oneshot::channel();
         self.send(Control::Flush(Flush { scope, deadline, reply }))?;
         Ok(answer)
@@ -254,6 +260,13 @@ impl fmt::Debug for Bizproc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bizproc({})", self.stats())
     }
+}
+
+/// Whether to wait for delivery makes sense here.
+///
+/// A future may be made here and awaited elsewhere, but is asked for at its first poll.
+fn may_wait() -> Result<(), FlushError> {
+    if is_delivery_thread() { Err(FlushError::DeliveryThread) } else { Ok(()) }
 }
 
 /// The deadline of a wait that begins now. "For ever" is a year.

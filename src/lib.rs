@@ -61,6 +61,7 @@
 //! | `unusable_tokens` | a token was empty, over 1 KiB, had control characters, or was a redaction | write `event_token = token.tag()`, not `%token` |
 //! | `unseen` | tagged spans, or events in spans, were hidden from this layer by a filter, or another layer panicked while it held a span's data | the worker's report names what to add to the filter, such as `tracing_bizproc=info`; [recipes](BizprocLayer#filters) |
 //! | `refused`: [`QueueFull`](DropReason::QueueFull), [`BudgetSpent`](DropReason::BudgetSpent), [`Closed`](DropReason::Closed) | the queue or the budget was full, or the guard was dropped | `queue_lines`, `pending_lines`, `pending_bytes`, or a portal that is blocked; keep the guard |
+//! | `refused`: [`TokenShare`](DropReason::TokenShare) | one event token logged more than its share of the queue or the budget; the others lost nothing | a loop that logs; `token_share` |
 //! | `pending` grows | the portal is slow, limits, or is unreachable | `rate_limited`, `operating_limited`, [`Bizproc::portals`], the worker's reports |
 //! | [`Evicted`](DropReason::Evicted) | with [`Overflow::DropOldest`], newer lines needed the room | as for `refused` |
 //! | [`PortalShare`](DropReason::PortalShare) | one portal had its share of the budget pending | is that portal blocked? `portal_share` |
@@ -78,12 +79,14 @@
 //! | `abandoned` | an [`Activity`] was dropped without an end, and its workflow waits | `complete` or `fail` on every way out |
 //! | `repeats` | an answer was lost, and what may stand in the log was sent again, with a mark | the network; `on_unknown_outcome` |
 //! | `format_failures` | the app's [`Format`](format::Format) or [`Wording`](format::Wording) panicked, or returned an error | its code; the lines are written as by default |
-//! | `restarts` | the worker, or a token store or provider of the app's, panicked | the panic's message; if it is ours, please report it |
+//! | `restarts` | something panicked on the worker's thread: a layer of the app's at one of the worker's reports, or the worker itself | the panic's message; if it is ours, please report it |
 //! | `acknowledged`, but the log is empty | the activity does not wait for the app, or was ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Bizproc::complete_on`] |
 //! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
 //!
 //! The worker reports trouble through `tracing` at target `tracing_bizproc`: each kind once a minute,
-//! from its own thread, outside of any span. These events never go to the portal.
+//! from its own thread, outside of any span. These events never go to the portal. Once the guard is
+//! dropped nobody is left to report: lines that come later are counted as
+//! [`Closed`](DropReason::Closed), and that is all.
 //!
 //! What has to stand on the portal's side, and what each of its errors means: [`guide`].
 
@@ -111,6 +114,7 @@ mod queue;
 #[doc(hidden)]
 pub mod simulation;
 mod stats;
+mod thread_role;
 mod transport;
 mod worker;
 

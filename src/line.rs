@@ -23,8 +23,8 @@ pub use packed::Value;
 pub(crate) use packed::{FIELDS_LEFT_OUT, Kind, Packed, Packer, Sink};
 #[cfg(feature = "log")]
 pub(crate) use record::{RECORD_FIELDS, RECORD_TARGET};
-pub(crate) use token::Offered;
 pub use token::{EventToken, InvalidEventToken, PortalId};
+pub(crate) use token::{Fingerprint, Offered};
 
 /// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
 ///
@@ -34,8 +34,8 @@ pub(crate) struct Tag {
     pub(crate) event_token: EventToken,
     /// `None`: the default portal.
     pub(crate) portal: Option<PortalId>,
-    /// The span whose later record made this tag; 0 if the token was there when the span was made.
-    /// See [`LogLine::spans`].
+    /// The span whose later record made this tag; 0 if the token was there when the span was made;
+    /// [`Tag::OF_EVENT`]. See [`LogLine::spans`].
     late: u64,
     /// Whether a line of this tag was accepted, so that the span's close is worth a message.
     logged: AtomicBool,
@@ -50,10 +50,15 @@ pub(crate) struct Tag {
     /// Where the worker keeps this token's lines, as it noted at the first of them: spares it a
     /// search by the token's text for each of the others (8 % of a line with 10,000 live tokens).
     pub(crate) place: AtomicUsize,
+    /// The token's fingerprint once somebody has asked for it, for the same reason; 0 before.
+    fingerprint: AtomicU32,
     _live: Live,
 }
 
 impl Tag {
+    /// In place of a span: the tag is of an event, and of one line only.
+    pub(crate) const OF_EVENT: u64 = u64::MAX;
+
     pub(crate) fn new(
         event_token: EventToken,
         portal: Option<PortalId>,
@@ -70,6 +75,7 @@ impl Tag {
             refused_for: AtomicU8::new(0),
             replaced: OnceLock::new(),
             place: AtomicUsize::new(usize::MAX),
+            fingerprint: AtomicU32::new(0),
             _live: live,
         }
     }
@@ -108,6 +114,24 @@ impl Tag {
         let old = self.or_first(&latest);
         *latest = Some(other(&old)?);
         Some(old)
+    }
+
+    /// The token's fingerprint.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        match self.fingerprint.load(Relaxed) {
+            0 => {
+                let fingerprint = self.event_token.fingerprint();
+                self.fingerprint.store(fingerprint.0, Relaxed);
+                fingerprint
+            }
+            noted => Fingerprint(noted),
+        }
+    }
+
+    /// What the tag itself holds, with its token and its portal.
+    fn bytes(&self) -> usize {
+        let portal = self.portal.as_ref().map_or(0, |portal| portal.as_str().len());
+        size_of::<Tag>() + self.event_token.expose().len() + portal
     }
 
     /// Notes that a line is on its way. Reads first: the flag is shared by all threads of a span.
@@ -172,10 +196,11 @@ pub(crate) struct LogLine {
 
 impl LogLine {
     /// What the line costs while it waits, from accept to settle: its own fields, and the long ones of
-    /// the spans around it, which each line shows once more.
+    /// the spans around it, which each line shows once more. A tag that is its own, too.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
         let around = match (&self.span, self.tag.late) {
+            (None, Tag::OF_EVENT) => self.tag.bytes(),
             (None, _) => 0,
             (Some(span), 0) => span.boxed_bytes,
             (Some(_), _) => self.spans().map(|span| span.fields.boxed_bytes()).sum(),
@@ -286,6 +311,17 @@ mod tests {
         let long = LogLine::saying(&tag, &"x".repeat(1_000));
         assert!(short.bytes() >= size_of::<LogLine>());
         assert_eq!(long.bytes(), short.bytes() + 1_000);
+    }
+
+    /// 65,536 events that bore a token of 1 KiB each held 85 MB, of which nothing was charged.
+    #[test]
+    fn an_event_with_a_token_of_its_own_charges_that_too() {
+        let event_token = EventToken::parse(&"t".repeat(1_000)).unwrap();
+        let of_span = Arc::new(Tag::new(event_token.clone(), None, 0, Live::none()));
+        let portal = Some(PortalId::from("member"));
+        let own = Arc::new(Tag::new(event_token, portal, Tag::OF_EVENT, Live::none()));
+        let plain = LogLine::saying(&of_span, "x").bytes();
+        assert_eq!(LogLine::saying(&own, "x").bytes(), plain + size_of::<Tag>() + 1_006);
     }
 
     #[test]

@@ -10,6 +10,9 @@
 //! is room is looked at with each line where room is tight, and else with every 32nd. The channel has
 //! more slots (`door::HEADROOM`) than the door lets lines in, so that a flush does not compete with lines.
 //!
+//! One token that logs without end would take all of it. Once room is tight each is refused what
+//! would leave too little for the others (`shares`).
+//!
 //! # The bell
 //! While a tag is alive the worker ticks by itself, and a push wakes nobody. The bell is rung when the
 //! queue gets half full, on control messages, when a caller waits for room, and when the first tag
@@ -31,12 +34,13 @@ use crate::transport::Arrived;
 mod budget;
 mod consumer;
 mod door;
-mod thread;
+mod shares;
 
+pub(crate) use crate::thread_role::{enter, mark_worker_thread};
 pub(crate) use budget::{MOST_BYTES, MOST_LINES};
 pub(crate) use consumer::Consumer;
 use door::Door;
-pub(crate) use thread::{enter, mark_worker_thread};
+pub(crate) use shares::{Load, Shares};
 
 /// What happens to a line that finds no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,7 +53,8 @@ pub enum Overflow {
     /// them. Refused all the same once the queue to the worker itself is full.
     DropOldest,
     /// The caller's thread waits up to this long for room; then the line is refused and counted.
-    /// Not for async code, whose runtime it would hold up.
+    /// Not for async code, whose runtime it would hold up. On a thread that delivery waits for
+    /// ([`on_thread`](crate::on_thread)) it is refused at once: the room could never come.
     Block(Duration),
 }
 
@@ -63,6 +68,8 @@ pub(crate) struct Limits {
     /// Bytes from accept to settle, as [`LogLine::bytes`] counts them.
     pub(crate) bytes: usize,
     pub(crate) overflow: Overflow,
+    /// The share of each of these that one token may hold while it is alone.
+    pub(crate) token_share: f64,
 }
 
 impl Limits {
@@ -81,6 +88,9 @@ impl Limits {
 #[repr(align(64))]
 pub(crate) enum Message {
     Line(LogLine),
+    /// A line that was let in while room was tight, and counts for its token: see `shares`. The
+    /// consumer makes a plain line of it.
+    Scarce(LogLine),
     /// The tagged span has closed, or its token was replaced: no more lines come of this tag.
     SpanClosed(Arc<Tag>),
     Control(Box<Control>),
@@ -249,7 +259,9 @@ impl Producer {
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message
             {
                 Message::Control(control) => Err(control),
-                Message::Line(_) | Message::SpanClosed(_) => unreachable!("it was a control"),
+                Message::Line(_) | Message::Scarce(_) | Message::SpanClosed(_) => {
+                    unreachable!("it was a control")
+                }
             },
         }
     }
@@ -307,6 +319,13 @@ impl Producer {
     /// Whether there is no room for another line.
     pub(crate) fn is_full(&self) -> bool {
         self.0.is_full()
+    }
+
+    /// Notes that somebody closed the worker on a thread that delivery waits for, and was not waited for.
+    /// The worker reports it.
+    pub(crate) fn note_close_without_wait(&self) {
+        self.0.signals.closed_without_wait.store(true, SeqCst);
+        self.0.bell.notify_one();
     }
 
     /// Lines accepted so far.

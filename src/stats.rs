@@ -127,7 +127,7 @@ impl Stats {
     /// Reads all counters, but for those of the door, which are the queue's to know.
     pub(crate) fn snapshot(&self, door: &AtDoor) -> Snapshot {
         let mut by_reason = std::array::from_fn(|n| self.by_reason[n].load(Relaxed));
-        for (reason, lines) in door.refused {
+        for &(reason, lines) in &door.refused {
             by_reason[reason as usize] += lines;
         }
         Snapshot {
@@ -157,7 +157,7 @@ impl Stats {
 pub(crate) struct AtDoor {
     pub(crate) accepted: u64,
     pub(crate) pending: u64,
-    pub(crate) refused: [(DropReason, u64); 3],
+    pub(crate) refused: Vec<(DropReason, u64)>,
     pub(crate) unusable_tokens: u64,
     pub(crate) unseen: u64,
 }
@@ -324,7 +324,9 @@ impl Snapshot {
         self.unseen
     }
 
-    /// Times that the worker was restarted after a panic. Please report it when this is not zero.
+    /// Times that the worker was restarted after a panic: its own, which please report, or that of a
+    /// layer of the app's at one of the worker's reports. (Token stores and providers that panic are
+    /// reported as failed, and asked again.)
     pub fn restarts(&self) -> u64 {
         self.restarts
     }
@@ -397,13 +399,8 @@ mod tests {
     #[test]
     fn what_went_wrong_is_shown_and_what_did_not_is_left_out() {
         let stats = Stats::default();
-        let mut door = AtDoor {
-            accepted: 0,
-            pending: 0,
-            refused: [(DropReason::QueueFull, 0); 3],
-            unusable_tokens: 0,
-            unseen: 0,
-        };
+        let mut door =
+            AtDoor { accepted: 0, pending: 0, refused: Vec::new(), unusable_tokens: 0, unseen: 0 };
         assert_eq!(stats.snapshot(&door).to_string(), "accepted=0 acknowledged=0 lost=0");
         (door.unusable_tokens, door.unseen) = (2, 3);
         stats.abandoned();

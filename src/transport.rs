@@ -8,6 +8,7 @@ use crate::protocol::reply::Code;
 use crate::protocol::{Reply, Request, Trouble};
 
 pub(crate) mod auth;
+mod caught;
 pub(crate) mod http;
 pub(crate) mod nowhere;
 #[cfg(test)]

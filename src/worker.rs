@@ -19,10 +19,11 @@ use tokio::time::Instant;
 use self::engine::{Call, Engine, Step};
 use self::lane::Access;
 use self::report::{Trouble, Voice};
+use self::runtime::WorkerRuntime;
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Accept, Consumer, Control, Message, Scope};
-use crate::stats::{Meant, Stats, Unseen};
+use crate::stats::{DropReason, Meant, Stats, Unseen};
 use crate::transport::{Refreshed, Transport};
 
 pub(crate) mod agenda;
@@ -40,6 +41,7 @@ pub(crate) mod rate;
 pub(crate) mod render;
 pub(crate) mod report;
 pub(crate) mod retry;
+pub(crate) mod runtime;
 pub(crate) mod schedule;
 pub(crate) mod turn;
 pub(crate) mod watches;
@@ -64,6 +66,8 @@ pub(crate) struct Worker<T> {
     unusable: [u64; InvalidEventToken::ALL.len()],
     /// Failures of the app's format that were reported.
     format_failures: u64,
+    /// Lines refused at the door that were reported, by reason.
+    refused: [u64; DropReason::COUNT],
     /// How often the queue is looked at while lines may come.
     tick: Duration,
     /// No line could come when the timer last fired: time to park. Spans that come and go would else
@@ -92,6 +96,7 @@ impl<T: Transport> Worker<T> {
             told: Told::default(),
             unusable: [0; InvalidEventToken::ALL.len()],
             format_failures: 0,
+            refused: [0; DropReason::COUNT],
             tick,
             at_rest: true,
             closing: false,
@@ -104,7 +109,7 @@ impl<T: Transport> Worker<T> {
     }
 
     /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
-    pub(crate) fn run_on(mut self, runtime: &tokio::runtime::Runtime) {
+    pub(crate) fn run_on(mut self, runtime: &WorkerRuntime) {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
             self.stats.restarted();
             self.engine.report(Trouble::Panicked, None, "");
@@ -125,6 +130,9 @@ impl<T: Transport> Worker<T> {
                 let now = Instant::now().into_std();
                 let step = self.engine.next(now);
                 let freed = self.engine.freed();
+                if freed.held > 0 {
+                    self.consumer.hold(freed.held as u64);
+                }
                 if freed.lines > 0 || freed.bytes > 0 {
                     self.consumer.release(freed.lines, freed.bytes as u64);
                 }
@@ -138,6 +146,8 @@ impl<T: Transport> Worker<T> {
                 }
             };
             self.tell(false);
+            // Also while nothing else happens: what is held back is told in its time.
+            let wake_at = wake_at.into_iter().chain(self.engine.next_report()).min();
             self.wait(wake_at).await;
         }
     }
@@ -155,9 +165,19 @@ impl<T: Transport> Worker<T> {
             self.engine.report(Trouble::FormatFailed, None, format!("{failures} so far"));
             self.format_failures = failures;
         }
+        for (why, lines) in self.consumer.refused() {
+            let told = std::mem::replace(&mut self.refused[why as usize], lines);
+            if lines > told {
+                self.engine.refused_at_door(why, lines - told);
+            }
+        }
+        if self.consumer.was_closed_without_wait() {
+            self.engine.report(Trouble::ClosedByItself, None, "");
+        }
         for hidden in self.consumer.hidden(self.told.hidden) {
             self.told.hidden += 1;
-            self.engine.report(Trouble::Unseen(Unseen::Filtered), None, hidden.to_string());
+            let detail = hidden.to_string();
+            self.engine.report(Trouble::Unseen(Unseen::Filtered), None, detail);
         }
         for (n, (why, count)) in self.consumer.unseen().enumerate() {
             // What is hidden is told by its name, and each name once.
@@ -183,7 +203,7 @@ impl<T: Transport> Worker<T> {
             self.taking = self.consumer.try_take();
             match &self.taking {
                 None => return,
-                Some(Message::Line(line)) => self.engine.line(line, now),
+                Some(Message::Line(line) | Message::Scarce(line)) => self.engine.line(line, now),
                 Some(Message::SpanClosed(tag)) => {
                     self.engine.span_closed(tag, now);
                 }
@@ -324,7 +344,8 @@ impl<T: Transport> Worker<T> {
                 }
             }
             Err(panic) => {
-                // A transport, or a token store of the app's, has panicked: nothing is known.
+                // Panics of libraries and of the app's hooks are caught where they happen. What is left
+                // is an error of ours, of which nothing is known.
                 self.stats.restarted();
                 let awaited = self.callers.remove(&panic.id());
                 let portal =

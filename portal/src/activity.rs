@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::UnixTime;
+use crate::app::App;
 use crate::core::Core;
-use crate::handler::{self, Delivery, Form};
-use crate::oauth::App;
-use crate::state::{Completion, LostReason, Opening};
-use crate::workflow::Workflow;
+use crate::credentials::ADMIN;
+use crate::outgoing::{self, Notice, notice_of};
+use crate::php::Array;
+use crate::state::{Completion, Delivery, LostReason, Opening, PropertyValue};
 
 /// An activity that a workflow came to, at one visit: coming to it again makes another one.
 #[derive(Clone)]
@@ -21,12 +21,18 @@ pub struct Activity {
 }
 
 /// An activity to be opened.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "the activity is not opened before `open` is called"]
 pub struct ActivityOptions {
-    workflow: Workflow,
+    core: Arc<Core>,
+    workflow: String,
     opening: Opening,
-    handler: Option<Handler>,
+    /// Where the handler request goes, if it goes anywhere.
+    url: Option<String>,
+    /// The application by its client id, if it is not the portal's own.
+    app: Option<String>,
+    user: u64,
+    properties: Vec<(String, PropertyValue)>,
 }
 
 impl fmt::Debug for Activity {
@@ -39,10 +45,34 @@ impl fmt::Debug for Activity {
     }
 }
 
+impl fmt::Debug for ActivityOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActivityOptions")
+            .field("workflow", &self.workflow)
+            .field("opening", &self.opening)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ActivityOptions {
-    pub(crate) fn new(workflow: &Workflow, label: &str) -> Self {
-        let opening = Opening { label: label.to_owned(), subscription: true, timeout: None };
-        Self { workflow: workflow.clone(), opening, handler: None }
+    pub(crate) fn new(core: Arc<Core>, workflow: String, label: &str) -> Self {
+        let label = label.to_owned();
+        let opening = Opening { label, subscription: true, timeout: None, returns: None };
+        let (url, app, properties) = (None, None, Vec::new());
+        Self { core, workflow, opening, url, app, user: ADMIN, properties }
+    }
+
+    /// The same for an activity that an application has registered; nothing if none has.
+    pub(crate) fn registered(
+        core: Arc<Core>,
+        workflow: String,
+        code: &str,
+        given: &Array<'_>,
+    ) -> Option<Self> {
+        let (opening, notice) = notice_of(&core, code, ADMIN, given)?;
+        let Notice { client_id, url, user, properties, .. } = notice;
+        let (url, app) = (Some(url), Some(client_id));
+        Some(Self { core, workflow, opening, url, app, user, properties })
     }
 
     /// The activity does not wait: lines for it are lost silently.
@@ -57,105 +87,46 @@ impl ActivityOptions {
         self
     }
 
-    /// The URL (`http://..`) that gets the handler request. Default: nobody is told.
+    /// The URL that gets the handler request. Default: nobody is told.
     pub fn handler(mut self, url: impl Into<String>) -> Self {
-        self.handler_mut().url = url.into();
+        self.url = Some(url.into()).filter(|url| !url.is_empty());
         self
     }
 
-    /// The application whose handler it is. Default: one that is installed for the purpose.
+    /// The application whose handler it is. Default: the portal's own ([`Portal::app`]).
+    ///
+    /// [`Portal::app`]: crate::Portal::app
     pub fn app(mut self, app: &App) -> Self {
-        self.handler_mut().app = Some(app.clone());
+        self.app = Some(app.client_id().to_owned());
         self
     }
 
-    /// A property of the activity, for the handler request.
-    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.handler_mut().properties.push((name.into(), value.into()));
+    /// A property of the activity, for the handler request; it takes the place of one that has
+    /// the same name.
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<PropertyValue>) -> Self {
+        let name = name.into();
+        self.properties.retain(|(known, _)| *known != name);
+        self.properties.push((name, value.into()));
         self
     }
 
-    fn handler_mut(&mut self) -> &mut Handler {
-        self.handler.get_or_insert_default()
+    /// The names that the application may return, as it would have declared them: others are
+    /// dropped silently. Default: every name is taken.
+    pub fn returns<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.opening.returns = Some(names.into_iter().map(Into::into).collect());
+        self
     }
 
     /// Opens it, and sends the handler request.
     pub fn open(self) -> Activity {
-        let core = self.workflow.core().clone();
-        let now = core.clock.now();
-        let visit = {
-            let world = &mut *core.world();
-            world.processes.open(self.workflow.id(), &self.opening, now, &world.settings)
-        };
-        let activity = Activity {
-            core: core.clone(),
-            workflow: self.workflow.id().to_owned(),
-            name: self.opening.label.clone(),
-            visit: visit.expect("a handle is only given out for a workflow of this portal"),
-        };
-        if let Some(handler) = self.handler.filter(|handler| !handler.url.is_empty()) {
-            let form = handler.form(&activity, &self.opening, now);
-            let told = activity.clone();
-            core.runtime.spawn(async move {
-                let delivery = handler::post(&handler.url, &form).await;
-                told.set_delivery(delivery);
-            });
-        }
-        core.changed();
-        activity
-    }
-}
-
-/// Who is told of an activity, and what.
-#[derive(Clone, Debug, Default)]
-struct Handler {
-    /// Empty while only other things are known.
-    url: String,
-    app: Option<App>,
-    properties: Vec<(String, String)>,
-}
-
-impl Handler {
-    /// The fields of the handler request (server behaviour).
-    fn form(&self, activity: &Activity, opening: &Opening, now: UnixTime) -> Form {
-        let core = &activity.core;
-        let member_id = &core.identity.member_id;
-        let app = self.app.clone().unwrap_or_else(|| {
-            App::install(core.cloud.clone(), core.clock.clone(), None, member_id)
+        let Self { core, workflow, opening, url, app, user, properties } = self;
+        let notice = url.map(|url| {
+            let client_id = app.unwrap_or_else(|| core.own_app());
+            Notice { client_id, url, code: opening.label.clone(), user, properties }
         });
-        let tokens = app.issue();
-        let root = core.addresses().url(true);
-        let domain = root.split('/').nth(2).unwrap_or_default();
-        let seconds = |duration: Duration| duration.as_secs().to_string();
-
-        let mut form = Form::default();
-        form.field("workflow_id", &activity.workflow).field("code", &opening.label);
-        for (index, part) in ["crm", "CCrmDocumentDeal", "DEAL_1042"].into_iter().enumerate() {
-            form.field(&format!("document_id[{index}]"), part);
-        }
-        for (index, part) in ["crm", "CCrmDocumentDeal", "DEAL"].into_iter().enumerate() {
-            form.field(&format!("document_type[{index}]"), part);
-        }
-        form.field("event_token", &activity.event_token());
-        for (name, value) in &self.properties {
-            form.field(&format!("properties[{name}]"), value);
-        }
-        form.field("use_subscription", if opening.subscription { "Y" } else { "N" })
-            .field("timeout_duration", &seconds(opening.timeout.unwrap_or_default()))
-            .field("ts", &now.as_secs().to_string())
-            .field("auth[access_token]", &tokens.access_token)
-            .field("auth[refresh_token]", &tokens.refresh_token)
-            .field("auth[expires]", &tokens.expires.as_secs().to_string())
-            .field("auth[expires_in]", &tokens.expires_in.to_string())
-            .field("auth[scope]", &tokens.scopes.join(","))
-            .field("auth[domain]", domain)
-            .field("auth[server_endpoint]", &format!("{root}rest/"))
-            .field("auth[status]", "L")
-            .field("auth[client_endpoint]", &format!("{root}rest/"))
-            .field("auth[member_id]", member_id)
-            .field("auth[user_id]", &tokens.user.to_string())
-            .field("auth[application_token]", &app.application_token());
-        form
+        let visit = outgoing::open(&core, &workflow, &opening, notice);
+        let visit = visit.expect("a handle is only given out for a workflow of this portal");
+        Activity { core, workflow, name: opening.label, visit }
     }
 }
 
@@ -193,16 +164,6 @@ impl Activity {
         let world = self.core.world();
         let process = world.processes.get(&self.workflow)?;
         process.visit(&self.name, self.visit)?.delivery.clone()
-    }
-
-    fn set_delivery(&self, delivery: Delivery) {
-        let mut world = self.core.world();
-        let process = world.processes.get_mut(&self.workflow);
-        if let Some(visit) = process.and_then(|p| p.visit_mut(&self.name, self.visit)) {
-            visit.delivery = Some(delivery);
-        }
-        drop(world);
-        self.core.changed();
     }
 
     /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.

@@ -33,6 +33,52 @@ impl UnixTime {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// Year, month and day.
+    pub(crate) fn day(self) -> (u64, u64, u64) {
+        civil_date(self.as_secs() / 86_400)
+    }
+
+    /// Hour, minute and second of the day.
+    pub(crate) fn time_of_day(self) -> (u64, u64, u64) {
+        let seconds = self.as_secs();
+        (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+    }
+
+    /// Reads ISO 8601: a date, or a date and a time, with `Z`, an offset, or neither.
+    pub(crate) fn read_iso(text: &str) -> Option<Self> {
+        let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+        let mut numbers = date.split('-').map(|part| part.parse::<u64>().ok());
+        let (year, month, day) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        if !(1970..=9999).contains(&year) || numbers.next().is_some() {
+            return None;
+        }
+        // The offset begins at the first sign behind the time.
+        let (clock, offset) = match time.find(['+', '-', 'Z']) {
+            Some(at) => time.split_at(at),
+            None => (time, ""),
+        };
+        let minutes_of = |text: &str| {
+            let (hours, minutes) = text.split_once(':')?;
+            Some(hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?)
+        };
+        let offset = match offset {
+            "" | "Z" => 0,
+            _ => {
+                let minutes = minutes_of(&offset[1..])?;
+                if offset.starts_with('-') { -minutes } else { minutes }
+            }
+        };
+        let (clock, seconds) = match clock.rsplit_once(':') {
+            Some((rest, seconds)) if rest.contains(':') => (rest, seconds.parse::<f64>().ok()?),
+            _ => (clock, 0.0),
+        };
+        let days = (0..=366).map(|day| civil_days(year) + day);
+        let days = days.into_iter().find(|days| civil_date(*days) == (year, month, day))?;
+        let seconds_of_day = (minutes_of(clock)? - offset) * 60 + seconds as i64;
+        let seconds = i64::try_from(days).ok()? * 86_400 + seconds_of_day;
+        Some(Self(Duration::from_secs(u64::try_from(seconds).ok()?)))
+    }
+
     /// The same moment for the standard library.
     pub fn to_system_time(self) -> SystemTime {
         SystemTime::UNIX_EPOCH + self.0
@@ -50,11 +96,15 @@ impl Add<Duration> for UnixTime {
 /// ISO 8601 with whole seconds in UTC, such as `2026-11-21T20:58:32+00:00`.
 impl fmt::Display for UnixTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.as_secs();
-        let (year, month, day) = civil_date(seconds / 86_400);
-        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        let ((year, month, day), (hour, minute, second)) = (self.day(), self.time_of_day());
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}+00:00")
     }
+}
+
+/// The day of the first of January of a year from 1970 on, counted from 1970-01-01.
+fn civil_days(year: u64) -> u64 {
+    let before = year - 1;
+    before * 365 + before / 4 - before / 100 + before / 400 - 719_162
 }
 
 /// The proleptic Gregorian date of a day counted from 1970-01-01.
@@ -129,7 +179,12 @@ mod tests {
             (4_107_542_399, "2100-02-28T23:59:59+00:00"),
             (4_107_542_400, "2100-03-01T00:00:00+00:00"),
         ] {
-            assert_eq!(UnixTime::new(Duration::from_secs(seconds)).to_string(), text);
+            let time = UnixTime::new(Duration::from_secs(seconds));
+            assert_eq!(time.to_string(), text);
+            assert_eq!(UnixTime::read_iso(text), Some(time));
+        }
+        for text in ["", "2026", "2026-13-01", "2026-02-29", "2026-01-01T", "2026-01-01T1:2:3:4"] {
+            assert_eq!(UnixTime::read_iso(text), None, "{text}");
         }
     }
 

@@ -1,20 +1,26 @@
 //! What the threads of one portal share: its world behind one lock, its clock, its bell.
 
+mod cloud;
+
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::cloud::Cloud;
+use crate::credentials::Credentials;
 use crate::faults::FaultPlan;
 use crate::journal::Journal;
 use crate::limits::{OperatingMeter, RateLimit};
-use crate::rest::{Credentials, ErrorCode, Reply};
 use crate::settings::Settings;
-use crate::state::Processes;
+use crate::state::{Processes, Registry, Templates};
+use crate::tls::Tls;
+use crate::wire::Trust;
+
+pub(crate) use cloud::Cloud;
 
 /// Everything that a portal knows. It decides; it does no I/O.
 pub(crate) struct World {
@@ -25,6 +31,10 @@ pub(crate) struct World {
     pub(crate) operating: OperatingMeter,
     pub(crate) credentials: Credentials,
     pub(crate) faults: FaultPlan,
+    pub(crate) registry: Registry,
+    pub(crate) templates: Templates,
+    /// The application whose workflows the portal starts; nothing until there is one.
+    pub(crate) own_app: Option<String>,
 }
 
 /// A portal, seen from its threads.
@@ -36,9 +46,24 @@ pub(crate) struct Core {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
+    /// Whom it believes when it calls handlers by https.
+    pub(crate) trust: Trust,
+    /// Nothing without https.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Moves the portal; set once it is served.
+    pub(crate) mover: OnceLock<Mover>,
     /// For what the portal does by itself.
     pub(crate) runtime: Handle,
 }
+
+/// What a portal has for https.
+pub(crate) struct Security {
+    pub(crate) trust: Trust,
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
+/// Moves a portal to another name, or to wherever it can.
+pub(crate) type Mover = Box<dyn Fn(Option<&str>) -> io::Result<()> + Send + Sync>;
 
 /// What a portal is known by, and what never changes while it runs.
 pub(crate) struct Identity {
@@ -53,18 +78,40 @@ pub(crate) struct Identity {
 /// Where a portal can be reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
-    /// Grows each time that the portal moves.
+    /// Grows each time that the portal moves to other ports.
     pub(crate) generation: u64,
     pub(crate) http: SocketAddr,
     pub(crate) https: Option<SocketAddr>,
+    /// Its name, if it has one, and those that it had before.
+    pub(crate) domain: Option<String>,
+    pub(crate) former_domains: Vec<String>,
 }
 
 impl Addresses {
-    /// The root of the portal, over TLS if it is wanted and there.
+    /// The root of the portal by the numbers of its address, over TLS if it is wanted and there.
     pub(crate) fn url(&self, tls: bool) -> String {
         match self.https.filter(|_| tls) {
             Some(address) => format!("https://{address}/"),
             None => format!("http://{}/", self.http),
+        }
+    }
+
+    /// The root of the portal as the portal itself says it: by its name.
+    pub(crate) fn public_url(&self, tls: bool) -> String {
+        let scheme = if tls && self.https.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/", self.host(self.domain.as_deref(), tls))
+    }
+
+    /// A name with the port behind it, where that is not the usual one.
+    pub(crate) fn host(&self, name: Option<&str>, tls: bool) -> String {
+        let (address, usual) = match self.https.filter(|_| tls) {
+            Some(address) => (address, 443),
+            None => (self.http, 80),
+        };
+        match name {
+            None => address.to_string(),
+            Some(name) if address.port() == usual => name.to_owned(),
+            Some(name) => format!("{name}:{}", address.port()),
         }
     }
 }
@@ -76,6 +123,7 @@ impl Core {
         addresses: Addresses,
         cloud: Arc<Cloud>,
         clock: Clock,
+        security: Security,
         runtime: Handle,
     ) -> Arc<Self> {
         let core = Arc::new(Self {
@@ -86,6 +134,9 @@ impl Core {
             cloud,
             clock,
             identity,
+            trust: security.trust,
+            tls: security.tls,
+            mover: OnceLock::new(),
             runtime,
         });
         core.cloud.join(&core);
@@ -102,9 +153,32 @@ impl Core {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The root of the authorization server's own methods.
+    pub(crate) fn server_endpoint(&self, tls: bool) -> String {
+        let (addresses, name) = (self.addresses(), self.world().settings.oauth_host.clone());
+        if name.is_empty() {
+            return format!("{}rest/", addresses.public_url(tls));
+        }
+        let scheme = if tls && addresses.https.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/rest/", addresses.host(Some(&name), tls))
+    }
+
     /// The world, locked: for a moment only, and never across an await.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client id of the application that the portal's own workflows belong to, which is
+    /// installed if there is none yet.
+    pub(crate) fn own_app(&self) -> String {
+        let mut world = self.world();
+        let fresh = || {
+            let mut oauth = self.cloud.oauth();
+            let client_id = oauth.register();
+            oauth.install(&client_id, &self.identity.member_id);
+            client_id
+        };
+        world.own_app.get_or_insert_with(fresh).clone()
     }
 
     /// Tells whoever waits that something has changed.
@@ -134,16 +208,5 @@ impl Core {
                 drop(self.bell.wait_timeout(world, tick));
             }
         }
-    }
-}
-
-impl World {
-    /// Refuses a whole hit, and says so in the journal.
-    pub(crate) fn refuse(&mut self, hit: u64, error: ErrorCode) -> Reply {
-        self.journal.counters.refused_hits += 1;
-        if let Some(hit) = self.journal.hit(hit) {
-            hit.error = Some(error.code().to_owned());
-        }
-        Reply::error(error, self.settings.statuses)
     }
 }

@@ -3,11 +3,9 @@
 mod plan;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::time::Duration;
 
-use crate::core::Core;
-use crate::rest::ErrorCode;
+use crate::error::ErrorCode;
 
 pub(crate) use plan::FaultPlan;
 
@@ -92,51 +90,5 @@ impl Canned {
     /// A body that says that it is JSON, and may or may not be.
     pub fn json(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
         Self::new(status, "application/json; charset=utf-8", body)
-    }
-}
-
-/// Plans what goes wrong with which hit on the REST API.
-#[derive(Clone, Copy)]
-pub struct Faults<'a> {
-    core: &'a Core,
-}
-
-impl fmt::Debug for Faults<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faults").finish_non_exhaustive()
-    }
-}
-
-impl<'a> Faults<'a> {
-    pub(crate) fn new(core: &'a Core) -> Self {
-        Self { core }
-    }
-
-    /// The next hit. Called again before that hit, the fault is for the hit after it, and so on.
-    pub fn next(&self, fault: Fault) -> &Self {
-        self.after(0, fault)
-    }
-
-    /// One hit, after `pass` hits went unharmed.
-    pub fn after(&self, pass: u64, fault: Fault) -> &Self {
-        self.core.world().faults.after(pass, fault);
-        self
-    }
-
-    /// Every hit on a method, until the plan is cleared.
-    pub fn on_method(&self, method: &str, fault: Fault) -> &Self {
-        self.core.world().faults.on_method(method, fault);
-        self
-    }
-
-    /// A share (0.0 to 1.0) of all hits, each with one of `faults`, as `seed` has it.
-    pub fn at_random(&self, seed: u64, share: f64, faults: Vec<Fault>) -> &Self {
-        self.core.world().faults.at_random(seed, share, faults);
-        self
-    }
-
-    /// Ends every plan.
-    pub fn clear(&self) {
-        self.core.world().faults.clear();
     }
 }

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::clock::UnixTime;
-use crate::state::LostReason;
+use crate::state::{Delivery, LostReason};
+
+/// Requests to applications that the journal keeps.
+const SENT: usize = 1000;
 
 /// An HTTP hit on the REST API or on the OAuth server.
 #[derive(Clone, Debug)]
@@ -64,6 +67,9 @@ pub enum CommandOutcome {
     Written,
     /// The activity was completed, and an entry written.
     Completed,
+    /// The portal said `true` and left the end of the activity to a background job. Once the job
+    /// has run, this becomes [`Completed`](Self::Completed) or [`Lost`](Self::Lost).
+    Queued,
     /// The portal said `true` and threw the line away.
     Lost(LostReason),
     /// The portal answered with an error of this code.
@@ -94,9 +100,53 @@ pub struct Counters {
     pub bytes: u64,
 }
 
+impl Counters {
+    /// Counts what became of a command.
+    fn count(&mut self, outcome: &CommandOutcome, message: &str) {
+        match outcome {
+            CommandOutcome::Written | CommandOutcome::Completed => {
+                self.entries += 1;
+                self.lines += message.lines().count() as u64;
+            }
+            CommandOutcome::Lost(_) => self.lost += 1,
+            CommandOutcome::Refused(_) => self.refused_commands += 1,
+            CommandOutcome::Queued | CommandOutcome::Answered => {}
+        }
+    }
+}
+
+/// A request that the portal has sent to an application: once, and not again.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Sent {
+    /// Counted from 1.
+    pub number: u64,
+    /// When it was sent.
+    pub at: UnixTime,
+    /// What it was: the name of an event, `activity CODE`, or `page`.
+    pub what: String,
+    /// Where it went, without a query.
+    pub url: String,
+    /// How it was taken; nothing while it is under way.
+    pub delivery: Option<Delivery>,
+}
+
+impl Sent {
+    /// Whether the application did not take it with a status that says success.
+    pub fn has_failed(&self) -> bool {
+        match self.delivery {
+            Some(Delivery::Answered(status)) => !(200..300).contains(&status),
+            Some(Delivery::Failed(_)) => true,
+            None => false,
+        }
+    }
+}
+
 /// The hits, oldest first.
 #[derive(Debug)]
 pub(crate) struct Journal {
+    sent: std::collections::VecDeque<Sent>,
+    first_sent: u64,
     hits: std::collections::VecDeque<Hit>,
     /// Number of the first hit that is kept.
     first: u64,
@@ -109,6 +159,8 @@ impl Journal {
     /// A journal that forgets its oldest hits when the messages in it exceed `text_limit` bytes.
     pub(crate) fn new(text_limit: usize) -> Self {
         Self {
+            sent: std::collections::VecDeque::new(),
+            first_sent: 1,
             hits: std::collections::VecDeque::new(),
             first: 1,
             text_bytes: 0,
@@ -139,26 +191,59 @@ impl Journal {
         self.hits.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
     }
 
-    /// Notes a command that was executed.
-    pub(crate) fn command(&mut self, number: u64, record: CommandRecord) {
+    /// Notes a command that was executed; returns its place among the commands of the hit.
+    pub(crate) fn command(&mut self, number: u64, record: CommandRecord) -> usize {
         self.counters.commands += 1;
         let message = record.message.as_deref().unwrap_or_default();
-        match record.outcome {
-            CommandOutcome::Written | CommandOutcome::Completed => {
-                self.counters.entries += 1;
-                self.counters.lines += message.lines().count() as u64;
-            }
-            CommandOutcome::Lost(_) => self.counters.lost += 1,
-            CommandOutcome::Refused(_) => self.counters.refused_commands += 1,
-            CommandOutcome::Answered => {}
-        }
+        self.counters.count(&record.outcome, message);
         let bytes = message.len();
-        let Some(hit) = self.hit(number) else { return };
+        let Some(hit) = self.hit(number) else { return 0 };
         hit.commands.push(record);
+        let place = hit.commands.len() - 1;
         self.text_bytes += bytes;
         while self.text_bytes > self.text_limit && self.hits.len() > 1 {
             self.forget_oldest();
         }
+        place
+    }
+
+    /// Notes what became of a command that was queued.
+    pub(crate) fn settle(
+        &mut self,
+        number: u64,
+        place: usize,
+        outcome: CommandOutcome,
+        message: &str,
+    ) {
+        self.counters.count(&outcome, message);
+        let command = self.hit(number).and_then(|hit| hit.commands.get_mut(place));
+        if let Some(command) = command {
+            command.outcome = outcome;
+        }
+    }
+
+    /// Notes a request that goes out, and returns its number.
+    pub(crate) fn sending(&mut self, at: UnixTime, what: &str, url: &str) -> u64 {
+        let number = self.first_sent + self.sent.len() as u64;
+        let url = url.split('?').next().unwrap_or_default().to_owned();
+        self.sent.push_back(Sent { number, at, what: what.to_owned(), url, delivery: None });
+        if self.sent.len() > SENT {
+            self.sent.pop_front();
+            self.first_sent += 1;
+        }
+        number
+    }
+
+    pub(crate) fn delivered(&mut self, number: u64, delivery: Delivery) {
+        let place = number.checked_sub(self.first_sent).and_then(|at| usize::try_from(at).ok());
+        if let Some(sent) = place.and_then(|place| self.sent.get_mut(place)) {
+            sent.delivery = Some(delivery);
+        }
+    }
+
+    /// What was sent, oldest first.
+    pub(crate) fn sent(&self) -> impl DoubleEndedIterator<Item = &Sent> {
+        self.sent.iter()
     }
 
     fn forget_oldest(&mut self) {

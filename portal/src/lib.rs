@@ -4,28 +4,32 @@
 //!
 //! ```text
 //! server/connection   TCP, TLS, HTTP/1.1
-//!   server/route      journal and faults (when a plan says so)
+//!   server/route      journal and faults (when a plan says so), by http/exchange
 //!     rest/hit        rate limit, portal, method, credential
 //!       rest/batch    up to 50 commands: php (parse_url, parse_str), rest/substitution
 //!         rest/command    scope, operating limit, one method
 //!           state/processes   token, message, lock; then written, completed or lost
+//!       rest/background     ends that were queued (`EventSend::Background`)
 //! ```
 //!
 //! `state`, `limits`, `oauth`, `php` and `faults/plan` decide and do no I/O; they are told the
-//! time. `server`, `handler` and `page` do I/O and decide nothing. `core` is what both share.
+//! time. `server`, `http`, `wire` and `page` do I/O and decide nothing. `core` is what both share.
 
 mod activity;
-mod builder;
+mod app;
 mod clock;
-mod cloud;
 mod core;
+mod credentials;
+mod error;
 mod faults;
-mod handler;
+mod http;
 mod journal;
 #[cfg(test)]
 mod judged_by_php;
 mod limits;
+mod lines;
 mod oauth;
+mod outgoing;
 mod page;
 mod php;
 mod portal;
@@ -33,21 +37,25 @@ mod random;
 mod rest;
 mod server;
 mod settings;
+mod socket;
 mod state;
+mod tls;
+mod wire;
 mod workflow;
 
 pub use activity::{Activity, ActivityOptions};
-pub use builder::PortalBuilder;
+pub use app::{App, Tokens};
 pub use clock::{Clock, UnixTime};
-pub use faults::{Canned, Fault, Faults, Moment};
-pub use handler::Delivery;
-pub use journal::{CommandOutcome, CommandRecord, Counters, Hit};
-pub use limits::{OperatingLimit, OuterBatch, Release};
-pub use oauth::{App, OAuthError, Tokens};
-pub use portal::Portal;
-pub use rest::ErrorCode;
+pub use error::ErrorCode;
+pub use faults::{Canned, Fault, Moment};
+pub use journal::{CommandOutcome, CommandRecord, Counters, Hit, Sent};
+pub use lines::LinesMissing;
+pub use oauth::OAuthError;
+pub use portal::{Faults, Portal, PortalBuilder};
 pub use settings::{
-    Charset, Condition, OwnEntries, Retention, ServerTime, SqlMode, Statuses, Substitution, Tariff,
+    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
+    OuterBatch, OwnEntries, Release, Retention, ServerTime, Setting, SqlMode, Statuses,
+    Substitution, Tariff,
 };
-pub use state::{Completion, Entry, EntryKind, Lost, LostReason};
+pub use state::{Completion, Delivery, Entry, EntryKind, Lost, LostReason, PropertyValue};
 pub use workflow::{Workflow, WorkflowLock};

@@ -4,5 +4,4 @@ mod operating;
 mod rate;
 
 pub(crate) use operating::{HitMeter, MeterKey, MeteredAs, Operating, OperatingMeter};
-pub use operating::{OperatingLimit, OuterBatch, Release};
 pub(crate) use rate::RateLimit;

@@ -1,108 +1,199 @@
 //! Serves a stand-in portal until it is told to stop, and prints how to reach it.
 
-use std::io;
+mod cli;
+
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use bizproc_portal::{Fault, OwnEntries, Portal, PortalBuilder, Retention, Tariff};
+use bizproc_portal::{Delivery, Fault, Portal, Sent};
+use serde_json::{Value, json};
 
-const USAGE: &str = "\
-bizproc-portal: a stand-in Bitrix24 portal
-
-  --port N        http at this port (default: any that is free)
-  --tls-port N    https at this port (default: any that is free)
-  --host-name S   also a name of this machine; may be given several times
-  --cloud         the rate limit of a standard plan, and 50 entries a log
-  --handler URL   who is told of the activity of the first workflow
-  --faults SHARE  lets something go wrong with this share of all calls, such as 0.1
-  --seed N        what identifiers, secrets and faults follow from (default: another each time)
-";
-
-struct Wishes {
-    builder: PortalBuilder,
-    handler: Option<String>,
-    faults: Option<f64>,
-}
+use cli::Wishes;
 
 #[expect(clippy::print_stderr, reason = "a program complains there")]
 fn main() -> ExitCode {
-    let arguments = std::env::args().skip(1).collect::<Vec<_>>();
-    let served = read(&arguments).map_err(io::Error::other).and_then(serve);
-    match served {
+    let wishes = match cli::read(std::env::args_os()) {
+        Ok(wishes) => wishes,
+        // Help and version go to stdout and are no failure.
+        Err(said) => said.exit(),
+    };
+    match serve(wishes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}\n\n{USAGE}");
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn read(arguments: &[String]) -> Result<Wishes, String> {
-    let builder = Portal::builder().tls().own_entries(OwnEntries::Activities);
-    let mut wishes = Wishes { builder, handler: None, faults: None };
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        let builder = wishes.builder.clone();
-        let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value"));
-        let number = |text: &String| {
-            text.parse::<u64>().map_err(|error| format!("{argument} {text}: {error}"))
-        };
-        let port = |text: &String| {
-            text.parse::<u16>().map_err(|error| format!("{argument} {text}: {error}"))
-        };
-        wishes.builder = match argument.as_str() {
-            "--port" => builder.port(port(value()?)?),
-            "--tls-port" => builder.tls_port(port(value()?)?),
-            "--host-name" => builder.host_name(value()?),
-            "--cloud" => builder.tariff(Tariff::Standard).retention(Retention::Cloud),
-            "--seed" => builder.seed(number(value()?)?),
-            "--faults" => {
-                let text = value()?;
-                let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
-                let share = share.ok_or_else(|| format!("--faults {text}: not from 0 to 1"))?;
-                wishes.faults = Some(share);
-                builder
-            }
-            "--handler" => {
-                wishes.handler = Some(value()?.clone());
-                builder
-            }
-            _ => return Err(format!("{argument} is not an option")),
-        };
-    }
-    Ok(wishes)
-}
-
-#[expect(clippy::print_stdout, reason = "the addresses are what the program is for")]
 fn serve(wishes: Wishes) -> io::Result<()> {
+    let end = Stop::listen()?;
     let portal = wishes.builder.start()?;
+    let app = portal.app();
+    if let Some(url) = &wishes.install_url {
+        app.install_at(url);
+    }
+    if let Some(page) = &wishes.install_page {
+        app.install_on_page(page);
+    }
     let workflow = portal.start_workflow("Order 1042");
     let mut activity = workflow.activity("check");
     if let Some(url) = wishes.handler {
         activity = activity.handler(url);
     }
-    let token = activity.open().event_token();
-
+    let event_token = activity.open().event_token();
     if let Some(share) = wishes.faults {
         portal.faults().at_random(portal.seed(), share, Fault::assorted());
-        println!("faults   for {share} of all calls, by the seed below");
     }
-    println!("page     {}", portal.page_url());
-    println!("webhook  {}", portal.webhook_url());
-    if let Some(url) = portal.webhook_url_https() {
-        println!("https    {url}");
+
+    let mut told = json!({
+        "page": portal.page_url(),
+        "webhook": portal.webhook_url(),
+        "https": portal.webhook_url_https(),
+        "oauth": portal.oauth_url(),
+        "client_endpoint": portal.client_endpoint(),
+        "ca_file": portal.ca_file(),
+        "member_id": portal.member_id(),
+        // As a text, since not every language's numbers hold 64 bits.
+        "seed": portal.seed().to_string(),
+        "faults": wishes.faults,
+        "workflow": {"id": workflow.id(), "activity": "check", "event_token": event_token},
+    });
+    if wishes.app {
+        let tokens = app.issue_tokens();
+        told["app"] = json!({
+            "client_id": app.client_id(),
+            "client_secret": app.client_secret(),
+            "application_token": app.application_token(),
+            "access_token": tokens.access_token,
+            "refresh_token": tokens.refresh_token,
+            "expires": tokens.expires.as_secs(),
+        });
     }
-    println!("oauth    {}", portal.oauth_url());
-    if let Some(file) = portal.ca_file() {
-        println!("ca file  {}", file.display());
+    let text = if wishes.json { told.to_string() } else { for_people(&told) };
+    // Whoever reads may look at the first lines only, and leave.
+    drop(writeln!(io::stdout(), "{text}"));
+
+    std::thread::scope(|scope| {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let portal = &portal;
+        scope.spawn(move || tell_of_failures(portal, &stopped));
+        // Until then the portal serves from threads of its own; leaving lets it tidy up.
+        end.wait();
+        drop(stop);
+    });
+    Ok(())
+}
+
+/// What is printed for people.
+fn for_people(told: &Value) -> String {
+    let mut lines = Vec::new();
+    let mut line = |label: &str, value: &Value| {
+        if let Some(value) = value.as_str() {
+            lines.push(format!("{label:<9}{value}"));
+        }
+    };
+    if told["faults"].is_number() {
+        let text = format!("for {} of all calls, by the seed below", told["faults"]);
+        line("faults", &text.into());
     }
-    println!("seed     {}", portal.seed());
-    println!("Workflow \"Order 1042\" waits at the activity \"check\". Write a line into its log:");
-    println!();
-    println!(
-        "curl -d 'EVENT_TOKEN={token}' -d 'LOG_MESSAGE=Hello from curl' {}bizproc.activity.log",
-        portal.webhook_url()
+    for (label, name) in [
+        ("page", "page"),
+        ("webhook", "webhook"),
+        ("https", "https"),
+        ("oauth", "oauth"),
+        ("ca file", "ca_file"),
+        ("seed", "seed"),
+    ] {
+        line(label, &told[name]);
+    }
+    if let Some(app) = told["app"].as_object() {
+        lines.push("An application is installed:".to_owned());
+        for (name, value) in app {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            lines.push(format!("  {name:<18}{value}"));
+        }
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    lines.push(
+        "Workflow \"Order 1042\" waits at the activity \"check\". Write a line into its log:"
+            .to_owned(),
     );
-    // Until then the portal serves from threads of its own; leaving lets it tidy up.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(tokio::signal::ctrl_c())
+    lines.push(String::new());
+    lines.push(format!(
+        "curl -d 'EVENT_TOKEN={}' -d 'LOG_MESSAGE=Hello from curl' {}bizproc.activity.log",
+        text(&told["workflow"]["event_token"]),
+        text(&told["webhook"])
+    ));
+    lines.join("\n")
+}
+
+/// Says on stderr which requests an application did not take.
+fn tell_of_failures(portal: &Portal, stopped: &std::sync::mpsc::Receiver<()>) {
+    let mut seen = 0;
+    let failed = |sent: &Sent, seen: u64| sent.number > seen && sent.has_failed();
+    while stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+        let tick = Duration::from_millis(200);
+        if !portal.wait_for(tick, |portal| portal.sent().iter().any(|sent| failed(sent, seen))) {
+            continue;
+        }
+        let before = seen;
+        for sent in portal.sent().into_iter().filter(|sent| failed(sent, before)) {
+            let how = match &sent.delivery {
+                Some(Delivery::Answered(status)) => format!("answered {status}"),
+                Some(Delivery::Failed(reason)) => reason.clone(),
+                _ => "did not answer".to_owned(),
+            };
+            let text = format!("{}: {} {how}; it is not sent again", sent.what, sent.url);
+            drop(writeln!(io::stderr(), "{text}"));
+            seen = sent.number;
+        }
+    }
+}
+
+/// What tells the program to stop. It is listened to before anything is printed, since whoever has
+/// read that may be quick.
+struct Stop {
+    runtime: tokio::runtime::Runtime,
+    #[cfg(unix)]
+    signals: [tokio::signal::unix::Signal; 3],
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        #[cfg(unix)]
+        let signals = {
+            use tokio::signal::unix::{SignalKind, signal};
+            let _context = runtime.enter();
+            [
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::hangup())?,
+            ]
+        };
+        Ok(Self {
+            runtime,
+            #[cfg(unix)]
+            signals,
+        })
+    }
+
+    #[cfg(unix)]
+    fn wait(self) {
+        let Self { runtime, signals: [mut interrupted, mut terminated, mut hung_up] } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+                _ = hung_up.recv() => {}
+            }
+        });
+    }
+
+    #[cfg(not(unix))]
+    fn wait(self) {
+        drop(self.runtime.block_on(tokio::signal::ctrl_c()));
+    }
 }

@@ -2,10 +2,10 @@
 //!
 //! One server serves all portals of a process. It decides; `server/oauth.rs` does the HTTP.
 
-mod app;
+mod application;
 mod token;
 
-pub use app::{App, Tokens};
+pub(crate) use application::{Application, Installation, Stage};
 pub use token::OAuthError;
 pub(crate) use token::{Issued, TokenRequest};
 
@@ -13,9 +13,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::UnixTime;
+use crate::credentials::{Caller, Membership};
+use crate::error::ErrorCode;
 use crate::limits::MeteredAs;
 use crate::random::Random;
-use crate::rest::{Caller, ErrorCode};
 
 /// How long an access token lives (OAuth 2.0 protocol).
 const ACCESS_LIFE: Duration = Duration::from_secs(3600);
@@ -33,26 +34,6 @@ pub(crate) struct OAuthServer {
     refresh: HashMap<String, Grant>,
 }
 
-struct Application {
-    client_id: String,
-    client_secret: String,
-    installations: Vec<Installation>,
-    access_life: Duration,
-    /// What every request for tokens is refused with, if it is.
-    refusal: Option<OAuthError>,
-}
-
-/// An application on one portal.
-struct Installation {
-    member_id: String,
-    application_token: String,
-    scopes: Vec<String>,
-    redirect_uri: Option<String>,
-    installed: bool,
-    paid: bool,
-    user_has_access: bool,
-}
-
 /// What a token or a code stands for.
 #[derive(Clone)]
 struct Grant {
@@ -60,6 +41,12 @@ struct Grant {
     member_id: String,
     user: u64,
     expires: UnixTime,
+}
+
+impl Grant {
+    fn is_of(&self, client_id: &str, member_id: &str) -> bool {
+        self.client_id == client_id && self.member_id == member_id
+    }
 }
 
 impl OAuthServer {
@@ -75,33 +62,34 @@ impl OAuthServer {
 
     /// Registers an application, and returns its client id.
     pub(crate) fn register(&mut self) -> String {
-        let client_id = format!("local.{}", &self.random.hex()[..14]);
-        self.apps.push(Application {
-            client_id: client_id.clone(),
-            client_secret: self.random.hex(),
-            installations: Vec::new(),
-            access_life: ACCESS_LIFE,
-            refusal: None,
-        });
+        let (client_id, secret) =
+            (format!("local.{}", &self.random.hex()[..14]), self.random.hex());
+        self.apps.push(Application::new(client_id.clone(), secret));
         client_id
     }
 
     /// Installs an application on a portal, where it may be installed already.
     pub(crate) fn install(&mut self, client_id: &str, member_id: &str) {
         let application_token = self.random.hex();
-        let Some(app) = self.apps.iter_mut().find(|app| app.client_id == client_id) else { return };
-        if app.installation(member_id).is_some() {
-            return;
+        let id = self.apps.iter().map(|app| app.installations.len() as u64).sum::<u64>() + 1;
+        let Some(app) = self.app_mut(client_id) else { return };
+        if app.installation(member_id).is_none() {
+            let member_id = member_id.to_owned();
+            app.installations.push(Installation::new(id, member_id, application_token));
         }
-        app.installations.push(Installation {
-            member_id: member_id.to_owned(),
-            application_token,
-            scopes: vec!["bizproc".to_owned()],
-            redirect_uri: None,
-            installed: true,
-            paid: true,
-            user_has_access: true,
-        });
+    }
+
+    /// The id of an application's page that is being opened.
+    pub(crate) fn session(&mut self) -> String {
+        self.random.hex()
+    }
+
+    /// Another secret for handler requests, as an update of the application may bring.
+    pub(crate) fn renew_application_token(&mut self, client_id: &str, member_id: &str) {
+        let fresh = self.random.hex();
+        if let Some(there) = self.installation_mut(client_id, member_id) {
+            there.application_token = fresh;
+        }
     }
 
     /// Lets an access token in at the portal `member_id`.
@@ -116,7 +104,8 @@ impl OAuthServer {
         if grant.expires <= now {
             return Err(ErrorCode::ExpiredToken);
         }
-        let installation = self.installation(grant).filter(|installation| installation.installed);
+        let installation = self.installation(&grant.client_id, &grant.member_id);
+        let installation = installation.filter(|there| there.stage != Stage::Removed);
         let installation = installation.ok_or(ErrorCode::ApplicationNotFound)?;
         if !installation.paid {
             return Err(ErrorCode::PaymentRequired);
@@ -128,20 +117,66 @@ impl OAuthServer {
             user: grant.user,
             scopes: installation.scopes.clone(),
             metered_as: MeteredAs::Application(grant.client_id.clone()),
+            application: Some(Membership {
+                client_id: grant.client_id.clone(),
+                member_id: grant.member_id.clone(),
+            }),
         })
     }
 
-    fn app(&self, client_id: &str) -> Option<&Application> {
+    /// The portal that an access token is for.
+    pub(crate) fn portal_of(&self, token: &str) -> Option<&str> {
+        self.access.get(token).map(|grant| grant.member_id.as_str())
+    }
+
+    /// Lets every access token of an installation run out at once.
+    pub(crate) fn expire_access_tokens(&mut self, client_id: &str, member_id: &str, now: UnixTime) {
+        for grant in self.access.values_mut().filter(|grant| grant.is_of(client_id, member_id)) {
+            grant.expires = now;
+        }
+    }
+
+    /// Forgets the refresh tokens of an installation, as if somebody else had used them.
+    pub(crate) fn spend_refresh_tokens(&mut self, client_id: &str, member_id: &str) {
+        self.refresh.retain(|_, grant| !grant.is_of(client_id, member_id));
+    }
+
+    /// Forgets every token of an installation.
+    pub(crate) fn revoke_tokens(&mut self, client_id: &str, member_id: &str) {
+        for tokens in [&mut self.access, &mut self.refresh, &mut self.codes] {
+            tokens.retain(|_, grant| !grant.is_of(client_id, member_id));
+        }
+    }
+
+    pub(crate) fn app(&self, client_id: &str) -> Option<&Application> {
         self.apps.iter().find(|app| app.client_id == client_id)
     }
 
-    fn installation(&self, grant: &Grant) -> Option<&Installation> {
-        self.app(&grant.client_id)?.installation(&grant.member_id)
+    pub(crate) fn app_mut(&mut self, client_id: &str) -> Option<&mut Application> {
+        self.apps.iter_mut().find(|app| app.client_id == client_id)
     }
-}
 
-impl Application {
-    fn installation(&self, member_id: &str) -> Option<&Installation> {
-        self.installations.iter().find(|installation| installation.member_id == member_id)
+    /// The applications of a portal, removed ones included, and what they are there.
+    pub(crate) fn installations_at<'a>(
+        &'a self,
+        member_id: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Installation)> {
+        let there = |app: &'a Application| {
+            app.installation(member_id).map(|there| (app.client_id.as_str(), there))
+        };
+        self.apps.iter().filter_map(there)
+    }
+
+    pub(crate) fn installation(&self, client_id: &str, member_id: &str) -> Option<&Installation> {
+        self.app(client_id)?.installation(member_id)
+    }
+
+    pub(crate) fn installation_mut(
+        &mut self,
+        client_id: &str,
+        member_id: &str,
+    ) -> Option<&mut Installation> {
+        let mut installations = self.app_mut(client_id)?.installations.iter_mut();
+        installations.find(|there| there.member_id == member_id)
     }
 }

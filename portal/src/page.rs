@@ -4,19 +4,32 @@
 //! |---|---|
 //! | `GET /` | the page |
 //! | `GET /assets/..` | what it is made of |
-//! | `GET /api/state?search=` | portals, their workflows, counters and gauges |
+//! | `GET /api/state?search=` | portals, their workflows, applications, settings, counters, gauges |
 //! | `GET /api/workflows/{id}?search=&after=&before=` | one process log, newest entry first |
+//! | `GET /api/workflows/{id}/entries` | all of it, oldest entry first |
+//! | `GET /api/workflows/{id}/lost` | what was lost silently, and why |
+//! | `GET /api/workflows/{id}/returned` | what each activity has returned |
 //! | `GET /api/workflows/{id}/secrets` | the webhook's URL and the event tokens |
+//! | `GET /api/journal` | every hit, with its commands |
+//! | `GET /api/sent` | every request to an application, and how it was taken |
+//! | `GET /api/apps/{client_id}/secrets` | secrets, and a fresh pair of tokens |
 //! | `GET /api/events` | server-sent events: `change`, and `tick` each second |
-//! | `POST /api/workflows` | starts a workflow with an open activity |
-//! | `POST /api/workflows/{id}/activities` | opens an activity |
+//! | `POST /api/workflows` | starts a workflow: with an open activity, or of a template |
+//! | `POST /api/workflows/{id}/activities` | opens an activity, by a name or as it is registered |
 //! | `POST /api/workflows/{id}/finish` | brings the workflow to its end |
-//! | `POST /api/settings` | changes tariff, retention, operating limit or faults |
+//! | `POST /api/templates` | makes a template of registered activities |
+//! | `POST /api/apps` | makes an application, and installs it at a URL |
+//! | `POST /api/apps/{client_id}/{deed}` | `expire`, `revoke`, `spend`, `unpaid`, `paid`, `update`, `update_token`, `finish`, `open`, `install`, `uninstall`, `clean` |
+//! | `POST /api/settings` | changes settings and faults |
+//! | `POST /api/faults` | plans a fault, or clears all plans |
+//! | `POST /api/clock` | moves the portal's clock forward |
+//! | `POST /api/move` | moves the portal to another name |
 //!
 //! It gives secrets away, to the developer who started the portal and asks for them; so it
 //! answers nobody who came by a foreign host name, and takes changes only as JSON, which no other
 //! site's form can send.
 
+mod apps;
 mod assets;
 mod change;
 mod display;
@@ -24,12 +37,12 @@ mod events;
 mod log;
 mod names;
 mod overview;
+mod reports;
 mod wanted;
 
 use std::io;
 use std::sync::Arc;
 
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
@@ -39,7 +52,7 @@ use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
 
 use crate::core::Core;
-use crate::server::AnswerBody;
+use crate::http::{AnswerBody, Peer};
 use wanted::Wanted;
 
 /// Bytes that a change may have.
@@ -54,6 +67,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Answers everything that is neither REST nor OAuth.
 pub(crate) async fn answer(
     core: &Arc<Core>,
+    peer: &Peer,
     request: Request<Incoming>,
 ) -> io::Result<Response<AnswerBody>> {
     if !is_ours(core, &request) {
@@ -61,7 +75,7 @@ pub(crate) async fn answer(
     }
     let path = request.uri().path().to_owned();
     if request.method() == Method::POST {
-        return change(core, &path, request).await;
+        return change(core, peer, &path, request).await;
     }
     if request.method() != Method::GET {
         return text(405, "text/plain", "This page is read with GET.");
@@ -73,7 +87,13 @@ pub(crate) async fn answer(
     let found = match path.split('/').skip(1).collect::<Vec<_>>()[..] {
         ["api", "state"] => Some(overview::state(core, &wanted)),
         ["api", "workflows", id] => log::workflow(core, id, &wanted),
+        ["api", "workflows", id, "entries"] => reports::entries(core, id),
+        ["api", "workflows", id, "lost"] => reports::lost(core, id),
+        ["api", "workflows", id, "returned"] => reports::returned(core, id),
         ["api", "workflows", id, "secrets"] => log::secrets(core, id),
+        ["api", "journal"] => Some(reports::journal(core)),
+        ["api", "sent"] => Some(reports::sent(core)),
+        ["api", "apps", client_id, "secrets"] => apps::secrets(core, client_id),
         ["api", "events"] => return events::stream(core),
         _ => None,
     };
@@ -82,6 +102,7 @@ pub(crate) async fn answer(
 
 async fn change(
     core: &Arc<Core>,
+    peer: &Peer,
     path: &str,
     request: Request<Incoming>,
 ) -> io::Result<Response<AnswerBody>> {
@@ -89,8 +110,8 @@ async fn change(
     if !content_type.is_some_and(|kind| kind.starts_with("application/json")) {
         return json_answer(415, &json!({"error": "send application/json"}));
     }
-    let body = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
+    let body = match peer.read(request.into_body(), BODY_LIMIT).await {
+        Ok(body) => body,
         Err(error) => return json_answer(400, &json!({"error": error.to_string()})),
     };
     let wish = match serde_json::from_slice(&body) {
@@ -101,7 +122,13 @@ async fn change(
         ["api", "workflows"] => change::start_workflow(core, &wish),
         ["api", "workflows", id, "activities"] => change::open_activity(core, id, &wish),
         ["api", "workflows", id, "finish"] => change::finish(core, id),
+        ["api", "templates"] => change::template(core, &wish),
+        ["api", "apps"] => apps::install(core, &wish),
+        ["api", "apps", client_id, deed] => apps::deed(core, client_id, deed, &wish),
         ["api", "settings"] => change::settings(core, &wish),
+        ["api", "faults"] => change::faults(core, &wish),
+        ["api", "move"] => change::relocate(core, &wish),
+        ["api", "clock"] => change::clock(core, &wish),
         _ => return not_found(),
     };
     match done {
@@ -116,6 +143,7 @@ fn is_ours(core: &Core, request: &Request<Incoming>) -> bool {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     matches!(name, "127.0.0.1" | "localhost")
+        || core.addresses().domain.as_deref() == Some(name)
         || core.identity.host_names.iter().any(|own| own == name)
 }
 

@@ -1,34 +1,43 @@
 //! `Portal`: a portal that runs, and what a test may ask of it.
 
+mod builder;
+mod planning;
+mod relocate;
+
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::builder::PortalBuilder;
+use crate::app::App;
 use crate::clock::Clock;
-use crate::cloud::Cloud;
-use crate::core::{Addresses, Core};
-use crate::faults::Faults;
-use crate::journal::{Counters, Hit};
-use crate::limits::OperatingLimit;
-use crate::oauth::App;
-use crate::server::{self, Site, Tls};
+use crate::core::{Addresses, Cloud, Core, Mover, Security};
+use crate::journal::{Counters, Hit, Sent};
+use crate::lines::{LinesMissing, missing};
+use crate::php::{Array, Value};
+use crate::server;
 use crate::settings::{
-    Charset, Condition, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
+    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OperatingLimit,
+    OwnEntries, Retention, ServerTime, Settings, SqlMode, Statuses, Substitution, Tariff,
+    each_setting,
 };
-use crate::state::Stage;
+use crate::state::{Origin, Stage, Step};
 use crate::workflow::Workflow;
+
+pub use builder::PortalBuilder;
+pub use planning::Faults;
+use relocate::serve;
+
+/// How long to wait for lines.
+const LINES: Duration = Duration::from_secs(10);
 
 /// A portal on threads and a runtime of its own. It stops when it is dropped.
 pub struct Portal {
     core: Arc<Core>,
     seed: u64,
-    tls: Option<Tls>,
     /// Nothing only while it is being dropped.
     runtime: Option<Runtime>,
 }
@@ -53,57 +62,48 @@ impl Portal {
             generation: 0,
             http: http.local_addr()?,
             https: https.as_ref().map(|listener| listener.local_addr()).transpose()?,
+            domain: builder.domain.clone(),
+            former_domains: Vec::new(),
         };
-        let tls = match addresses.https {
-            Some(address) => {
-                let name = format!("{}-{}", std::process::id(), address.port());
-                Some(Tls::make(&builder.host_names, &name)?)
-            }
-            None => None,
-        };
+        let tls = builder.make_tls(&addresses)?.map(Arc::new);
+        let security = Security { trust: builder.trust()?, tls };
         // Last of what may fail: a runtime must not be dropped by an error inside another one.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("bizproc-portal")
             .enable_all()
             .build()?;
-        let core = builder.into_core(seed, addresses, runtime.handle().clone());
-        let portal = Self { core, seed, tls, runtime: Some(runtime) };
-        portal.serve(http, https, 0)?;
-        Ok(portal)
-    }
-
-    fn serve(
-        &self,
-        http: TcpListener,
-        https: Option<TcpListener>,
-        generation: u64,
-    ) -> io::Result<()> {
-        let serve = |site| server::serve(&self.core.runtime, self.core.clone(), site);
-        serve(Site { listener: http, tls: None, generation })?;
-        if let (Some(listener), Some(tls)) = (https, &self.tls) {
-            serve(Site { listener, tls: Some(tls.acceptor.clone()), generation })?;
+        let core = builder.into_core(seed, addresses, security, runtime.handle().clone());
+        serve(&core, http, https, 0)?;
+        let moving = Arc::downgrade(&core);
+        let mover: Mover = Box::new(move |name| match moving.upgrade() {
+            Some(core) => relocate::relocate(&core, name),
+            None => Ok(()),
+        });
+        if core.mover.set(mover).is_err() {
+            unreachable!("a portal is started once");
         }
-        Ok(())
+        Ok(Self { core, seed, runtime: Some(runtime) })
     }
 
-    /// Moves the portal to other ports. The former ones answer calls with 302 and the new place;
-    /// [`webhook_url`](Self::webhook_url) and its kind name the new ones.
+    /// Moves the portal: to another name if it has one, and otherwise to other ports. What comes
+    /// to the former place is answered with 302 and the new one; [`webhook_url`](Self::webhook_url)
+    /// and its kind name the new ones.
     ///
     /// # Errors
     ///
-    /// No port is free.
+    /// No port is free, or there can be no certificate for the new name.
     pub fn move_away(&self) -> io::Result<()> {
-        let former = self.core.addresses();
-        let http = server::bind(0)?;
-        let https = former.https.map(|_| server::bind(0)).transpose()?;
-        let generation = former.generation + 1;
-        self.core.set_addresses(Addresses {
-            generation,
-            http: http.local_addr()?,
-            https: https.as_ref().map(|listener| listener.local_addr()).transpose()?,
-        });
-        self.serve(http, https, generation)
+        relocate::relocate(&self.core, None)
+    }
+
+    /// Gives the portal another name, as people do who rename their Bitrix24. Its ports stay.
+    ///
+    /// # Errors
+    ///
+    /// There can be no certificate for this name.
+    pub fn move_to(&self, name: &str) -> io::Result<()> {
+        relocate::relocate(&self.core, Some(name))
     }
 
     /// What a portal that is started beside this one shares with it.
@@ -142,12 +142,12 @@ impl Portal {
 
     /// The certificate of the authority that vouches for the portal, in PEM.
     pub fn ca_pem(&self) -> Option<&str> {
-        self.tls.as_ref().map(Tls::ca_pem)
+        self.core.tls.as_ref().map(|tls| tls.ca_pem())
     }
 
     /// A file with that certificate, which is removed when the portal stops.
     pub fn ca_file(&self) -> Option<&Path> {
-        self.tls.as_ref().map(Tls::ca_file)
+        self.core.tls.as_ref().map(|tls| tls.ca_file())
     }
 
     /// Another incoming webhook, of user 1, with these scopes. Its URL, with a slash at the end.
@@ -164,6 +164,31 @@ impl Portal {
         self.core.world().credentials.revoke(code);
     }
 
+    /// The application that the workflows of this portal belong to, if nothing else is said. It
+    /// is installed by the first call.
+    pub fn app(&self) -> App {
+        App::of(self.core.clone(), self.core.own_app())
+    }
+
+    /// A template whose workflows come to these registered activities, one after the other, for
+    /// `bizproc.workflow.start`. Its id; 1 is that of a template that is always there, with every
+    /// activity that is registered when the workflow starts.
+    pub fn create_template<S: Into<String>>(
+        &self,
+        name: &str,
+        codes: impl IntoIterator<Item = S>,
+    ) -> u64 {
+        let empty = || Value::Array(Array::new());
+        let steps = codes.into_iter().map(|code| Step { code: code.into(), properties: empty() });
+        self.core.world().templates.add(name, steps.collect(), self.core.clock.now())
+    }
+
+    /// What was sent to applications, oldest first: handler requests, events, and pages. The
+    /// newest 1,000.
+    pub fn sent(&self) -> Vec<Sent> {
+        self.core.world().journal.sent().cloned().collect()
+    }
+
     /// Installs a new application on this portal.
     pub fn install_app(&self) -> App {
         self.install(None)
@@ -175,8 +200,7 @@ impl Portal {
     }
 
     fn install(&self, client_id: Option<&str>) -> App {
-        let clock = self.core.clock.clone();
-        App::install(self.cloud(), clock, client_id, self.member_id())
+        App::install(self.core.clone(), client_id)
     }
 
     /// The URL of the page with the process logs.
@@ -201,7 +225,12 @@ impl Portal {
 
     /// Starts a workflow.
     pub fn start_workflow(&self, title: &str) -> Workflow {
-        let id = self.core.world().processes.start(title, Stage::Running, self.core.clock.now());
+        let id = self.core.world().processes.start(
+            title,
+            Stage::Running,
+            Origin::default(),
+            self.core.clock.now(),
+        );
         self.core.changed();
         Workflow::new(self.core.clone(), id)
     }
@@ -209,7 +238,12 @@ impl Portal {
     /// Starts a workflow whose start hit is still under way: calls for it are refused with
     /// "404", until [`Workflow::save`].
     pub fn start_unsaved_workflow(&self, title: &str) -> Workflow {
-        let id = self.core.world().processes.start(title, Stage::Starting, self.core.clock.now());
+        let id = self.core.world().processes.start(
+            title,
+            Stage::Starting,
+            Origin::default(),
+            self.core.clock.now(),
+        );
         Workflow::new(self.core.clone(), id)
     }
 
@@ -257,56 +291,35 @@ impl Portal {
         Faults::new(&self.core)
     }
 
+    /// Waits, for ten seconds at most, until the log of a workflow has these lines in this order;
+    /// other lines may stand between them. A line has what is wanted if it begins with it, its
+    /// mark and its time apart ([`Workflow::lines`]).
+    ///
+    /// # Errors
+    ///
+    /// A line did not come; the error says which, what is there, and what was lost silently.
+    pub fn wait_for_lines<S: Into<String>>(
+        &self,
+        workflow: &Workflow,
+        lines: impl IntoIterator<Item = S>,
+    ) -> Result<(), LinesMissing> {
+        let wanted: Vec<String> = lines.into_iter().map(Into::into).collect();
+        self.wait_for(LINES, |_| missing(&wanted, &workflow.lines()).is_none());
+        let found = workflow.lines();
+        match missing(&wanted, &found) {
+            None => Ok(()),
+            Some(wanted) => {
+                let lost = workflow.lost().iter().map(|lost| lost.text.to_string()).collect();
+                Err(LinesMissing { wanted: wanted.clone(), found, lost })
+            }
+        }
+    }
+
     /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
     ///
     /// The condition is looked at after each change.
     pub fn wait_for(&self, patience: Duration, condition: impl Fn(&Self) -> bool) -> bool {
         self.core.wait_for(patience, |_| condition(self))
-    }
-
-    /// Changes the tariff. Buckets keep their level.
-    pub fn set_tariff(&self, tariff: Tariff) {
-        self.change(|settings| settings.tariff = tariff);
-    }
-
-    /// Changes how long logs are kept; what is gone stays gone.
-    pub fn set_retention(&self, retention: Retention) {
-        self.change(|settings| settings.retention = retention);
-    }
-
-    /// Changes the statuses of errors.
-    pub fn set_statuses(&self, statuses: Statuses) {
-        self.change(|settings| settings.statuses = statuses);
-    }
-
-    /// Changes what a batch does with `$result[..]`.
-    pub fn set_substitution(&self, substitution: Substitution) {
-        self.change(|settings| settings.substitution = substitution);
-    }
-
-    /// Changes the operating limit. What was used up stays used up.
-    pub fn set_operating(&self, limit: Option<OperatingLimit>) {
-        self.change(|settings| settings.operating = limit);
-    }
-
-    /// Changes how much server time a command takes.
-    pub fn set_server_time(&self, server_time: ServerTime) {
-        self.change(|settings| settings.server_time = server_time);
-    }
-
-    /// Changes what the database does with a text that it cannot hold.
-    pub fn set_sql_mode(&self, sql_mode: SqlMode) {
-        self.change(|settings| settings.sql_mode = sql_mode);
-    }
-
-    /// Changes which characters the database can hold.
-    pub fn set_charset(&self, charset: Charset) {
-        self.change(|settings| settings.charset = charset);
-    }
-
-    /// Changes what is the matter with the portal as a whole.
-    pub fn set_condition(&self, condition: Condition) {
-        self.change(|settings| settings.condition = condition);
     }
 
     fn change(&self, change: impl FnOnce(&mut Settings)) {
@@ -315,8 +328,31 @@ impl Portal {
     }
 }
 
+/// The setters of a portal that runs.
+macro_rules! setters {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident, $set:ident: $type:ty = $default:expr $(, given $given:ty)?;
+    )+) => {
+        /// What can be changed while the portal runs.
+        impl Portal {
+            $(
+                $(#[doc = $doc])+
+                pub fn $set(&self, $name: $type) {
+                    self.change(|settings| settings.$name = $name);
+                }
+            )+
+        }
+    };
+}
+
+each_setting!(setters);
+
 impl Drop for Portal {
     fn drop(&mut self) {
+        if let Some(tls) = &self.core.tls {
+            tls.remove_file();
+        }
         if let Some(runtime) = self.runtime.take() {
             // Dropping a runtime inside another one would panic; this does not, and does not wait.
             runtime.shutdown_background();

@@ -1,11 +1,8 @@
 //! The HTTP server around the portal: it does I/O and decides nothing.
 
-mod body;
 mod connection;
 mod oauth;
 mod route;
-mod socket;
-mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,12 +11,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio_rustls::TlsAcceptor;
 
 use crate::core::Core;
-
-pub(crate) use body::AnswerBody;
-pub(crate) use tls::Tls;
+use crate::tls::Tls;
 
 /// Binds a port of the loopback interface; 0 is any that is free.
 pub(crate) fn bind(port: u16) -> io::Result<std::net::TcpListener> {
@@ -32,7 +26,7 @@ pub(crate) fn bind(port: u16) -> io::Result<std::net::TcpListener> {
 /// a former one by the time that somebody calls.
 pub(crate) struct Site {
     pub(crate) listener: std::net::TcpListener,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) generation: u64,
 }
 
@@ -46,7 +40,7 @@ pub(crate) fn serve(runtime: &Handle, core: Arc<Core>, site: Site) -> io::Result
     Ok(())
 }
 
-async fn accept(core: Arc<Core>, listener: TcpListener, tls: Option<TlsAcceptor>, generation: u64) {
+async fn accept(core: Arc<Core>, listener: TcpListener, tls: Option<Arc<Tls>>, generation: u64) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {

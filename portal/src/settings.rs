@@ -1,153 +1,17 @@
-//! How a portal behaves: every choice that the builder offers, with its default.
+//! How a portal behaves: every choice that there is, said once.
+//!
+//! The table at the end is what the builder, the setters of a running portal, the page and the
+//! command line are made of.
 
-use std::time::Duration;
+mod kinds;
+mod operating;
+mod table;
+mod words;
 
-use crate::limits::OperatingLimit;
-
-/// The plan of the portal, which sets its rate limit (REST API limits, "Leaky Bucket").
-///
-/// The limit counts HTTP hits per portal and source IP; a batch is one hit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tariff {
-    /// Every plan but Enterprise: a bucket of 50 hits that drains by 2 a second.
-    Standard,
-    /// Enterprise: a bucket of 250 hits that drains by 5 a second.
-    Enterprise,
-    /// A self-hosted portal: no rate limit. The default, so that a test meets a limit only if it
-    /// asks for one.
-    #[default]
-    Unlimited,
-}
-
-/// How long the process log keeps its entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Retention {
-    /// The newest 50 entries of a workflow, the portal's own included (server behaviour).
-    Cloud,
-    /// Everything. The default.
-    #[default]
-    SelfHosted,
-}
-
-/// Which HTTP statuses errors come with, where documentation and server differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Statuses {
-    /// Those of the documentation.
-    #[default]
-    Documented,
-    /// Those of the server's source.
-    Server,
-}
-
-/// What a batch does with `$result[..]` and its kind inside the text of a command.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Substitution {
-    /// Only strings and numbers replace a reference. The default.
-    #[default]
-    Newer,
-    /// Everything replaces it: `true` as `1`, nothing as an empty text; an array kills the batch,
-    /// with the commands before it done.
-    Older,
-}
-
-/// What the database does with text that it cannot hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SqlMode {
-    /// The text is cut. The default.
-    #[default]
-    Lax,
-    /// The write fails, and the failure terminates the workflow (server behaviour).
-    Strict,
-}
-
-/// Which characters the database can hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Charset {
-    /// All of Unicode. The default.
-    #[default]
-    Utf8mb4,
-    /// None that takes four bytes, such as an emoji: what follows depends on the [`SqlMode`].
-    Utf8mb3,
-}
-
-/// How much server time a command takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ServerTime {
-    /// As much as it takes here, which is next to nothing. The default.
-    #[default]
-    Measured,
-    /// Each command is said, and charged, to have taken this long; nobody waits for it.
-    Claimed(Duration),
-    /// Each command takes this long, and holds the lock of its workflow meanwhile.
-    Spent(Duration),
-}
-
-/// Whether a portal as such answers, and what it has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Condition {
-    /// It does. The default.
-    #[default]
-    Open,
-    /// It was closed: PORTAL_DELETED.
-    Deleted,
-    /// The vendor has blocked its REST: OVERLOAD_LIMIT.
-    Overloaded,
-    /// Its plan has no REST: ACCESS_DENIED for a whole hit.
-    WithoutRest,
-    /// Its plan has no business processes: ERROR_METHOD_NOT_FOUND for their methods.
-    WithoutBizproc,
-    /// It takes calls by https only: INVALID_REQUEST otherwise.
-    HttpsOnly,
-    /// It cannot reach the authorization server: CONNECTION_ERROR for access tokens.
-    CutOff,
-}
-
-/// What the portal itself writes into process logs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OwnEntries {
-    /// Nothing, so that a test sees the application's lines only. The default.
-    #[default]
-    None,
-    /// When an activity begins and ends, as a real portal does. These entries count towards the
-    /// cloud's 50.
-    Activities,
-}
-
-/// All settings of a portal; the builder's methods document them.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) tariff: Tariff,
-    pub(crate) retention: Retention,
-    pub(crate) statuses: Statuses,
-    pub(crate) substitution: Substitution,
-    pub(crate) sql_mode: SqlMode,
-    pub(crate) charset: Charset,
-    pub(crate) server_time: ServerTime,
-    pub(crate) operating: Option<OperatingLimit>,
-    pub(crate) condition: Condition,
-    pub(crate) own_entries: OwnEntries,
-    pub(crate) body_limit: usize,
-    pub(crate) request_limit: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            tariff: Tariff::default(),
-            retention: Retention::default(),
-            statuses: Statuses::default(),
-            substitution: Substitution::default(),
-            sql_mode: SqlMode::default(),
-            charset: Charset::default(),
-            server_time: ServerTime::default(),
-            operating: None,
-            condition: Condition::default(),
-            own_entries: OwnEntries::default(),
-            // PHP's stock limit.
-            body_limit: 8 << 20,
-            // REST API limits: a request is answered within 60 seconds.
-            request_limit: Duration::from_secs(60),
-        }
-    }
-}
+pub use kinds::{
+    Authorization, Charset, Condition, EventSend, Language, MissingMethods, OwnEntries, Retention,
+    ServerTime, SqlMode, Statuses, Substitution, Tariff,
+};
+pub use operating::{OperatingLimit, OuterBatch, Release};
+pub use table::Setting;
+pub(crate) use table::{Settings, each_setting};

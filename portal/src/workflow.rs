@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::activity::{Activity, ActivityOptions};
 use crate::core::Core;
-use crate::rest::ErrorCode;
+use crate::error::ErrorCode;
+use crate::lines::bare_lines;
+use crate::php::{Array, Value};
 use crate::state::{Entry, EntryKind, Lost, Stage};
 
 /// A workflow of a portal. Clones are the same workflow.
@@ -33,10 +35,6 @@ impl Workflow {
         Self { core, id }
     }
 
-    pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-
     /// Its id: 23 characters, one of them a dot. It stands readable in every token.
     pub fn id(&self) -> &str {
         &self.id
@@ -49,7 +47,20 @@ impl Workflow {
 
     /// An activity with options. One that was open under this name counts as left.
     pub fn activity(&self, name: &str) -> ActivityOptions {
-        ActivityOptions::new(self, name)
+        ActivityOptions::new(self.core.clone(), self.id.clone(), name)
+    }
+
+    /// An activity that an application has registered (`bizproc.activity.add`): its handler,
+    /// properties and return values are those of the registration. Nothing if none has this code.
+    pub fn registered_activity(&self, code: &str) -> Option<ActivityOptions> {
+        ActivityOptions::registered(self.core.clone(), self.id.clone(), code, &Array::new())
+    }
+
+    /// The same with values for its properties, as a call or the page gives them.
+    pub(crate) fn registered_with(&self, code: &str, given: &Value<'_>) -> Option<ActivityOptions> {
+        let none = Array::new();
+        let given = given.as_array().unwrap_or(&none);
+        ActivityOptions::registered(self.core.clone(), self.id.clone(), code, given)
     }
 
     /// What the log holds, oldest entry first.
@@ -64,6 +75,12 @@ impl Workflow {
     pub fn texts(&self) -> Vec<String> {
         let written = self.entries().into_iter().filter(|entry| entry.kind == EntryKind::Custom);
         written.map(|entry| entry.text.to_string()).collect()
+    }
+
+    /// The lines of those texts, oldest first, without the mark and the time that stand before
+    /// them.
+    pub fn lines(&self) -> Vec<String> {
+        self.texts().iter().flat_map(|text| bare_lines(text)).collect()
     }
 
     /// What was lost silently, oldest first.

@@ -22,6 +22,7 @@ impl Builder {
             retention,
             send_at_once_from,
             entry_bytes,
+            line_bytes,
             request_bytes,
             quota,
             operating_limit,
@@ -29,6 +30,7 @@ impl Builder {
             queue_lines,
             pending_lines,
             pending_bytes,
+            token_share,
             portal_share,
             max_age,
             on_unknown_outcome,
@@ -63,6 +65,7 @@ impl Builder {
             .given(retention, Builder::retention)
             .given(send_at_once_from, Builder::send_at_once_from)
             .given(entry_bytes, Builder::entry_bytes)
+            .given(line_bytes, Builder::line_bytes)
             .given(request_bytes, Builder::request_bytes)
             .given(quota, Builder::quota)
             .given(operating_limit, Builder::operating_limit)
@@ -70,6 +73,7 @@ impl Builder {
             .given(queue_lines, Builder::queue_lines)
             .given(pending_lines, Builder::pending_lines)
             .given(pending_bytes, Builder::pending_bytes)
+            .given(token_share, Builder::token_share)
             .given(portal_share, Builder::portal_share)
             .given(max_age, Builder::max_age)
             .given(on_unknown_outcome, Builder::on_unknown_outcome)

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use super::Builder;
 use crate::format::{Format, Language, LineTime, Wording, Words};
-use crate::protocol::text::Astral;
+use crate::protocol::text::{Astral, push_safe};
 use crate::stats::Stats;
-use crate::worker::render::Renderer;
+use crate::worker::render::{LINE_BYTES, Renderer};
 
 /// What the worker makes lines by.
 #[derive(Clone)]
 pub(super) struct Lines {
     pub(super) time: LineTime,
+    /// Longest line.
+    pub(super) bytes: usize,
     astral: Astral,
     /// `None`: [`Story`](crate::format::Story).
     format: Option<Arc<dyn Format>>,
@@ -23,6 +25,7 @@ impl Default for Lines {
     fn default() -> Self {
         Lines {
             time: LineTime::default(),
+            bytes: LINE_BYTES,
             astral: Astral::Escape,
             format: None,
             wording: Arc::new(Language::default()),
@@ -37,11 +40,13 @@ impl Lines {
     }
 
     pub(super) fn renderer(&self, words: Words, stats: &Arc<Stats>) -> Renderer {
-        Renderer::new(words, self.format.clone(), &self.prefix, stats.clone())
+        Renderer::new(words, self.format.clone(), &self.prefix, self.bytes, stats.clone())
     }
 
     pub(super) fn prefix_fits(&self) -> bool {
-        self.prefix.len() <= MOST_PREFIX
+        let mut safe = String::new();
+        push_safe(&mut safe, &self.prefix, self.astral);
+        safe.len() <= MOST_PREFIX
     }
 }
 
@@ -67,7 +72,7 @@ impl Builder {
     }
 
     /// Text before each line, behind its time: the app's name, where several apps write to one log.
-    /// Default: none. At most 200 bytes.
+    /// Default: none. At most 100 bytes, as it is written.
     pub fn line_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.lines.prefix = prefix.into();
         self
@@ -87,4 +92,4 @@ impl Builder {
 }
 
 /// A prefix stands in every line.
-const MOST_PREFIX: usize = 200;
+const MOST_PREFIX: usize = 100;

@@ -160,6 +160,7 @@ fn russian_reason(reason: DropReason) -> &'static str {
         DropReason::QueueFull => "очередь переполнена",
         DropReason::BudgetSpent => "исчерпана память для журнала",
         DropReason::Closed => "журнал закрыт приложением",
+        DropReason::TokenShare => "слишком много строк сразу",
         DropReason::Evicted => "место отдано более новым строкам",
         DropReason::PortalShare => "исчерпана доля памяти этого портала",
         DropReason::TokenDenied => "портал не принял ключ действия",

@@ -166,7 +166,7 @@ impl<'a> Field<'a> {
     }
 
     /// As `Display`, for a sink whose type is known.
-    pub(super) fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+    pub(super) fn write(&self, out: &mut impl value::Out) -> fmt::Result {
         value::write(out, self.value, self.words)
     }
 }

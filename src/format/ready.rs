@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::time::write_rfc3339;
+use super::value::Out;
 use super::{Field, Format, Line, Value};
 use crate::protocol::text;
 
@@ -105,20 +106,20 @@ impl Format for Json {
 impl Story {
     /// "WARNING: charging card (order_id=42, amount=99.5; shipping: carrier=DHL)"
     #[inline]
-    pub(crate) fn write(out: &mut impl Write, line: &Line<'_>) -> fmt::Result {
+    pub(crate) fn write(out: &mut impl Out, line: &Line<'_>) -> fmt::Result {
         write_level(out, line)?;
         write_text(out, line)
     }
 }
 
-fn write_level(out: &mut impl Write, line: &Line<'_>) -> fmt::Result {
+fn write_level(out: &mut impl Out, line: &Line<'_>) -> fmt::Result {
     match line.level_word() {
         "" => Ok(()),
         word => write!(out, "{word}: "),
     }
 }
 
-fn write_text(out: &mut impl Write, line: &Line<'_>) -> fmt::Result {
+fn write_text(out: &mut impl Out, line: &Line<'_>) -> fmt::Result {
     let message = line.message();
     if let Some(message) = message {
         message.write(out)?;
@@ -149,7 +150,7 @@ struct FieldList<'a, W> {
     any: bool,
 }
 
-impl<W: Write> FieldList<'_, W> {
+impl<W: Out> FieldList<'_, W> {
     fn field(&mut self, separator: &str, field: &Field<'_>) -> fmt::Result {
         self.separate(separator)?;
         self.pair(field)

@@ -6,9 +6,24 @@ use super::time::write_date;
 use super::wording::Words;
 use crate::line::Value;
 
+/// What values are written to.
+pub(crate) trait Out: Write {
+    /// Says how many bytes of a value are not here.
+    fn cut(&mut self, missing: u64, words: &Words) -> fmt::Result
+    where
+        Self: Sized,
+    {
+        write!(self, "… ({})", words.more_bytes(missing))
+    }
+}
+
+impl Out for String {}
+impl Out for fmt::Formatter<'_> {}
+impl Out for &mut dyn Write {}
+
 /// Writes a value as the log shows it.
 #[inline]
-pub(super) fn write(out: &mut impl Write, value: Value<'_>, words: &Words) -> fmt::Result {
+pub(super) fn write(out: &mut impl Out, value: Value<'_>, words: &Words) -> fmt::Result {
     match value {
         Value::I64(n) => write!(out, "{n}"),
         Value::U64(n) => write!(out, "{n}"),
@@ -21,7 +36,8 @@ pub(super) fn write(out: &mut impl Write, value: Value<'_>, words: &Words) -> fm
             None => out.write_str(text),
         },
         Value::Cut { text, missing } => {
-            write!(out, "{text}… ({})", words.more_bytes(missing))
+            out.write_str(text)?;
+            out.cut(missing, words)
         }
         Value::Unwritable => write!(out, "({})", words.unwritable()),
     }

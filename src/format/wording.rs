@@ -254,7 +254,6 @@ impl Words {
     }
 
     /// "… (1200 bytes more)", safe and not longer than `room`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for lines that are too long"))]
     pub(crate) fn cut(&self, out: &mut String, missing: u64, room: usize) {
         let said = format!("{CUT} ({})", self.more_bytes(missing));
         self.push(out, &said, room);

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::{Bizproc, after};
 use crate::error::FlushError;
 use crate::stats::FlushReport;
+use crate::thread_role::is_delivery_thread;
 
 /// Closes the worker when it is dropped: keep it until the end of `main`.
 ///
@@ -24,7 +25,8 @@ use crate::stats::FlushReport;
 ///
 /// A drop refuses further lines, sends what is pending, and waits for that up to the shutdown
 /// timeout (an option of the builder, 5 s by default), also against a portal that never answers.
-/// What is pending then is counted as lost. It never panics, inside a runtime neither.
+/// What is pending then is counted as lost. It never panics, inside a runtime neither. On the worker's
+/// own thread, or on one that the worker waits for, it closes and does not wait, which is reported.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -66,6 +68,12 @@ impl WorkerGuard {
     fn close(&mut self, timeout: Duration) -> FlushReport {
         let Some(thread) = self.thread.take() else { return FlushReport::default() };
         let deadline = after(timeout);
+        if is_delivery_thread() {
+            // To wait here would be to wait for oneself. The worker closes once it is back.
+            self.bizproc.producer.note_close_without_wait();
+            drop(self.bizproc.ask_close(deadline));
+            return self.all_pending();
+        }
         let closed = self
             .bizproc
             .ask_close(deadline)
@@ -83,12 +91,15 @@ impl WorkerGuard {
                 }
                 report
             }
-            Err(_) => {
-                let mut report = FlushReport::default();
-                report.set_pending(self.bizproc.stats().pending());
-                report
-            }
+            Err(_) => self.all_pending(),
         }
+    }
+
+    /// What is known of the lines where nobody can be asked.
+    fn all_pending(&self) -> FlushReport {
+        let mut report = FlushReport::default();
+        report.set_pending(self.bizproc.stats().pending());
+        report
     }
 }
 
@@ -124,7 +135,7 @@ pub(super) fn block_until(
         }
         let left = deadline.saturating_duration_since(after(Duration::ZERO));
         if left.is_zero() {
-            return Err(FlushError::WorkerGone);
+            return Err(FlushError::NoAnswer);
         }
         thread::park_timeout(left);
     }

@@ -398,7 +398,7 @@ impl Capture {
         event.record(&mut found);
         let portal = found.portal.take();
         let event_token = self.usable(found);
-        let tag = event_token.map(|token| self.producer.tag(token, portal, 0));
+        let tag = event_token.map(|token| self.producer.tag(token, portal, Tag::OF_EVENT));
         Own { tag, declares: Some(names) }
     }
 

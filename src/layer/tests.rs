@@ -28,8 +28,13 @@ const B: &str = "5e.b|A|1.ff";
 
 /// A queue without a worker, to look at what arrives.
 fn rig() -> (Producer, Inbox) {
-    let limits =
-        Limits { queue: 1_000, lines: 1_000, bytes: 1 << 24, overflow: Overflow::DropNewest };
+    let limits = Limits {
+        queue: 1_000,
+        lines: 1_000,
+        bytes: 1 << 24,
+        overflow: Overflow::DropNewest,
+        token_share: 1.0,
+    };
     let (producer, consumer) = queue(limits);
     (producer, Inbox(consumer))
 }
@@ -42,7 +47,7 @@ impl Inbox {
         let mut lines = Vec::new();
         while let Some(message) = self.0.try_take() {
             lines.push(match message {
-                Message::Line(line) => shown(&line),
+                Message::Line(line) | Message::Scarce(line) => shown(&line),
                 Message::SpanClosed(tag) => format!("{}: closed", name(&tag)),
                 Message::Control(_) => "control".to_owned(),
             });
@@ -168,6 +173,15 @@ fn explicit_parents_are_honoured() {
     });
     assert_eq!(lines[..3], ["a: to a", "a: to a again, n=1", "a: to a by its child, n=1"]);
     assert_eq!(lines[3..], ["a: closed"], "b logged nothing");
+}
+
+#[test]
+fn of_a_text_that_is_no_portals_name_little_is_kept() {
+    let lines = delivered(|| {
+        let portal = "ж".repeat(1_000);
+        info!(event_token = A, portal, "a line");
+    });
+    assert_eq!(lines, [format!("a@{}: a line", "ж".repeat(128))]);
 }
 
 #[test]
@@ -747,7 +761,13 @@ fn our_own_reports_are_not_logged_to_the_portal() {
 
 #[test]
 fn a_full_queue_formats_nothing() {
-    let limits = Limits { queue: 2, lines: 9, bytes: 1 << 20, overflow: Overflow::DropNewest };
+    let limits = Limits {
+        queue: 2,
+        lines: 9,
+        bytes: 1 << 20,
+        overflow: Overflow::DropNewest,
+        token_share: 1.0,
+    };
     let (producer, consumer) = queue(limits);
     let mut inbox = Inbox(consumer);
     let subscriber =
@@ -763,7 +783,13 @@ fn a_full_queue_formats_nothing() {
 
 #[test]
 fn a_span_of_which_every_line_was_refused_still_tells_that_it_closed() {
-    let limits = Limits { queue: 1, lines: 9, bytes: 1 << 20, overflow: Overflow::DropNewest };
+    let limits = Limits {
+        queue: 1,
+        lines: 9,
+        bytes: 1 << 20,
+        overflow: Overflow::DropNewest,
+        token_share: 1.0,
+    };
     let (producer, consumer) = queue(limits);
     let mut inbox = Inbox(consumer);
     let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));

@@ -265,10 +265,15 @@ impl TokenVisitor {
         if self.is_token(field) {
             self.event_token = Some(EventToken::parse(text));
         } else if field.name() == self.names.portal && !text.is_empty() {
-            self.portal = Some(PortalId::from(text));
+            let mut ends = (0..=text.len().min(MOST_PORTAL)).rev();
+            let end = ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            self.portal = Some(PortalId::from(&text[..end]));
         }
     }
 }
+
+/// A portal's name has 32 bytes. Of a longer text so many are kept, since nothing charges for them.
+const MOST_PORTAL: usize = 256;
 
 impl Visit for TokenVisitor {
     fn record_str(&mut self, field: &Field, value: &str) {

@@ -52,6 +52,18 @@ impl EventToken {
         &self.0
     }
 
+    /// A number that tells nearly all tokens apart. Their portals sign them, so nobody chooses it.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let mut hash = 0_u64;
+        for chunk in self.0.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(SPREADS);
+        }
+        let hash = (hash ^ hash >> 32).wrapping_mul(SPREADS);
+        Fingerprint((hash >> 32) as u32)
+    }
+
     /// What tokens of one workflow have in common: its id, or the whole token if there is none in it.
     pub(crate) fn workflow(&self) -> &str {
         self.workflow_id().unwrap_or(&self.0)
@@ -64,6 +76,13 @@ impl EventToken {
         (matches!(id.len(), 1..=40) && id.bytes().all(readable)).then_some(id)
     }
 }
+
+/// See [`EventToken::fingerprint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint(pub(crate) u32);
+
+/// An odd number near 2^64 divided by the golden ratio.
+const SPREADS: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// An event token as a span's field that knows whether a layer has taken it: a filter may hide the span
 /// from the layer, and of that the layer hears nothing.

@@ -63,8 +63,13 @@ impl Rig {
     }
 
     fn with(fields: Fields) -> Rig {
-        let limits =
-            Limits { queue: 100, lines: 100, bytes: 1 << 22, overflow: Overflow::DropNewest };
+        let limits = Limits {
+            queue: 100,
+            lines: 100,
+            bytes: 1 << 22,
+            overflow: Overflow::DropNewest,
+            token_share: 1.0,
+        };
         let (producer, inbox) = queue(limits);
         let own = Own::default();
         Rig { logger: BizprocLogger::new(producer, INFO, fields, own.clone()), own, inbox }
@@ -92,7 +97,7 @@ fn name(tag: &Tag) -> &str {
 
 fn shown(message: &Message) -> String {
     let line = match message {
-        Message::Line(line) => line,
+        Message::Line(line) | Message::Scarce(line) => line,
         Message::SpanClosed(tag) => return format!("{}: closed", name(tag)),
         Message::Control(_) => return "control".to_owned(),
     };
@@ -165,7 +170,9 @@ fn a_portal_beside_the_token_is_its_portal() {
     let scope = LogScope::from(&token(B)).on(&crate::line::PortalId::from("p2"));
     with_event_token(scope, || rig.info("y"));
     let portals = std::iter::from_fn(|| rig.inbox.try_take()).filter_map(|message| match message {
-        Message::Line(line) => line.tag.portal.as_ref().map(ToString::to_string),
+        Message::Line(line) | Message::Scarce(line) => {
+            line.tag.portal.as_ref().map(ToString::to_string)
+        }
         _ => None,
     });
     assert_eq!(portals.collect::<Vec<_>>(), ["p1", "p2"]);
@@ -344,7 +351,13 @@ fn futures_that_take_turns_keep_their_logs_apart() {
 #[test]
 fn two_loggers_around_each_other_both_get_the_line() {
     let mut inner = Rig::new();
-    let limits = Limits { queue: 100, lines: 100, bytes: 1 << 22, overflow: Overflow::DropNewest };
+    let limits = Limits {
+        queue: 100,
+        lines: 100,
+        bytes: 1 << 22,
+        overflow: Overflow::DropNewest,
+        token_share: 1.0,
+    };
     let (producer, mut inbox) = queue(limits);
     let (own, logger) =
         (inner.own.clone(), std::mem::replace(&mut inner.logger, Rig::new().logger));

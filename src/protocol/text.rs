@@ -40,8 +40,9 @@ pub(crate) enum Astral {
 ///
 /// - `$result[..]` and its kin, `{=..}` and `[timestamp=..]` get an invisible guard inside;
 /// - a run of line breaks becomes ` ¶ `, a tab becomes a space;
-/// - other control characters, bidirectional controls and invisible format characters are shown
-///   as `\u{..}`; the joiners U+200C and U+200D stay, since words are spelled with them;
+/// - other control characters, bidirectional controls and characters that are not seen are shown as
+///   `\u{..}`; the joiners U+200C and U+200D stay, since words are spelled with them, and so does what
+///   says how the symbol before it looks;
 /// - [`LINE_MARK`] becomes `·`.
 pub(crate) fn push_safe(out: &mut String, text: &str, astral: Astral) {
     out.reserve(text.len());
@@ -52,7 +53,7 @@ pub(crate) fn push_safe(out: &mut String, text: &str, astral: Astral) {
         at += plain_run(&bytes[at..]);
         let Some(c) = text[at..].chars().next() else { break };
         let next = at + c.len_utf8();
-        match judge(c, &bytes[next..], astral) {
+        match judge(c, &text[..at], &bytes[next..], astral) {
             Fate::Keep => {}
             Fate::Guard => {
                 out.push_str(&text[copied..next]);
@@ -103,7 +104,7 @@ pub(crate) fn split_at_boundary(text: &str, max_bytes: usize) -> (&str, &str) {
 /// Whether [`push_safe`] leaves a character of a JSON string as it is, before `rest` of that string.
 pub(crate) fn stays(c: char, rest: &str) -> bool {
     let rest = if rest.is_empty() { "\"" } else { rest };
-    matches!(judge(c, rest.as_bytes(), Astral::Escape), Fate::Keep)
+    matches!(judge(c, "", rest.as_bytes(), Astral::Escape), Fate::Keep)
 }
 
 /// How far back from the limit a space is looked for, in bytes.
@@ -119,7 +120,7 @@ enum Fate {
     Break,
 }
 
-fn judge(c: char, rest: &[u8], astral: Astral) -> Fate {
+fn judge(c: char, before: &str, rest: &[u8], astral: Astral) -> Fate {
     match c {
         // "batch": `$result[key]` and the like in a command are replaced by earlier results, by
         // prefix and without regard to case (server behaviour).
@@ -131,6 +132,7 @@ fn judge(c: char, rest: &[u8], astral: Astral) -> Fate {
         LINE_MARK => Fate::Replace(MARK_IN_TEXT),
         '\t' => Fate::Replace(' '),
         _ if is_break(c) => Fate::Break,
+        '\u{FE0E}' | '\u{FE0F}' if selects(before, rest, astral) => Fate::Keep,
         _ if is_hidden(c) => Fate::Escape,
         '\u{10000}'.. if astral == Astral::Escape => Fate::Escape,
         _ => Fate::Keep,
@@ -173,21 +175,46 @@ fn breaks_ahead(text: &str) -> usize {
     text.len() - text.trim_start_matches(is_break).len()
 }
 
-/// Characters that are not seen, or that change how others are seen.
+/// Characters that are not seen, or that change how others are seen: controls, what Unicode calls
+/// default-ignorable (DerivedCoreProperties.txt, Unicode 16), annotations and noncharacters.
+///
+/// Of the default-ignorable ones U+200C and U+200D stay, since words are spelled with them, and U+2060,
+/// which is the guard: safe text stays as it is when it is made safe again.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            // Soft hyphen, zero-width space, byte order mark.
-            '\u{AD}' | '\u{200B}' | '\u{FEFF}'
+            // Soft hyphen, grapheme joiner, zero-width space, byte order mark.
+            '\u{AD}' | '\u{34F}' | '\u{200B}' | '\u{FEFF}'
+            // Fillers of Hangul, inherent vowels of Khmer, selectors and separator of Mongolian.
+            | '\u{115F}'..='\u{1160}' | '\u{3164}' | '\u{FFA0}'
+            | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
             // Bidirectional marks, embeddings, overrides and isolates.
             | '\u{61C}' | '\u{200E}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
-            // Invisible operators, isolates, deprecated format characters. U+2060 stays: it is
-            // the guard, and safe text stays as it is when it is made safe again.
+            // Invisible operators, isolates, deprecated format characters.
             | '\u{2061}'..='\u{206F}'
-            // Interlinear annotations, noncharacters.
-            | '\u{FFF9}'..='\u{FFFB}' | '\u{FDD0}'..='\u{FDEF}' | '\u{FFFE}'..='\u{FFFF}'
-            // Shorthand and musical format characters, tags.
-            | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E007F}')
+            // Variation selectors: see [`selects`].
+            | '\u{FE00}'..='\u{FE0F}'
+            // Interlinear annotations and what is reserved beside them.
+            | '\u{FFF0}'..='\u{FFFB}' | '\u{FDD0}'..='\u{FDEF}'
+            // Shorthand and musical format characters, tags, more variation selectors.
+            | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+        // Noncharacters: the last two of each plane.
+        || u32::from(c) & 0xFFFE == 0xFFFE
+}
+
+/// Whether U+FE0E or U+FE0F says how the symbol before it looks, as in "✔️" and "1️⃣". Anywhere else it
+/// would be a character that nobody sees.
+fn selects(before: &str, rest: &[u8], astral: Astral) -> bool {
+    match before.chars().next_back() {
+        Some('0'..='9' | '#' | '*') => rest.starts_with("\u{20E3}".as_bytes()),
+        Some('\u{1F000}'..='\u{1FAFF}') => astral == Astral::Keep,
+        Some(symbol) => matches!(symbol,
+            '\u{A9}' | '\u{AE}' | '\u{203C}' | '\u{2049}' | '\u{2122}' | '\u{2139}'
+            | '\u{2190}'..='\u{21FF}' | '\u{2300}'..='\u{23FF}' | '\u{2460}'..='\u{24FF}'
+            | '\u{25A0}'..='\u{27BF}' | '\u{2900}'..='\u{297F}' | '\u{2B00}'..='\u{2BFF}'
+            | '\u{3030}' | '\u{303D}' | '\u{3297}' | '\u{3299}'),
+        None => false,
+    }
 }
 
 /// How many bytes from the start of `bytes` need no look at all.
@@ -222,10 +249,14 @@ fn needs_look(b: u8, next: u8) -> bool {
         | (b == b'$')
         | ((b == b'{') & (next == b'='))
         | ((b == b'[') & (((next | 0x20) == b't') | (next == b'/')))
-        // U+0080-009F and U+00AD; U+0600-063F; U+2000-207F; U+F000 and above.
+        // U+0080-009F and U+00AD; U+0340-037F; U+0600-063F; U+1140-117F, U+1780-17BF and U+1800-183F;
+        // U+2000-207F; U+3140-317F; U+F000 and above.
         | ((b == 0xC2) & ((next < 0xA0) | (next == 0xAD)))
+        | (b == 0xCD)
         | (b == 0xD8)
+        | ((b == 0xE1) & ((next == 0x85) | (next == 0x9E) | (next == 0xA0)))
         | ((b == 0xE2) & (next < 0x82))
+        | ((b == 0xE3) & (next == 0x85))
         | (b >= 0xEF)
 }
 
@@ -256,11 +287,37 @@ mod tests {
         ["{=", "[timestamp", "[/timestamp"].iter().any(|tag| folded.contains(tag))
     }
 
+    /// DerivedCoreProperties.txt, Default_Ignorable_Code_Point, in the file's own order.
+    const DEFAULT_IGNORABLE: [(u32, u32); 17] = [
+        (0xAD, 0xAD),
+        (0x34F, 0x34F),
+        (0x61C, 0x61C),
+        (0x115F, 0x1160),
+        (0x17B4, 0x17B5),
+        (0x180B, 0x180F),
+        (0x200B, 0x200F),
+        (0x202A, 0x202E),
+        (0x2060, 0x206F),
+        (0x3164, 0x3164),
+        (0xFE00, 0xFE0F),
+        (0xFEFF, 0xFEFF),
+        (0xFFA0, 0xFFA0),
+        (0xFFF0, 0xFFF8),
+        (0x1BCA0, 0x1BCA3),
+        (0x1D173, 0x1D17A),
+        (0xE0000, 0xE0FFF),
+    ];
+
+    fn is_ignorable(c: char) -> bool {
+        DEFAULT_IGNORABLE.iter().any(|&(first, last)| (first..=last).contains(&u32::from(c)))
+    }
+
     fn shows_all(text: &str, astral: Astral) -> bool {
         text.chars().all(|c| {
-            !c.is_control()
-                && !matches!(c, LINE_MARK | '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}')
-                && !matches!(c, '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{61C}')
+            let stays = matches!(c, '\u{200C}' | '\u{200D}' | GUARD | '\u{FE0E}' | '\u{FE0F}');
+            (!is_ignorable(c) || stays)
+                && !c.is_control()
+                && !matches!(c, LINE_MARK | '\u{2028}' | '\u{2029}')
                 && (astral == Astral::Keep || c <= '\u{FFFF}')
         })
     }
@@ -275,7 +332,7 @@ mod tests {
                 "$", "$res", "$result[c0][x]", "$TIME", "$Errors[0]", "ult[a]", "ſ", "$reſult[1]",
                 "{", "=", "{=user:name}", "[", "/", "timestamp", "[TimeStamp=1]x[/timestamp]",
                 "\n", "\r\n", "\t", "\0", "\u{1b}[31m", "\u{85}", "\u{2028}", "\u{2029}", "•",
-                "\u{202e}", "\u{2066}", "\u{200b}", "\u{200d}", "\u{feff}", "\u{2060}", "😀",
+                "\u{3164}", "\u{180e}", "\u{fe0f}", "✔", "\u{202e}", "\u{2066}", "\u{200b}", "\u{200d}", "\u{feff}", "\u{2060}", "😀",
             ]).prop_map(String::from),
         ];
         prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
@@ -324,6 +381,40 @@ mod tests {
             let (head, tail) = split_at_boundary(&out, max);
             prop_assert!(!is_substituted(head) && !is_substituted(tail));
             prop_assert!(!is_interpreted(head) && !is_interpreted(tail));
+        }
+    }
+
+    /// U+180E and U+3164 once passed: a name may look like another one, or like nothing.
+    #[test]
+    fn no_character_that_nobody_sees_passes_anywhere() {
+        for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32).filter(|c| is_ignorable(*c))
+        {
+            if matches!(c, '\u{200C}' | '\u{200D}' | GUARD) {
+                continue;
+            }
+            let shown = format!("\\u{{{:X}}}", u32::from(c));
+            for (before, after) in [("", ""), ("abc", "abc"), ("жжжжжжжжжжжжжжж", "ж"), ("", " ok")]
+            {
+                let expected = format!("{before}{shown}{after}");
+                assert_eq!(safe_as(&format!("{before}{c}{after}"), Astral::Keep), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_selector_stays_behind_what_it_selects_for() {
+        for kept in ["✔\u{FE0F} done", "1\u{FE0F}\u{20E3}", "©\u{FE0E}", "☎\u{FE0F}"] {
+            assert_eq!(safe(kept), kept);
+        }
+        assert_eq!(safe_as("😀\u{FE0F}", Astral::Keep), "😀\u{FE0F}");
+        for (text, expected) in [
+            ("\u{FE0F}x", "\\u{FE0F}x"),
+            ("a\u{FE0F}", "a\\u{FE0F}"),
+            ("1\u{FE0F}2", "1\\u{FE0F}2"),
+            ("✔\u{FE0F}\u{FE0F}", "✔\u{FE0F}\\u{FE0F}"),
+            ("😀\u{FE0F}", "\\u{1F600}\\u{FE0F}"),
+        ] {
+            assert_eq!(safe(text), expected, "{text:?}");
         }
     }
 

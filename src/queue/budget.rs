@@ -70,20 +70,20 @@ pub(crate) const MOST_BYTES: u64 = 1 << (62 - LINE_BITS);
 
 /// Lines and bytes in one number. It wraps, and lines carry into bytes: a difference of two words is
 /// right all the same, as long as what is pending fits.
-fn word(lines: u64, bytes: u64) -> u64 {
+pub(super) fn word(lines: u64, bytes: u64) -> u64 {
     lines.wrapping_add(bytes << LINE_BITS)
 }
 
 /// The lines of a difference of two words. It has no sign: what would be below zero is in its upper
 /// half, where nothing else comes, and is read as zero, so that a line that is released twice does not
 /// shut the door for good.
-fn lines(difference: u64) -> u64 {
+pub(super) fn lines(difference: u64) -> u64 {
     let lines = difference & LINES;
     if lines > LINES / 2 { 0 } else { lines }
 }
 
 /// The bytes of a difference of two words, as [`lines`].
-fn bytes(difference: u64) -> u64 {
+pub(super) fn bytes(difference: u64) -> u64 {
     let bytes = difference >> LINE_BITS;
     if bytes > u64::MAX >> (LINE_BITS + 1) { 0 } else { bytes }
 }
@@ -181,6 +181,11 @@ impl Budget {
         grow(&self.worker.released_bytes, bytes);
     }
 
+    /// The worker holds so many bytes more than were charged: as if that much less were settled.
+    pub(super) fn hold(&self, bytes: u64) {
+        grow(&self.worker.released_bytes, bytes.wrapping_neg());
+    }
+
     fn standing_with(&self, more: u64) -> Standing {
         // The worker's side first, so that it is never ahead of the callers'.
         let taken_lines = self.worker.taken_lines.load(SeqCst);
@@ -249,6 +254,17 @@ mod tests {
         let standing = budget.standing();
         assert_eq!((standing.queued, standing.lines), (1, 0));
         assert!(standing.bytes < 20);
+    }
+
+    #[test]
+    fn what_the_worker_holds_on_top_is_pending_until_it_is_released() {
+        let budget = Budget::default();
+        budget.charge(100);
+        budget.took(1, 0);
+        budget.hold(900);
+        assert_eq!(budget.standing(), Standing { queued: 0, lines: 1, bytes: 1_000 });
+        budget.release(1, 1_000);
+        assert_eq!(budget.standing(), Standing::default());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError};
 
 use crossbeam_channel::Receiver;
 
-use super::{Door, Message};
-use crate::line::InvalidEventToken;
-use crate::stats::{Hidden, Meant, Unseen};
+use super::{Door, Message, Shares};
+use crate::line::{InvalidEventToken, Tag};
+use crate::stats::{DropReason, Hidden, Meant, Unseen};
 
 /// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
 pub(crate) struct Consumer {
@@ -16,6 +16,8 @@ pub(crate) struct Consumer {
     /// Taken since the counters were last published.
     lines: u64,
     closes: u64,
+    /// Tags whose close had found no room in the channel.
+    left_out: Vec<Arc<Tag>>,
 }
 
 /// While it exists, the first tagged span rings the bell.
@@ -27,14 +29,34 @@ const PUBLISH_EVERY: u64 = 32;
 
 impl Consumer {
     pub(super) fn new(door: Arc<Door>, receiver: Receiver<Message>) -> Consumer {
-        Consumer { door, receiver, lines: 0, closes: 0 }
+        Consumer { door, receiver, lines: 0, closes: 0, left_out: Vec::new() }
     }
 
     /// The next message, if there is one.
     pub(crate) fn try_take(&mut self) -> Option<Message> {
-        let message = self.receiver.try_recv().ok();
+        // They are counted nowhere.
+        self.try_recv().or_else(|| self.try_left_out().map(Message::SpanClosed))
+    }
+
+    fn try_left_out(&mut self) -> Option<Arc<Tag>> {
+        let signal = &self.door.signals.left_out;
+        if self.left_out.is_empty() && signal.load(SeqCst) && signal.swap(false, SeqCst) {
+            let mut left_out = self.door.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+            self.left_out = std::mem::take(&mut *left_out);
+        }
+        self.left_out.pop()
+    }
+
+    fn try_recv(&mut self) -> Option<Message> {
+        let message = match self.receiver.try_recv().ok() {
+            Some(Message::Scarce(line)) => {
+                self.door.shares.take(line.tag.fingerprint(), line.bytes() as u64);
+                Some(Message::Line(line))
+            }
+            message => message,
+        };
         match message {
-            Some(Message::Line(_)) => self.lines += 1,
+            Some(Message::Line(_) | Message::Scarce(_)) => self.lines += 1,
             Some(Message::SpanClosed(_)) => self.closes += 1,
             Some(Message::Control(_)) => {}
             None => self.publish(),
@@ -43,6 +65,11 @@ impl Consumer {
             self.publish();
         }
         message
+    }
+
+    /// What tokens hold, for the worker to keep.
+    pub(crate) fn shares(&self) -> Arc<Shares> {
+        Arc::clone(&self.door.shares)
     }
 
     /// Messages in the channel.
@@ -76,6 +103,11 @@ impl Consumer {
         self.door.made_room();
     }
 
+    /// Charges bytes that lines hold on top of what they were charged at the door.
+    pub(crate) fn hold(&self, bytes: u64) {
+        self.door.budget.hold(bytes);
+    }
+
     /// From here on every line is refused. What was accepted before can still be taken.
     pub(crate) fn close(&self) {
         self.door.signals.closed.store(true, SeqCst);
@@ -103,6 +135,19 @@ impl Consumer {
     pub(crate) fn unusable_tokens(&self) -> impl Iterator<Item = (InvalidEventToken, u64)> + '_ {
         let count = |why| self.door.unusable.counter(why).load(Relaxed);
         InvalidEventToken::ALL.into_iter().map(move |why| (why, count(why)))
+    }
+
+    /// Lines refused at the door so far, by reason.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        let count = |why| self.door.refused.counter(why).map_or(0, |counter| counter.load(Relaxed));
+        DropReason::refusals().map(move |why| (why, count(why)))
+    }
+
+    /// Whether the worker was closed on a thread that delivery waits for, since the last call.
+    pub(crate) fn was_closed_without_wait(&self) -> bool {
+        // Read first: callers read what lies beside it.
+        let closed = &self.door.signals.closed_without_wait;
+        closed.load(SeqCst) && closed.swap(false, SeqCst)
     }
 
     /// What the layer was not shown, by its cause.

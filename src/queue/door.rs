@@ -8,9 +8,11 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::Notify;
 
 use super::budget::{Budget, Standing, UNSEEN};
-use super::{Limits, Message, Overflow, thread};
+use super::shares::Shares;
+use super::{Limits, Message, Overflow};
 use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
 use crate::stats::{DropReason, Hidden, Meant, Unseen};
+use crate::thread_role::is_delivery_thread;
 
 /// What both ends share.
 pub(super) struct Door {
@@ -20,9 +22,12 @@ pub(super) struct Door {
     pub(super) limits: Limits,
     pub(super) alive: &'static Alive,
     pub(super) budget: Budget,
+    pub(super) shares: Arc<Shares>,
     pub(super) signals: Signals,
     pub(super) refused: Refused,
     pub(super) unusable: Unusable,
+    /// Tags whose close found no room, and of whose lost lines somebody has to tell.
+    pub(super) left_out: Mutex<Vec<Arc<Tag>>>,
     /// What the layer was not shown, by [`Unseen`].
     pub(super) unseen: [AtomicU64; Unseen::ALL.len()],
     /// What a filter hides, as far as it was noticed; each once.
@@ -39,11 +44,37 @@ pub(super) struct Door {
     pub(super) process: u32,
 }
 
+/// Where a line that was charged goes: how many messages wait in the channel (0 if it was not this
+/// line's turn to look), and whether room is tight, so that the line counts for its token. In one word,
+/// which is returned in a register.
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+impl Place {
+    const UNKNOWN: Place = Place(0);
+
+    fn new(queued: u64, scarce: bool) -> Place {
+        Place(queued << 1 | u64::from(scarce))
+    }
+
+    fn queued(self) -> u64 {
+        self.0 >> 1
+    }
+
+    fn is_scarce(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
 /// Read by all, written seldom.
 #[derive(Default)]
 #[repr(align(128))]
 pub(super) struct Signals {
     pub(super) closed: AtomicBool,
+    /// The worker was closed on a thread that delivery waits for.
+    pub(super) closed_without_wait: AtomicBool,
+    /// There are tags in `left_out`.
+    pub(super) left_out: AtomicBool,
     /// The worker's end of the queue is gone.
     pub(super) abandoned: AtomicBool,
     /// The worker sleeps without ticks, and has not been rung since.
@@ -75,6 +106,7 @@ pub(super) struct Refused {
     pub(super) queue_full: AtomicU64,
     pub(super) budget_spent: AtomicU64,
     pub(super) closed: AtomicU64,
+    pub(super) token_share: AtomicU64,
 }
 
 /// Event tokens that could not be used, by reason. The worker reports each reason once.
@@ -95,6 +127,10 @@ const MOST_HIDDEN: usize = 32;
 /// Slots for messages that are not lines.
 const HEADROOM: usize = 1024;
 
+/// Tags that wait beside the channel. The lines of more are counted and reported, and their logs do not
+/// tell of them.
+const MOST_LEFT_OUT: usize = 65_536;
+
 impl Door {
     pub(super) fn new(limits: Limits) -> (Arc<Door>, Receiver<Message>) {
         let (sender, receiver) = bounded(limits.queue.saturating_add(HEADROOM));
@@ -104,9 +140,11 @@ impl Door {
             limits,
             alive: Alive::new(),
             budget: Budget::default(),
+            shares: Arc::new(Shares::new(limits.token_share)),
             signals: Signals::default(),
             refused: Refused::default(),
             unusable: Unusable::default(),
+            left_out: Mutex::default(),
             unseen: Default::default(),
             hidden: Mutex::default(),
             search: OnceLock::new(),
@@ -123,7 +161,7 @@ impl Door {
     #[inline]
     pub(super) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
         match self.reserve(&line) {
-            Ok(queued) => self.push(line, queued),
+            Ok(place) => self.push(line, place),
             Err(reason) => self.offer_again(line, reason),
         }
     }
@@ -135,7 +173,7 @@ impl Door {
             let deadline = Instant::now() + patience.min(LONGEST_WAIT);
             while reason != DropReason::Closed && self.wait_for_room(&line, deadline) {
                 match self.reserve(&line) {
-                    Ok(queued) => return self.push(line, queued),
+                    Ok(place) => return self.push(line, place),
                     Err(again) => reason = again,
                 }
             }
@@ -145,23 +183,44 @@ impl Door {
     }
 
     /// Finds room in half of the headroom when lines find none, since it may carry the count of the
-    /// lines that were refused. Without any room at all the entry only waits for its linger.
+    /// lines that were refused. Without any room at all it waits beside the channel if it does; else
+    /// the entry only waits for its linger.
     pub(super) fn offer_close(&self, tag: Arc<Tag>) {
         let queued = self.budget.add_close();
-        let refused = self.signals.closed.load(SeqCst)
-            || queued > (self.limits.queue + HEADROOM / 2) as u64
-            || self.sender.try_send(Message::SpanClosed(tag)).is_err();
-        if refused {
-            self.budget.revert_close();
-        } else {
-            self.ring_if_half_full(queued);
+        let closed = self.signals.closed.load(SeqCst);
+        let message = Message::SpanClosed(tag);
+        let refused = match closed || queued > (self.limits.queue + HEADROOM / 2) as u64 {
+            true => Some(message),
+            false => self.sender.try_send(message).err().map(TrySendError::into_inner),
+        };
+        match refused {
+            None => self.ring_if_half_full(queued),
+            Some(message) => {
+                self.budget.revert_close();
+                if let (false, Message::SpanClosed(tag)) = (closed, message) {
+                    self.leave_out(tag);
+                }
+            }
         }
     }
 
-    /// Charges the line, or says why not. Returns how many messages wait in the channel, or 0 if it was
-    /// not this line's turn to look.
+    #[cold]
+    fn leave_out(&self, tag: Arc<Tag>) {
+        if !tag.has_refused() {
+            return;
+        }
+        // Held for as long as it takes to push, or to take all.
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if left_out.len() < MOST_LEFT_OUT {
+            left_out.push(tag);
+        }
+        drop(left_out);
+        self.signals.left_out.store(true, SeqCst);
+    }
+
+    /// Charges the line, or says why not.
     #[inline]
-    fn reserve(&self, line: &LogLine) -> Result<u64, DropReason> {
+    fn reserve(&self, line: &LogLine) -> Result<Place, DropReason> {
         let bytes = line.bytes() as u64;
         let looks = self.budget.charge(bytes);
         // Looked at after the charge: the worker closes first and then waits for charged lines.
@@ -170,19 +229,19 @@ impl Door {
             return Err(DropReason::Closed);
         }
         match looks || self.signals.tight.load(Relaxed) {
-            true => self.look(bytes),
-            false => Ok(0),
+            true => self.look(line, bytes),
+            false => Ok(Place::UNKNOWN),
         }
     }
 
     /// Whether there is room for a line that was just charged, and how tight it is.
     #[inline(never)]
-    fn look(&self, bytes: u64) -> Result<u64, DropReason> {
+    fn look(&self, line: &LogLine, bytes: u64) -> Result<Place, DropReason> {
         let standing = self.budget.standing();
         if !self.is_roomy(standing) && !self.signals.tight.load(SeqCst) {
             self.signals.tight.store(true, SeqCst);
         }
-        let verdict = self.verdict(standing);
+        let verdict = self.verdict_for(&line.tag, standing);
         if verdict.is_err() {
             self.budget.revert(bytes);
             // What was charged for a moment may be what somebody waits for.
@@ -190,7 +249,18 @@ impl Door {
                 self.wake_waiters();
             }
         }
-        verdict.map(|()| standing.queued)
+        let scarce = self.signals.tight.load(Relaxed);
+        verdict.map(|()| Place::new(standing.queued, scarce))
+    }
+
+    /// Whether there is room for the last line of those, which is one of this tag.
+    fn verdict_for(&self, tag: &Tag, standing: Standing) -> Result<(), DropReason> {
+        self.verdict(standing)?;
+        let tight = self.signals.tight.load(Relaxed);
+        if tight && !self.shares.admit(&self.limits, standing, tag.fingerprint()) {
+            return Err(DropReason::TokenShare);
+        }
+        Ok(())
     }
 
     /// Whether there is room for the last line of those.
@@ -209,11 +279,28 @@ impl Door {
     }
 
     #[inline]
-    fn push(&self, line: LogLine, queued: u64) -> Result<(), DropReason> {
+    fn push(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
+        if place.is_scarce() {
+            return self.push_scarce(line, place);
+        }
         line.tag.note_line();
         match self.sender.try_send(Message::Line(line)) {
             Ok(()) => {
-                self.ring_if_half_full(queued);
+                self.ring_if_half_full(place.queued());
+                Ok(())
+            }
+            Err(error) => Err(self.not_sent(error)),
+        }
+    }
+
+    /// As [`push`](Self::push), and counts the line for its token, from before it can be taken.
+    #[cold]
+    fn push_scarce(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
+        line.tag.note_line();
+        self.shares.push(line.tag.fingerprint(), line.bytes() as u64);
+        match self.sender.try_send(Message::Scarce(line)) {
+            Ok(()) => {
+                self.ring_if_half_full(place.queued());
                 Ok(())
             }
             Err(error) => Err(self.not_sent(error)),
@@ -226,7 +313,11 @@ impl Door {
             TrySendError::Full(_) => DropReason::QueueFull,
             TrySendError::Disconnected(_) => DropReason::Closed,
         };
-        if let Message::Line(line) = error.into_inner() {
+        let message = error.into_inner();
+        if let Message::Scarce(line) = &message {
+            self.shares.take(line.tag.fingerprint(), line.bytes() as u64);
+        }
+        if let Message::Line(line) | Message::Scarce(line) = message {
             self.budget.revert(line.bytes() as u64);
             self.refuse(&line.tag, reason);
         }
@@ -288,7 +379,7 @@ impl Door {
         }
         let verdict = match self.signals.closed.load(SeqCst) {
             true => Err(DropReason::Closed),
-            false => self.verdict(self.budget.with_line(1)),
+            false => self.verdict_for(tag, self.budget.with_line(1)),
         };
         match verdict {
             Ok(()) => self.signals.full.store(false, Relaxed),
@@ -312,7 +403,7 @@ impl Door {
     #[cold]
     #[expect(clippy::disallowed_methods, reason = "a caller that was asked to wait needs a clock")]
     fn wait_for_room(&self, line: &LogLine, deadline: Instant) -> bool {
-        if self.is_forked() || thread::is_worker_thread() {
+        if self.is_forked() || is_delivery_thread() {
             return false;
         }
         self.signals.waiters.fetch_add(1, SeqCst);
@@ -321,7 +412,7 @@ impl Door {
         let fits = loop {
             let closed = self.signals.closed.load(SeqCst);
             let standing = self.budget.with_line(line.bytes() as u64);
-            if closed || self.verdict(standing).is_ok() {
+            if closed || self.verdict_for(&line.tag, standing).is_ok() {
                 break true;
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { break false };
@@ -339,9 +430,10 @@ impl Door {
         std::process::id() != self.process
     }
 
-    /// Whether there is room for all that may be charged without a look.
+    /// Whether there is room for all that may be charged without a look, whoever charges it.
     fn is_roomy(&self, standing: Standing) -> bool {
-        self.verdict(standing + UNSEEN).is_ok()
+        let standing = standing + UNSEEN;
+        self.verdict(standing).is_ok() && self.shares.are_open(&self.limits, standing)
     }
 
     /// Called by the worker after it made room.
@@ -372,6 +464,7 @@ impl Refused {
             DropReason::QueueFull => Some(&self.queue_full),
             DropReason::BudgetSpent => Some(&self.budget_spent),
             DropReason::Closed => Some(&self.closed),
+            DropReason::TokenShare => Some(&self.token_share),
             _ => None,
         }
     }

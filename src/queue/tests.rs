@@ -7,8 +7,13 @@ use std::thread;
 
 use super::*;
 
-const ROOMY: Limits =
-    Limits { queue: 1_000, lines: 1_000, bytes: 1 << 20, overflow: Overflow::DropNewest };
+const ROOMY: Limits = Limits {
+    queue: 1_000,
+    lines: 1_000,
+    bytes: 1 << 20,
+    overflow: Overflow::DropNewest,
+    token_share: 1.0,
+};
 
 fn tag(producer: &Producer) -> Arc<Tag> {
     producer.tag(EventToken::parse("5e.1|A|1.ff").unwrap(), None, 0)
@@ -22,7 +27,7 @@ fn take_all(consumer: &mut Consumer) -> (u64, u64, u64) {
     let (mut lines, mut closes, mut controls) = (0, 0, 0);
     while let Some(message) = consumer.try_take() {
         match message {
-            Message::Line(_) => lines += 1,
+            Message::Line(_) | Message::Scarce(_) => lines += 1,
             Message::SpanClosed(_) => closes += 1,
             Message::Control(_) => controls += 1,
         }
@@ -323,6 +328,84 @@ fn unusable_tokens_are_counted_by_reason_and_ring_once_each() {
     let counts: Vec<_> = consumer.unusable_tokens().filter(|(_, count)| *count > 0).collect();
     assert_eq!(counts, [(InvalidEventToken::Empty, 2), (InvalidEventToken::Redacted, 1)]);
     assert_eq!(producer.unusable_tokens(), 3);
+}
+
+/// Its lost lines would be told nowhere in its log.
+#[test]
+fn a_close_that_finds_no_room_and_has_losses_to_tell_waits_beside_the_channel() {
+    let (producer, mut consumer) = queue(Limits { queue: 4, ..ROOMY });
+    let first = tag(&producer);
+    while offer(&producer, &first).is_ok() {}
+    let spans: Vec<_> = (0..2_000).map(|_| tag(&producer)).collect();
+    let silent: Vec<_> = (0..10).map(|_| tag(&producer)).collect();
+    for tag in &spans {
+        assert!(offer(&producer, tag).is_err());
+    }
+    for tag in silent.into_iter().chain(spans) {
+        producer.span_closed(tag);
+    }
+    let (mut lines, mut told) = (0, 0);
+    while let Some(message) = consumer.try_take() {
+        match message {
+            Message::SpanClosed(tag) => told += tag.take_refused().map_or(0, |missed| missed.lines),
+            _ => lines += 1,
+        }
+    }
+    assert_eq!((lines, told), (4, 2_000));
+    assert!(consumer.try_take().is_none());
+}
+
+/// A loop that logs at any rate once left others a quarter of their lines.
+#[test]
+fn a_loud_token_leaves_room_for_quiet_ones() {
+    let line = LogLine::saying(&Tag::detached("t", None), "x").bytes();
+    let enough = Limits { queue: 100_000, lines: 100_000, bytes: 1 << 30, ..ROOMY };
+    for limits in [
+        Limits { queue: 8_000, ..enough },
+        Limits { lines: 8_000, ..enough },
+        Limits { bytes: 8_000 * line, ..enough },
+        Limits { queue: 8_000, overflow: Overflow::DropOldest, ..enough },
+        Limits { lines: 8_000, overflow: Overflow::Block(Duration::ZERO), ..enough },
+    ] {
+        let (producer, mut consumer) = queue(Limits { token_share: 0.75, ..limits });
+        let shares = consumer.shares();
+        let named =
+            |n: u32| producer.tag(EventToken::parse(&format!("5e.{n}|A|1.ff")).unwrap(), None, 0);
+        let (loud, quiet): (_, Vec<_>) = (named(0), (1..=50).map(named).collect());
+        let mut held = Vec::new();
+        for round in 0..10 {
+            for _ in 0..4_000 {
+                let _refused = offer(&producer, &loud);
+            }
+            for tag in &quiet {
+                assert_eq!(offer(&producer, tag), Ok(()), "round {round} of {limits:?}");
+            }
+            if round % 3 == 2 {
+                // The worker takes them in, and holds them: nothing is settled.
+                while let Some(Message::Line(line)) = consumer.try_take() {
+                    shares.hold(line.tag.fingerprint(), 1, line.bytes() as u64);
+                    held.push(line);
+                }
+            }
+        }
+        assert!(producer.refused(DropReason::TokenShare) > 0);
+        assert_eq!(producer.refused(DropReason::QueueFull), 0);
+        assert_eq!(producer.refused(DropReason::BudgetSpent), 0);
+        let of_loud = producer.accepted() - 500;
+        assert!(of_loud >= 5_500, "a loud token that is alone has its share: {of_loud}");
+
+        // All is settled, and the loud one may go on.
+        while let Some(Message::Line(line)) = consumer.try_take() {
+            shares.hold(line.tag.fingerprint(), 1, line.bytes() as u64);
+            held.push(line);
+        }
+        for line in held {
+            shares.settle(line.tag.fingerprint(), 1, line.bytes() as u64);
+            consumer.release(1, line.bytes() as u64);
+        }
+        assert_eq!(offer(&producer, &loud), Ok(()));
+        assert!(!producer.0.signals.tight.load(Relaxed));
+    }
 }
 
 /// A flush that came after the worker's last look waited for its whole timeout.

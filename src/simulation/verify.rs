@@ -56,6 +56,10 @@ impl Outcome {
         if readable + thrown < stats.acknowledged() {
             let _ = writeln!(wrong, "{readable} lines are in the logs: {stats}");
         }
+        let missing: u64 = self.sent.keys().map(|workflow| self.told_missing(*workflow)).sum();
+        if missing > stats.lost() + stats.refused() {
+            let _ = writeln!(wrong, "the logs tell of {missing} missing lines: {stats}");
+        }
         if wrong.is_empty() { Ok(()) } else { Err(format!("seed {}:\n{wrong}", self.seed)) }
     }
 
@@ -119,6 +123,21 @@ impl Outcome {
         Ok(thrown.len() as u64)
     }
 
+    /// How many lines a workflow's log says are missing, each told once. What a notice says that may
+    /// have been told before does not count, nor what a repeated entry says.
+    fn told_missing(&self, workflow: u32) -> u64 {
+        let log = self.portal.log(workflow).iter();
+        let told_once = log.filter(|entry| !entry.text.contains("(possible repeat"));
+        let notices = told_once.flat_map(|entry| entry.text.lines());
+        let notices = notices.filter(|line| line.contains("missing since "));
+        notices
+            .map(|notice| {
+                number_before(notice, " line")
+                    .saturating_sub(number_before(notice, " of them may have been told"))
+            })
+            .sum()
+    }
+
     /// The numbers of the lines in a workflow's log. `Err` when they are out of order, or stand
     /// there twice without a mark.
     fn read(&self, workflow: u32) -> Result<BTreeSet<u64>, String> {
@@ -141,6 +160,12 @@ impl Outcome {
         }
         Ok(seen)
     }
+}
+
+/// The number in front of `words`; 0 where there is none.
+fn number_before(text: &str, words: &str) -> u64 {
+    let number = text.split_once(words).and_then(|(before, _)| before.rsplit([' ', '(']).next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// The lines' own numbers, in the order in which they stand: "#12#".

@@ -12,9 +12,12 @@ pub enum DropReason {
     BudgetSpent,
     /// Refused: the worker had been closed.
     Closed,
+    /// Refused: its event token already held its share of the queue or of the budget.
+    TokenShare,
     /// Dropped: evicted to make room for newer lines (`Overflow::DropOldest`).
     Evicted,
-    /// Dropped: its portal already held its share of the budget.
+    /// Dropped: its portal already held its share of the budget, or its text, longer than the line since
+    /// much of it was escaped, found no room.
     PortalShare,
     /// Dropped: the portal does not accept the event token (forged, damaged, or of another portal).
     TokenDenied,
@@ -44,6 +47,7 @@ impl DropReason {
         DropReason::QueueFull,
         DropReason::BudgetSpent,
         DropReason::Closed,
+        DropReason::TokenShare,
         DropReason::Evicted,
         DropReason::PortalShare,
         DropReason::TokenDenied,
@@ -61,9 +65,20 @@ impl DropReason {
     /// How many there are: what an array with a place for each needs.
     pub(crate) const COUNT: usize = DropReason::ALL.len();
 
+    /// The reasons for which lines are turned away at the door.
+    pub(crate) fn refusals() -> impl Iterator<Item = DropReason> {
+        DropReason::ALL.iter().copied().filter(|reason| reason.is_refusal())
+    }
+
     /// Whether lines with this reason were turned away at the door, and so never accepted.
     pub fn is_refusal(self) -> bool {
-        matches!(self, DropReason::QueueFull | DropReason::BudgetSpent | DropReason::Closed)
+        matches!(
+            self,
+            DropReason::QueueFull
+                | DropReason::BudgetSpent
+                | DropReason::Closed
+                | DropReason::TokenShare
+        )
     }
 
     /// The reason as a label of metrics: a word in `snake_case` that stays as it is.
@@ -76,6 +91,7 @@ impl DropReason {
             DropReason::QueueFull => "queue_full",
             DropReason::BudgetSpent => "budget_spent",
             DropReason::Closed => "closed",
+            DropReason::TokenShare => "token_share",
             DropReason::Evicted => "evicted",
             DropReason::PortalShare => "portal_share",
             DropReason::TokenDenied => "token_denied",
@@ -97,6 +113,7 @@ impl DropReason {
             DropReason::QueueFull => "queue full",
             DropReason::BudgetSpent => "memory budget spent",
             DropReason::Closed => "logging was closed",
+            DropReason::TokenShare => "too many lines at once",
             DropReason::Evicted => "made room for newer lines",
             DropReason::PortalShare => "portal's share of memory spent",
             DropReason::TokenDenied => "event token denied",

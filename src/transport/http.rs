@@ -11,6 +11,8 @@ use crate::protocol::reply::Code;
 use crate::protocol::{Method, Reply, Request, Trouble, command};
 
 mod client;
+mod departure;
+mod resolver;
 mod tls;
 
 pub(super) use self::client::Clients;

@@ -16,7 +16,6 @@ use super::agenda::NumberHasher;
 use super::budgets::Budgets;
 use super::entry::{Entry, Gap, widen};
 use super::ledger::Ending;
-use super::render::Renderer;
 use super::schedule::Schedule;
 use crate::line::{EventToken, LogLine, Tag};
 use crate::stats::DropReason;
@@ -99,12 +98,13 @@ impl Coalescer {
         }
     }
 
-    /// Takes a line in, or says why its token takes none.
+    /// Takes a line in, of the text given, which holds so many bytes of the budget; or says why its
+    /// token takes none.
     pub(crate) fn push(
         &mut self,
         line: &LogLine,
+        (text, bytes): (&str, usize),
         seq: u64,
-        renderer: &mut Renderer,
         now: Instant,
     ) -> Result<(), Finished> {
         let key = self.key_of(&line.tag, now);
@@ -115,7 +115,7 @@ impl Coalescer {
         }
         let had_open = buffer.open.is_some();
         let sealed_before = buffer.sealed.len();
-        buffer.append(line, seq, &self.plan, renderer, now);
+        buffer.append(line, (text, bytes), seq, &self.plan, now);
         if !had_open {
             self.gathering.insert(key);
         }

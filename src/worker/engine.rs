@@ -9,7 +9,7 @@ use slab::Slab;
 use super::agenda::Agenda;
 use super::entry::Gap;
 use super::lane::{Access, Action, Lane, Rules, TICK, What};
-use super::ledger::{Ending, Ledger, Page, Pending};
+use super::ledger::{Ending, Freed, Ledger, Page, Pending};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
 use super::turn::Turn;
@@ -96,13 +96,15 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
         self.charge(line, key, now);
-        if !self.keeps_share(line, key, now) {
+        let bytes = held(line.bytes(), self.renderer.render(line));
+        if !self.keeps_share(line, bytes, key, now) {
             self.charged = false;
             return;
         }
         let Engine { renderer, ledger, portals, .. } = self;
         let Portal { lane, page, .. } = &mut portals[key];
-        lane.line(line, self.seq, renderer, &mut Turn { ledger, page, now });
+        let text = (renderer.text(), bytes);
+        lane.line(line, text, self.seq, &mut Turn { ledger, page, now });
         self.charged = false;
         self.tell_missed(&line.tag, key, now);
         self.make_room(now);
@@ -113,7 +115,9 @@ impl Engine {
     fn charge(&mut self, line: &LogLine, key: usize, now: Instant) {
         self.charged = true;
         self.seq += 1;
-        self.ledger.taken(&mut self.portals[key].page, line.bytes(), self.seq, now);
+        let token = line.tag.fingerprint();
+        let page = &mut self.portals[key].page;
+        self.ledger.taken(page, token, line.bytes(), self.seq, now);
     }
 
     /// A line was lost inside the worker before it could be taken in.
@@ -137,10 +141,12 @@ impl Engine {
     }
 
     /// Sees to it that the portal of a line that was just taken in holds no more than its share of
-    /// the budget, so that one that fails leaves room for the others. Says whether the line stays.
-    fn keeps_share(&mut self, line: &LogLine, key: usize, now: Instant) -> bool {
+    /// the budget, so that one that fails leaves room for the others, and that all of them hold no more
+    /// than there is. Says whether the line stays, which holds so many `bytes` as text.
+    fn keeps_share(&mut self, line: &LogLine, bytes: usize, key: usize, now: Instant) -> bool {
         let share = self.rules.portal_share;
-        if share >= 1.0 {
+        let more = bytes.saturating_sub(line.bytes());
+        if share >= 1.0 && more == 0 {
             return true;
         }
         let limits = Limits {
@@ -148,14 +154,21 @@ impl Engine {
             bytes: (self.limits.bytes as f64 * share) as usize,
             ..self.limits
         };
-        let over = |Pending { lines, bytes }| limits.are_passed_by(lines, bytes as u64);
+        let over =
+            |Pending { lines, bytes }: Pending| limits.are_passed_by(lines, (bytes + more) as u64);
         if self.limits.overflow == Overflow::DropOldest {
             // The oldest make room for it, if there are any: what is in flight stays.
             let (lane, mut turn) = self.turn(key, now);
             while over(turn.page.pending()) && lane.evict(DropReason::PortalShare, &mut turn) {}
             return true;
         }
-        let stays = !over(self.portals[key].page.pending());
+        let all = self.ledger.pending();
+        let here = self.portals[key].page.pending();
+        // The door has let it in without knowing how long its text would be.
+        let too_long = more > 0 && self.limits.are_passed_by(all.lines, (all.bytes + more) as u64);
+        let stays = !too_long
+            && !over(here)
+            && self.ledger.leaves_room(&limits, here, line.tag.fingerprint());
         if !stays {
             self.refuse(line, key, DropReason::PortalShare, now);
         }
@@ -339,6 +352,16 @@ impl Engine {
         self.ledger.report(trouble, 1, portal.map(PortalId::as_str), detail);
     }
 
+    /// Notes lines that were refused before they came here.
+    pub(crate) fn refused_at_door(&mut self, reason: DropReason, lines: u64) {
+        self.ledger.refused_at_door(reason, lines);
+    }
+
+    /// When something may be told that may not be told yet.
+    pub(crate) fn next_report(&self) -> Option<Instant> {
+        self.ledger.next_report()
+    }
+
     /// Lines taken in and not yet settled.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn pending(&self) -> u64 {
@@ -356,7 +379,7 @@ impl Engine {
     }
 
     /// What was settled since the last call, for the budget.
-    pub(crate) fn freed(&mut self) -> Pending {
+    pub(crate) fn freed(&mut self) -> Freed {
         self.ledger.freed()
     }
 
@@ -422,3 +445,10 @@ impl Engine {
 /// A portal is forgotten when its lane has had nothing to remember for so long. Its counters go with
 /// it, and what was learned of its limits.
 const FORGET: Duration = Duration::from_secs(3_600);
+/// What a line holds of the budget once it is text, where it was charged so many bytes.
+fn held(charged: usize, text: usize) -> usize {
+    charged.clamp(text, text + BESIDE_TEXT)
+}
+
+/// Most that a line is charged beside its text: what it was before that is gone.
+const BESIDE_TEXT: usize = 1_024;

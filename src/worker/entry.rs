@@ -79,7 +79,7 @@ impl Entry {
             notice(out, |out| words.possible_repeat(out, SHORT_NOTICE));
         }
         if let Some(gap) = &self.gap {
-            notice(out, |out| words.missing(out, &gap.lost, (0, 0), gap.since, LONG_NOTICE));
+            notice(out, |out| gap.write(words, out));
         }
         if self.rolled_off > 0 {
             notice(out, |out| words.rolled_off(out, self.rolled_off, SHORT_NOTICE));
@@ -101,21 +101,53 @@ fn notice(out: &mut String, say: impl FnOnce(&mut String)) {
 pub(crate) struct Gap {
     since: SystemTime,
     lost: Vec<(DropReason, u64)>,
+    /// Of these lines, those that may stand in the log all the same: an answer was lost.
+    doubtful: u64,
+    /// Of these lines, those of which a notice may have told already: its answer was lost.
+    retold: u64,
+    /// A notice of nothing else has failed: it waits for company, or it would be tried for ever.
+    pub(crate) waits: bool,
 }
 
 impl Gap {
     pub(crate) fn new(reason: DropReason, lines: u64, since: SystemTime) -> Self {
-        Gap { since, lost: vec![(reason, lines)] }
+        Gap { since, lost: vec![(reason, lines)], doubtful: 0, retold: 0, waits: false }
+    }
+
+    /// Lines that were lost with an entry that may stand in the log.
+    pub(crate) fn in_doubt(mut self) -> Self {
+        self.doubtful = self.lines();
+        self
+    }
+
+    /// What was told by a notice that was lost, or that may stand in the log if it is `in_doubt`.
+    pub(crate) fn untold(mut self, in_doubt: bool) -> Self {
+        if in_doubt {
+            self.retold = self.lines();
+        }
+        self
     }
 
     pub(crate) fn merge(&mut self, other: Gap) {
         self.since = self.since.min(other.since);
+        self.doubtful += other.doubtful;
+        self.retold += other.retold;
+        self.waits &= other.waits;
         for (reason, lines) in other.lost {
             match self.lost.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, sum)) => *sum += lines,
                 None => self.lost.push((reason, lines)),
             }
         }
+    }
+
+    fn lines(&self) -> u64 {
+        self.lost.iter().map(|(_, lines)| lines).sum()
+    }
+
+    /// "3 lines missing since 12:00:05 UTC: queue full"
+    fn write(&self, words: &Words, out: &mut String) {
+        words.missing(out, &self.lost, (self.doubtful, self.retold), self.since, LONG_NOTICE);
     }
 }
 
@@ -167,13 +199,57 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_says_what_is_not_certain() {
+        let notice = |gap: Gap| {
+            let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
+            entry.gap = Some(gap);
+            message(&entry, Language::English)
+        };
+        let lost = Gap::new(DropReason::OutcomeUnknown, 3, UNIX_EPOCH).in_doubt();
+        assert_eq!(
+            notice(lost.clone()),
+            "• (3 lines may be missing since 00:00:00 UTC: outcome unknown)\n"
+        );
+        let mut more = Gap::new(DropReason::QueueFull, 4, UNIX_EPOCH);
+        more.merge(lost.untold(true));
+        assert_eq!(
+            notice(more),
+            "• (7 lines missing since 00:00:00 UTC: queue full (4), outcome unknown (3); 3 of them may \
+             be in the log; 3 of them may have been told before)\n"
+        );
+    }
+
+    #[test]
+    fn a_notice_waits_for_company_only_until_there_is_more_to_tell() {
+        let mut gap = Gap::new(DropReason::RetriesSpent, 1, UNIX_EPOCH);
+        gap.waits = true;
+        let mut again = gap.clone();
+        again.merge(gap.clone());
+        assert!(again.waits);
+        gap.merge(Gap::new(DropReason::QueueFull, 1, UNIX_EPOCH));
+        assert!(!gap.waits);
+    }
+
+    #[test]
+    fn what_has_rolled_off_is_told_in_the_singular_too() {
+        let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
+        for (lines, told) in [(1, "(1 older line is no"), (2, "(2 older lines are no")] {
+            entry.rolled_off = lines;
+            let out = message(&entry, Language::English);
+            assert!(out.contains(told), "{out}");
+        }
+    }
+
+    #[test]
     fn notices_of_every_kind_fit_their_room() {
         let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
         entry.tries.in_doubt = true;
         entry.rolled_off = u64::MAX;
         for &reason in DropReason::ALL {
-            widen(&mut entry.gap, Gap::new(reason, u64::MAX / 16, UNIX_EPOCH));
+            let gap = Gap::new(reason, u64::MAX / 16, UNIX_EPOCH).in_doubt().untold(true);
+            widen(&mut entry.gap, gap);
         }
+        widen(&mut entry.gap, Gap::new(DropReason::QueueFull, 1, UNIX_EPOCH));
         for language in [Language::English, Language::Russian] {
             let notices = message(&entry, language);
             assert_eq!(notices.lines().count(), 3);

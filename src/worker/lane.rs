@@ -17,7 +17,6 @@ use super::entry::Gap;
 use super::ledger::Ending;
 use super::meters::Meters;
 use super::rate::{LeakyBucket, Quota};
-use super::render::Renderer;
 use super::report::Trouble;
 use super::retry::{Backoff, RetryPolicy};
 use super::turn::Turn;
@@ -192,17 +191,20 @@ impl Lane {
         }
     }
 
-    /// Takes a line in.
+    /// Takes a line in, of the text given, which holds so many bytes of the budget.
     pub(crate) fn line(
         &mut self,
         line: &LogLine,
+        (text, bytes): (&str, usize),
         seq: u64,
-        renderer: &mut Renderer,
         turn: &mut Turn<'_>,
     ) {
         let event_token = &line.tag.event_token;
-        if let Err(finished) = self.coalescer.push(line, seq, renderer, turn.now) {
-            turn.settle_lines(event_token, 1, line.bytes(), seq, finished.ending());
+        match self.coalescer.push(line, (text, bytes), seq, turn.now) {
+            Ok(()) => turn.holds(line.tag.fingerprint(), line.bytes(), bytes),
+            Err(finished) => {
+                turn.settle_lines(event_token, 1, line.bytes(), seq, finished.ending());
+            }
         }
         if self.closing {
             // It came behind the close: nothing gathers any more.

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use super::lane::Lane;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
-use crate::line::EventToken;
+use crate::line::{EventToken, Fingerprint};
+use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
 
 /// How a line ended.
@@ -28,9 +29,11 @@ pub(crate) struct Ledger {
     ends: usize,
     most_ends: usize,
     /// Settled since the budget was last told.
-    freed: Pending,
+    freed: Freed,
     watches: Watches,
     reports: Reports,
+    /// What each token holds, for the door.
+    shares: Arc<Shares>,
 }
 
 /// One portal's books.
@@ -47,6 +50,15 @@ pub(crate) struct Pending {
     pub(crate) bytes: usize,
 }
 
+/// What the budget gets back, and what it has to give besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Freed {
+    pub(crate) lines: u64,
+    pub(crate) bytes: usize,
+    /// Held on top of what the door had charged: lines that are longer as text.
+    pub(crate) held: usize,
+}
+
 impl Pending {
     fn add(&mut self, lines: u64, bytes: usize) {
         self.lines += lines;
@@ -61,15 +73,16 @@ impl Pending {
 
 impl Ledger {
     /// `most_ends`: bytes that waiting ends of activities may hold.
-    pub(crate) fn new(stats: Arc<Stats>, most_ends: usize) -> Self {
+    pub(crate) fn new(stats: Arc<Stats>, shares: Arc<Shares>, most_ends: usize) -> Self {
         Ledger {
             stats,
             pending: Pending::default(),
             ends: 0,
             most_ends,
-            freed: Pending::default(),
+            freed: Freed::default(),
             watches: Watches::default(),
             reports: Reports::default(),
+            shares,
         }
     }
 
@@ -98,6 +111,16 @@ impl Ledger {
         self.reports.add(trouble, count, portal, detail);
     }
 
+    /// Notes lines that were refused at the door, of whatever portal. The door has counted them.
+    pub(crate) fn refused_at_door(&mut self, reason: DropReason, lines: u64) {
+        self.reports.add(Trouble::Lost(reason), lines, None, "");
+    }
+
+    /// When something may be told that may not be told yet.
+    pub(crate) fn next_report(&self) -> Option<Instant> {
+        self.reports.next_at()
+    }
+
     /// What may be told now; `last` when nothing can be told later.
     pub(crate) fn due_reports(&mut self, last: bool, now: Instant) -> Vec<Report> {
         self.reports.due(last, now)
@@ -121,14 +144,49 @@ impl Ledger {
         self.ends = self.ends.saturating_sub(bytes);
     }
 
+    /// Whether a token whose line was just taken in leaves room for others of its portal, which holds
+    /// so much.
+    pub(crate) fn leaves_room(&self, limits: &Limits, here: Pending, token: Fingerprint) -> bool {
+        let Pending { lines, bytes } = here;
+        self.shares.leaves_room(limits, Load { lines, bytes: bytes as u64 }, token)
+    }
+
     /// A line has come in.
-    pub(crate) fn taken(&mut self, page: &mut Page, bytes: usize, seq: u64, now: Instant) {
+    pub(crate) fn taken(
+        &mut self,
+        page: &mut Page,
+        token: Fingerprint,
+        bytes: usize,
+        seq: u64,
+        now: Instant,
+    ) {
+        self.shares.hold(token, 1, bytes as u64);
         self.pending.add(1, bytes);
         self.watches.taken(seq);
         page.pending.add(1, bytes);
         page.counters.pending(page.pending.lines);
         if page.pending.lines == 1 {
             page.counters.oldest_pending(Some(now));
+        }
+    }
+
+    /// A line that was charged so many bytes when it came holds so many now.
+    pub(crate) fn holds(
+        &mut self,
+        page: &mut Page,
+        token: Fingerprint,
+        charged: usize,
+        held: usize,
+    ) {
+        if charged == held {
+            return;
+        }
+        self.shares.settle(token, 0, charged as u64);
+        self.shares.hold(token, 0, held as u64);
+        self.freed.bytes += charged.saturating_sub(held);
+        self.freed.held += held.saturating_sub(charged);
+        for pending in [&mut self.pending, &mut page.pending] {
+            pending.bytes = (pending.bytes + held).saturating_sub(charged);
         }
     }
 
@@ -153,14 +211,16 @@ impl Ledger {
                 self.reports.add(Trouble::Lost(reason), lines, page.portal(), "");
             }
         }
+        self.shares.settle(event_token.fingerprint(), lines, bytes as u64);
         self.pending.sub(lines, bytes);
-        self.freed.add(lines, bytes);
+        self.freed.lines += lines;
+        self.freed.bytes += bytes;
         page.settle(lines, bytes, ending);
         self.watches.settled(event_token, lines, last_seq, ending);
     }
 
     /// What was settled since the last call.
-    pub(crate) fn freed(&mut self) -> Pending {
+    pub(crate) fn freed(&mut self) -> Freed {
         std::mem::take(&mut self.freed)
     }
 

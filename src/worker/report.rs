@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use super::retry::UnknownOutcome;
 use crate::line::InvalidEventToken;
 use crate::queue::mark_worker_thread;
 use crate::stats::{DropReason, Unseen};
@@ -34,8 +35,12 @@ pub(crate) enum Trouble {
     OperatingLimited,
     Unreachable,
     UnknownOutcome,
+    /// The same, where a gap is preferred to a repeat.
+    OutcomeGivenUp,
     UnusableToken(InvalidEventToken),
     FormatFailed,
+    /// The guard was dropped on a thread that delivery waits for.
+    ClosedByItself,
     /// The guard was dropped before the first line.
     Unguarded,
     /// A line was refused since the guard was dropped.
@@ -48,6 +53,14 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
+    /// Nobody knows whether a request was executed, and this is done about it.
+    pub(crate) fn unknown_outcome(choice: UnknownOutcome) -> Trouble {
+        match choice {
+            UnknownOutcome::Repeat => Trouble::UnknownOutcome,
+            UnknownOutcome::GiveUp => Trouble::OutcomeGivenUp,
+        }
+    }
+
     /// Mistakes that look like success where nobody reads reports.
     fn is_told_in_any_case(self) -> bool {
         matches!(self, Trouble::Unguarded | Trouble::Closed | Trouble::Unseen(Unseen::Filtered))
@@ -56,6 +69,17 @@ impl Trouble {
     /// What happened, and what to do.
     fn advice(self) -> &'static str {
         match self {
+            Trouble::Lost(DropReason::Closed) => {
+                "lines came after the guard was dropped, and are lost: drop it at the end of `main`"
+            }
+            Trouble::Lost(DropReason::TokenShare) => {
+                "an event token logs more than its share of the queue or of memory, and lines of it are \
+                 lost, so that the others lose none: log less there, or see `token_share`"
+            }
+            Trouble::Lost(reason) if reason.is_refusal() => {
+                "lines found no room and are lost: is there a portal that takes no more, or does the \
+                 app log more than portals take? see `queue_lines`, `pending_lines`, `pending_bytes`"
+            }
             Trouble::Lost(_) => "lines were lost: see the reason, and `Snapshot::by_reason`",
             Trouble::Late => {
                 "lines came after the end of their activity, or of the time that its portal waits, \
@@ -104,10 +128,16 @@ impl Trouble {
                 "the portal refuses to spend more time on logging for now: log less, or in larger \
                  entries (`linger`, `retention`); lines are delayed, not lost"
             }
-            Trouble::Unreachable => "the portal cannot be reached; lines wait",
+            Trouble::Unreachable => {
+                "the portal cannot be reached, or there is no access to it: see the detail; lines wait"
+            }
             Trouble::UnknownOutcome => {
                 "no usable answer came from the portal: what was sent may stand in the log, and is \
                  sent again with a mark"
+            }
+            Trouble::OutcomeGivenUp => {
+                "no usable answer came from the portal: what was sent may stand in the log, and is \
+                 given up, as `on_unknown_outcome` says"
             }
             Trouble::UnusableToken(InvalidEventToken::Redacted) => {
                 "a span's `event_token` is the redacted form of an EventToken: write \
@@ -147,7 +177,14 @@ impl Trouble {
                  that knows the spans around it, so the event is not written: let `downcast_raw` of \
                  that type pass the Registry on, or let the span through"
             }
-            Trouble::Panicked => "the worker panicked and goes on: please report this",
+            Trouble::ClosedByItself => {
+                "the guard was dropped on the worker's own thread, or on one that it waits for, and so \
+                 without a wait for pending lines: drop it at the end of `main`"
+            }
+            Trouble::Panicked => {
+                "the worker panicked and goes on: see the panic's message; where it is not of a layer of \
+                 the app's, please report it"
+            }
         }
     }
 }
@@ -202,6 +239,12 @@ impl Reports {
             }
             _ => kind.detail = detail,
         }
+    }
+
+    /// When the next kind that is held back may be told.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        let held = self.kinds.values().filter(|kind| kind.count > 0);
+        held.filter_map(|kind| Some(kind.told? + SILENCE)).min()
     }
 
     /// What may be told now: kinds that were silent for a minute. `last`: nothing is told later.
@@ -315,7 +358,9 @@ mod tests {
         }
         reports.add(Trouble::RateLimited, 1, None, "");
         assert_eq!(told(&mut reports, 59), [1], "the other kind only");
+        assert_eq!(reports.next_at(), Some(start + SILENCE));
         assert_eq!(told(&mut reports, 60), [10]);
+        assert_eq!(reports.next_at(), None);
         assert!(told(&mut reports, 200).is_empty());
     }
 

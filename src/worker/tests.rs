@@ -113,7 +113,7 @@ impl Stage {
         self.stats.snapshot(&AtDoor {
             accepted: 0,
             pending: self.engine.pending(),
-            refused: [(DropReason::QueueFull, 0); 3],
+            refused: Vec::new(),
             unusable_tokens: 0,
             unseen: 0,
         })
@@ -445,19 +445,35 @@ fn a_workflow_that_is_not_found_may_be_early_but_not_for_long() {
 
 #[test]
 fn an_operating_refusal_pauses_the_log_for_the_longest_lift() {
+    let lift = 605.0..606.0;
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "a");
     stage.log(&tag(2), "b");
     let (call, _) = stage.sent();
     stage.settle(call, &answers(&[None, Some("OPERATION_TIME_LIMIT")]));
-    let before = stage.elapsed();
-    let (_, request) = stage.sent();
+    let refused_at = stage.elapsed();
+    let (call, request) = stage.sent();
     // A direct call is counted apart from commands in batches.
     assert_eq!(request.method, Method::ActivityLog);
-    assert!(stage.elapsed() - before < 2.0);
+    assert!(stage.elapsed() - refused_at < 2.0);
+    stage.settle(call, &all_well(1));
     stage.log(&tag(3), "c");
     stage.log(&tag(4), "d");
-    assert_eq!(stage.stats().operating_limited(), 1);
+    let (call, request) = stage.sent();
+    assert_eq!((request.method, request.commands), (Method::Batch, 2));
+    let paused = stage.elapsed() - refused_at;
+    assert!(lift.contains(&paused), "a batch went after {paused} s");
+    stage.settle(call, &all_well(2));
+
+    stage.log(&tag(5), "e");
+    let (call, _) = stage.sent();
+    stage.settle(call, &refusal(429, "OPERATION_TIME_LIMIT"));
+    let refused_at = stage.elapsed();
+    let (_, request) = stage.sent();
+    assert_eq!(request.method, Method::ActivityLog);
+    let paused = stage.elapsed() - refused_at;
+    assert!(lift.contains(&paused), "a direct call went after {paused} s");
+    assert_eq!(stage.stats().operating_limited(), 2);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::entry::Entry;
 use super::ledger::{Ending, Ledger, Page};
 use super::report::Trouble;
-use crate::line::EventToken;
+use crate::line::{EventToken, Fingerprint};
 use crate::stats::{DropReason, Stats};
 
 /// One portal's turn.
@@ -24,6 +24,11 @@ impl Turn<'_> {
     /// Notes trouble of this portal for the app's engineers.
     pub(crate) fn report(&mut self, trouble: Trouble, detail: impl Into<String>) {
         self.ledger.report(trouble, 1, self.page.portal(), detail);
+    }
+
+    /// A line that was charged so many bytes when it came holds so many now.
+    pub(crate) fn holds(&mut self, token: Fingerprint, charged: usize, held: usize) {
+        self.ledger.holds(self.page, token, charged, held);
     }
 
     /// All lines of an entry have ended.

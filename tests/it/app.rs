@@ -59,11 +59,21 @@ impl AppStage {
         n: usize,
         options: impl FnOnce(ActivityOptions) -> ActivityOptions,
     ) -> (Workflow, bizproc_portal::Activity, VerifiedActivity) {
+        self.open_sent_before(Duration::ZERO, n, options)
+    }
+
+    /// As [`open_with`](Self::open_with), by a request that was sent so long ago.
+    pub(crate) fn open_sent_before(
+        &self,
+        ago: Duration,
+        n: usize,
+        options: impl FnOnce(ActivityOptions) -> ActivityOptions,
+    ) -> (Workflow, bizproc_portal::Activity, VerifiedActivity) {
         let site = &self.portals[n];
         let workflow = site.portal.start_workflow("Order 1042");
         let activity = workflow.activity("Fulfil").handler(self.handler.url()).app(&site.app);
         let activity = options(activity).open();
-        let body = self.handler.take();
+        let body = sent_before(&self.handler.take(), ago);
         let request = ActivityRequest::parse(Some(FORM), body.as_bytes()).unwrap();
         (workflow, activity, request.verify(&site.installation()).unwrap())
     }
@@ -97,6 +107,15 @@ impl Site {
             .unwrap()
             .expires_at(issued.expires.to_system_time())
     }
+}
+
+/// The same form, as if it had been sent earlier.
+fn sent_before(body: &str, ago: Duration) -> String {
+    let fields = body.split('&').map(|field| match field.strip_prefix("ts=") {
+        Some(ts) => format!("ts={}", ts.parse::<u64>().unwrap() - ago.as_secs()),
+        None => field.to_owned(),
+    });
+    fields.collect::<Vec<_>>().join("&")
 }
 
 /// Portals side by side with one app on all.

@@ -9,29 +9,34 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("builder", &["*"]),
     ("simulation", &["*"]),
     ("fuzzing", &["*"]),
-    ("handle", &["queue", "stats", "line", "error", "completion", "activity", "transport"]),
+    (
+        "handle",
+        &["queue", "stats", "line", "error", "completion", "activity", "transport", "thread_role"],
+    ),
     ("config", &["error", "format", "line", "queue", "transport", "worker"]),
     ("fields", &[]),
     ("health", &["stats"]),
     ("format", &["fields", "line", "stats", "protocol", "error"]),
     ("layer", &["fields", "line", "queue", "stats"]),
     ("logger", &["fields", "line", "queue", "handle", "stats"]),
-    ("queue", &["line", "stats", "completion", "error", "transport"]),
+    ("queue", &["line", "stats", "completion", "error", "transport", "thread_role"]),
     (
         "worker",
         &["queue", "line", "format", "protocol", "transport", "stats", "error", "completion"],
     ),
-    ("transport", &["protocol", "error", "line"]),
+    ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["line", "transport", "error"]),
     ("completion", &[]),
     ("protocol", &[]),
     ("line", &["stats"]),
     ("stats", &[]),
     ("error", &[]),
+    ("thread_role", &[]),
 ];
 
 /// Crates by zone: outside of these modules nobody names them.
 const ZONES: &[(&str, &[&str])] = &[
+    ("http_body", &["transport"]),
     ("reqwest", &["transport"]),
     ("rustls", &["transport"]),
     ("crossbeam_channel", &["queue"]),

@@ -1,11 +1,13 @@
 //! A filter that hides spans from the layer is loud, and the report names what to add to it.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
 use bizproc_portal::Portal;
 use tracing::level_filters::LevelFilter;
-use tracing::{Subscriber, info, info_span};
+use tracing::{Metadata, Subscriber, info, info_span};
 use tracing_bizproc::{Bizproc, BizprocLayer, Completion, WorkerGuard};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::Layered;
+use tracing_subscriber::layer::{Context, Layered};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -109,6 +111,38 @@ alone!(a_filter_that_lets_the_span_through_is_not_talked_of, {
     let (text, accepted, unseen) = said(|layer, base| base.with(layer.with_filter(filter)));
     assert_eq!((accepted, unseen), (1, 0), "{text}");
     assert!(!text.contains("hides"), "{text}");
+});
+
+/// Counts how often somebody asks whether a span or an event is enabled.
+struct Asked(&'static AtomicUsize);
+
+impl<S: Subscriber> Layer<S> for Asked {
+    fn enabled(&self, _: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.0.fetch_add(1, SeqCst);
+        true
+    }
+}
+
+// A callsite of which nobody is sure anymore would ask at each event.
+alone!(a_search_leaves_events_as_cheap_as_they_were, {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let portal = Portal::builder().start().unwrap();
+    let (layer, guard) = quick(&portal).build().unwrap();
+    let shown = Targets::new().with_target("elsewhere", LevelFilter::INFO);
+    tracing::subscriber::set_global_default(
+        tracing_subscriber::registry().with(Asked(&ASKED)).with(layer.with_filter(shown)),
+    )
+    .unwrap();
+    let say = || info!(target: "elsewhere", "said");
+    say();
+    let registered = ASKED.load(SeqCst);
+    (0..100).for_each(|_| say());
+    assert_eq!(ASKED.load(SeqCst), registered, "it is always enabled");
+    // The search, which finds the app's span hidden.
+    assert_eq!(app(&portal, &guard).stats().unseen(), 1);
+    let asked = ASKED.load(SeqCst);
+    (0..100).for_each(|_| say());
+    assert_eq!(ASKED.load(SeqCst), asked);
 });
 
 // An app that had no activity is not told of what it might have hidden.

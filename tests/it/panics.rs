@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use bizproc_portal::Portal;
 use tracing::{Event, Subscriber, info, info_span};
-use tracing_bizproc::EventToken;
+use tracing_bizproc::{
+    Access, AccessProvider, CredentialFuture, Credentials, EventToken, PortalId, Quota, Retention,
+    Webhook,
+};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 
@@ -51,4 +54,43 @@ fn a_layer_that_panics_on_the_workers_thread_costs_no_line() {
     let stats = bizproc.stats();
     assert_eq!((stats.restarts(), stats.unusable_tokens()), (1, 1), "{stats}");
     assert_eq!((stats.accepted(), stats.acknowledged(), stats.lost()), (3, 3, 0));
+}
+
+/// Panics when it is asked for the first time.
+struct ShakyProvider {
+    webhook: Webhook,
+    asked: AtomicBool,
+}
+
+impl AccessProvider for ShakyProvider {
+    fn access<'a>(
+        &'a self,
+        _: Option<&'a PortalId>,
+        _: Option<&'a Access>,
+    ) -> CredentialFuture<'a, Option<Access>> {
+        assert!(self.asked.swap(true, SeqCst), "on purpose");
+        Box::pin(std::future::ready(Ok(Some(Access::webhook(self.webhook.clone())))))
+    }
+}
+
+/// The lines were marked as possible repeats, though nothing of them had ever left.
+#[test]
+fn a_provider_that_panics_costs_time_and_nothing_else() {
+    let portal = Portal::builder().start().unwrap();
+    let webhook = Webhook::new(portal.webhook_url()).unwrap();
+    let provider = ShakyProvider { webhook, asked: AtomicBool::new(false) };
+    let (layer, guard) = tracing_bizproc::builder(Credentials::provider(provider))
+        .quota(Quota::Unlimited)
+        .retention(Retention::SelfHosted)
+        .build()
+        .unwrap();
+    let _subscriber = tracing_subscriber::registry().with(layer).set_default();
+    let workflow = portal.start_workflow("Order");
+    let event_token = EventToken::parse(&workflow.open_activity("a").event_token()).unwrap();
+    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("a line"));
+    let report = guard.handle().flush_blocking(PATIENCE).unwrap();
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(lines(&workflow), ["a line"]);
+    let stats = guard.handle().stats();
+    assert_eq!((stats.unknown_outcomes(), stats.repeats(), stats.restarts()), (0, 0, 0), "{stats}");
 }

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bizproc_portal::{Condition, OAuthError};
 use tracing::{info, info_span};
@@ -15,19 +15,25 @@ use tracing_subscriber::prelude::*;
 use crate::app::{AppStage, FORM, Site, credentials, quick, wait};
 use crate::stage::{PATIENCE, lines};
 
-/// Long enough for a try, and short enough to wait for it.
-const A_TRY: Duration = Duration::from_millis(500);
-
 fn of<'a>(portals: &'a [PortalSnapshot], site: &Site) -> &'a PortalSnapshot {
     portals.iter().find(|portal| portal.portal() == Some(site.portal.member_id())).unwrap()
 }
 
-/// Logs one line to the workflow of each activity, and gives delivery time for a try.
+/// Logs one line to the workflow of each activity, which goes at once.
 fn log_once(bizproc: &Bizproc, activities: &[&tracing_bizproc::Activity], text: &str) {
     for activity in activities {
         activity.span().in_scope(|| info!("{text}"));
     }
-    wait(bizproc.flush(A_TRY)).unwrap();
+    wait(bizproc.flush(Duration::ZERO)).unwrap();
+}
+
+/// Waits for the worker until this holds.
+fn until(bizproc: &Bizproc, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{:?}", bizproc.portals());
+        wait(bizproc.flush(Duration::from_millis(1))).unwrap();
+    }
 }
 
 #[test]
@@ -47,13 +53,7 @@ fn a_portal_that_is_blocked_touches_no_other_and_is_lifted_by_new_tokens() {
         [0, 1, 2].map(|n| of(&portals, &stage.portals[n]).blocked())
     };
     let closed = Some(DropReason::CredentialBlocked);
-    for _ in 0..20 {
-        if blocked() == [None, closed, closed] {
-            break;
-        }
-        wait(stage.bizproc.flush(A_TRY)).unwrap();
-    }
-    assert_eq!(blocked(), [None, closed, closed]);
+    until(&stage.bizproc, || blocked() == [None, closed, closed]);
     assert_eq!(of(&stage.bizproc.portals(), &stage.portals[1]).pending(), 1);
 
     // The invoice is paid, and the administrator has reauthorised: new tokens come with requests.
@@ -76,16 +76,20 @@ fn a_portal_that_is_blocked_touches_no_other_and_is_lifted_by_new_tokens() {
 
 #[test]
 fn a_portal_that_is_closed_touches_no_other() {
-    let stage = AppStage::new(2);
+    let stage =
+        AppStage::with(2, |oauth| oauth, |builder| builder.shutdown_timeout(Duration::ZERO));
     let opened: Vec<_> = (0..2).map(|n| stage.open(n)).collect();
     let activities: Vec<_> =
         opened.iter().map(|(.., verified)| stage.bizproc.activity(verified.clone())).collect();
     stage.portals[0].portal.set_condition(Condition::Deleted);
     log_once(&stage.bizproc, &[&activities[0], &activities[1]], "hello");
+    until(&stage.bizproc, || {
+        let portals = stage.bizproc.portals();
+        of(&portals, &stage.portals[0]).blocked().is_some()
+            && of(&portals, &stage.portals[1]).acknowledged() == 1
+    });
     assert_eq!(lines(&opened[1].0), ["hello"]);
-    let portals = stage.bizproc.portals();
-    assert_eq!(of(&portals, &stage.portals[0]).pending(), 1);
-    assert_eq!(of(&portals, &stage.portals[1]).acknowledged(), 1);
+    assert_eq!(of(&stage.bizproc.portals(), &stage.portals[0]).pending(), 1);
 }
 
 #[test]
@@ -151,7 +155,10 @@ fn what_the_authorization_server_refuses_blocks_one_portal() {
     stage.portals[0].app.expire_access_tokens();
     stage.portals[0].app.refuse_tokens(Some(OAuthError::InvalidGrant));
     log_once(&stage.bizproc, &[&activities[0], &activities[1]], "hello");
-    assert_eq!(lines(&opened[1].0), ["hello"]);
+    until(&stage.bizproc, || {
+        let blocked = of(&stage.bizproc.portals(), &stage.portals[0]).blocked();
+        blocked == Some(DropReason::CredentialBlocked) && lines(&opened[1].0) == ["hello"]
+    });
     assert!(lines(&opened[0].0).is_empty());
     stage.portals[0].app.refuse_tokens(None);
     stage.bizproc.accept(&stage.portals[0].id(), stage.portals[0].tokens()).unwrap();
@@ -167,6 +174,7 @@ fn a_forged_request_with_a_victims_name_changes_nothing() {
     let (workflow, _, verified) = stage.open(0);
     let activity = stage.bizproc.activity(verified);
     log_once(&stage.bizproc, &[&activity], "before");
+    until(&stage.bizproc, || lines(&workflow) == ["before"]);
 
     let evil = TcpListener::bind("127.0.0.1:0").unwrap();
     evil.set_nonblocking(true).unwrap();
@@ -207,10 +215,12 @@ fn lines_of_an_unknown_portal_wait_for_its_credentials() {
     let event_token = EventToken::parse(&workflow.open_activity("a").event_token()).unwrap();
     let span = info_span!("s", event_token = event_token.tag(), portal = site.portal.member_id());
     span.in_scope(|| info!("early"));
-    let report = wait(stage.bizproc.flush(A_TRY)).unwrap();
-    assert_eq!(report.pending(), 1, "{report}");
-    let portals = stage.bizproc.portals();
-    assert_eq!(of(&portals, site).blocked(), Some(DropReason::UnknownPortal));
+    let blocked = || {
+        let portals = stage.bizproc.portals();
+        portals.iter().any(|portal| portal.blocked() == Some(DropReason::UnknownPortal))
+    };
+    until(&stage.bizproc, blocked);
+    assert_eq!(of(&stage.bizproc.portals(), site).pending(), 1);
     assert_eq!(site.portal.counters().hits, 0);
 
     stage.bizproc.accept(&site.id(), site.tokens()).unwrap();
@@ -221,7 +231,11 @@ fn lines_of_an_unknown_portal_wait_for_its_credentials() {
 
 #[test]
 fn a_portal_that_is_down_leaves_room_for_the_others() {
-    let stage = AppStage::with(2, |oauth| oauth, |builder| builder.pending_lines(100));
+    let stage = AppStage::with(
+        2,
+        |oauth| oauth,
+        |builder| builder.pending_lines(100).shutdown_timeout(Duration::ZERO),
+    );
     let (_, _, down) = stage.open(0);
     let (workflow, _, up) = stage.open(1);
     let (down, up) = (stage.bizproc.activity(down), stage.bizproc.activity(up));
@@ -230,9 +244,12 @@ fn a_portal_that_is_down_leaves_room_for_the_others() {
     for n in 0..80 {
         span.in_scope(|| info!(n, "down"));
     }
-    wait(stage.bizproc.flush(A_TRY)).unwrap();
+    until(&stage.bizproc, || {
+        let portals = stage.bizproc.portals();
+        portals.iter().any(|portal| portal.blocked().is_some())
+    });
     log_once(&stage.bizproc, &[&up], "up");
-    assert_eq!(lines(&workflow), ["up"]);
+    until(&stage.bizproc, || lines(&workflow) == ["up"]);
     let stats = stage.bizproc.stats();
     assert_eq!(stats.by_reason(DropReason::PortalShare), 30, "{stats}");
     assert_eq!(of(&stage.bizproc.portals(), &stage.portals[0]).pending(), 50);
@@ -255,10 +272,11 @@ fn a_portal_that_moves_is_followed_where_the_app_allows_it() {
         let _subscriber = tracing_subscriber::registry().with(layer).set_default();
         info_span!("s", event_token = event_token.tag(), portal = site.portal.member_id())
             .in_scope(|| info!("hello"));
-        let patience = if allowed { PATIENCE } else { A_TRY };
-        let report = wait(guard.handle().flush(patience)).unwrap();
-        assert_eq!(report.is_complete(), allowed, "{report}");
+        let bizproc = guard.handle();
+        let blocked = || bizproc.portals().iter().any(|portal| portal.blocked().is_some());
+        until(&bizproc, || blocked() || bizproc.stats().acknowledged() == 1);
+        assert_eq!(blocked(), !allowed);
         assert_eq!(lines(&workflow).len(), usize::from(allowed));
-        let _ = guard.shutdown(A_TRY);
+        let _ = guard.shutdown(Duration::ZERO);
     }
 }

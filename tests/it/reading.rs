@@ -287,5 +287,5 @@ fn options_of_a_line_are_checked() {
     };
     let far = LineTime::Offset(UtcOffset::hours(40));
     assert!(error(quick(&portal).line_time(far)).contains("line_time"));
-    assert!(error(quick(&portal).line_prefix("x".repeat(201))).contains("line_prefix"));
+    assert!(error(quick(&portal).line_prefix("x".repeat(101))).contains("line_prefix"));
 }

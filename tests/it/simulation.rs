@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tracing_bizproc::simulation::portal::event_token;
 use tracing_bizproc::simulation::{Conditions, Faults, Outcome, Random, Run, run, run_beside};
-use tracing_bizproc::{Builder, Webhook};
+use tracing_bizproc::{Builder, UnknownOutcome, Webhook};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -50,6 +50,20 @@ fn faulty(seed: u64) -> Outcome {
 fn conservation_and_order_hold_under_random_faults() {
     for seed in 0..100 {
         if let Err(problem) = faulty(seed).verify() {
+            panic!("{problem}");
+        }
+    }
+}
+
+/// No log tells of more lines than were lost: see `Outcome::verify`.
+#[test]
+fn gaps_are_told_once_where_a_gap_is_preferred_to_a_repeat() {
+    let hour = Duration::from_secs(3_600);
+    for seed in 0..20 {
+        let options = builder().on_unknown_outcome(UnknownOutcome::GiveUp).pending_lines(50);
+        let outcome =
+            run(seed, options, Conditions::faulty(seed), 3 * hour, |run| bursts(run, seed));
+        if let Err(problem) = outcome.verify() {
             panic!("{problem}");
         }
     }

@@ -73,9 +73,27 @@ fn hostile_messages_stay_one_line_and_change_nothing() {
     }
 }
 
+/// Three of them once made 55 entries, and a cloud portal keeps 50.
 #[test]
-fn a_long_line_goes_on_in_the_next_entry() {
+fn a_line_is_no_longer_than_an_entry_and_tells_what_was_cut() {
     let stage = Stage::quick();
+    let (workflow, _, event_token) = stage.activity();
+    let long = "слово ".repeat(100_000);
+    let span = info_span!("activity", event_token = event_token.tag());
+    for _ in 0..3 {
+        span.in_scope(|| info!("{long}"));
+    }
+    span.in_scope(|| info!("the end"));
+    stage.flushed();
+    let log = lines(&workflow);
+    assert_eq!((log.len(), log[3].as_str()), (4, "the end"));
+    assert!(log[..3].iter().all(|line| line.ends_with(" bytes more)")));
+    assert!(workflow.texts().len() <= 4);
+}
+
+#[test]
+fn a_long_line_goes_on_in_the_next_entry_where_it_may() {
+    let stage = Stage::with(Portal::builder(), |builder| builder.line_bytes(1 << 20));
     let (workflow, _, event_token) = stage.activity();
     let long: String = (0..30_000).map(|n| format!("слово{n} ")).collect();
     info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("{long}"));

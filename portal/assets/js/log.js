@@ -17,6 +17,7 @@ const REASONS = {
   left: "the workflow has left the activity",
   unknown_activity: "the workflow has no such activity",
   document_gone: "the document is gone",
+  background: "the background job of the end has failed",
 };
 
 export class LogPane {
@@ -49,6 +50,7 @@ export class LogPane {
     this.take(workflow, after);
     this.head(workflow);
     this.lost(workflow);
+    this.returned(workflow);
     this.list(workflow, now);
     this.connect.show(workflow, Boolean(search) || this.rows.some((row) => row.kind === "custom"));
   }
@@ -102,6 +104,22 @@ export class LogPane {
         h("time", { datetime: isoTime(at), title: fullTime(at), text: timeOfDay(at) }),
         h("p", { class: "text", text }),
         h("p", { class: "quiet", text: `${activity}: ${REASONS[reason] ?? reason}` })),
+    });
+  }
+
+  /** What the activities have returned, and what a real portal would have dropped. */
+  returned({ returned }) {
+    const ended = returned.filter((activity) => activity.return_values !== null);
+    byId("returned").hidden = ended.length === 0;
+    keyed(byId("returned"), ended, {
+      key: ({ name, return_values: values }) => `${name} ${JSON.stringify(values)}`,
+      create: ({ name, return_values: values, undeclared }) => h("dl", { "data-activity": name },
+        h("dt", { text: `${name} has returned` }),
+        ...Object.entries(values).map(([key, value]) =>
+          h("dd", {}, h("code", { text: key }), ` ${value}`)),
+        Object.keys(values).length ? "" : h("dd", { class: "quiet", text: "nothing" }),
+        ...undeclared.map((key) =>
+          h("dd", { class: "undeclared", text: `${key} was not declared: dropped` }))),
     });
   }
 

@@ -1,6 +1,7 @@
 // Where the page begins: what is looked at, and the loop that keeps it fresh.
 
 import * as api from "./api.js";
+import { Apps } from "./apps.js";
 import { announce, byId } from "./dom.js";
 import { zone } from "./format.js";
 import { LogPane } from "./log.js";
@@ -19,6 +20,7 @@ const view = { search: "", workflow: workflowInAddress(), portal: null };
 const meters = new Meters();
 const settings = new Settings(attempt);
 const log = new LogPane(attempt);
+const apps = new Apps({ attempt, comeTo });
 const list = new WorkflowList({ choose, start, attempt });
 
 let refreshing = false;
@@ -60,6 +62,7 @@ async function show() {
   if (!view.workflow && portal.workflows.length) view.workflow = portal.workflows[0].id;
   meters.show(portal, state.now);
   settings.show(portal);
+  apps.show(portal);
   list.show(portal, view, state.now);
   await log.show(view.workflow, view.search, state.now);
 }
@@ -92,6 +95,14 @@ async function start(wish) {
   const started = await api.startWorkflow({ ...wish, member_id: byId("portal").value });
   view.search = byId("search").value = "";
   choose(started.id);
+}
+
+/** The workflow that is shown comes to a registered activity; without one, another is started. */
+async function comeTo(code) {
+  const { stage } = view.workflow ? await api.log(view.workflow, {}) : { stage: "" };
+  if (stage === "running") return api.openRegistered(view.workflow, code);
+  const wish = { member_id: byId("portal").value, title: code, registered: code };
+  return choose((await api.startWorkflow(wish)).id);
 }
 
 /** Does what the viewer asked for, and says so if the portal refused. */

@@ -7,7 +7,7 @@ use super::hostile::{self, json_text};
 use super::oracle::{Oracle, SOME, cases};
 use crate::php::urlencode;
 use crate::random::Random;
-use crate::{Clock, CommandOutcome, Portal, Substitution, UnixTime};
+use crate::{Clock, CommandOutcome, MissingMethods, Portal, Substitution, UnixTime};
 
 /// A quarter past a second, so that it is a float for everybody.
 const NOW: UnixTime = UnixTime::new(Duration::from_millis(1_800_000_000_250));
@@ -21,7 +21,13 @@ fn post(portal: &Portal, method: &str, body: &str) -> Answer {
 /// Sends the body to a fresh portal, and to PHP's idea of one.
 fn judge(php: &mut Oracle, variant: Substitution, body: impl FnOnce(&str) -> String) {
     let clock = Clock::stopped_at(NOW);
-    let portal = Portal::builder().seed(7).clock(clock).substitution(variant).start().unwrap();
+    let portal = Portal::builder()
+        .missing_methods(MissingMethods::NotFound)
+        .seed(7)
+        .clock(clock)
+        .substitution(variant)
+        .start()
+        .unwrap();
     let token = portal.start_workflow("Order").open_activity("check").event_token();
     let body = body(&token);
     // No time goes by, so that each command takes the same: none.

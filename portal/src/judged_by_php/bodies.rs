@@ -79,6 +79,7 @@ fn judge(server: &Server, method: &str, query: &str, content_type: &str, body: &
         tls: false,
         http_method: method.to_owned(),
         path: "/".to_owned(),
+        host: String::new(),
         query: query.to_owned(),
         content_type: content_type.to_owned(),
         bearer: None,

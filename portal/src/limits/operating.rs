@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::UnixTime;
+use crate::settings::{OperatingLimit, Release};
 
 /// A bucket collects for a minute of the clock and is emptied this long after its first use.
 const BUCKET_SPAN: u64 = 60;
@@ -18,57 +19,6 @@ const NOTICED: Duration = Duration::from_millis(100);
 const BAN: Duration = Duration::from_secs(300);
 /// How long a method stays blocked by the Russian documentation.
 const TEN_MINUTES: Duration = Duration::from_secs(600);
-
-/// The operating limit of a portal. Self-hosted portals have none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperatingLimit {
-    pub(crate) limit: Duration,
-    pub(crate) release: Release,
-    pub(crate) outer_batch: OuterBatch,
-}
-
-/// How a blocked method becomes free again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Release {
-    /// When enough of the time used has expired (the documentation).
-    Expiry,
-    /// Ten minutes after it was blocked (the Russian documentation).
-    TenMinutes,
-    /// 300 seconds after it was blocked, with a clean slate (newer servers). The default.
-    #[default]
-    Ban,
-}
-
-/// Whether `batch` is metered itself, beside its commands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OuterBatch {
-    /// It is not (the documentation, and older servers).
-    Unmetered,
-    /// Half of its time counts, so that a whole batch can be refused (newer servers). The
-    /// default.
-    #[default]
-    HalfWeight,
-}
-
-impl OperatingLimit {
-    /// A limit of server time per method and credential in ten minutes. The documentation speaks
-    /// of 480 seconds, the server's default is 420.
-    pub fn new(limit: Duration) -> Self {
-        Self { limit, release: Release::default(), outer_batch: OuterBatch::default() }
-    }
-
-    /// How a blocked method becomes free. Default: [`Release::Ban`].
-    pub fn release(mut self, release: Release) -> Self {
-        self.release = release;
-        self
-    }
-
-    /// Whether `batch` is metered itself. Default: [`OuterBatch::HalfWeight`].
-    pub fn outer_batch(mut self, outer_batch: OuterBatch) -> Self {
-        self.outer_batch = outer_batch;
-        self
-    }
-}
 
 /// Whose time it is: the kind and id of the credential, and the method.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

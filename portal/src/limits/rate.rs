@@ -22,17 +22,6 @@ struct Bucket {
     measured: UnixTime,
 }
 
-impl Tariff {
-    /// Hits that the bucket holds, and hits that drain from it in a second.
-    pub(crate) fn bucket(self) -> Option<(f64, f64)> {
-        match self {
-            Self::Standard => Some((50.0, 2.0)),
-            Self::Enterprise => Some((250.0, 5.0)),
-            Self::Unlimited => None,
-        }
-    }
-}
-
 impl RateLimit {
     /// Counts a hit of `source`; false if it is refused.
     pub(crate) fn admits(&mut self, source: IpAddr, tariff: Tariff, now: UnixTime) -> bool {

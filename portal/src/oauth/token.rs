@@ -1,7 +1,8 @@
 //! The token endpoint: `refresh_token` with rotation, and `authorization_code`.
 
-use super::{CODE_LIFE, Grant, OAuthServer, REFRESH_LIFE};
+use super::{CODE_LIFE, Grant, OAuthServer, REFRESH_LIFE, Stage};
 use crate::clock::UnixTime;
+use crate::settings::Statuses;
 
 /// How the OAuth server refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,9 @@ pub enum OAuthError {
     InvalidScope,
     /// The subscription has run out.
     PaymentRequired,
-    /// The application is not installed on the portal.
+    /// The application is not installed on the portal, as official SDKs know it. By the
+    /// documentation ([`Statuses::Documented`]) that is an
+    /// [`InvalidClient`](Self::InvalidClient).
     NotInstalled,
     /// The same as [`InvalidClient`](Self::InvalidClient), as official SDKs know it: with HTTP
     /// status 200.
@@ -89,6 +92,7 @@ impl OAuthServer {
     pub(crate) fn exchange(
         &mut self,
         request: &TokenRequest<'_>,
+        statuses: Statuses,
         now: UnixTime,
     ) -> Result<Issued, OAuthError> {
         let client_id = request.client_id.ok_or(OAuthError::InvalidRequest)?;
@@ -106,14 +110,19 @@ impl OAuthServer {
         let token = token.ok_or(OAuthError::InvalidRequest)?;
         let grant = spendable.get(token).filter(|grant| grant.client_id == client_id).cloned();
         let grant = grant.filter(|grant| grant.expires > now).ok_or(OAuthError::InvalidGrant)?;
-        let installation = self.installation(&grant).filter(|there| there.installed);
-        if !installation.ok_or(OAuthError::NotInstalled)?.paid {
+        let installation = self.installation(&grant.client_id, &grant.member_id);
+        let installation = installation.filter(|there| there.stage != Stage::Removed);
+        let not_installed = match statuses {
+            // "The application may not be installed" (authorization server error codes).
+            Statuses::Documented => OAuthError::InvalidClient,
+            Statuses::Server => OAuthError::NotInstalled,
+        };
+        if !installation.ok_or(not_installed)?.paid {
             return Err(OAuthError::PaymentRequired);
         }
         self.refresh.remove(token);
         self.codes.remove(token);
-        self.issue(&grant.client_id, &grant.member_id, grant.user, now)
-            .ok_or(OAuthError::NotInstalled)
+        self.issue(&grant.client_id, &grant.member_id, grant.user, now).ok_or(not_installed)
     }
 
     /// A fresh pair of tokens for an application that is installed there.
@@ -132,7 +141,7 @@ impl OAuthServer {
             expires,
         };
         let (access, refresh) = (grant(now + life), grant(now + REFRESH_LIFE));
-        let scopes = self.installation(&access)?.scopes.clone();
+        let scopes = self.installation(client_id, member_id)?.scopes.clone();
         let (access_token, refresh_token) = (self.random.hex(), self.random.hex());
         let expires = access.expires;
         self.access.insert(access_token.clone(), access);
@@ -156,14 +165,16 @@ impl OAuthServer {
         code
     }
 
-    /// Where the user of an application is sent back to.
-    pub(crate) fn redirect_uri(
+    /// Where the user of an application is sent back to, and the scopes of the application.
+    pub(crate) fn redirection(
         &self,
         client_id: &str,
         member_id: &str,
-    ) -> Result<String, OAuthError> {
+    ) -> Result<(String, Vec<String>), OAuthError> {
         let app = self.app(client_id).ok_or(OAuthError::InvalidClient)?;
-        let there = app.installation(member_id).ok_or(OAuthError::NotInstalled)?;
-        there.redirect_uri.clone().ok_or(OAuthError::InvalidRequest)
+        let there = app.installation(member_id).filter(|there| there.stage != Stage::Removed);
+        let there = there.ok_or(OAuthError::NotInstalled)?;
+        let uri = there.redirect_uri.clone().ok_or(OAuthError::InvalidRequest)?;
+        Ok((uri, there.scopes.clone()))
     }
 }

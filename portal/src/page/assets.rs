@@ -39,6 +39,7 @@ const ASSETS: &[Asset] = &[
     asset!(js "theme.js"),
     asset!(js "main.js"),
     asset!(js "api.js"),
+    asset!(js "apps.js"),
     asset!(js "connect.js"),
     asset!(js "dom.js"),
     asset!(js "entry.js"),

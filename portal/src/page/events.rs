@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::core::Core;
-use crate::server::AnswerBody;
+use crate::http::AnswerBody;
 
 /// Gauges fall with time, so the page hears from us even if nothing happens.
 const TICK: Duration = Duration::from_secs(1);

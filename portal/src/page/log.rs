@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::overview::{is_wanted, summary};
 use super::wanted::Wanted;
-use super::{display, names};
+use super::{display, names, reports};
 use crate::core::Core;
 use crate::state::{Entry, EntryKind, Lost, Process, Stage};
 
@@ -26,6 +26,7 @@ pub(crate) fn workflow(core: &Core, id: &str, wanted: &Wanted) -> Option<Value> 
         let webhook_user = core.identity.webhook.0;
         workflow["rest_url"] =
             json!(format!("{}rest/{webhook_user}/", core.addresses().url(false)));
+        workflow["returned"] = Value::Array(reports::returned_by(process));
         workflow["kept_from"] = json!(kept_from(process));
         if let Stage::Terminated(reason) = &process.stage {
             workflow["terminated"] = json!(reason);

@@ -2,26 +2,11 @@
 
 use std::time::Duration;
 
+use crate::error::ErrorCode;
 use crate::faults::{Canned, Fault, Moment};
-use crate::rest::ErrorCode;
-use crate::settings::{Retention, Tariff};
 use crate::state::{EntryKind, LostReason, Stage};
 
-pub(crate) const TARIFFS: [(&str, Tariff); 3] = [
-    ("unlimited", Tariff::Unlimited),
-    ("standard", Tariff::Standard),
-    ("enterprise", Tariff::Enterprise),
-];
-
-pub(crate) const RETENTIONS: [(&str, Retention); 2] =
-    [("self_hosted", Retention::SelfHosted), ("cloud", Retention::Cloud)];
-
-/// The name of a setting; each table above names all of its values.
-pub(crate) fn of<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
-    table.iter().find(|(_, known)| known == value).map_or("", |(name, _)| name)
-}
-
-/// The setting of a name.
+/// The entry of a name.
 pub(crate) fn named<T: Clone>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
 }
@@ -68,5 +53,6 @@ pub(crate) fn lost(reason: LostReason) -> &'static str {
         LostReason::Left => "left",
         LostReason::UnknownActivity => "unknown_activity",
         LostReason::DocumentGone => "document_gone",
+        LostReason::Background(_) => "background",
     }
 }

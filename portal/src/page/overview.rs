@@ -3,12 +3,15 @@
 
 use serde_json::{Value, json};
 
-use super::names;
 use super::wanted::Wanted;
+use super::{apps, names, reports};
 use crate::clock::UnixTime;
 use crate::core::{Core, World};
-use crate::state::{Entry, Process};
+use crate::settings::{Setting, Settings};
+use crate::state::{Entry, Process, Template};
 
+/// Requests to applications that one answer lists.
+const SENT: usize = 20;
 /// Workflows that one answer lists, so that thousands of them do not make the page useless.
 const WORKFLOWS: usize = 200;
 
@@ -30,11 +33,7 @@ fn portal(core: &Core, wanted: &Wanted) -> Value {
         "page_url": addresses.url(false),
         "https_url": addresses.https.map(|_| addresses.url(true)),
         "oauth_url": format!("{}oauth/token/", addresses.url(false)),
-        "settings": {
-            "tariff": names::of(&names::TARIFFS, &world.settings.tariff),
-            "retention": names::of(&names::RETENTIONS, &world.settings.retention),
-            "operating_limit": world.settings.operating.map(|limit| limit.limit.as_secs_f64()),
-        },
+        "settings": settings(&world.settings),
         "counters": {
             "requests": counters.hits,
             "refused_requests": counters.refused_hits,
@@ -51,10 +50,13 @@ fn portal(core: &Core, wanted: &Wanted) -> Value {
             json!({"share": share, "seed": seed.to_string()})
         }),
         "planned_faults": world.faults.planned(),
+        "templates": templates(world),
+        "sent": world.journal.sent().rev().take(SENT).map(reports::sent_row).collect::<Vec<_>>(),
     });
     let count = world.processes.ids().len();
     let candidates = candidates(world, now, wanted);
     drop(guard);
+    answer["apps"] = Value::Array(apps::list(core));
     let found = candidates.into_iter().filter_map(|candidate| candidate.matching(wanted));
     let mut found: Vec<Value> = found.collect();
     answer["workflow_count"] = json!(count);
@@ -62,6 +64,25 @@ fn portal(core: &Core, wanted: &Wanted) -> Value {
     found.truncate(WORKFLOWS);
     answer["workflows"] = Value::Array(found);
     answer
+}
+
+fn templates(world: &World) -> Value {
+    let one = |template: &Template| json!({"id": template.id, "name": template.name});
+    world.templates.all().iter().map(one).collect()
+}
+
+/// Every setting: its name, its value in words, and what it may be.
+fn settings(settings: &Settings) -> Value {
+    let one = |setting: &Setting| {
+        json!({
+            "name": setting.name(),
+            "value": setting.written(settings),
+            "choices": setting.choices(),
+            "shape": setting.shape(),
+            "about": setting.about(),
+        })
+    };
+    Setting::all().iter().map(one).collect()
 }
 
 fn gauges(world: &World, now: UnixTime) -> Value {

@@ -12,6 +12,14 @@ pub(crate) fn json_decode(json: &[u8]) -> Option<Value<'_>> {
     serde_json::from_slice(json).ok()
 }
 
+impl Value<'static> {
+    /// The same value with storage of its own.
+    pub(crate) fn from_json(json: serde_json::Value) -> Self {
+        // A value of JSON is a value of PHP, so nothing can go wrong.
+        Self::deserialize(json).unwrap_or(Self::Null)
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor)

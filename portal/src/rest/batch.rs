@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::ErrorCode;
 use super::answer::error_pair;
 use super::command::{Executed, execute};
 use super::hit::Hit;
 use super::substitution::{TypeError, substitute};
+use crate::error::{ErrorCode, Refusal};
 use crate::journal::{CommandOutcome, CommandRecord};
 use crate::php::{Array, Key, Value, parse_str, parse_url};
 
@@ -67,7 +67,7 @@ fn refuse(hit: &Hit<'_>, key: String, method: &str, error: ErrorCode) -> Execute
         outcome: CommandOutcome::Refused(error.code().to_owned()),
     };
     hit.core.world().journal.command(hit.number, record);
-    Executed { result: Err(error), time: Value::Null }
+    Executed { result: Err(error.into()), time: Value::Null }
 }
 
 fn empty_sections() -> Array<'static> {
@@ -82,14 +82,21 @@ fn record(sections: &mut Array<'static>, key: Key<'static>, executed: Executed) 
         sections.array_at(Some(section)).insert(key.clone(), value);
     };
     match executed.result {
-        Ok(result) => {
-            set("result", result);
+        Ok(answer) => {
+            set("result", answer.value);
+            let number = |number: usize| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+            if let Some(next) = answer.next {
+                set("next", number(next));
+            }
+            if let Some(total) = answer.total {
+                set("total", number(total));
+            }
             set("time", executed.time);
         }
-        Err(error) => {
+        Err(Refusal { error, description }) => {
             // A command that lacks the scope is refused without a word of explanation.
             let missing_scope = error == ErrorCode::InsufficientScope;
-            let description = if missing_scope { "" } else { error.description() };
+            let description = if missing_scope { "" } else { &*description };
             set("error", Value::Array(error_pair(error.code(), description)));
             set("error_description", Value::text(description));
         }

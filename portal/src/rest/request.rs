@@ -12,9 +12,18 @@ pub(crate) struct Head {
     pub(crate) http_method: String,
     pub(crate) path: String,
     pub(crate) query: String,
+    /// The name by which it came, without a port.
+    pub(crate) host: String,
     pub(crate) content_type: String,
     /// The token of an `Authorization: Bearer` header.
     pub(crate) bearer: Option<String>,
+}
+
+impl Head {
+    /// Whether it came by this name; an empty one is nobody's.
+    pub(crate) fn is_for(&self, name: &str) -> bool {
+        !name.is_empty() && self.host.eq_ignore_ascii_case(name)
+    }
 }
 
 /// `/rest/{user}/{code}/{method}` or `/rest/{method}`, with or without `.json` and a slash.

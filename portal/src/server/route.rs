@@ -4,20 +4,31 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::LengthLimitError;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use hyper::{Request, Response};
+use hyper::header::HOST;
+use hyper::{Method, Request, Response, Version};
 use tokio::time::timeout;
 
-use super::body::AnswerBody;
-use super::connection::{Peer, hang_up};
 use super::oauth;
 use crate::core::Core;
-use crate::faults::{Canned, Fault, Moment};
-use crate::journal::Hit;
+use crate::faults::{Canned, Moment};
+use crate::http::{AnswerBody, Peer, arrived, canned, finish, head, plain, strike};
 use crate::page;
 use crate::rest::{self, Head, Reply, RestPath, rest_path};
+
+/// Bytes of a URL that a stock nginx reads.
+const URL_LIMIT: usize = 8 << 10;
+/// Verbs that it lets through.
+const VERBS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
 
 /// Answers one request; an error ends the connection.
 pub(crate) async fn route(
@@ -25,11 +36,27 @@ pub(crate) async fn route(
     peer: Peer,
     request: Request<Incoming>,
 ) -> io::Result<Response<AnswerBody>> {
+    if let Some(status) = refused_by_server(&request) {
+        return plain(canned(&Canned::html(status)));
+    }
     let path = request.uri().path();
     match rest_path(path) {
+        Some(_) if request.method() == Method::OPTIONS => plain(Reply::preflight()),
         Some(path) => rest_hit(core, peer, path, request).await,
         None if path.starts_with("/oauth/") => oauth::answer(core, peer, request).await,
-        None => page::answer(&core, request).await,
+        None => page::answer(&core, &peer, request).await,
+    }
+}
+
+/// What the web server in front of the portal refuses by itself, with a page of its own.
+fn refused_by_server(request: &Request<Incoming>) -> Option<u16> {
+    let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+    let host = request.headers().contains_key(HOST) || request.version() == Version::HTTP_10;
+    match () {
+        () if url > URL_LIMIT => Some(414),
+        () if !host => Some(400),
+        () if !VERBS.contains(request.method()) => Some(405),
+        () => None,
     }
 }
 
@@ -46,7 +73,7 @@ async fn rest_hit(
     };
     let (number, fault) = arrived(&core, &head, &shown, &path.method);
     let fault = fault.as_ref();
-    if let Some(location) = moved(&core, &peer, &request) {
+    if let Some(location) = moved(&core, &peer, &head) {
         let reply = Reply { location: Some(location), ..Reply::html(302, "") };
         return finish(&core, number, None, reply);
     }
@@ -54,8 +81,8 @@ async fn rest_hit(
         return finish(&core, number, fault, reply);
     }
     let limit = core.world().settings.body_limit;
-    let body = match Limited::new(request.into_body(), limit).collect().await {
-        Ok(body) => body.to_bytes(),
+    let body = match peer.read(request.into_body(), limit).await {
+        Ok(body) => body,
         Err(error) if error.is::<LengthLimitError>() => {
             return finish(&core, number, None, canned(&Canned::html(413)));
         }
@@ -69,12 +96,17 @@ async fn rest_hit(
     finish(&core, number, fault, canned.unwrap_or(reply))
 }
 
-/// Where to, if the request came to a former address of the portal.
-fn moved(core: &Core, peer: &Peer, request: &Request<Incoming>) -> Option<String> {
+/// Where to, if the request came to a former address of the portal, or by a former name.
+fn moved(core: &Core, peer: &Peer, head: &Head) -> Option<String> {
     let addresses = core.addresses();
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let path = path.trim_start_matches('/');
-    (peer.generation < addresses.generation).then(|| format!("{}{path}", addresses.url(peer.tls)))
+    let former = addresses.former_domains.iter().any(|name| head.is_for(name));
+    let root = match () {
+        () if former => addresses.public_url(peer.tls),
+        () if peer.generation < addresses.generation => addresses.url(peer.tls),
+        () => return None,
+    };
+    let query = if head.query.is_empty() { "" } else { "?" };
+    Some(format!("{root}{}{query}{}", head.path.trim_start_matches('/'), head.query))
 }
 
 /// Runs the hit to its end even if the client leaves or the proxy gives up meanwhile, as PHP does.
@@ -92,107 +124,4 @@ async fn execute(
         Ok(reply) => reply.map_err(io::Error::other),
         Err(_) => Ok(canned(&Canned::html(504))),
     }
-}
-
-/// What is known before the body was read.
-pub(crate) fn head(peer: &Peer, request: &Request<Incoming>) -> Head {
-    let header = |name| {
-        let value = request.headers().get(name);
-        value.and_then(|value| value.to_str().ok()).unwrap_or_default()
-    };
-    let bearer = header(AUTHORIZATION);
-    let bearer = bearer.split_once(' ').filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-    Head {
-        source: peer.source,
-        tls: peer.tls,
-        http_method: request.method().as_str().to_owned(),
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().unwrap_or_default().to_owned(),
-        content_type: header(CONTENT_TYPE).to_owned(),
-        bearer: bearer.map(|(_, token)| token.trim().to_owned()),
-    }
-}
-
-/// Writes the hit into the journal and asks the plan what is to go wrong with it.
-pub(crate) fn arrived(core: &Core, head: &Head, path: &str, method: &str) -> (u64, Option<Fault>) {
-    let now = core.clock.now();
-    let mut world = core.world();
-    let fault = world.faults.strike(method);
-    let number = world.journal.arrived(Hit {
-        number: 0,
-        arrived: now,
-        answered: None,
-        source: head.source,
-        tls: head.tls,
-        http_method: head.http_method.clone(),
-        path: path.to_owned(),
-        rest_method: method.to_owned(),
-        bytes: 0,
-        commands: Vec::new(),
-        status: None,
-        error: None,
-        fault: fault.as_ref().map(|fault| format!("{fault:?}")),
-    });
-    drop(world);
-    core.changed();
-    (number, fault)
-}
-
-/// Does what the fault asks for at this moment; a reply stands for the portal's own.
-pub(crate) async fn strike(
-    core: &Core,
-    peer: &Peer,
-    number: u64,
-    fault: Option<&Fault>,
-    now: Moment,
-) -> io::Result<Option<Reply>> {
-    match fault {
-        Some(Fault::Delay(moment, pause)) if *moment == now => tokio::time::sleep(*pause).await,
-        Some(Fault::Hang(moment)) if *moment == now => std::future::pending().await,
-        Some(Fault::Reset(moment)) if *moment == now => {
-            peer.reset.turn_on();
-            return Err(hang_up());
-        }
-        Some(Fault::Answer(moment, answer)) if *moment == now => return Ok(Some(canned(answer))),
-        Some(Fault::Refuse(error)) if now == Moment::BeforeExecution => {
-            return Ok(Some(core.world().refuse(number, *error)));
-        }
-        _ => {}
-    }
-    Ok(None)
-}
-
-fn canned(answer: &Canned) -> Reply {
-    let body = answer.body.clone().into_owned().into_bytes();
-    Reply { status: answer.status, content_type: answer.content_type.clone(), location: None, body }
-}
-
-/// Notes the answer and puts it on the wire, or as much of it as the fault leaves.
-pub(crate) fn finish(
-    core: &Core,
-    number: u64,
-    fault: Option<&Fault>,
-    reply: Reply,
-) -> io::Result<Response<AnswerBody>> {
-    let now = core.clock.now();
-    if let Some(hit) = core.world().journal.hit(number) {
-        hit.answered = Some(now);
-        hit.status = Some(reply.status);
-    }
-    core.changed();
-    let body = Bytes::from(reply.body);
-    let mut response =
-        Response::builder().status(reply.status).header(CONTENT_TYPE, reply.content_type.as_ref());
-    if let Some(location) = reply.location {
-        response = response.header(LOCATION, location);
-    }
-    let body = match fault {
-        Some(Fault::Truncate) => {
-            response = response.header(CONTENT_LENGTH, body.len());
-            AnswerBody::Cut(Some(body.slice(..body.len() / 2)))
-        }
-        Some(Fault::Drip(pause)) => AnswerBody::drip(body, *pause),
-        _ => AnswerBody::whole(body),
-    };
-    response.body(body).map_err(io::Error::other)
 }

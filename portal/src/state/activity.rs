@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixTime;
-use crate::handler::Delivery;
+use crate::error::ErrorCode;
 
 /// An activity of one workflow.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Visit {
     deadline: Option<UnixTime>,
     /// Nothing while the activity waits.
     closed: Option<LostReason>,
+    /// The names that an application may return, if they were declared.
+    returns: Option<Vec<String>>,
     completion: Option<Completion>,
     /// How the handler request was taken, once it was.
     pub(crate) delivery: Option<Delivery>,
@@ -34,7 +36,13 @@ pub(crate) struct Opening {
     pub(crate) label: String,
     pub(crate) subscription: bool,
     pub(crate) timeout: Option<Duration>,
+    /// The names that an application may return; nothing where none were declared, and every name
+    /// is taken.
+    pub(crate) returns: Option<Vec<String>>,
 }
+
+/// A name and a value that an application returns.
+pub(crate) type ReturnValue = (String, String);
 
 /// Why a line was lost silently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +61,19 @@ pub enum LostReason {
     UnknownActivity,
     /// The document is gone: the workflow was terminated instead.
     DocumentGone,
+    /// The background job of `bizproc.event.send` failed with this error
+    /// ([`EventSend::Background`](crate::EventSend::Background)). The activity stays as it was.
+    Background(ErrorCode),
+}
+
+/// How the application took the handler request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// It answered with this HTTP status.
+    Answered(u16),
+    /// It did not answer, for this reason.
+    Failed(String),
 }
 
 /// What `bizproc.event.send` brought.
@@ -63,8 +84,11 @@ pub struct Completion {
     pub at: UnixTime,
     /// The entry that it wrote.
     pub message: Arc<str>,
-    /// The return values, by name; a value that is not a text is given as JSON.
+    /// The return values, by name; a value that is not a text is given as JSON. Where names were
+    /// declared, only those are here, as they were declared.
     pub return_values: Vec<(String, String)>,
+    /// Names that came and were not declared: a portal drops them without a word.
+    pub undeclared: Vec<String>,
 }
 
 impl ActivityState {
@@ -79,6 +103,7 @@ impl ActivityState {
             event,
             deadline: opening.timeout.map(|timeout| now + timeout),
             closed: (!opening.subscription).then_some(LostReason::NoSubscription),
+            returns: opening.returns.clone(),
             completion: None,
             delivery: None,
         });
@@ -113,9 +138,21 @@ impl Visit {
         self.closed.get_or_insert(reason);
     }
 
-    pub(crate) fn complete(&mut self, completion: Completion) {
+    pub(crate) fn complete(&mut self, at: UnixTime, message: Arc<str>, values: &[ReturnValue]) {
         self.close(LostReason::Completed);
-        self.completion = Some(completion);
+        let (mut return_values, mut undeclared) = (Vec::new(), Vec::new());
+        for (name, value) in values {
+            // Names are compared without regard to case (server behaviour).
+            let kept = match &self.returns {
+                None => Some(name),
+                Some(declared) => declared.iter().find(|own| own.eq_ignore_ascii_case(name)),
+            };
+            match kept {
+                Some(name) => return_values.push((name.clone(), value.clone())),
+                None => undeclared.push(name.clone()),
+            }
+        }
+        self.completion = Some(Completion { at, message, return_values, undeclared });
     }
 
     /// Closes a visit whose time is up, and says when it was.

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::token::Claims;
+use crate::error::ErrorCode;
 use crate::php::{self, Array, Value};
-use crate::rest::ErrorCode;
 
 /// What stands in the log where the application gave no usable message (the wording is ours).
 const DEFAULT_MESSAGE: &[u8] = b"The application has answered";
@@ -18,7 +18,8 @@ pub(crate) enum Call {
     Complete,
 }
 
-/// A call that holds the lock of its workflow. It must be given back to `Processes::finish`.
+/// A call whose token was found good. Once `Processes::begin` has locked its workflow, it must be
+/// given to `Processes::finish`.
 #[derive(Debug)]
 pub(crate) struct Started<'a> {
     pub(crate) workflow: String,
@@ -51,6 +52,11 @@ impl<'a> Started<'a> {
             message: Cow::Borrowed(given.and_then(Value::as_bytes).unwrap_or(DEFAULT_MESSAGE)),
             return_values: return_values(params),
         })
+    }
+
+    /// The same with storage of its own, for a job that runs after the hit.
+    pub(crate) fn into_owned(self) -> Started<'static> {
+        Started { message: Cow::Owned(self.message.into_owned()), ..self }
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::activity::{ActivityState, Completion, LostReason, Opening, Visit};
+use super::activity::{ActivityState, LostReason, Opening, Visit};
 use super::call::{Call, Started};
+use super::template::Step;
 use super::tracking::{Entry, EntryKind, TrackingLog, stored_note};
 use crate::clock::UnixTime;
+use crate::error::ErrorCode;
 use crate::php;
-use crate::rest::ErrorCode;
 use crate::settings::{OwnEntries, Settings};
 
 /// One workflow.
@@ -16,7 +17,13 @@ use crate::settings::{OwnEntries, Settings};
 pub(crate) struct Process {
     pub(crate) title: String,
     pub(crate) started: UnixTime,
+    pub(crate) modified: UnixTime,
     pub(crate) stage: Stage,
+    pub(crate) origin: Origin,
+    /// The activities that it has yet to come to.
+    pub(crate) ahead: VecDeque<Step>,
+    /// The activity of its template that it is at, and the visit.
+    pub(crate) at: Option<(String, usize)>,
     pub(crate) log: TrackingLog,
     pub(crate) lost: Vec<Lost>,
     pub(crate) document_gone: bool,
@@ -25,6 +32,22 @@ pub(crate) struct Process {
     activities: Vec<ActivityState>,
     /// Hits and test holds that have the row locked. Invariant: at most one hit among them.
     locks: usize,
+}
+
+/// Where a workflow comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) document: [String; 3],
+    pub(crate) user: u64,
+    /// Nothing for a workflow that a test moves by hand.
+    pub(crate) template: Option<u64>,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        let document = ["crm", "CCrmDocumentDeal", "DEAL_1042"].map(str::to_owned);
+        Self { document, user: 1, template: None }
+    }
 }
 
 /// How far a workflow is.
@@ -77,11 +100,15 @@ impl Sequence {
 }
 
 impl Process {
-    pub(crate) fn new(title: &str, stage: Stage, started: UnixTime) -> Self {
+    pub(crate) fn new(title: &str, stage: Stage, origin: Origin, started: UnixTime) -> Self {
         Self {
             title: title.to_owned(),
             started,
+            modified: started,
             stage,
+            origin,
+            ahead: VecDeque::new(),
+            at: None,
             log: TrackingLog::default(),
             lost: Vec::new(),
             document_gone: false,
@@ -101,6 +128,25 @@ impl Process {
 
     pub(crate) fn unlock(&mut self) {
         self.locks = self.locks.saturating_sub(1);
+    }
+
+    /// Whether it stands at an activity of its template that still waits.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let at = self.at.as_ref();
+        at.is_some_and(|(label, visit)| self.visit(label, *visit).is_some_and(Visit::is_open))
+    }
+
+    /// The workflow fails, and says why.
+    pub(crate) fn fail(
+        &mut self,
+        reason: &str,
+        label: &str,
+        sequence: &mut Sequence,
+        now: UnixTime,
+    ) {
+        self.stage = Stage::Terminated(reason.to_owned());
+        self.modified = now;
+        self.log.push(sequence.entry(now, label, EntryKind::Fault, reason.into()));
     }
 
     /// The names of the activities, and whether they wait.
@@ -148,6 +194,7 @@ impl Process {
             self.activities.len() - 1
         });
         self.activities[at].visit(event, opening, now);
+        self.modified = now;
         if settings.own_entries == OwnEntries::Activities {
             let label = &opening.label;
             let text = format!("Activity {label} has begun").into();
@@ -178,6 +225,7 @@ impl Process {
         now: UnixTime,
         settings: &Settings,
     ) -> Result<Option<LostReason>, ErrorCode> {
+        self.modified = now;
         if self.document_gone {
             self.stage = Stage::Terminated("The document is gone".into());
             return Ok(Some(self.lose(sequence, started, now, LostReason::DocumentGone)));
@@ -197,14 +245,12 @@ impl Process {
         let note = match stored_note(&started.message, settings.sql_mode, settings.charset) {
             Ok(note) => note,
             Err(error) => {
-                self.stage = Stage::Terminated(error.0.to_owned());
-                self.log.push(sequence.entry(now, &label, EntryKind::Fault, error.0.into()));
+                self.fail(error.0, &label, sequence, now);
                 return Err(ErrorCode::SqlError);
             }
         };
         if started.call == Call::Complete {
-            let return_values = started.return_values.clone();
-            visit.complete(Completion { at: now, message: note.clone(), return_values });
+            visit.complete(now, note.clone(), &started.return_values);
         }
         self.log.push(sequence.entry(now, &label, EntryKind::Custom, note));
         let own = settings.own_entries == OwnEntries::Activities;
@@ -216,7 +262,8 @@ impl Process {
         Ok(None)
     }
 
-    fn lose(
+    /// Notes a line that nobody will see.
+    pub(crate) fn lose(
         &mut self,
         sequence: &mut Sequence,
         started: &Started<'_>,

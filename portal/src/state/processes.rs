@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::activity::{LostReason, Opening};
 use super::call::{Call, Started};
-use super::process::{Process, Sequence, Stage};
+use super::process::{Origin, Process, Sequence, Stage};
 use super::token::TokenKey;
 use super::tracking::EntryKind;
 use crate::clock::UnixTime;
+use crate::error::ErrorCode;
 use crate::php::{Array, Value};
 use crate::random::Random;
-use crate::rest::ErrorCode;
 use crate::settings::{Retention, Settings};
 
 /// All workflows of one portal.
@@ -31,13 +31,19 @@ impl Processes {
     }
 
     /// Starts a workflow and returns its id: 23 characters, one of them a dot.
-    pub(crate) fn start(&mut self, title: &str, stage: Stage, now: UnixTime) -> String {
+    pub(crate) fn start(
+        &mut self,
+        title: &str,
+        stage: Stage,
+        origin: Origin,
+        now: UnixTime,
+    ) -> String {
         // As PHP's uniqid() does: seconds and microseconds in hexadecimal, and a fraction.
         let micros = now.since_epoch().subsec_micros();
         let fraction = self.random.below(1_000_000_000);
         let (whole, rest) = (fraction / 100_000_000, fraction % 100_000_000);
         let id = format!("{:08x}{micros:05x}{whole}.{rest:08}", now.as_secs() as u32);
-        self.by_id.insert(id.clone(), Process::new(title, stage, now));
+        self.by_id.insert(id.clone(), Process::new(title, stage, origin, now));
         self.order.push(id.clone());
         id
     }
@@ -98,6 +104,19 @@ impl Processes {
         Some((claims.workflow.to_owned(), label.unwrap_or(claims.activity).to_owned()))
     }
 
+    /// The workflow fails, and its log says why.
+    pub(crate) fn break_down(&mut self, id: &str, reason: &str, label: &str, now: UnixTime) {
+        if let Some(process) = self.by_id.get_mut(id) {
+            process.fail(reason, label, &mut self.sequence, now);
+        }
+    }
+
+    /// Forgets a workflow with all of its data.
+    pub(crate) fn remove(&mut self, id: &str) -> bool {
+        self.order.retain(|known| known != id);
+        self.by_id.remove(id).is_some()
+    }
+
     /// Writes an entry of another part of the process: a report, or one that counts.
     pub(crate) fn note(
         &mut self,
@@ -124,9 +143,9 @@ impl Processes {
         }
     }
 
-    /// Checks a call and locks its workflow: token, message, instance, lock, in this order.
-    pub(crate) fn begin<'a>(
-        &mut self,
+    /// Reads a call: its token is checked first, then its message.
+    pub(crate) fn read<'a>(
+        &self,
         call: Call,
         params: &'a Array<'a>,
     ) -> Result<Started<'a>, ErrorCode> {
@@ -134,8 +153,12 @@ impl Processes {
         let token = token.and_then(|bytes| std::str::from_utf8(bytes).ok());
         let claims = token.and_then(|token| self.key.verify(token));
         let claims = claims.ok_or(ErrorCode::AccessDenied)?;
-        let started = Started::read(call, &claims, params)?;
-        let process = self.by_id.get_mut(claims.workflow).ok_or(ErrorCode::WorkflowNotFound)?;
+        Started::read(call, &claims, params)
+    }
+
+    /// Locks the workflow of a call, if it runs and nobody else has locked it.
+    pub(crate) fn begin(&mut self, started: &Started<'_>) -> Result<(), ErrorCode> {
+        let process = self.by_id.get_mut(&started.workflow).ok_or(ErrorCode::WorkflowNotFound)?;
         if process.stage != Stage::Running {
             return Err(ErrorCode::WorkflowNotFound);
         }
@@ -146,7 +169,7 @@ impl Processes {
             return Err(failure);
         }
         process.lock();
-        Ok(started)
+        Ok(())
     }
 
     /// Does what the call asks, and unlocks the workflow.
@@ -162,5 +185,19 @@ impl Processes {
         process.unlock();
         process.settle(&mut self.sequence, now, settings);
         process.answer(started, &mut self.sequence, now, settings)
+    }
+
+    /// Notes that the background job of a call has failed.
+    pub(crate) fn fail(
+        &mut self,
+        started: &Started<'_>,
+        error: ErrorCode,
+        now: UnixTime,
+    ) -> LostReason {
+        let reason = LostReason::Background(error);
+        if let Some(process) = self.by_id.get_mut(&started.workflow) {
+            process.lose(&mut self.sequence, started, now, reason);
+        }
+        reason
     }
 }

@@ -5,6 +5,10 @@
 //! skipped, or fail if BIZPROC_REQUIRE_BROWSER is set. With BIZPROC_SCREENSHOTS set, the story
 //! renews the pictures in docs.
 
+#[path = "../it/application.rs"]
+#[expect(dead_code, reason = "the tests of the API need more of it")]
+mod application;
+mod apps;
 #[path = "../it/client.rs"]
 #[expect(dead_code, reason = "the tests of the API need more of it")]
 mod client;

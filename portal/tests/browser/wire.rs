@@ -38,10 +38,10 @@ fn exchange(http_method: &str, url: &str, body: &str) -> io::Result<(u16, Value)
     while line.trim() != "" {
         line.clear();
         reader.read_line(&mut line)?;
-        if let Some((name, value)) = line.split_once(':') {
-            if name.eq_ignore_ascii_case("Content-Length") {
-                length = value.trim().parse().map_err(io::Error::other)?;
-            }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("Content-Length")
+        {
+            length = value.trim().parse().map_err(io::Error::other)?;
         }
     }
     let mut answer = vec![0; length];

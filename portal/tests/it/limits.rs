@@ -209,3 +209,32 @@ fn every_error_can_be_asked_for() {
         assert!(answer.json().get("time").is_none());
     }
 }
+
+#[test]
+fn the_newest_servers_charge_a_batch_alone_and_say_one_sum_everywhere() {
+    let clock = stopped();
+    let portal = slow(&clock, |builder| {
+        builder.operating(OperatingLimit::new(5 * SECOND).outer_batch(OuterBatch::Alone))
+    });
+    let token = token(&portal);
+    let answer = batch_at(&portal.webhook_url(), &token, 4).json();
+    let times = answer["result"]["result_time"].as_array().unwrap();
+    let sums: Vec<&Value> = times.iter().map(|time| &time["operating"]).collect();
+    assert_eq!(sums, [&json!(8); 4]);
+    assert_eq!(answer["time"]["operating"], 8);
+    // The batch is blocked, and its commands are not.
+    let refused = batch_at(&portal.webhook_url(), &token, 1);
+    assert_eq!(refused.error(), (429, "OPERATION_TIME_LIMIT".into()));
+    assert_eq!(single(&portal, &token).json()["time"]["operating"], 2);
+}
+
+#[test]
+fn a_whole_cloud_has_the_limits_of_a_plan_and_its_license() {
+    let portal = Portal::builder().cloud().start().unwrap();
+    let answer = single(&portal, &token(&portal)).json();
+    assert!(answer["time"]["operating"].is_number());
+    let info = post_json(&(portal.webhook_url() + "app.info"), &json!({})).json();
+    assert_eq!(info["result"]["LICENSE"], "en_std");
+    let hit = |_| single(&portal, "x").status == 503;
+    assert!((0..60).any(hit));
+}

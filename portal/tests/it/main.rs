@@ -2,12 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic, as tests may")]
 
+mod api;
+mod application;
+mod apps;
+mod arrows;
 mod batch;
 mod client;
+mod connections;
 mod faults;
 mod handler;
 mod hostile;
+mod languages;
 mod limits;
+mod names;
 mod oauth;
 mod page;
 mod program;

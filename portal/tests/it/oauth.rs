@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bizproc_portal::{App, Canned, Clock, Fault, Moment, OAuthError, Portal, UnixTime};
+use bizproc_portal::{App, Canned, Clock, Fault, Moment, OAuthError, Portal, Statuses, UnixTime};
 use serde_json::{Value, json};
 
 use crate::client::{Answer, post, post_json, request};
@@ -107,6 +107,8 @@ fn a_code_is_granted_once_and_not_for_long() {
     };
     let code = app.authorization_code();
     let granted = exchange(&code);
+    // The first pair lacks what a renewed one has.
+    assert!(granted.json().get("expires").is_none() && granted.json().get("user_id").is_none());
     assert_eq!(call(&portal, &granted.json()["access_token"]).status, 200);
     assert_eq!(exchange(&code).error().1, "invalid_grant");
     let late = app.authorization_code();
@@ -120,7 +122,12 @@ fn a_code_is_granted_once_and_not_for_long() {
     assert_eq!(sent_back.status, 302);
     let location = sent_back.head.lines().find_map(|line| line.strip_prefix("location: "));
     let code = location.unwrap().split("code=").nth(1).unwrap().split('&').next().unwrap();
-    assert!(location.unwrap().ends_with(&format!("&state=a+b&member_id={}", portal.member_id())));
+    let domain = portal.page_url().replace("http://", "").replace(":", "%3A").replace('/', "");
+    let rest = format!(
+        "&state=a+b&domain={domain}&member_id={}&scope=bizproc&server_domain=127.0.0.1",
+        portal.member_id()
+    );
+    assert!(location.unwrap().ends_with(&rest), "{location:?}");
     assert_eq!(exchange(code).status, 200);
 }
 
@@ -129,7 +136,8 @@ fn an_application_in_trouble_is_refused_by_portal_and_oauth_server() {
     let portal = Portal::builder().start().unwrap();
     for (trouble, call_code, refresh_code) in [
         ((|app| app.revoke_tokens()) as fn(&App), "invalid_token", "invalid_grant"),
-        (|app| app.uninstall(), "APPLICATION_NOT_FOUND", "NOT_INSTALLED"),
+        (|app| app.uninstall(), "APPLICATION_NOT_FOUND", "invalid_client"),
+        (|app| app.spend_refresh_tokens(), "", "invalid_grant"),
         (|app| app.set_paid(false), "PAYMENT_REQUIRED", "PAYMENT_REQUIRED"),
         (|app| app.expire_access_tokens(), "expired_token", ""),
         (|app| app.set_user_access(false), "user_access_error", ""),
@@ -141,6 +149,11 @@ fn an_application_in_trouble_is_refused_by_portal_and_oauth_server() {
         assert_eq!(call(&portal, &json!(tokens.access_token)).error().1, call_code);
         assert_eq!(refresh(&portal, &app, &tokens.refresh_token).error().1, refresh_code);
     }
+    portal.set_statuses(Statuses::Server);
+    let app = portal.install_app();
+    let tokens = app.issue_tokens();
+    app.uninstall();
+    assert_eq!(refresh(&portal, &app, &tokens.refresh_token).error().1, "NOT_INSTALLED");
     let app = portal.install_app();
     for error in OAuthError::ALL {
         app.refuse_tokens(Some(*error));

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 use bizproc_portal::{Portal, Retention, Tariff};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{post, post_json, request};
 
@@ -12,6 +12,12 @@ fn get(url: &str) -> serde_json::Value {
     let answer = request(url, "GET", &[], b"").unwrap();
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.json()
+}
+
+/// A setting in the state of the first portal.
+fn setting<'a>(state: &'a Value, name: &str) -> &'a Value {
+    let settings = state["portals"][0]["settings"].as_array().unwrap();
+    settings.iter().find(|setting| setting["name"] == name).unwrap()
 }
 
 #[test]
@@ -59,10 +65,8 @@ fn settings_can_be_changed_from_the_page_but_not_by_a_foreign_form() {
     assert_eq!(post_json(&url, &wish).status, 200);
     let state = get(&(portal.page_url() + "api/state"));
     assert_eq!(state["portals"][0]["faults"]["share"], 1.0);
-    let wanted = json!({"tariff": "enterprise", "retention": "cloud"});
-    for (name, value) in wanted.as_object().unwrap() {
-        assert_eq!(state["portals"][0]["settings"][name], *value);
-    }
+    assert_eq!(setting(&state, "tariff")["value"], "enterprise");
+    assert_eq!(setting(&state, "retention")["value"], "cloud");
     post_json(&url, &json!({"faults": null}));
     assert_eq!(get(&(portal.page_url() + "api/state"))["portals"][0]["faults"], json!(null));
     portal.set_retention(Retention::SelfHosted);
@@ -71,7 +75,15 @@ fn settings_can_be_changed_from_the_page_but_not_by_a_foreign_form() {
     let half = json!({"tariff": "standard", "next_fault": "earthquake"});
     assert_eq!(post_json(&url, &half).status, 400);
     let state = get(&(portal.page_url() + "api/state"));
-    assert_eq!(state["portals"][0]["settings"]["tariff"], "enterprise");
+    assert_eq!(setting(&state, "tariff")["value"], "enterprise");
+    assert_eq!(
+        setting(&state, "tariff")["choices"],
+        json!(["unlimited", "standard", "enterprise"])
+    );
+    for wrong in [json!({"tariff": "gold"}), json!({"colour": "red"}), json!({"body_limit": -1})] {
+        let refused = post_json(&url, &wrong);
+        assert_eq!(refused.status, 400, "{wrong}");
+    }
     let form = post(&url, "application/x-www-form-urlencoded", b"tariff=standard");
     assert_eq!(form.status, 415);
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bizproc_portal::{
-    Charset, Clock, EntryKind, LostReason, OwnEntries, Portal, Retention, SqlMode, UnixTime,
-    Workflow,
+    Charset, Clock, CommandOutcome, EntryKind, ErrorCode, EventSend, LostReason, OwnEntries,
+    Portal, Retention, ServerTime, SqlMode, UnixTime, Workflow,
 };
 use serde_json::json;
 
-use crate::client::{Answer, post_json};
+use crate::client::{Answer, encoded, log, post_json};
 
 fn send(portal: &Portal, token: &str, message: &str) -> Answer {
     let body = json!({"EVENT_TOKEN": token, "LOG_MESSAGE": message});
@@ -49,6 +49,87 @@ fn completing_closes_the_activity_and_later_lines_are_lost_silently() {
     assert_eq!(lost(&workflow), [LostReason::Completed, LostReason::Completed]);
     assert_eq!(&*workflow.lost()[0].text, "late");
     assert_eq!(portal.counters().lost, 2);
+}
+
+fn background() -> (Portal, Workflow) {
+    let portal = Portal::builder().event_send(EventSend::Background).start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    (portal, workflow)
+}
+
+#[test]
+fn a_background_end_says_true_whatever_becomes_of_it() {
+    let (portal, workflow) = background();
+    let activity = workflow.open_activity("check");
+    let token = activity.event_token();
+    assert_eq!(complete(&portal, "forged").error(), (403, "ACCESS_DENIED".into()));
+
+    let lock = workflow.lock();
+    assert_eq!(complete(&portal, &token).json()["result"], true);
+    drop(lock);
+    workflow.fail_next(ErrorCode::ProcessError);
+    assert_eq!(complete(&portal, &token).json()["result"], true);
+    assert!(activity.is_open());
+
+    assert_eq!(complete(&portal, &token).json()["result"], true);
+    assert!(!activity.is_open());
+    assert_eq!(complete(&portal, &token).json()["result"], true);
+    workflow.finish();
+    assert_eq!(complete(&portal, &token).json()["result"], true);
+
+    assert_eq!(workflow.texts(), ["all done"]);
+    let reasons = [
+        LostReason::Background(ErrorCode::WorkflowLocked),
+        LostReason::Background(ErrorCode::ProcessError),
+        LostReason::Completed,
+        LostReason::Background(ErrorCode::WorkflowNotFound),
+    ];
+    assert_eq!(lost(&workflow), reasons);
+    let counters = portal.counters();
+    assert_eq!((counters.entries, counters.lines, counters.lost), (1, 1, 4));
+    let outcomes: Vec<CommandOutcome> = portal
+        .journal()
+        .into_iter()
+        .skip(1)
+        .flat_map(|hit| hit.commands)
+        .map(|c| c.outcome)
+        .collect();
+    let [first, second, fourth, fifth] = reasons.map(CommandOutcome::Lost);
+    assert_eq!(outcomes, [first, second, CommandOutcome::Completed, fourth, fifth]);
+}
+
+#[test]
+fn lines_of_the_same_hit_are_written_before_a_background_end_wherever_they_stand() {
+    for (event_send, texts) in
+        [(EventSend::AtOnce, &["bye"][..]), (EventSend::Background, &["late", "bye"][..])]
+    {
+        let (portal, workflow) = background();
+        portal.set_event_send(event_send);
+        let activity = workflow.open_activity("check");
+        let token = activity.event_token();
+        let end = format!("bizproc.event.send?EVENT_TOKEN={}&LOG_MESSAGE=bye", encoded(&token));
+        let batch = json!({"cmd": {"end": end, "line": log(&token, "late")}});
+        let answer = post_json(&(portal.webhook_url() + "batch"), &batch).json();
+        assert_eq!(answer["result"]["result"], json!({"end": true, "line": true}));
+        assert_eq!(workflow.texts(), texts);
+        assert!(!activity.is_open());
+    }
+}
+
+#[test]
+fn a_hit_right_behind_a_background_end_finds_the_workflow_locked() {
+    let (portal, workflow) = background();
+    let activity = workflow.open_activity("check");
+    portal.set_server_time(ServerTime::Spent(Duration::from_secs(1)));
+    assert_eq!(complete(&portal, &activity.event_token()).json()["result"], true);
+    let right_behind = send(&portal, &activity.event_token(), "x");
+    assert_eq!(right_behind.error(), (400, "423".into()));
+    let queued = |portal: &Portal| portal.journal()[0].commands[0].outcome.clone();
+    assert_eq!(queued(&portal), CommandOutcome::Queued);
+    assert!(portal.wait_for(Duration::from_secs(20), |portal| {
+        queued(portal) == CommandOutcome::Completed
+    }));
+    assert!(!activity.is_open() && !workflow.is_locked());
 }
 
 #[test]
@@ -243,4 +324,15 @@ fn the_journal_and_the_log_tell_one_order() {
     assert_eq!(one.lost()[0].sequence, 7);
     let numbers: Vec<u64> = portal.journal().iter().map(|hit| hit.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
+fn lines_are_waited_for_without_their_marks_and_times() {
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let token = workflow.open_activity("check").event_token();
+    send(&portal, &token, "• 20:15:09 UTC Received (order=1)\n• 20:15:10 UTC Checking");
+    send(&portal, &token, "• [timestamp=5]00:00:05 UTC[/timestamp] Card charged (amount=5)");
+    portal.wait_for_lines(&workflow, ["Received", "Card charged"]).unwrap();
+    assert_eq!(workflow.lines(), ["Received (order=1)", "Checking", "Card charged (amount=5)"]);
 }

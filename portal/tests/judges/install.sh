@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the judges of the portal on a Debian machine: PHP, and the official SDKs at the versions
-# that are pinned beside this script. What is there already is left alone.
+# Installs the judges of the portal on a Debian machine: PHP, the official SDKs, and other
+# clients, at the versions that are pinned beside this script. What is there already is left alone.
 #
 # Node.js (20 or later) and Python (3.9 or later, with pip) are taken from the machine; where they
 # are missing, and the user may install packages, they come from Debian, too.
@@ -49,7 +49,13 @@ py() {
         --root-user-action=ignore --target "$into/py" --requirement "$here/py/requirements.txt"
 }
 
+clients() {
+    python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+        --root-user-action=ignore --target "$into/clients" --requirement "$here/clients/requirements.txt"
+}
+
 unless_done "$into/js" "$here/js/package-lock.json" js
 unless_done "$into/py" "$here/py/requirements.txt" py
+unless_done "$into/clients" "$here/clients/requirements.txt" clients
 
 echo "The judges are ready in $into"

@@ -39,16 +39,30 @@ impl Sdk {
         if let Err(error) = version {
             return Err(format!("{program} cannot be run: {error}"));
         }
-        let judges = std::env::var_os("BIZPROC_JUDGES_DIR")
-            .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("judges"), PathBuf::from);
-        // Written last by install.sh.
-        let folder = judges.join(folder);
-        if folder.join(".made-from").exists() {
-            Ok(folder)
-        } else {
-            Err("portal/tests/judges/install.sh was not run".to_owned())
-        }
+        installed(folder)
     }
+}
+
+/// The folder with these packages; otherwise what is missing here.
+pub(crate) fn installed(folder: &str) -> Result<PathBuf, String> {
+    let judges = std::env::var_os("BIZPROC_JUDGES_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("judges"), PathBuf::from);
+    let folder = judges.join(folder);
+    // Written last by install.sh.
+    if folder.join(".made-from").exists() {
+        Ok(folder)
+    } else {
+        Err("portal/tests/judges/install.sh was not run".to_owned())
+    }
+}
+
+/// Passes over a judge that is not installed, aloud, unless it must be there.
+pub(crate) fn pass_over(judge: &str, missing: &str) {
+    let required = std::env::var("BIZPROC_REQUIRE_JUDGES").is_ok_and(|it| it == "1");
+    assert!(!required, "{judge} is required as a judge, but {missing}");
+    // Past the capture of the test's output, so that it is seen.
+    let notice = format!("SKIPPED: no {judge} judge, since {missing}\n");
+    io::stderr().write_all(notice.as_bytes()).expect("a standard error");
 }
 
 /// Runs `trial` with each SDK, each at a portal of its own that `portal` makes.
@@ -62,13 +76,7 @@ pub(crate) fn each_sdk(portal: impl Fn() -> Portal, trial: impl Fn(Sdk, &Portal,
                 let portal = portal();
                 trial(sdk, &portal, &mut Judge::call_in(sdk, &packages, &portal));
             }
-            Err(missing) => {
-                let required = std::env::var("BIZPROC_REQUIRE_JUDGES").is_ok_and(|it| it == "1");
-                assert!(!required, "{sdk:?} is required as a judge, but {missing}");
-                // Past the capture of the test's output, so that it is seen.
-                let notice = format!("SKIPPED: no {sdk:?} judge, since {missing}\n");
-                io::stderr().write_all(notice.as_bytes()).expect("a standard error");
-            }
+            Err(missing) => pass_over(&format!("{sdk:?}"), &missing),
         }
     }
 }

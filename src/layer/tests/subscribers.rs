@@ -2,6 +2,7 @@
 
 use tracing_core::span::Current;
 use tracing_subscriber::Registry;
+use tracing_subscriber::filter::FilterId;
 
 use super::*;
 
@@ -46,10 +47,14 @@ fn on_the_subscriber_of_fmt_another_layer_goes_on_top() {
     assert_eq!(printed.text().lines().count(), 2);
 }
 
-/// A Registry of the app's own type, which says nothing of what is inside.
+/// A Registry of the app's own type, which says nothing of what is inside, but has filters of layers.
 struct Wrapped(Registry);
 
 impl Subscriber for Wrapped {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        self.0.register_callsite(metadata)
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.0.enabled(metadata)
     }
@@ -97,6 +102,10 @@ impl<'a> LookupSpan<'a> for Wrapped {
     fn span_data(&'a self, id: &Id) -> Option<Self::Data> {
         self.0.span_data(id)
     }
+
+    fn register_filter(&mut self) -> FilterId {
+        self.0.register_filter()
+    }
 }
 
 #[test]
@@ -109,4 +118,22 @@ fn a_subscriber_of_the_apps_own_takes_the_layer() {
         debug!("debug");
     });
     assert_eq!(inbox.lines(), ["a: one", "a: closed"]);
+}
+
+/// The Registry knows the spans around a hidden one, and nobody is shown it. The thread's stack might
+/// lead to another process's log.
+#[test]
+fn an_event_in_a_span_that_is_hidden_there_is_counted() {
+    let (producer, mut inbox) = rig();
+    let subscriber = Wrapped(Registry::default())
+        .with(layer(producer.clone(), LevelFilter::TRACE).with_filter(LevelFilter::INFO))
+        .with(fmt_layer().with_writer(io::sink));
+    tracing::subscriber::with_default(subscriber, || {
+        let a = info_span!("a", event_token = A);
+        a.in_scope(|| info!("in a"));
+        let _b = info_span!("b", event_token = B).entered();
+        debug_span!(parent: &a, "hidden").in_scope(|| info!("in hidden"));
+    });
+    assert_eq!(inbox.lines()[0], "a: in a");
+    assert_eq!((producer.accepted(), producer.unseen()), (1, 1));
 }

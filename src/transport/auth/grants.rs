@@ -10,12 +10,13 @@ use reqwest::Url;
 
 use super::endpoint::Endpoint;
 use super::oauth::OAuth;
-use super::store::CredentialFuture;
+use super::store::{CredentialFuture, TokenStore};
 use super::tokens::Tokens;
 use crate::line::PortalId;
 use crate::protocol::grant::{self, Answer, Granted};
 use crate::protocol::reply::Code;
 use crate::protocol::{Method, Reply, Trouble};
+use crate::transport::caught::{Panicked, caught};
 use crate::transport::http::Clients;
 use crate::transport::{Arrived, NoAccess, Refreshed};
 
@@ -88,7 +89,10 @@ impl Grants {
         let tokens = match held {
             Some(tokens) => tokens,
             None => {
-                let loaded = self.load(portal).await?.ok_or(NO_TOKENS)?;
+                let Some(loaded) = self.load(portal).await? else {
+                    self.forget(portal, &grant);
+                    return Err(NO_TOKENS);
+                };
                 let mut held = grant.held();
                 // What has arrived meanwhile is newer.
                 held.tokens.get_or_insert(loaded).clone()
@@ -274,6 +278,15 @@ impl Grants {
         Ok((portal, grant))
     }
 
+    /// Keeps nothing of a portal that is unknown: spans may name any number of them.
+    fn forget(&self, portal: &PortalId, grant: &Arc<Grant>) {
+        let mut portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
+        // The map's and ours: no tokens are about to arrive there. And none have.
+        if Arc::strong_count(grant) == 2 && grant.held().tokens.is_none() {
+            portals.remove(portal);
+        }
+    }
+
     async fn ask(&self, tokens: &Tokens, clients: &Clients) -> Answer {
         let OAuth { client_id, client_secret, server, .. } = &self.oauth;
         let form = grant::refresh_form(client_id, client_secret, tokens.refresh());
@@ -282,7 +295,7 @@ impl Grants {
     }
 
     async fn load(&self, portal: &PortalId) -> Result<Option<Tokens>, Trouble> {
-        self.in_time(self.oauth.store.load(portal)).await
+        self.in_time(|store| store.load(portal)).await
     }
 
     async fn swap(
@@ -291,13 +304,21 @@ impl Grants {
         expected: Option<&Tokens>,
         new: &Tokens,
     ) -> Result<bool, Trouble> {
-        self.in_time(self.oauth.store.swap(portal, expected, new)).await
+        self.in_time(|store| store.swap(portal, expected, new)).await
     }
 
-    async fn in_time<T>(&self, call: CredentialFuture<'_, T>) -> Result<T, Trouble> {
-        match tokio::time::timeout(self.oauth.store_timeout, call).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Trouble(format!("the token store failed: {error}"))),
+    async fn in_time<'a, T>(
+        &'a self,
+        call: impl FnOnce(&'a dyn TokenStore) -> CredentialFuture<'a, T>,
+    ) -> Result<T, Trouble> {
+        // Called inside, since it may panic before there is a future.
+        let calling = async {
+            let answer = call(&*self.oauth.store).await;
+            answer.map_err(|error| Trouble(format!("the token store failed: {error}")))
+        };
+        match tokio::time::timeout(self.oauth.store_timeout, caught(calling)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Panicked)) => Err(Trouble("the token store panicked".to_owned())),
             Err(_) => Err(Trouble("the token store did not answer in time".to_owned())),
         }
     }

@@ -15,6 +15,7 @@ use crate::error::EndpointError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
 use crate::protocol::{Method, Trouble};
+use crate::transport::caught::{Panicked, caught};
 use crate::transport::{NoAccess, Refreshed};
 
 /// By which a portal is called: a webhook, or an address and an access token.
@@ -124,8 +125,11 @@ impl Provided {
         let access = match held {
             Some(access) => access,
             None => {
-                let access = self.ask(portal, None).await?;
-                access.ok_or(NoAccess::Unknown("there is no access to this portal"))?
+                let Some(access) = self.ask(portal, None).await? else {
+                    self.forget(portal, &slot);
+                    return Err(NoAccess::Unknown("there is no access to this portal"));
+                };
+                access
             }
         };
         *lock(&slot.held) = Some(access.clone());
@@ -158,10 +162,24 @@ impl Provided {
         portal: Option<&PortalId>,
         refused: Option<&Access>,
     ) -> Result<Option<Access>, Trouble> {
-        match tokio::time::timeout(PATIENCE, self.provider.access(portal, refused)).await {
-            Ok(Ok(access)) => Ok(access),
-            Ok(Err(error)) => Err(Trouble(format!("the access provider failed: {error}"))),
+        // Called inside, since it may panic before there is a future.
+        let asking = async {
+            let access = self.provider.access(portal, refused).await;
+            access.map_err(|error| Trouble(format!("the access provider failed: {error}")))
+        };
+        match tokio::time::timeout(PATIENCE, caught(asking)).await {
+            Ok(Ok(access)) => access,
+            Ok(Err(Panicked)) => Err(Trouble("the access provider panicked".to_owned())),
             Err(_) => Err(Trouble("the access provider did not answer in time".to_owned())),
+        }
+    }
+
+    /// Keeps nothing of a portal that is unknown: spans may name any number of them.
+    fn forget(&self, portal: Option<&PortalId>, slot: &Arc<Slot>) {
+        let mut portals = lock(&self.portals);
+        // The map's and ours: nobody else is about to use it.
+        if Arc::strong_count(slot) == 2 {
+            portals.remove(&portal.cloned());
         }
     }
 
@@ -229,6 +247,35 @@ mod tests {
         assert!(!format!("{:?}", access("s3cret0")).contains("s3cret"));
     }
 
+    /// Panics at every call: before there is a future, or in it.
+    struct Panics(bool);
+
+    impl AccessProvider for Panics {
+        fn access<'a>(
+            &'a self,
+            _portal: Option<&'a PortalId>,
+            _refused: Option<&'a Access>,
+        ) -> CredentialFuture<'a, Option<Access>> {
+            assert!(!self.0, "on purpose");
+            Box::pin(async { panic!("on purpose") })
+        }
+    }
+
+    #[test]
+    fn a_provider_that_panics_has_no_answer_yet() {
+        let expected = Trouble("the access provider panicked".to_owned());
+        for at_once in [true, false] {
+            let provided = Provided::new(Arc::new(Panics(at_once)));
+            run(async {
+                for _ in 0..2 {
+                    let access = provided.access(None).await;
+                    assert_eq!(access, Err(NoAccess::Later(expected.clone())));
+                    assert_eq!(provided.refresh(None).await, Refreshed::Later(expected.clone()));
+                }
+            });
+        }
+    }
+
     #[test]
     fn a_map_of_webhooks_gives_each_portal_its_own() {
         let webhook = |host: &str| Webhook::new(format!("https://{host}/rest/1/c0de/")).unwrap();
@@ -246,7 +293,10 @@ mod tests {
                 assert!(matches!(provided.refresh(Some(portal)).await, Refreshed::Denied(_)));
             }
             assert!(provided.access(None).await.is_err());
-            assert!(provided.access(Some(&PortalId::from("c"))).await.is_err());
+            for n in 0..100 {
+                assert!(provided.access(Some(&PortalId::from(format!("{n}")))).await.is_err());
+            }
+            assert_eq!(lock(&provided.portals).len(), 2, "nothing is kept of unknown ones");
         });
     }
 }

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, thread};
 
 use serde_json::{Map, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::tokens::Tokens;
 use crate::line::PortalId;
+use crate::thread_role::mark_helper_thread;
 
 /// What went wrong in a store or a provider. It is reported, so it must repeat no secret.
 pub type CredentialError = Box<dyn Error + Send + Sync>;
@@ -62,11 +63,15 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 }
 
 /// Runs work that blocks on a thread of its own, for stores whose client is not async.
+///
+/// Delivery waits for this work, so the work must not wait for delivery: a flush there, or the end of an
+/// activity, fails at once with [`FlushError::DeliveryThread`](crate::FlushError::DeliveryThread).
 pub fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CredentialError> + Send + 'static,
 ) -> CredentialFuture<'static, T> {
     let (reply, answer) = oneshot::channel();
     let started = thread::Builder::new().name("bizproc-store".to_owned()).spawn(move || {
+        mark_helper_thread();
         // Nobody waits any more: the timeout has passed.
         let _ = reply.send(work());
     });
@@ -119,13 +124,17 @@ impl fmt::Debug for MemoryStore {
 /// Keeps tokens in a JSON file, readable by its owner only and always whole: it is written beside
 /// and then renamed. For one process: replicas need a store that all of them share, a database.
 #[derive(Clone, Debug)]
-pub struct FileStore(Arc<Mutex<PathBuf>>);
+pub struct FileStore {
+    path: Arc<Mutex<PathBuf>>,
+    /// Held by the thread that is at work: many portals at once do not make as many threads.
+    at_work: Arc<Semaphore>,
+}
 
 impl FileStore {
     /// Keeps tokens in this file, which is made when there is something to store. Its folder must
     /// exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        FileStore(Arc::new(Mutex::new(path.into())))
+        FileStore { path: Arc::new(Mutex::new(path.into())), at_work: Arc::new(Semaphore::new(1)) }
     }
 
     /// Runs `work` on the file's path, on a thread, one at a time.
@@ -133,8 +142,15 @@ impl FileStore {
         &self,
         work: impl FnOnce(&Path) -> Result<T, CredentialError> + Send + 'static,
     ) -> CredentialFuture<'static, T> {
-        let path = Arc::clone(&self.0);
-        on_thread(move || work(&path.lock().unwrap_or_else(PoisonError::into_inner)))
+        let (path, at_work) = (Arc::clone(&self.path), Arc::clone(&self.at_work));
+        Box::pin(async move {
+            let turn = at_work.acquire_owned().await?;
+            on_thread(move || {
+                let _turn = turn;
+                work(&path.lock().unwrap_or_else(PoisonError::into_inner))
+            })
+            .await
+        })
     }
 }
 
@@ -307,6 +323,27 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(stored.iter().filter(|&&stored| stored).count(), 1);
+    }
+
+    /// Each portal's first call made a thread of its own, that waited for the file.
+    #[test]
+    fn many_portals_at_once_wait_without_threads() {
+        let folder = Folder::new("many");
+        let store = FileStore::new(folder.0.join("tokens.json"));
+        let held = store.path.lock().unwrap();
+        let portals: Vec<_> = (0..50).map(|n| PortalId::from(format!("{n}"))).collect();
+        let mut loads: Vec<_> = portals.iter().map(|portal| store.load(portal)).collect();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for load in &mut loads {
+            assert!(load.as_mut().poll(&mut context).is_pending());
+        }
+        // One of them is at work, on the only thread.
+        assert_eq!(store.at_work.available_permits(), 0);
+        drop(held);
+        for load in loads {
+            assert!(wait(load).unwrap().is_none());
+        }
+        assert_eq!(store.at_work.available_permits(), 1);
     }
 
     #[test]

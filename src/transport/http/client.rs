@@ -9,19 +9,21 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
 use rustls::crypto::CryptoProvider;
 
+use super::departure::watched;
+use super::resolver::Resolver;
 use super::tls;
 use crate::error::TransportError;
 use crate::protocol::{Reply, Trouble};
 use crate::transport::auth::is_loopback;
+use crate::transport::caught::{Panicked, caught};
 
 /// How portals are reached.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpOptions {
     /// For the address, the connection and TLS. Default: 10 s.
     pub(crate) connect_timeout: Duration,
-    /// For the next byte of an answer. Default: 65 s, since the portal gives a request up to 60 s.
-    pub(crate) read_timeout: Duration,
-    /// For all of a request. Default: 75 s.
+    /// For all of a request. Default: 75 s, since the portal gives a request up to 60 s. There is no
+    /// other limit for the answer: a shorter one would make a longer `timeout` useless.
     pub(crate) timeout: Duration,
     /// How long an idle connection is kept. Default: 30 s, below the 60 to 75 s at which web
     /// servers close it: a request on a connection that is just being closed has an unknown
@@ -35,7 +37,6 @@ impl Default for HttpOptions {
     fn default() -> Self {
         HttpOptions {
             connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(65),
             timeout: Duration::from_secs(75),
             idle_timeout: Duration::from_secs(30),
             extra_roots: Vec::new(),
@@ -78,29 +79,19 @@ impl Clients {
             Ok(client) => client,
             Err(error) => return Reply::NotSent(describe(&error)),
         };
-        let sent = client
+        let (body, departure) = watched(body);
+        let sending = client
             .post(url)
             .header(CONTENT_TYPE, content_type)
             .header(ACCEPT, JSON)
             .body(body)
-            .send()
-            .await;
-        let response = match sent {
-            Ok(response) => response,
-            Err(error) => {
-                let not_sent = error.is_connect() || error.is_builder();
-                let trouble = describe(&error.without_url());
-                return if not_sent { Reply::NotSent(trouble) } else { Reply::Unanswered(trouble) };
-            }
+            .send();
+        let trouble = match caught(sending).await {
+            Ok(Ok(response)) => return answer(response).await,
+            Ok(Err(error)) => describe(&error.without_url()),
+            Err(Panicked) => Trouble(PANICKED.to_owned()),
         };
-        if let Some(host) = moved(&response) {
-            return Reply::Moved { host };
-        }
-        let status = response.status().as_u16();
-        match whole_body(response).await {
-            Ok(body) => Reply::Http { status, body },
-            Err(trouble) => Reply::Unanswered(trouble),
-        }
+        if departure.prevent() { Reply::NotSent(trouble) } else { Reply::Unanswered(trouble) }
     }
 
     /// The client for `url`.
@@ -125,15 +116,28 @@ impl Clients {
             .redirect(reqwest::redirect::Policy::none())
             // Whether a request is repeated is decided in one place, and not here.
             .retry(reqwest::retry::never())
-            // Below the timeout of the whole, so that what was never sent is known as such.
+            // A connection is a part of the request.
             .connect_timeout(options.connect_timeout.min(options.timeout))
-            .read_timeout(options.read_timeout)
             .timeout(options.timeout)
-            .pool_idle_timeout(options.idle_timeout);
+            .pool_idle_timeout(options.idle_timeout)
+            .dns_resolver(Resolver::new());
         if loopback {
             builder = builder.no_proxy();
         }
         builder.build().map_err(|error| TransportError::Client(error.without_url().into()))
+    }
+}
+
+/// Reads what came back.
+async fn answer(response: Response) -> Reply {
+    if let Some(host) = moved(&response) {
+        return Reply::Moved { host };
+    }
+    let status = response.status().as_u16();
+    match caught(whole_body(response)).await {
+        Ok(Ok(body)) => Reply::Http { status, body },
+        Ok(Err(trouble)) => Reply::Unanswered(trouble),
+        Err(Panicked) => Reply::Unanswered(Trouble(PANICKED.to_owned())),
     }
 }
 
@@ -171,6 +175,9 @@ async fn whole_body(mut response: Response) -> Result<Vec<u8>, Trouble> {
         }
     }
 }
+
+/// What the panic said is on the process's standard error, if anywhere.
+const PANICKED: &str = "the HTTP client panicked";
 
 /// An error and what caused it, in one line. The errors of the libraries below name hosts and
 /// reasons; the URL has been taken off by the caller.

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "how long a call took by the paused clock")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
@@ -34,11 +36,19 @@ fn quick() -> HttpOptions {
     HttpOptions { timeout: Duration::from_secs(20), ..HttpOptions::default() }
 }
 
+fn http(scheme: &str, host: &str, options: HttpOptions) -> Http {
+    let webhook = Webhook::new(format!("{scheme}://{host}/rest/1/{CODE}/")).unwrap();
+    Http::new(webhook, options).unwrap()
+}
+
+fn batch() -> Request {
+    Request { method: Method::Batch, body: b"{\"cmd\":{}}".to_vec(), commands: 0 }
+}
+
 fn call(scheme: &str, port: u16, options: HttpOptions) -> Reply {
-    let webhook = Webhook::new(format!("{scheme}://127.0.0.1:{port}/rest/1/{CODE}/")).unwrap();
-    let request = Request { method: Method::Batch, body: b"{\"cmd\":{}}".to_vec(), commands: 0 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let reply = runtime.block_on(Http::new(webhook, options).unwrap().call(None, request));
+    let host = format!("127.0.0.1:{port}");
+    let reply = runtime.block_on(http(scheme, &host, options).call(None, batch()));
     assert!(!format!("{reply:?}").contains(CODE), "{reply:?}");
     reply
 }
@@ -52,7 +62,9 @@ fn a_call_is_posted_as_json_and_its_answer_read_whole() {
     assert_eq!(body, b"{\"error\":\"abc\"}");
     let request = served.join().unwrap();
     assert!(request.starts_with(&format!("POST /rest/1/{CODE}/batch HTTP/1.1\r\n")));
-    assert!(request.to_lowercase().contains("content-type: application/json\r\n"));
+    let head = request.to_lowercase();
+    assert!(head.contains("content-type: application/json\r\n"));
+    assert!(head.contains("content-length: 10\r\n"), "in one piece, which every server reads");
     assert!(request.ends_with("\r\n\r\n{\"cmd\":{}}"));
 }
 
@@ -106,6 +118,58 @@ fn no_connection_means_not_sent() {
     assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
 }
 
+/// A timeout may pass while the connection is being made, and then its error does not say so.
+#[test]
+fn what_has_not_left_at_its_timeout_is_not_sent() {
+    let (port, served) = server(|mut stream| {
+        // Takes the connection, and never says a word of TLS.
+        let mut hello = [0; 1024];
+        while stream.read(&mut hello).unwrap_or(0) > 0 {}
+    });
+    let pem = rcgen::generate_simple_self_signed([]).unwrap().cert.pem();
+    let timeout = Duration::from_millis(50);
+    let options =
+        HttpOptions { connect_timeout: timeout, timeout, extra_roots: pem.into_bytes(), ..quick() };
+    let reply = call("https", port, options);
+    assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
+    served.join().unwrap();
+}
+
+/// The pool of threads that usually looks hosts up panics where the process has no thread left, and a
+/// panic was taken for a request of which nobody knows whether it was executed.
+#[test]
+fn a_host_that_no_thread_can_look_up_is_not_sent_to() {
+    const CHILD: &str = "TRACING_BIZPROC_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let reply = runtime.block_on(http("http", "localhost:9", quick()).call(None, batch()));
+        let Reply::NotSent(trouble) = reply else { panic!("{reply:?}") };
+        return assert!(
+            trouble.to_string().contains("no thread to look the host up on"),
+            "{trouble}"
+        );
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["a_host_that_no_thread_can_look_up_is_not_sent_to", "--test-threads=1"])
+        // More than any machine has for the stack of a thread.
+        .env("RUST_MIN_STACK", "1152921504606846976")
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn a_host_is_looked_up() {
+    let stand_in = Server::new(|_| (200, String::new(), "{}".to_owned()));
+    let port = stand_in.host().rsplit(':').next().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let http = http("http", &format!("localhost:{port}"), quick());
+    let reply = runtime.block_on(http.call(None, batch()));
+    assert!(matches!(reply, Reply::Http { status: 200, .. }), "{reply:?}");
+}
+
 #[test]
 fn no_whole_answer_means_an_unknown_outcome() {
     let endless = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b' '; ANSWER_BYTES + 1]].concat();
@@ -124,19 +188,31 @@ fn no_whole_answer_means_an_unknown_outcome() {
     }
 }
 
+/// A fixed limit of 65 s for the next byte once cut in before a longer `request_timeout`.
+///
+/// The clock is paused: it jumps to the next timeout when nothing but time can bring the call on.
 #[test]
-fn a_server_that_never_answers_is_left_at_the_timeout() {
-    for patience in [
-        HttpOptions { timeout: Duration::from_millis(50), ..quick() },
-        HttpOptions { read_timeout: Duration::from_millis(50), ..quick() },
-    ] {
+fn a_server_that_never_answers_is_left_at_the_timeout_and_not_before() {
+    for timeout in [1, 70, 120, 3_600].map(Duration::from_secs) {
         let (port, served) = server(|mut stream| {
             read_request(&mut stream);
             // Until the client hangs up.
             stream.read(&mut [0]).unwrap_or(0)
         });
-        let reply = call("http", port, patience);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let (reply, took) = runtime.block_on(async {
+            let start = tokio::time::Instant::now();
+            let options = HttpOptions { timeout, ..HttpOptions::default() };
+            let http = http("http", &format!("127.0.0.1:{port}"), options);
+            (http.call(None, batch()).await, start.elapsed())
+        });
+        drop(runtime);
         assert!(matches!(reply, Reply::Unanswered(_)), "{reply:?}");
+        assert!(took >= timeout && took < timeout + Duration::from_secs(1), "{took:?}");
         assert_eq!(served.join().unwrap(), 0);
     }
 }

@@ -10,7 +10,6 @@ use crate::stats::DropReason;
 use crate::worker::end::End;
 use crate::worker::entry::{Entry, Gap, NOTICE_BYTES, widen};
 use crate::worker::ledger::Ending;
-use crate::worker::render::Renderer;
 
 #[derive(Debug)]
 pub(super) struct TokenBuffer {
@@ -68,12 +67,11 @@ impl TokenBuffer {
     pub(super) fn append(
         &mut self,
         line: &LogLine,
+        (text, bytes): (&str, usize),
         seq: u64,
         plan: &Plan,
-        renderer: &mut Renderer,
         now: Instant,
     ) {
-        let text = renderer.render(line);
         let room = plan.entry_bytes.saturating_sub(NOTICE_BYTES);
         if self.open.as_ref().is_some_and(|open| open.text.len() + 1 + text.len() > room) {
             self.seal(now);
@@ -97,12 +95,16 @@ impl TokenBuffer {
         }
         open.text.push_str(rest);
         open.lines += 1;
-        open.bytes += line.bytes();
+        open.bytes += bytes;
         open.last_seq = seq;
     }
 
     pub(super) fn seal(&mut self, now: Instant) {
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
+            // It may wait for long, and the budget has no room for what text might grow to.
+            if open.text.capacity() - open.text.len() > open.text.len() / 4 {
+                open.text.shrink_to_fit();
+            }
             self.sealed.push_back((now, open));
         }
     }
@@ -110,7 +112,7 @@ impl TokenBuffer {
     /// Entries that wait. Word of lines that are missing is one, where nothing else carries it.
     pub(super) fn entries(&self) -> usize {
         match self.sealed.len() + usize::from(self.open.is_some()) {
-            0 => usize::from(self.gap.is_some()),
+            0 => usize::from(self.gap.as_ref().is_some_and(|gap| !gap.waits)),
             entries => entries,
         }
     }
@@ -176,13 +178,17 @@ impl TokenBuffer {
             }
         }
         self.count(Ending::Dropped(reason), lines);
-        // A notice that fails is not retold: it would be tried for ever.
-        if self.finished.is_none() && lines > 0 {
-            let mut gap = Gap::new(reason, lines, entry.since_wall);
-            if let Some(untold) = entry.gap.clone() {
-                gap.merge(untold);
+        if self.finished.is_none() {
+            let in_doubt = entry.tries.in_doubt;
+            if lines > 0 {
+                let gap = Gap::new(reason, lines, entry.since_wall);
+                self.missed(if in_doubt { gap.in_doubt() } else { gap }, now);
             }
-            self.missed(gap, now);
+            if let Some(gap) = entry.gap.clone() {
+                let mut untold = gap.untold(in_doubt);
+                untold.waits = lines == 0;
+                self.missed(untold, now);
+            }
         }
         orphan
     }

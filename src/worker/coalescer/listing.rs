@@ -150,7 +150,7 @@ impl Coalescer {
                 (class, by_schedule(open.since + linger).min(held))
             }
             (None, None) => {
-                buffer.gap.as_ref()?;
+                buffer.gap.as_ref().filter(|gap| !gap.waits)?;
                 match class {
                     Class::Ending => (class, buffer.gap_since),
                     _ => {

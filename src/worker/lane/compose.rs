@@ -157,6 +157,14 @@ impl Lane {
         let most_entries = *allowed.as_ref().unwrap_or(&0);
         self.choose_ends(candidates, most_entries, &mut load, turn);
         self.choose_entries(most_entries, until, &mut load, turn);
+        let single = load.entries.len() == 1 && load.ends.is_empty();
+        if let (true, Err(at)) = (single && !alone, self.meters.entries(true, 1, now)) {
+            // It goes by itself after all, and is counted there: what was due beside it did not fit.
+            for command in load.entries.drain(..) {
+                self.put_back(command, None, turn);
+            }
+            return Err(Some(self.or_check(at, now)));
+        }
         if load.commands() > 0 {
             return Ok(self.send(What::Main, load, turn));
         }

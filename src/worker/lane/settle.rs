@@ -47,7 +47,8 @@ impl Lane {
             }
             Verdict::Unknown(trouble) => {
                 turn.stats().unknown_outcome();
-                turn.report(Trouble::UnknownOutcome, trouble.to_string());
+                let kind = Trouble::unknown_outcome(self.rules.retry.on_unknown);
+                turn.report(kind, trouble.to_string());
                 self.react(what, request, &reaction::of_silence(), None, turn);
             }
         }

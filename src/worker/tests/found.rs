@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Retention;
+use crate::worker::retry::UnknownOutcome;
 
 fn seconds(stage: &Stage) -> u64 {
     (stage.now - stage.start).as_secs()
@@ -71,7 +72,7 @@ fn batches_come_back_after_an_operating_refusal() {
 /// back to nobody.
 #[test]
 fn a_long_line_that_lost_its_beginning_gives_all_its_bytes_back() {
-    let mut stage = Stage::new(options());
+    let mut stage = Stage::new(options().line_bytes(1 << 20));
     stage.log(&tag(1), &"x".repeat(150_000));
     let mut freed = 0;
     let mut first = true;
@@ -88,7 +89,7 @@ fn a_long_line_that_lost_its_beginning_gives_all_its_bytes_back() {
 /// Only the line that was cut off is lost, once, and not a neighbour in a later entry.
 #[test]
 fn a_line_in_pieces_is_lost_once_whichever_pieces_are() {
-    let mut stage = Stage::new(options());
+    let mut stage = Stage::new(options().line_bytes(1 << 20));
     stage.log(&tag(1), &"x".repeat(150_000));
     stage.log(&tag(1), "short");
     stage.log(&tag(1), "shorter");
@@ -169,4 +170,77 @@ fn an_absurd_duration_stops_nothing() {
     }
     assert!(seconds(&stage) < 13_000);
     assert_eq!(stage.stats().acknowledged(), 40);
+}
+
+/// A notice told 1,008 lines where 900 were lost and 423 absent. Each number was of another thing: 900
+/// were given up, some of which stood in the log all the same, and 108 of them were told twice, since
+/// the notice itself stood in an entry that was given up.
+#[test]
+fn a_notice_says_what_may_be_in_the_log_and_what_may_have_been_told() {
+    let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
+    let tag = tag(1);
+    for told in [None, Some("(1 line may be missing since ")] {
+        stage.log(&tag, "lost");
+        let (call, request) = stage.sent();
+        assert_eq!(says(&request, "missing"), told.is_some());
+        assert!(told.is_none_or(|told| says(&request, told)));
+        stage.settle(call, &nobody_knows());
+    }
+    stage.log(&tag, "kept");
+    let (call, request) = stage.sent();
+    let told = "outcome unknown; 1 of them may have been told before)";
+    assert!(
+        says(&request, "(2 lines may be missing since ") && says(&request, told),
+        "{request:?}"
+    );
+    stage.settle(call, &all_well(1));
+    stage.log(&tag, "the next one");
+    let (_, request) = stage.sent();
+    assert!(!says(&request, "missing"));
+}
+
+#[test]
+fn a_notice_that_fails_by_itself_is_told_with_the_next_line() {
+    let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
+    let tag = tag(1);
+    stage.log(&tag, "lost");
+    for _ in 0..2 {
+        let (call, _) = stage.sent();
+        stage.settle(call, &nobody_knows());
+    }
+    assert!(stage.sent_within(600.0).is_none(), "it would be tried for ever");
+    stage.log(&tag, "kept");
+    let (_, request) = stage.sent();
+    assert!(says(&request, "(1 line may be missing since "), "{:?}", messages(&request));
+}
+
+/// A budget of 16 MiB held 62 MB once, of lines of control characters, each of which is shown as six.
+#[test]
+fn a_line_holds_what_it_is_as_text() {
+    let mut stage = Stage::new(options().line_bytes(1 << 20).pending_bytes(200_000));
+    for n in 0..10 {
+        stage.log(&tag(n), &"\u{1}".repeat(10_000));
+    }
+    // Of 50,000 bytes of text and a little each.
+    assert_eq!(stage.stats().pending(), 3);
+    assert_eq!(stage.stats().by_reason(DropReason::PortalShare), 7);
+    let freed = stage.engine.freed();
+    assert_eq!((freed.lines, freed.held / 10_000), (7, 3 * 4 - 1), "{freed:?}");
+    stage.run(60.0);
+    assert_eq!((stage.stats().pending(), stage.stats().acknowledged()), (0, 3));
+    let settled = stage.engine.freed();
+    assert_eq!(settled.bytes / 1_000, 3 * 50, "{settled:?}");
+    assert_eq!((settled.lines, settled.held), (3, 0));
+}
+
+#[test]
+fn a_line_that_was_cut_holds_what_is_left_of_it() {
+    let mut stage = Stage::new(options().pending_bytes(200_000));
+    for n in 0..3 {
+        stage.log(&tag(n), &"x".repeat(150_000));
+    }
+    assert_eq!((stage.stats().pending(), stage.stats().lost()), (3, 0));
+    stage.run(60.0);
+    assert_eq!(stage.stats().acknowledged(), 3);
+    assert_eq!(stage.stats().commands(), 3, "an entry each");
 }

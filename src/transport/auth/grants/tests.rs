@@ -407,3 +407,51 @@ fn credentials_show_no_secret() {
     assert!(oauth.clone().authorization_server("http://evil.example/").is_err());
     assert!(oauth.authorization_server("oauth").is_err());
 }
+
+/// Panics at every call: before there is a future, or in it.
+struct Panics(bool);
+
+impl TokenStore for Panics {
+    fn load<'a>(&'a self, _portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
+        assert!(!self.0, "on purpose");
+        Box::pin(async { panic!("on purpose") })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        _portal: &'a PortalId,
+        _expected: Option<&'a Tokens>,
+        _new: &'a Tokens,
+    ) -> CredentialFuture<'a, bool> {
+        unreachable!("a load comes first")
+    }
+}
+
+/// Its panic was taken for a request of which nobody knows whether it was executed.
+#[test]
+fn a_store_that_panics_means_not_sent() {
+    for at_once in [true, false] {
+        let http = Http::new(OAuth::new("id", SECRET, Panics(at_once)), HttpOptions::default());
+        let http = http.unwrap();
+        let reply = run(http.call(Some(&portal()), activity_log("t", "m")));
+        let Reply::NotSent(trouble) = reply else { panic!("{reply:?}") };
+        assert_eq!(trouble.to_string(), "the token store panicked");
+        assert!(matches!(run(http.refresh(Some(&portal()))), Refreshed::Later(_)));
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_portals_that_are_unknown() {
+    let grants = Grants::new(OAuth::new("id", SECRET, MemoryStore::new()));
+    run(async {
+        for n in 0..100 {
+            let unknown = PortalId::from(format!("{n}"));
+            assert_eq!(grants.access(Some(&unknown), Method::Batch).await, Err(NO_TOKENS));
+        }
+        let known = PortalId::from("known");
+        let arrived = Arrived::Handed(Tokens::new("a", "r", "https://a.example/rest/").unwrap());
+        assert!(grants.accept(&known, arrived).await.unwrap());
+        assert!(grants.access(Some(&known), Method::Batch).await.is_ok());
+    });
+    assert_eq!(grants.portals.lock().unwrap().len(), 1);
+}

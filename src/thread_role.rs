@@ -1,4 +1,5 @@
-//! What this thread is to us: a caller's, the worker's, or one that is already inside our layer.
+//! What this thread is to us: a caller's, the worker's, one that the worker waits for, or one that is
+//! already inside our layer.
 
 use std::cell::Cell;
 
@@ -6,6 +7,8 @@ thread_local! {
     /// How many of our callbacks are on this thread's stack, or [`WORKER`]. No destructor and a
     /// constant start, so it can be read until the thread's very end.
     static DEPTH: Cell<u8> = const { Cell::new(0) };
+    /// Whether delivery waits for what this thread does.
+    static HELPS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The depth of the worker's thread: more than any caller's.
@@ -20,8 +23,16 @@ pub(crate) fn mark_worker_thread() {
     let _ = DEPTH.try_with(|depth| depth.set(WORKER));
 }
 
-pub(crate) fn is_worker_thread() -> bool {
+/// Notes that delivery waits for what this thread does, as for a token store's work.
+pub(crate) fn mark_helper_thread() {
+    let _ = HELPS.try_with(|helps| helps.set(true));
+}
+
+/// Whether delivery is this thread's work, or waits for it. Who waits for delivery here waits for
+/// himself.
+pub(crate) fn is_delivery_thread() -> bool {
     DEPTH.try_with(|depth| depth.get() == WORKER).unwrap_or(false)
+        || HELPS.try_with(Cell::get).unwrap_or(false)
 }
 
 /// Enters one of our callbacks, until the value is dropped: also when user code unwinds through us.
@@ -62,8 +73,20 @@ mod tests {
         assert_eq!(dive(), u32::from(MAX_DEPTH), "the depth is restored");
         std::thread::spawn(|| {
             mark_worker_thread();
-            assert!(is_worker_thread());
+            assert!(is_delivery_thread());
             assert_eq!(enter(), None);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_helps_delivery_may_log_and_not_wait() {
+        assert!(!is_delivery_thread());
+        std::thread::spawn(|| {
+            mark_helper_thread();
+            assert!(is_delivery_thread());
+            assert!(enter().is_some());
         })
         .join()
         .unwrap();

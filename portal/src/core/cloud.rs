@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 
-use crate::core::Core;
+use super::Core;
 use crate::oauth::OAuthServer;
 use crate::random::Random;
 

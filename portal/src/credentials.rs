@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use super::ErrorCode;
+use crate::error::ErrorCode;
 use crate::limits::MeteredAs;
-use crate::php::{Array, Value};
 use crate::random::Random;
+
+/// The user who is an administrator.
+pub(crate) const ADMIN: u64 = 1;
 
 /// An incoming webhook.
 struct Webhook {
@@ -40,6 +42,15 @@ pub(crate) struct Caller {
     pub(crate) user: u64,
     pub(crate) scopes: Vec<String>,
     pub(crate) metered_as: MeteredAs,
+    /// Nothing for a webhook.
+    pub(crate) application: Option<Membership>,
+}
+
+/// An application on one portal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) client_id: String,
+    pub(crate) member_id: String,
 }
 
 impl Credentials {
@@ -73,22 +84,19 @@ impl Credentials {
             user: webhook.user,
             scopes: webhook.scopes.clone(),
             metered_as: MeteredAs::Webhook(webhook.id),
+            application: None,
         })
     }
 }
 
-/// The access token of a call. A `Bearer` header wins over `auth` and `access_token`, whose names
-/// count in lower case only (server behaviour).
-pub(crate) fn access_token(bearer: Option<&str>, params: &Array<'_>) -> Option<String> {
-    let field = |name: &str| {
-        let value = params.get(name.as_bytes()).and_then(Value::as_bytes);
-        value.map(|token| String::from_utf8_lossy(token).into_owned())
-    };
-    bearer.map(str::to_owned).or_else(|| field("auth")).or_else(|| field("access_token"))
-}
-
 impl Caller {
-    pub(crate) fn may(&self, scope: &str) -> bool {
-        self.scopes.iter().any(|own| own == scope)
+    /// User 1 is the portal's administrator, and the only one.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.user == ADMIN
+    }
+
+    /// Whether it has one of these scopes; everybody may use what needs none.
+    pub(crate) fn may_any(&self, scopes: &[&str]) -> bool {
+        scopes.is_empty() || self.scopes.iter().any(|own| scopes.contains(&own.as_str()))
     }
 }

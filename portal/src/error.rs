@@ -1,5 +1,7 @@
 //! The errors of the REST API: code, text and HTTP status.
 
+use std::borrow::Cow;
+
 use crate::settings::Statuses;
 
 /// Every error that the portal answers with.
@@ -76,6 +78,26 @@ pub enum ErrorCode {
     LinkCheckFailed,
     /// Text that is not of the portal's encoding.
     WrongEncoding,
+    /// The method is for applications, and the caller is a webhook.
+    ApplicationContextRequired,
+    /// Something about an activity or a robot to be registered makes no sense.
+    ActivityValidation,
+    /// A handler's URL is neither http nor https.
+    UnsupportedProtocol,
+    /// A handler's URL makes no sense, or is not on the application's domain.
+    WrongHandlerUrl,
+    /// The application has an activity or a robot of this code.
+    ActivityAlreadyInstalled,
+    /// The application has no activity or robot of this code.
+    ActivityNotFound,
+    /// There is no such template or workflow.
+    WrongWorkflowId,
+    /// A document that no template fits. Its code is empty.
+    WrongDocument,
+    /// There is no such event.
+    EventNotFound,
+    /// Real portals have this method, and this stand-in has not. The code is not the portal's.
+    NotInStandIn,
 }
 
 impl ErrorCode {
@@ -115,6 +137,16 @@ impl ErrorCode {
         Self::ProcessError,
         Self::LinkCheckFailed,
         Self::WrongEncoding,
+        Self::ApplicationContextRequired,
+        Self::ActivityValidation,
+        Self::UnsupportedProtocol,
+        Self::WrongHandlerUrl,
+        Self::ActivityAlreadyInstalled,
+        Self::ActivityNotFound,
+        Self::WrongWorkflowId,
+        Self::WrongDocument,
+        Self::EventNotFound,
+        Self::NotInStandIn,
     ];
 
     /// The code as it stands in `error`.
@@ -212,6 +244,53 @@ impl ErrorCode {
             Self::ProcessError => ("499", "The process has failed", 400, 400),
             Self::LinkCheckFailed => ("ACCESS_DENIED", "Link check failed", 403, 403),
             Self::WrongEncoding => ("WRONG_ENCODING", "Wrong request encoding", 200, 200),
+            Self::ApplicationContextRequired => {
+                ("ACCESS_DENIED", "Application context required", 403, 403)
+            }
+            Self::ActivityValidation => {
+                ("ERROR_ACTIVITY_VALIDATION_FAILURE", "Empty data!", 400, 400)
+            }
+            Self::UnsupportedProtocol => {
+                ("ERROR_UNSUPPORTED_PROTOCOL", "Unsupported handler protocol", 400, 400)
+            }
+            Self::WrongHandlerUrl => ("ERROR_WRONG_HANDLER_URL", "Wrong handler URL", 400, 400),
+            Self::ActivityAlreadyInstalled => (
+                "ERROR_ACTIVITY_ALREADY_INSTALLED",
+                "Activity or Robot already installed!",
+                400,
+                400,
+            ),
+            Self::ActivityNotFound => {
+                ("ERROR_ACTIVITY_NOT_FOUND", "Activity or Robot not found!", 400, 400)
+            }
+            Self::WrongWorkflowId => ("ERROR_WRONG_WORKFLOW_ID", "Template not found", 400, 400),
+            Self::WrongDocument => ("", "Wrong DOCUMENT_ID!", 400, 400),
+            Self::EventNotFound => ("ERROR_EVENT_NOT_FOUND", "Event not found", 400, 400),
+            Self::NotInStandIn => (
+                "STAND_IN_WITHOUT_METHOD",
+                "Real portals may have this method; this stand-in portal has not",
+                501,
+                501,
+            ),
         }
+    }
+}
+
+/// An error with a text of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) error: ErrorCode,
+    pub(crate) description: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub(crate) fn new(error: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
+        Self { error, description: description.into() }
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(error: ErrorCode) -> Self {
+        Self::new(error, error.description())
     }
 }

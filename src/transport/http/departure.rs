@@ -1,0 +1,91 @@
+//! Whether a request has left: what never did was certainly not executed, whatever went wrong.
+//!
+//! The HTTP client asks for the body when it has a connection and is about to write, and writes nothing
+//! before. So a body that nobody has asked for tells more than any error does: a timeout may have
+//! passed while the connection was being made, and a panic has no kind at all.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::task::{Context, Poll};
+
+use http_body::{Frame, SizeHint};
+use reqwest::Body;
+
+/// Says whether the body that it belongs to has left.
+pub(super) struct Departure(Arc<AtomicU8>);
+
+const WAITING: u8 = 0;
+const LEFT: u8 = 1;
+const WITHDRAWN: u8 = 2;
+
+/// A body whose departure is known.
+pub(super) fn watched(bytes: Vec<u8>) -> (Body, Departure) {
+    let state = Arc::new(AtomicU8::new(WAITING));
+    let watched = Watched { body: Body::from(bytes), state: Arc::clone(&state) };
+    (Body::wrap(watched), Departure(state))
+}
+
+impl Departure {
+    /// Sees to it that the body does not leave any more. `false`: it has left.
+    pub(super) fn prevent(self) -> bool {
+        self.0.compare_exchange(WAITING, WITHDRAWN, SeqCst, SeqCst).is_ok()
+    }
+}
+
+struct Watched {
+    body: Body,
+    state: Arc<AtomicU8>,
+}
+
+impl http_body::Body for Watched {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.state.compare_exchange(WAITING, LEFT, SeqCst, SeqCst) {
+            Err(WITHDRAWN) => Poll::Ready(Some(Err("the request was withdrawn".into()))),
+            _ => Pin::new(&mut self.body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http_body::Body as _;
+
+    use super::*;
+
+    /// Asks for the body's next part; `None`: it is refused.
+    fn next(body: &mut Body) -> Option<Vec<u8>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let frame = runtime.block_on(poll_fn(|context| Pin::new(&mut *body).poll_frame(context)));
+        Some(frame?.ok()?.into_data().ok()?.to_vec())
+    }
+
+    #[test]
+    fn a_body_either_leaves_or_is_prevented_from_it() {
+        let (mut body, departure) = watched(b"abc".to_vec());
+        assert_eq!(body.size_hint().exact(), Some(3), "or it would be sent in chunks");
+        assert_eq!(next(&mut body), Some(b"abc".to_vec()));
+        assert!(!departure.prevent());
+
+        let (mut body, departure) = watched(b"abc".to_vec());
+        assert!(departure.prevent());
+        assert_eq!(next(&mut body), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! Looks up the addresses of hosts, on threads of its own.
+//!
+//! The usual resolver uses the runtime's pool of threads, which panics in the middle of a call where the
+//! process has no thread left. Here that is an error, and the call is known not to have been sent.
+
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+use std::thread;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::{Semaphore, oneshot};
+
+/// The system's resolver.
+pub(super) struct Resolver {
+    lookups: Arc<Semaphore>,
+}
+
+impl Resolver {
+    pub(super) fn new() -> Self {
+        Resolver { lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)) }
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let lookups = Arc::clone(&self.lookups);
+        Box::pin(async move {
+            // Held by the thread until it ends, also when nobody waits for it any more.
+            let place = lookups.acquire_owned().await?;
+            let host = name.as_str().to_owned();
+            let (reply, answer) = oneshot::channel();
+            let look_up = move || {
+                let _place = place;
+                // Nobody waits any more: the timeout has passed.
+                let _ = reply.send((host.as_str(), 0).to_socket_addrs());
+            };
+            let started = thread::Builder::new().name("bizproc-resolver".to_owned()).spawn(look_up);
+            started.map_err(|error| {
+                io::Error::new(error.kind(), format!("no thread to look the host up on: {error}"))
+            })?;
+            let addresses = answer.await??;
+            Ok(Box::new(addresses) as Addrs)
+        })
+    }
+}
+
+/// Hosts that are looked up at the same time. A look-up cannot be stopped, so that without a limit a
+/// name server that does not answer would cost a thread for each portal.
+const MOST_LOOKUPS: usize = 16;
