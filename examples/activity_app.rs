@@ -192,7 +192,7 @@ impl Site {
         let order = format!("{}-{n}", self.name);
         let workflow = self.portal.start_workflow(&order);
         let activity = workflow.activity("Fulfil the order").handler(url).app(&self.app);
-        let activity = activity.property("Order", &order).timeout(Duration::from_secs(60)).open();
+        let activity = activity.property("Order", order.as_str()).timeout(Duration::from_secs(60)).open();
         self.workflows.push((order, workflow));
         activity
     }
