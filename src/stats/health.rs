@@ -22,7 +22,7 @@ use super::{DropReason, PortalSnapshot};
 /// assert_eq!(health.status(), Status::Ready);
 /// assert_eq!(health.to_string(), "ready");
 ///
-/// guard.shutdown(std::time::Duration::ZERO);
+/// guard.shutdown_blocking(std::time::Duration::ZERO);
 /// assert_eq!(bizproc.health().status().as_str(), "blocked");
 /// # Ok(())
 /// # }
