@@ -267,11 +267,14 @@ fn a_lane_that_backs_off_for_its_entries_sends_ends() {
     assert!(answer.try_recv().unwrap().is_ok());
 }
 
+/// Brings about what holds an end.
+type Hold = fn(&mut Stage);
+
 /// An end that waited for the rate was given up when a try failed, and there was none.
 #[test]
 fn an_end_is_given_up_in_time_whatever_holds_it() {
     let quota = crate::Quota::Custom { per_second: 0.001, burst: 1 };
-    let held: [(&str, fn(&mut Stage)); 2] = [
+    let held: [(&str, Hold); 2] = [
         ("by the rate", |stage| {
             stage.log(&tag(1), "takes the only place");
             let (call, _) = stage.sent();
