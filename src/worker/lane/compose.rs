@@ -71,12 +71,14 @@ impl Lane {
         }
         let entries_at = self.coalescer.next_due().and_then(|due| self.entries_from(due));
         let ends_at = self.coalescer.next_end().and_then(|due| self.ends_from(due));
+        // Those that go with entries go when these do.
+        let ends = self.ends_from(now).is_some_and(|at| at <= now);
         let Some(at) = entries_at.into_iter().chain(ends_at).min() else { return Err(None) };
         let at = at.max(self.bucket.ready_at(now));
         if at > now {
             return Err(Some(self.or_check(at, now)));
         }
-        self.compose(ends_at.is_some_and(|at| at <= now), entries_at, turn)
+        self.compose(ends, entries_at, turn)
     }
 
     /// When entries may go that are due then.
@@ -90,7 +92,7 @@ impl Lane {
     }
 
     /// When ends may go that are due then.
-    fn ends_from(&self, due: Instant) -> Option<Instant> {
+    pub(super) fn ends_from(&self, due: Instant) -> Option<Instant> {
         match self.state {
             State::Refreshing { .. } => None,
             _ => Some(self.ends_pause.map_or(due, |pause| due.max(pause.until))),
@@ -116,7 +118,9 @@ impl Lane {
         }
         let mut load = self.load(self.beside.most);
         let overdue = self.coalescer.overdue_ends(CANDIDATES, turn.now);
-        self.choose_ends(overdue, 0, &mut load, turn);
+        let lone = self.coalescer.lone_overdue_end(turn.now);
+        let candidates = self.whose_turn(overdue, lone, turn.now);
+        self.choose_ends(candidates, 0, &mut load, turn);
         Ok(self.send(What::Beside, load, turn))
     }
 
@@ -139,19 +143,24 @@ impl Lane {
     ) -> Result<Action, Option<Instant>> {
         let now = turn.now;
         let mut load = self.load(self.main.most);
+        let entries_due = entries_at.is_some_and(|at| at <= now);
         let (mut candidates, mut overdue) = (Vec::new(), false);
         if ends {
             candidates = self.coalescer.overdue_ends(CANDIDATES, now);
-            overdue = !candidates.is_empty();
-            let ready = self.coalescer.ready_ends(CANDIDATES, now);
-            candidates.extend(ready);
+            let lone = self.coalescer.lone_end(now);
+            overdue = !candidates.is_empty() || lone.is_some_and(|(_, overdue)| overdue);
+            let entries_go = || self.meters.entries(false, load.most, now).is_ok();
+            let pairs = entries_due && !overdue && entries_go();
+            candidates.extend(self.coalescer.ready_ends(pairs, CANDIDATES, now));
+            candidates = self.whose_turn(candidates, lone.map(|(key, _)| key), now);
         }
         let until = now + TAKE_ALONG;
-        let alone = candidates.is_empty() && self.coalescer.due_by(until, 2) < 2;
+        let alone = self.meters.batch_is_refused(now)
+            || candidates.is_empty() && self.coalescer.due_by(until, 2) < 2;
         let allowed = match entries_at {
             // What is overdue goes without entries, which may be what held it up.
             _ if overdue => Ok(0),
-            Some(at) if at <= now => self.meters.entries(alone, load.most, now),
+            Some(_) if entries_due => self.meters.entries(alone, load.most, now),
             later => Err(later.unwrap_or(now + LOOK_AGAIN)),
         };
         let most_entries = *allowed.as_ref().unwrap_or(&0);
@@ -173,6 +182,22 @@ impl Lane {
         let held = allowed.err().or(self.coalescer.next_due()).filter(|at| *at > now);
         let at = overdue.into_iter().chain(held).min().unwrap_or(now + LOOK_AGAIN);
         Err(Some(self.or_check(at, now)))
+    }
+
+    /// Which ends go next: those that share a request, or the one that does not. They take turns, since
+    /// there may be many of either kind. One that would be refused by itself lets the others go first.
+    fn whose_turn(&mut self, shared: Vec<usize>, lone: Option<usize>, now: Instant) -> Vec<usize> {
+        let refused = !self.meters.takes_direct_ends(now);
+        match lone {
+            Some(lone) if shared.is_empty() || !self.lone_was_last && !refused => {
+                self.lone_was_last = true;
+                vec![lone]
+            }
+            _ => {
+                self.lone_was_last = false;
+                shared
+            }
+        }
     }
 
     /// Chooses ends, each with its token's last entry, which is taken out at once.
@@ -294,7 +319,8 @@ impl Lane {
         self.bucket.sent(now);
         let slot = if what == What::Beside { &mut self.beside } else { &mut self.main };
         let access = self.access;
-        slot.in_flight = Some(InFlight { entries: load.entries, ends, sent, at: now, access });
+        let entries = load.entries;
+        slot.in_flight = Some(InFlight { entries, ends, sent, at: now, access, given_up: false });
         Action::Send(what, request)
     }
 
