@@ -86,11 +86,9 @@ impl Coalescer {
         due.into_iter().map(|(_, key)| key).collect()
     }
 
-    /// The token whose end goes now in a request of its own, and whether it does so whatever its lines
-    /// do.
-    pub(crate) fn lone_end(&self, now: Instant) -> Option<(usize, bool)> {
-        let overdue = self.lone_overdue_end(now).map(|key| (key, true));
-        overdue.or_else(|| Some((self.listing.lone.due(now).next()?, false)))
+    /// The token whose end goes next in a request of its own.
+    pub(crate) fn lone_end(&self, now: Instant) -> Option<usize> {
+        self.lone_overdue_end(now).or_else(|| self.listing.lone.due(now).next())
     }
 
     /// The same, of those that go whatever their lines do.

@@ -119,9 +119,16 @@ impl Lane {
         let mut load = self.load(self.beside.most);
         let overdue = self.coalescer.overdue_ends(CANDIDATES, turn.now);
         let lone = self.coalescer.lone_overdue_end(turn.now);
-        let candidates = self.whose_turn(overdue, lone, turn.now);
-        self.choose_ends(candidates, 0, &mut load, turn);
-        Ok(self.send(What::Beside, load, turn))
+        match lone {
+            Some(lone) if overdue.is_empty() || self.is_lone_ends_turn(turn.now) => {
+                Ok(self.send_lone_end(What::Beside, lone, turn))
+            }
+            _ => {
+                self.lone_was_last = false;
+                self.choose_ends(overdue, 0, &mut load, turn);
+                Ok(self.send(What::Beside, load, turn))
+            }
+        }
     }
 
     fn load(&self, most: usize) -> Load {
@@ -135,7 +142,42 @@ impl Lane {
         }
     }
 
+    /// An end that can share no request takes turns with all that can, since there may be many of
+    /// either kind. One that would be refused by itself lets the others go first.
     fn compose(
+        &mut self,
+        ends: bool,
+        entries_at: Option<Instant>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Action, Option<Instant>> {
+        let lone = if ends { self.coalescer.lone_end(turn.now) } else { None };
+        match lone {
+            Some(lone) if self.is_lone_ends_turn(turn.now) => {
+                Ok(self.send_lone_end(What::Main, lone, turn))
+            }
+            Some(lone) => match self.compose_shared(ends, entries_at, turn) {
+                Err(_) => Ok(self.send_lone_end(What::Main, lone, turn)),
+                sent => {
+                    self.lone_was_last = false;
+                    sent
+                }
+            },
+            None => self.compose_shared(ends, entries_at, turn),
+        }
+    }
+
+    fn is_lone_ends_turn(&self, now: Instant) -> bool {
+        !self.lone_was_last && self.meters.takes_direct_ends(now)
+    }
+
+    fn send_lone_end(&mut self, what: What, key: usize, turn: &mut Turn<'_>) -> Action {
+        self.lone_was_last = true;
+        let mut load = self.load(1);
+        self.choose_ends(vec![key], 0, &mut load, turn);
+        self.send(what, load, turn)
+    }
+
+    fn compose_shared(
         &mut self,
         ends: bool,
         entries_at: Option<Instant>,
@@ -147,12 +189,10 @@ impl Lane {
         let (mut candidates, mut overdue) = (Vec::new(), false);
         if ends {
             candidates = self.coalescer.overdue_ends(CANDIDATES, now);
-            let lone = self.coalescer.lone_end(now);
-            overdue = !candidates.is_empty() || lone.is_some_and(|(_, overdue)| overdue);
+            overdue = !candidates.is_empty();
             let entries_go = || self.meters.entries(false, load.most, now).is_ok();
             let pairs = entries_due && !overdue && entries_go();
             candidates.extend(self.coalescer.ready_ends(pairs, CANDIDATES, now));
-            candidates = self.whose_turn(candidates, lone.map(|(key, _)| key), now);
         }
         let until = now + TAKE_ALONG;
         let alone = self.meters.batch_is_refused(now)
@@ -182,22 +222,6 @@ impl Lane {
         let held = allowed.err().or(self.coalescer.next_due()).filter(|at| *at > now);
         let at = overdue.into_iter().chain(held).min().unwrap_or(now + LOOK_AGAIN);
         Err(Some(self.or_check(at, now)))
-    }
-
-    /// Which ends go next: those that share a request, or the one that does not. They take turns, since
-    /// there may be many of either kind. One that would be refused by itself lets the others go first.
-    fn whose_turn(&mut self, shared: Vec<usize>, lone: Option<usize>, now: Instant) -> Vec<usize> {
-        let refused = !self.meters.takes_direct_ends(now);
-        match lone {
-            Some(lone) if shared.is_empty() || !self.lone_was_last && !refused => {
-                self.lone_was_last = true;
-                vec![lone]
-            }
-            _ => {
-                self.lone_was_last = false;
-                shared
-            }
-        }
     }
 
     /// Chooses ends, each with its token's last entry, which is taken out at once.

@@ -518,3 +518,28 @@ fn an_end_behind_the_close_goes_beside_a_request_that_hangs() {
     stage.settle(call, &all_well(1));
     assert!(answer.try_recv().unwrap().is_ok());
 }
+
+/// Ends that go by themselves left no request to entries, whose own ends then went without them at their
+/// deadline: half of the lines were late, where three more requests would have written them.
+#[test]
+fn entries_take_turns_with_ends_that_go_by_themselves() {
+    let mut stage = Stage::new(options());
+    let mut answers: Vec<Told> = (0..300)
+        .map(|n| {
+            stage.log(&tag(n), "x");
+            let (reply, answer) = oneshot::channel();
+            let complete = Complete {
+                event_token: tag(n).event_token.clone(),
+                portal: None,
+                completion: Completion::new().value("parcels", 2),
+                deadline: stage.now + secs(60.0),
+                reply,
+            };
+            stage.engine.complete(complete, stage.now);
+            answer
+        })
+        .collect();
+    stage.run(200.0);
+    assert_eq!(ended_well(&mut answers), 300);
+    assert_eq!((stage.stats().acknowledged(), stage.stats().late()), (300, 0));
+}
