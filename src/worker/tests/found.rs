@@ -325,11 +325,14 @@ fn complete_typed(stage: &mut Stage, tag: &Arc<Tag>) -> Told {
     answer
 }
 
-fn app_call(stage: &mut Stage) -> oneshot::Receiver<Result<CallAnswer, CallError>> {
+fn app_call(
+    stage: &mut Stage,
+    portal: Option<&str>,
+) -> oneshot::Receiver<Result<CallAnswer, CallError>> {
     let (reply, answer) = oneshot::channel();
     let (method, body) = crate::protocol::call::request("crm.deal.list", "{}").unwrap();
     let deadline = stage.now + secs(120.0);
-    let portal = Some(crate::line::PortalId::from("a.example"));
+    let portal = portal.map(crate::line::PortalId::from);
     let call = crate::queue::Call { portal, method, body, deadline, reply };
     stage.engine.call(call, stage.now);
     answer
@@ -479,12 +482,12 @@ fn an_answer_from_before_the_removal_of_the_app_says_nothing_of_later_requests()
     let tag = Tag::detached("5e.1|A|1.ff", Some("a.example"));
     stage.log(&tag, "before");
     let (old, _) = stage.sent();
-    let mut asked = app_call(&mut stage);
+    let mut asked = app_call(&mut stage, Some("a.example"));
     let (old_call, _) = stage.sent_within(0.0).expect("the call");
     stage.engine.uninstalled(&portal, stage.now);
     assert!(matches!(asked.try_recv().unwrap(), Err(CallError::OutcomeUnknown { .. })));
     stage.log(&Tag::detached("5e.2|A|1.ff", Some("a.example")), "after");
-    let mut asked = app_call(&mut stage);
+    let mut asked = app_call(&mut stage, Some("a.example"));
     assert!(stage.sent_within(2.0).is_none(), "one at a time");
     stage.settle(old, &all_well(1));
     stage.settle(old_call, &json(200, r#"{"result":"old"}"#));
@@ -542,4 +545,33 @@ fn entries_take_turns_with_ends_that_go_by_themselves() {
     stage.run(200.0);
     assert_eq!(ended_well(&mut answers), 300);
     assert_eq!((stage.stats().acknowledged(), stage.stats().late()), (300, 0));
+}
+
+/// Calls of the app's own let ends go first. They let them go first also while these paused, so that
+/// entries took all requests.
+#[test]
+fn calls_have_their_turn_while_ends_pause() {
+    let quota = crate::Quota::Custom { per_second: 1.0, burst: 1 };
+    let mut stage = Stage::new(options().quota(quota).retention(Retention::SelfHosted));
+    let calls: Vec<_> = (0..40).map(|_| app_call(&mut stage, None)).collect();
+    let _end = complete(&mut stage, &tag(0));
+    let (mut called, mut entries) = (0, 0);
+    for n in 1..60 {
+        // There is always something to log.
+        stage.log(&tag(n), "a");
+        let (out, request) = stage.sent();
+        match request.method {
+            Method::EventSend => stage.settle(out, &nobody_knows()),
+            Method::Named(_) => {
+                called += 1;
+                stage.settle(out, &json(200, r#"{"result":true}"#));
+            }
+            _ => {
+                entries += 1;
+                stage.settle(out, &all_well(request.commands));
+            }
+        }
+    }
+    assert!(called >= 15 && entries >= 15, "{called} calls, {entries} requests with entries");
+    drop(calls);
 }
