@@ -552,25 +552,26 @@ fn entries_take_turns_with_ends_that_go_by_themselves() {
 #[test]
 fn calls_have_their_turn_while_ends_pause() {
     let quota = crate::Quota::Custom { per_second: 1.0, burst: 1 };
-    let mut stage = Stage::new(options().quota(quota).retention(Retention::SelfHosted));
+    let mut stage = Stage::new(options().quota(quota).entry_bytes(2_000));
+    // Entries enough for each request, and all are due.
+    for _ in 0..100 {
+        stage.log(&tag(1), &"x".repeat(1_500));
+    }
     let calls: Vec<_> = (0..40).map(|_| app_call(&mut stage, None)).collect();
     let _end = complete(&mut stage, &tag(0));
     let (mut called, mut entries) = (0, 0);
-    for n in 1..60 {
-        // There is always something to log.
-        stage.log(&tag(n), "a");
+    for _ in 0..60 {
         let (out, request) = stage.sent();
-        match request.method {
-            Method::EventSend => stage.settle(out, &nobody_knows()),
-            Method::Named(_) => {
-                called += 1;
-                stage.settle(out, &json(200, r#"{"result":true}"#));
-            }
-            _ => {
-                entries += 1;
-                stage.settle(out, &all_well(request.commands));
-            }
-        }
+        let reply = if names(&request, &tag(0)) {
+            Reply::NotSent(Trouble("refused".to_owned()))
+        } else if matches!(request.method, Method::Named(_)) {
+            called += 1;
+            json(200, r#"{"result":true}"#)
+        } else {
+            entries += 1;
+            all_well(request.commands)
+        };
+        stage.settle(out, &reply);
     }
     assert!(called >= 15 && entries >= 15, "{called} calls, {entries} requests with entries");
     drop(calls);
