@@ -195,7 +195,8 @@ fn storm(seed: u64) {
         .collect();
     let mut out: Vec<(Instant, Call, Out)> = Vec::new();
     let mut watched = Watched::default();
-    let (mut told, mut called): (Vec<(Instant, Told)>, Vec<(Instant, Called)>) = Default::default();
+    let mut told: Vec<(Instant, Told)> = Vec::new();
+    let mut called: Vec<(Instant, Called)> = Vec::new();
     let (mut accepted, mut number, mut mood) = (0_u64, 0, 15);
     let (mut op_at, mut mood_until) = (stage.now, stage.now);
     let (mut looks, mut requests, mut second) = (0, 0, 0);
