@@ -1,5 +1,5 @@
-//! The worker: the only clock and the only loop. Takes lines in, asks the engine what to do, brings
-//! replies back.
+//! The worker: the only clock and the only loop. It receives lines, asks the engine what to do, and
+//! gives it the replies.
 //!
 //! ```text
 //! queue -> engine -> lane -> coalescer        lines in
@@ -54,17 +54,18 @@ pub(crate) struct Worker<T> {
     stats: Arc<Stats>,
     /// Requests that are out.
     calls: JoinSet<Came>,
-    /// Whose they are, also when a call panics and cannot say so itself.
+    /// To which portal they belong: also known if a call panics.
     callers: HashMap<Id, Awaited>,
-    /// What is being taken in: kept here so that a panic does not lose it without a count.
+    /// The message that is being processed. It is kept here so that a panic does not lose it without a
+    /// count.
     taking: Option<Message>,
     /// By what it reports.
     voice: Voice,
     /// What is told once, and was.
     told: Told,
-    /// Unusable tokens that were reported, by their kind.
+    /// Kinds of unusable tokens that were reported.
     unusable: [u64; InvalidEventToken::ALL.len()],
-    /// When the authorization server was asked about requests that nobody has verified.
+    /// When the authorization server was asked about unverified requests.
     asked: VecDeque<std::time::Instant>,
     /// Lines refused at the door that were reported, by reason.
     refused: [u64; DropReason::COUNT],
@@ -113,8 +114,8 @@ impl<T: Transport> Worker<T> {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
             self.stats.restarted();
             self.engine.report(Trouble::Panicked, None, "");
-            // Not at once, or a panic that comes back would keep a core busy.
-            // Made inside the runtime: outside of one, a timer is a panic of its own.
+            // Not at once: a panic that repeats would keep a core busy. Made inside the runtime: outside
+            // of one, a timer is a panic of its own.
             runtime.block_on(async { tokio::time::sleep(AFTER_PANIC).await });
         }
     }
@@ -152,7 +153,7 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    /// Tells of trouble through `tracing`, in measure.
+    /// Reports trouble through `tracing`, with limits.
     fn tell(&mut self, last: bool) {
         for (n, (why, count)) in self.consumer.unusable_tokens().enumerate() {
             if count > self.unusable[n] {
@@ -175,7 +176,7 @@ impl<T: Transport> Worker<T> {
             self.engine.report(Trouble::Unseen(Unseen::Filtered), None, detail);
         }
         for (n, (why, count)) in self.consumer.unseen().enumerate() {
-            // What is hidden is told by its name, and each name once.
+            // Each hidden callsite is reported once, by its name.
             if why != Unseen::Filtered && count > self.told.unseen[n] {
                 self.told.unseen[n] = count;
                 self.engine.report(Trouble::Unseen(why), None, "");
@@ -297,7 +298,7 @@ impl<T: Transport> Worker<T> {
             // Nobody is asked.
         } else if self.asked.len() >= QUESTIONS_A_MINUTE {
             let trouble = "too many requests of unknown portals in a minute".to_owned();
-            // Whoever asked may have gone: then nobody is left to be told.
+            // The caller may no longer wait for the answer.
             drop(reply.send(Confirmed::Later(protocol::Trouble(trouble))));
             return;
         } else {
@@ -445,8 +446,8 @@ impl Awaited {
     }
 }
 
-/// Requests that nobody has verified may come from anybody: the authorization server is not asked
-/// about more of them in a minute, since apps that ask too often may be blocked.
+/// Unverified requests may come from anybody. The authorization server is asked about at most so many of
+/// them in a minute, because an app that asks too often may be blocked.
 const QUESTIONS_A_MINUTE: usize = 60;
 const A_MINUTE: Duration = Duration::from_secs(60);
 /// Messages taken in between two looks at what is due.

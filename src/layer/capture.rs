@@ -1,9 +1,9 @@
 //! The hot path: finds the tagged span of an event, packs the event, and pushes it.
 //!
-//! All of this runs on the callers' threads. It never blocks (unless asked to, at the door), panics,
-//! prints, or formats what it will not send; and it holds no lock while user code runs.
+//! All of this runs on the callers' threads. It never blocks (except with `Overflow::Block`), never
+//! panics or prints, and formats only what it sends. It holds no lock while user code runs.
 //!
-//! What an event costs, in the order in which it pays:
+//! What an event costs, step by step:
 //! 1. one load, if no span that could be tagged is alive in the process;
 //! 2. its span's data, where its span's creation left a [`SpanState`]: the same cost at any depth;
 //! 3. one clock read, and its fields as typed bytes (see [`visit`](super::visit));
@@ -33,10 +33,10 @@ use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
 use super::search::Search;
 use super::visit::{LineVisitor, TokenVisitor};
 
-/// The field that makes a span's events lines of a business process's log.
+/// The field with the event token: events in a span with this field are lines of a process log.
 pub(super) const EVENT_TOKEN: &str = "event_token";
 
-/// The field beside [`EVENT_TOKEN`] that says which portal the token is of.
+/// The field beside [`EVENT_TOKEN`] that says to which portal the token belongs.
 pub(super) const PORTAL: &str = "portal";
 
 /// What [`BizprocLayer`](super::BizprocLayer) does.
@@ -48,7 +48,7 @@ pub(super) struct Capture {
     alive: &'static Alive,
     id: LayerId,
     level: EventLevel,
-    /// Of spans that have a [`SpanState`], or had one.
+    /// Callsites whose spans have or had a [`SpanState`].
     callsites: Callsites,
     /// Whose layer this is (see [`Capture::with_enabled_ancestor`]), and what it is not shown.
     search: Arc<Search>,
@@ -70,7 +70,7 @@ impl Capture {
         let _ = self.search.dispatch.set(dispatch.downgrade());
     }
 
-    /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
+    /// Without this, events of the callsite are ignored while no tagged span is alive.
     pub(super) fn note_callsite(&self, metadata: &Metadata<'_>) {
         if declares_token(metadata) && self.level.wants(metadata) {
             self.search.note_asked(metadata);
@@ -253,11 +253,11 @@ impl Capture {
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
         let fields = packed(|visitor| event.record(visitor), declares);
-        // A refusal is counted at the door, and there is nobody here to tell.
+        // The queue has counted the refusal, and the caller does not need to know.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
     }
 
-    /// Whose log the event is for, and the fields of the spans inside that.
+    /// To which log the event belongs, and the fields of the spans inside the tagged one.
     fn scope<S>(
         &self,
         event: &Event<'_>,
@@ -402,5 +402,5 @@ fn packed(record: impl FnOnce(&mut LineVisitor<'_>), declares: bool) -> Packed {
     packed
 }
 
-/// A larger buffer is given back rather than kept for each thread.
+/// A larger buffer is freed and not kept for each thread.
 const MAX_SCRATCH: usize = 64 * 1024;

@@ -1,8 +1,8 @@
-//! Reads the fields of spans and events: for the token, and for what is said.
+//! Reads the fields of spans and events: the token, and the values to show.
 //!
-//! User code runs here (`Debug` and `Display` impls). It may log, which is why nothing is locked or
-//! borrowed meanwhile; and it may panic, which is caught, since without our layer it might not have
-//! been called at all.
+//! User code runs here (`Debug` and `Display` impls). It may log, so nothing is locked or borrowed
+//! meanwhile. It may panic, and the panic is caught, because without our layer this code might not have
+//! run at all.
 
 use std::error::Error;
 use std::fmt::{self, Debug, Write};
@@ -36,7 +36,7 @@ impl<'a> LineVisitor<'a> {
         self.declares && matches!(field.name(), EVENT_TOKEN | PORTAL)
     }
 
-    /// A token is never shown, whatever the callsite is known to declare.
+    /// A token is never shown, whatever fields the callsite declares.
     #[inline]
     fn skips_text(&self, field: &Field) -> bool {
         field.name() == EVENT_TOKEN || self.skips(field)
@@ -92,7 +92,7 @@ impl Visit for LineVisitor<'_> {
         let start = self.packer.len();
         let packer = &mut self.packer;
         let written = catch_unwind(AssertUnwindSafe(|| {
-            // An error is the sink's "enough" or the impl's own; the text so far stands.
+            // The error comes from the sink when it is full, or from the impl. The text so far is kept.
             packer.text(field, |sink| {
                 let _enough = write!(sink, "{value:?}");
             });
@@ -137,7 +137,8 @@ impl TokenVisitor {
     }
 }
 
-/// A portal's name has 32 bytes. Of a longer text so many are kept, since nothing charges for them.
+/// A portal's name has 32 bytes. Of a longer text only so many are kept, because the budget does not
+/// count them.
 const MOST_PORTAL: usize = 256;
 
 impl Visit for TokenVisitor {
@@ -186,7 +187,7 @@ impl Write for Short {
     }
 }
 
-/// Takes back what `?text` does to a string.
+/// Removes the quotes and escapes that `?text` adds to a string.
 fn unquoted(text: String) -> String {
     let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inner) = inner else { return text };

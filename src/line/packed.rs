@@ -164,8 +164,8 @@ impl<'a> Packer<'a> {
         });
     }
 
-    /// A record of what `write` writes. It is user code that runs there, and it may unwind: the
-    /// buffer is then the caller's to [`truncate`](Self::truncate).
+    /// A record of what `write` writes. User code runs there and may unwind. The caller has to
+    /// [`truncate`](Self::truncate) the buffer then.
     #[inline]
     pub(crate) fn text(&mut self, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
         let Some(index) = self.room(field) else { return };
@@ -230,7 +230,7 @@ impl<'a> Packer<'a> {
         self.bytes.len()
     }
 
-    /// Takes back what was written since the buffer had this length.
+    /// Removes what was written since the buffer had this length.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
     }

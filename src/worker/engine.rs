@@ -97,7 +97,7 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
         self.charge(line, key);
-        // What finds no room as it is, is not made text of.
+        // A line that finds no room is not rendered.
         let charged = line.bytes();
         let mut bytes = charged;
         let mut stays = self.keeps_share(line, bytes, key, now);
@@ -177,7 +177,7 @@ impl Engine {
         }
         let all = self.ledger.pending();
         let here = self.portals[key].page.pending();
-        // The door has let it in without knowing how long its text would be.
+        // The door has accepted it without knowing how long its text would be.
         let too_long = more > 0 && self.limits.are_passed_by(all.lines, (all.bytes + more) as u64);
         let stays = !too_long
             && !over(here)
@@ -220,7 +220,7 @@ impl Engine {
         }
     }
 
-    /// An activity is to be ended, after its lines if they are quick.
+    /// An activity is to be ended, after its lines if they arrive in time.
     pub(crate) fn complete(&mut self, complete: Complete, now: Instant) {
         let Complete { event_token, portal, completion, deadline, reply } = complete;
         let key = match &portal {
@@ -229,7 +229,7 @@ impl Engine {
                 Some(key) => key,
                 None if self.rules.default_portal => self.portal_of(&None, now),
                 None => {
-                    // Whoever asked may have gone: then nobody is left to be told.
+                    // The caller may no longer wait for the answer.
                     drop(reply.send(Err(CompleteError::UnknownPortal)));
                     return;
                 }

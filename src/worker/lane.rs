@@ -67,7 +67,7 @@ pub(crate) enum Action {
     Idle,
 }
 
-/// What a lane has under way. One of each may be out.
+/// What a lane has under way. One of each kind may be out at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// A request with entries, with ends, or with both.
@@ -133,7 +133,7 @@ enum State {
     Refreshing {
         wanted: Option<Access>,
     },
-    /// The portal wants something mended first. It is asked again now and then.
+    /// A person has to fix something at the portal first. It is tried again now and then.
     Blocked {
         until: Instant,
         reason: DropReason,
@@ -216,7 +216,7 @@ impl Lane {
             }
         }
         if self.closing {
-            // It came behind the close: nothing gathers any more.
+            // It came after the close: nothing is gathered any more.
             self.coalescer.seal(Some(event_token), turn.now);
         }
     }
@@ -246,12 +246,12 @@ impl Lane {
         self.coalescer.oldest()
     }
 
-    /// Whether there is word of the token.
+    /// Whether anything is known of the token.
     pub(crate) fn knows(&self, event_token: &EventToken) -> bool {
         self.coalescer.knows(event_token)
     }
 
-    /// The app is shutting down: what waits only to be polite goes now.
+    /// The app is shutting down: lines that only wait for the schedule go now.
     pub(crate) fn close(&mut self, deadline: Instant, now: Instant) {
         self.closing = true;
         // Half of what is left is for the lines, half for the end itself.
@@ -362,7 +362,7 @@ impl Lane {
         }
     }
 
-    /// The portals' patience with activities has come to an end, or nearly so.
+    /// The time of some activities is over, or nearly over.
     fn pass_deadlines(&mut self, turn: &mut Turn<'_>) {
         while let Some(passed) = self.deadlines.pop(turn.now) {
             match passed {

@@ -1,4 +1,4 @@
-//! Where every line ends: the one place that counts, frees budget, and tells flushes.
+//! Where every line ends: the only place that counts lines, releases their budget, and answers flushes.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,7 +1,7 @@
-//! What the worker tells the app's engineers of its own trouble: through `tracing`, at target
-//! `tracing_bizproc`, each kind at most once a minute, with a count of what happened meanwhile.
+//! Reports of the worker about its own trouble, for the engineers of the app: through `tracing`, at the
+//! target `tracing_bizproc`, each kind at most once a minute, with a count.
 //!
-//! It speaks on the worker's own thread, which our layers do not listen to.
+//! Reports are written on the worker's thread, which our layers ignore.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -60,7 +60,7 @@ impl Trouble {
         }
     }
 
-    /// Mistakes that look like success where nobody reads reports.
+    /// Mistakes that look like success unless somebody reads the reports.
     fn is_told_in_any_case(self) -> bool {
         matches!(self, Trouble::Unguarded | Trouble::Closed | Trouble::Unseen(Unseen::Filtered))
     }
@@ -264,7 +264,7 @@ impl Reports {
     }
 }
 
-/// By what the worker speaks to the app's engineers.
+/// How the worker writes its reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Voice {
     /// An event, for the app's subscriber.
@@ -287,7 +287,7 @@ impl Voice {
 }
 
 impl Report {
-    /// Speaks. Outside of any span, whatever the worker's thread may be in.
+    /// Writes the report outside of any span, whatever span the worker's thread may be in.
     pub(crate) fn tell(self, voice: Voice) {
         let Report { trouble, count, portals, detail } = self;
         let portals = portals.into_iter().collect::<Vec<_>>().join(", ");
@@ -306,15 +306,16 @@ impl Report {
             }
         }
         if trouble.is_told_in_any_case() && !voice.is_heard() {
-            // There may be nobody to read it there, either.
+            // Writing to standard error may fail, too.
             let said = format!("tracing-bizproc: {advice} {detail}");
             let _ = writeln!(std::io::stderr(), "{}", said.trim_end());
         }
     }
 }
 
-/// Says that a line was refused since the worker is closed: from a thread of its own, since the
-/// worker's has ended, and a caller's is not to wait for what the app's layers do with it.
+/// Reports that a line was refused because the worker is closed. This happens on a thread of its own:
+/// the worker's thread has ended, and a caller must not wait for what the app's layers do with the
+/// report.
 pub(crate) fn tell_closed(voice: Voice) {
     let report = Report {
         trouble: Trouble::Closed,
@@ -326,7 +327,7 @@ pub(crate) fn tell_closed(voice: Voice) {
         mark_worker_thread();
         report.tell(voice);
     });
-    // Without a thread there is nobody to say it. The lines are counted.
+    // Without a thread there is no report. The lines are counted.
     drop(tells);
 }
 

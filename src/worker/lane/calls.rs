@@ -31,7 +31,7 @@ pub(crate) struct AppCall {
     attempt: u32,
 }
 
-/// Whoever asked.
+/// The caller.
 pub(crate) type CallReply = oneshot::Sender<Result<CallAnswer, CallError>>;
 
 /// Parameters, which are the customer's data.
@@ -55,7 +55,7 @@ impl AppCall {
     }
 
     fn answer(self, answer: Result<CallAnswer, CallError>) {
-        // Whoever asked may have gone: then nobody is left to be told.
+        // The caller may no longer wait for the answer.
         drop(self.answer.send(answer));
     }
 }
@@ -179,7 +179,7 @@ impl Lane {
                 self.bucket.refused(turn.now);
                 self.call_again(call, code, turn.now);
             }
-            // It did not get there, or not past the door.
+            // It did not reach the portal, or the portal did not accept it.
             Refusal::Unreachable(_) | Refusal::Server(_) => self.call_again(call, code, turn.now),
             Refusal::Grant(_) | Refusal::Moved(Some(_)) => {
                 let other = match refusal {

@@ -1,5 +1,5 @@
-//! Takes in replies: reads each once, looks up what it leads to, and does that. Nothing else changes
-//! the lane's state, its pace, or what counts its failures.
+//! Processes replies: reads each once, looks up its row in the table, and does what that says. Nothing
+//! else changes the state of the lane, its pace, or its count of failures.
 
 use std::time::{Duration, Instant};
 
@@ -281,7 +281,8 @@ impl Lane {
         }
     }
 
-    /// Whether the portal stumbles over an entry while others pass, or did so too often in any case.
+    /// Whether the portal fails on an entry while others pass, or has failed on it too often in any
+    /// case.
     fn is_hopeless(&self, entry: &Entry) -> bool {
         let tries = entry.tries;
         let others_pass = self.successes > tries.alone_since;
