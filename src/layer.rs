@@ -25,8 +25,8 @@ use level::EventLevel;
 
 /// Delivers the events inside spans that have an `event_token` field.
 ///
-/// An event belongs to the nearest span of its own scope that has a token: `parent: &span` and `parent:
-/// None` are honoured, the innermost token wins, and a token on the event itself wins over all spans. A
+/// An event belongs to the nearest span of its own scope that has a token: `parent: &span` and
+/// `parent: None` are honoured, the innermost token wins, and a token on the event itself wins over all spans. A
 /// token that is recorded later counts from then on, also for spans that are already open inside.
 /// Recording another token replaces it. A `portal` field beside the token says which portal the process
 /// runs on.
@@ -118,8 +118,8 @@ use level::EventLevel;
 /// # Records of the `log` crate
 ///
 /// Inside a tagged span, a record that `tracing_log::LogTracer` turns into an event is a line like
-/// others. It has its own level and target, for filters, too. LogTracer drops key-values: `info!(amount
-/// = 99.5; "Paid")` arrives as `Paid`.
+/// others. It has its own level and target, for filters, too. LogTracer drops key-values:
+/// `info!(amount = 99.5; "Paid")` arrives as `Paid`.
 ///
 /// # On which subscribers
 ///

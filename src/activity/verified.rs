@@ -1,4 +1,4 @@
-//! What a handler may work with.
+//! A request that a handler may trust.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -48,21 +48,21 @@ impl VerifiedActivity {
         self.hidden.swap(false, Relaxed)
     }
 
-    /// The span of this activity: what is logged inside it appears in the workflow's log.
+    /// The span of this activity: events inside it appear in the workflow's log.
     ///
-    /// Its level is INFO, its target `tracing_bizproc::activity`. A filter for the whole subscriber,
-    /// an `EnvFilter` beside the layers, has to let it through, or nothing inside it is sent:
+    /// Its level is INFO, its target `tracing_bizproc::activity`. If a filter for the whole subscriber,
+    /// such as an `EnvFilter` beside the layers, hides this span, its events are not sent. Let it pass:
     /// `my_app=info,tracing_bizproc=info`. (A filter of another layer, `fmt::layer().with_filter(..)`,
-    /// need not.) A warning says so if the span is hidden, once per activity's code. A filter without
-    /// `tracing_bizproc` hides that, too: once the activity was handed to
-    /// [`Bizproc::activity`](crate::Bizproc::activity), the worker says it, on standard error if it has to,
-    /// and it is counted as [unseen](crate::Snapshot::unseen).
+    /// does not matter.) If the span is hidden, a warning says so, once for each code of an activity. If
+    /// the filter hides the warning, too, and the activity was passed to
+    /// [`Bizproc::activity`](crate::Bizproc::activity), the worker reports it, on standard error if
+    /// necessary, and counts it as [unseen](crate::Snapshot::unseen).
     ///
     /// A span of your own does as well, by `#[instrument]` for instance, with the fields
     /// `event_token = activity.event_token().tag()` and `portal = activity.portal().as_str()`.
     ///
-    /// Without a [subscription](Self::can_log) the span carries no event token, so nothing that is
-    /// logged inside it is sent. A warning says so, once per activity's code.
+    /// Without a [subscription](Self::can_log), the span has no event token, so its events are not sent.
+    /// A warning says so, once for each code of an activity.
     pub fn span(&self) -> Span {
         let Parts { event_token, workflow_id, code, document_id, .. } = &self.parts;
         let (portal, document) = (self.portal.as_str(), document_id[2].as_str());
@@ -112,9 +112,9 @@ impl VerifiedActivity {
         NO_LOG.is_news(&self.parts.code)
     }
 
-    /// Whether the activity waits for the app, so that its log is open (`use_subscription` is Y).
-    /// Where it does not, the portal takes lines, answers true, and throws them away (server
-    /// behaviour): set `USE_SUBSCRIPTION` when the activity is registered.
+    /// Whether the activity waits for the app, so that its log is open (`use_subscription` is Y). If it
+    /// does not wait, the portal accepts lines, answers `true`, and throws them away (server behaviour):
+    /// set `USE_SUBSCRIPTION` when the activity is registered.
     pub fn can_log(&self) -> bool {
         self.parts.use_subscription
     }
@@ -164,7 +164,7 @@ impl VerifiedActivity {
         self.parts.properties.get(name)
     }
 
-    /// The property of this name, to be read as what it should be, with words where it is not.
+    /// The property of this name, for conversion to the type that it should have.
     pub fn input<'a>(&'a self, name: &'a str) -> Input<'a> {
         Input::new(name, self.property(name))
     }

@@ -1,7 +1,7 @@
-//! Which activities this process has taken on: open ones, and those that ended lately.
+//! Which activities this process has opened: those that are still open, and those that ended lately.
 //!
-//! It is by this that a request that was delivered twice is told from a new one, that an activity is
-//! ended once, and that a shutdown knows what is still open.
+//! With this, a request that was delivered twice is recognised, an activity is ended only once, and a
+//! shutdown knows what is still open.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

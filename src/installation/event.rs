@@ -7,12 +7,12 @@ use crate::error::RequestError;
 use crate::line::PortalId;
 use crate::request::{self, Array, Node, optional, required, seconds};
 
-/// What a portal posts when the app is installed: the event `ONAPPINSTALL`, or the request of the
-/// app's install page. Parsed, and not yet believed: see
+/// What a portal posts when the app is installed: the event `ONAPPINSTALL`, or the request of the app's
+/// install page. It is parsed, and not verified yet: see
 /// [`Installations::install`](crate::Installations::install).
 ///
-/// An install page's `application_token` may be missing. Its `APP_SID` is something else, and never
-/// taken for it.
+/// An install page's `application_token` may be missing. Its `APP_SID` is something else, and is never
+/// used for it.
 ///
 /// ```
 /// # async fn handler(

@@ -15,8 +15,8 @@ pub(super) fn has_filters<S: Subscriber>() -> bool {
 
 /// Whether this is the name of the Registry, or of layers on it.
 ///
-/// The only way to ask a subscriber panics if the answer is no, and a type such as `Layered<A,
-/// Layered<B, Registry>>` can be analysed only by its name. An unknown name means a subscriber without
+/// The only way to ask a subscriber panics if the answer is no, and a type such as
+/// `Layered<A, Layered<B, Registry>>` can be analysed only by its name. An unknown name means a subscriber without
 /// filters, which is always safe.
 fn is_registry(mut name: &str) -> bool {
     let layered = type_name::<Layered<Identity, Registry>>();

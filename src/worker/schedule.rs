@@ -1,8 +1,8 @@
 //! How often a workflow's log gets a new entry: the schedule.
 //!
 //! A cloud portal keeps the newest 50 entries of a workflow, shared with its own (server behaviour). So
-//! that the whole story stays readable, the entry after `k` others goes no earlier than `T(k) = base *
-//! (growth^k - 1) / (growth - 1)` after the first. The first lines appear at once, and a workflow that
+//! that the whole story stays readable, the entry after `k` others goes no earlier than
+//! `T(k) = base * (growth^k - 1) / (growth - 1)` after the first. The first lines appear at once, and a workflow that
 //! logs for an hour still fits.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Whether a request has left: what never did was certainly not executed, whatever went wrong.
+//! Whether a request has left the process. If not, it was certainly not executed, whatever went wrong.
 //!
 //! The HTTP client asks for the body when it has a connection and is about to write, and writes nothing
 //! before. So a body that nobody has asked for tells more than any error does: a timeout may have
