@@ -272,7 +272,7 @@ impl Builder {
         self
     }
 
-    /// What happens to an entry when nobody knows whether the portal wrote it. Default:
+    /// What happens to an entry if it is unknown whether the portal wrote it. Default:
     /// [`UnknownOutcome::Repeat`].
     pub fn on_unknown_outcome(mut self, choice: UnknownOutcome) -> Self {
         self.retry.on_unknown = choice;

@@ -119,9 +119,9 @@ impl Bizproc {
     /// Returns what became of the lines. Needs no runtime.
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes of the completion's timeout; when
-    /// this process has ended the activity already; when nobody knows the token's portal. See
-    /// [`CompleteError`].
+    /// When the portal refuses, or cannot be reached within two minutes after the timeout of the
+    /// completion; when this process has ended the activity already; when the portal of the token is
+    /// unknown. See [`CompleteError`].
     pub async fn complete(
         &self,
         event_token: &EventToken,

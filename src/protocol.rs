@@ -33,7 +33,7 @@ impl Method {
     }
 }
 
-/// One REST call, ready but for its address and credentials. The body is JSON.
+/// One REST call without its address and credentials. The body is JSON.
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) body: Vec<u8>,

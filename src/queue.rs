@@ -312,7 +312,7 @@ impl Producer {
         !signals.layer_gone.load(SeqCst)
     }
 
-    /// The layer is dropped: if the guard is gone, too, nobody needs the worker any more.
+    /// The layer is dropped. If the guard is gone, too, the worker is no longer needed.
     pub(crate) fn layer_dropped(&self) {
         self.0.signals.layer_gone.store(true, SeqCst);
         if self.0.signals.unguarded.load(SeqCst) {

@@ -69,7 +69,7 @@ pub(crate) fn required(fields: &mut Array, field: &'static str) -> Result<String
     optional(fields, field)?.ok_or(RequestError::Missing { field })
 }
 
-/// A text that may be there. An empty one is none: PHP writes null so.
+/// An optional text. An empty text counts as missing, because PHP writes null like this.
 pub(crate) fn optional(
     fields: &mut Array,
     field: &'static str,
@@ -89,7 +89,7 @@ pub(crate) fn text(
     }
 }
 
-/// Seconds that may be there. An empty text is none.
+/// Optional seconds. An empty text counts as missing.
 pub(crate) fn seconds(
     fields: &mut Array,
     field: &'static str,

@@ -103,7 +103,7 @@ pub(crate) enum Confirmed {
 /// Tokens that have arrived, by the occasion. They were verified.
 #[derive(Clone, Debug)]
 pub(crate) enum Arrived {
-    /// The app hands them over, since it was installed for instance: nobody knows better.
+    /// Given by the app, for example after an installation. They always replace the old ones.
     Handed(Tokens),
     /// With a handler's request, of which there may be one every second.
     WithRequest(Tokens),

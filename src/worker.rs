@@ -61,7 +61,7 @@ pub(crate) struct Worker<T> {
     taking: Option<Message>,
     /// By what it reports.
     voice: Voice,
-    /// What is told once, and was.
+    /// Reports that are made once, and were made.
     told: Told,
     /// Kinds of unusable tokens that were reported.
     unusable: [u64; InvalidEventToken::ALL.len()],
@@ -120,7 +120,7 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    /// Takes in, acts, waits, until closed. May be called again after a panic.
+    /// Receives, acts and waits, until closed. May be called again after a panic.
     pub(crate) async fn run(&mut self) {
         if let Some(Message::Line(line)) = self.taking.take() {
             self.engine.line_lost(&line, Instant::now().into_std());
@@ -410,7 +410,7 @@ impl<T: Transport> Worker<T> {
     }
 }
 
-/// What was told of the app's setup. It does not change by itself, so it is not told again and again.
+/// What was reported about the app's setup. The setup does not change, so each report is made once.
 #[derive(Default)]
 struct Told {
     unguarded: bool,
@@ -450,7 +450,7 @@ impl Awaited {
 /// them in a minute, because an app that asks too often may be blocked.
 const QUESTIONS_A_MINUTE: usize = 60;
 const A_MINUTE: Duration = Duration::from_secs(60);
-/// Messages taken in between two looks at what is due.
+/// Messages that are received between two checks of what is due.
 const TAKE_AT_ONCE: usize = 4_096;
 /// Pause after a panic.
 const AFTER_PANIC: Duration = Duration::from_millis(100);

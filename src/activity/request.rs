@@ -28,7 +28,7 @@ pub struct ActivityRequest {
 }
 
 impl ActivityRequest {
-    /// Most bytes of a body that are read: a handler need not take in more.
+    /// Largest body that is read. A handler does not have to read more.
     pub const MAX_BYTES: usize = Limits::BYTES;
 
     /// Parses a body by its content type: a form (also without a type), or JSON.

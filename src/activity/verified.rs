@@ -92,7 +92,7 @@ impl VerifiedActivity {
             span
         } else {
             if NO_LOG.is_news(code) {
-                // Not into the log of whatever is under way on this thread.
+                // Not into the log of another activity that this thread works on.
                 tracing::warn!(
                     target: "tracing_bizproc",
                     parent: None,
@@ -106,7 +106,7 @@ impl VerifiedActivity {
         }
     }
 
-    /// Whether it has not been said yet that activities of this code have no log.
+    /// Whether it was not reported yet that activities of this code have no log.
     #[cfg(feature = "log")]
     pub(crate) fn has_no_log_is_news(&self) -> bool {
         NO_LOG.is_news(&self.parts.code)
@@ -190,19 +190,19 @@ impl VerifiedActivity {
 /// that of the reports. (The layer passes over what is of that very target, but not over this.)
 const TARGET: &str = "tracing_bizproc::activity";
 
-/// Of which activities it was said that there is no log.
+/// Activities for which it was reported that there is no log.
 static NO_LOG: Said = Said(Mutex::new(BTreeSet::new()));
-/// Of which activities it was said that their span is hidden.
+/// Activities for which it was reported that their span is hidden.
 static HIDDEN: Said = Said(Mutex::new(BTreeSet::new()));
 
-/// Codes of activities of which something was said.
+/// Codes of activities for which something was reported.
 struct Said(Mutex<BTreeSet<String>>);
 
 impl Said {
-    /// Whether it has not been said of this activity yet.
+    /// Whether it was not reported of this activity yet.
     fn is_news(&self, code: &str) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // An app has a handful of activities; whatever comes, this does not grow for ever.
+        // An app has a handful of activities. The limit is for the case that requests bring many codes.
         said.len() < 100 && said.insert(code.to_owned())
     }
 }

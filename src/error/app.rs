@@ -39,7 +39,7 @@ pub enum RequestError {
         /// Where in the line, from 1.
         column: usize,
     },
-    /// Two values under one key: nobody can say which was meant.
+    /// Two values under one key: it is not clear which one was meant.
     #[error("the request has two values for one field")]
     Duplicate,
     /// A field is not there.
@@ -117,7 +117,7 @@ pub enum VerifyError {
         /// The hosts of the stored installation.
         stored: String,
     },
-    /// The address to call is none.
+    /// The address to call is not a URL.
     #[error("the request names a portal's address that is not a usable URL")]
     Address,
     /// The address to call is not https.

@@ -37,7 +37,7 @@ use crate::transport::Arrived;
 pub struct Activity {
     bizproc: Bizproc,
     verified: VerifiedActivity,
-    /// What the worker has not been told yet, since it had no room.
+    /// Messages for which the worker's queue had no room yet.
     untold: Mutex<Vec<Control>>,
     /// As which it was registered, where that is known.
     registration: Option<Arc<Registration>>,
@@ -119,9 +119,9 @@ impl Activity {
     /// means, and which completions share requests: see [`Bizproc::complete`](crate::Bizproc::complete).
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes of the timeout: it may then be called again.
-    /// When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return value is not
-    /// as the activity was [registered](crate::Registration): before anything is sent.
+    /// When the portal refuses, or cannot be reached within two minutes after the timeout: you may call
+    /// it again then. When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return
+    /// value is not as the activity was [registered](crate::Registration): before anything is sent.
     pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
         self.check(&completion)?;
         if !self.verified.can_log() {
@@ -162,7 +162,7 @@ impl Activity {
     /// Tells the worker what it has to know before lines come.
     fn tell(&self) {
         let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
-        // In a queue without room they wait for the next call: the handler must not.
+        // If the queue has no room, they are sent with the next call: the handler must not wait.
         while let Some(control) = untold.pop() {
             if let Err((_, control)) = self.bizproc.try_send(control) {
                 untold.push(*control);

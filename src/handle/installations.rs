@@ -24,7 +24,7 @@ use crate::transport::{Confirmed, Question};
 /// The portals on which the app is installed. It handles installations, updates and removals, follows
 /// portals that are renamed, and opens activities for their requests. Cheap to clone.
 ///
-/// # What is believed
+/// # What is verified
 ///
 /// The first installation of a portal is trusted from then on, so it is checked before anything is
 /// stored. The [authorization server](crate::OAuth::authorization_server) is asked to which portal the
@@ -293,7 +293,7 @@ impl Installations {
         Err(error.into())
     }
 
-    /// Takes in an installation or an update.
+    /// Handles an installation or an update.
     async fn admit(&self, claim: Claim, what: &'static str) -> Result<PortalId, InstallError> {
         let application_token =
             claim.application_token().ok_or(InstallError::NoApplicationToken)?;
@@ -359,8 +359,8 @@ impl Installations {
         self.store.swap_installation(portal, expected, new).await
     }
 
-    /// Tells of a request that was not taken in, each kind once a minute: anybody can post any number
-    /// of them.
+    /// Reports a request that failed the checks, each kind once a minute: anybody can post any number of
+    /// them.
     fn tell(&self, what: &'static str, portal: &PortalId, why: &dyn fmt::Display) {
         let now = after(Duration::ZERO);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -383,7 +383,7 @@ impl Installations {
 /// An error of the app's own store.
 type Source = crate::transport::auth::CredentialError;
 
-/// How long one kind of news is not told again.
+/// How long a kind of report is not repeated.
 const SILENCE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Installations {

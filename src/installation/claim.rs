@@ -48,7 +48,7 @@ impl Claim {
         })
     }
 
-    /// Believes the request if it knows the application token and names a host of the installation.
+    /// Verifies the request: it has to have the application token, and a host of the installation.
     pub(crate) fn verify(&self, installation: &Installation) -> Result<Endpoint, VerifyError> {
         self.knows(installation)?;
         let endpoint = self.endpoint(installation.allows_http())?;

@@ -66,7 +66,7 @@ impl InstallRequest {
         self.is_page
     }
 
-    /// The install page's request: what stands in the query is in capitals, and so are the tokens.
+    /// The install page's request: names in its query are in capitals, and so are those of the tokens.
     fn of_page(mut query: Array, mut body: Array) -> Result<Self, RequestError> {
         let mut named = |field| match optional(&mut query, field)? {
             Some(value) => Ok(Some(value)),

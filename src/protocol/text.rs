@@ -101,7 +101,7 @@ pub(crate) fn split_at_boundary(text: &str, max_bytes: usize) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// Cuts safe text down to so many bytes, and tells how many are missing.
+/// Cuts safe text to at most so many bytes, and writes how many are missing.
 pub(crate) fn shorten(safe: &mut String, max_bytes: usize) {
     if safe.len() <= max_bytes {
         return;
@@ -112,7 +112,7 @@ pub(crate) fn shorten(safe: &mut String, max_bytes: usize) {
     push_cut(safe, cut);
 }
 
-/// Tells that so many bytes are not here: "… (12 bytes more)".
+/// Writes that so many bytes are missing: "… (12 bytes more)".
 pub(crate) fn push_cut(out: &mut impl fmt::Write, bytes: usize) {
     let noun = if bytes == 1 { "byte" } else { "bytes" };
     // Nothing that is written to here fails.

@@ -44,11 +44,12 @@ const PLACE_BITS: u32 = 10;
 const LEAST_LINES: u64 = 2 * UNSEEN.lines;
 const LEAST_BYTES: u64 = 2 * UNSEEN.bytes;
 
-/// Of what is free once room is tight, a token may queue one part of so many. The rest is for those
-/// that come later, since what was queued before room was tight is counted nowhere.
+/// When there is little room, a token may queue one part of so many of what is free. The rest is for
+/// tokens that come later, because lines that were queued before that were not counted.
 const PART_OF_FREE: u64 = 3;
 
-/// A token that holds one part of so many is loud. So as many may be, and the others lose nothing.
+/// A token that holds at least one part of so many logs much. Up to so many tokens may do this, and the
+/// others lose nothing.
 const LOUD_PART: u64 = 16;
 
 impl Shares {

@@ -229,8 +229,8 @@ impl Coalescer {
         Command { key, event_token, entry, due }
     }
 
-    /// The command comes back: nothing of it was written, or nobody knows. It goes first again, not
-    /// before `hold_until`. When its token has ended meanwhile it is returned with the reason.
+    /// The command comes back: it was not written, or that is unknown. It goes first again, not before
+    /// `hold_until`. When its token has ended meanwhile it is returned with the reason.
     pub(crate) fn put_back(
         &mut self,
         mut command: Command,

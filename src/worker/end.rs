@@ -111,7 +111,7 @@ impl End {
         count(&mut self.report, ending, lines);
     }
 
-    /// Tells who asked. `pending`: lines of which nobody knows yet what becomes of them.
+    /// Answers the caller. `pending`: lines that are not settled yet.
     pub(crate) fn answer(mut self, answer: Result<(), CompleteError>, pending: u64) {
         self.report.set_pending(pending);
         // The caller may no longer wait for the answer.

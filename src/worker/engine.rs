@@ -137,7 +137,7 @@ impl Engine {
         self.refuse(line, key, DropReason::Internal, now);
     }
 
-    /// Drops a line that was just taken in, and tells of it in its log.
+    /// Drops a line that was just received, and mentions it in its log.
     fn refuse(&mut self, line: &LogLine, key: usize, reason: DropReason, now: Instant) {
         let event_token = &line.tag.event_token;
         let seq = self.seq;
@@ -273,12 +273,12 @@ impl Engine {
         self.closing = Some(close.deadline);
     }
 
-    /// Takes in the reply to what a lane sent.
+    /// Processes the reply to a request of a lane.
     pub(crate) fn settle(&mut self, call: Call, reply: &Reply, now: Instant) {
         self.with(call.portal, now, |lane, turn| lane.settle(call.what, reply, turn));
     }
 
-    /// Takes in what came of asking for other access.
+    /// Processes the result of asking for other access.
     pub(crate) fn accessed(&mut self, call: Call, refreshed: Refreshed, now: Instant) {
         self.with(call.portal, now, |lane, turn| lane.accessed(refreshed, turn));
     }
@@ -365,7 +365,7 @@ impl Engine {
         self.ledger.answer(now);
     }
 
-    /// What may be told of the trouble there was; `last` when nothing can be told later.
+    /// Reports that are due. `last`: this is the last call, so everything is reported.
     pub(crate) fn due_reports(&mut self, last: bool, now: Instant) -> Vec<Report> {
         self.ledger.due_reports(last, now)
     }
@@ -385,12 +385,12 @@ impl Engine {
         self.ledger.refused_at_door(reason, lines);
     }
 
-    /// When something may be told that may not be told yet.
+    /// When the next report is due that is held back now.
     pub(crate) fn next_report(&self) -> Option<Instant> {
         self.ledger.next_report()
     }
 
-    /// Lines taken in and not yet settled.
+    /// Lines that were received and are not settled yet.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn pending(&self) -> u64 {
         self.ledger.pending().lines
@@ -438,7 +438,7 @@ impl Engine {
         (lane, Turn { ledger: &mut self.ledger, page, now })
     }
 
-    /// Lines that were refused at the door are told in the token's log.
+    /// Lines that were refused by the queue are mentioned in the token's log.
     fn tell_missed(&mut self, tag: &Tag, key: usize, now: Instant) {
         if let Some(Missed { lines, since, reason }) = tag.take_refused() {
             let (lane, mut turn) = self.turn(key, now);

@@ -200,7 +200,7 @@ impl Lane {
         }
     }
 
-    /// Takes a line in, of the text given, which holds so many bytes of the budget.
+    /// Adds a line with this text, which holds so many bytes of the budget.
     pub(crate) fn line(
         &mut self,
         line: &LogLine,
@@ -241,7 +241,7 @@ impl Lane {
         self.coalescer.pending(event_token)
     }
 
-    /// When the oldest waiting line was taken in, nearly.
+    /// About when the oldest waiting line was received.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.coalescer.oldest()
     }
@@ -297,7 +297,7 @@ impl Lane {
         self.deadlines.add(event_token, waits_until, turn.now);
     }
 
-    /// Why nothing is sent for now, if something has to be mended first.
+    /// Why nothing is sent at the moment, if something has to be fixed first.
     pub(crate) fn blocked(&self) -> Option<DropReason> {
         match self.state {
             State::Blocked { reason, .. } => Some(reason),

@@ -118,17 +118,17 @@ impl Ledger {
         self.reports.add(Trouble::Lost(reason), lines, None, "");
     }
 
-    /// When something may be told that may not be told yet.
+    /// When the next report is due that is held back now.
     pub(crate) fn next_report(&self) -> Option<Instant> {
         self.reports.next_at()
     }
 
-    /// What may be told now; `last` when nothing can be told later.
+    /// Reports that are due. `last`: this is the last call, so everything is reported.
     pub(crate) fn due_reports(&mut self, last: bool, now: Instant) -> Vec<Report> {
         self.reports.due(last, now)
     }
 
-    /// Lines taken in and not yet settled.
+    /// Lines that were received and are not settled yet.
     pub(crate) fn pending(&self) -> Pending {
         self.pending
     }

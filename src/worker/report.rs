@@ -52,7 +52,7 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// Nobody knows whether a request was executed, and this is done about it.
+    /// It is unknown whether a request was executed. `choice`: what is done about it.
     pub(crate) fn unknown_outcome(choice: UnknownOutcome) -> Trouble {
         match choice {
             UnknownOutcome::Repeat => Trouble::UnknownOutcome,
@@ -184,7 +184,7 @@ impl Trouble {
     }
 }
 
-/// What is to be told.
+/// Reports to be made.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     kinds: BTreeMap<Trouble, Kind>,
@@ -209,8 +209,8 @@ pub(crate) struct Report {
 }
 
 impl Reports {
-    /// Notes that it happened `count` times to a portal. The last detail is the one that is told: a
-    /// code or an error, never a secret.
+    /// Notes that it happened `count` times to a portal. The last detail is reported: a code or an
+    /// error, never a secret.
     pub(crate) fn add(
         &mut self,
         trouble: Trouble,
@@ -238,13 +238,13 @@ impl Reports {
         }
     }
 
-    /// When the next kind that is held back may be told.
+    /// When the next kind that is held back may be reported.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         let held = self.kinds.values().filter(|kind| kind.count > 0);
         held.filter_map(|kind| Some(kind.told? + SILENCE)).min()
     }
 
-    /// What may be told now: kinds that were silent for a minute. `last`: nothing is told later.
+    /// Reports that are due: of kinds that were silent for a minute. `last`: all of them.
     pub(crate) fn due(&mut self, last: bool, now: Instant) -> Vec<Report> {
         let mut due = Vec::new();
         for (trouble, kind) in &mut self.kinds {
@@ -333,7 +333,7 @@ pub(crate) fn tell_closed(voice: Voice) {
 
 /// Portals that a report names at the most.
 const PORTALS_TOLD: usize = 8;
-/// How long a kind of trouble is silent after it was told.
+/// How long a kind of trouble is not reported again.
 const SILENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(super) fn watched(bytes: Vec<u8>) -> (Body, Departure) {
 }
 
 impl Departure {
-    /// Sees to it that the body does not leave any more. `false`: it has left.
+    /// Prevents that the body leaves. Returns `false` if it has left already.
     pub(super) fn prevent(self) -> bool {
         self.0.compare_exchange(WAITING, WITHDRAWN, SeqCst, SeqCst).is_ok()
     }

@@ -109,7 +109,7 @@ impl TokenBuffer {
         }
     }
 
-    /// Entries that wait. Word of lines that are missing is one, where nothing else carries it.
+    /// Entries that wait. A notice about missing lines is one if no other entry can carry it.
     pub(super) fn entries(&self) -> usize {
         match self.sealed.len() + usize::from(self.open.is_some()) {
             0 => usize::from(self.gap.as_ref().is_some_and(|gap| !gap.waits)),

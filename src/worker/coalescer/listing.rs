@@ -92,8 +92,9 @@ impl Coalescer {
         self.listing.idle.next_at()
     }
 
-    /// Forgets tokens that were idle for long, and the oldest where there are very many. Gives up
-    /// word of missing lines that is older than `max_age`, or of the oldest tokens, likewise.
+    /// Forgets tokens that were idle for long, and the oldest ones if there are very many. Gives up
+    /// notices about missing lines in the same way: those older than `max_age`, and those of the oldest
+    /// tokens.
     pub(crate) fn forget_idle(&mut self, max_age: Duration, now: Instant) {
         while let Some((_, key)) = self.listing.waiting(Class::Notice).first() {
             let many = self.listing.waiting(Class::Notice).len() > MOST_NOTICES;

@@ -130,7 +130,7 @@ impl Lane {
         Ok(Action::Send(What::Call, request))
     }
 
-    /// Calls whose time is over are told so, and those for which nobody waits any more are dropped.
+    /// Answers calls whose time is over, and drops calls for which nobody waits any more.
     fn lapse_calls(&mut self, now: Instant) {
         let waiting = std::mem::take(&mut self.calls.waiting);
         for call in waiting {
@@ -153,7 +153,7 @@ impl Lane {
         }
     }
 
-    /// Takes in what came of a call.
+    /// Processes the result of a call.
     pub(super) fn settle_call(&mut self, reply: &Reply, turn: &mut Turn<'_>) {
         // Read before anything is taken apart: a panic in a parser costs no call.
         let called = call::read(reply);

@@ -161,8 +161,8 @@ pub(super) fn of_not_executed() -> Reaction {
     Reaction { lane: OfLane::GoesOn, entry: OfEntry::Returns, end: OfEnd::Returns }
 }
 
-/// What the app's engineers are told of a refusal, and in which detail. What leads to other access is
-/// told when that fails.
+/// How a refusal is reported, and with which detail. If it leads to other access, it is reported only
+/// when that fails.
 pub(super) fn trouble(refusal: &Refusal) -> Option<(Trouble, String)> {
     Some(match refusal {
         Refusal::RateLimit => (Trouble::RateLimited, String::new()),

@@ -23,7 +23,7 @@ use crate::worker::retry::{
 use crate::worker::turn::Turn;
 
 impl Lane {
-    /// Takes in what came of a request.
+    /// Processes the result of a request.
     pub(crate) fn settle(&mut self, what: What, reply: &Reply, turn: &mut Turn<'_>) {
         let slot = match what {
             What::Main => &mut self.main,
@@ -331,7 +331,7 @@ impl Lane {
         answer(end, Ok(()), pending, turn);
     }
 
-    /// Ends whose time is over are told so.
+    /// Answers ends whose time is over.
     pub(super) fn lapse_ends(&mut self, turn: &mut Turn<'_>) {
         while let Some(Lapsed { end, pending, .. }) = self.coalescer.pop_lapsed(turn.now) {
             answer(end, Err(CompleteError::NotSent), pending, turn);

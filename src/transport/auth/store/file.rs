@@ -204,8 +204,8 @@ fn set_aside(path: &Path) -> Result<PathBuf, CredentialError> {
     Err("the token file is damaged, and a thousand such files lie beside it already".into())
 }
 
-/// Writes beside the file, makes sure that it is on the disk, and puts it in the file's place:
-/// whoever reads sees the old pair or the new one, and so does who comes after a power cut.
+/// Writes beside the file, makes sure that it is on the disk, and puts it in the file's place: a reader
+/// sees the old pair or the new one, also after a power failure.
 fn write_file(path: &Path, portals: &Map<String, Value>) -> Result<(), CredentialError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
