@@ -1,7 +1,7 @@
 //! A handler's request: what a portal posts to the app when an activity of the app is reached.
 //!
-//! Parsed, it is inert: anybody can post anything to a handler's address. Only what has been
-//! [verified](ActivityRequest::verify) has a span, tokens and an event token.
+//! A parsed request cannot be used yet, because anybody can post anything to the address of a handler.
+//! Only a [verified](ActivityRequest::verify) one has a span, tokens and an event token.
 
 mod date;
 mod input;

@@ -1,4 +1,4 @@
-//! The builder: options with the defaults that we run ourselves, checked once.
+//! The builder: options, their defaults, and their check.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -177,14 +177,14 @@ pub struct Builder {
     shutdown_timeout: Duration,
     fail_with: Option<String>,
     http: HttpOptions,
-    /// What was given as fingerprints is some.
+    /// Whether all given fingerprints are valid.
     fingerprints_are_right: bool,
 }
 
 impl Builder {
     /// Events at this level and more severe ones are written. Default: INFO.
     ///
-    /// It is a filter of this layer alone: other layers see what they saw before.
+    /// This is a filter of this layer only: it does not change what other layers see.
     pub fn level(mut self, level: impl Into<LevelFilter>) -> Self {
         self.level = level.into();
         self
@@ -203,8 +203,8 @@ impl Builder {
         self
     }
 
-    /// The longest that any line waits for the entry budget's schedule (see [`Retention`]).
-    /// Default: 10 minutes. Longer keeps more of a long story within the portal's 50 entries.
+    /// How long a line waits at most for the schedule of entries (see [`Retention`]). Default: 10
+    /// minutes. Longer keeps more of a long story within the portal's 50 entries.
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = max_hold;
         self
@@ -223,8 +223,8 @@ impl Builder {
         self
     }
 
-    /// Largest entry, in bytes of UTF-8. Default and most: 60,000, since the portal's column holds
-    /// 65,535 (server behaviour). At least 2,000. A longer line goes on in the next entry.
+    /// Largest entry, in bytes of UTF-8. Default and maximum: 60,000, because the portal's column holds
+    /// 65,535 (server behaviour). At least 2,000. A longer line continues in the next entry.
     pub fn entry_bytes(mut self, bytes: usize) -> Self {
         self.entry_bytes = bytes;
         self
@@ -251,14 +251,14 @@ impl Builder {
         self
     }
 
-    /// Seconds of its work that the portal grants per ten minutes and method ("operating" in the
-    /// REST API limits). Default: 420 s, the smallest that is known. A refusal lowers it.
+    /// Server time that the portal grants per ten minutes and method ("operating" in the REST API
+    /// limits). Default: 420 s, the smallest that is known. A refusal lowers it.
     pub fn operating_limit(mut self, limit: Duration) -> Self {
         self.operating_limit = limit;
         self
     }
 
-    /// What happens to a line that finds the queue full, or the budget spent. Default:
+    /// What happens to a line if the queue is full or the budget is spent. Default:
     /// [`Overflow::DropNewest`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.limits.overflow = overflow;
@@ -288,9 +288,9 @@ impl Builder {
         self
     }
 
-    /// The share of `pending_lines` and `pending_bytes` that one portal may hold, above 0 and at
-    /// most 1: a portal that cannot be reached leaves room for the others. Default: 0.5; with a
-    /// webhook, which has one portal, 1. Beyond it lines are dropped, counted as
+    /// The share of `pending_lines` and `pending_bytes` that one portal may hold, above 0 and at most 1:
+    /// a portal that cannot be reached leaves room for the others. Default: 0.5; with a webhook, which
+    /// has one portal, 1. Further lines are dropped, and counted as
     /// [`PortalShare`](crate::DropReason::PortalShare): the newest, or the portal's oldest under
     /// [`Overflow::DropOldest`].
     pub fn portal_share(mut self, share: f64) -> Self {
@@ -298,14 +298,14 @@ impl Builder {
         self
     }
 
-    /// The share of `queue_lines`, `pending_lines` and `pending_bytes` that one event token may hold, above
-    /// 0 and at most 1: one that logs without end leaves room for the others, which then lose nothing.
-    /// Default: 0.75. Where several are loud each gets less, so that there is always something left.
-    /// Beyond it lines are refused, counted as [`TokenShare`](crate::DropReason::TokenShare).
+    /// The share of `queue_lines`, `pending_lines` and `pending_bytes` that one event token may hold,
+    /// above 0 and at most 1: a token that logs without end leaves room for the others, which then lose
+    /// nothing. Default: 0.75. If several tokens log much, each gets less, so that some room is always
+    /// left. Further lines are refused, and counted as [`TokenShare`](crate::DropReason::TokenShare).
     ///
-    /// Under [`Overflow::DropOldest`] a token that holds a sixteenth of what may be pending makes room by
-    /// its own oldest lines. There are no shares of limits up to 1,024 lines or 256 KiB. 1 means none at
-    /// all.
+    /// Under [`Overflow::DropOldest`] a token that holds a sixteenth of what may be pending makes room
+    /// by its own oldest lines. Limits of up to 1,024 lines or 256 KiB are not shared like this. 1
+    /// switches the share off.
     pub fn token_share(mut self, share: f64) -> Self {
         self.limits.token_share = share;
         self
@@ -318,7 +318,7 @@ impl Builder {
         self
     }
 
-    /// What happens to an entry when nobody knows whether the portal wrote it. Default:
+    /// What happens to an entry if it is unknown whether the portal wrote it. Default:
     /// [`UnknownOutcome::Repeat`].
     pub fn on_unknown_outcome(mut self, choice: UnknownOutcome) -> Self {
         self.retry.on_unknown = choice;
@@ -360,12 +360,12 @@ impl Builder {
         self
     }
 
-    /// Trusts exactly the certificate with this SHA-256 fingerprint, whoever has issued it, and
-    /// whatever names and times stand in it: for a test box with a self-signed one. May be called more
-    /// than once. Default: none.
+    /// Trusts exactly the certificate with this SHA-256 fingerprint, whatever its issuer, names and
+    /// dates: for a test box with a self-signed certificate. May be called more than once. Default:
+    /// none.
     ///
-    /// `openssl x509 -in box.pem -noout -fingerprint -sha256` prints it. Get it from the box itself:
-    /// whoever is on the way could show you another.
+    /// `openssl x509 -in box.pem -noout -fingerprint -sha256` prints it. Get it from the box itself: on
+    /// the network, somebody could show you another certificate.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -392,8 +392,8 @@ impl Builder {
     /// with the guard that closes the worker: keep it until the end of `main`, see [`WorkerGuard`].
     ///
     /// One layer is enough for many portals: its credentials are then [`OAuth`](crate::OAuth), or a
-    /// [provider](Credentials::provider) such as a map of webhooks. Two layers in one subscriber each
-    /// take every tagged span, and so send every line twice.
+    /// [provider](Credentials::provider) such as a map of webhooks. Two layers in one subscriber would
+    /// send every line twice.
     ///
     /// # Errors
     /// When an option is out of its bounds, or the thread, its runtime or the HTTP client cannot be
@@ -438,7 +438,7 @@ impl Builder {
         transport: impl Transport,
         voice: Voice,
     ) -> Result<(Producer, WorkerGuard), BuildError> {
-        // Any number does: it only keeps replicas from retrying in step.
+        // Any number will do: it only keeps replicas from retrying at the same moments.
         let seed = std::hash::RandomState::new().build_hasher().finish();
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
         let worker =
@@ -598,7 +598,7 @@ const PORTAL_SHARE: f64 = 0.5;
 const TOKEN_SHARE: f64 = 0.75;
 /// The worker's thread.
 const THREAD: &str = "tracing-bizproc";
-/// No option is longer: clocks have an end.
+/// No option is longer, because clocks cannot count further.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const LEAST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(250);

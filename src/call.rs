@@ -1,4 +1,4 @@
-//! What comes of a REST call of the app's own.
+//! The result of a REST call of the app.
 
 use std::fmt;
 

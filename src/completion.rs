@@ -45,9 +45,9 @@ impl Completion {
         self
     }
 
-    /// A last line for the process log, written by the same call that ends the activity. Without
-    /// one the portal writes a text of its own (server behaviour). Of one that is longer than an entry
-    /// the end is cut, which it tells.
+    /// A last line for the process log, written by the same call that ends the activity. Without it, the
+    /// portal writes a text of its own (server behaviour). A line that is longer than an entry is cut,
+    /// and says so.
     pub fn message(mut self, message: impl Into<String>) -> Self {
         self.message = Some(message.into());
         self
@@ -59,8 +59,8 @@ impl Completion {
         self
     }
 
-    /// How long the activity's lines may take to be written before the activity is ended without
-    /// them. Default: 10 s. Logging never holds up the process longer.
+    /// How long the activity's lines may take to be written before the activity is ended without them.
+    /// Default: 10 s. The process never waits longer for the log.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

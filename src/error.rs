@@ -1,4 +1,4 @@
-//! Errors that users meet: each says what was wrong and what to do, keeps its source, and repeats
+//! The errors of the public API. Each says what was wrong and what to do, keeps its source, and contains
 //! no secret.
 
 use std::error::Error;
@@ -13,7 +13,8 @@ pub use self::app::{
 /// An error whose type is no part of this crate's API.
 type Source = Box<dyn Error + Send + Sync>;
 
-/// Why a webhook's URL was not taken. The URL is a secret, so no message repeats any of it.
+/// Why the URL of a webhook was not accepted. The URL is a secret, so no message contains any part of
+/// it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
@@ -77,7 +78,7 @@ pub enum OAuthError {
     Insecure,
 }
 
-/// Why an address was not taken as that of a portal, its `client_endpoint`. No message repeats it.
+/// Why the address of a portal (its `client_endpoint`) was not accepted. No message contains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -224,7 +225,7 @@ pub enum BuildError {
     Thread(#[source] std::io::Error),
 }
 
-/// Why nobody could be asked to flush.
+/// Why a flush failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlushError {
@@ -246,8 +247,8 @@ pub enum FlushError {
          itself: flush and complete on a thread of the app's"
     )]
     DeliveryThread,
-    /// The worker did not answer by the deadline, not even with what it knows: something holds its
-    /// thread. Only of the forms that hold the calling thread, too.
+    /// The worker did not answer by the deadline, because something blocks its thread. Only the blocking
+    /// methods return this.
     #[error(
         "the worker did not answer in time: something holds its thread, such as a layer that waits, or \
          a token store or an access provider that blocks (see `on_thread`)"
@@ -291,9 +292,9 @@ pub enum CompleteError {
         /// What it has to be.
         expected: &'static str,
     },
-    /// It was completed before, or is being completed, and this completion is not sent: the portal
-    /// says true to a second one, too, and drops its values (server behaviour). Known for at least 15
-    /// minutes.
+    /// It was completed before, or is being completed. This completion is not sent, because the portal
+    /// answers a second one with `true` and drops its values (server behaviour). A completion is
+    /// remembered for at least 15 minutes.
     #[error(
         "the activity was completed before, or is being completed: complete each activity once; was \
          the portal's request delivered twice?"

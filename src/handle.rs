@@ -1,5 +1,5 @@
-//! What the app holds: a handle to flush, to end activities and to read counters; and the guard
-//! that closes.
+//! What the app holds: a handle to flush, to end activities and to read counters, and the guard that
+//! closes the worker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -66,11 +66,11 @@ impl Bizproc {
         Bizproc { producer, stats, activities: Arc::default(), patience }
     }
 
-    /// Sends everything that was logged before this call, ahead of every schedule, and waits until
-    /// all of it is settled, or `timeout` has passed. Lines that are pending then stay under way.
+    /// Sends everything that was logged before this call, without waiting for the schedule. Returns when
+    /// all of it is settled, or after `timeout`. Delivery of lines that are still pending then goes on.
     ///
-    /// Needs no runtime, and works on any. The worker keeps the deadline: what holds its thread, as an
-    /// access provider that blocks does, holds this too.
+    /// Needs no runtime, and works on any. The worker keeps the deadline: if its thread is blocked, for
+    /// example by an access provider, this waits longer.
     ///
     /// # Errors
     /// When there is no worker to ask, or it would wait for the caller: see [`FlushError`].
@@ -91,10 +91,10 @@ impl Bizproc {
         self.ask(scope, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
     }
 
-    /// As [`flush`](Self::flush), and holds the calling thread meanwhile. For code that is not
-    /// async; inside a runtime it works too, but holds up the runtime's thread. On the worker's own
-    /// thread (in a layer that sees one of the worker's reports) it answers with
-    /// [an error](FlushError::DeliveryThread) at once, since it would wait for itself.
+    /// As [`flush`](Self::flush), but blocks the calling thread. For code that is not async. Inside a
+    /// runtime it works, too, but blocks a thread of the runtime. On the worker's own thread (in a layer
+    /// that gets one of the worker's reports) it returns [an error](FlushError::DeliveryThread) at once,
+    /// because it would wait for itself.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
@@ -103,28 +103,29 @@ impl Bizproc {
         block_until(self.ask(Scope::All, deadline)?, deadline + GRACE)
     }
 
-    /// Ends the activity of `event_token` with `bizproc.event.send`, after its lines: waits for these
-    /// at most the completion's timeout, then ends the activity whatever became of them. Lines that
-    /// come later, or are still waiting then, are counted as [late](Snapshot::late) and not sent.
+    /// Ends the activity of `event_token` with `bizproc.event.send`, after its lines. It waits for the
+    /// lines at most as long as the timeout of the completion, and then ends the activity in any case.
+    /// Lines that come later, or are still waiting then, are counted as [late](Snapshot::late) and not
+    /// sent.
     ///
-    /// The portal is the one on which the token has logged, or was taken on. After a restart of the app,
-    /// or more than 15 minutes after the token's last line, nobody knows that any more: then it is the
-    /// [default portal](crate::OAuth::default_portal), or name it with
-    /// [`complete_on`](Self::complete_on).
+    /// The portal is the one to which the token has logged, or from which its request came. After a
+    /// restart of the app, or more than 15 minutes after the last line of the token, this is no longer
+    /// known. Then the [default portal](crate::OAuth::default_portal) is used, unless you name the
+    /// portal with [`complete_on`](Self::complete_on).
     ///
-    /// Many completions at once share requests, where their return values are texts or lists of texts
-    /// under names of ASCII letters, digits and `_`. Others go by themselves, so that numbers, `true` and
-    /// `null` keep their types: at most about two a second on a cloud portal.
+    /// Many completions at once share requests if their return values are texts or lists of texts, with
+    /// names of ASCII letters, digits and `_`. Each other completion is a request of its own, so that
+    /// numbers, `true` and `null` keep their types. A cloud portal takes about two of them in a second.
     ///
-    /// `Ok` means that the portal said true. Older servers say it when the activity has ended; the newest
-    /// say it when they have queued a job that ends it (server behaviour).
+    /// `Ok` means that the portal answered `true`. Older servers answer when the activity has ended; the
+    /// newest ones answer when they have queued a job that ends it (server behaviour).
     ///
     /// Returns what became of the lines. Needs no runtime.
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes of the completion's timeout; when
-    /// this process has ended the activity already; when nobody knows the token's portal. See
-    /// [`CompleteError`].
+    /// When the portal refuses, or cannot be reached within two minutes after the timeout of the
+    /// completion; when this process has ended the activity already; when the portal of the token is
+    /// unknown. See [`CompleteError`].
     pub async fn complete(
         &self,
         event_token: &EventToken,
@@ -157,7 +158,7 @@ impl Bizproc {
         may_wait()?;
         let deadline = after(completion.timeout);
         let mut ending = self.activities.begin_end(event_token, portal.as_ref())?;
-        // From here on it is the worker's: it ends the activity, or says that it could not.
+        // From here on the worker is responsible: it ends the activity, or says that it could not.
         ending.asked(self.ask_complete(portal, event_token, completion, deadline)?);
         ending.wait().await
     }
@@ -181,15 +182,15 @@ impl Bizproc {
         Ok(answer)
     }
 
-    /// Takes an activity on: hands the tokens that came with its request to the worker, tells it how
-    /// long the portal waits, and returns what a handler works with. A request that was delivered
-    /// before is said to be one: see [`Opened`].
+    /// Opens an activity: gives the worker the tokens of the request and the time for which the portal
+    /// waits, and returns what a handler works with. For a request that was delivered before, see
+    /// [`Opened`].
     ///
     /// Never fails and never waits: without a worker, an activity can still be worked on.
     ///
-    /// The activity's span names its portal. [`OAuth`](crate::OAuth) has tokens for it, since they come
-    /// with the request; a webhook serves it only if it is said to be
-    /// [for that portal](crate::Webhook::for_portal).
+    /// The span of the activity names its portal. [`OAuth`](crate::OAuth) has tokens for it, because
+    /// they come with the request. A webhook serves it only with
+    /// [`for_portal`](crate::Webhook::for_portal).
     pub fn activity(&self, verified: VerifiedActivity) -> Opened {
         self.open(verified, None)
     }
@@ -227,9 +228,9 @@ impl Bizproc {
     /// Calls a REST method of the portal (`None`: the default portal, or the webhook's), with `params`
     /// as a JSON object in text.
     ///
-    /// It goes through the portal's lane: with the same access token, which is renewed once for all who
-    /// wait, and within the same rate limit. Lines and ends of activities wait for no call. A call is
-    /// repeated only if it was certainly not executed, for two minutes at most.
+    /// It goes through the portal's lane: with the same access token, which is renewed once for all
+    /// requests that wait, and within the same rate limit. Lines and ends of activities do not wait for
+    /// calls. A call is repeated only if it was certainly not executed, and for two minutes at most.
     ///
     /// ```
     /// # async fn app(bizproc: tracing_bizproc::Bizproc, portal: tracing_bizproc::PortalId)
@@ -239,7 +240,7 @@ impl Bizproc {
     /// # Ok(()) }
     /// ```
     ///
-    /// Needs no runtime. Whoever stops waiting does not stop a call that is out.
+    /// Needs no runtime. If you drop the future, a call that was sent is still executed.
     ///
     /// # Errors
     /// When there is no result. See [`CallError`].
@@ -276,11 +277,11 @@ impl Bizproc {
         serde_json::from_value(answer.result).map_err(|_| CallError::Type)
     }
 
-    /// Hands tokens of a portal over: those that came when the app was installed, for instance. They
-    /// are stored and used from now on, in place of those in use, and lift what was blocked for want
-    /// of them. (A webhook has no use for them.)
+    /// Gives the worker tokens of a portal, for example those of an installation. They are stored and
+    /// used from now on, in place of those in use. Delivery that was blocked because tokens were missing
+    /// goes on. (A webhook does not use them.)
     ///
-    /// Only for tokens that were verified: whoever can put tokens here decides where logs go.
+    /// Only for tokens that were verified: these tokens decide to which portal lines are sent.
     ///
     /// # Errors
     /// When there is no worker to take them: see [`FlushError`].
@@ -302,7 +303,7 @@ impl Bizproc {
         })
     }
 
-    /// Counters of each portal of which the worker has heard, in the order in which it did.
+    /// Counters of each portal that the worker knows, in the order in which they were first seen.
     pub fn portals(&self) -> Vec<PortalSnapshot> {
         self.stats.portals(after(Duration::ZERO))
     }

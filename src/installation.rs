@@ -1,8 +1,8 @@
 //! An app's life on a portal: installed, updated, renamed, removed.
 //!
-//! What a portal posts is parsed here, and verified against what was stored at the installation.
-//! Whether a new installation is to be believed is asked by [`Installations`](crate::Installations),
-//! which talks to the authorization server.
+//! Requests of a portal are parsed here, and verified with what was stored at the installation. A new
+//! installation is checked by [`Installations`](crate::Installations), which asks the authorization
+//! server.
 
 mod claim;
 mod event;

@@ -1,4 +1,4 @@
-//! The layer, as a subscriber sees it. What it does with spans and events stands in [`capture`].
+//! The layer, as a subscriber sees it. [`capture`] has what it does with spans and events.
 
 use std::any::TypeId;
 use std::fmt;
@@ -26,32 +26,32 @@ pub(crate) use level::EventLevel;
 /// Delivers the events inside spans that have an `event_token` field.
 ///
 /// An event belongs to the nearest span of its own scope that has a token: `parent: &span` and
-/// `parent: None` are honoured, the innermost token wins, and a token on the event itself wins over
-/// all spans. A token that is recorded later counts from then on, also for spans that were opened
-/// inside before; recording another one replaces it. A `portal` field beside the token says which
-/// portal the process runs on.
+/// `parent: None` are honoured, the innermost token wins, and a token on the event itself wins over all spans. A
+/// token that is recorded later counts from then on, also for spans that are already open inside.
+/// Recording another token replaces it. A `portal` field beside the token says which portal the process
+/// runs on.
 ///
-/// Spans without a token add their fields to the events inside them. Fields recorded later are added
-/// to what comes later: spans that are open by then keep what they inherited.
+/// Spans without a token add their fields to the events inside them. Fields that are recorded later
+/// appear only in later events. Inner spans that are already open do not get them.
 ///
 /// # What it lets through
 ///
-/// Events and spans of its level ([`Builder::level`](crate::Builder::level)) and above, and of all
-/// spans those that declare `event_token`. This is a filter of the layer's own: what it hides from
-/// this layer other layers still see, and it does not raise the level of the process. A span that is
-/// disabled for everybody (by the maximum level, or by a filter that is not a layer's own) cannot tag
-/// anything: so tag spans at INFO or above, whatever the level of the events is.
+/// Events and spans of its level ([`Builder::level`](crate::Builder::level)) and above, and all spans
+/// that declare `event_token`. This is a filter of this layer only: other layers still see what it
+/// hides, and it does not raise the level of the process. If a span is disabled for all layers (by the
+/// maximum level, or by a filter for the whole subscriber), it cannot tag anything. So tag spans at INFO
+/// or above, whatever the level of the events is.
 ///
 /// # Filters
 ///
-/// Levels by target, or levels that change at run time, are another filter's affair: build the layer
-/// with the lowest level and add it as `bizproc.with_filter(..)`. Such a filter has to let the **spans**
-/// with the token through, not only the events: of your targets at INFO, and of `tracing_bizproc` at
-/// INFO if you use the span of an [`Activity`](crate::Activity). The same holds for a filter of the whole
-/// subscriber. What is hidden is counted ([`Snapshot::unseen`](crate::Snapshot::unseen)), and a report
-/// names what to add to the filter.
+/// For levels by target, or levels that change at run time, build the layer with the lowest level and
+/// add a filter: `bizproc.with_filter(..)`. The filter has to let the **spans** with the token pass, not
+/// only the events: your targets at INFO, and `tracing_bizproc` at INFO if you use the span of an
+/// [`Activity`](crate::Activity). The same is true for a filter of the whole subscriber. What is hidden
+/// is counted ([`Snapshot::unseen`](crate::Snapshot::unseen)), and a report names what to add to the
+/// filter.
 ///
-/// With [`Targets`](tracing_subscriber::filter::Targets), of this layer alone:
+/// With [`Targets`](tracing_subscriber::filter::Targets), for this layer only:
 ///
 /// ```
 /// # mod my_app {
@@ -78,8 +78,9 @@ pub(crate) use level::EventLevel;
 /// # Ok(()) }
 /// ```
 ///
-/// With an `EnvFilter`, of the whole subscriber. Its default holds where `RUST_LOG` is not set; the crate's
-/// name is added in any case, so that `RUST_LOG=my_app=debug` does not hide the spans of activities:
+/// With an `EnvFilter` for the whole subscriber. The default is used if `RUST_LOG` is not set. The
+/// crate's name is added in any case, so that `RUST_LOG=my_app=debug` does not hide the spans of
+/// activities:
 ///
 /// ```
 /// # mod my_app {
@@ -110,23 +111,24 @@ pub(crate) use level::EventLevel;
 /// # Ok(()) }
 /// ```
 ///
-/// A filter may be inside of a [`reload::Layer`](tracing_subscriber::reload::Layer). (Not this layer
-/// itself: that hides that it has a filter of its own, and so would silence others.)
+/// A filter may be inside of a [`reload::Layer`](tracing_subscriber::reload::Layer). (Do not put this
+/// layer itself inside of one: nobody could see then that it has a filter of its own, and other layers
+/// would get fewer events.)
 ///
 /// # Records of the `log` crate
 ///
-/// What `tracing_log::LogTracer` makes an event of is a line like others, inside a tagged span: with the
-/// record's own level and target, by which filters see it, too. LogTracer hands no key-values on:
+/// Inside a tagged span, a record that `tracing_log::LogTracer` turns into an event is a line like
+/// others. It has its own level and target, for filters, too. LogTracer drops key-values:
 /// `info!(amount = 99.5; "Paid")` arrives as `Paid`.
 ///
 /// # On which subscribers
 ///
 /// The [`Registry`](tracing_subscriber::Registry) with any layers, and
-/// `tracing_subscriber::fmt().finish()`. The latter's own level and filter are those of the whole
-/// process: a level of this layer can only show less, and there is no `with_filter` there. A subscriber of your own has to implement
-/// [`LookupSpan`]. If it wraps a Registry, let its `downcast_raw` pass the Registry on: otherwise
-/// tracing-subscriber never clears a closed span, so that memory grows and the worker keeps looking for
-/// lines of these spans.
+/// `tracing_subscriber::fmt().finish()`. There the level and the filter of `fmt()` are those of the
+/// whole process: the level of this layer can only show less, and `with_filter` is not available. A
+/// subscriber of your own has to implement [`LookupSpan`]. If it wraps a Registry, its `downcast_raw`
+/// has to find the Registry. Otherwise tracing-subscriber never clears a closed span: memory grows, and
+/// the worker keeps looking for lines of these spans.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -140,14 +142,14 @@ pub(crate) use level::EventLevel;
 /// # Ok(()) }
 /// ```
 pub struct BizprocLayer<S> {
-    /// Tells the subscriber which callsites are ours, and keeps that apart from what others want.
+    /// Tells the subscriber which callsites this layer wants, separately from what other layers want.
     filter: Filtered<Nothing, EventLevel, S>,
-    /// Whether the subscriber has filters of layers. If not, the filter is not used at all.
+    /// Whether the subscriber supports filters of single layers. If not, the filter is not used at all.
     has_filters: bool,
     capture: Capture,
 }
 
-/// What is behind the filter: see `impl Layer for BizprocLayer`.
+/// Behind the filter there is nothing: see `impl Layer for BizprocLayer`.
 struct Nothing;
 
 impl<S: Subscriber> Layer<S> for Nothing {}
@@ -161,16 +163,16 @@ where
     BizprocLayer { filter, has_filters: true, capture }
 }
 
-// `Filtered` has what a filter of a layer's own needs of a subscriber: its mark, its share of each
-// callsite's interest, its notes on the thread, which only its own callbacks take back. But of these
-// callbacks two things are not to be had:
+// `Filtered` does what a filter of a single layer needs: it marks the layer, adds the interest in each
+// callsite, and keeps notes on the thread, which only its own callbacks remove. But two costs of these
+// callbacks are too high:
 //
-// - It looks a span up each time that it is entered, left or closed, to find out whether a layer that
-//   does nothing then may see it: half of what an untagged span costs.
-// - A note of an `enabled!` stays on the thread until the next span or event, which it then hides.
+// - It looks a span up each time that the span is entered, left or closed, although our layer does
+//   nothing then. That is half of what an untagged span costs.
+// - The note of an `enabled!` stays on the thread until the next span or event, and then hides that.
 //
-// So there is nothing behind it. It is called for its own sake, where it has something to take back, and
-// the capture decides for itself what is ours: that follows from the metadata alone.
+// So there is nothing behind it. It is called only where it has a note to remove. The capture decides by
+// the metadata alone which spans and events are ours.
 impl<S> Layer<S> for BizprocLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -194,16 +196,16 @@ where
         }
     }
 
-    // Asked on the way to a span or an event whose callsite another thread is registering at this
-    // moment, and may not have come to our `register_callsite` with. Asked also where another layer's
-    // interest in the callsite is "sometimes", but nowhere else.
+    // Called before a span or an event in two cases only: another thread is registering the callsite at
+    // this moment and may not have called our `register_callsite` yet; or another layer's interest in
+    // the callsite is "sometimes".
     fn enabled(&self, metadata: &Metadata<'_>, ctx: Context<'_, S>) -> bool {
         self.capture.note_callsite(metadata);
         !self.has_filters || self.filter.enabled(metadata, ctx)
     }
 
-    /// Without filters of layers, a hint would be the level of the whole process. None leaves that to
-    /// the subscriber below.
+    /// If the subscriber has no filters of single layers, a hint would be the level of the whole
+    /// process. `None` leaves the level to the subscriber below.
     fn max_level_hint(&self) -> Option<LevelFilter> {
         if self.has_filters { self.filter.max_level_hint() } else { None }
     }
@@ -219,8 +221,8 @@ where
         self.capture.on_record(id, values, &ctx);
     }
 
-    // `event_enabled` is left to its default, which lets events through: the filter never decides by an
-    // event's values, and so would write its note on the thread anew as it is.
+    // `event_enabled` keeps its default, which lets events pass: the filter never looks at the values of
+    // an event.
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
         if self.has_filters {
@@ -229,8 +231,8 @@ where
         self.capture.on_event(event, &ctx);
     }
 
-    /// Shows the subscriber the mark by which it knows a layer with a filter of its own. Without it,
-    /// our level would be taken for the level of the whole process.
+    /// Shows the subscriber the mark of a layer with a filter of its own. Without the mark, our level
+    /// would become the level of the whole process.
     #[expect(
         unsafe_code,
         reason = "the method is declared unsafe, and there is no other way to it"
@@ -242,8 +244,8 @@ where
         if !self.has_filters {
             return None;
         }
-        // SAFETY: What is asked of an implementation is that its pointer is to a value of the type
-        // `id`, valid for as long as `self` is. `Filtered` keeps that for itself, and is a part of us.
+        // SAFETY: The pointer has to point to a value of the type `id` that is valid as long as `self`
+        // is. `Filtered` guarantees that for itself, and it is a field of `self`.
         unsafe { self.filter.downcast_raw(id) }
     }
 }

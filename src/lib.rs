@@ -81,15 +81,15 @@
 //! | `repeats` | an answer was lost, and what may stand in the log was sent again, with a mark | the network; `on_unknown_outcome` |
 //! | `format_failures` | the app's [`Format`](format::Format) or [`Wording`](format::Wording) panicked, or returned an error | its code; the lines are written as by default |
 //! | `restarts` | something panicked on the worker's thread: a layer of the app's at one of the worker's reports, or the worker itself | the panic's message; if it is ours, please report it |
-//! | `acknowledged`, but the log is empty | the activity does not wait for the app, or was ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Bizproc::complete_on`] |
+//! | `acknowledged` grows, but the log is empty | the activity does not wait for the app, or has ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Bizproc::complete_on`] |
 //! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
 //!
 //! The worker reports trouble through `tracing` at target `tracing_bizproc`: each kind once a minute,
 //! from its own thread, outside of any span. These events never go to the portal. Once the guard is
-//! dropped nobody is left to report: lines that come later are counted as
-//! [`Closed`](DropReason::Closed), and that is all.
+//! dropped there is no worker to report. Lines that come later are only counted, as
+//! [`Closed`](DropReason::Closed).
 //!
-//! What has to stand on the portal's side, and what each of its errors means: [`guide`].
+//! What to set up on the portal, how to deploy, and what each error of the portal means: [`guide`].
 
 mod activity;
 mod builder;

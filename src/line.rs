@@ -1,6 +1,7 @@
-//! What travels from the caller to the worker: whose log ([`Tag`]) and what was said ([`LogLine`]).
+//! What travels from the caller to the worker: the log ([`Tag`]) and the line ([`LogLine`]).
 //!
-//! Owns the shape of a line while it waits. Holds no lock, reads no clock, makes no text.
+//! Owns the shape of a line while it waits. It makes no text: the worker does that. It reads the clock
+//! only when a line is refused, and takes a lock only for a tag that was replaced.
 
 use std::mem::size_of;
 use std::sync::atomic::{
@@ -26,10 +27,11 @@ pub(crate) use record::{RECORD_FIELDS, RECORD_TARGET};
 pub use token::{EventToken, InvalidEventToken, PortalId};
 pub(crate) use token::{Fingerprint, Offered};
 
-/// Whose log: shared by all lines of a tagged span, or owned by the one line of a tagged event.
+/// To which log lines belong. Shared by all lines of a tagged span, or owned by the one line of a tagged
+/// event.
 ///
-/// As long as one is alive, or a span that may get one, the worker ticks by itself, so that pushing a
-/// line never has to wake it.
+/// As long as a tag is alive, or a span that may get one, the worker looks at the queue regularly, so
+/// that a push never has to wake it.
 pub(crate) struct Tag {
     pub(crate) event_token: EventToken,
     /// `None`: the default portal.
@@ -43,12 +45,12 @@ pub(crate) struct Tag {
     refused: AtomicU32,
     /// When the first of these was refused, in Unix seconds.
     refused_since: AtomicU64,
-    /// Why the last of these was, as a [`DropReason`]'s number.
+    /// Why the last of these was refused, as the number of a [`DropReason`].
     refused_for: AtomicU8,
     /// What the span's token was replaced by, if it was. Set on the span's first tag only.
     replaced: OnceLock<Mutex<Option<Arc<Tag>>>>,
-    /// Where the worker keeps this token's lines, as it noted at the first of them: spares it a
-    /// search by the token's text for each of the others (8 % of a line with 10,000 live tokens).
+    /// Where the worker keeps this token's lines. It notes that at the first line, and does not have to
+    /// search by the text of the token for the others (8 % of a line with 10,000 live tokens).
     pub(crate) place: AtomicUsize,
     /// The token's fingerprint once somebody has asked for it, for the same reason; 0 before.
     fingerprint: AtomicU32,
@@ -141,8 +143,8 @@ impl Tag {
         }
     }
 
-    /// Whether the worker is to hear that no more lines come: it knows of some, or has to tell in the
-    /// log that they are missing.
+    /// Whether the worker has to know that no more lines come: it has got some, or has to write into the
+    /// log that some are missing.
     pub(crate) fn end_matters(&self) -> bool {
         self.logged.load(Relaxed) || self.has_refused()
     }
@@ -150,7 +152,8 @@ impl Tag {
     pub(crate) fn note_refusal(&self, reason: DropReason) {
         self.refused_for.store(reason as u8, Relaxed);
         if self.refused.fetch_add(1, Relaxed) == 0 {
-            // Read once for each gap, so that a full queue costs its callers no clock.
+            // The clock is read once for each gap, so that callers do not read it each time that the
+            // queue is full.
             #[expect(clippy::disallowed_methods, reason = "it is the time of an event")]
             let now = SystemTime::now();
             let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -158,7 +161,7 @@ impl Tag {
         }
     }
 
-    /// Whether lines were refused of which the worker does not know yet.
+    /// Whether lines were refused and the worker does not know that yet.
     pub(crate) fn has_refused(&self) -> bool {
         self.refused.load(Relaxed) > 0
     }
@@ -184,7 +187,7 @@ pub(crate) struct Missed {
     pub(crate) reason: DropReason,
 }
 
-/// One event, packed on the caller's thread; text is made of it by the worker.
+/// One event, packed on the caller's thread. The worker makes text of it.
 pub(crate) struct LogLine {
     pub(crate) tag: Arc<Tag>,
     pub(crate) metadata: &'static Metadata<'static>,
@@ -195,8 +198,8 @@ pub(crate) struct LogLine {
 }
 
 impl LogLine {
-    /// What the line costs while it waits, from accept to settle: its own fields, and the long ones of
-    /// the spans around it, which each line shows once more. A tag that is its own, too.
+    /// What the line is charged from accept to settle: its own fields, the long fields of the spans
+    /// around it, which each line shows again, and the tag if it belongs to this line only.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
         let around = match (&self.span, self.tag.late) {
@@ -242,8 +245,8 @@ pub(crate) struct SpanFields {
 }
 
 impl SpanFields {
-    /// Spans nested deeper add no fields: nobody reads so many, and a chain is dropped recursively,
-    /// so that one without a bound could overflow a stack.
+    /// Spans that are nested deeper add no fields. Nobody reads so many, and a chain is dropped
+    /// recursively, so a chain without a limit could overflow the stack.
     pub(crate) const MAX_DEPTH: u16 = 64;
 
     pub(crate) fn new(

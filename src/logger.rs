@@ -22,9 +22,10 @@ pub use scope::{LogScope, Scoped, WithEventToken, with_event_token};
 /// Writes records of the `log` crate into the log of a business process, and passes every record on to
 /// the app's own logger.
 ///
-/// A record belongs to the event token that it names as a key-value (`event_token = token`), or else
-/// to the scope that it is logged in: [`with_event_token`], or [`WithEventToken`] for futures. Other
-/// records are passed on and nothing else. Made by [`Builder::build_logger`](crate::Builder::build_logger).
+/// A record belongs to the event token that it has as a key-value (`event_token = token`), or else to
+/// the scope in which it is logged: [`with_event_token`], or [`WithEventToken`] for futures. Other
+/// records are passed on and nothing else. Made by
+/// [`Builder::build_logger`](crate::Builder::build_logger).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -56,7 +57,7 @@ pub use scope::{LogScope, Scoped, WithEventToken, with_event_token};
 /// app's own logger decides by itself what it shows, and never sees an event token: it finds the
 /// redaction that [`EventToken`](crate::EventToken) prints.
 ///
-/// What the worker has to report goes to the app's own logger, at target `tracing_bizproc`.
+/// The reports of the worker go to the app's own logger, at the target `tracing_bizproc`.
 pub struct BizprocLogger<L> {
     producer: Producer,
     /// For the scopes. Leaked once, as the layer does.
@@ -79,7 +80,7 @@ impl<L: Log> BizprocLogger<L> {
         let weak = Box::leak(Box::new(producer.downgrade()));
         let (level, marked_from) = (of_log(level), of_log(fields.lowest_marked()));
         let fields = Box::leak(Box::new(fields));
-        // Nobody else notices a logger that was never installed, or whose level somebody lowered.
+        // Nothing else notices a logger that was never installed, or whose level was lowered later.
         producer.search_by(move |meant| {
             let max = log::max_level();
             let is_hidden = meant == Meant::Activity && max < level.min(LevelFilter::Info);
@@ -129,7 +130,7 @@ impl<L: Log> BizprocLogger<L> {
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each record")]
         let at = std::time::SystemTime::now();
         let (metadata, fields) = record::packed(record, self.fields);
-        // A refusal is counted at the door, and there is nobody here to tell.
+        // The queue has counted the refusal, and the caller does not need to know.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span: None });
     }
 }

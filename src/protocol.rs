@@ -1,4 +1,4 @@
-//! What is said to a portal and what comes back, as text. Pure: no I/O, no clock, nothing of ours.
+//! Requests to a portal and its answers, as text. Pure: no I/O, no clock, no other module.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Method {
     }
 }
 
-/// One REST call, ready but for its address and credentials. The body is JSON.
+/// One REST call without its address and credentials. The body is JSON.
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) body: Vec<u8>,
@@ -57,7 +57,7 @@ pub(crate) enum Reply {
     Moved { host: Option<String> },
     /// A redirect, not followed, that somebody has to do something about: what it seems to be.
     Redirected(reply::Code),
-    /// Certainly not executed: no address, no connection, no TLS.
+    /// Certainly not executed: there was no address, no connection, or no TLS.
     NotSent(Trouble),
     /// Not sent: there are no credentials for the portal. They may still arrive.
     UnknownPortal(Trouble),

@@ -1,22 +1,23 @@
-//! The bounded queue between callers and worker: its door (the budget), its messages and its bell.
+//! The bounded queue between callers and worker: its door (which checks the budget), its messages, and
+//! its bell (which wakes the worker).
 //!
-//! Callers hold a [`Producer`], the worker holds the one [`Consumer`]. A push never makes a system
-//! call, but for a ring of the bell; nothing here waits, but for [`Overflow::Block`].
+//! Callers hold a [`Producer`], the worker holds the one [`Consumer`]. A push makes no system call,
+//! unless it rings the bell. Nothing here waits, except with [`Overflow::Block`].
 //!
 //! # The door
 //! A line is charged when it is accepted and released when the worker has settled it. Callers charge
 //! with one atomic addition, and take it back if they are refused; only the worker writes the totals of
-//! what it took and settled, so that hardly any two of them share a cache line (`budget`). Whether there
-//! is room is looked at with each line where room is tight, and else with every 32nd. The channel has
-//! more slots (`door::HEADROOM`) than the door lets lines in, so that a flush does not compete with lines.
+//! what it took and settled, so that hardly any two of them share a cache line (`budget`). If there is
+//! little room, each line checks the sum; otherwise every 32nd line does. The channel has more slots
+//! (`door::HEADROOM`) than the door lets lines in, so that a flush does not compete with lines.
 //!
-//! One token that logs without end would take all of it. Once room is tight each is refused what
-//! would leave too little for the others (`shares`).
+//! A token that logs without end would use up all room. Once there is little room, lines are refused
+//! that would leave too little for other tokens (`shares`).
 //!
 //! # The bell
-//! While a tag is alive the worker ticks by itself, and a push wakes nobody. The bell is rung when the
-//! queue gets half full, on control messages, when a caller waits for room, and when the first tag
-//! becomes alive while the worker is parked: see [`Consumer::park`].
+//! While a tag is alive, the worker looks at the queue regularly, and a push does not wake it. The bell
+//! is rung when the queue gets half full, on control messages, when a caller waits for room, and when
+//! the first tag becomes alive while the worker is parked: see [`Consumer::park`].
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Weak};
@@ -51,12 +52,12 @@ pub enum Overflow {
     /// It is refused and counted. The caller never waits. The default.
     #[default]
     DropNewest,
-    /// It is let in, and the worker gives up the oldest lines that have not been sent, and counts
-    /// them: those of its own token where that holds much ([`token_share`](crate::Builder::token_share)),
-    /// and of all others where not. Refused all the same once the queue to the worker itself is full.
+    /// It is accepted, and the worker drops and counts the oldest lines that have not been sent: lines
+    /// of the same token if that holds many ([`token_share`](crate::Builder::token_share)), otherwise
+    /// the oldest of all. If the queue to the worker itself is full, the line is refused.
     DropOldest,
-    /// The caller's thread waits up to this long for room; then the line is refused and counted.
-    /// Not for async code, whose runtime it would hold up. On a thread that delivery waits for
+    /// The caller's thread waits up to this long for room; then the line is refused and counted. Not for
+    /// async code, because it would block a thread of the runtime. On a thread that delivery waits for
     /// ([`on_thread`](crate::on_thread)) it is refused at once: the room could never come.
     Block(Duration),
 }
@@ -64,7 +65,7 @@ pub enum Overflow {
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Lines in the channel, taken by nobody yet.
+    /// Lines in the channel that the worker has not taken yet.
     pub(crate) queue: usize,
     /// Lines from accept to settle.
     pub(crate) lines: usize,
@@ -76,15 +77,15 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Whether so many lines, with so many bytes, are more than may be pending. A single line is not,
-    /// however large: it would else never get in.
+    /// Whether so many lines, with so many bytes, are more than may be pending. A single line never is:
+    /// a large one would never be accepted otherwise.
     #[inline]
     pub(crate) fn are_passed_by(&self, lines: u64, bytes: u64) -> bool {
         lines > self.lines as u64 || bytes > self.bytes as u64 && lines > 1
     }
 }
 
-/// What the worker takes in, in the order in which it happened.
+/// The messages to the worker, in the order in which they were sent.
 ///
 /// Aligned, so that no two slots of the channel share a cache line: where the end of one message lay
 /// beside the stamp of the next slot, an event cost two threads that log at once a sixth more.
@@ -164,7 +165,7 @@ pub(crate) struct Forget {
     pub(crate) reply: oneshot::Sender<Result<(), Trouble>>,
 }
 
-/// The portal waits for this activity no longer than until then.
+/// Until when the portal waits for this activity.
 pub(crate) struct Expect {
     pub(crate) event_token: EventToken,
     pub(crate) portal: Option<PortalId>,
@@ -177,7 +178,7 @@ pub(crate) struct Close {
     pub(crate) reply: oneshot::Sender<FlushReport>,
 }
 
-/// Whose lines a flush is about.
+/// Which lines a flush covers.
 pub(crate) enum Scope {
     All,
     Token(EventToken),
@@ -187,7 +188,7 @@ pub(crate) enum Scope {
 #[derive(Clone)]
 pub(crate) struct Producer(Arc<Door>);
 
-/// The callers' end for who does not keep it open.
+/// The callers' end for those who do not keep the queue open.
 pub(crate) struct WeakProducer(Weak<Door>);
 
 /// Makes a queue.
@@ -197,7 +198,7 @@ pub(crate) fn queue(limits: Limits) -> (Producer, Consumer) {
 }
 
 impl WeakProducer {
-    /// As [`Producer::span_closed`], if there is anybody left to tell.
+    /// As [`Producer::span_closed`], if the queue still exists.
     pub(crate) fn span_closed(&self, tag: Arc<Tag>) {
         if let Some(door) = self.0.upgrade() {
             Producer(door).span_closed(tag);
@@ -246,8 +247,8 @@ impl Producer {
         }
     }
 
-    /// Whether a line is worth packing. `false` has counted it as refused. A load and a compare, but
-    /// after a refusal.
+    /// Whether a line is worth packing. If not, it has been counted as refused. This costs a load and a
+    /// compare, and more only after a refusal.
     pub(crate) fn admits(&self, tag: &Tag) -> bool {
         if !self.0.signals.full.load(Relaxed) {
             return true;
@@ -261,7 +262,7 @@ impl Producer {
         self.0.offer(line)
     }
 
-    /// Tells the worker that no more lines come of this tag, unless it never knew of it.
+    /// Tells the worker that no more lines of this tag come, unless it never had one.
     pub(crate) fn span_closed(&self, tag: Arc<Tag>) {
         if tag.end_matters() {
             self.0.offer_close(tag);
@@ -295,8 +296,8 @@ impl Producer {
         }
     }
 
-    /// The guard is dropped. Whether the worker goes on all the same: so far there was nothing to
-    /// deliver, so this is not the end of the app, and the layer is what keeps the worker.
+    /// The guard is dropped. Returns whether the worker goes on: if there was nothing to deliver so far,
+    /// this is not the end of the app, and the worker lives as long as the layer.
     pub(crate) fn outlives_guard(&self) -> bool {
         let signals = &self.0.signals;
         let is_used = signals.asked.load(SeqCst)
@@ -311,14 +312,14 @@ impl Producer {
         !signals.layer_gone.load(SeqCst)
     }
 
-    /// The layer is dropped: if the guard is gone, too, nobody needs the worker any more.
+    /// The layer is dropped. If the guard is gone, too, the worker is no longer needed.
     pub(crate) fn layer_dropped(&self) {
         self.0.signals.layer_gone.store(true, SeqCst);
         if self.0.signals.unguarded.load(SeqCst) {
             #[expect(clippy::disallowed_methods, reason = "it closes now: nothing is pending")]
             let deadline = Instant::now();
             let (reply, _nobody) = oneshot::channel();
-            // A worker that is gone needs no telling.
+            // A worker that is gone needs no message.
             drop(self.control(Control::Close(Close { deadline, reply })));
         }
     }
@@ -340,7 +341,7 @@ impl Producer {
         self.0.is_forked()
     }
 
-    /// Whether the worker takes in nothing any more: it was closed, or is gone.
+    /// Whether the worker accepts nothing any more: it was closed, or is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.signals.closed.load(SeqCst)
     }
@@ -401,8 +402,8 @@ impl Producer {
         let _first = self.0.search.set(Box::new(search));
     }
 
-    /// Counts an event token that cannot be used. The worker reports it: here, in the middle of
-    /// somebody's span, is no place to log.
+    /// Counts an event token that cannot be used. The worker reports it, because logging here would
+    /// happen in the middle of the app's span.
     pub(crate) fn note_unusable(&self, why: InvalidEventToken) {
         if self.0.unusable.counter(why).fetch_add(1, Relaxed) == 0 {
             self.0.bell.notify_one();

@@ -1,4 +1,4 @@
-//! What an app adds to the processes of its portals: activities and robots, and their values.
+//! What an app adds to business processes: activities and robots, and their values.
 
 use serde_json::{Map, Value, json};
 
@@ -11,10 +11,11 @@ pub use self::parameter::{Parameter, ValueKind};
 pub use self::reconcile::Registered;
 pub(crate) use self::reconcile::{Called, Wanted, reconcile};
 
-/// An activity or a robot, as the app declares it: [`Installations`](crate::Installations) registers it
-/// on every portal, at the installation and after each update of the app, which deletes it.
+/// An activity or a robot, as the app declares it. [`Installations`](crate::Installations) registers it
+/// on every portal: at the installation, and after each update of the app, because an update deletes it.
 ///
-/// It waits for the app by default (`USE_SUBSCRIPTION` is Y), since without that there is no log.
+/// The workflow waits for the app by default (`USE_SUBSCRIPTION` is Y), because otherwise there is no
+/// log.
 ///
 /// ```
 /// use tracing_bizproc::{Parameter, Registration, ValueKind};
@@ -59,8 +60,8 @@ impl Kind {
 }
 
 impl Registration {
-    /// An activity for the designer of processes: its code, the address that the portal calls, which
-    /// has to be on the app's own domain, and its name.
+    /// An activity for the workflow designer: its code, the address that the portal calls (it has to be
+    /// on the app's domain), and its name.
     pub fn activity(
         code: impl Into<String>,
         handler: impl Into<String>,
@@ -93,7 +94,7 @@ impl Registration {
         }
     }
 
-    /// Its name in one language more, `de` for instance. The name that it was made with then counts as
+    /// Its name in another language, for example `de`. The name that was given first then counts as
     /// English.
     #[must_use]
     pub fn name_in(mut self, language: impl Into<String>, name: impl Into<String>) -> Self {
@@ -137,8 +138,8 @@ impl Registration {
         self
     }
 
-    /// A value that the app gives back. Others are an error when an activity is completed: the portal
-    /// would drop them.
+    /// A value that the app returns. Values that are not declared are an error when an activity is
+    /// completed, because the portal would drop them.
     #[must_use]
     pub fn return_value(mut self, name: impl Into<String>, parameter: Parameter) -> Self {
         self.return_values.push((name.into(), parameter));

@@ -1,6 +1,6 @@
 //! Reads what a portal posts to an app: a form or JSON, as PHP would read it, within limits.
 //!
-//! Nothing that is read here is believed: that is for those who verify it.
+//! Nothing is verified here: the callers do that.
 
 use std::cell::Cell;
 
@@ -26,7 +26,7 @@ pub(crate) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Array, Req
         _ => return Err(RequestError::ContentType),
     };
     match read {
-        // What the request says of itself is better than a guess.
+        // The declared type is better than a guess.
         Err(RequestError::NotUtf8) if is_windows_1251(parameters) => Err(RequestError::Windows1251),
         read => read,
     }
@@ -69,7 +69,7 @@ pub(crate) fn required(fields: &mut Array, field: &'static str) -> Result<String
     optional(fields, field)?.ok_or(RequestError::Missing { field })
 }
 
-/// A text that may be there. An empty one is none: PHP writes null so.
+/// An optional text. An empty text counts as missing, because PHP writes null like this.
 pub(crate) fn optional(
     fields: &mut Array,
     field: &'static str,
@@ -89,7 +89,7 @@ pub(crate) fn text(
     }
 }
 
-/// Seconds that may be there. An empty text is none.
+/// Optional seconds. An empty text counts as missing.
 pub(crate) fn seconds(
     fields: &mut Array,
     field: &'static str,

@@ -1,6 +1,6 @@
-//! Counters: where every line ended. Owns the numbers and the law between them; never decides.
+//! Counters: how every line ended. Owns the numbers and the rule that connects them. Decides nothing.
 //!
-//! The conservation law, true whenever nothing is in motion:
+//! The sum that is true whenever no line is in motion:
 //!
 //! ```text
 //! accepted = acknowledged + late + sum of dropped[reason] + pending
@@ -56,7 +56,7 @@ impl Stats {
         self.late.fetch_add(lines, Relaxed);
     }
 
-    /// Counts lines that were refused or dropped.
+    /// Counts accepted lines that were dropped. Refused lines are counted by the queue.
     pub(crate) fn dropped(&self, reason: DropReason, lines: u64) {
         self.by_reason[reason as usize].fetch_add(lines, Relaxed);
     }
@@ -113,7 +113,7 @@ impl Stats {
         counters
     }
 
-    /// The worker has forgotten a portal.
+    /// The worker no longer keeps this portal.
     pub(crate) fn remove_portal(&self, counters: &Arc<PortalCounters>) {
         let mut portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
         portals.retain(|other| !Arc::ptr_eq(other, counters));
@@ -124,7 +124,7 @@ impl Stats {
         portals.iter().map(|counters| counters.snapshot(now)).collect()
     }
 
-    /// Reads all counters, but for those of the door, which are the queue's to know.
+    /// Reads all counters, except those of the door, which the queue has.
     pub(crate) fn snapshot(&self, door: &AtDoor) -> Snapshot {
         let mut by_reason = std::array::from_fn(|n| self.by_reason[n].load(Relaxed));
         for &(reason, lines) in &door.refused {
@@ -162,13 +162,13 @@ pub(crate) struct AtDoor {
     pub(crate) unseen: u64,
 }
 
-/// All counters at one moment. Its `Display` is a line for people.
+/// All counters at one moment. Its `Display` is one line of text.
 ///
-/// Counters only grow, but for [`pending`](Self::pending), and for [`accepted`](Self::accepted)
-/// while lines are being refused. While lines are in motion the counters are read one after the
-/// other and may be apart by those lines; when nothing is in motion they obey the conservation law:
-/// [`accepted`](Self::accepted) = [`acknowledged`](Self::acknowledged) + [`late`](Self::late)
-/// + [`lost`](Self::lost) + [`pending`](Self::pending).
+/// Counters only grow, except [`pending`](Self::pending), and [`accepted`](Self::accepted) while lines
+/// are being refused. They are read one after the other, so they may differ by the lines that are in
+/// motion. When no line is in motion, this is true: [`accepted`](Self::accepted) =
+/// [`acknowledged`](Self::acknowledged) + [`late`](Self::late) + [`lost`](Self::lost) +
+/// [`pending`](Self::pending).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -237,17 +237,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Lines that the queue took in.
+    /// Lines that the queue accepted.
     ///
     /// A line that is being refused may be counted, here and in [`pending`](Self::pending), for the
     /// moment that this takes: one line per thread at most, and none when nothing is in motion. So
-    /// a rate that is made of two snapshots wants a `saturating_sub`.
+    /// compute a rate from two snapshots with `saturating_sub`.
     pub fn accepted(&self) -> u64 {
         self.accepted
     }
 
-    /// Lines of entries to which the portal said true. (It says true also for entries that it
-    /// throws away, as after the end of an activity: server behaviour.)
+    /// Lines of entries that the portal answered with `true`. (It also answers `true` for entries that
+    /// it throws away, for example after the end of an activity: server behaviour.)
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
@@ -267,7 +267,7 @@ impl Snapshot {
         self.sum(|reason| !reason.is_refusal())
     }
 
-    /// Lines that were turned away at the door.
+    /// Lines that were refused and never accepted.
     pub fn refused(&self) -> u64 {
         self.sum(DropReason::is_refusal)
     }
@@ -292,7 +292,7 @@ impl Snapshot {
         self.repeats
     }
 
-    /// Lines that the portal no longer shows, since it keeps the newest entries of a workflow only.
+    /// Lines that the portal no longer shows, because it keeps only the newest entries of a workflow.
     pub fn rolled_off(&self) -> u64 {
         self.rolled_off
     }
@@ -307,7 +307,7 @@ impl Snapshot {
         self.operating_limited
     }
 
-    /// Requests whose outcome could not be known.
+    /// Requests whose outcome is unknown.
     pub fn unknown_outcomes(&self) -> u64 {
         self.unknown_outcomes
     }
@@ -317,16 +317,16 @@ impl Snapshot {
         self.unusable_tokens
     }
 
-    /// Tagged spans, and events in spans, that this layer was not shown, as far as that can be known: a
-    /// filter hides them, or another layer has panicked while it held the span's data. What they say is
-    /// in no other counter. The worker's report says which filter to write.
+    /// Tagged spans, and events in spans, that this layer could not see, as far as that can be known: a
+    /// filter hides them, or another layer has panicked while it held the data of the span. Their lines
+    /// are in no other counter. The worker's report says what to add to the filter.
     pub fn unseen(&self) -> u64 {
         self.unseen
     }
 
-    /// Times that the worker was restarted after a panic: its own, which please report, or that of a
-    /// layer of the app's at one of the worker's reports. (Token stores and providers that panic are
-    /// reported as failed, and asked again.)
+    /// How often the worker was restarted after a panic. Either the panic was its own (please report
+    /// it), or a layer of the app panicked at one of the worker's reports. (Token stores and providers
+    /// that panic are reported as failed, and asked again.)
     pub fn restarts(&self) -> u64 {
         self.restarts
     }

@@ -1,5 +1,5 @@
-//! What this thread is to us: a caller's, the worker's, one that the worker waits for, or one that is
-//! already inside our layer.
+//! The role of this thread: a caller, the worker, a thread that the worker waits for, or a thread that
+//! is already inside our layer.
 
 use std::cell::Cell;
 
@@ -14,7 +14,8 @@ thread_local! {
 /// The depth of the worker's thread: more than any caller's.
 const WORKER: u8 = u8::MAX;
 
-/// A `Debug` impl that logs is harmless; one that logs itself would recurse for ever, and is cut off.
+/// A `Debug` impl may log. If it logs its own value, it would recurse without end, so the depth is
+/// limited.
 const MAX_DEPTH: u8 = 8;
 
 /// Makes our layers ignore what happens on this thread: the worker's own traffic must not be logged
@@ -28,8 +29,8 @@ pub(crate) fn mark_helper_thread() {
     let _ = HELPS.try_with(|helps| helps.set(true));
 }
 
-/// Whether delivery is this thread's work, or waits for it. Who waits for delivery here waits for
-/// himself.
+/// Whether this thread does the delivery, or delivery waits for it. A wait for delivery on such a thread
+/// would never end.
 pub(crate) fn is_delivery_thread() -> bool {
     DEPTH.try_with(|depth| depth.get() == WORKER).unwrap_or(false)
         || HELPS.try_with(Cell::get).unwrap_or(false)
@@ -47,7 +48,7 @@ pub(crate) fn enter() -> Option<Inside> {
     Some(Inside { outside })
 }
 
-/// On this thread's stack is one of our callbacks.
+/// One of our callbacks is on the stack of this thread.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Inside {
     outside: u8,

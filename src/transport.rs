@@ -1,4 +1,4 @@
-//! The seam between deciding and I/O: a request goes out, a reply comes back.
+//! The border between decisions and I/O: a request goes out, a reply comes back.
 
 use std::future::{Future, ready};
 
@@ -23,8 +23,8 @@ pub(crate) trait Transport: Clone + Send + 'static {
         request: Request,
     ) -> impl Future<Output = Reply> + Send;
 
-    /// The token of the last call to `portal` was refused ([`Refusal::Grant`]): gets another one.
-    /// Once at a time per portal; without OAuth there is none to get.
+    /// The token of the last call to `portal` was refused ([`Refusal::Grant`]): gets another one. One
+    /// call at a time per portal. Without OAuth there is no other token.
     ///
     /// [`Refusal::Grant`]: crate::protocol::reply::Refusal::Grant
     fn refresh(&self, portal: Option<&PortalId>) -> impl Future<Output = Refreshed> + Send {
@@ -81,7 +81,7 @@ pub(crate) trait Transport: Clone + Send + 'static {
 /// What is not known of a request that names a portal.
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
-    /// None: it knows the application token. These are the tokens that it has.
+    /// Nothing to ask: it has the right application token. These are its tokens.
     Known(Tokens),
     /// It would install the app: are these tokens of the portal?
     Install(Tokens),
@@ -97,14 +97,14 @@ pub(crate) enum Confirmed {
     Yes(Endpoint, Option<Box<Tokens>>),
     /// It is not, or that cannot be known.
     No(Code),
-    /// Nobody could say now.
+    /// Nobody could answer now.
     Later(Trouble),
 }
 
 /// Tokens that have arrived, by the occasion. They were verified.
 #[derive(Clone, Debug)]
 pub(crate) enum Arrived {
-    /// The app hands them over, since it was installed for instance: nobody knows better.
+    /// Given by the app, for example after an installation. They always replace the old ones.
     Handed(Tokens),
     /// With a handler's request, of which there may be one every second.
     WithRequest(Tokens),
@@ -115,7 +115,7 @@ pub(crate) enum Arrived {
 pub(crate) enum NoAccess {
     /// There are no credentials for it.
     Unknown(&'static str),
-    /// Nobody could say.
+    /// Nobody could answer.
     Later(Trouble),
 }
 
@@ -157,8 +157,8 @@ impl From<Trouble> for NoAccess {
 pub(crate) enum Refreshed {
     /// There is access that has not been tried yet: repeat the request.
     Renewed,
-    /// Nobody could say: ask again, with backoff.
+    /// Nobody could answer: ask again, with backoff.
     Later(Trouble),
-    /// There is none until new tokens arrive, or somebody mends something.
+    /// There is none until new tokens arrive, or a person fixes something.
     Denied(Code),
 }

@@ -1,5 +1,5 @@
-//! The worker: the only clock and the only loop. Takes lines in, asks the engine what to do, brings
-//! replies back.
+//! The worker: the only clock and the only loop. It receives lines, asks the engine what to do, and
+//! gives it the replies.
 //!
 //! ```text
 //! queue -> engine -> lane -> coalescer        lines in
@@ -55,17 +55,18 @@ pub(crate) struct Worker<T> {
     stats: Arc<Stats>,
     /// Requests that are out.
     calls: JoinSet<Came>,
-    /// Whose they are, also when a call panics and cannot say so itself.
+    /// To which portal they belong: also known if a call panics.
     callers: HashMap<Id, Awaited>,
-    /// What is being taken in: kept here so that a panic does not lose it without a count.
+    /// The message that is being processed. It is kept here so that a panic does not lose it without a
+    /// count.
     taking: Option<Message>,
     /// By what it reports.
     voice: Voice,
-    /// What is told once, and was.
+    /// Reports that are made once, and were made.
     told: Told,
-    /// Unusable tokens that were reported, by their kind.
+    /// Kinds of unusable tokens that were reported.
     unusable: [u64; InvalidEventToken::ALL.len()],
-    /// When the authorization server was asked about requests that nobody has verified.
+    /// When the authorization server was asked about unverified requests.
     asked: VecDeque<std::time::Instant>,
     /// Lines refused at the door that were reported, by reason.
     refused: [u64; DropReason::COUNT],
@@ -117,13 +118,13 @@ impl<T: Transport> Worker<T> {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
             self.stats.restarted();
             self.engine.report(Trouble::Panicked, None, "");
-            // Not at once, or a panic that comes back would keep a core busy.
-            // Made inside the runtime: outside of one, a timer is a panic of its own.
+            // Not at once: a panic that repeats would keep a core busy. Made inside the runtime: outside
+            // of one, a timer is a panic of its own.
             runtime.block_on(async { tokio::time::sleep(AFTER_PANIC).await });
         }
     }
 
-    /// Takes in, acts, waits, until closed. May be called again after a panic.
+    /// Receives, acts and waits, until closed. May be called again after a panic.
     pub(crate) async fn run(&mut self) {
         if let Some(Message::Line(line)) = self.taking.take() {
             self.engine.line_lost(&line, Instant::now().into_std());
@@ -156,7 +157,7 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    /// Tells of trouble through `tracing`, in measure.
+    /// Reports trouble through `tracing`, with limits.
     fn tell(&mut self, last: bool) {
         for (n, (why, count)) in self.consumer.unusable_tokens().enumerate() {
             if count > self.unusable[n] {
@@ -184,7 +185,7 @@ impl<T: Transport> Worker<T> {
             self.engine.report(Trouble::Unseen(Unseen::Filtered), None, detail);
         }
         for (n, (why, count)) in self.consumer.unseen().enumerate() {
-            // What is hidden is told by its name, and each name once.
+            // Each hidden callsite is reported once, by its name.
             if why != Unseen::Filtered && count > self.told.unseen[n] {
                 self.told.unseen[n] = count;
                 self.engine.report(Trouble::Unseen(why), None, "");
@@ -306,7 +307,7 @@ impl<T: Transport> Worker<T> {
             // Nobody is asked.
         } else if self.asked.len() >= QUESTIONS_A_MINUTE {
             let trouble = "too many requests of unknown portals in a minute".to_owned();
-            // Whoever asked may have gone: then nobody is left to be told.
+            // The caller may no longer wait for the answer.
             drop(reply.send(Confirmed::Later(protocol::Trouble(trouble))));
             return;
         } else {
@@ -418,7 +419,7 @@ impl<T: Transport> Worker<T> {
     }
 }
 
-/// What was told of the app's setup. It does not change by itself, so it is not told again and again.
+/// What was reported about the app's setup. The setup does not change, so each report is made once.
 #[derive(Default)]
 struct Told {
     unguarded: bool,
@@ -454,11 +455,11 @@ impl Awaited {
     }
 }
 
-/// Requests that nobody has verified may come from anybody: the authorization server is not asked
-/// about more of them in a minute, since apps that ask too often may be blocked.
+/// Unverified requests may come from anybody. The authorization server is asked about at most so many of
+/// them in a minute, because an app that asks too often may be blocked.
 const QUESTIONS_A_MINUTE: usize = 60;
 const A_MINUTE: Duration = Duration::from_secs(60);
-/// Messages taken in between two looks at what is due.
+/// Messages that are received between two checks of what is due.
 const TAKE_AT_ONCE: usize = 4_096;
 /// Pause after a panic.
 const AFTER_PANIC: Duration = Duration::from_millis(100);

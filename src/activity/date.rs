@@ -8,8 +8,9 @@ use crate::error::DateFormatError;
 /// `SS` the second, `T` and `TT` am or pm. Everything else stands for itself. In a text the time may be
 /// missing, and numbers may lack their zeros.
 ///
-/// Which one a portal has cannot be seen in its requests: `27.11.2026` can be one day only, `11/12/2026`
-/// can be two. Ask for it when the app is set up, or let the template hand it over.
+/// A request does not say which format the portal has: `27.11.2026` can only be one day, but
+/// `11/12/2026` can be two. Ask for the format when the app is set up, or let the template pass it as a
+/// property.
 ///
 /// ```
 /// # fn main() -> Result<(), tracing_bizproc::DateFormatError> {
@@ -36,8 +37,8 @@ enum Part {
     Other(char),
 }
 
-/// A date as a site writes it. Its time is that of the site, or of the user for whom it was written:
-/// the portal says no more of it, but for the offset that newer ones write behind.
+/// A date as a site writes it. Its time is in the zone of the site, or of the user for whom it was
+/// written. Portals do not say which; newer ones append an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct SiteDate {

@@ -1,4 +1,5 @@
-//! An activity's property, read as what it should be, with words where it is not.
+//! A property of an activity, converted to the type that it should have, with an explanation if that
+//! fails.
 
 use super::date::{DateFormat, SiteDate};
 use crate::error::PropertyError;
@@ -8,10 +9,10 @@ use crate::request::Property;
 ///
 /// A portal converts properties with the settings of its site, and sends texts: numbers are digits,
 /// users are `user_5`, files are ids, dates are in the site's format; null is an empty text, and an
-/// empty array is not sent at all (server behaviour). So a property that is not there, an empty text
-/// and an empty array are the same here: not set.
+/// empty array is not sent at all (server behaviour). So a missing property, an empty text and an empty
+/// array are all the same here: not set.
 ///
-/// Errors name the property and what was expected, and repeat nothing of its value.
+/// Errors name the property and what was expected. They do not contain the value.
 ///
 /// ```
 /// # use tracing_bizproc::{PropertyError, VerifiedActivity};

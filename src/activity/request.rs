@@ -1,4 +1,4 @@
-//! The request, from bytes to belief.
+//! The request: parsed, and then verified.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use crate::line::{EventToken, PortalId};
 use crate::request::{self, Array, Limits, Node, Property, required, seconds, text};
 use crate::transport::auth::Endpoint;
 
-/// What a portal posts when an activity of the app is reached, parsed and not yet believed.
+/// What a portal posts when a workflow reaches an activity of the app: parsed, and not verified yet.
 ///
 /// ```
 /// # use tracing_bizproc::{ActivityRequest, Hosts, Installation};
@@ -28,34 +28,35 @@ pub struct ActivityRequest {
 }
 
 impl ActivityRequest {
-    /// Most bytes of a body that are read: a handler need not take in more.
+    /// Largest body that is read. A handler does not have to read more.
     pub const MAX_BYTES: usize = Limits::BYTES;
 
     /// Parses a body by its content type: a form (also without a type), or JSON.
     ///
-    /// Unknown fields are passed over.
+    /// Unknown fields are ignored.
     ///
     /// # Errors
-    /// When the body is too large, is neither, or lacks what every such request has.
+    /// When the body is too large, is neither a form nor JSON, or lacks a field that every such request
+    /// has.
     pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, RequestError> {
         ActivityRequest::of(request::read(content_type, body)?)
     }
 
-    /// The portal that the request claims to come from: its `member_id`. For looking up the
-    /// installation, and for nothing else.
+    /// The portal that the request claims to come from: its `member_id`. Use it only to look up the
+    /// installation.
     pub fn claimed_portal(&self) -> &PortalId {
         &self.claim.portal
     }
 
-    /// Believes the request, if it knows the installation's application token (compared in
-    /// constant time) and names a host that is on the installation's list.
+    /// Verifies the request: it has to have the application token of the installation (compared in
+    /// constant time), and a host that is on the list of the installation.
     ///
     /// A portal that was renamed names another host, and is refused here:
     /// [`Installations::activity`](crate::Installations::activity) finds out whether it is the same
     /// portal.
     ///
     /// # Errors
-    /// When it does not. Nothing of the request may be used then.
+    /// When one of them differs. Nothing of the request may be used then.
     pub fn verify(self, installation: &Installation) -> Result<VerifiedActivity, VerifyError> {
         let endpoint = self.claim.verify(installation)?;
         Ok(self.believe(endpoint))

@@ -1,4 +1,4 @@
-//! What a handler may work with.
+//! A request that a handler may trust.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -48,21 +48,21 @@ impl VerifiedActivity {
         self.hidden.swap(false, Relaxed)
     }
 
-    /// The span of this activity: what is logged inside it appears in the workflow's log.
+    /// The span of this activity: events inside it appear in the workflow's log.
     ///
-    /// Its level is INFO, its target `tracing_bizproc::activity`. A filter for the whole subscriber,
-    /// an `EnvFilter` beside the layers, has to let it through, or nothing inside it is sent:
+    /// Its level is INFO, its target `tracing_bizproc::activity`. If a filter for the whole subscriber,
+    /// such as an `EnvFilter` beside the layers, hides this span, its events are not sent. Let it pass:
     /// `my_app=info,tracing_bizproc=info`. (A filter of another layer, `fmt::layer().with_filter(..)`,
-    /// need not.) A warning says so if the span is hidden, once per activity's code. A filter without
-    /// `tracing_bizproc` hides that, too: once the activity was handed to
-    /// [`Bizproc::activity`](crate::Bizproc::activity), the worker says it, on standard error if it has to,
-    /// and it is counted as [unseen](crate::Snapshot::unseen).
+    /// does not matter.) If the span is hidden, a warning says so, once for each code of an activity. If
+    /// the filter hides the warning, too, and the activity was passed to
+    /// [`Bizproc::activity`](crate::Bizproc::activity), the worker reports it, on standard error if
+    /// necessary, and counts it as [unseen](crate::Snapshot::unseen).
     ///
     /// A span of your own does as well, by `#[instrument]` for instance, with the fields
     /// `event_token = activity.event_token().tag()` and `portal = activity.portal().as_str()`.
     ///
-    /// Without a [subscription](Self::can_log) the span carries no event token, so nothing that is
-    /// logged inside it is sent. A warning says so, once per activity's code.
+    /// Without a [subscription](Self::can_log), the span has no event token, so its events are not sent.
+    /// A warning says so, once for each code of an activity.
     pub fn span(&self) -> Span {
         let Parts { event_token, workflow_id, code, document_id, .. } = &self.parts;
         let (portal, document) = (self.portal.as_str(), document_id[2].as_str());
@@ -92,7 +92,7 @@ impl VerifiedActivity {
             span
         } else {
             if NO_LOG.is_news(code) {
-                // Not into the log of whatever is under way on this thread.
+                // Not into the log of another activity that this thread works on.
                 tracing::warn!(
                     target: "tracing_bizproc",
                     parent: None,
@@ -106,15 +106,15 @@ impl VerifiedActivity {
         }
     }
 
-    /// Whether it has not been said yet that activities of this code have no log.
+    /// Whether it was not reported yet that activities of this code have no log.
     #[cfg(feature = "log")]
     pub(crate) fn has_no_log_is_news(&self) -> bool {
         NO_LOG.is_news(&self.parts.code)
     }
 
-    /// Whether the activity waits for the app, so that its log is open (`use_subscription` is Y).
-    /// Where it does not, the portal takes lines, answers true, and throws them away (server
-    /// behaviour): set `USE_SUBSCRIPTION` when the activity is registered.
+    /// Whether the activity waits for the app, so that its log is open (`use_subscription` is Y). If it
+    /// does not wait, the portal accepts lines, answers `true`, and throws them away (server behaviour):
+    /// set `USE_SUBSCRIPTION` when the activity is registered.
     pub fn can_log(&self) -> bool {
         self.parts.use_subscription
     }
@@ -164,7 +164,7 @@ impl VerifiedActivity {
         self.parts.properties.get(name)
     }
 
-    /// The property of this name, to be read as what it should be, with words where it is not.
+    /// The property of this name, for conversion to the type that it should have.
     pub fn input<'a>(&'a self, name: &'a str) -> Input<'a> {
         Input::new(name, self.property(name))
     }
@@ -190,19 +190,19 @@ impl VerifiedActivity {
 /// that of the reports. (The layer passes over what is of that very target, but not over this.)
 const TARGET: &str = "tracing_bizproc::activity";
 
-/// Of which activities it was said that there is no log.
+/// Activities for which it was reported that there is no log.
 static NO_LOG: Said = Said(Mutex::new(BTreeSet::new()));
-/// Of which activities it was said that their span is hidden.
+/// Activities for which it was reported that their span is hidden.
 static HIDDEN: Said = Said(Mutex::new(BTreeSet::new()));
 
-/// Codes of activities of which something was said.
+/// Codes of activities for which something was reported.
 struct Said(Mutex<BTreeSet<String>>);
 
 impl Said {
-    /// Whether it has not been said of this activity yet.
+    /// Whether it was not reported of this activity yet.
     fn is_news(&self, code: &str) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // An app has a handful of activities; whatever comes, this does not grow for ever.
+        // An app has a handful of activities. The limit is for the case that requests bring many codes.
         said.len() < 100 && said.insert(code.to_owned())
     }
 }

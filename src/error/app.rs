@@ -1,10 +1,10 @@
-//! What an app meets when it takes in what portals post, and when it calls them.
+//! Errors in requests from portals, and in calls to them.
 
 use std::fmt;
 
 use super::{FlushError, Source};
 
-/// Why a portal's request to the app was not understood. No message repeats anything of the request.
+/// Why a portal's request to the app could not be parsed. No message contains anything of the request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -39,7 +39,7 @@ pub enum RequestError {
         /// Where in the line, from 1.
         column: usize,
     },
-    /// Two values under one key: nobody can say which was meant.
+    /// Two values under one key: it is not clear which one was meant.
     #[error("the request has two values for one field")]
     Duplicate,
     /// A field is not there.
@@ -93,7 +93,7 @@ pub enum PropertyError {
 )]
 pub struct DateFormatError;
 
-/// Why a portal's request was not believed. Answer it with 403, and do nothing.
+/// Why a portal's request failed verification. Answer it with 403, and do nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -104,8 +104,8 @@ pub enum VerifyError {
          install page, which is something else"
     )]
     ApplicationToken,
-    /// The request names an address to call that is not on the list, and nobody could say that the
-    /// portal was renamed.
+    /// The request names an address that is not on the list, and it is not confirmed that the portal was
+    /// renamed.
     #[error(
         "the request names the host {named}, and the portal is known at {stored}: if the portal \
          was renamed, add the host to `OAuth::hosts`, or to the stored installation"
@@ -117,7 +117,7 @@ pub enum VerifyError {
         /// The hosts of the stored installation.
         stored: String,
     },
-    /// The address to call is none.
+    /// The address to call is not a URL.
     #[error("the request names a portal's address that is not a usable URL")]
     Address,
     /// The address to call is not https.
@@ -128,8 +128,8 @@ pub enum VerifyError {
     Insecure,
 }
 
-/// Why a handler did not get an activity. As a response: 400, 403, 413, 415, 500 for a store that
-/// failed, or 503 if nobody could say whether the portal was renamed.
+/// Why a handler did not get an activity. As a response: 400, 403, 413, 415, 500 if the store failed, or
+/// 503 if it could not be found out whether the portal was renamed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActivityRejection {
@@ -142,11 +142,11 @@ pub enum ActivityRejection {
     /// The app is not installed on the portal that the request names.
     #[error("the app is not installed on the portal that the request names")]
     UnknownPortal,
-    /// The request was not believed.
+    /// The request failed verification.
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    /// The portal seems to have been renamed, and nobody could say so now. Whoever delivers the
-    /// request again may have more luck.
+    /// The portal seems to have been renamed, and this could not be confirmed now. If the request is
+    /// delivered again later, it may succeed.
     #[error("nobody could say whether the portal was renamed: {why}")]
     #[non_exhaustive]
     Unconfirmed {
@@ -158,8 +158,8 @@ pub enum ActivityRejection {
     Store(#[source] Source),
 }
 
-/// Why an installation, an update or a removal was not taken in. Nothing has changed then. As a
-/// response: 400, 403, 500 for a store that failed, or 503 if it may succeed later.
+/// Why an installation, an update or a removal failed. Nothing has changed then. As a response: 400,
+/// 403, 500 if the store failed, or 503 if it may succeed later.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -169,13 +169,13 @@ pub enum InstallError {
          something else): wait for the event ONAPPINSTALL, which has one"
     )]
     NoApplicationToken,
-    /// The request has no access token, so nobody can say whether it is genuine.
+    /// The request has no access token, so it cannot be checked.
     #[error(
         "the request has no access token, so nobody can say whether it comes from the portal: open \
          the app on the portal, or install it again"
     )]
     NoTokens,
-    /// The request was not believed.
+    /// The request failed verification.
     #[error(transparent)]
     Verify(#[from] VerifyError),
     /// The authorization server, or the portal, says that the tokens are not the portal's.
@@ -185,7 +185,7 @@ pub enum InstallError {
         /// Why not.
         why: String,
     },
-    /// Nobody could say now whether it is genuine, or its tokens could not be stored.
+    /// It could not be checked now, or its tokens could not be stored.
     #[error("the request could not be confirmed: {why}; install the app again later")]
     #[non_exhaustive]
     Later {
@@ -195,7 +195,7 @@ pub enum InstallError {
     /// The app is not installed on that portal.
     #[error("the app is not installed on the portal that the request names")]
     UnknownPortal,
-    /// Somebody else changes the same installation all the time.
+    /// Another process keeps changing the same installation.
     #[error("the installation was changed by somebody else at the same time: try again")]
     Raced,
     /// The store of installations failed.
@@ -214,14 +214,14 @@ pub enum InstallError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// There is nothing that could be sent.
+    /// The call is not valid and was not sent.
     #[error("{problem}")]
     #[non_exhaustive]
     Request {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// There is no worker to do it, or it has a thousand calls of this portal to do already.
+    /// There is no worker, or a thousand calls of this portal are waiting already.
     #[error(transparent)]
     Worker(#[from] FlushError),
     /// There are no credentials for the portal.
@@ -281,8 +281,8 @@ pub enum CallError {
     Type,
 }
 
-/// What a portal says of an error, in prose and in the portal's language. It may repeat what was sent,
-/// so neither Debug nor Display shows it.
+/// The portal's description of an error, in the language of the portal. It may contain what was sent, so
+/// neither Debug nor Display shows it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Description(pub(crate) String);
 
@@ -312,10 +312,10 @@ pub enum RegistrationError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// A call has failed. Nothing is half done that another try would not do again.
+    /// A call has failed. You may simply try again.
     #[error("the app's activities could not be registered: see the source")]
     Call(#[from] CallError),
-    /// The portal's answer is none that is known.
+    /// The answer of the portal is not of a known form.
     #[error("the portal's list of registrations is not as documented")]
     Answer,
 }

@@ -1,7 +1,7 @@
-//! Which activities this process has taken on: open ones, and those that ended lately.
+//! Which activities this process has opened: those that are still open, and those that ended lately.
 //!
-//! It is by this that a request that was delivered twice is told from a new one, that an activity is
-//! ended once, and that a shutdown knows what is still open.
+//! With this, a request that was delivered twice is recognised, an activity is ended only once, and a
+//! shutdown knows what is still open.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -78,8 +78,8 @@ impl Activities {
         }
     }
 
-    /// An activity is given up. Says whether nobody has asked to end it; then a second delivery of its
-    /// request is as good as the first.
+    /// An activity is dropped. Returns whether it was never asked to end. Then a second delivery of its
+    /// request is treated as the first.
     pub(super) fn give_up(&self, event_token: &EventToken) -> bool {
         let mut table = self.table();
         let Some(entry) = table.by_token.get(event_token) else { return false };
@@ -96,7 +96,7 @@ impl Activities {
         waits
     }
 
-    /// Begins to end an activity, which may also be one that this process has not taken on.
+    /// Begins to end an activity, also one that this process has not opened.
     pub(super) fn begin_end(
         &self,
         event_token: &EventToken,
@@ -174,7 +174,7 @@ impl Entry {
 }
 
 impl Table {
-    /// Takes in an answer for which nobody waits.
+    /// Processes an answer for which nobody waits.
     fn look(&mut self, event_token: &EventToken) {
         let Some(entry) = self.by_token.get_mut(event_token) else { return };
         let State::Unwatched(answer) = &mut entry.state else { return };
@@ -211,7 +211,7 @@ impl Table {
     }
 }
 
-/// An activity that is being ended. Whoever stops waiting does not stop the end.
+/// An activity that is being ended. If the future is dropped, it is ended all the same.
 pub(super) struct Ending<'a> {
     activities: &'a Activities,
     event_token: EventToken,

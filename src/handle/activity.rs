@@ -37,7 +37,7 @@ use crate::transport::Arrived;
 pub struct Activity {
     bizproc: Bizproc,
     verified: VerifiedActivity,
-    /// What the worker has not been told yet, since it had no room.
+    /// Messages for which the worker's queue had no room yet.
     untold: Mutex<Vec<Control>>,
     /// As which it was registered, where that is known.
     registration: Option<Arc<Registration>>,
@@ -71,8 +71,8 @@ impl Activity {
         activity
     }
 
-    /// The span of this activity: what is logged inside it appears in the workflow's log, if the
-    /// filter for the whole subscriber lets it through: `my_app=info,tracing_bizproc=info`. See
+    /// The span of this activity: events inside it appear in the workflow's log, if the filter for the
+    /// whole subscriber lets the span pass: `my_app=info,tracing_bizproc=info`. See
     /// [`VerifiedActivity::span`].
     pub fn span(&self) -> tracing::Span {
         let span = self.verified.span();
@@ -99,8 +99,8 @@ impl Activity {
         }
     }
 
-    /// Sends what was logged before this call, ahead of every schedule, and waits until it is
-    /// settled, or `timeout` has passed. See [`Bizproc::flush_token`].
+    /// Sends what was logged before this call, without waiting for the schedule. Returns when it is
+    /// settled, or after `timeout`. See [`Bizproc::flush_token`].
     ///
     /// # Errors
     /// When there is no worker to ask.
@@ -109,18 +109,19 @@ impl Activity {
         self.bizproc.flush_token(self.verified.event_token(), timeout).await
     }
 
-    /// Ends the activity with `bizproc.event.send`, after its lines: waits for these at most the
-    /// completion's timeout (10 s by default), then ends it whatever became of them. The workflow
-    /// goes on with the return values. Lines that come later are counted as late, and not sent.
+    /// Ends the activity with `bizproc.event.send`, after its lines. It waits for the lines at most as
+    /// long as the timeout of the completion (10 s by default), and then ends the activity in any case.
+    /// The workflow goes on with the return values. Lines that come later are counted as late, and not
+    /// sent.
     ///
-    /// An activity [without a subscription](VerifiedActivity::can_log) has gone on long since, and
-    /// nothing is sent. Whoever stops waiting for the answer does not stop the end. What `Ok` means, and
-    /// which completions share requests: see [`Bizproc::complete`](crate::Bizproc::complete).
+    /// If the activity has [no subscription](VerifiedActivity::can_log), the workflow has already gone
+    /// on, and nothing is sent. If you drop the future, the activity is ended all the same. What `Ok`
+    /// means, and which completions share requests: see [`Bizproc::complete`](crate::Bizproc::complete).
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be told within two minutes of the timeout: it may then be called again.
-    /// When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return value is not
-    /// as the activity was [registered](crate::Registration): before anything is sent.
+    /// When the portal refuses, or cannot be reached within two minutes after the timeout: you may call
+    /// it again then. When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return
+    /// value is not as the activity was [registered](crate::Registration): before anything is sent.
     pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
         self.check(&completion)?;
         if !self.verified.can_log() {
@@ -132,8 +133,8 @@ impl Activity {
     }
 
     /// Ends the activity as [`complete`](Self::complete) does, with a last line that says what went
-    /// wrong, and without return values. Bitrix24 knows no failed activity: where the template is to
-    /// take another way, say so by a return value of [`complete`](Self::complete).
+    /// wrong, and without return values. Bitrix24 has no failed activities: if the template should take
+    /// another branch, use a return value of [`complete`](Self::complete).
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
@@ -161,7 +162,7 @@ impl Activity {
     /// Tells the worker what it has to know before lines come.
     fn tell(&self) {
         let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
-        // In a queue without room they wait for the next call: the handler must not.
+        // If the queue has no room, they are sent with the next call: the handler must not wait.
         while let Some(control) = untold.pop() {
             if let Err((_, control)) = self.bizproc.try_send(control) {
                 untold.push(*control);

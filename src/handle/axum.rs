@@ -12,7 +12,7 @@ use crate::activity::{ActivityRequest, VerifiedActivity};
 use crate::error::{ActivityRejection, InstallError, RequestError};
 use crate::installation::AppRequest;
 
-/// Reads at most 1 MiB, believes only what is verified, and follows a portal that was renamed: see
+/// Reads at most 1 MiB, accepts only verified requests, and follows a portal that was renamed: see
 /// [`Installations::verify`]. A request that was delivered before is [`Opened::Again`].
 impl<S> FromRequest<S> for Opened
 where
@@ -28,7 +28,8 @@ where
     }
 }
 
-/// As [`Opened`], and takes no activity on: that is [`Bizproc::activity`](crate::Bizproc::activity).
+/// As [`Opened`], but does not open the activity: [`Bizproc::activity`](crate::Bizproc::activity) does
+/// that.
 impl<S> FromRequest<S> for VerifiedActivity
 where
     S: Send + Sync,
@@ -43,7 +44,7 @@ where
     }
 }
 
-/// Reads at most 1 MiB. What it gives is not believed yet: hand it to [`Installations::handle`].
+/// Reads at most 1 MiB. The request is not verified yet: pass it to [`Installations::handle`].
 impl<S: Send + Sync> FromRequest<S> for AppRequest {
     type Rejection = ActivityRejection;
 
@@ -75,7 +76,8 @@ impl Posted {
     }
 }
 
-/// The status, and words for whoever set the handler up. What is forged is not told why.
+/// The status, and an explanation for the person who sets up the handler. A forged request gets no
+/// explanation.
 impl IntoResponse for ActivityRejection {
     fn into_response(self) -> Response {
         let status = match &self {
@@ -96,7 +98,7 @@ impl IntoResponse for ActivityRejection {
     }
 }
 
-/// The status alone: anybody can post anything, and is told nothing.
+/// Only the status, because anybody can post anything.
 impl IntoResponse for InstallError {
     fn into_response(self) -> Response {
         match self {

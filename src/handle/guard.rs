@@ -18,17 +18,17 @@ use crate::thread_role::is_delivery_thread;
 
 /// Closes the worker when it is dropped: keep it until the end of `main`.
 ///
-/// It has to have a name (`_guard`, but not `_`), in a scope that lasts as long as the app. One that is
-/// dropped before anything was logged, in a function that sets up logging, say, closes nothing: lines are
-/// delivered, and a warning says that those which are pending at the end of the process will be lost. One
-/// that is dropped later closes the worker; when a line is refused after that, a warning says so once.
-/// (Warnings go to `tracing`, and to standard error where no subscriber shows them.)
+/// Give it a name (`_guard`, and not `_`), in a scope that lasts as long as the app. If it is dropped
+/// before anything was logged, for example in a function that sets up logging, it closes nothing: lines
+/// are delivered, and a warning says that lines which are pending at the end of the process will be
+/// lost. If it is dropped later, it closes the worker; the first line that is refused after that leads
+/// to a warning. (Warnings go to `tracing`, or to standard error if no subscriber shows them.)
 ///
-/// A drop refuses further lines, sends what is pending, and waits for that up to the shutdown
-/// timeout (an option of the builder, 5 s by default), also against a portal that never answers.
-/// What is pending then is counted as lost. It never panics, inside a runtime neither. It does not wait
-/// for activities that are open: that is [`shutdown`](WorkerGuard::shutdown). On the worker's own thread,
-/// or on one that the worker waits for, it closes and does not wait, which is reported.
+/// A drop refuses further lines, sends what is pending, and waits for that at most `shutdown_timeout`
+/// (an option of the builder, 5 s by default), also if the portal never answers. Lines that are still
+/// pending then are counted as lost. A drop never panics, also inside a runtime. It does not wait for
+/// open activities: use [`shutdown`](WorkerGuard::shutdown) for that. On the worker's own thread, or on
+/// a thread that the worker waits for, it closes without waiting, and this is reported.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -63,17 +63,17 @@ impl WorkerGuard {
         WorkerGuard { bizproc, timeout, fail_with, thread: Some(thread) }
     }
 
-    /// A handle for those who flush or read counters.
+    /// A handle to flush, to end activities, and to read counters.
     pub fn handle(&self) -> Bizproc {
         self.bizproc.clone()
     }
 
-    /// Ends an app in good order, within `timeout`: waits for its open activities while lines and ends
-    /// still go out, for three quarters of the time at most. Then it ends those that are left if
-    /// [`Builder::fail_open_activities`](crate::Builder::fail_open_activities) says so, sends what is
-    /// pending, and closes the worker.
+    /// Shuts down in order, within `timeout`. It waits for open activities for at most three quarters of
+    /// the time, while lines and ends still go out. With
+    /// [`Builder::fail_open_activities`](crate::Builder::fail_open_activities) it then ends the
+    /// activities that are left. It sends what is pending, and closes the worker.
     ///
-    /// Take in no more requests first. With axum, on SIGTERM:
+    /// Stop accepting requests before that. With axum, on SIGTERM:
     ///
     /// ```no_run
     /// # async fn run(
@@ -92,12 +92,12 @@ impl WorkerGuard {
     /// # }
     /// ```
     ///
-    /// Needs no runtime, and works on any. Whoever stops waiting does not stop the shutdown.
+    /// Needs no runtime, and works on any. If you drop the future, the shutdown goes on.
     pub async fn shutdown(self, timeout: Duration) -> ShutdownReport {
         let (reply, answer) = oneshot::channel();
         let bizproc = self.bizproc.clone();
         let started = thread::Builder::new().name("bizproc-shutdown".to_owned()).spawn(move || {
-            // Nobody may wait any more.
+            // The caller may no longer wait.
             drop(reply.send(self.shutdown_blocking(timeout)));
         });
         // Without a thread the guard has been dropped, which closes too.
@@ -105,12 +105,12 @@ impl WorkerGuard {
         answer.await.unwrap_or_else(|_| unanswered(&bizproc))
     }
 
-    /// As [`shutdown`](Self::shutdown), and holds the calling thread meanwhile: activities that are
-    /// worked on by the same thread cannot end then.
+    /// As [`shutdown`](Self::shutdown), but blocks the calling thread: activities whose work runs on
+    /// this thread cannot end meanwhile.
     pub fn shutdown_blocking(mut self, timeout: Duration) -> ShutdownReport {
         let began = after(Duration::ZERO);
         let now = || after(Duration::ZERO);
-        // On a thread of the worker's own, to wait would be to wait for oneself.
+        // On the worker's own threads this would wait for itself.
         if !is_delivery_thread() {
             self.bizproc.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
         }
@@ -125,7 +125,7 @@ impl WorkerGuard {
             .map_or_else(Vec::new, |text| self.bizproc.fail_open(text, after(timeout / 2)));
         let deadline = after(timeout);
         if is_delivery_thread() {
-            // To wait here would be to wait for oneself. The worker closes once it is back.
+            // Waiting here would never end. The worker closes when this call has returned.
             self.bizproc.producer.note_close_without_wait();
             drop(self.bizproc.ask_close(deadline));
             return unanswered(&self.bizproc);
@@ -135,8 +135,8 @@ impl WorkerGuard {
             .ask_close(deadline)
             .and_then(|answer| block_until(answer, deadline + GRACE));
         let Ok(lines) = closed else { return unanswered(&self.bizproc) };
-        // It has nothing left to do but to end. Only the app's own layers, which take in its last
-        // reports, could hold it up: not for longer than a moment.
+        // The thread has nothing left to do. Only the app's layers, which get its last reports, could
+        // delay its end, so the wait is short.
         let patience = after(GRACE);
         while !thread.is_finished() && after(Duration::ZERO) < patience {
             thread::park_timeout(A_MOMENT);

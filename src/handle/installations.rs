@@ -1,4 +1,4 @@
-//! The portals on which an app is installed: takes in what they say of the app's life, and believes
+//! The portals on which an app is installed: handles installation, updates and removal, and verifies
 //! their requests.
 
 use std::collections::HashMap;
@@ -21,28 +21,29 @@ use crate::registration::{Called, Registered, Registration, Wanted, reconcile};
 use crate::transport::auth::Endpoint;
 use crate::transport::{Confirmed, Question};
 
-/// The portals on which the app is installed, for its whole life there: it takes in installations,
-/// updates and removals, follows portals that are renamed, and makes activities of their requests.
-/// Cheap to clone.
+/// The portals on which the app is installed. It handles installations, updates and removals, follows
+/// portals that are renamed, and opens activities for their requests. Cheap to clone.
 ///
-/// # What is believed
+/// # What is verified
 ///
-/// An installation is trusted on first use: whoever installs the app on a portal first is that
-/// portal's word. So before anything is stored, the [authorization
-/// server](crate::OAuth::authorization_server) is asked whose tokens they are and where that portal
-/// is, and that portal has to take the access token, as that of an administrator: other users have tokens
-/// of the app, too, once they have opened its page. The request's own word for its host does not count. After that, the stored `application_token` is the proof: for requests, updates and the
-/// removal. A new application token, as an update may bring, is confirmed as an installation is.
+/// The first installation of a portal is trusted from then on, so it is checked before anything is
+/// stored. The [authorization server](crate::OAuth::authorization_server) is asked to which portal the
+/// tokens belong and where that portal is. Then the portal has to accept the access token as that of an
+/// administrator, because other users get tokens of the app, too, when they open its page. The host that
+/// the request names does not count. After that, the stored `application_token` is the proof for
+/// requests, updates and the removal. A new application token, which an update may bring, is checked
+/// like an installation.
 ///
-/// Portals that give no refresh token (isolated boxes) cannot be asked about: for these, the app
-/// names the host in [`OAuth::hosts`](crate::OAuth::hosts), and the host's word is taken. Whoever owns
-/// a host that the app has named can then install the app for a portal that has not installed it yet.
+/// Portals that give no refresh token (isolated on-premise portals) cannot be checked like this. Name
+/// their hosts in [`OAuth::hosts`](crate::OAuth::hosts); these hosts are trusted. The owner of such a
+/// host can then install the app for a portal that has not installed it yet.
 ///
-/// Who learns an application token can post requests in the portal's name. They cannot lead lines
-/// elsewhere: a new host is believed if the app has named it, or if the authorization server says that
-/// the portal is there.
+/// Anybody who learns an application token can post requests in the name of the portal. They cannot
+/// direct lines to another host: a new host is accepted only if the app has named it, or if the
+/// authorization server says that the portal is there.
 ///
-/// Requests that are not believed are told of at target `tracing_bizproc`, each kind once a minute.
+/// Requests that fail these checks are reported at the target `tracing_bizproc`, each kind once a
+/// minute.
 ///
 /// ```
 /// # async fn handler(
@@ -67,8 +68,8 @@ pub struct Installations {
 }
 
 impl Installations {
-    /// The app's handle to the worker, which must have been built with [`OAuth`](crate::OAuth) for
-    /// installations to be confirmed; and where they are kept.
+    /// Takes the handle to the worker, and the store for installations. The worker has to be built with
+    /// [`OAuth`](crate::OAuth); otherwise installations cannot be checked.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -87,9 +88,9 @@ impl Installations {
         Installations { bizproc, store: Arc::new(store), wanted, told }
     }
 
-    /// Declares an activity or a robot of the app's. What is declared is registered on each portal at
-    /// the installation and after each update; what the portal has of this app and is not declared is
-    /// removed. Completions of the activity are checked against it.
+    /// Declares an activity or a robot of the app. It is registered on each portal at the installation
+    /// and after each update. Activities and robots of this app that are not declared are removed from
+    /// the portal. Completions of the activity are checked against the declaration.
     ///
     /// # Errors
     /// When the portal would refuse it. See [`RegistrationError`].
@@ -122,18 +123,18 @@ impl Installations {
         Ok(self)
     }
 
-    /// The address of the handler of the app's life: it is bound to `ONAPPUPDATE` and
-    /// `ONAPPUNINSTALL` where activities are registered, since an update deletes these bindings, too.
-    /// Default: none, and the app binds them itself.
+    /// The address of the handler for updates and the removal of the app. It is bound to `ONAPPUPDATE`
+    /// and `ONAPPUNINSTALL` whenever activities are registered, because an update deletes these
+    /// bindings, too. Default: none; then the app binds them itself.
     #[must_use]
     pub fn life_events(mut self, handler: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.wanted).life_events = Some(handler.into());
         self
     }
 
-    /// Makes what a portal has of this app what is declared. It happens by itself at the installation
-    /// and after each update; call it after a change of the app that no portal knows of, or when it
-    /// has failed. It needs tokens of an administrator (documentation).
+    /// Registers on a portal what is declared, and removes the rest. This happens automatically at the
+    /// installation and after each update. Call it after a change of the declarations without an update,
+    /// or when it has failed. It needs tokens of an administrator (documentation).
     ///
     /// # Errors
     /// When a call fails. See [`RegistrationError`].
@@ -146,14 +147,14 @@ impl Installations {
         reconcile(&self.wanted, &call).await
     }
 
-    /// Takes in any request of the app's life, and says which portal it was.
+    /// Handles an installation, an update or a removal, and returns the portal.
     ///
-    /// It talks to the authorization server and to the portal, and is done when it has answered: await
-    /// it in a task, where a handler is dropped when the portal hangs up, as axum does. A portal sends
-    /// these requests once.
+    /// It calls the authorization server and the portal before it returns. If your framework drops a
+    /// handler when the client closes the connection, as axum does, await it in a task: a portal sends
+    /// these requests only once.
     ///
     /// # Errors
-    /// When it is not believed, or could not be stored. See [`InstallError`].
+    /// When the request fails the checks, or could not be stored. See [`InstallError`].
     pub async fn handle(&self, request: AppRequest) -> Result<PortalId, InstallError> {
         match request {
             AppRequest::Install(request) => self.install(request).await,
@@ -162,8 +163,8 @@ impl Installations {
         }
     }
 
-    /// Takes in an installation: confirms it, and stores tokens and installation. The event and the
-    /// install page may both come; the second changes nothing but the tokens.
+    /// Handles an installation: checks it, and stores the tokens and the installation. Both the event
+    /// and the install page may come; the second one changes only the tokens.
     ///
     /// # Errors
     /// As [`handle`](Self::handle).
@@ -171,8 +172,8 @@ impl Installations {
         self.admit_and_register(request.claim, "installation").await
     }
 
-    /// Takes in an update. The app's activities, robots and event bindings are gone on the portal
-    /// then: those that are [declared](Self::declare) are registered again.
+    /// Handles an update. It has deleted the app's activities, robots and event bindings on the portal:
+    /// those that are [declared](Self::declare) are registered again.
     ///
     /// # Errors
     /// As [`handle`](Self::handle).
@@ -192,7 +193,7 @@ impl Installations {
         Ok(portal)
     }
 
-    /// Takes in a removal: forgets the installation and its tokens. Lines that wait for the portal are
+    /// Handles a removal: deletes the installation and its tokens. Lines that wait for the portal are
     /// lost, and counted as [`Uninstalled`](crate::DropReason::Uninstalled).
     ///
     /// # Errors
@@ -219,11 +220,11 @@ impl Installations {
         }
     }
 
-    /// Believes a handler's request by the stored installation. A portal that was renamed is followed
-    /// if the app has named the new host, or if the authorization server says that it is there.
+    /// Verifies a handler's request with the stored installation. A portal that was renamed is followed
+    /// if the app has named the new host, or if the authorization server says that the portal is there.
     ///
     /// # Errors
-    /// When the request is not believed, or the store failed. See [`ActivityRejection`].
+    /// When the request fails the checks, or the store failed. See [`ActivityRejection`].
     pub async fn verify(
         &self,
         request: ActivityRequest,
@@ -242,7 +243,7 @@ impl Installations {
         Ok(request.believe(endpoint))
     }
 
-    /// Believes a handler's request, and takes its activity on.
+    /// Verifies a handler's request, and opens its activity.
     ///
     /// # Errors
     /// As [`verify`](Self::verify).
@@ -292,7 +293,7 @@ impl Installations {
         Err(error.into())
     }
 
-    /// Takes in an installation or an update.
+    /// Handles an installation or an update.
     async fn admit(&self, claim: Claim, what: &'static str) -> Result<PortalId, InstallError> {
         let application_token =
             claim.application_token().ok_or(InstallError::NoApplicationToken)?;
@@ -358,8 +359,8 @@ impl Installations {
         self.store.swap_installation(portal, expected, new).await
     }
 
-    /// Tells of a request that was not taken in, each kind once a minute: anybody can post any number
-    /// of them.
+    /// Reports a request that failed the checks, each kind once a minute: anybody can post any number of
+    /// them.
     fn tell(&self, what: &'static str, portal: &PortalId, why: &dyn fmt::Display) {
         let now = after(Duration::ZERO);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -382,7 +383,7 @@ impl Installations {
 /// An error of the app's own store.
 type Source = crate::transport::auth::CredentialError;
 
-/// How long one kind of news is not told again.
+/// How long a kind of report is not repeated.
 const SILENCE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Installations {

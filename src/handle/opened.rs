@@ -1,16 +1,16 @@
-//! What comes of a request that is taken on: an activity, or the news that it is one already.
+//! The result of opening an activity: the activity, or the fact that the request was seen before.
 
 use std::fmt;
 
 use super::activity::Activity;
 use crate::activity::VerifiedActivity;
 
-/// What [`Bizproc::activity`](crate::Bizproc::activity) makes of a request.
+/// What [`Bizproc::activity`](crate::Bizproc::activity) returns for a request.
 ///
-/// A portal sends a request once, but proxies and operators may deliver it twice. Whoever works on
-/// both does the work twice, and the values of the second end are dropped by the portal.
+/// A portal sends a request once, but proxies and operators may deliver it twice. An app that works on
+/// both does the work twice, and the portal drops the values of the second end.
 ///
-/// It is known within one process, for activities that are open or are among the 10,000 that ended
+/// A repeat is recognised within one process, for activities that are open and for the 10,000 that ended
 /// last. An activity that was dropped without an end may be delivered again.
 ///
 /// ```
@@ -26,7 +26,7 @@ use crate::activity::VerifiedActivity;
 #[derive(Debug)]
 #[must_use = "its workflow waits until the activity is ended"]
 pub enum Opened {
-    /// The activity: it is the handler's to end.
+    /// The activity. The handler has to end it.
     First(Activity),
     /// The same request was delivered before.
     Again(Repeat),

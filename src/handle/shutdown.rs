@@ -1,10 +1,10 @@
-//! What a shutdown came to.
+//! The result of a shutdown.
 
 use std::fmt;
 
 use crate::stats::FlushReport;
 
-/// What [`WorkerGuard::shutdown`](crate::WorkerGuard::shutdown) came to: the lines, and the activities
+/// The result of [`WorkerGuard::shutdown`](crate::WorkerGuard::shutdown): the lines, and the activities
 /// that were still open.
 ///
 /// ```

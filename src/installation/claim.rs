@@ -1,4 +1,4 @@
-//! What a request says of its sender: inert until it is verified.
+//! What a request says about its sender: not to be used before it is verified.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ impl Claim {
         })
     }
 
-    /// Believes the request if it knows the application token and names a host of the installation.
+    /// Verifies the request: it has to have the application token, and a host of the installation.
     pub(crate) fn verify(&self, installation: &Installation) -> Result<Endpoint, VerifyError> {
         self.knows(installation)?;
         let endpoint = self.endpoint(installation.allows_http())?;
@@ -65,7 +65,7 @@ impl Claim {
     pub(crate) fn knows(&self, installation: &Installation) -> Result<(), VerifyError> {
         let expected = installation.application_token().as_bytes();
         let given = self.application_token.as_deref().unwrap_or_default().as_bytes();
-        // An empty token would be known to everybody.
+        // Everybody would know an empty token.
         if expected.is_empty() || !bool::from(expected.ct_eq(given)) {
             return Err(VerifyError::ApplicationToken);
         }

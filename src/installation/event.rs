@@ -7,12 +7,12 @@ use crate::error::RequestError;
 use crate::line::PortalId;
 use crate::request::{self, Array, Node, optional, required, seconds};
 
-/// What a portal posts when the app is installed: the event `ONAPPINSTALL`, or the request of the
-/// app's install page. Parsed, and not yet believed: see
+/// What a portal posts when the app is installed: the event `ONAPPINSTALL`, or the request of the app's
+/// install page. It is parsed, and not verified yet: see
 /// [`Installations::install`](crate::Installations::install).
 ///
-/// An install page's `application_token` may be missing. Its `APP_SID` is something else, and never
-/// taken for it.
+/// An install page's `application_token` may be missing. Its `APP_SID` is something else, and is never
+/// used for it.
 ///
 /// ```
 /// # async fn handler(
@@ -66,7 +66,7 @@ impl InstallRequest {
         self.is_page
     }
 
-    /// The install page's request: what stands in the query is in capitals, and so are the tokens.
+    /// The install page's request: names in its query are in capitals, and so are those of the tokens.
     fn of_page(mut query: Array, mut body: Array) -> Result<Self, RequestError> {
         let mut named = |field| match optional(&mut query, field)? {
             Some(value) => Ok(Some(value)),

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::transport::auth::{Endpoint, Hosts};
 
-/// What an installation of the app on one portal is known by: the app stores it when it is
-/// installed, and believes the portal's requests by it.
+/// What identifies an installation of the app on one portal. The app stores it at the installation, and
+/// verifies the requests of the portal with it.
 ///
 /// [`Installations`](crate::Installations) makes and stores it. By hand:
 ///
@@ -37,9 +37,9 @@ impl Installation {
         Installation { application_token: application_token.into(), hosts, allow_http: false }
     }
 
-    /// Takes requests of a portal that is called by plain http, for a box in a network that you
-    /// trust: whoever is on the way can read its tokens. Off by default; loopback needs no leave.
-    /// Calls need the app's leave, too: [`OAuth::allow_http`](crate::OAuth::allow_http).
+    /// Accepts requests of a portal that is called by plain http, for an on-premise portal in a network
+    /// that you trust: anybody on the way can read its tokens. Off by default; loopback hosts are always
+    /// allowed. Calls have to be allowed, too: [`OAuth::allow_http`](crate::OAuth::allow_http).
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;

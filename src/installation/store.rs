@@ -9,15 +9,15 @@ use super::record::Installation;
 use crate::line::PortalId;
 use crate::transport::auth::{CredentialFuture, FileStore, MemoryStore};
 
-/// Where an app keeps on which portals it is installed, with the promises of a
-/// [`TokenStore`](crate::TokenStore): a new record is stored only over the one that it replaces, so
-/// that replicas that share the store agree.
+/// Where an app keeps the list of portals on which it is installed. The rules are those of a
+/// [`TokenStore`](crate::TokenStore): a new record is stored only if the stored one is still the one
+/// that it replaces, so that replicas that share the store agree.
 ///
-/// [`MemoryStore`] and [`FileStore`] are one: a clone of the store that [`OAuth`](crate::OAuth) has
-/// keeps both. In a database, an installation is a text:
+/// [`MemoryStore`] and [`FileStore`] implement both traits: pass a clone of the store that
+/// [`OAuth`](crate::OAuth) has. In a database, store an installation as text:
 /// [`to_json`](Installation::to_json) and [`from_json`](Installation::from_json).
 ///
-/// The futures are awaited in the app's handlers. A store whose client blocks hands the work to
+/// The futures are awaited in the app's handlers. If the client of a store blocks, use
 /// [`on_thread`](crate::on_thread).
 pub trait InstallationStore: Send + Sync + 'static {
     /// The installation on this portal, if there is one.
@@ -26,9 +26,9 @@ pub trait InstallationStore: Send + Sync + 'static {
         portal: &'a PortalId,
     ) -> CredentialFuture<'a, Option<Installation>>;
 
-    /// Stores `new` (`None`: removes) if the portal's installation is `expected` (`None`: there is
-    /// none) at that moment, and says whether it did. Compare and store must be one step for all who
-    /// share the store.
+    /// Stores `new` (`None`: removes) if the portal's installation is `expected` at that moment (`None`:
+    /// there is none), and returns whether it did. Compare and store have to be one atomic step for all
+    /// processes that share the store.
     fn swap_installation<'a>(
         &'a self,
         portal: &'a PortalId,
@@ -88,7 +88,7 @@ impl InstallationStore for FileStore {
             let Some(stored) = stored else { return Ok(None) };
             match serde_json::from_value(stored) {
                 Ok(installation) => Ok(Some(installation)),
-                // Not none: whoever came first could then install itself as this portal.
+                // Not `None`: then anybody could install the app in the name of this portal.
                 Err(_) => Err("the file holds no installation under this portal: remove its \
                                `installation`, and install the app there again"
                     .into()),

@@ -5,17 +5,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tracing_core::Metadata;
 
-/// A set that errs on one side: what was put in is found, and now and then what was not.
+/// A set with false positives: it finds everything that was put in, and sometimes something that was
+/// not.
 ///
-/// Spares events in other spans the lock on these spans' extensions while tagged spans are alive (a
-/// fifth of what such an event costs), unless spans of the same callsite are also inside of tagged ones.
+/// While tagged spans are alive, events in other spans do not have to lock the extensions of their
+/// spans, which is a fifth of their cost. The exception: spans of the same callsite are also inside of
+/// tagged spans.
 #[derive(Default)]
 pub(super) struct Callsites([AtomicU64; WORDS]);
 
 const WORDS: usize = 16;
 
 impl Callsites {
-    /// Relaxed is enough: who is in a span had it from who made it.
+    /// Relaxed is enough: a thread that is in a span got the span from the thread that made it.
     pub(super) fn insert(&self, metadata: &'static Metadata<'static>) {
         let (word, bit) = self.place(metadata);
         if word.load(Relaxed) & bit == 0 {

@@ -1,9 +1,9 @@
 //! The hot path: finds the tagged span of an event, packs the event, and pushes it.
 //!
-//! All of this runs on the callers' threads. It never blocks (unless asked to, at the door), panics,
-//! prints, or formats what it will not send; and it holds no lock while user code runs.
+//! All of this runs on the callers' threads. It never blocks (except with `Overflow::Block`), never
+//! panics or prints, and formats only what it sends. It holds no lock while user code runs.
 //!
-//! What an event costs, in the order in which it pays:
+//! What an event costs, step by step:
 //! 1. one load, if no span that could be tagged is alive in the process;
 //! 2. its span's data, where its span's creation left a [`SpanState`]: the same cost at any depth;
 //! 3. one clock read, and its fields as typed bytes (see [`visit`](super::visit));
@@ -50,7 +50,7 @@ pub(super) struct Capture {
     alive: &'static Alive,
     id: LayerId,
     level: EventLevel,
-    /// Of spans that have a [`SpanState`], or had one.
+    /// Callsites whose spans have or had a [`SpanState`].
     callsites: Callsites,
     /// Which callsites have fields that need a look.
     special: Answers,
@@ -75,7 +75,7 @@ impl Capture {
         let _ = self.search.dispatch.set(dispatch.downgrade());
     }
 
-    /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
+    /// Without this, events of the callsite are ignored while no tagged span is alive.
     pub(super) fn note_callsite(&self, metadata: &Metadata<'_>) {
         if self.token_field(metadata).is_some() && self.level.wants(metadata) {
             self.search.note_asked(metadata);
@@ -297,11 +297,11 @@ impl Capture {
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
         let fields = packed(|visitor| event.record(visitor), look);
-        // A refusal is counted at the door, and there is nobody here to tell.
+        // The queue has counted the refusal, and the caller does not need to know.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
     }
 
-    /// Whose log the event is for, and the fields of the spans inside that.
+    /// To which log the event belongs, and the fields of the spans inside the tagged one.
     fn scope<S>(
         &self,
         event: &Event<'_>,
@@ -481,5 +481,5 @@ fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packed {
     packed
 }
 
-/// A larger buffer is given back rather than kept for each thread.
+/// A larger buffer is freed and not kept for each thread.
 const MAX_SCRATCH: usize = 64 * 1024;

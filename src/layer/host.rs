@@ -1,4 +1,4 @@
-//! What the subscriber below the layer is able to do.
+//! What the subscriber below the layer supports.
 
 use std::any::type_name;
 
@@ -15,9 +15,9 @@ pub(super) fn has_filters<S: Subscriber>() -> bool {
 
 /// Whether this is the name of the Registry, or of layers on it.
 ///
-/// There is no way to ask a subscriber but one that panics, and none to take a type such as
-/// `Layered<A, Layered<B, Registry>>` apart but by its name. A name that is not understood stands for
-/// a subscriber without filters, which is safe everywhere.
+/// The only way to ask a subscriber panics if the answer is no, and a type such as
+/// `Layered<A, Layered<B, Registry>>` can be analysed only by its name. An unknown name means a subscriber without
+/// filters, which is always safe.
 fn is_registry(mut name: &str) -> bool {
     let layered = type_name::<Layered<Identity, Registry>>();
     let layered = layered.split('<').next().unwrap_or(layered);

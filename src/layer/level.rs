@@ -1,4 +1,4 @@
-//! Which callsites are ours: the filter around the layer.
+//! The filter around the layer: which callsites it wants.
 
 use tracing_core::subscriber::Interest;
 use tracing_core::{LevelFilter, Metadata};
@@ -65,7 +65,8 @@ impl<S> Filter<S> for EventLevel {
         self.wants(metadata)
     }
 
-    /// Says always or never: a "sometimes" would have every event of the process ask [`enabled`].
+    /// Answers "always" or "never". With "sometimes", every event of the process would have to ask
+    /// [`enabled`].
     ///
     /// [`enabled`]: Filter::enabled
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {

@@ -1,8 +1,8 @@
-//! What a span knows: whose log its events are for, and the fields to show with them.
+//! What a span knows: to which log its events belong, and the fields to show with them.
 //!
-//! Found out once, when the span is created, and inherited from the span around it, so that an event
-//! never walks up its scope. What can change later is the tag, and that is shared: all spans inside a
-//! span that declares the token field hold its [`Place`].
+//! This is computed once, when the span is created, from the span around it, so that an event never
+//! walks up its scope. Only the tag can change later, and it is shared: all spans inside a span that
+//! declares the token field hold its [`Place`].
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -150,7 +150,7 @@ impl SpanState {
         !matches!(self.source, Source::Early(_))
     }
 
-    /// The place that a token of this span is found in, by itself and by the spans inside.
+    /// The place where this span and the spans inside it look for its token.
     pub(super) fn place(&self, make: impl MakeTag) -> Place {
         match &self.source {
             Source::Early(early) => Place::Given(early.tag(make).clone()),
@@ -158,7 +158,7 @@ impl SpanState {
         }
     }
 
-    /// The span closes. The tag of which no more lines will come, if any came or were refused.
+    /// The span closes. Returns the tag of which no more lines will come, if any came or were refused.
     fn ended(&self) -> Option<Arc<Tag>> {
         let first = match &self.source {
             Source::Early(early) => early.tag.get()?,
@@ -174,7 +174,7 @@ impl SpanState {
             return;
         }
         self.fields = match self.fields.take() {
-            // Replaced, not changed: lines that wait show what was so when they were logged.
+            // Replaced, not changed: lines that wait show the values of the time when they were logged.
             Some(own) if self.owns_fields => {
                 let fields = own.fields.updated(&newer);
                 Some(Arc::new(SpanFields::new(own.up.clone(), own.metadata, fields, own.late)))
@@ -209,12 +209,12 @@ fn chain(
     match (is_full, late) {
         (false, _) => Some(Arc::new(SpanFields::new(up, metadata, fields, late))),
         (true, 0) => up,
-        // It has to be in its chain, where the chain ends once the span is tagged.
+        // The span has to be in its own chain, because the chain ends there once the span is tagged.
         (true, _) => Some(Arc::new(SpanFields::new(None, metadata, fields, late))),
     }
 }
 
-/// What spans inside of another one start with.
+/// What a span inside of another one starts with.
 pub(super) struct Inherited {
     place: Place,
     fields: Option<Arc<SpanFields>>,
@@ -271,7 +271,7 @@ pub(super) struct Slot {
 }
 
 impl Drop for Slot {
-    /// One after the other, and not each inside of the one below, for which no stack is deep enough.
+    /// Dropped one after the other, and not recursively: the stack could overflow.
     fn drop(&mut self) {
         let mut up = self.up.take();
         while let Some(Place::Late(slot)) = up {
@@ -283,7 +283,7 @@ impl Drop for Slot {
 impl Place {
     /// The tag that counts now: this span's, or else the next one's up.
     fn tag(&self) -> Option<Arc<Tag>> {
-        // A loop and no recursion: nobody bounds how deep an app nests its spans.
+        // A loop and not a recursion: an app may nest its spans without limit.
         let mut place = self;
         loop {
             match place {
@@ -312,7 +312,7 @@ impl Place {
                 }
                 *known = portal.or_else(|| known.take());
                 let tag = make(event_token?, known.clone(), slot.late);
-                // The lock is held, so nobody was faster.
+                // The lock is held, so no other thread was faster.
                 let _set = slot.first.set(tag);
                 None
             }

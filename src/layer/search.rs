@@ -1,9 +1,9 @@
 //! Looks for callsites that declare an event token and are hidden from the layer.
 //!
-//! A layer hears nothing of what a filter hides from it. But `tracing` tells a new subscriber all
-//! callsites that were passed so far: so a subscriber that wants nothing is made for a moment, and then
-//! our own is asked about those that declare a token. It is the worker's thread that does this, and
-//! seldom.
+//! A layer is not called for what a filter hides from it. But `tracing` tells a new subscriber about all
+//! callsites that were reached so far. So the search makes a subscriber that wants nothing, and then
+//! asks the app's subscriber about the callsites that declare a token. The worker's thread does this,
+//! and seldom.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering::SeqCst};
@@ -56,7 +56,7 @@ impl Search {
         }
         let level = LevelFilter::current().min(tracing::level_filters::STATIC_MAX_LEVEL);
         if level < LevelFilter::INFO {
-            // Callsites above that level are known to nobody.
+            // Callsites above that level are not registered anywhere.
             return match meant {
                 Meant::Activity => vec![Hidden::Level(level)],
                 Meant::Code => Vec::new(),
@@ -78,7 +78,7 @@ impl Search {
 fn passed(level: EventLevel) -> Vec<&'static Metadata<'static>> {
     let found = Arc::<Mutex<Vec<_>>>::default();
     drop(Dispatch::new(Collector { level, found: found.clone() }));
-    // So that the interest of each callsite is again what it was.
+    // This restores the interest of each callsite.
     callsite::rebuild_interest_cache();
     std::mem::take(&mut found.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -1,8 +1,8 @@
-//! Reads the fields of spans and events: for the token, and for what is said.
+//! Reads the fields of spans and events: the token, and the values to show.
 //!
-//! User code runs here (`Debug` and `Display` impls). It may log, which is why nothing is locked or
-//! borrowed meanwhile; and it may panic, which is caught, since without our layer it might not have
-//! been called at all.
+//! User code runs here (`Debug` and `Display` impls). It may log, so nothing is locked or borrowed
+//! meanwhile. It may panic, and the panic is caught, because without our layer this code might not have
+//! run at all.
 
 use std::error::Error;
 use std::fmt::{self, Debug, Write};
@@ -196,7 +196,7 @@ impl Visit for LookingVisitor<'_> {
 
 #[inline]
 fn write_debug(sink: &mut Sink<'_>, value: &dyn Debug) {
-    // An error is the sink's "enough" or the impl's own; the text so far stands.
+    // The error comes from the sink when it is full, or from the impl. The text so far is kept.
     let _enough = write!(sink, "{value:?}");
 }
 
@@ -272,7 +272,8 @@ impl TokenVisitor {
     }
 }
 
-/// A portal's name has 32 bytes. Of a longer text so many are kept, since nothing charges for them.
+/// A portal's name has 32 bytes. Of a longer text only so many are kept, because the budget does not
+/// count them.
 const MOST_PORTAL: usize = 256;
 
 impl Visit for TokenVisitor {
@@ -327,7 +328,7 @@ impl Write for Bounded {
     }
 }
 
-/// Takes back what `?text` does to a string.
+/// Removes the quotes and escapes that `?text` adds to a string.
 fn unquoted(text: String) -> String {
     let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inner) = inner else { return text };

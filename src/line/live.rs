@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
-/// Counts what could make an event ours. Zero most of the time in most apps, which then pay one load.
+/// Counts what could make an event ours. It is zero most of the time in most apps, and then an event
+/// costs one load.
 ///
 /// On a cache line of its own: written when tagged spans come and go, read by every event.
 #[derive(Default)]
@@ -41,7 +42,7 @@ impl Alive {
         self.note(EVENTS_DECLARE);
     }
 
-    /// Reads first: where another layer is asked about each event, so is ours.
+    /// Reads first, because our layer is asked about each event if another layer is.
     fn note(&self, bit: u64) {
         if self.0.load(Relaxed) & bit == 0 {
             self.0.fetch_or(bit, Relaxed);
@@ -71,7 +72,7 @@ impl Seen {
         self.0 & (SPANS_DECLARE | (TAG - 1)) == 0
     }
 
-    /// Some event may bear a token itself.
+    /// Some event may have a token itself.
     pub(crate) fn events_declare(self) -> bool {
         self.0 & EVENTS_DECLARE != 0
     }

@@ -258,7 +258,7 @@ impl<'a> Packer<'a> {
         self.bytes.len()
     }
 
-    /// Takes back what was written since the buffer had this length.
+    /// Removes what was written since the buffer had this length.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
     }

@@ -1,9 +1,9 @@
 //! Events that are records of the `log` crate.
 //!
-//! An event's metadata live for ever, and a record's do not. So tracing-log has one set of metadata for
-//! all records of a level, and gives what is the record's own as fields; the feature `log` of this crate
-//! does the same. The names of these fields are what such an event is known by, whichever version of
-//! tracing-log made it.
+//! The metadata of an event live for ever, those of a record do not. So tracing-log has one set of
+//! metadata for all records of a level, and gives the target, the module, the file and the line of the
+//! record as fields. The feature `log` of this crate does the same. The names of these fields identify
+//! such an event, whichever version of tracing-log made it.
 
 use tracing_core::Metadata;
 

@@ -1,4 +1,4 @@
-//! The two names that say whose log a line is for. Both are checked once, here.
+//! The two names that say to which log a line belongs. Both are checked once, here.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The key of one waiting activity (or robot), which names the workflow's log to write to.
 ///
-/// It is a secret: whoever has it can write to the log and complete the activity. `Debug` and
+/// It is a secret: anybody who has it can write to the log and complete the activity. `Debug` and
 /// `Display` therefore show only the readable workflow id at its start.
 ///
 /// # As a span's field
@@ -34,15 +34,15 @@ impl EventToken {
     /// characters, and not the redaction that `Display` prints.
     #[inline]
     pub fn parse(text: &str) -> Result<EventToken, InvalidEventToken> {
-        // Apart, so that the token itself is returned in registers.
+        // A function of its own, so that the token itself is returned in registers.
         check(text)?;
         Ok(EventToken(text.into()))
     }
 
     /// The token as a value for a span's or an event's `event_token` field.
     ///
-    /// It travels as an error value, since that is the one kind of field value that a layer can
-    /// have back as the type that it was.
+    /// It is passed as an error value, because that is the only kind of field value that a layer can
+    /// convert back to its type.
     pub fn tag(&self) -> &(dyn Error + 'static) {
         self
     }
@@ -52,7 +52,8 @@ impl EventToken {
         &self.0
     }
 
-    /// A number that tells nearly all tokens apart. Their portals sign them, so nobody chooses it.
+    /// A hash that is different for nearly all tokens. Portals sign their tokens, so nobody can choose
+    /// one to collide.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut hash = 0_u64;
         for chunk in self.0.as_bytes().chunks(8) {
@@ -64,7 +65,8 @@ impl EventToken {
         Fingerprint((hash >> 32) as u32)
     }
 
-    /// What tokens of one workflow have in common: its id, or the whole token if there is none in it.
+    /// What tokens of one workflow have in common: the id of the workflow, or the whole token if it has
+    /// no id.
     pub(crate) fn workflow(&self) -> &str {
         self.workflow_id().unwrap_or(&self.0)
     }
@@ -84,8 +86,8 @@ pub(crate) struct Fingerprint(pub(crate) u32);
 /// An odd number near 2^64 divided by the golden ratio.
 const SPREADS: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// An event token as a span's field that knows whether a layer has taken it: a filter may hide the span
-/// from the layer, and of that the layer hears nothing.
+/// An event token as a field of a span. It knows whether a layer has taken it: if a filter hides the
+/// span from the layer, the layer is not called.
 #[derive(Debug)]
 pub(crate) struct Offered {
     event_token: EventToken,

@@ -1,4 +1,4 @@
-//! Scopes: what is logged inside of one belongs to its event token.
+//! Scopes: records that are logged inside of a scope belong to its event token.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,8 +12,8 @@ use crate::handle::Activity;
 use crate::line::{EventToken, PortalId, Tag};
 use crate::queue::{Producer, WeakProducer};
 
-/// Whose log the records of a scope are for: an event token, and the portal where an app works with
-/// many. Made of an [`EventToken`], or of an [`Activity`], which knows both.
+/// To which log the records of a scope belong: an event token, and the portal if the app works with
+/// many. It is made from an [`EventToken`], or from an [`Activity`], which knows both.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

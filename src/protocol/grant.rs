@@ -26,9 +26,9 @@ pub(crate) fn refresh_form(client_id: &str, client_secret: &str, refresh_token: 
 pub(crate) enum Answer {
     /// A new pair. The old refresh token is spent.
     Granted(Granted),
-    /// It will not give one until somebody mends something.
+    /// It gives no new pair until a person fixes something.
     Denied(Code),
-    /// It could not say. Ask again later, with the same refresh token.
+    /// It could not answer. Ask again later, with the same refresh token.
     Later(Trouble),
 }
 

@@ -49,11 +49,11 @@ pub(crate) enum Refusal {
     TooLarge,
     /// The portal lives elsewhere now: the host that it names, when it names one.
     Moved(Option<String>),
-    /// The portal leads elsewhere, and somebody has to mend that: in words.
+    /// The portal redirects to another place, and a person has to fix that. In words.
     Redirected(Code),
     /// The access token has expired or is not valid: refresh once, repeat.
     Grant(Code),
-    /// The credential is not accepted until somebody mends it.
+    /// The credential is not accepted until a person fixes it.
     Credential(Code),
     /// The portal is closed or lacks business processes.
     Portal(Code),
@@ -66,8 +66,9 @@ pub(crate) enum Refusal {
     /// This command can never succeed: do not repeat it. Of a whole batch: one of its commands, or
     /// all of them.
     Command(Code),
-    /// The portal stumbled: a few repeats. Of a whole request: nothing was executed. Of a command
-    /// in a batch: it may have been, so a repeat is a possible repeat.
+    /// An internal error of the portal: repeat a few times. If it concerns a whole request, nothing was
+    /// executed. If it concerns a command in a batch, the command may have been executed, so a repeat
+    /// may be a duplicate.
     Server(Code),
 }
 
@@ -97,8 +98,9 @@ pub(crate) enum Sent {
 /// Reads `reply` as the answer to a request sent as `sent`. Total: any bytes have a verdict, and a
 /// request that ran has exactly one outcome per command.
 ///
-/// The code decides, the status only where there is no code that we know: documentation and
-/// portals differ about the status of most codes. What proves nothing is [`Verdict::Unknown`].
+/// The code decides. The status is used only if the code is missing or unknown, because documentation
+/// and portals differ about the status of most codes. If an answer proves nothing, the verdict is
+/// [`Verdict::Unknown`].
 pub(crate) fn read(reply: &Reply, sent: Sent) -> Verdict {
     match reply {
         Reply::Http { status, body } => read_http(*status, body, sent),

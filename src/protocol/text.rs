@@ -1,11 +1,11 @@
-//! What may stand in a `LOG_MESSAGE`: one line made safe, and where a line may be cut.
+//! Makes text safe for a `LOG_MESSAGE`, and finds where a line may be cut.
 //!
-//! Pure and total: any `&str` goes in, and what comes out can neither break the portal's storage,
-//! nor be substituted or interpreted by the portal, nor pose as another line. It never fails and
-//! never drops a character without leaving something visible in its place.
+//! Pure and total: any `&str` is accepted. The result cannot break the storage of the portal, the portal
+//! replaces and interprets nothing in it, and it cannot look like another line. It never fails, and
+//! never drops a character without a visible replacement.
 //!
-//! Safe text is closed under concatenation: two safe pieces, written one after the other, are
-//! safe. So a line may be put together from its parts without a second look.
+//! Two safe pieces are also safe when they are joined. So a line may be put together from its parts
+//! without another check.
 
 use std::fmt::Write as _;
 
@@ -35,8 +35,8 @@ pub(crate) enum Astral {
     Keep,
 }
 
-/// Appends `text` to `out` so that it can neither break the portal's storage, nor be substituted
-/// or interpreted by it, nor pose as another line.
+/// Appends `text` to `out` in a safe form: it cannot break the storage of the portal, the portal
+/// replaces and interprets nothing in it, and it cannot look like another line.
 ///
 /// - `$result[..]` and its kin, `{=..}` and `[timestamp=..]` get an invisible guard inside;
 /// - a run of line breaks becomes ` ¶ `, a tab becomes a space;

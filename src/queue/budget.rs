@@ -1,9 +1,10 @@
-//! What callers have charged, and what the worker has given back.
+//! What callers have charged, and what the worker has released.
 //!
-//! Totals that only grow, so that neither side ever waits for the other: what is pending is their
-//! difference. (But for what lines hold on top as text: the worker takes that off what it gave back.) Callers add to one of several stripes, by their thread, and the sum is looked at once in
-//! a while, or at each line where room is tight: few threads that log at once have no cache line in
-//! common here. (One total for all was an eighth of an event with two threads.)
+//! Both are totals that only grow, so that neither side waits for the other. What is pending is their
+//! difference. (One exception: if lines are longer as text, the worker subtracts that from what it has
+//! released.) Each thread adds to one of several stripes, so that threads seldom share a cache line. The
+//! sum is computed now and then, and for each line if there is little room. (One total for all threads
+//! cost an eighth of an event with two threads.)
 
 use std::cell::Cell;
 use std::ops::Add;
@@ -36,7 +37,7 @@ struct Settled {
     released_bytes: AtomicU64,
 }
 
-/// How things stand. May be a little too high, never too low.
+/// The current state. May be a little too high, never too low.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     /// Messages in the channel.
@@ -117,7 +118,7 @@ fn stripe() -> usize {
 }
 
 impl Budget {
-    /// Charges a line. Says whether it is its turn to look at how things stand.
+    /// Charges a line. Returns whether this line has to check the sum.
     #[inline]
     pub(super) fn charge(&self, bytes: u64) -> bool {
         let before = self.charged[stripe()].0.fetch_add(word(1, bytes), SeqCst);
@@ -129,12 +130,12 @@ impl Budget {
         self.charged[stripe()].0.fetch_sub(word(1, bytes), SeqCst);
     }
 
-    /// How things stand, with what the calling thread has charged.
+    /// The current state, with what the calling thread has charged.
     pub(super) fn standing(&self) -> Standing {
         self.standing_with(0)
     }
 
-    /// How things would stand with one line more.
+    /// The state with one line more.
     pub(super) fn with_line(&self, bytes: u64) -> Standing {
         self.standing_with(word(1, bytes))
     }

@@ -34,7 +34,7 @@ impl Consumer {
 
     /// The next message, if there is one.
     pub(crate) fn try_take(&mut self) -> Option<Message> {
-        // They are counted nowhere.
+        // These messages are not counted.
         self.try_recv().or_else(|| self.try_left_out().map(Message::SpanClosed))
     }
 
@@ -97,7 +97,7 @@ impl Consumer {
         (!self.lines_may_come() && self.receiver.is_empty()).then_some(parked)
     }
 
-    /// Gives the budget back: these lines are settled.
+    /// Releases the budget of these lines: they are settled.
     pub(crate) fn release(&self, lines: u64, bytes: u64) {
         self.door.budget.release(lines, bytes);
         self.door.made_room();

@@ -1,4 +1,4 @@
-//! The door: who gets in, what is charged, and who is woken.
+//! The door: which lines are accepted, what they are charged, and who is woken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -17,7 +17,7 @@ use crate::thread_role::is_delivery_thread;
 /// What both ends share.
 pub(super) struct Door {
     pub(super) sender: Sender<Message>,
-    /// What the worker left in the channel when it went.
+    /// What the worker left in the channel when it ended.
     leftovers: Receiver<Message>,
     pub(super) limits: Limits,
     pub(super) alive: &'static Alive,
@@ -26,13 +26,13 @@ pub(super) struct Door {
     pub(super) signals: Signals,
     pub(super) refused: Refused,
     pub(super) unusable: Unusable,
-    /// Tags whose close found no room, and of whose lost lines somebody has to tell.
+    /// Tags whose close found no room in the channel. The worker still has to report their lost lines.
     pub(super) left_out: Mutex<Vec<Arc<Tag>>>,
     /// What the layer was not shown, by [`Unseen`].
     pub(super) unseen: [AtomicU64; Unseen::ALL.len()],
     /// What a filter hides, as far as it was noticed; each once.
     pub(super) hidden: Mutex<Vec<Hidden>>,
-    /// Looks for what a filter hides: the layer's to know.
+    /// Looks for what a filter hides. The layer provides it.
     pub(super) search: OnceLock<Box<dyn Fn(Meant) -> Vec<Hidden> + Send + Sync>>,
     pub(super) bell: Notify,
     /// What is done about the first line that comes when the worker is closed.
@@ -40,7 +40,7 @@ pub(super) struct Door {
     /// Held by callers that wait for room, and by the worker for as long as it takes to wake them.
     pub(super) waiting: Mutex<()>,
     pub(super) room: Condvar,
-    /// The process that has the worker's thread. A fork has not.
+    /// The process that has the worker's thread. A forked child has none.
     pub(super) process: u32,
 }
 
@@ -84,7 +84,8 @@ pub(super) struct Signals {
     /// Room is tight: look at the budget with each line. Said by callers, and taken back by the worker,
     /// who makes the room.
     pub(super) tight: AtomicBool,
-    /// Somebody was refused: look before packing a line. Only a hint, so a wrong one is harmless.
+    /// A line was refused: check for room before packing the next one. It is only a hint, so a wrong
+    /// value is harmless.
     pub(super) full: AtomicBool,
     /// Callers that wait for room.
     pub(super) waiters: AtomicU64,
@@ -127,8 +128,8 @@ const MOST_HIDDEN: usize = 32;
 /// Slots for messages that are not lines.
 const HEADROOM: usize = 1024;
 
-/// Tags that wait beside the channel. The lines of more are counted and reported, and their logs do not
-/// tell of them.
+/// Most tags that wait beside the channel. Refused lines of further tags are counted and reported, but
+/// their logs do not mention them.
 const MOST_LEFT_OUT: usize = 65_536;
 
 impl Door {
@@ -244,7 +245,7 @@ impl Door {
         let verdict = self.verdict_for(&line.tag, standing);
         if verdict.is_err() {
             self.budget.revert(bytes);
-            // What was charged for a moment may be what somebody waits for.
+            // A caller may be waiting for the room that was charged for a moment.
             if matches!(self.limits.overflow, Overflow::Block(_)) && !self.is_forked() {
                 self.wake_waiters();
             }
@@ -346,16 +347,16 @@ impl Door {
         }
     }
 
-    /// The worker is gone: what is still in the channel, and whoever waits for an answer to it, is let go.
-    /// Said by the worker, and by callers whose message may have come after that.
+    /// The worker is gone: drops what is still in the channel, so that nobody waits for an answer.
+    /// Called by the worker, and by callers whose message may have come after that.
     pub(super) fn drop_leftovers(&self) {
         while let Ok(message) = self.leftovers.try_recv() {
             drop(message);
         }
     }
 
-    /// The worker is gone, and so cannot say that lines are refused. A panic is no moment for it: the
-    /// next line will do.
+    /// The worker is gone and cannot report that lines are refused. Not during a panic: the next line
+    /// reports it.
     fn tell_closed(&self) {
         if self.signals.missed_worker.load(Relaxed) || std::thread::panicking() || self.is_forked()
         {
@@ -390,7 +391,7 @@ impl Door {
 
     #[inline]
     fn ring_if_half_full(&self, queued: u64) {
-        // Read first: in a queue that stays over half full everybody passes here.
+        // Read first: if a queue stays over half full, all callers come here.
         if queued * 2 >= self.limits.queue as u64
             && !self.signals.rung.load(SeqCst)
             && !self.signals.rung.swap(true, SeqCst)

@@ -1,12 +1,12 @@
-//! How much each event token holds, so that one that logs without end leaves room for the others.
+//! How much each event token holds, so that a token that logs without end leaves room for the others.
 //!
-//! A token may hold so many times what is still free. One that is alone so gets its whole share; where
-//! there are more of them each gets less, and something is always free for those that are quiet.
+//! A token may hold a multiple of what is still free. A token that logs alone gets its whole share. If
+//! several tokens log much, each gets less, and some room is always free for the others.
 //!
-//! Nobody counts while there is room: callers look here once it is tight, and count from then on what
-//! they push; the worker counts what it holds, for itself, in memory that nobody else writes. Counts
-//! stand in two tables, at places that follow from the token's text, and the smaller one is believed:
-//! two tokens are taken for one only if they meet in both, once in a million pairs.
+//! Callers count only when there is little room: from then on they count what they push. The worker
+//! always counts what it holds, in memory that only it writes. There are two tables of counts, indexed
+//! by hashes of the token, and the smaller count is used. So two tokens are mixed up only if they
+//! collide in both tables, once in a million pairs.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -44,11 +44,12 @@ const PLACE_BITS: u32 = 10;
 const LEAST_LINES: u64 = 2 * UNSEEN.lines;
 const LEAST_BYTES: u64 = 2 * UNSEEN.bytes;
 
-/// Of what is free once room is tight, a token may queue one part of so many. The rest is for those
-/// that come later, since what was queued before room was tight is counted nowhere.
+/// When there is little room, a token may queue one part of so many of what is free. The rest is for
+/// tokens that come later, because lines that were queued before that were not counted.
 const PART_OF_FREE: u64 = 3;
 
-/// A token that holds one part of so many is loud. So as many may be, and the others lose nothing.
+/// A token that holds at least one part of so many logs much. Up to so many tokens may do this, and the
+/// others lose nothing.
 const LOUD_PART: u64 = 16;
 
 impl Shares {
@@ -228,7 +229,7 @@ mod tests {
         assert!(row.len() > PLACES * 3 / 4, "all places are used: {}", row.len());
     }
 
-    /// However many are loud, something is free, and a quiet token may have it.
+    /// However many tokens log much, some room is free for a token that logs little.
     #[test]
     fn loud_tokens_leave_room_for_quiet_ones() {
         for loud in [1, 2, 10, 100] {

@@ -1,4 +1,4 @@
-//! A declared value: of a property, or one that is given back.
+//! A declared value: of a property, or a return value.
 
 use serde_json::{Value, json};
 
@@ -113,7 +113,7 @@ impl Parameter {
         self
     }
 
-    /// What it is if nothing is set.
+    /// The default value.
     #[must_use]
     pub fn default_value(mut self, value: impl Into<String>) -> Self {
         self.default = Some(value.into());

@@ -1,4 +1,4 @@
-//! What the portal has is made what the app declares.
+//! Makes the portal have exactly what the app declares.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -107,7 +107,7 @@ pub(crate) async fn reconcile(
                 done.updated.push(code);
             } else {
                 if !add(registration, call).await? {
-                    // Somebody was faster.
+                    // Another replica was faster.
                     update(registration, call).await?;
                 }
                 done.added.push(code);

@@ -101,7 +101,8 @@ impl PortalCounters {
     }
 }
 
-/// One portal's counters at one moment, in lines that the worker has taken in. It holds no secret.
+/// The counters of one portal at one moment. They count the lines that the worker has received. It holds
+/// no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortalSnapshot {
     portal: Option<Arc<str>>,
@@ -141,8 +142,8 @@ impl PortalSnapshot {
         self.lost
     }
 
-    /// Why nothing is sent to the portal for now: its credentials are not accepted, or not there,
-    /// or it is closed. Pending lines wait for that to be mended.
+    /// Why nothing is sent to the portal at the moment: its credentials are refused or missing, or the
+    /// portal is closed. Pending lines wait until that is fixed.
     pub fn blocked(&self) -> Option<DropReason> {
         self.blocked
     }

@@ -68,7 +68,7 @@ impl DropReason {
     /// How many there are: what an array with a place for each needs.
     pub(crate) const COUNT: usize = DropReason::ALL.len();
 
-    /// The reasons for which lines are turned away at the door.
+    /// The reasons for which lines are refused.
     pub(crate) fn refusals() -> impl Iterator<Item = DropReason> {
         DropReason::ALL.iter().copied().filter(|reason| reason.is_refusal())
     }

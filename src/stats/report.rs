@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{DropReason, write_reasons};
 
-/// What a flush or a shutdown came to: the lines that it covered, by how they ended.
+/// The result of a flush or a shutdown: the lines that it covered, by how they ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlushReport {
     acknowledged: u64,

@@ -25,7 +25,7 @@ impl Unseen {
 pub(crate) enum Meant {
     /// The app works on an activity.
     Activity,
-    /// Nothing but what there is in the code: an app may have had no activity at all.
+    /// Only that the code has such a callsite: the app may have had no activity at all.
     Code,
 }
 

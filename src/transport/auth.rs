@@ -1,4 +1,4 @@
-//! Who calls: a webhook, or an app with OAuth tokens. Owns the secrets, and shows none of them.
+//! Credentials: a webhook, or an app with OAuth tokens. Owns the secrets, and shows none of them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub use self::store::{
 pub use self::tokens::Tokens;
 pub use self::webhook::Webhook;
 
-/// By whose leave portals are called: a [`Webhook`] for one portal, [`OAuth`] for those on which an
-/// app is installed, or a provider of the app's own.
+/// The credentials for calls to portals: a [`Webhook`] for one portal, [`OAuth`] for the portals that
+/// have installed an app, or your own provider.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -34,7 +34,7 @@ pub enum Credentials {
     Webhook(Webhook),
     /// The portals of an app.
     OAuth(OAuth),
-    /// Whatever the provider knows.
+    /// The portals that the provider knows.
     Provider(Arc<dyn AccessProvider>),
 }
 
@@ -49,7 +49,7 @@ impl Credentials {
         match self {
             Credentials::Webhook(_) => true,
             Credentials::OAuth(oauth) => oauth.default_portal.is_some(),
-            // It is asked.
+            // Only the provider can tell.
             Credentials::Provider(_) => true,
         }
     }

@@ -1,4 +1,5 @@
-//! Panics of code that is not ours, in a library or in a hook of the app's, taken as answers.
+//! Catches panics in code that is not ours, in a library or in a hook of the app, and returns them as
+//! values.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};

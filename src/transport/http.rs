@@ -1,4 +1,4 @@
-//! The transport over HTTP: each request to its portal, by whatever leave there is.
+//! The transport over HTTP: sends each request to its portal, with the credentials that there are.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) struct Http {
     caller: Caller,
 }
 
-/// By whose leave.
+/// The credentials in use.
 #[derive(Clone)]
 enum Caller {
     Webhook(Arc<Webhook>),
@@ -63,8 +63,7 @@ impl Http {
 }
 
 impl Http {
-    /// The portal has another name now. Where no one can call it there by himself, it is said what to
-    /// do.
+    /// The portal has another name now. If the credentials cannot follow it, the error says what to do.
     fn moved(&self, portal: Option<&PortalId>, host: String) -> Reply {
         let advice = match &self.caller {
             Caller::Webhook(_) => "write that host into the webhook's URL",
@@ -148,7 +147,7 @@ impl Transport for Http {
     }
 }
 
-/// Without OAuth nobody can be asked whose tokens they are.
+/// Without OAuth there is no server to ask to whom the tokens belong.
 const NO_OAUTH: &str = "the app's credentials are not `OAuth`";
 
 /// An event token is a secret of its portal: it is not tried at another.

@@ -98,8 +98,8 @@ impl Coalescer {
         }
     }
 
-    /// Takes a line in, of the text given, which holds so many bytes of the budget; or says why its
-    /// token takes none.
+    /// Adds a line with this text, which holds so many bytes of the budget. Or returns why its token
+    /// takes no more lines.
     pub(crate) fn push(
         &mut self,
         line: &LogLine,
@@ -182,7 +182,7 @@ impl Coalescer {
         self.list(key);
     }
 
-    /// Patience asked for by the portal ends: the app is shutting down.
+    /// Pauses that the portal asked for end: the app is shutting down.
     pub(crate) fn lift_holds(&mut self) {
         let keys: Vec<usize> = self.tokens.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -229,8 +229,8 @@ impl Coalescer {
         Command { key, event_token, entry, due }
     }
 
-    /// The command comes back: nothing of it was written, or nobody knows. It goes first again, not
-    /// before `hold_until`. When its token has ended meanwhile it is returned with the reason.
+    /// The command comes back: it was not written, or that is unknown. It goes first again, not before
+    /// `hold_until`. When its token has ended meanwhile it is returned with the reason.
     pub(crate) fn put_back(
         &mut self,
         mut command: Command,
@@ -321,7 +321,7 @@ impl Coalescer {
         held
     }
 
-    /// Whether a "workflow not found" may only be early, and so worth some patience.
+    /// Whether a "workflow not found" may only come too early, so that a repeat makes sense.
     pub(crate) fn may_be_early(&self, key: usize, patience: Duration, now: Instant) -> bool {
         self.tokens.get(key).is_some_and(|buffer| {
             !buffer.worked && now.saturating_duration_since(buffer.first_seen) < patience
@@ -376,7 +376,7 @@ impl Coalescer {
         self.keys.get(event_token).map_or(0, |&key| self.tokens[key].pending())
     }
 
-    /// Whether there is word of the token.
+    /// Whether anything is known of the token.
     pub(crate) fn knows(&self, event_token: &EventToken) -> bool {
         self.keys.contains_key(event_token)
     }

@@ -37,7 +37,7 @@ pub(crate) struct End {
     pub(crate) out: u8,
     /// When the last of them went.
     pub(crate) sent_at: Instant,
-    /// The portal stumbled over it when it was alone: it goes alone from now on.
+    /// The portal failed on it when it was alone: it goes alone from now on.
     pub(crate) solo: bool,
     /// What became of its token's lines since it was asked for.
     report: FlushReport,
@@ -116,10 +116,10 @@ impl End {
         ending.count(&mut self.report, lines);
     }
 
-    /// Tells who asked. `pending`: lines of which nobody knows yet what becomes of them.
+    /// Answers the caller. `pending`: lines that are not settled yet.
     pub(crate) fn answer(mut self, answer: Result<(), CompleteError>, pending: u64) {
         self.report.set_pending(pending);
-        // Whoever asked may have gone: then nobody is left to be told.
+        // The caller may no longer wait for the answer.
         drop(self.answer.send(answer.map(|()| self.report)));
     }
 }

@@ -98,7 +98,7 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
         self.charge(line, key, now);
-        // What finds no room as it is, is not made text of.
+        // A line that finds no room is not rendered.
         let charged = line.bytes();
         let mut bytes = charged;
         let mut stays = self.keeps_share(line, bytes, key, now);
@@ -138,7 +138,7 @@ impl Engine {
         self.refuse(line, key, DropReason::Internal, now);
     }
 
-    /// Drops a line that was just taken in, and tells of it in its log.
+    /// Drops a line that was just received, and mentions it in its log.
     fn refuse(&mut self, line: &LogLine, key: usize, reason: DropReason, now: Instant) {
         let event_token = &line.tag.event_token;
         let seq = self.seq;
@@ -178,7 +178,7 @@ impl Engine {
         }
         let all = self.ledger.pending();
         let here = self.portals[key].page.pending();
-        // The door has let it in without knowing how long its text would be.
+        // The door has accepted it without knowing how long its text would be.
         let too_long = more > 0 && self.limits.are_passed_by(all.lines, (all.bytes + more) as u64);
         let stays = !too_long
             && !over(here)
@@ -221,7 +221,7 @@ impl Engine {
         }
     }
 
-    /// An activity is to be ended, after its lines if they are quick.
+    /// An activity is to be ended, after its lines if they arrive in time.
     pub(crate) fn complete(&mut self, complete: Complete, now: Instant) {
         let Complete { event_token, portal, completion, deadline, reply } = complete;
         let key = match &portal {
@@ -230,7 +230,7 @@ impl Engine {
                 Some(key) => key,
                 None if self.rules.default_portal => self.portal_of(&None, now),
                 None => {
-                    // Whoever asked may have gone: then nobody is left to be told.
+                    // The caller may no longer wait for the answer.
                     drop(reply.send(Err(CompleteError::UnknownPortal)));
                     return;
                 }
@@ -274,12 +274,12 @@ impl Engine {
         self.closing = Some(close.deadline);
     }
 
-    /// Takes in the reply to what a lane sent.
+    /// Processes the reply to a request of a lane.
     pub(crate) fn settle(&mut self, call: Call, reply: &Reply, now: Instant) {
         self.with(call.portal, now, |lane, turn| lane.settle(call.what, reply, turn));
     }
 
-    /// Takes in what came of asking for other access.
+    /// Processes the result of asking for other access.
     pub(crate) fn accessed(&mut self, call: Call, refreshed: Refreshed, now: Instant) {
         self.with(call.portal, now, |lane, turn| lane.accessed(refreshed, turn));
     }
@@ -368,7 +368,7 @@ impl Engine {
         self.ledger.answer(now);
     }
 
-    /// What may be told of the trouble there was; `last` when nothing can be told later.
+    /// Reports that are due. `last`: this is the last call, so everything is reported.
     pub(crate) fn due_reports(&mut self, last: bool, now: Instant) -> Vec<Report> {
         self.ledger.due_reports(last, now)
     }
@@ -388,12 +388,12 @@ impl Engine {
         self.ledger.refused_at_door(reason, lines);
     }
 
-    /// When something may be told that may not be told yet.
+    /// When the next report is due that is held back now.
     pub(crate) fn next_report(&self) -> Option<Instant> {
         self.ledger.next_report()
     }
 
-    /// Lines taken in and not yet settled.
+    /// Lines that were received and are not settled yet.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn pending(&self) -> u64 {
         self.ledger.pending().lines
@@ -441,7 +441,7 @@ impl Engine {
         (lane, Turn { ledger: &mut self.ledger, page, now })
     }
 
-    /// Lines that were refused at the door are told in the token's log.
+    /// Lines that were refused by the queue are mentioned in the token's log.
     fn tell_missed(&mut self, tag: &Tag, key: usize, now: Instant) {
         if let Some(Missed { lines, since, reason }) = tag.take_refused() {
             let (lane, mut turn) = self.turn(key, now);

@@ -68,7 +68,7 @@ pub(crate) enum Action {
     Idle,
 }
 
-/// What a lane has under way. One of each may be out.
+/// What a lane has under way. One of each kind may be out at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// A request with entries, with ends, or with both.
@@ -137,7 +137,7 @@ enum State {
     Refreshing {
         wanted: Option<Access>,
     },
-    /// The portal wants something mended first. It is asked again now and then.
+    /// A person has to fix something at the portal first. It is tried again now and then.
     Blocked {
         until: Instant,
         reason: DropReason,
@@ -207,7 +207,7 @@ impl Lane {
         }
     }
 
-    /// Takes a line in, of the text given, which holds so many bytes of the budget.
+    /// Adds a line with this text, which holds so many bytes of the budget.
     pub(crate) fn line(
         &mut self,
         line: &LogLine,
@@ -223,7 +223,7 @@ impl Lane {
             }
         }
         if self.closing.is_some() {
-            // It came behind the close: nothing gathers any more.
+            // It came after the close: nothing is gathered any more.
             self.coalescer.seal(Some(event_token), turn.now);
         }
     }
@@ -248,17 +248,17 @@ impl Lane {
         self.coalescer.pending(event_token)
     }
 
-    /// When the oldest waiting line was taken in, nearly.
+    /// About when the oldest waiting line was received.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.coalescer.oldest()
     }
 
-    /// Whether there is word of the token.
+    /// Whether anything is known of the token.
     pub(crate) fn knows(&self, event_token: &EventToken) -> bool {
         self.coalescer.knows(event_token)
     }
 
-    /// The app is shutting down: what waits only to be polite goes now.
+    /// The app is shutting down: lines that only wait for the schedule go now.
     pub(crate) fn close(&mut self, deadline: Instant, now: Instant) {
         // Half of what is left is for the lines, half for the end itself.
         let ends_by = now + deadline.saturating_duration_since(now) / 2;
@@ -379,7 +379,7 @@ impl Lane {
         }
     }
 
-    /// The portals' patience with activities has come to an end, or nearly so.
+    /// The time of some activities is over, or nearly over.
     fn pass_deadlines(&mut self, turn: &mut Turn<'_>) {
         while let Some(passed) = self.deadlines.pop(turn.now) {
             match passed {

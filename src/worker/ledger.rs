@@ -1,4 +1,4 @@
-//! Where every line ends: the one place that counts, frees budget, and tells flushes.
+//! Where every line ends: the only place that counts lines, releases their budget, and answers flushes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -122,17 +122,17 @@ impl Ledger {
         self.reports.add(Trouble::Lost(reason), lines, None, "");
     }
 
-    /// When something may be told that may not be told yet.
+    /// When the next report is due that is held back now.
     pub(crate) fn next_report(&self) -> Option<Instant> {
         self.reports.next_at()
     }
 
-    /// What may be told now; `last` when nothing can be told later.
+    /// Reports that are due. `last`: this is the last call, so everything is reported.
     pub(crate) fn due_reports(&mut self, last: bool, now: Instant) -> Vec<Report> {
         self.reports.due(last, now)
     }
 
-    /// Lines taken in and not yet settled.
+    /// Lines that were received and are not settled yet.
     pub(crate) fn pending(&self) -> Pending {
         self.pending
     }

@@ -1,7 +1,7 @@
-//! What the worker tells the app's engineers of its own trouble: through `tracing`, at target
-//! `tracing_bizproc`, each kind at most once a minute, with a count of what happened meanwhile.
+//! Reports of the worker about its own trouble, for the engineers of the app: through `tracing`, at the
+//! target `tracing_bizproc`, each kind at most once a minute, with a count.
 //!
-//! It speaks on the worker's own thread, which our layers do not listen to.
+//! Reports are written on the worker's thread, which our layers ignore.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -53,7 +53,7 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// Nobody knows whether a request was executed, and this is done about it.
+    /// It is unknown whether a request was executed. `choice`: what is done about it.
     pub(crate) fn unknown_outcome(choice: UnknownOutcome) -> Trouble {
         match choice {
             UnknownOutcome::Repeat => Trouble::UnknownOutcome,
@@ -61,7 +61,7 @@ impl Trouble {
         }
     }
 
-    /// Mistakes that look like success where nobody reads reports.
+    /// Mistakes that look like success unless somebody reads the reports.
     fn is_told_in_any_case(self) -> bool {
         matches!(self, Trouble::Unguarded | Trouble::Closed | Trouble::Unseen(Unseen::Filtered))
     }
@@ -189,7 +189,7 @@ impl Trouble {
     }
 }
 
-/// What is to be told.
+/// Reports to be made.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     kinds: BTreeMap<Trouble, Kind>,
@@ -214,8 +214,8 @@ pub(crate) struct Report {
 }
 
 impl Reports {
-    /// Notes that it happened `count` times to a portal. The last detail is the one that is told: a
-    /// code or an error, never a secret.
+    /// Notes that it happened `count` times to a portal. The last detail is reported: a code or an
+    /// error, never a secret.
     pub(crate) fn add(
         &mut self,
         trouble: Trouble,
@@ -243,13 +243,13 @@ impl Reports {
         }
     }
 
-    /// When the next kind that is held back may be told.
+    /// When the next kind that is held back may be reported.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         let held = self.kinds.values().filter(|kind| kind.count > 0);
         held.filter_map(|kind| Some(kind.told? + SILENCE)).min()
     }
 
-    /// What may be told now: kinds that were silent for a minute. `last`: nothing is told later.
+    /// Reports that are due: of kinds that were silent for a minute. `last`: all of them.
     pub(crate) fn due(&mut self, last: bool, now: Instant) -> Vec<Report> {
         let mut due = Vec::new();
         for (trouble, kind) in &mut self.kinds {
@@ -269,7 +269,7 @@ impl Reports {
     }
 }
 
-/// By what the worker speaks to the app's engineers.
+/// How the worker writes its reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Voice {
     /// An event, for the app's subscriber.
@@ -292,7 +292,7 @@ impl Voice {
 }
 
 impl Report {
-    /// Speaks. Outside of any span, whatever the worker's thread may be in.
+    /// Writes the report outside of any span, whatever span the worker's thread may be in.
     pub(crate) fn tell(self, voice: Voice) {
         let Report { trouble, count, portals, detail } = self;
         let portals = portals.into_iter().collect::<Vec<_>>().join(", ");
@@ -311,15 +311,16 @@ impl Report {
             }
         }
         if trouble.is_told_in_any_case() && !voice.is_heard() {
-            // There may be nobody to read it there, either.
+            // Writing to standard error may fail, too.
             let said = format!("tracing-bizproc: {advice} {detail}");
             let _ = writeln!(std::io::stderr(), "{}", said.trim_end());
         }
     }
 }
 
-/// Says that a line was refused since the worker is closed: from a thread of its own, since the
-/// worker's has ended, and a caller's is not to wait for what the app's layers do with it.
+/// Reports that a line was refused because the worker is closed. This happens on a thread of its own:
+/// the worker's thread has ended, and a caller must not wait for what the app's layers do with the
+/// report.
 pub(crate) fn tell_closed(voice: Voice) {
     let report = Report {
         trouble: Trouble::Closed,
@@ -331,13 +332,13 @@ pub(crate) fn tell_closed(voice: Voice) {
         mark_worker_thread();
         report.tell(voice);
     });
-    // Without a thread there is nobody to say it. The lines are counted.
+    // Without a thread there is no report. The lines are counted.
     drop(tells);
 }
 
 /// Portals that a report names at the most.
 const PORTALS_TOLD: usize = 8;
-/// How long a kind of trouble is silent after it was told.
+/// How long a kind of trouble is not reported again.
 const SILENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

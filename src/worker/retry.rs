@@ -19,7 +19,7 @@ impl Default for RetryPolicy {
 
 /// What to do with an entry when it is not known whether the portal wrote it.
 ///
-/// `bizproc.activity.log` has no way to recognise a repeat, so one of two faults must be chosen.
+/// `bizproc.activity.log` cannot recognise a repeat, so you have to choose one of two faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownOutcome {

@@ -25,7 +25,7 @@ impl WorkerRuntime {
 }
 
 impl Drop for WorkerRuntime {
-    /// Waits for nothing: neither for requests that were out at the deadline, nor for resolver threads.
+    /// Does not wait for requests that were out at the deadline, or for resolver threads.
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();

@@ -1,17 +1,18 @@
-//! How often a workflow's log may grow: the schedule of its entries.
+//! How often a workflow's log gets a new entry: the schedule.
 //!
-//! A cloud portal keeps the newest 50 entries of a workflow, shared with its own (server
-//! behaviour). So that the whole story stays readable, the k-th entry goes no earlier than
-//! `T(k) = base * (growth^k - 1) / (growth - 1)` after the first: the first lines appear at once,
-//! and a workflow that logs for an hour still fits.
+//! A cloud portal keeps the newest 50 entries of a workflow, shared with its own (server behaviour). So
+//! that the whole story stays readable, the entry after `k` others goes no earlier than
+//! `T(k) = base * (growth^k - 1) / (growth - 1)` after the first. The first lines appear at once, and a workflow that
+//! logs for an hour still fits.
 
 use std::time::Duration;
 
-/// How many entries of a workflow its portal keeps, and so how sparingly they are written.
+/// How many entries of a workflow its portal keeps. The schedule of new entries follows from it.
 ///
-/// `T(k) = base * (growth^k - 1) / (growth - 1)`: with the default base of 1 s and growth of 1.3
-/// the 5th entry goes no earlier than 9 s after the first, the 10th 43 s, the 20th 10 minutes.
-/// Flushes, full entries, and the close of a tagged span go ahead of it.
+/// The entry after `k` others goes no earlier than `T(k) = base * (growth^k - 1) / (growth - 1)` after
+/// the first. With the default base of 1 s and growth of 1.3, the 5th entry goes after 6 s, the 10th
+/// after 32 s, the 20th after 8 minutes, unless `max_hold` is reached earlier. Flushes, full entries,
+/// and the close of a tagged span do not wait for the schedule.
 ///
 /// ```
 /// use tracing_bizproc::Retention;
@@ -52,7 +53,7 @@ impl Retention {
 /// `T(k)`, computed once.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// `after[k]`: the k-th entry's distance from the first. The last one stands for all further.
+    /// `after[k]`: the time from the first entry to the entry after `k` others.
     after: Vec<Duration>,
     /// From each entry to the next beyond these.
     step: Duration,
@@ -83,7 +84,7 @@ impl Schedule {
         Schedule { after: vec![Duration::ZERO], step: Duration::ZERO, kept: None }
     }
 
-    /// How long after the first entry the entry goes that follows so many.
+    /// How long after the first entry the next one may go, if so many were sent.
     pub(crate) fn after(&self, entries: u32) -> Duration {
         let last = self.after.len() - 1;
         let beyond = u32::try_from((entries as usize).saturating_sub(last)).unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! What a lane has at hand when it is its turn: the books, open at its portal's page, and the time.
+//! What a lane gets when it is its turn: the ledger, with the page of its portal, and the time.
 
 use std::time::Instant;
 

@@ -259,7 +259,7 @@ impl Flush {
     fn answer(self, settled: &FlushReport, pending: u64) {
         let mut report = settled.since(&self.before);
         report.set_pending(pending);
-        // Whoever asked may have gone: then nobody is left to be told.
+        // The caller may no longer wait for the answer.
         drop(self.reply.send(report));
     }
 }
@@ -278,7 +278,7 @@ impl Watch {
 
     fn answer(mut self) {
         self.report.set_pending(self.remaining);
-        // Whoever asked may have gone: then nobody is left to be told.
+        // The caller may no longer wait for the answer.
         drop(self.reply.send(self.report));
     }
 }

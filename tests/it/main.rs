@@ -15,6 +15,7 @@ mod flush;
 mod guard;
 mod hidden;
 mod idle;
+mod languages;
 mod life;
 mod limits;
 mod log_only;

@@ -83,7 +83,7 @@ impl fmt::Debug for Endpoint {
 /// `*.bitrix24.com`; a port other than https's own is a part of it, `127.0.0.1:8080`. Of a URL,
 /// `https://portal.example/rest/`, the host counts. Case does not matter.
 ///
-/// An entry that anybody could register a host for, `*` or `*example`, allows nothing.
+/// Entries such as `*` or `*example`, for which anybody could register a host, allow nothing.
 ///
 /// ```
 /// # use tracing_bizproc::Hosts;
@@ -100,8 +100,8 @@ impl fmt::Debug for Endpoint {
 pub struct Hosts(Vec<String>);
 
 impl Hosts {
-    /// The domains below which the vendor's cloud portals are. Anybody can open a portal there, so
-    /// they are no proof of who calls.
+    /// The domains of the vendor's cloud portals. Anybody can open a portal there, so they do not prove
+    /// who calls.
     ///
     /// ```
     /// # use tracing_bizproc::Hosts;
@@ -112,7 +112,7 @@ impl Hosts {
         CLOUD.iter().map(|zone| format!("*.bitrix24.{zone}")).collect()
     }
 
-    /// These and those.
+    /// These hosts and the others.
     #[must_use]
     pub fn and(mut self, others: Hosts) -> Self {
         self.0.extend(others.0);

@@ -1,7 +1,6 @@
 //! The tokens in use, portal by portal: loaded once, renewed when refused, stored before use.
 //!
-//! Decides nothing about lines: it is told that a token was refused, and says whether there is
-//! another one.
+//! Decides nothing about lines. If a token was refused, it returns whether there is another one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -16,9 +16,10 @@ use crate::line::PortalId;
 
 /// An app's OAuth credentials, for the portals on which it is installed.
 ///
-/// A token is renewed only when the portal has refused it as expired or invalid, once for all who
-/// wait for it; never by schedule, for which an app may be blocked. The client secret goes to the
-/// authorization server and nowhere else, whatever a request or an answer says.
+/// A token is renewed only after the portal has refused it as expired or invalid, once for all requests
+/// that wait for it. It is never renewed by schedule, because the vendor may block apps that do this.
+/// The client secret is sent to the authorization server and nowhere else, whatever a request or an
+/// answer says.
 ///
 /// Debug shows neither the secret nor tokens.
 ///
@@ -98,9 +99,10 @@ impl OAuth {
     pub const VARIABLES: [&'static str; 3] =
         ["BITRIX24_CLIENT_ID", "BITRIX24_CLIENT_SECRET", "BITRIX24_OAUTH_URL"];
 
-    /// The authorization server's token address, for all portals, whatever server they name.
-    /// Default: `https://oauth.bitrix.info/oauth/token/`, and for portals that name another one of
-    /// the vendor's servers, that one. See [`authorization_servers`](OAuth::authorization_servers).
+    /// The token address of the authorization server. It is then used for all portals, whatever server
+    /// they name. Default: `https://oauth.bitrix.info/oauth/token/`, and for portals that name another
+    /// one of the vendor's servers, that one. See
+    /// [`authorization_servers`](OAuth::authorization_servers).
     ///
     /// # Errors
     /// When it is no https address (http is taken for loopback hosts).
@@ -115,8 +117,8 @@ impl OAuth {
     }
 
     /// The authorization servers that a portal may name (`server_endpoint`): its tokens are renewed
-    /// there, at the path `/oauth/token/`. They get the client secret, so a portal that names another
-    /// one is renewed at the [usual server](OAuth::authorization_server) instead.
+    /// there, at the path `/oauth/token/`. They get the client secret. If a portal names another server,
+    /// its tokens are renewed at the [usual server](OAuth::authorization_server) instead.
     ///
     /// Default: `oauth.bitrix.info` and `oauth.bitrix24.tech`, which are the vendor's. Call it after
     /// `authorization_server`, which allows its own server only.
@@ -126,8 +128,9 @@ impl OAuth {
         self
     }
 
-    /// Portals that may be called by plain http, for boxes in a network that you trust: whoever is
-    /// on the way can read their tokens, and use them. Default: none. Loopback needs no leave.
+    /// Portals that may be called by plain http, for on-premise portals in a network that you trust:
+    /// anybody on the way can read the tokens and use them. Default: none. Loopback hosts are always
+    /// allowed.
     ///
     /// ```
     /// use tracing_bizproc::{Hosts, MemoryStore, OAuth};
@@ -142,9 +145,9 @@ impl OAuth {
         self
     }
 
-    /// Hosts that are believed of a portal that was renamed, or that installs the app: a redirect to
-    /// another is not obeyed. Default: none, and then the authorization server is asked where the
-    /// portal is. A box that gives no refresh tokens cannot be asked about: name its host here.
+    /// Hosts that are trusted when a portal is renamed or installs the app. A redirect to another host
+    /// is not followed. Default: none; then the authorization server is asked where the portal is. For
+    /// an on-premise portal without refresh tokens it cannot be asked: name the host here.
     #[must_use]
     pub fn hosts(mut self, hosts: Hosts) -> Self {
         self.hosts = hosts;
@@ -158,7 +161,8 @@ impl OAuth {
         self
     }
 
-    /// The portal of spans that name none. Default: none, and their lines cannot be sent.
+    /// The portal of spans without the field `portal`. Default: none, and then their lines cannot be
+    /// sent.
     #[must_use]
     pub fn default_portal(mut self, portal: impl Into<PortalId>) -> Self {
         self.default_portal = Some(portal.into());

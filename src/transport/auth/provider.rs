@@ -1,4 +1,4 @@
-//! Access by means of the app's own: several webhooks, a vault, a service that hands out tokens.
+//! Access through the app's own code: several webhooks, a vault, a service that gives out tokens.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::protocol::{Method, Trouble};
 use crate::transport::caught::{Panicked, caught};
 use crate::transport::{NoAccess, Refreshed};
 
-/// By which a portal is called: a webhook, or an address and an access token.
+/// What is needed to call a portal: a webhook, or an address and an access token.
 ///
 /// Debug shows the host and no secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Access {
         Ok(Access(Kind::Token { endpoint, access_token: access_token.into() }))
     }
 
-    /// As [`token`](Access::token), and takes plain http to any host. Whoever is on the way can then
+    /// As [`token`](Access::token), but also accepts plain http to any host. Anybody on the way can then
     /// read the access token, and use it.
     ///
     /// # Errors
@@ -81,10 +81,11 @@ impl fmt::Debug for Access {
 
 /// Gives access to portals, for what [`Webhook`] and [`OAuth`](super::OAuth) do not cover.
 ///
-/// A map of portals to webhooks is one.
+/// A map from portals to webhooks implements it.
 pub trait AccessProvider: Send + Sync + 'static {
-    /// Access to a portal; `None` if there is none. It is asked for once per portal, and again with
-    /// the access that the portal has `refused` as expired or invalid: then another is wanted.
+    /// Access to a portal; `None` if there is none. Called once per portal, and again when the portal
+    /// has refused the access as expired or invalid: `refused` is that access, and another one is
+    /// needed.
     ///
     /// It is awaited on the worker's thread, for 10 s at most; see
     /// [`on_thread`](super::on_thread) for work that blocks. Delivery to the portal waits for it, so a

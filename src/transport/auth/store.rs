@@ -17,7 +17,7 @@ mod file;
 
 pub use self::file::FileStore;
 
-/// What went wrong in a store or a provider. It is reported, so it must repeat no secret.
+/// What went wrong in a store or a provider. It is reported, so it must not contain a secret.
 pub type CredentialError = Box<dyn Error + Send + Sync>;
 
 /// What a store or a provider answers, later.
@@ -26,19 +26,20 @@ pub type CredentialFuture<'a, T> =
 
 /// Where the tokens of portals are kept.
 ///
-/// A refresh token works once. So a new pair is stored before it is used, and stored only over the
-/// pair that it replaces: replicas that share a store agree on one pair.
+/// A refresh token works once. So a new pair is stored before it is used, and only if the stored pair is
+/// still the one that it replaces. In this way, replicas that share a store agree on one pair.
 ///
 /// The futures are awaited on the worker's thread, each for as long as
-/// [`OAuth::store_timeout`](super::OAuth::store_timeout) says. A store whose client blocks hands
-/// the work to [`on_thread`]. No call is made per line or per request: a portal's pair is loaded
-/// once, and again when it has been refused.
+/// [`OAuth::store_timeout`](super::OAuth::store_timeout) says. If the client of a store blocks, use
+/// [`on_thread`]. No call is made per line or per request: a portal's pair is loaded once, and again
+/// when it has been refused.
 pub trait TokenStore: Send + Sync + 'static {
     /// The tokens of this portal, if there are any.
     fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>>;
 
-    /// Stores `new` if the portal's pair is `expected` (`None`: it has none) at that moment, and
-    /// says whether it did. Compare and store must be one step for all who share the store.
+    /// Stores `new` if the portal's pair is `expected` at that moment (`None`: it has no pair), and
+    /// returns whether it did. Compare and store have to be one atomic step for all processes that share
+    /// the store.
     fn swap<'a>(
         &'a self,
         portal: &'a PortalId,
@@ -71,8 +72,8 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 
 /// Runs work that blocks on a thread of its own, for stores whose client is not async.
 ///
-/// Delivery waits for this work, so the work must not wait for delivery: a flush there, or the end of an
-/// activity, fails at once with [`FlushError::DeliveryThread`](crate::FlushError::DeliveryThread).
+/// Delivery waits for this work, so the work must not wait for delivery: a flush or the end of an
+/// activity fails there at once with [`FlushError::DeliveryThread`](crate::FlushError::DeliveryThread).
 pub fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CredentialError> + Send + 'static,
 ) -> CredentialFuture<'static, T> {
@@ -88,8 +89,8 @@ pub fn on_thread<T: Send + 'static>(
     })
 }
 
-/// Keeps tokens and installations for as long as the process runs. For tests, and for apps that
-/// portals install anew.
+/// Keeps tokens and installations as long as the process runs. For tests, and for apps that portals can
+/// install again.
 #[derive(Default)]
 pub struct MemoryStore(Mutex<HashMap<PortalId, Kept>>);
 

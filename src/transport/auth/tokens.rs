@@ -1,4 +1,4 @@
-//! The tokens of one portal. Secrets: shown only to who asks for them by name.
+//! The tokens of one portal. They are secrets, and shown only by methods that are called for them.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::endpoint::Endpoint;
 use crate::error::EndpointError;
 
-/// The OAuth tokens of one portal, and where the portal is called with them: an access token, and
-/// mostly a refresh token, by which another pair is got when the first has run out.
+/// The OAuth tokens of one portal, and the address for calls with them: an access token, and in most
+/// cases a refresh token, which gives another pair when the access token has expired.
 ///
-/// Some portals give no refresh token (isolated boxes: "custom auth provider", REST API
-/// documentation). Their access token is used for as long as the portal takes it. Then lines wait
-/// for the next request of the portal, which brings another one.
+/// Some portals give no refresh token (isolated on-premise portals: "custom auth provider", REST API
+/// documentation). Their access token is used as long as the portal accepts it. Then lines wait for the
+/// next request of the portal, which brings another token.
 ///
-/// Debug shows the endpoint, and of the tokens nothing.
+/// Debug shows the endpoint, and nothing of the tokens.
 ///
 /// ```
 /// # use tracing_bizproc::Tokens;
@@ -52,8 +52,8 @@ impl Tokens {
         Ok(Tokens::of(access_token.into(), Some(refresh_token.into()), endpoint, None, 0))
     }
 
-    /// As [`new`](Tokens::new), and takes plain http to any host, for a box in a network that you
-    /// trust: whoever is on the way can read the tokens. They are used only where
+    /// As [`new`](Tokens::new), but also accepts plain http to any host, for an on-premise portal in a
+    /// network that you trust: anybody on the way can read the tokens. They are used only if
     /// [`OAuth::allow_http`](super::OAuth::allow_http) names the host, too.
     ///
     /// # Errors
@@ -81,8 +81,8 @@ impl Tokens {
         self.refresh.is_some()
     }
 
-    /// When the access token expires, to tell which of two pairs is fresher. (It is never refreshed
-    /// for that: the portal's own word counts.) Not known by default.
+    /// When the access token expires. This is used to find the newer one of two pairs, and never to
+    /// renew a token: only a refusal by the portal leads to that. Not known by default.
     #[must_use]
     pub fn expires_at(mut self, at: SystemTime) -> Self {
         self.expires = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();

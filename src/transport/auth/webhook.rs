@@ -13,9 +13,9 @@ use crate::protocol::Method;
 
 /// An inbound webhook of one portal: an address that is a secret. It needs the scope `bizproc`.
 ///
-/// It serves spans that name no portal. Where they name one, as the span of a
-/// [`Bizproc::activity`](crate::Bizproc::activity) always does, say which one it is
-/// [for](Webhook::for_portal).
+/// It serves spans without the field `portal`. If your spans have this field, as the span of a
+/// [`Bizproc::activity`](crate::Bizproc::activity) always does, name the portal of the webhook with
+/// [`for_portal`](Webhook::for_portal).
 ///
 /// Debug and Display show the host and the user, never the code.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,8 +31,8 @@ impl Webhook {
     /// The environment variable that [`from_env`](Webhook::from_env) reads.
     pub const VARIABLE: &'static str = "BITRIX24_WEBHOOK_URL";
 
-    /// The webhook at this URL, `https://HOST/rest/USER/CODE/`, with or without the last slash.
-    /// Plain http is taken for loopback hosts only.
+    /// The webhook at this URL, `https://HOST/rest/USER/CODE/`, with or without the last slash. Plain
+    /// http is accepted for loopback hosts only.
     ///
     /// # Errors
     /// When it is not such a URL. The error repeats nothing of it.
@@ -45,7 +45,7 @@ impl Webhook {
         }
     }
 
-    /// As [`new`](Webhook::new), and takes plain http to any host. Whoever is on the way can then
+    /// As [`new`](Webhook::new), but also accepts plain http to any host. Anybody on the way can then
     /// read the code, and use it.
     ///
     /// # Errors
@@ -68,12 +68,12 @@ impl Webhook {
         }
     }
 
-    /// Says which portal it is of, by `member_id`: it then serves the spans that name this portal
-    /// beside those that name none. Spans that name another are never sent: their event tokens are
-    /// no business of this portal.
+    /// Sets the `member_id` of the webhook's portal. The webhook then serves spans that name this
+    /// portal, and spans that name none. Lines of spans that name another portal are never sent, because
+    /// this portal must not see their event tokens.
     ///
-    /// Let all spans name the portal, or none: each kind is paced by itself, and the portal counts
-    /// the requests of both.
+    /// Name the portal in all spans, or in none. The two kinds are paced separately, but the portal
+    /// counts the requests of both together.
     ///
     /// ```
     /// use tracing_bizproc::Webhook;

@@ -55,8 +55,7 @@ pub(super) const ANSWER_BYTES: usize = 8 << 20;
 /// The body's type for REST calls.
 pub(in crate::transport) const JSON: &str = "application/json";
 
-/// HTTP clients, made when first needed: what a loopback portal needs is less than what one out
-/// there needs.
+/// HTTP clients, made when first needed: a loopback portal needs less than a remote one.
 #[derive(Clone)]
 pub(in crate::transport) struct Clients {
     options: Arc<HttpOptions>,
@@ -117,7 +116,7 @@ impl Clients {
             .user_agent(concat!("tracing-bizproc/", env!("CARGO_PKG_VERSION")))
             // Also where no TLS is needed: without one given, reqwest panics if none is installed.
             .tls_backend_preconfigured(tls::config(self.provider.clone(), trust)?)
-            // A redirect would carry the secret to a host that nobody has approved of.
+            // A redirect would send the secret to a host that nobody has approved.
             .redirect(reqwest::redirect::Policy::none())
             // Whether a request is repeated is decided in one place, and not here.
             .retry(reqwest::retry::never())

@@ -1,4 +1,4 @@
-//! Whether a request has left: what never did was certainly not executed, whatever went wrong.
+//! Whether a request has left the process. If not, it was certainly not executed, whatever went wrong.
 //!
 //! The HTTP client asks for the body when it has a connection and is about to write, and writes nothing
 //! before. So a body that nobody has asked for tells more than any error does: a timeout may have
@@ -28,7 +28,7 @@ pub(super) fn watched(bytes: Vec<u8>) -> (Body, Departure) {
 }
 
 impl Departure {
-    /// Sees to it that the body does not leave any more. `false`: it has left.
+    /// Prevents that the body leaves. Returns `false` if it has left already.
     pub(super) fn prevent(self) -> bool {
         self.0.compare_exchange(WAITING, WITHDRAWN, SeqCst, SeqCst).is_ok()
     }

@@ -1,5 +1,5 @@
-//! What a redirect says. None is followed: it would carry the secret to a host that nobody has
-//! approved of.
+//! What a redirect says. It is not followed: that would send the secret to a host that nobody has
+//! approved.
 
 use reqwest::Url;
 

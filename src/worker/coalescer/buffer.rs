@@ -14,7 +14,7 @@ use crate::worker::entry::{Entry, Gap, NOTICE_BYTES, widen};
 #[derive(Debug)]
 pub(super) struct TokenBuffer {
     pub(super) event_token: EventToken,
-    /// Takes in lines. Invariant: has text.
+    /// The open entry, which gets new lines. Invariant: has text.
     pub(super) open: Option<Entry>,
     /// Frozen and due, oldest first. Entries that come back go to the front.
     pub(super) sealed: VecDeque<(Instant, Entry)>,
@@ -22,7 +22,7 @@ pub(super) struct TokenBuffer {
     pub(super) in_flight: Option<u32>,
     /// Nothing goes before this: the portal asked for patience with this token.
     pub(super) hold_until: Option<Instant>,
-    /// Lost lines that no entry has told of yet.
+    /// Lost lines that no entry has mentioned yet.
     pub(super) gap: Option<Box<Gap>>,
     /// Since when there are such lines.
     pub(super) gap_since: Instant,
@@ -34,7 +34,7 @@ pub(super) struct TokenBuffer {
     pub(super) completed: bool,
     /// It takes no more lines.
     pub(super) finished: Option<Finished>,
-    /// Nor are those that it holds sent any more. Invariant: only when `finished`.
+    /// The lines that it holds are not sent either. Invariant: only when `finished`.
     pub(super) ended: bool,
     /// The portal has taken an entry.
     pub(super) worked: bool,
@@ -109,7 +109,7 @@ impl TokenBuffer {
         }
     }
 
-    /// Entries that wait. Word of lines that are missing is one, where nothing else carries it.
+    /// Entries that wait. A notice about missing lines is one if no other entry can carry it.
     pub(super) fn entries(&self) -> usize {
         match self.sealed.len() + usize::from(self.open.is_some()) {
             0 => usize::from(self.gap.as_ref().is_some_and(|gap| !gap.waits)),
@@ -125,7 +125,7 @@ impl TokenBuffer {
         self.worked && self.hold_until.is_none() && self.entries() == 1 && smooth
     }
 
-    /// Lines have ended: whoever waits for the token's end will ask.
+    /// Lines have ended: the end of the activity may be due now.
     pub(super) fn count(&mut self, ending: Ending, lines: u64) {
         if let Some(end) = &mut self.end {
             end.count(ending, lines);

@@ -16,7 +16,7 @@ pub(super) enum Class {
     Ending,
     /// An entry.
     Lines,
-    /// Word of lines that are missing, and nothing else.
+    /// Only a notice about missing lines.
     Notice,
     /// An entry behind a command that is out. By the age of its oldest line; nothing to take yet.
     Behind,
@@ -102,8 +102,9 @@ impl Coalescer {
         self.listing.idle.next_at()
     }
 
-    /// Forgets tokens that were idle for long, and the oldest where there are very many. Gives up
-    /// word of missing lines that is older than `max_age`, or of the oldest tokens, likewise.
+    /// Forgets tokens that were idle for long, and the oldest ones if there are very many. Gives up
+    /// notices about missing lines in the same way: those older than `max_age`, and those of the oldest
+    /// tokens.
     pub(crate) fn forget_idle(&mut self, max_age: Duration, now: Instant) {
         while let Some((_, key)) = self.listing.waiting(Class::Notice).first() {
             let many = self.listing.waiting(Class::Notice).len() > MOST_NOTICES;
@@ -123,7 +124,7 @@ impl Coalescer {
             }
             let last_used = self.tokens.get(key).map(|buffer| buffer.last_used);
             match last_used {
-                // Lines came too late for it meanwhile.
+                // It got lines meanwhile, and they were too late.
                 Some(last_used) if last_used + FORGET > now && last_used + FORGET > at => {
                     self.listing.idle.set(key, last_used + FORGET);
                 }
@@ -216,8 +217,8 @@ impl Coalescer {
 
 /// A token that was idle for so long is forgotten. What its workflow has used is not.
 const FORGET: Duration = Duration::from_secs(15 * 60);
-/// Most idle tokens that are remembered. A line of one that was forgotten after the end of its
-/// activity is sent in vain, and not counted as late.
+/// Most idle tokens that are remembered. If a token is forgotten after the end of its activity, further
+/// lines are sent, have no effect, and are not counted as late.
 const MOST_IDLE: usize = 16_384;
-/// Most tokens with nothing to say but that lines are missing. The loss itself was counted.
+/// Most tokens that only have a notice about missing lines. The loss itself was counted.
 const MOST_NOTICES: usize = 4_096;

@@ -31,7 +31,7 @@ pub(crate) struct AppCall {
     attempt: u32,
 }
 
-/// Whoever asked.
+/// The caller.
 pub(crate) type CallReply = oneshot::Sender<Result<CallAnswer, CallError>>;
 
 /// Parameters, which are the customer's data.
@@ -55,7 +55,7 @@ impl AppCall {
     }
 
     fn answer(self, answer: Result<CallAnswer, CallError>) {
-        // Whoever asked may have gone: then nobody is left to be told.
+        // The caller may no longer wait for the answer.
         drop(self.answer.send(answer));
     }
 }
@@ -132,7 +132,7 @@ impl Lane {
         Ok(Action::Send(What::Call, request))
     }
 
-    /// Calls whose time is over are told so, and those for which nobody waits any more are dropped.
+    /// Answers calls whose time is over, and drops calls for which nobody waits any more.
     fn lapse_calls(&mut self, now: Instant) {
         let waiting = std::mem::take(&mut self.calls.waiting);
         for call in waiting {
@@ -155,7 +155,7 @@ impl Lane {
         }
     }
 
-    /// Takes in what came of a call.
+    /// Processes the result of a call.
     pub(super) fn settle_call(&mut self, reply: &Reply, turn: &mut Turn<'_>) {
         // Read before anything is taken apart: a panic in a parser costs no call.
         let called = call::read(reply);
@@ -183,7 +183,7 @@ impl Lane {
                 self.bucket.refused(turn.now);
                 self.call_again(call, code, turn.now);
             }
-            // It did not get there, or not past the door.
+            // It did not reach the portal, or the portal did not accept it.
             Refusal::Unreachable(_) | Refusal::Server(_) => self.call_again(call, code, turn.now),
             Refusal::Grant(_) | Refusal::Moved(Some(_)) => {
                 let other = match refusal {

@@ -1,4 +1,4 @@
-//! What a refusal, or no answer, leads to: one table, for requests of every kind.
+//! What follows from a refusal or a missing answer: one table, for requests of every kind.
 //!
 //! A row says what the lane does, what becomes of each entry, and of each end. Whatever a reply
 //! changes, it changes through a row of this table.
@@ -27,11 +27,11 @@ pub(super) enum OfLane {
     Pauses(Within),
     /// Waits before it sends entries again, longer each time.
     BacksOff,
-    /// The same, and sends half as much, to find out over which command the portal stumbles.
+    /// The same, and sends half as much, to find the command on which the portal fails.
     Halves,
     /// Gets other access. Nothing goes meanwhile.
     Renews(Access),
-    /// Sends entries once a minute only, until something is mended.
+    /// Sends entries only once a minute, until something is fixed.
     Blocks(DropReason),
 }
 
@@ -77,7 +77,7 @@ pub(super) enum Patience {
     Locked,
     /// The workflow may not have been saved yet.
     Early,
-    /// The portal stumbled over this command.
+    /// The portal failed on this command.
     Stumbled,
 }
 
@@ -161,8 +161,8 @@ pub(super) fn of_not_executed() -> Reaction {
     Reaction { lane: OfLane::GoesOn, entry: OfEntry::Returns, end: OfEnd::Returns }
 }
 
-/// What the app's engineers are told of a refusal, and in which detail. What leads to other access is
-/// told when that fails.
+/// How a refusal is reported, and with which detail. If it leads to other access, it is reported only
+/// when that fails.
 pub(super) fn trouble(refusal: &Refusal) -> Option<(Trouble, String)> {
     Some(match refusal {
         Refusal::RateLimit => (Trouble::RateLimited, String::new()),
@@ -318,7 +318,7 @@ mod tests {
         }
     }
 
-    /// What is no answer of the REST server.
+    /// Answers that do not come from the REST server.
     #[test]
     fn what_a_web_server_answers_has_its_row_too() {
         let page = |status: u16, sent| {

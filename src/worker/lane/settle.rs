@@ -1,5 +1,5 @@
-//! Takes in replies: reads each once, looks up what it leads to, and does that. Nothing else changes
-//! the lane's state, its pace, or what counts its failures.
+//! Processes replies: reads each once, looks up its row in the table, and does what that says. Nothing
+//! else changes the state of the lane, its pace, or its count of failures.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::worker::retry::{
 use crate::worker::turn::Turn;
 
 impl Lane {
-    /// Takes in what came of a request.
+    /// Processes the result of a request.
     pub(crate) fn settle(&mut self, what: What, reply: &Reply, turn: &mut Turn<'_>) {
         let slot = match what {
             What::Main => &mut self.main,
@@ -286,7 +286,8 @@ impl Lane {
         }
     }
 
-    /// Whether the portal stumbles over an entry while others pass, or did so too often in any case.
+    /// Whether the portal fails on an entry while others pass, or has failed on it too often in any
+    /// case.
     fn is_hopeless(&self, entry: &Entry) -> bool {
         let tries = entry.tries;
         let others_pass = self.successes > tries.alone_since;
@@ -347,7 +348,7 @@ impl Lane {
         answer(end, Ok(()), pending, turn);
     }
 
-    /// Ends whose time is over are told so.
+    /// Answers ends whose time is over.
     pub(super) fn lapse_ends(&mut self, turn: &mut Turn<'_>) {
         while let Some(Lapsed { end, pending, .. }) = self.coalescer.pop_lapsed(turn.now) {
             answer(end, Err(CompleteError::NotSent), pending, turn);

@@ -1,4 +1,4 @@
-//! Whether a request that nobody has verified comes from the portal that it names.
+//! Whether an unverified request comes from the portal that it names.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Grants {
     /// Finds out whether a request comes from this portal: the authorization server says of which
     /// portal the tokens are, and where that is, and then the portal has to take them.
     ///
-    /// Where nobody can be asked, the app must have named the host.
+    /// If the server cannot be asked, the app has to have named the host.
     pub(in crate::transport) async fn confirm(
         &self,
         portal: &PortalId,

@@ -35,7 +35,7 @@ impl Grants {
         let Some(old) = grant.held().tokens.clone() else {
             return Refreshed::Denied(Code("no tokens".to_owned()));
         };
-        // Somebody was faster.
+        // Another task was faster.
         if old.endpoint().host() == host {
             return Refreshed::Renewed;
         }

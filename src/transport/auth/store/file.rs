@@ -12,13 +12,13 @@ use super::{CredentialError, CredentialFuture, TokenStore, on_thread};
 use crate::line::PortalId;
 use crate::transport::auth::tokens::Tokens;
 
-/// Keeps tokens and installations in a JSON file, readable by its owner only and always whole: it is
-/// written beside and then renamed. For one process: replicas need a store that all of them share, a
-/// database.
+/// Keeps tokens and installations in a JSON file that only its owner can read. The file is always
+/// complete: a new one is written beside it and then renamed. For one process only: replicas need a
+/// store that all of them share, such as a database.
 ///
-/// A file that is no JSON object is moved aside, to a name that ends in `.damaged`, and a new one is
-/// begun. What stands under one portal and is of no use is passed over, and replaced by the portal's
-/// next tokens; other portals' are left as they are. Both are reported through `tracing` at target
+/// If the file is not a JSON object, it is renamed to a name that ends in `.damaged`, and a new one is
+/// started. If the data of one portal cannot be read, they are ignored and replaced by the next tokens
+/// of this portal; other portals are not affected. Both cases are reported through `tracing` at target
 /// `tracing_bizproc`.
 #[derive(Clone, Debug)]
 pub struct FileStore {
@@ -28,8 +28,7 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Keeps them in this file, which is made when there is something to store. Its folder must
-    /// exist.
+    /// Keeps them in this file. It is created when there is something to store. Its folder has to exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         FileStore { path: Arc::new(Mutex::new(path.into())), at_work: Arc::new(Semaphore::new(1)) }
     }
@@ -205,8 +204,8 @@ fn set_aside(path: &Path) -> Result<PathBuf, CredentialError> {
     Err("the token file is damaged, and a thousand such files lie beside it already".into())
 }
 
-/// Writes beside the file, makes sure that it is on the disk, and puts it in the file's place:
-/// whoever reads sees the old pair or the new one, and so does who comes after a power cut.
+/// Writes beside the file, makes sure that it is on the disk, and puts it in the file's place: a reader
+/// sees the old pair or the new one, also after a power failure.
 fn write_file(path: &Path, portals: &Map<String, Value>) -> Result<(), CredentialError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
