@@ -58,18 +58,18 @@ pub(crate) enum Reply {
     /// A redirect, not followed, that somebody has to do something about: what it seems to be.
     Redirected(reply::Code),
     /// Certainly not executed: there was no address, no connection, or no TLS.
-    NotSent(Trouble),
+    NotSent(Cause),
     /// Not sent: there are no credentials for the portal. They may still arrive.
-    UnknownPortal(Trouble),
+    UnknownPortal(Cause),
     /// The request may have been executed, but no whole answer came: the outcome is unknown.
-    Unanswered(Trouble),
+    Unanswered(Cause),
 }
 
 /// What went wrong below HTTP, in words that hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble(pub(crate) String);
+pub(crate) struct Cause(pub(crate) String);
 
-impl fmt::Display for Trouble {
+impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

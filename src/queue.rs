@@ -30,7 +30,7 @@ use crate::call::CallAnswer;
 use crate::completion::Completion;
 use crate::error::{CallError, CompleteError};
 use crate::line::{Alive, EventToken, InvalidEventToken, Live, LogLine, PortalId, Tag};
-use crate::protocol::{Method, Trouble};
+use crate::protocol::{Cause, Method};
 use crate::stats::{DropReason, FlushReport, Hidden, Meant, Unseen};
 use crate::transport::{Arrived, Confirmed, Question};
 
@@ -162,7 +162,7 @@ pub(crate) struct Confirm {
 /// The app was removed from this portal: forget its tokens, and give up its lines.
 pub(crate) struct Forget {
     pub(crate) portal: PortalId,
-    pub(crate) reply: oneshot::Sender<Result<(), Trouble>>,
+    pub(crate) reply: oneshot::Sender<Result<(), Cause>>,
 }
 
 /// Until when the portal waits for this activity.

@@ -15,7 +15,7 @@ pub(crate) use self::property::{Array, Node};
 
 /// Reads a body by its content type: a form (also without a type), or JSON.
 pub(crate) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Array, RequestError> {
-    if body.len() > Limits::BYTES {
+    if body.len() > Bounds::BYTES {
         return Err(RequestError::TooLarge);
     }
     let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
@@ -35,7 +35,7 @@ pub(crate) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Array, Req
 /// Reads a query, the part of an address behind `?`.
 pub(crate) fn query(query: &str) -> Result<Array, RequestError> {
     match query.len() {
-        0..=Limits::BYTES => form::parse(query.as_bytes()),
+        0..=Bounds::BYTES => form::parse(query.as_bytes()),
         _ => Err(RequestError::TooLarge),
     }
 }
@@ -46,11 +46,11 @@ fn is_windows_1251(parameters: &str) -> bool {
 
 /// What a request may hold.
 #[derive(Default)]
-pub(crate) struct Limits {
+pub(crate) struct Bounds {
     fields: Cell<usize>,
 }
 
-impl Limits {
+impl Bounds {
     /// Real ones have 2 to 20 KiB.
     pub(crate) const BYTES: usize = 1 << 20;
     /// Keys within keys. Real ones have 3.
@@ -60,7 +60,7 @@ impl Limits {
 
     fn count(&self) -> Result<(), RequestError> {
         self.fields.set(self.fields.get() + 1);
-        if self.fields.get() > Limits::FIELDS { Err(RequestError::TooMany) } else { Ok(()) }
+        if self.fields.get() > Bounds::FIELDS { Err(RequestError::TooMany) } else { Ok(()) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::{Future, ready};
 use self::auth::{Endpoint, Tokens};
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
-use crate::protocol::{Reply, Request, Trouble};
+use crate::protocol::{Cause, Reply, Request};
 
 pub(crate) mod auth;
 mod caught;
@@ -53,7 +53,7 @@ pub(crate) trait Transport: Clone + Send + 'static {
         &self,
         portal: &PortalId,
         tokens: Arrived,
-    ) -> impl Future<Output = Result<bool, Trouble>> + Send {
+    ) -> impl Future<Output = Result<bool, Cause>> + Send {
         let _ = (portal, tokens);
         ready(Ok(false))
     }
@@ -72,7 +72,7 @@ pub(crate) trait Transport: Clone + Send + 'static {
     ///
     /// # Errors
     /// When they could not be removed from the store. They are not used all the same.
-    fn forget(&self, portal: &PortalId) -> impl Future<Output = Result<(), Trouble>> + Send {
+    fn forget(&self, portal: &PortalId) -> impl Future<Output = Result<(), Cause>> + Send {
         let _ = portal;
         ready(Ok(()))
     }
@@ -98,7 +98,7 @@ pub(crate) enum Confirmed {
     /// It is not, or that cannot be known.
     No(Code),
     /// Nobody could answer now.
-    Later(Trouble),
+    Later(Cause),
 }
 
 /// Tokens that have arrived, by the occasion. They were verified.
@@ -116,13 +116,13 @@ pub(crate) enum NoAccess {
     /// There are no credentials for it.
     Unknown(&'static str),
     /// Nobody could answer.
-    Later(Trouble),
+    Later(Cause),
 }
 
 impl From<NoAccess> for Reply {
     fn from(why: NoAccess) -> Self {
         match why {
-            NoAccess::Unknown(why) => Reply::UnknownPortal(Trouble(why.to_owned())),
+            NoAccess::Unknown(why) => Reply::UnknownPortal(Cause(why.to_owned())),
             NoAccess::Later(trouble) => Reply::NotSent(trouble),
         }
     }
@@ -137,17 +137,17 @@ impl From<NoAccess> for Refreshed {
     }
 }
 
-impl From<NoAccess> for Trouble {
+impl From<NoAccess> for Cause {
     fn from(why: NoAccess) -> Self {
         match why {
-            NoAccess::Unknown(why) => Trouble(why.to_owned()),
+            NoAccess::Unknown(why) => Cause(why.to_owned()),
             NoAccess::Later(trouble) => trouble,
         }
     }
 }
 
-impl From<Trouble> for NoAccess {
-    fn from(trouble: Trouble) -> Self {
+impl From<Cause> for NoAccess {
+    fn from(trouble: Cause) -> Self {
         NoAccess::Later(trouble)
     }
 }
@@ -158,7 +158,7 @@ pub(crate) enum Refreshed {
     /// There is access that has not been tried yet: repeat the request.
     Renewed,
     /// Nobody could answer: ask again, with backoff.
-    Later(Trouble),
+    Later(Cause),
     /// There is none until new tokens arrive, or a person fixes something.
     Denied(Code),
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use self::engine::{Call, Engine, Step};
-use self::lane::Access;
+use self::engine::{Engine, Outgoing, Step};
+use self::lane::Renewal;
 use self::report::{Trouble, Voice};
 use self::runtime::WorkerRuntime;
 use crate::line::{InvalidEventToken, PortalId};
@@ -263,7 +263,7 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    fn send(&mut self, call: Call, request: Request) {
+    fn send(&mut self, call: Outgoing, request: Request) {
         let transport = self.transport.clone();
         let portal = self.engine.portal(call).cloned();
         let sending = async move {
@@ -274,13 +274,13 @@ impl<T: Transport> Worker<T> {
         self.callers.insert(id, Awaited::Reply(call));
     }
 
-    fn access(&mut self, call: Call, access: Access) {
+    fn access(&mut self, call: Outgoing, access: Renewal) {
         let transport = self.transport.clone();
         let portal = self.engine.portal(call).cloned();
         let asking = async move {
             let refreshed = match access {
-                Access::Refresh => transport.refresh(portal.as_ref()).await,
-                Access::Relocate(host) => transport.relocate(portal.as_ref(), &host).await,
+                Renewal::Refresh => transport.refresh(portal.as_ref()).await,
+                Renewal::Relocate(host) => transport.relocate(portal.as_ref(), &host).await,
             };
             Came::Access(call, refreshed)
         };
@@ -308,7 +308,7 @@ impl<T: Transport> Worker<T> {
         } else if self.asked.len() >= QUESTIONS_A_MINUTE {
             let trouble = "too many requests of unknown portals in a minute".to_owned();
             // The caller may no longer wait for the answer.
-            drop(reply.send(Confirmed::Later(protocol::Trouble(trouble))));
+            drop(reply.send(Confirmed::Later(protocol::Cause(trouble))));
             return;
         } else {
             self.asked.push_back(now);
@@ -404,7 +404,7 @@ impl<T: Transport> Worker<T> {
                 let portal =
                     awaited.and_then(|awaited| self.engine.portal(awaited.call())).cloned();
                 self.engine.report(Trouble::Panicked, portal.as_ref(), "");
-                let trouble = protocol::Trouble("a panic".to_owned());
+                let trouble = protocol::Cause("a panic".to_owned());
                 match awaited {
                     Some(Awaited::Reply(call)) => {
                         self.engine.settle(call, &Reply::Unanswered(trouble), now);
@@ -434,21 +434,21 @@ struct Told {
 
 /// What a call brings.
 enum Came {
-    Reply(Call, Reply),
-    Access(Call, Refreshed),
+    Reply(Outgoing, Reply),
+    Access(Outgoing, Refreshed),
     /// Whether tokens that arrived are used now.
-    Accepted(PortalId, Result<bool, protocol::Trouble>),
+    Accepted(PortalId, Result<bool, protocol::Cause>),
 }
 
 /// What a call is expected to bring.
 #[derive(Clone, Copy)]
 enum Awaited {
-    Reply(Call),
-    Access(Call),
+    Reply(Outgoing),
+    Access(Outgoing),
 }
 
 impl Awaited {
-    fn call(self) -> Call {
+    fn call(self) -> Outgoing {
         match self {
             Awaited::Reply(call) | Awaited::Access(call) => call,
         }

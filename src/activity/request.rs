@@ -7,7 +7,7 @@ use super::verified::{Parts, VerifiedActivity};
 use crate::error::{RequestError, VerifyError};
 use crate::installation::{Claim, Installation};
 use crate::line::{EventToken, PortalId};
-use crate::request::{self, Array, Limits, Node, Property, required, seconds, text};
+use crate::request::{self, Array, Bounds, Node, Property, required, seconds, text};
 use crate::transport::auth::Endpoint;
 
 /// What a portal posts when a workflow reaches an activity of the app: parsed, and not verified yet.
@@ -29,7 +29,7 @@ pub struct ActivityRequest {
 
 impl ActivityRequest {
     /// Largest body that is read. A handler does not have to read more.
-    pub const MAX_BYTES: usize = Limits::BYTES;
+    pub const MAX_BYTES: usize = Bounds::BYTES;
 
     /// Parses a body by its content type: a form (also without a type), or JSON.
     ///

@@ -10,7 +10,7 @@ use crate::error::{RequestError, VerifyError};
 use crate::installation::Installation;
 use crate::protocol::command::activity_log;
 use crate::protocol::reply::{self, Code, Refusal, Sent, Verdict};
-use crate::request::Limits;
+use crate::request::Bounds;
 use crate::transport::auth::{Hosts, MemoryStore, OAuth, Tokens};
 use crate::transport::http::{Http, HttpOptions};
 use crate::transport::stand_in::Server;
@@ -209,7 +209,7 @@ fn bodies_that_are_no_request_get_a_typed_error() {
     type Expected = fn(&RequestError) -> bool;
     let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100), "]".repeat(100));
     let deepest = "[".repeat(500_000);
-    let many = format!("{{\"a\":[{}1]}}", "1,".repeat(Limits::FIELDS));
+    let many = format!("{{\"a\":[{}1]}}", "1,".repeat(Bounds::FIELDS));
     let big = "x".repeat(10 << 20);
     for (kind, body, expected) in [
         ("application/json", big.as_str(), (|e| matches!(e, RequestError::TooLarge)) as Expected),

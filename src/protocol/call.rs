@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::reply::{self, Refusal, Verdict};
-use super::{Method, Reply, Trouble};
+use super::{Cause, Method, Reply};
 
 /// A call that may be sent: the method's name, and the parameters as a JSON object.
 ///
@@ -45,7 +45,7 @@ pub(crate) enum Called {
     /// It was refused. What the portal says of it in prose is for the caller alone.
     Refused(Refusal, String),
     /// Not known: it may have been executed.
-    Unknown(Trouble),
+    Unknown(Cause),
 }
 
 /// A result.
@@ -74,7 +74,7 @@ pub(crate) fn read(reply: &Reply) -> Called {
         }
         (Some(Verdict::Unknown(trouble)), _) => Called::Unknown(trouble),
         (Some(Verdict::Ran { .. }) | None, _) => {
-            Called::Unknown(Trouble("neither result nor error".to_owned()))
+            Called::Unknown(Cause("neither result nor error".to_owned()))
         }
     }
 }
@@ -157,9 +157,9 @@ mod tests {
         ] {
             assert!(matches!(answer(status, body), Called::Unknown(_)), "{status} {body}");
         }
-        let lost = Reply::Unanswered(Trouble("reset".to_owned()));
+        let lost = Reply::Unanswered(Cause("reset".to_owned()));
         assert!(matches!(read(&lost), Called::Unknown(_)));
-        let unsent = Reply::NotSent(Trouble("refused".to_owned()));
+        let unsent = Reply::NotSent(Cause("refused".to_owned()));
         assert!(matches!(read(&unsent), Called::Refused(Refusal::Unreachable(_), _)));
     }
 

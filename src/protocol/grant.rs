@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::command::push_encoded;
 use super::reply::{Code, Failure};
-use super::{Reply, Trouble};
+use super::{Cause, Reply};
 
 /// The form of a refresh request. It is posted: an address would be written to logs on the way.
 pub(crate) fn refresh_form(client_id: &str, client_secret: &str, refresh_token: &str) -> Vec<u8> {
@@ -29,7 +29,7 @@ pub(crate) enum Answer {
     /// It gives no new pair until a person fixes something.
     Denied(Code),
     /// It could not answer. Ask again later, with the same refresh token.
-    Later(Trouble),
+    Later(Cause),
 }
 
 /// A new pair.
@@ -48,7 +48,7 @@ pub(crate) struct Granted {
 
 /// Reads the answer to a refresh request.
 pub(crate) fn read(reply: &Reply) -> Answer {
-    let later = |what: String| Answer::Later(Trouble(what));
+    let later = |what: String| Answer::Later(Cause(what));
     let (status, body) = match reply {
         Reply::Http { status, body } => (*status, body),
         // The secret goes to the configured host and nowhere else.
@@ -175,7 +175,7 @@ mod tests {
         ] {
             assert!(matches!(answer(status, &body), Answer::Later(_)), "{status} {body}");
         }
-        let trouble = || Trouble("x".to_owned());
+        let trouble = || Cause("x".to_owned());
         for reply in
             [Reply::Moved { host: None }, Reply::NotSent(trouble()), Reply::Unanswered(trouble())]
         {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use self::failure::{Place, classify};
-use super::{Reply, Trouble, command};
+use super::{Cause, Reply, command};
 
 pub(crate) use self::failure::Code;
 pub(super) use self::failure::Failure;
@@ -20,7 +20,7 @@ pub(crate) enum Verdict {
     /// It was refused as a whole: no command was executed.
     Refused(Refusal),
     /// Not known: some, all or none of the commands may have been executed.
-    Unknown(Trouble),
+    Unknown(Cause),
 }
 
 /// What became of one command of a request that ran.
@@ -38,9 +38,9 @@ pub(crate) enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Never sent: no address, no connection, no TLS. Repeat with backoff.
-    Unreachable(Trouble),
+    Unreachable(Cause),
     /// Never sent: there are no credentials for the portal. Wait for them.
-    UnknownPortal(Trouble),
+    UnknownPortal(Cause),
     /// Too many hits from this address: slow down, repeat with backoff.
     RateLimit,
     /// The method's operating time is spent: pause until the window lifts.
@@ -125,7 +125,7 @@ pub(super) fn read_answer(reply: &Reply) -> (Option<Verdict>, Option<Map<String,
     let verdict = match failure_of(&answer) {
         Some(failure) => Some(match classify(&failure, Place::Call { status: *status }) {
             Some(refusal) => Verdict::Refused(refusal),
-            None => Verdict::Unknown(Trouble(format!("HTTP {status}, {}", failure.code))),
+            None => Verdict::Unknown(Cause(format!("HTTP {status}, {}", failure.code))),
         }),
         None if answer.contains_key("result") && (200..300).contains(status) => None,
         None => Some(by_status(*status, "neither result nor error")),
@@ -170,7 +170,7 @@ fn refused(failure: &Failure<'_>, status: u16, sent: Sent) -> Verdict {
         Sent::Batch(_) => Place::Batch { status },
     };
     match (classify(failure, place), sent) {
-        (None, _) => Verdict::Unknown(Trouble(format!("HTTP {status}, {}", failure.code))),
+        (None, _) => Verdict::Unknown(Cause(format!("HTTP {status}, {}", failure.code))),
         // What is wrong with the one command is its outcome, as it would be in a batch.
         (Some(refusal), Sent::Single) if refusal.is_of_command() => {
             let outcomes = vec![Outcome::Refused(refusal)];
@@ -243,7 +243,7 @@ fn by_status(status: u16, what: &str) -> Verdict {
         429 => Refusal::RateLimit,
         400..=499 => Refusal::Command(code()),
         // 503 as well: a web server says it also of a request that it cut off half-way.
-        _ => return Verdict::Unknown(Trouble(format!("HTTP {status} with {what}"))),
+        _ => return Verdict::Unknown(Cause(format!("HTTP {status} with {what}"))),
     };
     Verdict::Refused(refusal)
 }

@@ -3,13 +3,13 @@
 //! The rules are those of PHP's own `parse_str`, but where PHP silently drops or overwrites, this
 //! says so: a handler's request that is cut short is not to be half understood.
 
-use super::Limits;
+use super::Bounds;
 use super::property::{Array, Node};
 use crate::error::RequestError;
 
 /// Reads `body` within the limits.
 pub(super) fn parse(body: &[u8]) -> Result<Array, RequestError> {
-    let limits = Limits::default();
+    let limits = Bounds::default();
     let mut root = Array::default();
     for pair in body.split(|&b| b == b'&').filter(|pair| !pair.is_empty()) {
         limits.count()?;
@@ -68,7 +68,7 @@ impl<'a> Path<'a> {
 }
 
 fn insert(root: &mut Array, path: &Path<'_>, value: String) -> Result<(), RequestError> {
-    if path.rest.len() > Limits::DEPTH {
+    if path.rest.len() > Bounds::DEPTH {
         return Err(RequestError::TooDeep);
     }
     let mut array = root;
@@ -178,11 +178,11 @@ mod tests {
             assert!(is_expected(read(body).unwrap_err()), "{body}");
         }
         let deep = |levels| format!("a{}=1", "[x]".repeat(levels));
-        assert!(read(&deep(Limits::DEPTH)).is_ok());
-        assert!(matches!(read(&deep(Limits::DEPTH + 1)), Err(RequestError::TooDeep)));
+        assert!(read(&deep(Bounds::DEPTH)).is_ok());
+        assert!(matches!(read(&deep(Bounds::DEPTH + 1)), Err(RequestError::TooDeep)));
         assert!(matches!(read(&deep(100_000)), Err(RequestError::TooDeep)));
-        assert!(read(&"a[]=1&".repeat(Limits::FIELDS)).is_ok());
-        assert!(matches!(read(&"a[]=1&".repeat(Limits::FIELDS + 1)), Err(RequestError::TooMany)));
+        assert!(read(&"a[]=1&".repeat(Bounds::FIELDS)).is_ok());
+        assert!(matches!(read(&"a[]=1&".repeat(Bounds::FIELDS + 1)), Err(RequestError::TooMany)));
     }
 
     proptest! {

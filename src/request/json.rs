@@ -5,13 +5,13 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::Limits;
+use super::Bounds;
 use super::property::{Array, Node};
 use crate::error::RequestError;
 
 /// Reads `body`, which must be an object.
 pub(super) fn parse(body: &[u8]) -> Result<Array, RequestError> {
-    let limits = Limits::default();
+    let limits = Bounds::default();
     let refused = Cell::new(None);
     let value = Value { limits: &limits, refused: &refused, depth: 0 };
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -29,7 +29,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Array, RequestError> {
 /// One value, at its depth.
 #[derive(Clone, Copy)]
 struct Value<'a> {
-    limits: &'a Limits,
+    limits: &'a Bounds,
     /// Why a value was refused: the parser's own error has no room for it.
     refused: &'a Cell<Option<RequestError>>,
     depth: usize,
@@ -42,7 +42,7 @@ impl Value<'_> {
     }
 
     fn below<E: serde::de::Error>(self) -> Result<Self, E> {
-        if self.depth > Limits::DEPTH {
+        if self.depth > Bounds::DEPTH {
             return Err(self.refuse(RequestError::TooDeep));
         }
         Ok(Value { depth: self.depth + 1, ..self })

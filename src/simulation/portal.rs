@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Conditions, EventSend, Lift, Random};
-use crate::protocol::{Method, Reply, Request, Trouble};
+use crate::protocol::{Cause, Method, Reply, Request};
 
 /// The event token of a workflow.
 pub fn event_token(workflow: u32) -> String {
@@ -528,6 +528,6 @@ fn answer(status: u16, body: &str) -> Reply {
     Reply::Http { status, body: body.as_bytes().to_vec() }
 }
 
-fn trouble(text: &str) -> Trouble {
-    Trouble(text.to_owned())
+fn trouble(text: &str) -> Cause {
+    Cause(text.to_owned())
 }

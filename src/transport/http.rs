@@ -7,7 +7,7 @@ use super::{Arrived, Confirmed, NoAccess, Question, Refreshed, Transport};
 use crate::error::TransportError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
-use crate::protocol::{Method, Reply, Request, Trouble, command};
+use crate::protocol::{Cause, Method, Reply, Request, command};
 
 mod client;
 mod departure;
@@ -125,7 +125,7 @@ impl Transport for Http {
         }
     }
 
-    async fn accept(&self, portal: &PortalId, tokens: Arrived) -> Result<bool, Trouble> {
+    async fn accept(&self, portal: &PortalId, tokens: Arrived) -> Result<bool, Cause> {
         match &self.caller {
             Caller::Webhook(_) | Caller::Provider(_) => Ok(false),
             Caller::OAuth(grants) => grants.accept(portal, tokens).await,
@@ -139,7 +139,7 @@ impl Transport for Http {
         }
     }
 
-    async fn forget(&self, portal: &PortalId) -> Result<(), Trouble> {
+    async fn forget(&self, portal: &PortalId) -> Result<(), Cause> {
         match &self.caller {
             Caller::Webhook(_) | Caller::Provider(_) => Ok(()),
             Caller::OAuth(grants) => grants.uninstalled(portal).await,

@@ -2,7 +2,7 @@
 
 use super::Transport;
 use crate::line::PortalId;
-use crate::protocol::{Method, Reply, Request, Trouble};
+use crate::protocol::{Cause, Method, Reply, Request};
 
 /// A portal that is not there.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ impl Transport for Nowhere {
         match request.method {
             // A call of the app's own: what it would bring is not known.
             Method::Named(_) => {
-                Reply::UnknownPortal(Trouble("nothing is sent, the layer is disabled".to_owned()))
+                Reply::UnknownPortal(Cause("nothing is sent, the layer is disabled".to_owned()))
             }
             // Ends of activities: without a level there are no lines.
             _ => Reply::Http { status: 200, body: br#"{"result":true}"#.to_vec() },

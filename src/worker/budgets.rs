@@ -10,13 +10,13 @@ use super::schedule::Schedule;
 
 /// The budgets of one portal's workflows, by workflow.
 #[derive(Debug, Default)]
-pub(crate) struct Budgets {
-    by_workflow: HashMap<Box<str>, Budget>,
+pub(crate) struct EntryBudgets {
+    by_workflow: HashMap<Box<str>, EntryBudget>,
     /// Old ones are looked for when there are more than this.
     sweep_at: usize,
 }
 
-impl Budgets {
+impl EntryBudgets {
     /// When the workflow's next entry may go by the schedule. `None`: at once.
     pub(crate) fn next_at(&self, workflow: &str, schedule: &Schedule) -> Option<Instant> {
         self.by_workflow.get(workflow)?.next_at(schedule)
@@ -76,7 +76,7 @@ impl Budgets {
 
 /// What one workflow has used.
 #[derive(Debug, Default)]
-struct Budget {
+struct EntryBudget {
     first: Option<Instant>,
     last: Option<Instant>,
     sent: u32,
@@ -85,7 +85,7 @@ struct Budget {
     rolled_off: u64,
 }
 
-impl Budget {
+impl EntryBudget {
     /// When the next entry may go by the schedule. `None`: at once.
     fn next_at(&self, schedule: &Schedule) -> Option<Instant> {
         self.first.map(|first| first + schedule.after(self.sent))
@@ -146,7 +146,7 @@ mod tests {
     fn a_self_hosted_portal_has_no_schedule_and_rolls_nothing_off() {
         let schedule = Schedule::new(Retention::SelfHosted);
         let now = Instant::now();
-        let mut budget = Budget::default();
+        let mut budget = EntryBudget::default();
         for _ in 0..1_000 {
             assert_eq!(budget.sent(now, &schedule), 0);
             assert_eq!(budget.written(3, &schedule), 0);
@@ -160,7 +160,7 @@ mod tests {
         let schedule =
             Schedule::new(Retention::Custom { kept: 2, base: Duration::from_secs(1), growth: 1.3 });
         let now = Instant::now();
-        let mut budget = Budget::default();
+        let mut budget = EntryBudget::default();
         for (lines, rolled_off) in [(5, 0), (7, 0), (1, 5), (1, 12)] {
             assert_eq!(budget.sent(now, &schedule), rolled_off, "as told in the entry");
             budget.written(lines, &schedule);
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn an_entry_that_was_not_written_is_taken_back() {
         let schedule = Schedule::new(Retention::Cloud);
-        let mut budget = Budget::default();
+        let mut budget = EntryBudget::default();
         budget.sent(Instant::now(), &schedule);
         budget.not_sent();
         assert_eq!(budget.next_at(&schedule), None);
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_workflow_is_remembered_for_six_hours() {
         let schedule = Schedule::new(Retention::Cloud);
-        let (start, mut budgets) = (Instant::now(), Budgets::default());
+        let (start, mut budgets) = (Instant::now(), EntryBudgets::default());
         budgets.sent("5e.1", &schedule, start);
         assert!(!budgets.forget_old(start + FORGET));
         assert!(budgets.next_at("5e.1", &schedule).is_some());
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn the_newest_of_very_many_workflows_are_remembered() {
         let schedule = Schedule::new(Retention::Cloud);
-        let (start, mut budgets) = (Instant::now(), Budgets::default());
+        let (start, mut budgets) = (Instant::now(), EntryBudgets::default());
         for n in 0..200_000_u64 {
             let now = start + Duration::from_millis(n);
             budgets.sent(&format!("5e.{n}"), &schedule, now);

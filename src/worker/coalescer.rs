@@ -13,7 +13,7 @@ use slab::Slab;
 use tracing_core::Level;
 
 use super::agenda::NumberHasher;
-use super::budgets::Budgets;
+use super::budgets::EntryBudgets;
 use super::ending::Ending;
 use super::entry::{Entry, Gap, widen};
 use super::schedule::Schedule;
@@ -80,7 +80,7 @@ pub(crate) struct Coalescer {
     plan: Arc<Plan>,
     tokens: Slab<TokenBuffer>,
     keys: HashMap<EventToken, usize>,
-    budgets: Budgets,
+    budgets: EntryBudgets,
     /// Tokens that gather lines. May name some that have stopped.
     gathering: HashSet<usize, BuildHasherDefault<NumberHasher>>,
     listing: Listing,
@@ -92,7 +92,7 @@ impl Coalescer {
             plan,
             tokens: Slab::new(),
             keys: HashMap::new(),
-            budgets: Budgets::default(),
+            budgets: EntryBudgets::default(),
             gathering: HashSet::default(),
             listing: Listing::default(),
         }

@@ -10,7 +10,7 @@ use super::agenda::Agenda;
 use super::ending::Ending;
 use super::entry::Gap;
 use super::lane::calls::AppCall;
-use super::lane::{Access, Action, Lane, Rules, TICK, What};
+use super::lane::{Action, Lane, Renewal, Rules, TICK, What};
 use super::ledger::{Freed, Ledger, Page, Pending};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
@@ -24,7 +24,7 @@ use crate::transport::Refreshed;
 
 /// A request that is out: whose, and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
+pub(crate) struct Outgoing {
     portal: usize,
     what: What,
 }
@@ -33,9 +33,9 @@ pub(crate) struct Call {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Send this, and bring the reply.
-    Send(Call, Request),
+    Send(Outgoing, Request),
     /// Get this access, and say what came of it.
-    Access(Call, Access),
+    Access(Outgoing, Renewal),
     /// Come back at this time, or when something has come in.
     Wait(Option<Instant>),
     /// All is settled after a close.
@@ -275,12 +275,12 @@ impl Engine {
     }
 
     /// Processes the reply to a request of a lane.
-    pub(crate) fn settle(&mut self, call: Call, reply: &Reply, now: Instant) {
+    pub(crate) fn settle(&mut self, call: Outgoing, reply: &Reply, now: Instant) {
         self.with(call.portal, now, |lane, turn| lane.settle(call.what, reply, turn));
     }
 
     /// Processes the result of asking for other access.
-    pub(crate) fn accessed(&mut self, call: Call, refreshed: Refreshed, now: Instant) {
+    pub(crate) fn accessed(&mut self, call: Outgoing, refreshed: Refreshed, now: Instant) {
         self.with(call.portal, now, |lane, turn| lane.accessed(refreshed, turn));
     }
 
@@ -303,7 +303,7 @@ impl Engine {
     fn with(&mut self, key: usize, now: Instant, act: impl FnOnce(&mut Lane, &mut Turn<'_>)) {
         let (lane, mut turn) = self.turn(key, now);
         act(lane, &mut turn);
-        turn.page.stands(&lane.standing(), now);
+        turn.page.stands(&lane.condition(), now);
         self.agenda.set(key, now);
     }
 
@@ -319,16 +319,16 @@ impl Engine {
         while let Some(key) = self.agenda.pop(now) {
             let (lane, mut turn) = self.turn(key, now);
             let action = lane.next(&mut turn);
-            turn.page.stands(&lane.standing(), now);
+            turn.page.stands(&lane.condition(), now);
             match action {
                 Action::Send(what, request) => {
                     // The lane may want more: ends beside its entries.
                     self.agenda.set(key, now);
-                    return Step::Send(Call { portal: key, what }, request);
+                    return Step::Send(Outgoing { portal: key, what }, request);
                 }
                 Action::Access(access) => {
                     self.agenda.set(key, now);
-                    return Step::Access(Call { portal: key, what: What::Access }, access);
+                    return Step::Access(Outgoing { portal: key, what: What::Access }, access);
                 }
                 // Later than now in any case: nothing else ends this loop.
                 Action::Wait(at) => self.agenda.set(key, at.max(now + TICK)),
@@ -415,7 +415,7 @@ impl Engine {
     }
 
     /// Where a request goes. `None`: the default portal's.
-    pub(crate) fn portal(&self, call: Call) -> Option<&PortalId> {
+    pub(crate) fn portal(&self, call: Outgoing) -> Option<&PortalId> {
         self.portals[call.portal].id.as_ref()
     }
 

@@ -15,7 +15,7 @@ use super::deadlines::{Deadlines, Passed};
 use super::end::{Answer, End};
 use super::ending::Ending;
 use super::entry::Gap;
-use super::ledger::Standing;
+use super::ledger::Condition;
 use super::meters::Meters;
 use super::rate::{LeakyBucket, Quota};
 use super::report::Trouble;
@@ -61,7 +61,7 @@ pub(crate) enum Action {
     /// Send this.
     Send(What, Request),
     /// Get other access to the portal; nothing goes to it meanwhile.
-    Access(Access),
+    Access(Renewal),
     /// Ask again at this time.
     Wait(Instant),
     /// Nothing to do until something comes in.
@@ -83,7 +83,7 @@ pub(crate) enum What {
 
 /// Which other access.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum Renewal {
     /// The access token was refused: another one.
     Refresh,
     /// The portal says that it lives on this host now.
@@ -135,7 +135,7 @@ enum State {
     BackingOff(Pause),
     /// Nothing goes until there is other access: to be asked for, or on its way.
     Refreshing {
-        wanted: Option<Access>,
+        wanted: Option<Renewal>,
     },
     /// A person has to fix something at the portal first. It is tried again now and then.
     Blocked {
@@ -307,7 +307,7 @@ impl Lane {
     }
 
     /// How it stands, for the portal's counters.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn condition(&self) -> Condition {
         let blocked = match self.state {
             State::Blocked { reason, .. } => Some(reason),
             _ => None,
@@ -315,7 +315,7 @@ impl Lane {
         let slots =
             [&self.main, &self.beside].into_iter().filter_map(|slot| slot.in_flight.as_ref());
         let out = slots.flat_map(|out| &out.entries).map(|command| command.entry.since).min();
-        Standing {
+        Condition {
             blocked,
             is_failing: matches!(self.state, State::BackingOff(_)),
             oldest: self.coalescer.oldest().into_iter().chain(out).min(),

@@ -30,7 +30,7 @@ pub(crate) struct Ledger {
 
 /// How a portal's lane stands.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Condition {
     /// Why nothing is sent for now, if something has to be mended first.
     pub(crate) blocked: Option<DropReason>,
     /// Requests fail for now, and are tried again.
@@ -274,11 +274,11 @@ impl Page {
     }
 
     /// How the portal's lane stands now.
-    pub(crate) fn stands(&self, standing: &Standing, now: Instant) {
-        self.counters.blocked(standing.blocked);
-        self.counters.failing(standing.is_failing, now);
+    pub(crate) fn stands(&self, condition: &Condition, now: Instant) {
+        self.counters.blocked(condition.blocked);
+        self.counters.failing(condition.is_failing, now);
         let pending = self.pending.lines > 0;
-        self.counters.oldest_pending(if pending { standing.oldest } else { None });
+        self.counters.oldest_pending(if pending { condition.oldest } else { None });
     }
 
     /// The portal has acknowledged something.

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::engine::{Call, Engine, Step};
-use super::lane::Access;
+use super::engine::{Engine, Outgoing, Step};
+use super::lane::Renewal;
 use crate::builder::{Builder, Parts, builder};
 use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::line::{EventToken, LogLine, Tag};
 use crate::protocol::reply::Code;
-use crate::protocol::{Method, Reply, Request, Trouble};
+use crate::protocol::{Cause, Method, Reply, Request};
 use crate::queue::{Close, Complete, Consumer, Flush, Producer, Scope};
 use crate::stats::{AtDoor, DropReason, FlushReport, Snapshot, Stats};
 use crate::transport::Refreshed;
@@ -75,7 +75,7 @@ impl Stage {
     }
 
     /// The next request, within `limit` of now.
-    fn sent_within(&mut self, limit: f64) -> Option<(Call, Request)> {
+    fn sent_within(&mut self, limit: f64) -> Option<(Outgoing, Request)> {
         let until = self.now + secs(limit);
         loop {
             match self.engine.next(self.now) {
@@ -89,14 +89,14 @@ impl Stage {
         }
     }
 
-    fn sent(&mut self) -> (Call, Request) {
+    fn sent(&mut self) -> (Outgoing, Request) {
         match self.step() {
             Some(Step::Send(call, request)) => (call, request),
             other => panic!("expected a request, got {other:?}"),
         }
     }
 
-    fn settle(&mut self, call: Call, reply: &Reply) {
+    fn settle(&mut self, call: Outgoing, reply: &Reply) {
         self.engine.settle(call, reply, self.now);
         self.engine.answer(self.now);
     }
@@ -157,7 +157,7 @@ fn refusal(status: u16, code: &str) -> Reply {
 }
 
 fn nobody_knows() -> Reply {
-    Reply::Unanswered(Trouble("reset".to_owned()))
+    Reply::Unanswered(Cause("reset".to_owned()))
 }
 
 /// The messages of a request, decoded.
@@ -380,7 +380,7 @@ fn a_repeat_after_an_unknown_outcome_is_marked_and_one_after_a_refusal_is_not() 
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "x");
     let (call, _) = stage.sent();
-    stage.settle(call, &Reply::NotSent(Trouble("refused".to_owned())));
+    stage.settle(call, &Reply::NotSent(Cause("refused".to_owned())));
     let (call, request) = stage.sent();
     assert!(!says(&request, "possible repeat"));
     stage.settle(call, &nobody_knows());
@@ -502,7 +502,7 @@ fn expired_grant_is_refreshed_once_for_the_whole_batch() {
     let (call, _) = stage.sent();
     stage.settle(call, &refusal(401, "expired_token"));
     let Some(Step::Access(call, access)) = stage.step() else { panic!("a refresh first") };
-    assert_eq!(access, Access::Refresh);
+    assert_eq!(access, Renewal::Refresh);
     assert!(stage.step().is_none(), "nothing goes to the portal meanwhile");
     stage.engine.accessed(call, Refreshed::Renewed, stage.now);
     let (call, request) = stage.sent();
@@ -546,7 +546,7 @@ fn an_allowed_move_is_followed() {
     let (call, _) = stage.sent();
     stage.settle(call, &Reply::Moved { host: Some("new.example".to_owned()) });
     let Some(Step::Access(call, access)) = stage.step() else { panic!("asked for leave first") };
-    assert_eq!(access, Access::Relocate("new.example".to_owned()));
+    assert_eq!(access, Renewal::Relocate("new.example".to_owned()));
     stage.engine.accessed(call, Refreshed::Renewed, stage.now);
     let (call, _) = stage.sent();
     stage.settle(call, &all_well(1));

@@ -92,7 +92,7 @@ fn every_code_is_sorted_alike_whatever_the_status() {
                         refusal(stated),
                     ),
                     Stumble => {
-                        let trouble = Trouble(format!("HTTP {status}, {stated}"));
+                        let trouble = Cause(format!("HTTP {status}, {stated}"));
                         (
                             Verdict::Unknown(trouble.clone()),
                             Verdict::Unknown(trouble),
@@ -273,7 +273,7 @@ fn a_code_never_repeats_prose() {
 
 #[test]
 fn failures_below_http_keep_apart_what_was_sent_and_what_was_not() {
-    let trouble = Trouble("refused".to_owned());
+    let trouble = Cause("refused".to_owned());
     assert_eq!(
         read(&Reply::NotSent(trouble.clone()), Sent::Single),
         Verdict::Refused(Refusal::Unreachable(trouble.clone()))

@@ -14,7 +14,7 @@ use super::tokens::Tokens;
 use crate::line::PortalId;
 use crate::protocol::grant::{self, Answer, Granted};
 use crate::protocol::reply::Code;
-use crate::protocol::{Method, Reply, Trouble};
+use crate::protocol::{Cause, Method, Reply};
 use crate::transport::caught::{Panicked, caught};
 use crate::transport::http::Clients;
 use crate::transport::{Arrived, NoAccess, Refreshed};
@@ -133,7 +133,7 @@ impl Grants {
         portal: &PortalId,
         grant: &Grant,
         clients: &Clients,
-    ) -> Result<Refreshed, Trouble> {
+    ) -> Result<Refreshed, Cause> {
         let unstored = {
             let held = grant.held();
             if held.unstored.is_none() && held.is_unused() {
@@ -189,7 +189,7 @@ impl Grants {
         grant: &Grant,
         stored: Tokens,
         code: Code,
-    ) -> Result<Refreshed, Trouble> {
+    ) -> Result<Refreshed, Cause> {
         let spare = {
             let mut held = grant.held();
             if held.tokens.as_ref().is_some_and(|used| used.access() != stored.access()) {
@@ -216,7 +216,7 @@ impl Grants {
         grant: &Grant,
         old: Tokens,
         new: Tokens,
-    ) -> Result<Refreshed, Trouble> {
+    ) -> Result<Refreshed, Cause> {
         if self.swap(portal, Some(&old), &new).await? {
             grant.held().adopt(new);
             return Ok(Refreshed::Renewed);
@@ -244,8 +244,8 @@ impl Grants {
         &self,
         portal: &PortalId,
         arrived: Arrived,
-    ) -> Result<bool, Trouble> {
-        let (_, grant) = self.grant(Some(portal)).map_err(Trouble::from)?;
+    ) -> Result<bool, Cause> {
+        let (_, grant) = self.grant(Some(portal)).map_err(Cause::from)?;
         let (Arrived::Handed(tokens) | Arrived::WithRequest(tokens)) = &arrived;
         {
             let mut held = grant.held();
@@ -315,14 +315,14 @@ impl Grants {
     }
 
     /// The app was removed from the portal: its tokens are worth nothing.
-    pub(in crate::transport) async fn uninstalled(&self, portal: &PortalId) -> Result<(), Trouble> {
+    pub(in crate::transport) async fn uninstalled(&self, portal: &PortalId) -> Result<(), Cause> {
         if let Some(grant) = self.portals().remove(portal) {
             *grant.held() = Held::default();
         }
         self.in_time(|store| store.remove(portal)).await
     }
 
-    async fn load(&self, portal: &PortalId) -> Result<Option<Tokens>, Trouble> {
+    async fn load(&self, portal: &PortalId) -> Result<Option<Tokens>, Cause> {
         self.in_time(|store| store.load(portal)).await
     }
 
@@ -331,23 +331,23 @@ impl Grants {
         portal: &PortalId,
         expected: Option<&Tokens>,
         new: &Tokens,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, Cause> {
         self.in_time(|store| store.swap(portal, expected, new)).await
     }
 
     async fn in_time<'a, T>(
         &'a self,
         call: impl FnOnce(&'a dyn TokenStore) -> CredentialFuture<'a, T>,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, Cause> {
         // Called inside, since it may panic before there is a future.
         let calling = async {
             let answer = call(&*self.oauth.store).await;
-            answer.map_err(|error| Trouble(format!("the token store failed: {error}")))
+            answer.map_err(|error| Cause(format!("the token store failed: {error}")))
         };
         match tokio::time::timeout(self.oauth.store_timeout, caught(calling)).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(Panicked)) => Err(Trouble("the token store panicked".to_owned())),
-            Err(_) => Err(Trouble("the token store did not answer in time".to_owned())),
+            Ok(Err(Panicked)) => Err(Cause("the token store panicked".to_owned())),
+            Err(_) => Err(Cause("the token store did not answer in time".to_owned())),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::webhook::Webhook;
 use crate::error::EndpointError;
 use crate::line::PortalId;
 use crate::protocol::reply::Code;
-use crate::protocol::{Method, Trouble};
+use crate::protocol::{Cause, Method};
 use crate::transport::caught::{Panicked, caught};
 use crate::transport::{NoAccess, Refreshed};
 
@@ -176,16 +176,16 @@ impl Provided {
         &self,
         portal: Option<&PortalId>,
         refused: Option<&Access>,
-    ) -> Result<Option<Access>, Trouble> {
+    ) -> Result<Option<Access>, Cause> {
         // Called inside, since it may panic before there is a future.
         let asking = async {
             let access = self.provider.access(portal, refused).await;
-            access.map_err(|error| Trouble(format!("the access provider failed: {error}")))
+            access.map_err(|error| Cause(format!("the access provider failed: {error}")))
         };
         match tokio::time::timeout(PATIENCE, caught(asking)).await {
             Ok(Ok(access)) => access,
-            Ok(Err(Panicked)) => Err(Trouble("the access provider panicked".to_owned())),
-            Err(_) => Err(Trouble("the access provider did not answer in time".to_owned())),
+            Ok(Err(Panicked)) => Err(Cause("the access provider panicked".to_owned())),
+            Err(_) => Err(Cause("the access provider did not answer in time".to_owned())),
         }
     }
 
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_provider_that_panics_has_no_answer_yet() {
-        let expected = Trouble("the access provider panicked".to_owned());
+        let expected = Cause("the access provider panicked".to_owned());
         for at_once in [true, false] {
             let provided = Provided::new(Arc::new(Panics(at_once)));
             run(async {

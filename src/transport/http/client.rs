@@ -15,7 +15,7 @@ use super::resolver::Resolver;
 use super::tls;
 use super::trust::{self, Fingerprint};
 use crate::error::TransportError;
-use crate::protocol::{Reply, Trouble};
+use crate::protocol::{Cause, Reply};
 use crate::transport::auth::is_loopback;
 use crate::transport::caught::{Panicked, caught};
 
@@ -93,7 +93,7 @@ impl Clients {
         let trouble = match caught(sending).await {
             Ok(Ok(response)) => return answer(response).await,
             Ok(Err(error)) => describe(&error.without_url()),
-            Err(Panicked) => Trouble(PANICKED.to_owned()),
+            Err(Panicked) => Cause(PANICKED.to_owned()),
         };
         if departure.prevent() { Reply::NotSent(trouble) } else { Reply::Unanswered(trouble) }
     }
@@ -143,7 +143,7 @@ async fn answer(response: Response) -> Reply {
     match caught(whole_body(response)).await {
         Ok(Ok(body)) => Reply::Http { status, body },
         Ok(Err(trouble)) => Reply::Unanswered(trouble),
-        Err(Panicked) => Reply::Unanswered(Trouble(PANICKED.to_owned())),
+        Err(Panicked) => Reply::Unanswered(Cause(PANICKED.to_owned())),
     }
 }
 
@@ -158,14 +158,14 @@ fn is_redirect(status: StatusCode) -> bool {
     )
 }
 
-async fn whole_body(mut response: Response) -> Result<Vec<u8>, Trouble> {
+async fn whole_body(mut response: Response) -> Result<Vec<u8>, Cause> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES => {
                 body.extend_from_slice(&chunk);
             }
-            Ok(Some(_)) => return Err(Trouble("the answer is longer than 8 MiB".to_owned())),
+            Ok(Some(_)) => return Err(Cause("the answer is longer than 8 MiB".to_owned())),
             Ok(None) => return Ok(body),
             Err(error) => return Err(describe(&error.without_url())),
         }
@@ -177,7 +177,7 @@ const PANICKED: &str = "the HTTP client panicked";
 
 /// An error and what caused it, in one line. The errors of the libraries below name hosts and
 /// reasons; the URL has been taken off by the caller.
-fn describe(error: &dyn Error) -> Trouble {
+fn describe(error: &dyn Error) -> Cause {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -191,5 +191,5 @@ fn describe(error: &dyn Error) -> Trouble {
     if let Some(advice) = trust::advice(&text) {
         let _ = write!(text, " ({advice})");
     }
-    Trouble(text)
+    Cause(text)
 }

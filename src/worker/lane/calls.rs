@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::{Access, Action, Lane, State, What};
+use super::{Action, Lane, Renewal, State, What};
 use crate::call::CallAnswer;
 use crate::error::{CallError, Description, FlushError};
 use crate::protocol::call::{self, Answer, Called};
@@ -187,8 +187,8 @@ impl Lane {
             Refusal::Unreachable(_) | Refusal::Server(_) => self.call_again(call, code, turn.now),
             Refusal::Grant(_) | Refusal::Moved(Some(_)) => {
                 let other = match refusal {
-                    Refusal::Moved(Some(host)) => Access::Relocate(host),
-                    _ => Access::Refresh,
+                    Refusal::Moved(Some(host)) => Renewal::Relocate(host),
+                    _ => Renewal::Refresh,
                 };
                 // What was sent before the newest access was got says nothing of that.
                 if access == self.access {

@@ -23,7 +23,7 @@ use crate::worker::ending::Ending;
 use crate::worker::turn::Turn;
 
 /// A request under construction.
-struct Load {
+struct Draft {
     entries: Vec<Command>,
     /// Their tokens' keys: they go out when the request is whole.
     ends: Vec<Chosen>,
@@ -41,7 +41,7 @@ struct Chosen {
     pair: bool,
 }
 
-impl Load {
+impl Draft {
     fn commands(&self) -> usize {
         self.entries.len() + self.ends.len()
     }
@@ -116,7 +116,7 @@ impl Lane {
         if at > turn.now {
             return Err(Some(at));
         }
-        let mut load = self.load(self.beside.most);
+        let mut draft = self.draft(self.beside.most);
         let overdue = self.coalescer.overdue_ends(CANDIDATES, turn.now);
         let lone = self.coalescer.lone_overdue_end(turn.now);
         match lone {
@@ -125,14 +125,14 @@ impl Lane {
             }
             _ => {
                 self.lone_was_last = false;
-                self.choose_ends(overdue, 0, &mut load, turn);
-                Ok(self.send(What::Beside, load, turn))
+                self.choose_ends(overdue, 0, &mut draft, turn);
+                Ok(self.send(What::Beside, draft, turn))
             }
         }
     }
 
-    fn load(&self, most: usize) -> Load {
-        Load {
+    fn draft(&self, most: usize) -> Draft {
+        Draft {
             entries: Vec::new(),
             ends: Vec::new(),
             batch: Batch::new(),
@@ -172,9 +172,9 @@ impl Lane {
 
     fn send_lone_end(&mut self, what: What, key: usize, turn: &mut Turn<'_>) -> Action {
         self.lone_was_last = true;
-        let mut load = self.load(1);
-        self.choose_ends(vec![key], 0, &mut load, turn);
-        self.send(what, load, turn)
+        let mut draft = self.draft(1);
+        self.choose_ends(vec![key], 0, &mut draft, turn);
+        self.send(what, draft, turn)
     }
 
     fn compose_shared(
@@ -184,13 +184,13 @@ impl Lane {
         turn: &mut Turn<'_>,
     ) -> Result<Action, Option<Instant>> {
         let now = turn.now;
-        let mut load = self.load(self.main.most);
+        let mut draft = self.draft(self.main.most);
         let entries_due = entries_at.is_some_and(|at| at <= now);
         let (mut candidates, mut overdue) = (Vec::new(), false);
         if ends {
             candidates = self.coalescer.overdue_ends(CANDIDATES, now);
             overdue = !candidates.is_empty();
-            let entries_go = || self.meters.entries(false, load.most, now).is_ok();
+            let entries_go = || self.meters.entries(false, draft.most, now).is_ok();
             let pairs = entries_due && !overdue && entries_go();
             candidates.extend(self.coalescer.ready_ends(pairs, CANDIDATES, now));
         }
@@ -200,22 +200,22 @@ impl Lane {
         let allowed = match entries_at {
             // What is overdue goes without entries, which may be what held it up.
             _ if overdue => Ok(0),
-            Some(_) if entries_due => self.meters.entries(alone, load.most, now),
+            Some(_) if entries_due => self.meters.entries(alone, draft.most, now),
             later => Err(later.unwrap_or(now + LOOK_AGAIN)),
         };
         let most_entries = *allowed.as_ref().unwrap_or(&0);
-        self.choose_ends(candidates, most_entries, &mut load, turn);
-        self.choose_entries(most_entries, until, &mut load, turn);
-        let single = load.entries.len() == 1 && load.ends.is_empty();
+        self.choose_ends(candidates, most_entries, &mut draft, turn);
+        self.choose_entries(most_entries, until, &mut draft, turn);
+        let single = draft.entries.len() == 1 && draft.ends.is_empty();
         if let (true, Err(at)) = (single && !alone, self.meters.entries(true, 1, now)) {
             // It goes by itself after all, and is counted there: what was due beside it did not fit.
-            for command in load.entries.drain(..) {
+            for command in draft.entries.drain(..) {
                 self.put_back(command, None, turn);
             }
             return Err(Some(self.or_check(at, now)));
         }
-        if load.commands() > 0 {
-            return Ok(self.send(What::Main, load, turn));
+        if draft.commands() > 0 {
+            return Ok(self.send(What::Main, draft, turn));
         }
         // Nothing may go: entries are held, and ends wait for them.
         let overdue = self.coalescer.next_overdue().filter(|at| *at > now);
@@ -229,7 +229,7 @@ impl Lane {
         &mut self,
         candidates: Vec<usize>,
         most_entries: usize,
-        load: &mut Load,
+        draft: &mut Draft,
         turn: &mut Turn<'_>,
     ) {
         let now = turn.now;
@@ -238,20 +238,20 @@ impl Lane {
             // Neither form may go: the cheaper one asks.
             || !self.meters.takes_direct_ends(now);
         for key in candidates {
-            if load.ends.iter().any(|chosen| chosen.key == key) {
+            if draft.ends.iter().any(|chosen| chosen.key == key) {
                 continue;
             }
             let Some((_, end)) = self.coalescer.end_of(key) else { continue };
             let overdue = end.goes_at().is_some_and(|at| at <= now);
-            let pair = most_entries > load.entries.len() && self.coalescer.is_pair(key, now);
+            let pair = most_entries > draft.entries.len() && self.coalescer.is_pair(key, now);
             if !pair && !overdue && !self.coalescer.is_clear(key) {
                 continue;
             }
             let Some(command) = end.command().filter(|_| batched) else {
                 // It goes by itself, when it is its turn. Its entry goes first.
-                if load.commands() == 0 && (overdue || self.coalescer.is_clear(key)) {
-                    load.ends.push(Chosen { key, pair: false });
-                    load.most = 1;
+                if draft.commands() == 0 && (overdue || self.coalescer.is_clear(key)) {
+                    draft.ends.push(Chosen { key, pair: false });
+                    draft.most = 1;
                     return;
                 }
                 continue;
@@ -264,20 +264,20 @@ impl Lane {
                 let event_token = command.event_token.expose();
                 let bytes = end_bytes + Batch::cost(event_token, &self.message);
                 let time = end_time + self.costs.entry();
-                if !load.fits(2, time, bytes, most_bytes) {
+                if !draft.fits(2, time, bytes, most_bytes) {
                     // A pair goes whole or not at all.
                     self.put_back(command, None, turn);
                     break;
                 }
-                load.time -= self.costs.entry();
-                load.batch.push_log(event_token, &self.message);
-                load.entries.push(command);
-            } else if !load.fits(1, end_time, end_bytes, most_bytes) {
+                draft.time -= self.costs.entry();
+                draft.batch.push_log(event_token, &self.message);
+                draft.entries.push(command);
+            } else if !draft.fits(1, end_time, end_bytes, most_bytes) {
                 break;
             }
-            load.time -= end_time;
-            load.end_bytes += end_bytes;
-            load.ends.push(Chosen { key, pair });
+            draft.time -= end_time;
+            draft.end_bytes += end_bytes;
+            draft.ends.push(Chosen { key, pair });
         }
     }
 
@@ -286,10 +286,10 @@ impl Lane {
         &mut self,
         most: usize,
         until: Instant,
-        load: &mut Load,
+        draft: &mut Draft,
         turn: &mut Turn<'_>,
     ) {
-        while load.entries.len() < most && load.commands() < load.most {
+        while draft.entries.len() < most && draft.commands() < draft.most {
             let Some(command) = self.coalescer.take(until, turn.now) else { break };
             self.message.clear();
             command.entry.write_message(&self.rules.words, &mut self.message);
@@ -297,27 +297,27 @@ impl Lane {
             let alone = command.entry.tries.solo();
             let bytes = Batch::cost(event_token, &self.message);
             let time = self.costs.entry();
-            let others = load.commands() > 0;
-            if others && (alone || !load.fits(1, time, bytes, self.rules.request_bytes)) {
+            let others = draft.commands() > 0;
+            if others && (alone || !draft.fits(1, time, bytes, self.rules.request_bytes)) {
                 self.put_back(command, None, turn);
                 break;
             }
-            load.time -= time;
-            load.batch.push_log(event_token, &self.message);
-            load.entries.push(command);
+            draft.time -= time;
+            draft.batch.push_log(event_token, &self.message);
+            draft.entries.push(command);
             if alone {
                 break;
             }
         }
     }
 
-    fn send(&mut self, what: What, load: Load, turn: &mut Turn<'_>) -> Action {
+    fn send(&mut self, what: What, draft: Draft, turn: &mut Turn<'_>) -> Action {
         let now = turn.now;
-        let commands = load.commands();
+        let commands = draft.commands();
         turn.stats().request(commands as u64);
-        let in_doubt = load.entries.iter().filter(|command| command.entry.tries.in_doubt).count();
+        let in_doubt = draft.entries.iter().filter(|command| command.entry.tries.in_doubt).count();
         turn.stats().repeats(in_doubt as u64);
-        let single = match (load.entries.as_slice(), load.ends.as_slice()) {
+        let single = match (draft.entries.as_slice(), draft.ends.as_slice()) {
             ([only], []) => {
                 self.message.clear();
                 only.entry.write_message(&self.rules.words, &mut self.message);
@@ -329,8 +329,8 @@ impl Lane {
         let (request, sent) = match single {
             Some(request) => (request, Sent::Single),
             None => {
-                let mut batch = load.batch;
-                for chosen in &load.ends {
+                let mut batch = draft.batch;
+                for chosen in &draft.ends {
                     let end = self.coalescer.end_of(chosen.key).and_then(|(_, end)| end.command());
                     if let Some(command) = end {
                         batch.push_end(command);
@@ -339,11 +339,11 @@ impl Lane {
                 (batch.finish(), Sent::Batch(commands))
             }
         };
-        let ends = load.ends.iter().map(|chosen| self.end_goes(*chosen, turn)).collect();
+        let ends = draft.ends.iter().map(|chosen| self.end_goes(*chosen, turn)).collect();
         self.bucket.sent(now);
         let slot = if what == What::Beside { &mut self.beside } else { &mut self.main };
         let access = self.access;
-        let entries = load.entries;
+        let entries = draft.entries;
         slot.in_flight = Some(InFlight { entries, ends, sent, at: now, access, given_up: false });
         Action::Send(what, request)
     }

@@ -3,7 +3,7 @@
 //! A row says what the lane does, what becomes of each entry, and of each end. Whatever a reply
 //! changes, it changes through a row of this table.
 
-use super::Access;
+use super::Renewal;
 use crate::protocol::reply::{Refusal, Sent};
 use crate::stats::DropReason;
 use crate::worker::report::Trouble;
@@ -30,7 +30,7 @@ pub(super) enum OfLane {
     /// The same, and sends half as much, to find the command on which the portal fails.
     Halves,
     /// Gets other access. Nothing goes meanwhile.
-    Renews(Access),
+    Renews(Renewal),
     /// Sends entries only once a minute, until something is fixed.
     Blocks(DropReason),
 }
@@ -95,7 +95,7 @@ pub(super) fn of_command(refusal: &Refusal) -> Reaction {
         Refusal::Command(_) | Refusal::TooLarge => {
             (GoesOn, IsGivenUp(DropReason::EntryRefused), IsRefused)
         }
-        Refusal::Grant(_) => (Renews(Access::Refresh), Returns, EndReturns),
+        Refusal::Grant(_) => (Renews(Renewal::Refresh), Returns, EndReturns),
         Refusal::Credential(_) => (Blocks(DropReason::CredentialBlocked), Returns, IsRefused),
         Refusal::Portal(_) => (Blocks(DropReason::PortalBlocked), Returns, IsRefused),
         // Never of a command; but should it be, a pause does no harm.
@@ -118,9 +118,9 @@ pub(super) fn of_request(refusal: &Refusal, sent: Sent) -> Reaction {
         (Refusal::OperatingLimit, _) => (Pauses(Within::Request), Returns, EndReturns),
         (Refusal::Unreachable(_), _) => (BacksOff, Returns, EndReturns),
         (Refusal::UnknownPortal(_), _) => (Blocks(DropReason::UnknownPortal), Returns, EndReturns),
-        (Refusal::Grant(_), _) => (Renews(Access::Refresh), Returns, EndReturns),
+        (Refusal::Grant(_), _) => (Renews(Renewal::Refresh), Returns, EndReturns),
         (Refusal::Moved(Some(host)), _) => {
-            (Renews(Access::Relocate(host.clone())), Returns, EndReturns)
+            (Renews(Renewal::Relocate(host.clone())), Returns, EndReturns)
         }
         // The next answer may be a good one: ends are tried all the same.
         (Refusal::Moved(None) | Refusal::Redirected(_), _) => {
@@ -242,7 +242,7 @@ mod tests {
             is(Blocks(DropReason::CredentialBlocked), OfEntry::Returns, OfEnd::IsRefused);
         let portal = is(Blocks(DropReason::PortalBlocked), OfEntry::Returns, OfEnd::IsRefused);
         let rate = is(SlowsDown, OfEntry::Returns, OfEnd::Returns);
-        let renews = is(Renews(Access::Refresh), OfEntry::Returns, OfEnd::Returns);
+        let renews = is(Renews(Renewal::Refresh), OfEntry::Returns, OfEnd::Returns);
         let pauses = |within| is(Pauses(within), OfEntry::Returns, OfEnd::Returns);
         let refused = is(GoesOn, OfEntry::IsGivenUp(DropReason::EntryRefused), OfEnd::IsRefused);
         let denied = is(GoesOn, OfEntry::Finishes(DropReason::TokenDenied), OfEnd::IsRefused);

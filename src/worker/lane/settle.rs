@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::reaction::{self, OfEnd, OfEntry, OfLane, Patience, Reaction, Within};
-use super::{Access, InFlight, Lane, Pause, State, What};
+use super::{InFlight, Lane, Pause, Renewal, State, What};
 use crate::error::CompleteError;
 use crate::protocol::Reply;
 use crate::protocol::command::BATCH_COMMANDS;
@@ -424,7 +424,7 @@ impl Lane {
     }
 
     /// Asks for other access, unless what was got the last times was refused too.
-    pub(super) fn renew(&mut self, other: Access, code: &Code, turn: &mut Turn<'_>) {
+    pub(super) fn renew(&mut self, other: Renewal, code: &Code, turn: &mut Turn<'_>) {
         match self.state {
             State::Refreshing { .. } => return,
             // Ends ask while entries wait; but for access only as often as entries do.

@@ -92,7 +92,7 @@ fn a_call_that_never_gets_through_is_given_up_in_two_minutes() {
     let told = loop {
         if let Some((out, _)) = stage.sent_within(130.0) {
             tries += 1;
-            stage.settle(out, &Reply::NotSent(Trouble("no route to host".to_owned())));
+            stage.settle(out, &Reply::NotSent(Cause("no route to host".to_owned())));
         }
         if let Ok(told) = answer.try_recv() {
             break told.unwrap_err();
@@ -109,7 +109,7 @@ fn access_that_is_refused_is_renewed_once_and_then_said() {
     let mut answer = call(&mut stage, "crm.deal.add");
     let (out, _) = stage.sent();
     stage.settle(out, &refusal(401, "expired_token"));
-    let Some(Step::Access(renewal, Access::Refresh)) = stage.step() else {
+    let Some(Step::Access(renewal, Renewal::Refresh)) = stage.step() else {
         panic!("renewed first")
     };
     stage.engine.accessed(renewal, Refreshed::Denied(Code("invalid_grant".into())), stage.now);

@@ -115,7 +115,7 @@ fn an_outage_after_a_lost_answer_spends_no_more_of_the_budget() {
     stage.settle(call, &nobody_knows());
     for _ in 0..60 {
         let (call, _) = stage.sent();
-        stage.settle(call, &Reply::NotSent(Trouble("refused".to_owned())));
+        stage.settle(call, &Reply::NotSent(Cause("refused".to_owned())));
     }
     let (call, request) = stage.sent();
     assert!(!says(&request, "no longer shown"));
@@ -563,7 +563,7 @@ fn calls_have_their_turn_while_ends_pause() {
     for _ in 0..60 {
         let (out, request) = stage.sent();
         let reply = if names(&request, &tag(0)) {
-            Reply::NotSent(Trouble("refused".to_owned()))
+            Reply::NotSent(Cause("refused".to_owned()))
         } else if matches!(request.method, Method::Named(_)) {
             called += 1;
             json(200, r#"{"result":true}"#)

@@ -10,7 +10,7 @@ fn of(portal: &str, n: u32) -> Arc<Tag> {
 }
 
 fn unknown() -> Reply {
-    Reply::UnknownPortal(Trouble("there are no tokens for this portal".to_owned()))
+    Reply::UnknownPortal(Cause("there are no tokens for this portal".to_owned()))
 }
 
 impl Stage {

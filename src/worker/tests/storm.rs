@@ -54,7 +54,7 @@ fn reply(mood: usize, request: &Request, draw: &mut Draw) -> Reply {
     let n = request.commands;
     match if draw.one_in(4) { draw.below(16) } else { mood } {
         0 => nobody_knows(),
-        1 => Reply::NotSent(Trouble("refused".to_owned())),
+        1 => Reply::NotSent(Cause("refused".to_owned())),
         2 => refusal(503, "QUERY_LIMIT_EXCEEDED"),
         3 => refusal(429, "OPERATION_TIME_LIMIT"),
         4 => refusal(401, "expired_token"),
@@ -193,7 +193,7 @@ fn storm(seed: u64) {
     let tokens: Vec<_> = (0..[6, 60, 400][draw.below(3)])
         .map(|n| Tag::detached(&format!("5c1dc1c3f0{n:04}.78875596|A1|{n}.abcdef"), portals[n % 2]))
         .collect();
-    let mut out: Vec<(Instant, Call, Out)> = Vec::new();
+    let mut out: Vec<(Instant, Outgoing, Out)> = Vec::new();
     let mut watched = Watched::default();
     let mut told: Vec<(Instant, Told)> = Vec::new();
     let mut called: Vec<(Instant, Called)> = Vec::new();
@@ -294,7 +294,7 @@ fn storm(seed: u64) {
                 }
                 Out::Access => {
                     let refreshed = match draw.below(3) {
-                        0 => Refreshed::Later(Trouble("x".to_owned())),
+                        0 => Refreshed::Later(Cause("x".to_owned())),
                         1 => Refreshed::Denied(Code("invalid_grant".into())),
                         _ => Refreshed::Renewed,
                     };

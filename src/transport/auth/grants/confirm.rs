@@ -9,7 +9,7 @@ use crate::line::PortalId;
 use crate::protocol::call::{self, Called};
 use crate::protocol::grant::{Answer, Granted};
 use crate::protocol::reply::Code;
-use crate::protocol::{Trouble, command};
+use crate::protocol::{Cause, command};
 use crate::transport::auth::endpoint::Endpoint;
 use crate::transport::auth::tokens::Tokens;
 use crate::transport::http::{Clients, JSON};
@@ -105,7 +105,7 @@ impl Grants {
             }
             Called::Unknown(trouble) => Err(Confirmed::Later(trouble)),
             Called::Refused(refusal, _) if refusal.is_final() => Err(no(refusal.to_string())),
-            Called::Refused(refusal, _) => Err(Confirmed::Later(Trouble(refusal.to_string()))),
+            Called::Refused(refusal, _) => Err(Confirmed::Later(Cause(refusal.to_string()))),
         }
     }
 }

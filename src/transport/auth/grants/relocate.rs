@@ -2,7 +2,7 @@
 
 use super::{Grant, Grants, renewed};
 use crate::line::PortalId;
-use crate::protocol::Trouble;
+use crate::protocol::Cause;
 use crate::protocol::grant::Answer;
 use crate::protocol::reply::Code;
 use crate::transport::Refreshed;
@@ -53,7 +53,7 @@ impl Grants {
         grant: &Grant,
         old: Tokens,
         host: &str,
-    ) -> Result<Refreshed, Trouble> {
+    ) -> Result<Refreshed, Cause> {
         let scheme = if old.endpoint().as_str().starts_with("http:") { "http" } else { "https" };
         let Ok(endpoint) = Endpoint::parse_with_http(&format!("{scheme}://{host}/")) else {
             return Ok(Refreshed::Denied(Code(format!("{host} is no usable host"))));
@@ -70,7 +70,7 @@ impl Grants {
         old: Tokens,
         host: &str,
         clients: &Clients,
-    ) -> Result<Refreshed, Trouble> {
+    ) -> Result<Refreshed, Cause> {
         if !old.can_be_renewed() {
             return Ok(Refreshed::Denied(Code(not_confirmed(host))));
         }
