@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tracing::{Instrument, info, warn};
 use tracing_bizproc::{
     Activity, AppRequest, CompleteError, Completion, Hosts, InstallError, Installations,
-    MemoryStore, OAuth, Opened, Parameter, Quota, Registration, Retention, ValueKind,
+    MemoryStore, OAuth, Opened, Parameter, Registration, ValueKind,
 };
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
@@ -114,8 +114,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         // A box that gives no refresh tokens: nobody can be asked whether it is what it says.
         .hosts(Hosts::from([sites[3].portal.client_endpoint()]));
     let (layer, guard) = tracing_bizproc::builder(oauth)
-        .quota(Quota::Unlimited)
-        .retention(Retention::SelfHosted)
+        .self_hosted()
         .fail_open_activities("The app was stopped: start the workflow again")
         .build()?;
     tracing_subscriber::registry()

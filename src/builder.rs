@@ -10,16 +10,19 @@ use tracing_core::{LevelFilter, Subscriber};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::BuildError;
+use crate::fields::Fields;
 use crate::handle::{Bizproc, WorkerGuard};
-use crate::layer::{self, BizprocLayer};
+use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
 #[cfg(feature = "log")]
 use crate::logger::BizprocLogger;
-use crate::protocol::text::{Astral, ENTRY_BYTES};
+use crate::protocol::text::ENTRY_BYTES;
 use crate::queue::{self, Consumer, Limits, Overflow, Producer};
 use crate::stats::Stats;
+use crate::transport::Transport;
 use crate::transport::auth::Credentials;
 use crate::transport::http::{Fingerprint, Http, HttpOptions};
+use crate::transport::nowhere::Nowhere;
 use crate::worker::Worker;
 use crate::worker::coalescer::Plan;
 use crate::worker::engine::Engine;
@@ -27,11 +30,16 @@ use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
 use crate::worker::operating::OPERATING_LIMIT;
 use crate::worker::rate::Quota;
-use crate::worker::render::{LINE_BYTES, LineTime, Renderer};
+use crate::worker::render::LINE_BYTES;
 use crate::worker::report::{self, Voice};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
+
+mod config;
+mod lines;
+
+use lines::Lines;
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, an
 /// app's OAuth tokens of many, or a provider of your own.
@@ -68,10 +76,41 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
         Credentials::Webhook(_) => 1.0,
         Credentials::OAuth(_) | Credentials::Provider(_) => PORTAL_SHARE,
     };
+    with_defaults(Some(credentials), portal_share)
+}
+
+/// Starts building a layer that sends nothing, for development without a portal. The types are those of
+/// [`builder`], so that the rest of the app need not know.
+///
+/// No event is taken in, all counters stay zero, a flush is complete at once, and the end of an activity
+/// succeeds. A call of the app's own ([`Bizproc::call`]) is an error,
+/// [`CallError::UnknownPortal`](crate::CallError::UnknownPortal). No connection is made.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::{Webhook, WebhookError};
+/// use tracing_subscriber::prelude::*;
+///
+/// let builder = match Webhook::from_env() {
+///     Ok(webhook) => tracing_bizproc::builder(webhook),
+///     Err(WebhookError::NotSet { .. }) => tracing_bizproc::disabled(),
+///     Err(error) => return Err(error.into()),
+/// };
+/// let (bizproc, _guard) = builder.build()?;
+/// tracing_subscriber::registry().with(bizproc).init();
+/// # Ok(())
+/// # }
+/// ```
+pub fn disabled() -> Builder {
+    with_defaults(None, 1.0)
+}
+
+fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder {
     Builder {
         credentials,
         portal_share,
         level: LevelFilter::INFO,
+        fields: Fields::new(),
         limits: Limits {
             queue: 8_192,
             lines: 65_536,
@@ -89,8 +128,7 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
         operating_limit: OPERATING_LIMIT,
         request_bytes: 1_000_000,
         retry: RetryPolicy::default(),
-        line_time: LineTime::default(),
-        astral: Astral::Escape,
+        lines: Lines::default(),
         shutdown_timeout: Duration::from_secs(5),
         fail_with: None,
         http: HttpOptions::default(),
@@ -119,9 +157,11 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
 #[must_use = "nothing is built before `build`"]
 #[derive(Clone)]
 pub struct Builder {
-    credentials: Credentials,
+    /// `None`: nothing is sent.
+    credentials: Option<Credentials>,
     portal_share: f64,
     level: LevelFilter,
+    fields: Fields,
     limits: Limits,
     linger: Duration,
     max_hold: Duration,
@@ -133,8 +173,7 @@ pub struct Builder {
     operating_limit: Duration,
     request_bytes: usize,
     retry: RetryPolicy,
-    line_time: LineTime,
-    astral: Astral,
+    lines: Lines,
     shutdown_timeout: Duration,
     fail_with: Option<String>,
     http: HttpOptions,
@@ -148,6 +187,13 @@ impl Builder {
     /// It is a filter of this layer alone: other layers see what they saw before.
     pub fn level(mut self, level: impl Into<LevelFilter>) -> Self {
         self.level = level.into();
+        self
+    }
+
+    /// Which fields hold the event token, are private, shortened, or let single events in. Default:
+    /// [`Fields::new`].
+    pub fn fields(mut self, fields: Fields) -> Self {
+        self.fields = fields;
         self
     }
 
@@ -185,8 +231,8 @@ impl Builder {
     }
 
     /// Longest line, in bytes of UTF-8 as it stands in the log. Default: 59,000, which fits one entry.
-    /// Within 256 and 1,048,576. Of a longer line the end is cut, and the line says how many bytes that
-    /// was. A portal keeps the newest 50 entries: a few lines of a mebibyte would fill them all.
+    /// At least 256 and the length of `line_prefix`, at most 1,048,576. Of a longer line the end is cut, and
+    /// the line says how many bytes that was. A portal keeps the newest 50 entries: a few lines of a mebibyte would fill them all.
     pub fn line_bytes(mut self, bytes: usize) -> Self {
         self.line_bytes = bytes;
         self
@@ -279,20 +325,6 @@ impl Builder {
         self
     }
 
-    /// How lines state their time. Default: [`LineTime::Viewer`].
-    pub fn line_time(mut self, time: LineTime) -> Self {
-        self.line_time = time;
-        self
-    }
-
-    /// Writes characters above U+FFFF (emoji, mostly) as they are. Default: they are written as
-    /// `\u{1F600}`, since installations whose tables are not `utf8mb4` may end the workflow over
-    /// them. Cloud portals store them.
-    pub fn keep_supplementary_characters(mut self) -> Self {
-        self.astral = Astral::Keep;
-        self
-    }
-
     /// How long the guard's drop waits for pending lines. Default: 5 s.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
@@ -371,7 +403,7 @@ impl Builder {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let (producer, guard) = self.start(Voice::Tracing)?;
-        Ok((layer::layer(producer, self.level), guard))
+        Ok((layer::layer(producer, self.event_level()), guard))
     }
 
     /// As [`build`](Self::build), for an app that logs with the `log` crate: returns a logger around the
@@ -385,21 +417,27 @@ impl Builder {
         own: L,
     ) -> Result<(BizprocLogger<L>, WorkerGuard), BuildError> {
         let (producer, guard) = self.start(Voice::Log)?;
-        let level = match self.level.into_level() {
-            None => log::LevelFilter::Off,
-            Some(tracing_core::Level::ERROR) => log::LevelFilter::Error,
-            Some(tracing_core::Level::WARN) => log::LevelFilter::Warn,
-            Some(tracing_core::Level::INFO) => log::LevelFilter::Info,
-            Some(tracing_core::Level::DEBUG) => log::LevelFilter::Debug,
-            Some(tracing_core::Level::TRACE) => log::LevelFilter::Trace,
+        let (level, fields) = match self.credentials {
+            Some(_) => (self.level, self.fields),
+            None => (LevelFilter::OFF, Fields::new()),
         };
-        Ok((BizprocLogger::new(producer, level, own), guard))
+        Ok((BizprocLogger::new(producer, level, fields, own), guard))
     }
 
     /// Starts the worker's thread.
     fn start(&self, voice: Voice) -> Result<(Producer, WorkerGuard), BuildError> {
         self.check()?;
-        let transport = Http::new(self.credentials.clone(), self.http.clone())?;
+        match self.credentials.clone() {
+            Some(credentials) => self.start_with(Http::new(credentials, self.http.clone())?, voice),
+            None => self.start_with(Nowhere, voice),
+        }
+    }
+
+    fn start_with(
+        &self,
+        transport: impl Transport,
+        voice: Voice,
+    ) -> Result<(Producer, WorkerGuard), BuildError> {
         // Any number does: it only keeps replicas from retrying in step.
         let seed = std::hash::RandomState::new().build_hasher().finish();
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
@@ -414,7 +452,7 @@ impl Builder {
             })
             .map_err(BuildError::Thread)?;
         producer.when_closed(move || report::tell_closed(voice));
-        let bizproc = Bizproc::new(producer.clone(), stats);
+        let bizproc = Bizproc::new(producer.clone(), stats, self.patience());
         let guard =
             WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with.clone(), thread);
         Ok((producer, guard))
@@ -424,6 +462,7 @@ impl Builder {
     pub(crate) fn parts(&self, seed: u64) -> Parts {
         let stats = Arc::new(Stats::default());
         let (producer, consumer) = queue::queue(self.limits);
+        let words = self.lines.words(&stats);
         let rules = Rules {
             plan: Arc::new(Plan {
                 linger: self.linger,
@@ -436,19 +475,26 @@ impl Builder {
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
             retry: self.retry,
-            astral: self.astral,
+            words: words.clone(),
             portal_share: self.portal_share,
-            default_portal: self.credentials.have_default_portal(),
+            default_portal: self.credentials.as_ref().is_none_or(Credentials::have_default_portal),
         };
-        let renderer = Renderer::new(self.line_time, self.astral, self.line_bytes);
+        let renderer = self.lines.renderer(words, &stats, self.line_bytes);
         let ledger = Ledger::new(stats.clone(), consumer.shares(), self.limits.bytes);
         let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         Parts { producer, consumer, engine, stats, tick: self.tick() }
     }
 
-    #[cfg(feature = "simulation")]
-    pub(crate) fn own_level(&self) -> LevelFilter {
-        self.level
+    pub(crate) fn event_level(&self) -> EventLevel {
+        match self.credentials {
+            Some(_) => EventLevel::new(self.level, self.fields.clone()),
+            None => EventLevel::new(LevelFilter::OFF, Fields::new()),
+        }
+    }
+
+    /// Lines that wait longer are late: the schedule holds none for so long.
+    pub(crate) fn patience(&self) -> Duration {
+        self.max_hold.max(self.linger) + Duration::from_secs(60)
     }
 
     /// How often the worker looks at its queue while lines may come.
@@ -477,11 +523,14 @@ impl Builder {
         if !(2_000..=ENTRY_BYTES).contains(&self.entry_bytes) {
             return wrong("entry_bytes", "is not within 2,000 to 60,000");
         }
-        if !(256..=Packed::MAX_LEN).contains(&self.line_bytes) {
+        if !(LEAST_LINE..=Packed::MAX_LEN).contains(&self.line_bytes) {
             return wrong("line_bytes", "is not within 256 to 1,048,576");
         }
         if self.request_bytes < 500_000 {
             return wrong("request_bytes", "is below 500,000");
+        }
+        if let Some(problem) = self.fields.problem() {
+            return wrong("fields", problem);
         }
         if !self.retention.is_valid() {
             return wrong("retention", "needs kept >= 1, base > 0 and growth within 1 to 10");
@@ -506,6 +555,16 @@ impl Builder {
         }
         if self.limits.bytes < self.entry_bytes || self.limits.bytes as u64 > queue::MOST_BYTES {
             return wrong("pending_bytes", "is not within one entry and 16 GiB");
+        }
+        if !self.lines.time.is_valid() {
+            return wrong("line_time", "has an offset of more than 18 hours");
+        }
+        let prefix = self.lines.prefix_bytes();
+        if prefix > lines::MOST_PREFIX {
+            return wrong("line_prefix", "is longer than 200 bytes in the log");
+        }
+        if self.line_bytes < LEAST_LINE + prefix {
+            return wrong("line_bytes", "leaves less than 256 bytes behind line_prefix");
         }
         if self.http.timeout.is_zero() || self.http.connect_timeout.is_zero() {
             return wrong("request_timeout and connect_timeout", "must be above zero");
@@ -543,5 +602,7 @@ const THREAD: &str = "tracing-bizproc";
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const LEAST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(250);
+/// Room for a line's time, a few words, and what tells that it was cut.
+const LEAST_LINE: usize = 256;
 /// The queue's slots are allocated at once.
 const MOST_QUEUED: usize = 1 << 24;

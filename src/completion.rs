@@ -24,12 +24,19 @@ pub struct Completion {
     pub(crate) values: Map<String, Value>,
     pub(crate) message: Option<String>,
     pub(crate) timeout: Duration,
+    /// The message says what went wrong.
+    pub(crate) failed: bool,
 }
 
 impl Completion {
     /// No return values, no message, 10 s for the lines.
     pub fn new() -> Self {
-        Completion { values: Map::new(), message: None, timeout: Duration::from_secs(10) }
+        Completion {
+            values: Map::new(),
+            message: None,
+            timeout: Duration::from_secs(10),
+            failed: false,
+        }
     }
 
     /// Sets a return value, under the name that the activity was registered with.
@@ -43,6 +50,12 @@ impl Completion {
     /// the end is cut, which it tells.
     pub fn message(mut self, message: impl Into<String>) -> Self {
         self.message = Some(message.into());
+        self
+    }
+
+    /// Puts the word for an error before the message, in the log's language.
+    pub(crate) fn failed(mut self) -> Self {
+        self.failed = true;
         self
     }
 

@@ -51,13 +51,27 @@ pub enum WebhookError {
     },
 }
 
-/// Why an authorization server was not taken.
+/// Why an app's OAuth credentials were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OAuthError {
     /// It is not a URL.
     #[error("the authorization server is not a URL: expected https://HOST/oauth/token/")]
     NotAUrl,
+    /// The environment variable is not set, or empty.
+    #[error("{variable} is not set: see the app's page on the portal, or that of its vendor")]
+    #[non_exhaustive]
+    NotSet {
+        /// The variable's name.
+        variable: &'static str,
+    },
+    /// The environment variable holds no UTF-8.
+    #[error("{variable} is not UTF-8: copy it again")]
+    #[non_exhaustive]
+    NotUnicode {
+        /// The variable's name.
+        variable: &'static str,
+    },
     /// The client secret would go over a network in clear text.
     #[error("the authorization server's URL is not https, so the client secret could be read")]
     Insecure,
@@ -114,6 +128,76 @@ pub enum TransportError {
     /// Anything else.
     #[error("the HTTP client could not be set up")]
     Client(#[source] Source),
+}
+
+/// A text that is no value of an option.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is none of its values: expected {expected}")]
+pub struct InvalidOption {
+    text: String,
+    expected: &'static str,
+}
+
+impl InvalidOption {
+    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
+        InvalidOption { text: text.to_owned(), expected }
+    }
+}
+
+/// Why options that were given as text were not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// There is no such option.
+    #[error("{name} is no option{}", .meant.as_ref().map(|meant| format!(": is {meant} meant?")).unwrap_or_default())]
+    #[non_exhaustive]
+    Unknown {
+        /// The option or the variable, as it was given.
+        name: String,
+        /// One that differs in a letter or two.
+        meant: Option<String>,
+    },
+    /// The value is none of the option's.
+    #[error("{name} is {value:?}: expected {expected}")]
+    #[non_exhaustive]
+    Value {
+        /// The option or the variable.
+        name: String,
+        /// The value, as it was given.
+        value: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The file that the option names could not be read.
+    #[error("{name} names a file that could not be read: {}", .path.display())]
+    #[non_exhaustive]
+    File {
+        /// The option or the variable.
+        name: String,
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The variable holds no UTF-8.
+    #[error("{variable} is not UTF-8")]
+    #[non_exhaustive]
+    NotUnicode {
+        /// The variable.
+        variable: String,
+    },
+}
+
+impl ConfigError {
+    pub(crate) fn value(name: &str, value: &str, expected: &'static str) -> Self {
+        ConfigError::Value { name: name.to_owned(), value: value.to_owned(), expected }
+    }
+
+    pub(crate) fn from_option(name: &str, error: InvalidOption) -> Self {
+        let InvalidOption { text, expected } = error;
+        ConfigError::Value { name: name.to_owned(), value: text, expected }
+    }
 }
 
 /// Why a layer could not be built.

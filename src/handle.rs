@@ -17,7 +17,7 @@ use crate::line::{EventToken, PortalId};
 use crate::protocol::call;
 use crate::queue::{Accept, Call, Close, Complete, Control, Flush, Producer, Scope};
 use crate::registration::Registration;
-use crate::stats::{AtDoor, DropReason, FlushReport, PortalSnapshot, Snapshot, Stats};
+use crate::stats::{AtDoor, DropReason, FlushReport, Health, PortalSnapshot, Snapshot, Stats};
 use crate::thread_role::is_delivery_thread;
 use crate::transport::Arrived;
 use crate::transport::auth::Tokens;
@@ -28,6 +28,8 @@ mod activity;
 mod axum;
 mod guard;
 mod installations;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod opened;
 mod shutdown;
 
@@ -55,11 +57,13 @@ pub struct Bizproc {
     producer: Producer,
     stats: Arc<Stats>,
     activities: Arc<Activities>,
+    /// Lines that wait longer are late.
+    patience: Duration,
 }
 
 impl Bizproc {
-    pub(crate) fn new(producer: Producer, stats: Arc<Stats>) -> Self {
-        Bizproc { producer, stats, activities: Arc::default() }
+    pub(crate) fn new(producer: Producer, stats: Arc<Stats>, patience: Duration) -> Self {
+        Bizproc { producer, stats, activities: Arc::default(), patience }
     }
 
     /// Sends everything that was logged before this call, ahead of every schedule, and waits until
@@ -300,7 +304,13 @@ impl Bizproc {
 
     /// Counters of each portal of which the worker has heard, in the order in which it did.
     pub fn portals(&self) -> Vec<PortalSnapshot> {
-        self.stats.portals()
+        self.stats.portals(after(Duration::ZERO))
+    }
+
+    /// Whether lines reach their logs, and if not, why: for a health check, and for people.
+    pub fn health(&self) -> Health {
+        let closed = self.producer.is_closed() || self.producer.is_forked();
+        Health::new(closed, self.producer.is_full(), &self.portals(), self.patience)
     }
 
     fn ask(
@@ -364,7 +374,7 @@ const CALL_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The end of an activity that failed.
 fn failure(text: &str) -> Completion {
-    Completion::new().message(format!("ERROR: {text}"))
+    Completion::new().message(text).failed()
 }
 
 /// An activity in a report. It holds no secret.

@@ -20,8 +20,8 @@ mod scope;
 mod search;
 mod visit;
 
-use capture::{Capture, EVENT_TOKEN, PORTAL, declares_token};
-use level::EventLevel;
+use capture::Capture;
+pub(crate) use level::EventLevel;
 
 /// Delivers the events inside spans that have an `event_token` field.
 ///
@@ -152,11 +152,11 @@ struct Nothing;
 
 impl<S: Subscriber> Layer<S> for Nothing {}
 
-pub(crate) fn layer<S>(producer: Producer, level: LevelFilter) -> BizprocLayer<S>
+pub(crate) fn layer<S>(producer: Producer, level: impl Into<EventLevel>) -> BizprocLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let level = EventLevel(level);
+    let level = level.into();
     let (filter, capture) = (Nothing.with_filter(level), Capture::new(producer, level));
     BizprocLayer { filter, has_filters: true, capture }
 }

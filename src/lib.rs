@@ -79,6 +79,7 @@
 //! | `late` | lines after the end of their activity | complete the activity after the last line |
 //! | `abandoned` | an [`Activity`] was dropped without an end, and its workflow waits | `complete` or `fail` on every way out |
 //! | `repeats` | an answer was lost, and what may stand in the log was sent again, with a mark | the network; `on_unknown_outcome` |
+//! | `format_failures` | the app's [`Format`](format::Format) or [`Wording`](format::Wording) panicked, or returned an error | its code; the lines are written as by default |
 //! | `restarts` | something panicked on the worker's thread: a layer of the app's at one of the worker's reports, or the worker itself | the panic's message; if it is ours, please report it |
 //! | `acknowledged`, but the log is empty | the activity does not wait for the app, or was ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Bizproc::complete_on`] |
 //! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
@@ -94,11 +95,15 @@ mod activity;
 mod builder;
 mod call;
 mod completion;
+pub mod config;
 mod error;
+pub mod fields;
+pub mod format;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+pub mod health;
 mod installation;
 mod layer;
 mod line;
@@ -119,7 +124,7 @@ mod transport;
 mod worker;
 
 pub use activity::{ActivityRequest, DateFormat, Input, SiteDate, VerifiedActivity};
-pub use builder::{Builder, builder};
+pub use builder::{Builder, builder, disabled};
 pub use call::CallAnswer;
 pub use completion::{Completion, ReturnValue};
 pub use error::{
@@ -144,7 +149,6 @@ pub use transport::auth::{
     MemoryStore, OAuth, TokenStore, Tokens, Webhook, on_thread,
 };
 pub use worker::rate::Quota;
-pub use worker::render::LineTime;
 pub use worker::retry::UnknownOutcome;
 pub use worker::schedule::Retention;
 

@@ -19,7 +19,8 @@ mod record;
 mod token;
 
 pub(crate) use live::{Alive, Live, Seen};
-pub(crate) use packed::{Kind, Packed, Packer, Value};
+pub use packed::Value;
+pub(crate) use packed::{FIELDS_LEFT_OUT, Kind, Packed, Packer, Sink};
 #[cfg(feature = "log")]
 pub(crate) use record::{RECORD_FIELDS, RECORD_TARGET};
 pub use token::{EventToken, InvalidEventToken, PortalId};
@@ -288,7 +289,7 @@ impl LogLine {
         let metadata = tracing_core::Callsite::metadata(metadata);
         let mut bytes = Vec::new();
         let field = metadata.fields().field("message").unwrap();
-        Packer::new(&mut bytes).str(&field, message);
+        Packer::new(&mut bytes).str(&field, message, usize::MAX);
         LogLine {
             tag: tag.clone(),
             metadata,

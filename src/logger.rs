@@ -7,6 +7,7 @@ use std::fmt;
 
 use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 
+use crate::fields::Fields;
 use crate::line::LogLine;
 use crate::queue::{Producer, WeakProducer, enter};
 use crate::stats::{Hidden, Meant};
@@ -61,19 +62,30 @@ pub struct BizprocLogger<L> {
     /// For the scopes. Leaked once, as the layer does.
     weak: &'static WeakProducer,
     level: LevelFilter,
+    /// Down to this level, marked records are written.
+    marked_from: LevelFilter,
+    /// Leaked once, as the layer does.
+    fields: &'static Fields,
     own: L,
 }
 
 impl<L: Log> BizprocLogger<L> {
-    pub(crate) fn new(producer: Producer, level: LevelFilter, own: L) -> Self {
+    pub(crate) fn new(
+        producer: Producer,
+        level: tracing_core::LevelFilter,
+        fields: Fields,
+        own: L,
+    ) -> Self {
         let weak = Box::leak(Box::new(producer.downgrade()));
+        let (level, marked_from) = (of_log(level), of_log(fields.lowest_marked()));
+        let fields = Box::leak(Box::new(fields));
         // Nobody else notices a logger that was never installed, or whose level somebody lowered.
         producer.search_by(move |meant| {
             let max = log::max_level();
             let is_hidden = meant == Meant::Activity && max < level.min(LevelFilter::Info);
             is_hidden.then(|| Hidden::Records(max.as_str())).into_iter().collect()
         });
-        BizprocLogger { producer, weak, level, own }
+        BizprocLogger { producer, weak, level, marked_from, fields, own }
     }
 
     /// Makes this the logger of the process, and lets records through that either it or the app's own
@@ -85,7 +97,7 @@ impl<L: Log> BizprocLogger<L> {
     where
         L: 'static,
     {
-        let level = own_level.max(self.level);
+        let level = own_level.max(self.level).max(self.marked_from);
         log::set_boxed_logger(Box::new(self))?;
         log::set_max_level(level);
         Ok(())
@@ -93,7 +105,12 @@ impl<L: Log> BizprocLogger<L> {
 
     /// Whether records like this are written, if they have a token.
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level && metadata.target() != OWN_TARGET
+        metadata.level() <= self.level.max(self.marked_from) && metadata.target() != OWN_TARGET
+    }
+
+    /// Whether a record is written, if it has a token: by its level, or by its marker.
+    fn lets_in(&self, metadata: &Metadata<'_>, found: &Found) -> bool {
+        self.wants(metadata) && found.marked.unwrap_or(metadata.level() <= self.level)
     }
 
     fn write(&self, record: &Record<'_>, found: Found) {
@@ -111,7 +128,7 @@ impl<L: Log> BizprocLogger<L> {
         }
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each record")]
         let at = std::time::SystemTime::now();
-        let (metadata, fields) = record::packed(record);
+        let (metadata, fields) = record::packed(record, self.fields);
         // A refusal is counted at the door, and there is nobody here to tell.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span: None });
     }
@@ -123,9 +140,9 @@ impl<L: Log> Log for BizprocLogger<L> {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let found = Found::of(record.key_values());
+        let found = Found::of(record.key_values(), self.fields);
         let has_token = found.event_token.is_some();
-        if self.wants(record.metadata()) {
+        if self.lets_in(record.metadata(), &found) {
             self.write(record, found);
         }
         if !self.own.enabled(record.metadata()) {
@@ -133,9 +150,9 @@ impl<L: Log> Log for BizprocLogger<L> {
         }
         match has_token {
             // A token is a secret, and a record may have it as text.
-            true => {
-                self.own.log(&record.to_builder().key_values(&Shown(record.key_values())).build())
-            }
+            true => self.own.log(
+                &record.to_builder().key_values(&Shown(record.key_values(), self.fields)).build(),
+            ),
             false => self.own.log(record),
         }
     }
@@ -154,6 +171,18 @@ impl<L> Drop for BizprocLogger<L> {
 impl<L> fmt::Debug for BizprocLogger<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BizprocLogger").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// A level of tracing's as one of the `log` crate.
+fn of_log(level: tracing_core::LevelFilter) -> LevelFilter {
+    match level.into_level() {
+        None => LevelFilter::Off,
+        Some(tracing_core::Level::ERROR) => LevelFilter::Error,
+        Some(tracing_core::Level::WARN) => LevelFilter::Warn,
+        Some(tracing_core::Level::INFO) => LevelFilter::Info,
+        Some(tracing_core::Level::DEBUG) => LevelFilter::Debug,
+        Some(tracing_core::Level::TRACE) => LevelFilter::Trace,
     }
 }
 

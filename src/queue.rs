@@ -352,6 +352,11 @@ impl Producer {
         self.0.bell.notify_one();
     }
 
+    /// Whether there is no room for another line.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
     /// Lines accepted so far.
     pub(crate) fn accepted(&self) -> u64 {
         self.0.budget.accepted_lines()

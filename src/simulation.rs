@@ -134,8 +134,8 @@ where
         let transport = Scripted { start: Some(start), ..transport };
         let Parts { producer, consumer, engine, stats, tick } = builder.parts(seed);
         let mut worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
-        let bizproc = Bizproc::new(producer.clone(), stats);
-        let layer = layer::layer(producer, builder.own_level());
+        let bizproc = Bizproc::new(producer.clone(), stats, builder.patience());
+        let layer = layer::layer(producer, builder.event_level());
         let subscriber = tracing_subscriber::registry().with(beside).with(layer);
         let run = Run {
             start,

@@ -11,12 +11,16 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+mod health;
+mod marks;
 mod portals;
 mod reason;
 mod report;
 mod unseen;
 
+pub use health::{Cause, Health, Status};
 pub(crate) use portals::PortalCounters;
 pub use portals::PortalSnapshot;
 pub use reason::DropReason;
@@ -38,7 +42,9 @@ pub(crate) struct Stats {
     unknown_outcomes: AtomicU64,
     restarts: AtomicU64,
     abandoned: AtomicU64,
+    format_failures: AtomicU64,
     portals: Mutex<Vec<Arc<PortalCounters>>>,
+    start: marks::Start,
 }
 
 impl Stats {
@@ -91,9 +97,18 @@ impl Stats {
         self.abandoned.fetch_add(1, Relaxed);
     }
 
+    /// Counts a line or a notice whose format or wording failed.
+    pub(crate) fn format_failed(&self) {
+        self.format_failures.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn format_failures(&self) -> u64 {
+        self.format_failures.load(Relaxed)
+    }
+
     /// Counters for a portal of which the worker has heard for the first time.
     pub(crate) fn add_portal(&self, portal: Option<&str>) -> Arc<PortalCounters> {
-        let counters = Arc::new(PortalCounters::new(portal));
+        let counters = Arc::new(PortalCounters::new(portal, self.start.clone()));
         self.portals.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
         counters
     }
@@ -104,9 +119,9 @@ impl Stats {
         portals.retain(|other| !Arc::ptr_eq(other, counters));
     }
 
-    pub(crate) fn portals(&self) -> Vec<PortalSnapshot> {
+    pub(crate) fn portals(&self, now: Instant) -> Vec<PortalSnapshot> {
         let portals = self.portals.lock().unwrap_or_else(PoisonError::into_inner);
-        portals.iter().map(|counters| counters.snapshot()).collect()
+        portals.iter().map(|counters| counters.snapshot(now)).collect()
     }
 
     /// Reads all counters, but for those of the door, which are the queue's to know.
@@ -132,6 +147,7 @@ impl Stats {
             unknown_outcomes: self.unknown_outcomes.load(Relaxed),
             restarts: self.restarts.load(Relaxed),
             abandoned: self.abandoned.load(Relaxed),
+            format_failures: self.format_failures(),
         }
     }
 }
@@ -164,6 +180,41 @@ pub(crate) struct AtDoor {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # What is counted
+///
+/// The names are those of the metrics that [`publish_metrics`] hands over, with the feature `metrics`.
+///
+/// | here | metric | what it counts |
+/// |---|---|---|
+/// | [`accepted`](Self::accepted) | `bizproc_lines_accepted_total` | lines that the queue took in |
+/// | [`acknowledged`](Self::acknowledged) | `bizproc_lines_acknowledged_total` | lines of entries to which the portal said true |
+/// | [`late`](Self::late) | `bizproc_lines_late_total` | lines after the end of their activity |
+/// | [`lost`](Self::lost), [`by_reason`](Self::by_reason) | `bizproc_lines_dropped_total`, by `reason` | accepted lines that were dropped |
+/// | [`refused`](Self::refused), [`by_reason`](Self::by_reason) | `bizproc_lines_refused_total`, by `reason` | lines that were turned away at the door |
+/// | [`rolled_off`](Self::rolled_off) | `bizproc_lines_rolled_off_total` | lines that the portal no longer shows |
+/// | [`pending`](Self::pending) | `bizproc_pending_lines` (gauge) | lines accepted and not yet settled |
+/// | [`PortalSnapshot::oldest_pending`] | `bizproc_oldest_pending_seconds` (gauge) | how long the oldest of them has waited; 0 without any |
+/// | [`PortalSnapshot::since_success`] | `bizproc_last_success_timestamp_seconds` (gauge) | when a portal last acknowledged something, in Unix time |
+/// | [`requests`](Self::requests) | `bizproc_requests_total` | requests sent to portals |
+/// | [`commands`](Self::commands) | `bizproc_commands_total` | commands in those requests |
+/// | [`repeats`](Self::repeats) | `bizproc_repeats_total` | entries sent again after an unknown outcome |
+/// | [`rate_limited`](Self::rate_limited) | `bizproc_rate_limited_total` | requests that a portal refused for their rate |
+/// | [`operating_limited`](Self::operating_limited) | `bizproc_operating_limited_total` | replies with a refusal for operating time |
+/// | [`unknown_outcomes`](Self::unknown_outcomes) | `bizproc_unknown_outcomes_total` | requests whose outcome could not be known |
+/// | [`unusable_tokens`](Self::unusable_tokens) | `bizproc_unusable_tokens_total` | values of the token's field that no portal issues |
+/// | [`unseen`](Self::unseen) | `bizproc_unseen_total` | tagged spans, or events in spans, that were hidden from the layer |
+/// | [`format_failures`](Self::format_failures) | `bizproc_format_failures_total` | lines and notices whose format or wording failed |
+/// | [`abandoned`](Self::abandoned) | `bizproc_abandoned_activities_total` | activities that were dropped without an end |
+/// | [`restarts`](Self::restarts) | `bizproc_restarts_total` | restarts of the worker after a panic |
+/// | [`Bizproc::portals`](crate::Bizproc::portals) | `bizproc_portals` (gauge) | portals of which the worker knows |
+/// | [`PortalSnapshot::blocked`] | `bizproc_blocked_portals` (gauge) | those that take nothing before something is mended |
+/// | [`Bizproc::health`](crate::Bizproc::health) | `bizproc_health` (gauge), by `status` | 1 at the present status, 0 at the others |
+///
+/// Counters have the unit 1; the values of `reason` are [`DropReason::label`]s, and those of `status`
+/// [`Status::as_str`]s.
+///
+/// [`publish_metrics`]: crate::Bizproc#method.publish_metrics
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     accepted: u64,
@@ -182,6 +233,7 @@ pub struct Snapshot {
     unseen: u64,
     restarts: u64,
     abandoned: u64,
+    format_failures: u64,
 }
 
 impl Snapshot {
@@ -285,6 +337,15 @@ impl Snapshot {
         self.abandoned
     }
 
+    /// Lines and notices that were written as by default, since the [`Format`] or the [`Wording`] of
+    /// the app panicked, or returned an error. None of them is lost.
+    ///
+    /// [`Format`]: crate::format::Format
+    /// [`Wording`]: crate::format::Wording
+    pub fn format_failures(&self) -> u64 {
+        self.format_failures
+    }
+
     fn sum(&self, which: impl Fn(DropReason) -> bool) -> u64 {
         DropReason::ALL.iter().filter(|reason| which(**reason)).map(|r| self.by_reason(*r)).sum()
     }
@@ -306,6 +367,7 @@ impl fmt::Display for Snapshot {
             ("unusable_tokens", self.unusable_tokens),
             ("unseen", self.unseen),
             ("abandoned", self.abandoned),
+            ("format_failures", self.format_failures),
             ("restarts", self.restarts),
         ];
         for (name, count) in others {

@@ -10,6 +10,7 @@ use crate::protocol::{Reply, Request, Trouble};
 pub(crate) mod auth;
 mod caught;
 pub(crate) mod http;
+pub(crate) mod nowhere;
 #[cfg(test)]
 pub(crate) mod stand_in;
 

@@ -31,6 +31,7 @@ pub(crate) mod budgets;
 pub(crate) mod coalescer;
 pub(crate) mod deadlines;
 pub(crate) mod end;
+pub(crate) mod ending;
 pub(crate) mod engine;
 pub(crate) mod entry;
 pub(crate) mod lane;
@@ -68,6 +69,8 @@ pub(crate) struct Worker<T> {
     asked: VecDeque<std::time::Instant>,
     /// Lines refused at the door that were reported, by reason.
     refused: [u64; DropReason::COUNT],
+    /// Failures of the app's format that were reported.
+    format_failures: u64,
     /// How often the queue is looked at while lines may come.
     tick: Duration,
     /// No line could come when the timer last fired: time to park. Spans that come and go would else
@@ -97,6 +100,7 @@ impl<T: Transport> Worker<T> {
             unusable: [0; InvalidEventToken::ALL.len()],
             asked: VecDeque::new(),
             refused: [0; DropReason::COUNT],
+            format_failures: 0,
             tick,
             at_rest: true,
             closing: false,
@@ -168,6 +172,11 @@ impl<T: Transport> Worker<T> {
         }
         if self.consumer.was_closed_without_wait() {
             self.engine.report(Trouble::ClosedByItself, None, "");
+        }
+        let failures = self.stats.format_failures();
+        if failures > self.format_failures {
+            self.engine.report(Trouble::FormatFailed, None, format!("{failures} so far"));
+            self.format_failures = failures;
         }
         for hidden in self.consumer.hidden(self.told.hidden) {
             self.told.hidden += 1;

@@ -1,7 +1,7 @@
-//! Which callsites have had a span of ours.
+//! What is known of callsites: which have had a span of ours, which have fields that need a look.
 
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tracing_core::Metadata;
 
@@ -38,6 +38,47 @@ impl Callsites {
     }
 }
 
+/// Finds an answer, and keeps it. Apart, so that whoever asks needs no registers for it.
+#[cold]
+#[inline(never)]
+fn found(place: &AtomicUsize, address: usize, find: impl FnOnce() -> bool) -> bool {
+    let answer = find();
+    place.store(address | usize::from(answer), Relaxed);
+    answer
+}
+
+/// A cache of one answer for each callsite, found out by its names. It is exact: two callsites that fall
+/// on one place displace each other.
+pub(super) struct Answers([AtomicUsize; PLACES]);
+
+const PLACES: usize = 128;
+
+impl Default for Answers {
+    fn default() -> Self {
+        Answers([const { AtomicUsize::new(0) }; PLACES])
+    }
+}
+
+impl Answers {
+    /// What `find` says of these metadata, or said before. A place holds the address, which is even,
+    /// and the answer in its lowest bit; so one load is enough, and needs no order.
+    #[inline]
+    pub(super) fn get(
+        &self,
+        metadata: &'static Metadata<'static>,
+        find: impl FnOnce() -> bool,
+    ) -> bool {
+        let address = ptr::from_ref(metadata).addr();
+        let hash = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57;
+        let place = &self.0[hash as usize % PLACES];
+        let known = place.load(Relaxed);
+        if known & !1 == address {
+            return known & 1 != 0;
+        }
+        found(place, address, find)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tracing::info_span;
@@ -58,6 +99,23 @@ mod tests {
         assert!(callsites.may_contain(one));
         let bits: u32 = callsites.0.iter().map(|word| word.load(Relaxed).count_ones()).sum();
         assert_eq!(bits, 1);
+    }
+
+    #[test]
+    fn an_answer_is_found_once_and_is_that_callsites_own() {
+        let subscriber = tracing_subscriber::registry();
+        let _default = tracing::subscriber::set_default(subscriber);
+        let (one, other) = (info_span!("one"), info_span!("other"));
+        let (one, other) = (one.metadata().unwrap(), other.metadata().unwrap());
+        let answers = Answers::default();
+        for _ in 0..2 {
+            assert!(answers.get(one, || true));
+            assert!(!answers.get(other, || false));
+        }
+        assert!(answers.get(one, || unreachable!("it is known")));
+        // Whoever falls on its place displaces it, and is never taken for it.
+        let displaced = Answers([const { AtomicUsize::new(usize::MAX) }; PLACES]);
+        assert!(!displaced.get(one, || false));
     }
 
     #[test]

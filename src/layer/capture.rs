@@ -16,28 +16,30 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use tracing_core::dispatcher::WeakDispatch;
-use tracing_core::field::Field;
+use tracing_core::field::{Field, Visit};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
+use crate::fields::Names;
 use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 use crate::stats::Unseen;
 
-use super::callsites::Callsites;
+use super::callsites::{Answers, Callsites};
 use super::level::EventLevel;
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
 use super::search::Search;
-use super::visit::{LineVisitor, TokenVisitor};
+use super::visit::{LineVisitor, Look, LookingVisitor, MarkVisitor, TokenVisitor};
 
-/// The field that makes a span's events lines of a business process's log.
-pub(super) const EVENT_TOKEN: &str = "event_token";
-
-/// The field beside [`EVENT_TOKEN`] that says which portal the token is of.
-pub(super) const PORTAL: &str = "portal";
+/// What an event has itself.
+struct Own {
+    tag: Option<Arc<Tag>>,
+    /// If its callsite declares the token field: by which names.
+    declares: Option<&'static Names>,
+}
 
 /// What [`BizprocLayer`](super::BizprocLayer) does.
 pub(super) struct Capture {
@@ -50,6 +52,8 @@ pub(super) struct Capture {
     level: EventLevel,
     /// Of spans that have a [`SpanState`], or had one.
     callsites: Callsites,
+    /// Which callsites have fields that need a look.
+    special: Answers,
     /// Whose layer this is (see [`Capture::with_enabled_ancestor`]), and what it is not shown.
     search: Arc<Search>,
 }
@@ -60,10 +64,11 @@ impl Capture {
         let alive = producer.alive();
         let id = LayerId(LAYERS.fetch_add(1, Relaxed));
         let weak = Box::leak(Box::new(producer.downgrade()));
+        let (callsites, special) = (Callsites::default(), Answers::default());
         let search = Arc::new(Search::new(level));
         let searching = Arc::clone(&search);
         producer.search_by(move |meant| searching.hidden(meant));
-        Capture { producer, weak, alive, id, level, callsites: Callsites::default(), search }
+        Capture { producer, weak, alive, id, level, callsites, special, search }
     }
 
     pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch) {
@@ -72,7 +77,7 @@ impl Capture {
 
     /// Without this, nothing looks at what comes of the callsite while no tagged span is alive.
     pub(super) fn note_callsite(&self, metadata: &Metadata<'_>) {
-        if declares_token(metadata) && self.level.wants(metadata) {
+        if self.token_field(metadata).is_some() && self.level.wants(metadata) {
             self.search.note_asked(metadata);
             match metadata.is_event() {
                 true => self.alive.note_event_callsite(),
@@ -130,7 +135,7 @@ impl Capture {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let token = token_field(attrs.metadata());
+        let token = self.token_field(attrs.metadata());
         if token.is_some() || seen.has_slots() {
             self.new_span(attrs, &id, &ctx, token);
         }
@@ -144,7 +149,7 @@ impl Capture {
         attrs: &Attributes<'_>,
         id: &Id,
         ctx: &Context<'_, S>,
-        token: Option<Field>,
+        token: Option<(Field, &'static Names)>,
     ) where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
@@ -158,7 +163,10 @@ impl Capture {
             None => match around() {
                 Some(around) => {
                     let fields = match is_shown {
-                        true => packed(|visitor| attrs.record(visitor), false),
+                        true => {
+                            let look = self.look(attrs.metadata(), None);
+                            packed(|visitor| attrs.record(visitor), look.as_ref())
+                        }
                         false => Packed::default(),
                     };
                     SpanState::inside(around, attrs.metadata(), fields)
@@ -177,9 +185,10 @@ impl Capture {
     fn tagged_state(
         &self,
         attrs: &Attributes<'_>,
-        token: Field,
+        token: (Field, &'static Names),
         around: impl FnOnce() -> Option<Inherited>,
     ) -> SpanState {
+        let names = token.1;
         let mut found = TokenVisitor::new(token);
         attrs.record(&mut found);
         let portal = found.portal.take();
@@ -188,7 +197,8 @@ impl Capture {
                 SpanState::tagged(event_token, portal, self.producer.tagged_span(), self.weak)
             }
             None => {
-                let fields = packed(|visitor| attrs.record(visitor), true);
+                let look = self.look(attrs.metadata(), Some(names));
+                let fields = packed(|visitor| attrs.record(visitor), look.as_ref());
                 let live = Live::slot(self.alive);
                 SpanState::taggable(around(), attrs.metadata(), fields, portal, live, self.weak)
             }
@@ -211,8 +221,8 @@ impl Capture {
         let Some(shows_fields) = shows_fields else { return };
         let shows_fields = shows_fields && self.level.wants(span.metadata());
         // Without the lock on the extensions, since user code runs in between.
-        let token = token_field(span.metadata());
-        let declares = token.is_some();
+        let token = self.token_field(span.metadata());
+        let declares = token.as_ref().map(|(_, names)| *names);
         if let Some(token) = token {
             let mut found = TokenVisitor::new(token);
             values.record(&mut found);
@@ -229,7 +239,8 @@ impl Capture {
             }
         }
         if shows_fields {
-            let newer = packed(|visitor| values.record(visitor), declares);
+            let look = self.look(span.metadata(), declares);
+            let newer = packed(|visitor| values.record(visitor), look.as_ref());
             self.unless_poisoned(|| {
                 SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
             });
@@ -243,16 +254,49 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let metadata = event.metadata();
-        let token = if seen.events_declare() { token_field(metadata) } else { None };
-        let declares = token.is_some();
-        let own = token.and_then(|token| self.own_tag(event, token));
+        let Own { tag, declares } = match seen.events_declare() {
+            true => self.own_tag(event),
+            false => Own { tag: None, declares: None },
+        };
+        let own = tag.map(|tag| (tag, None));
         let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
+        if declares.is_some() || self.is_special(metadata) {
+            return self.special_event(event, tag, span, declares);
+        }
+        self.deliver(event, tag, span, None);
+    }
+
+    /// An event of which some field needs a look. Apart from [`event`](Self::event), which is faster
+    /// without it.
+    #[inline(never)]
+    fn special_event(
+        &self,
+        event: &Event<'_>,
+        tag: Arc<Tag>,
+        span: Option<Arc<SpanFields>>,
+        declares: Option<&'static Names>,
+    ) {
+        if self.is_let_in(event) {
+            let look = self.look(event.metadata(), declares);
+            self.deliver(event, tag, span, look.as_ref());
+        }
+    }
+
+    #[inline]
+    fn deliver(
+        &self,
+        event: &Event<'_>,
+        tag: Arc<Tag>,
+        span: Option<Arc<SpanFields>>,
+        look: Option<&Look>,
+    ) {
+        let metadata = event.metadata();
         if !self.producer.admits(&tag) {
             return;
         }
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
-        let fields = packed(|visitor| event.record(visitor), declares);
+        let fields = packed(|visitor| event.record(visitor), look);
         // A refusal is counted at the door, and there is nobody here to tell.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
     }
@@ -342,19 +386,20 @@ impl Capture {
 
     /// A token on the event itself. No span is inside of that, so no span's fields go with it.
     #[inline(never)]
-    fn own_tag(
-        &self,
-        event: &Event<'_>,
-        token: Field,
-    ) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)> {
-        if !self.level.wants(event.metadata()) {
-            return None;
+    fn own_tag(&self, event: &Event<'_>) -> Own {
+        let metadata = event.metadata();
+        let Some((token, names)) = self.token_field(metadata) else {
+            return Own { tag: None, declares: None };
+        };
+        if !self.level.wants(metadata) {
+            return Own { tag: None, declares: Some(names) };
         }
-        let mut found = TokenVisitor::new(token);
+        let mut found = TokenVisitor::new((token, names));
         event.record(&mut found);
         let portal = found.portal.take();
-        let event_token = self.usable(found)?;
-        Some((self.producer.tag(event_token, portal, Tag::OF_EVENT), None))
+        let event_token = self.usable(found);
+        let tag = event_token.map(|token| self.producer.tag(token, portal, Tag::OF_EVENT));
+        Own { tag, declares: Some(names) }
     }
 
     #[inline]
@@ -368,19 +413,44 @@ impl Capture {
         }
     }
 
+    #[inline]
+    fn token_field(&self, metadata: &Metadata<'_>) -> Option<(Field, &'static Names)> {
+        self.level.fields.token_field(metadata)
+    }
+
+    /// How to look at the fields of a callsite, if some need it.
+    #[inline]
+    fn look(
+        &self,
+        metadata: &'static Metadata<'static>,
+        declares: Option<&'static Names>,
+    ) -> Option<Look> {
+        let special = declares.is_some() || self.is_special(metadata);
+        let fields = self.level.fields;
+        special.then(|| Look { fields, declares, is_event: metadata.is_event() })
+    }
+
+    /// Whether some field of a callsite needs a look.
+    #[inline]
+    fn is_special(&self, metadata: &'static Metadata<'static>) -> bool {
+        self.special.get(metadata, || self.level.fields.need_look(metadata))
+    }
+
+    /// Whether an event that may bear the marker is written.
+    #[cold]
+    fn is_let_in(&self, event: &Event<'_>) -> bool {
+        let metadata = event.metadata();
+        let marked = self.level.fields.marker_field(metadata).and_then(|marker| {
+            let mut found = MarkVisitor::new(marker);
+            event.record(&mut found);
+            found.marked
+        });
+        marked.unwrap_or_else(|| self.level.shows(metadata))
+    }
+
     fn make_tag(&self) -> impl MakeTag {
         |event_token, portal, late| self.producer.tag(event_token, portal, late)
     }
-}
-
-#[inline]
-pub(super) fn declares_token(metadata: &Metadata<'_>) -> bool {
-    token_field(metadata).is_some()
-}
-
-#[inline]
-fn token_field(metadata: &Metadata<'_>) -> Option<Field> {
-    metadata.fields().field(EVENT_TOKEN)
 }
 
 /// Packs what `record` hands to the visitor.
@@ -388,13 +458,22 @@ fn token_field(metadata: &Metadata<'_>) -> Option<Field> {
 /// The buffer is taken out of its thread-local and not borrowed, since user code runs meanwhile: a
 /// `Debug` impl that logs finds an empty one, and one that panics leaves none behind.
 #[inline]
-fn packed(record: impl FnOnce(&mut LineVisitor<'_>), declares: bool) -> Packed {
+fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packed {
     thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
     bytes.clear();
-    let mut visitor = LineVisitor::new(&mut bytes, declares);
-    record(&mut visitor);
-    visitor.finish();
+    match look {
+        None => {
+            let mut visitor = LineVisitor::new(&mut bytes);
+            record(&mut visitor);
+            visitor.finish();
+        }
+        Some(look) => {
+            let mut visitor = LookingVisitor::new(&mut bytes, look);
+            record(&mut visitor);
+            visitor.finish();
+        }
+    }
     let packed = Packed::take(&mut bytes);
     if bytes.capacity() <= MAX_SCRATCH {
         let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));

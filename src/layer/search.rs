@@ -44,6 +44,9 @@ impl Search {
     /// What is hidden. Nothing if the layer is not that of the whole process: others' spans are then
     /// not meant for it.
     pub(super) fn hidden(&self, meant: Meant) -> Vec<Hidden> {
+        if self.level.is_off() {
+            return Vec::new();
+        }
         let Some(own) = self.dispatch.get().and_then(WeakDispatch::upgrade) else {
             return Vec::new();
         };
@@ -52,7 +55,7 @@ impl Search {
             return Vec::new();
         }
         let level = LevelFilter::current().min(tracing::level_filters::STATIC_MAX_LEVEL);
-        if level < LevelFilter::INFO && self.level.0 != LevelFilter::OFF {
+        if level < LevelFilter::INFO {
             // Callsites above that level are known to nobody.
             return match meant {
                 Meant::Activity => vec![Hidden::Level(level)],

@@ -23,17 +23,33 @@ enum Bytes {
 /// Room for a sentence and two numbers, and [`Packed`] is ten words.
 const SHORT: usize = 78;
 
-/// One unpacked value.
+/// The value of a field, by its type.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
+#[non_exhaustive]
+pub enum Value<'a> {
+    /// A signed integer.
     I64(i64),
+    /// An unsigned integer.
     U64(u64),
+    /// A signed integer of 128 bits.
     I128(i128),
+    /// An unsigned integer of 128 bits.
     U128(u128),
+    /// A float, also one that was an `f32`.
     F64(f64),
+    /// Yes or no.
     Bool(bool),
-    /// Text, and at least how many bytes of it were cut at the door.
-    Str(&'a str, usize),
+    /// A string, or what `Debug` or `Display` wrote.
+    Str(&'a str),
+    /// The start of a text that was too long.
+    Cut {
+        /// What was kept.
+        text: &'a str,
+        /// At least how many bytes were not.
+        missing: u64,
+    },
+    /// The value's `Debug` or `Display` panicked.
+    Unwritable,
 }
 
 impl Packed {
@@ -83,7 +99,7 @@ impl Packed {
     ) -> impl Iterator<Item = (&str, Value<'_>)> {
         Records(self.bytes()).filter_map(move |record| {
             if record.index == LEFT_OUT {
-                return Some(("fields_left_out", record.value));
+                return Some((FIELDS_LEFT_OUT, record.value));
             }
             if let Some(name) = record.name {
                 return Some((name, record.value));
@@ -115,6 +131,9 @@ impl Default for Packed {
         Packed(Bytes::Short(0, [0; SHORT]))
     }
 }
+
+/// The name under which the fields are counted that found no room.
+pub(crate) const FIELDS_LEFT_OUT: &str = "fields_left_out";
 
 /// The index of no field: the record counts the fields that found no room.
 const LEFT_OUT: u8 = u8::MAX;
@@ -158,29 +177,30 @@ impl<'a> Packer<'a> {
     }
 
     #[inline]
-    pub(crate) fn str(&mut self, field: &Field, text: &str) {
-        self.text(field, |sink| {
+    pub(crate) fn str(&mut self, field: &Field, text: &str, limit: usize) {
+        self.text(field, limit, |sink| {
             let _enough = sink.write_str(text);
         });
     }
 
-    /// A record of what `write` writes. It is user code that runs there, and it may unwind: the
-    /// buffer is then the caller's to [`truncate`](Self::truncate).
+    /// A record of what `write` writes, of which `limit` bytes are kept at the most. It is user code that
+    /// runs there, and it may unwind: the buffer is then the caller's to [`truncate`](Self::truncate).
     #[inline]
-    pub(crate) fn text(&mut self, field: &Field, write: impl FnOnce(&mut Sink<'_>)) {
+    pub(crate) fn text(&mut self, field: &Field, limit: usize, write: impl FnOnce(&mut Sink<'_>)) {
         let Some(index) = self.room(field) else { return };
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[index, Kind::Str as u8]);
-        let kind = self.put_text(write);
+        let kind = self.put_text(limit, write);
         self.bytes[start + 1] = kind as u8;
     }
 
     /// A length and the text that `write` writes.
     #[inline]
-    fn put_text(&mut self, write: impl FnOnce(&mut Sink<'_>)) -> Kind {
+    fn put_text(&mut self, limit: usize, write: impl FnOnce(&mut Sink<'_>)) -> Kind {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
-        let mut sink = Sink { bytes: self.bytes, cut: 0 };
+        let end = self.bytes.len().saturating_add(limit).min(Packed::MAX_LEN);
+        let mut sink = Sink { bytes: self.bytes, end, cut: 0 };
         write(&mut sink);
         let cut = sink.cut;
         let len = (self.bytes.len() - start - 4) as u32;
@@ -194,7 +214,7 @@ impl<'a> Packer<'a> {
 
     /// A record of a value whose name the metadata do not know.
     #[cfg(feature = "log")]
-    pub(crate) fn named(&mut self, name: &str, value: Value<'_>) {
+    pub(crate) fn named(&mut self, name: &str, value: Value<'_>, limit: usize) {
         if self.bytes.len() >= Packed::MAX_LEN {
             self.left_out += 1;
             return;
@@ -213,9 +233,10 @@ impl<'a> Packer<'a> {
             Value::U128(n) => self.put(Kind::U128, &n.to_le_bytes()),
             Value::F64(n) => self.put(Kind::F64, &n.to_le_bytes()),
             Value::Bool(b) => self.put(Kind::Bool, &u64::from(b).to_le_bytes()),
-            Value::Str(text, _) => self.put_text(|sink| {
+            Value::Str(text) | Value::Cut { text, .. } => self.put_text(limit, |sink| {
                 let _enough = sink.write_str(text);
             }),
+            Value::Unwritable => Kind::Unwritable,
         };
         self.bytes[start + 1] = kind as u8;
     }
@@ -224,6 +245,13 @@ impl<'a> Packer<'a> {
     fn put(&mut self, kind: Kind, bytes: &[u8]) -> Kind {
         self.bytes.extend_from_slice(bytes);
         kind
+    }
+
+    /// Stands for a value that could not be written.
+    pub(crate) fn unwritable(&mut self, field: &Field) {
+        if let Some(index) = self.room(field) {
+            self.bytes.extend_from_slice(&[index, Kind::Unwritable as u8]);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -251,13 +279,15 @@ impl<'a> Packer<'a> {
 /// Takes text up to the cap, then tells the formatter to stop.
 pub(crate) struct Sink<'a> {
     bytes: &'a mut Vec<u8>,
+    /// The length at which it has enough.
+    end: usize,
     cut: usize,
 }
 
 impl Write for Sink<'_> {
     #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() <= Packed::MAX_LEN.saturating_sub(self.bytes.len()) && self.cut == 0 {
+        if text.len() <= self.end.saturating_sub(self.bytes.len()) && self.cut == 0 {
             self.bytes.extend_from_slice(text.as_bytes());
             return Ok(());
         }
@@ -269,7 +299,7 @@ impl Sink<'_> {
     #[cold]
     fn cut(&mut self, text: &str) -> fmt::Result {
         let room = match self.cut {
-            0 => Packed::MAX_LEN.saturating_sub(self.bytes.len()),
+            0 => self.end.saturating_sub(self.bytes.len()),
             _ => 0,
         };
         let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
@@ -293,10 +323,12 @@ pub(crate) enum Kind {
     Str,
     /// Text, followed by the count of bytes that are missing.
     CutStr,
+    /// Nothing: the value panicked.
+    Unwritable,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::I64,
         Kind::U64,
         Kind::F64,
@@ -305,6 +337,7 @@ impl Kind {
         Kind::U128,
         Kind::Str,
         Kind::CutStr,
+        Kind::Unwritable,
     ];
 }
 
@@ -331,11 +364,12 @@ impl<'a> Iterator for Records<'a> {
             Kind::Bool => Value::Bool(u64::from_le_bytes(self.take()?) != 0),
             Kind::I128 => Value::I128(i128::from_le_bytes(self.take()?)),
             Kind::U128 => Value::U128(u128::from_le_bytes(self.take()?)),
-            Kind::Str => Value::Str(self.text()?, 0),
+            Kind::Str => Value::Str(self.text()?),
             Kind::CutStr => {
                 let text = self.text()?;
-                Value::Str(text, u64::from_le_bytes(self.take()?) as usize)
+                Value::Cut { text, missing: u64::from_le_bytes(self.take()?) }
             }
+            Kind::Unwritable => Value::Unwritable,
         };
         Some(Record { index, name, value })
     }
@@ -396,18 +430,20 @@ mod tests {
     fn what_was_packed_comes_out_in_order() {
         let name = 'ё';
         let packed = pack(|packer| {
-            packer.text(&field("message"), |sink| write!(sink, "charged {name}").unwrap());
+            packer.text(&field("message"), usize::MAX, |sink| {
+                write!(sink, "charged {name}").unwrap()
+            });
             packer.word(&field("a"), Kind::I64, (-7i64).to_le_bytes());
             packer.wide(&field("b"), Kind::U128, u128::MAX.to_le_bytes());
-            packer.str(&field("c"), "");
+            packer.str(&field("c"), "", usize::MAX);
         });
         assert_eq!(
             unpack(&packed),
             [
-                ("message", Value::Str("charged ё", 0)),
+                ("message", Value::Str("charged ё")),
                 ("a", Value::I64(-7)),
                 ("b", Value::U128(u128::MAX)),
-                ("c", Value::Str("", 0)),
+                ("c", Value::Str("")),
             ]
         );
     }
@@ -416,51 +452,71 @@ mod tests {
     fn short_and_long_captures_differ_in_nothing_but_place() {
         for len in [0, SHORT - 6, SHORT - 5, 10 * SHORT] {
             let text = "x".repeat(len);
-            let packed = pack(|packer| packer.str(&field("a"), &text));
+            let packed = pack(|packer| packer.str(&field("a"), &text, usize::MAX));
             assert_eq!(packed.len(), len + 6);
-            assert_eq!(unpack(&packed), [("a", Value::Str(&text, 0))]);
+            assert_eq!(unpack(&packed), [("a", Value::Str(&text))]);
         }
     }
 
     #[test]
     fn a_later_record_replaces_an_earlier_one() {
         let old = pack(|packer| {
-            packer.str(&field("a"), "old");
-            packer.str(&field("b"), "kept");
+            packer.str(&field("a"), "old", usize::MAX);
+            packer.str(&field("b"), "kept", usize::MAX);
         });
         let new = pack(|packer| packer.word(&field("a"), Kind::Bool, 1u64.to_le_bytes()));
         let both = old.updated(&new);
-        assert_eq!(unpack(&both), [("b", Value::Str("kept", 0)), ("a", Value::Bool(true))]);
+        assert_eq!(unpack(&both), [("b", Value::Str("kept")), ("a", Value::Bool(true))]);
     }
 
     #[test]
     fn capture_stops_at_the_cap_between_characters_and_says_what_is_missing() {
         let mut writes = 0;
         let packed = pack(|packer| {
-            packer.text(&field("message"), |sink| {
+            packer.text(&field("message"), usize::MAX, |sink| {
                 while sink.write_str("Договор ").is_ok() {
                     writes += 1;
                 }
             });
-            packer.str(&field("a"), "no room is left");
+            packer.str(&field("a"), "no room is left", usize::MAX);
         });
         assert!(packed.len() <= Packed::MAX_LEN + 32, "{}", packed.len());
         let fields = unpack(&packed);
-        let [("message", Value::Str(text, cut)), ("fields_left_out", Value::U64(1))] = fields[..]
+        let [("message", Value::Cut { text, missing }), (FIELDS_LEFT_OUT, Value::U64(1))] =
+            fields[..]
         else {
             panic!("{}", fields.len())
         };
+        let cut = missing as usize;
         assert_eq!(text.len() + cut, (writes + 1) * "Договор ".len());
         assert!(cut > 0 && text.len() > Packed::MAX_LEN - 32);
     }
 
     #[test]
+    fn a_value_over_its_limit_is_cut_between_characters_and_the_next_is_whole() {
+        let packed = pack(|packer| {
+            packer.str(&field("a"), "Договор", 5);
+            packer.str(&field("b"), "whole", 5);
+            packer.text(&field("c"), 3, |sink| {
+                let _enough = ["one", "two"].iter().try_for_each(|part| sink.write_str(part));
+            });
+        });
+        let cut = |text, missing| Value::Cut { text, missing };
+        assert_eq!(
+            unpack(&packed),
+            [("a", cut("До", 10)), ("b", Value::Str("whole")), ("c", cut("one", 3))]
+        );
+    }
+
+    #[test]
     fn a_text_over_the_cap_is_cut_and_counted_exactly() {
         let long = "x".repeat(Packed::MAX_LEN + 1_000);
-        let packed = pack(|packer| packer.str(&field("c"), &long));
+        let packed = pack(|packer| packer.str(&field("c"), &long, usize::MAX));
         let fields = unpack(&packed);
-        let [("c", Value::Str(text, cut))] = fields[..] else { panic!("{}", fields.len()) };
-        assert_eq!(text.len() + cut, long.len());
+        let [("c", Value::Cut { text, missing: cut })] = fields[..] else {
+            panic!("{}", fields.len())
+        };
+        assert_eq!(text.len() + cut as usize, long.len());
     }
 
     #[test]

@@ -39,7 +39,6 @@ pub(crate) struct Origin<'a> {
 
 impl LogLine {
     /// Where the event was logged: a record says so itself.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for formats that show it"))]
     pub(crate) fn origin(&self) -> Origin<'_> {
         let metadata = self.metadata;
         let (target, module_path) = (metadata.target(), metadata.module_path());
@@ -48,9 +47,9 @@ impl LogLine {
         if is_record(metadata) {
             for (name, value) in self.fields.iter(metadata) {
                 match (name, value) {
-                    (TARGET, Value::Str(target, _)) => origin.target = target,
-                    ("log.module_path", Value::Str(path, _)) => origin.module_path = Some(path),
-                    ("log.file", Value::Str(file, _)) => origin.file = Some(file),
+                    (TARGET, Value::Str(target)) => origin.target = target,
+                    ("log.module_path", Value::Str(path)) => origin.module_path = Some(path),
+                    ("log.file", Value::Str(file)) => origin.file = Some(file),
                     ("log.line", Value::U64(line)) => origin.line = u32::try_from(line).ok(),
                     _ => {}
                 }
@@ -81,7 +80,7 @@ mod tests {
         );
         let line = line(callsite.metadata(), |packer, name, field| match name {
             "log.line" => packer.word(field, Kind::U64, 7_u64.to_le_bytes()),
-            _ => packer.str(field, name),
+            _ => packer.str(field, name, usize::MAX),
         });
         let origin = Origin {
             target: "log.target",
@@ -103,7 +102,8 @@ mod tests {
             level: tracing::Level::INFO,
             fields: message, log.file
         );
-        let line = line(callsite.metadata(), |packer, name, field| packer.str(field, name));
+        let line =
+            line(callsite.metadata(), |packer, name, field| packer.str(field, name, usize::MAX));
         assert_eq!((line.origin().target, line.origin().file), ("log", Some(file!())));
         assert_eq!(line.fields().count(), 2);
     }

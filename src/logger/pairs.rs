@@ -5,34 +5,37 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::kv::{self, Key, Source, ToValue, Value, VisitSource, VisitValue};
 
+use crate::fields::Fields;
 use crate::line::{EventToken, InvalidEventToken, PortalId};
-
-/// The key that makes a record a line of a business process's log.
-pub(super) const EVENT_TOKEN: &str = "event_token";
-/// The key beside it that says which portal the token is of.
-pub(super) const PORTAL: &str = "portal";
 
 /// The token that a record names itself.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) event_token: Option<Result<EventToken, InvalidEventToken>>,
     pub(super) portal: Option<PortalId>,
+    /// What the marker says, if it is there.
+    pub(super) marked: Option<bool>,
 }
 
 impl Found {
-    pub(super) fn of(pairs: &dyn Source) -> Found {
-        let Some(value) = pairs.get(Key::from_str(EVENT_TOKEN)) else { return Found::default() };
+    pub(super) fn of(pairs: &dyn Source, fields: &Fields) -> Found {
         // It is user code that makes text of a value.
-        let found = catch_unwind(AssertUnwindSafe(|| Found {
-            event_token: Some(parsed(&value)),
-            portal: pairs
-                .get(Key::from_str(PORTAL))
-                .map(|portal| portal.to_string())
-                .filter(|portal| !portal.is_empty())
-                .map(PortalId::from),
-        }));
+        let found = catch_unwind(AssertUnwindSafe(|| Found::read(pairs, fields)));
         let unusable = Some(Err(InvalidEventToken::Empty));
-        found.unwrap_or(Found { event_token: unusable, portal: None })
+        found.unwrap_or(Found { event_token: unusable, ..Found::default() })
+    }
+
+    fn read(pairs: &dyn Source, fields: &Fields) -> Found {
+        let mut found = Found::default();
+        let names = fields.names();
+        if let Some(value) = pairs.get(Key::from_str(&names.event_token)) {
+            found.event_token = Some(parsed(&value));
+            let portal = pairs.get(Key::from_str(&names.portal)).map(|portal| portal.to_string());
+            found.portal = portal.filter(|portal| !portal.is_empty()).map(PortalId::from);
+        }
+        let marker = pairs.get(Key::from_str(fields.marker_name()));
+        found.marked = marker.and_then(|marker| marker.to_bool());
+        found
     }
 }
 
@@ -69,19 +72,19 @@ impl ToValue for EventToken {
 }
 
 /// Key-values with the redaction in place of the event token.
-pub(super) struct Shown<'a>(pub(super) &'a dyn Source);
+pub(super) struct Shown<'a>(pub(super) &'a dyn Source, pub(super) &'a Fields);
 
 impl Source for Shown<'_> {
     fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
-        self.0.visit(&mut Redacting(visitor))
+        self.0.visit(&mut Redacting(visitor, self.1))
     }
 }
 
-struct Redacting<'a, 'kvs>(&'a mut dyn VisitSource<'kvs>);
+struct Redacting<'a, 'kvs>(&'a mut dyn VisitSource<'kvs>, &'a Fields);
 
 impl<'kvs> VisitSource<'kvs> for Redacting<'_, 'kvs> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        if key.as_str() != EVENT_TOKEN {
+        if !self.1.is_token(key.as_str()) {
             return self.0.visit_pair(key, value);
         }
         self.0.visit_pair(key, Value::from("…"))

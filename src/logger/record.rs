@@ -9,11 +9,11 @@ use log::{Level, Record};
 use tracing_core::field::FieldSet;
 use tracing_core::{Callsite, Interest, Kind, Metadata, identify_callsite};
 
-use super::pairs::{EVENT_TOKEN, PORTAL};
+use crate::fields::Fields;
 use crate::line::{Packed, Packer, RECORD_FIELDS, RECORD_TARGET, Value};
 
 /// The metadata and the fields of a record.
-pub(super) fn packed(record: &Record<'_>) -> (&'static Metadata<'static>, Packed) {
+pub(super) fn packed(record: &Record<'_>, fields: &Fields) -> (&'static Metadata<'static>, Packed) {
     // Taken out and not borrowed, since user code runs meanwhile, which may log.
     thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let metadata = metadata(record.level());
@@ -23,18 +23,25 @@ pub(super) fn packed(record: &Record<'_>) -> (&'static Metadata<'static>, Packed
     for field in metadata.fields() {
         match field.name() {
             "message" => message(&mut packer, &field, record),
-            "log.target" => packer.str(&field, record.target()),
+            "log.target" => packer.str(&field, record.target(), usize::MAX),
             "log.module_path" => {
-                record.module_path().into_iter().for_each(|path| packer.str(&field, path));
+                record
+                    .module_path()
+                    .into_iter()
+                    .for_each(|path| packer.str(&field, path, usize::MAX));
             }
-            "log.file" => record.file().into_iter().for_each(|file| packer.str(&field, file)),
+            "log.file" => {
+                record.file().into_iter().for_each(|file| packer.str(&field, file, usize::MAX))
+            }
             _ => record.line().into_iter().for_each(|line| {
                 packer.word(&field, crate::line::Kind::U64, u64::from(line).to_le_bytes());
             }),
         }
     }
     // What a source says after an error of its own is lost to all loggers.
-    let _ = catch_unwind(AssertUnwindSafe(|| record.key_values().visit(&mut Pairs(&mut packer))));
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        record.key_values().visit(&mut Pairs(&mut packer, fields))
+    }));
     packer.finish();
     let packed = Packed::take(&mut bytes);
     if bytes.capacity() <= MAX_SCRATCH {
@@ -48,30 +55,32 @@ pub(super) fn packed(record: &Record<'_>) -> (&'static Metadata<'static>, Packed
 fn message(packer: &mut Packer<'_>, field: &tracing_core::Field, record: &Record<'_>) {
     let start = packer.len();
     let written = catch_unwind(AssertUnwindSafe(|| {
-        packer.text(field, |sink| {
+        packer.text(field, usize::MAX, |sink| {
             // An error is the sink's "enough" or the value's own; the text so far stands.
             let _enough = sink.write_fmt(*record.args());
         });
     }));
     if written.is_err() {
         packer.truncate(start);
-        packer.str(field, "(panicked while being formatted)");
+        packer.unwritable(field);
     }
 }
 
-struct Pairs<'a, 'b>(&'a mut Packer<'b>);
+struct Pairs<'a, 'b>(&'a mut Packer<'b>, &'a Fields);
 
 impl<'kvs> VisitSource<'kvs> for Pairs<'_, '_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
-        match key.as_str() {
-            EVENT_TOKEN | PORTAL => Ok(()),
-            name => value.visit(&mut Named(self.0, name)),
+        let (Pairs(packer, fields), name) = (self, key.as_str());
+        let marks = fields.is_marker(name) && value.to_bool().is_some();
+        if marks || fields.is_token(name) || fields.names().contain(name) || fields.hides(name) {
+            return Ok(());
         }
+        value.visit(&mut Named(packer, name, fields.limit_of(name, true)))
     }
 }
 
 /// A value under its name.
-struct Named<'a, 'b>(&'a mut Packer<'b>, &'a str);
+struct Named<'a, 'b>(&'a mut Packer<'b>, &'a str, usize);
 
 impl<'v> VisitValue<'v> for Named<'_, '_> {
     fn visit_any(&mut self, value: kv::Value<'_>) -> Result<(), kv::Error> {
@@ -84,37 +93,37 @@ impl<'v> VisitValue<'v> for Named<'_, '_> {
     }
 
     fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
-        self.0.named(self.1, Value::U64(value));
+        self.0.named(self.1, Value::U64(value), self.2);
         Ok(())
     }
 
     fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
-        self.0.named(self.1, Value::I64(value));
+        self.0.named(self.1, Value::I64(value), self.2);
         Ok(())
     }
 
     fn visit_u128(&mut self, value: u128) -> Result<(), kv::Error> {
-        self.0.named(self.1, Value::U128(value));
+        self.0.named(self.1, Value::U128(value), self.2);
         Ok(())
     }
 
     fn visit_i128(&mut self, value: i128) -> Result<(), kv::Error> {
-        self.0.named(self.1, Value::I128(value));
+        self.0.named(self.1, Value::I128(value), self.2);
         Ok(())
     }
 
     fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
-        self.0.named(self.1, Value::F64(value));
+        self.0.named(self.1, Value::F64(value), self.2);
         Ok(())
     }
 
     fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
-        self.0.named(self.1, Value::Bool(value));
+        self.0.named(self.1, Value::Bool(value), self.2);
         Ok(())
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
-        self.0.named(self.1, Value::Str(value, 0));
+        self.0.named(self.1, Value::Str(value), self.2);
         Ok(())
     }
 }

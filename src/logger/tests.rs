@@ -13,6 +13,7 @@ use crate::queue::{Consumer, Limits, Message, Overflow, mark_worker_thread, queu
 
 const A: &str = "5e.a|A|1.ff";
 const B: &str = "5e.b|A|1.ff";
+const INFO: tracing_core::LevelFilter = tracing_core::LevelFilter::INFO;
 
 /// The app's own logger: keeps what it is given, as "target text {key=value, ..}".
 #[derive(Clone, Default)]
@@ -58,6 +59,10 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
+        Rig::with(Fields::new())
+    }
+
+    fn with(fields: Fields) -> Rig {
         let limits = Limits {
             queue: 100,
             lines: 100,
@@ -67,7 +72,7 @@ impl Rig {
         };
         let (producer, inbox) = queue(limits);
         let own = Own::default();
-        Rig { logger: BizprocLogger::new(producer, LevelFilter::Info, own.clone()), own, inbox }
+        Rig { logger: BizprocLogger::new(producer, INFO, fields, own.clone()), own, inbox }
     }
 
     fn info(&self, text: &str) {
@@ -100,7 +105,7 @@ fn shown(message: &Message) -> String {
     for (name, value) in line.fields() {
         let name = if name == "message" { String::new() } else { format!("{name}=") };
         text += &match value {
-            Value::Str(value, _) => format!(" {name}{value}"),
+            Value::Str(value) => format!(" {name}{value}"),
             other => format!(" {name}{other:?}"),
         };
     }
@@ -209,13 +214,13 @@ fn values_keep_their_types_and_a_record_says_where_it_was_logged() {
     assert_eq!(
         line.fields().collect::<Vec<_>>(),
         [
-            ("message", Value::Str("said 1", 0)),
+            ("message", Value::Str("said 1")),
             ("i", Value::I64(-7)),
             ("u", Value::U64(7)),
             ("f", Value::F64(0.5)),
             ("b", Value::Bool(true)),
-            ("s", Value::Str("text", 0)),
-            ("c", Value::Str("ё", 0)),
+            ("s", Value::Str("text")),
+            ("c", Value::Str("ё")),
             ("big", Value::U128(u128::MAX)),
         ]
     );
@@ -223,6 +228,36 @@ fn values_keep_their_types_and_a_record_says_where_it_was_logged() {
     let origin = line.origin();
     assert_eq!((origin.target, origin.module_path), ("payments", Some("app::module")));
     assert_eq!((origin.file, origin.line), (Some("app.rs"), Some(7)));
+}
+
+#[test]
+fn fields_are_chosen_as_they_are_of_events() {
+    let fields = Fields::new()
+        .event_token("b24_token")
+        .private(["password"])
+        .shorten("body", 4)
+        .marked_from(tracing_core::Level::DEBUG);
+    let mut rig = Rig::with(fields);
+    let pairs: &[(&str, log::kv::Value<'_>)] = &[
+        ("b24_token", A.into()),
+        ("event_token", B.into()),
+        ("password", "hunter2".into()),
+        ("private.note", "hunter2".into()),
+        ("body", "0123456".into()),
+        ("n", 1.into()),
+    ];
+    rig.log(Level::Info, "app", format_args!("said"), &pairs);
+    let marked = |value: bool| [("b24_token", log::kv::Value::from(A)), ("bizproc", value.into())];
+    let (yes, no): (&[_], &[_]) = (&marked(true), &marked(false));
+    rig.log(Level::Debug, "app", format_args!("let in"), &yes);
+    rig.log(Level::Debug, "app", format_args!("below"), &no);
+    rig.log(Level::Info, "app", format_args!("kept out"), &no);
+    rig.log(Level::Trace, "app", format_args!("further below"), &yes);
+    let cut = "Cut { text: \"0123\", missing: 3 }";
+    assert_eq!(rig.lines(), [format!("a: said body={cut} n=I64(1)"), "a: let in".to_owned()]);
+    let shown = rig.own.records();
+    assert_eq!(shown.len(), 5, "the app's own logger sees all of them");
+    assert!(shown[0].contains("b24_token=…, event_token=…, password=hunter2"), "{}", shown[0]);
 }
 
 struct Broken;
@@ -243,7 +278,7 @@ fn a_value_that_panics_spoils_only_the_line() {
         });
     }));
     own_panics.unwrap();
-    assert_eq!(rig.lines(), ["a: (panicked while being formatted)", "a: goes on", "a: closed"]);
+    assert_eq!(rig.lines(), ["a: Unwritable", "a: goes on", "a: closed"]);
 }
 
 #[test]
@@ -326,7 +361,7 @@ fn two_loggers_around_each_other_both_get_the_line() {
     let (producer, mut inbox) = queue(limits);
     let (own, logger) =
         (inner.own.clone(), std::mem::replace(&mut inner.logger, Rig::new().logger));
-    let outer = BizprocLogger::new(producer, LevelFilter::Info, logger);
+    let outer = BizprocLogger::new(producer, INFO, Fields::new(), logger);
     with_event_token(&token(A), || {
         let record = Record::builder().level(Level::Info).args(format_args!("said")).build();
         outer.log(&record);

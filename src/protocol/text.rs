@@ -7,7 +7,7 @@
 //! Safe text is closed under concatenation: two safe pieces, written one after the other, are
 //! safe. So a line may be put together from its parts without a second look.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 /// Largest entry: the portal's note column holds 65,535 bytes (MySQL TEXT, server behaviour); the
 /// rest is room for what the portal adds.
@@ -101,26 +101,12 @@ pub(crate) fn split_at_boundary(text: &str, max_bytes: usize) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// Cuts safe text down to so many bytes, and tells how many are missing.
-pub(crate) fn shorten(safe: &mut String, max_bytes: usize) {
-    if safe.len() <= max_bytes {
-        return;
-    }
-    let kept = split_at_boundary(safe, max_bytes.saturating_sub(TELLS_CUT)).0.len();
-    let cut = safe.len() - kept;
-    safe.truncate(kept);
-    push_cut(safe, cut);
+/// Whether [`push_safe`] leaves a character of a JSON string as it is, between what is `before` it and the
+/// `rest` of that string.
+pub(crate) fn stays(c: char, before: &str, rest: &str) -> bool {
+    let rest = if rest.is_empty() { "\"" } else { rest };
+    matches!(judge(c, before, rest.as_bytes(), Astral::Escape), Fate::Keep)
 }
-
-/// Tells that so many bytes are not here: "… (12 bytes more)".
-pub(crate) fn push_cut(out: &mut impl fmt::Write, bytes: usize) {
-    let noun = if bytes == 1 { "byte" } else { "bytes" };
-    // Nothing that is written to here fails.
-    let _ = write!(out, "… ({bytes} {noun} more)");
-}
-
-/// Room for what [`push_cut`] writes.
-pub(crate) const TELLS_CUT: usize = "… (18446744073709551615 bytes more)".len();
 
 /// How far back from the limit a space is looked for, in bytes.
 const SPLIT_SLACK: usize = 128;
@@ -455,21 +441,6 @@ mod tests {
             assert_eq!(safe(text), expected, "{text:?}");
         }
         assert_eq!(safe_as("😀\u{E0041}", Astral::Keep), "😀\\u{E0041}");
-    }
-
-    #[test]
-    fn what_is_shortened_says_by_how_much() {
-        let mut text = "слово ".repeat(100);
-        let before = text.len();
-        shorten(&mut text, before);
-        assert_eq!(text.len(), before);
-        shorten(&mut text, 200);
-        assert!(text.len() <= 200, "{}", text.len());
-        let (kept, cut) = text.split_once("… (").unwrap();
-        assert_eq!(cut, format!("{} bytes more)", before - kept.len()));
-        let mut out = String::new();
-        push_cut(&mut out, 1);
-        assert_eq!(out, "… (1 byte more)");
     }
 
     #[test]

@@ -368,6 +368,10 @@ impl Door {
         }
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.verdict(self.budget.with_line(1)).is_err()
+    }
+
     #[cold]
     pub(super) fn admits(&self, tag: &Tag) -> bool {
         if matches!(self.limits.overflow, Overflow::Block(_)) && !self.signals.closed.load(SeqCst) {

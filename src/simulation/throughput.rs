@@ -146,7 +146,7 @@ fn line(tag: &Arc<Tag>, text: &str) -> LogLine {
     let metadata = tracing_core::Callsite::metadata(metadata);
     let message = metadata.fields().field("message").expect("it was just declared");
     let mut packed = Vec::new();
-    Packer::new(&mut packed).str(&message, text);
+    Packer::new(&mut packed).str(&message, text, usize::MAX);
     LogLine {
         tag: Arc::clone(tag),
         metadata,

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use super::DropReason;
+use super::marks::{Mark, Start};
 
 /// The counters themselves. Written by the worker alone.
 #[derive(Debug)]
@@ -16,10 +18,14 @@ pub(crate) struct PortalCounters {
     lost: AtomicU64,
     /// 0, or a reason's place in [`DropReason::ALL`] and one.
     blocked: AtomicU8,
+    start: Start,
+    last_success: Mark,
+    failing_since: Mark,
+    oldest_pending: Mark,
 }
 
 impl PortalCounters {
-    pub(crate) fn new(portal: Option<&str>) -> Self {
+    pub(crate) fn new(portal: Option<&str>, start: Start) -> Self {
         PortalCounters {
             portal: portal.map(Arc::from),
             pending: AtomicU64::new(0),
@@ -27,6 +33,10 @@ impl PortalCounters {
             late: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             blocked: AtomicU8::new(0),
+            start,
+            last_success: Mark::default(),
+            failing_since: Mark::default(),
+            oldest_pending: Mark::default(),
         }
     }
 
@@ -57,7 +67,25 @@ impl PortalCounters {
         }
     }
 
-    pub(crate) fn snapshot(&self) -> PortalSnapshot {
+    /// The portal has acknowledged something.
+    pub(crate) fn succeeded(&self, now: Instant) {
+        self.last_success.set(Some(now), &self.start);
+    }
+
+    /// Whether requests to the portal fail, for now.
+    pub(crate) fn failing(&self, fails: bool, now: Instant) {
+        match fails {
+            true if self.failing_since.is_set() => {}
+            fails => self.failing_since.set(fails.then_some(now), &self.start),
+        }
+    }
+
+    /// When the oldest line that is not settled was taken in.
+    pub(crate) fn oldest_pending(&self, at: Option<Instant>) {
+        self.oldest_pending.set(at, &self.start);
+    }
+
+    pub(crate) fn snapshot(&self, now: Instant) -> PortalSnapshot {
         let code = usize::from(self.blocked.load(Relaxed));
         PortalSnapshot {
             portal: self.portal.clone(),
@@ -66,6 +94,9 @@ impl PortalCounters {
             late: self.late.load(Relaxed),
             lost: self.lost.load(Relaxed),
             blocked: code.checked_sub(1).and_then(|n| DropReason::ALL.get(n)).copied(),
+            since_success: self.last_success.ago(now, &self.start),
+            failing_for: self.failing_since.ago(now, &self.start),
+            oldest_pending: self.oldest_pending.ago(now, &self.start),
         }
     }
 }
@@ -79,6 +110,9 @@ pub struct PortalSnapshot {
     late: u64,
     lost: u64,
     blocked: Option<DropReason>,
+    since_success: Option<Duration>,
+    failing_for: Option<Duration>,
+    oldest_pending: Option<Duration>,
 }
 
 impl PortalSnapshot {
@@ -112,11 +146,27 @@ impl PortalSnapshot {
     pub fn blocked(&self) -> Option<DropReason> {
         self.blocked
     }
+
+    /// How long ago the portal last acknowledged something. `None` if it never has.
+    pub fn since_success(&self) -> Option<Duration> {
+        self.since_success
+    }
+
+    /// For how long requests to the portal have been failing. `None` if the last one did not.
+    pub fn failing_for(&self) -> Option<Duration> {
+        self.failing_for
+    }
+
+    /// How long ago the worker took in the oldest line that is not settled yet, nearly: `None` if
+    /// there is none.
+    pub fn oldest_pending(&self) -> Option<Duration> {
+        self.oldest_pending
+    }
 }
 
 impl fmt::Display for PortalSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PortalSnapshot { portal, pending, acknowledged, late, lost, blocked } = self;
+        let PortalSnapshot { portal, pending, acknowledged, late, lost, blocked, .. } = self;
         let portal = portal.as_deref().unwrap_or("default");
         write!(f, "{portal}: acknowledged={acknowledged} pending={pending}")?;
         write!(f, " late={late} lost={lost}")?;

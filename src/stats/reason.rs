@@ -84,6 +84,33 @@ impl DropReason {
         )
     }
 
+    /// The reason as a label of metrics: a word in `snake_case` that stays as it is.
+    ///
+    /// ```
+    /// assert_eq!(tracing_bizproc::DropReason::QueueFull.label(), "queue_full");
+    /// ```
+    pub fn label(self) -> &'static str {
+        match self {
+            DropReason::QueueFull => "queue_full",
+            DropReason::BudgetSpent => "budget_spent",
+            DropReason::Closed => "closed",
+            DropReason::TokenShare => "token_share",
+            DropReason::Evicted => "evicted",
+            DropReason::PortalShare => "portal_share",
+            DropReason::TokenDenied => "token_denied",
+            DropReason::WorkflowGone => "workflow_gone",
+            DropReason::EntryRefused => "entry_refused",
+            DropReason::CredentialBlocked => "credential_blocked",
+            DropReason::PortalBlocked => "portal_blocked",
+            DropReason::UnknownPortal => "unknown_portal",
+            DropReason::Uninstalled => "uninstalled",
+            DropReason::RetriesSpent => "retries_spent",
+            DropReason::OutcomeUnknown => "outcome_unknown",
+            DropReason::ShutdownDeadline => "shutdown_deadline",
+            DropReason::Internal => "internal",
+        }
+    }
+
     /// The reason in a few words, as the process log states it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,6 +150,9 @@ mod tests {
         for (place, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, place);
         }
+        let labels: std::collections::BTreeSet<_> =
+            DropReason::ALL.iter().map(|reason| reason.label()).collect();
+        assert_eq!(labels.len(), DropReason::COUNT);
         assert_eq!(DropReason::COUNT, DropReason::Internal as usize + 1, "it is the last");
     }
 }

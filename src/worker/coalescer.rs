@@ -14,8 +14,8 @@ use tracing_core::Level;
 
 use super::agenda::NumberHasher;
 use super::budgets::Budgets;
+use super::ending::Ending;
 use super::entry::{Entry, Gap, widen};
-use super::ledger::Ending;
 use super::schedule::Schedule;
 use crate::line::{EventToken, LogLine, Tag};
 use crate::stats::DropReason;

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tracing_core::Level;
 
-use super::ledger::Ending;
-use super::watches::count;
+use super::ending::Ending;
 use crate::completion::Completion;
 use crate::error::CompleteError;
+use crate::format::Words;
 use crate::protocol::Request;
 use crate::protocol::command::{self, EndCommand};
-use crate::protocol::text::{self, Astral, ENTRY_BYTES};
+use crate::protocol::text::ENTRY_BYTES;
 use crate::stats::FlushReport;
 
 /// The answer to a completion.
@@ -50,14 +51,18 @@ impl End {
         number: u64,
         event_token: &str,
         mut completion: Completion,
-        astral: Astral,
+        words: &Words,
         most_bytes: usize,
         deadline: Instant,
         answer: Answer,
         now: Instant,
     ) -> Self {
+        let level = if completion.failed { Level::ERROR } else { Level::INFO };
         // Its message is made as safe as every line.
-        completion.message = completion.message.as_deref().map(|message| safe(message, astral));
+        completion.message = completion
+            .message
+            .as_deref()
+            .map(|message| words.last_message(level, message, ENTRY_BYTES));
         let message = completion.message.as_deref();
         let command = command::end_command(event_token, &completion.values, message)
             .filter(|command| command.cost() < most_bytes / 2);
@@ -108,7 +113,7 @@ impl End {
 
     /// Lines of its token have ended.
     pub(crate) fn count(&mut self, ending: Ending, lines: u64) {
-        count(&mut self.report, ending, lines);
+        ending.count(&mut self.report, lines);
     }
 
     /// Tells who asked. `pending`: lines of which nobody knows yet what becomes of them.
@@ -117,13 +122,6 @@ impl End {
         // Whoever asked may have gone: then nobody is left to be told.
         drop(self.answer.send(answer.map(|()| self.report)));
     }
-}
-
-fn safe(message: &str, astral: Astral) -> String {
-    let mut safe = String::new();
-    text::push_safe(&mut safe, message, astral);
-    text::shorten(&mut safe, ENTRY_BYTES);
-    safe
 }
 
 /// How long a completion is tried after its deadline.

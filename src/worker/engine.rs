@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::agenda::Agenda;
+use super::ending::Ending;
 use super::entry::Gap;
 use super::lane::calls::AppCall;
 use super::lane::{Access, Action, Lane, Rules, TICK, What};
-use super::ledger::{Ending, Freed, Ledger, Page, Pending};
+use super::ledger::{Freed, Ledger, Page, Pending};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
 use super::turn::Turn;
@@ -96,7 +97,7 @@ impl Engine {
     /// Takes a line in.
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
-        self.charge(line, key);
+        self.charge(line, key, now);
         // What finds no room as it is, is not made text of.
         let charged = line.bytes();
         let mut bytes = charged;
@@ -120,18 +121,18 @@ impl Engine {
     }
 
     /// Puts a line into the books, and notes that until it has found its place.
-    fn charge(&mut self, line: &LogLine, key: usize) {
+    fn charge(&mut self, line: &LogLine, key: usize, now: Instant) {
         self.charged = true;
         self.seq += 1;
         let token = line.tag.fingerprint();
-        self.ledger.taken(&mut self.portals[key].page, token, line.bytes(), self.seq);
+        self.ledger.taken(&mut self.portals[key].page, token, line.bytes(), self.seq, now);
     }
 
     /// A line was lost inside the worker before it could be taken in.
     pub(crate) fn line_lost(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
         if !std::mem::take(&mut self.charged) {
-            self.charge(line, key);
+            self.charge(line, key, now);
             self.charged = false;
         }
         self.refuse(line, key, DropReason::Internal, now);
@@ -302,7 +303,7 @@ impl Engine {
     fn with(&mut self, key: usize, now: Instant, act: impl FnOnce(&mut Lane, &mut Turn<'_>)) {
         let (lane, mut turn) = self.turn(key, now);
         act(lane, &mut turn);
-        turn.page.blocked(lane.blocked());
+        turn.page.stands(&lane.standing(), now);
         self.agenda.set(key, now);
     }
 
@@ -317,7 +318,9 @@ impl Engine {
         }
         while let Some(key) = self.agenda.pop(now) {
             let (lane, mut turn) = self.turn(key, now);
-            match lane.next(&mut turn) {
+            let action = lane.next(&mut turn);
+            turn.page.stands(&lane.standing(), now);
+            match action {
                 Action::Send(what, request) => {
                     // The lane may want more: ends beside its entries.
                     self.agenda.set(key, now);

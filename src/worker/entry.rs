@@ -1,8 +1,8 @@
 //! One entry of a process log under construction: safe text, the lines that end in it, its tries.
 
-use std::fmt::Write;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
+use crate::format::Words;
 use crate::protocol::text::LINE_MARK;
 use crate::stats::DropReason;
 
@@ -74,28 +74,29 @@ impl Entry {
     }
 
     /// Appends the message as it is sent: notices, then the lines.
-    pub(crate) fn write_message(&self, out: &mut String) {
-        let _ = self.write_notices(out);
-        out.push_str(&self.text);
-    }
-
-    fn write_notices(&self, out: &mut String) -> std::fmt::Result {
+    pub(crate) fn write_message(&self, words: &Words, out: &mut String) {
         if self.tries.in_doubt {
-            writeln!(out, "{LINE_MARK} (possible repeat: the answer to the first try was lost)")?;
+            notice(out, |out| words.possible_repeat(out, SHORT_NOTICE));
         }
         if let Some(gap) = &self.gap {
-            gap.write(out)?;
+            notice(out, |out| {
+                let unsure = (gap.doubtful, gap.retold);
+                words.missing(out, &gap.lost, unsure, gap.since, LONG_NOTICE);
+            });
         }
         if self.rolled_off > 0 {
-            let (noun, verb) = if self.rolled_off == 1 { ("line", "is") } else { ("lines", "are") };
-            let lines = self.rolled_off;
-            writeln!(
-                out,
-                "{LINE_MARK} ({lines} older {noun} {verb} no longer shown by the portal)"
-            )?;
+            notice(out, |out| words.rolled_off(out, self.rolled_off, SHORT_NOTICE));
         }
-        Ok(())
+        out.push_str(&self.text);
     }
+}
+
+/// "• (3 lines missing since 12:00:05 UTC: queue full)"
+fn notice(out: &mut String, say: impl FnOnce(&mut String)) {
+    out.push(LINE_MARK);
+    out.push_str(" (");
+    say(out);
+    out.push_str(")\n");
 }
 
 /// Lines of a token that are missing from its log.
@@ -146,30 +147,6 @@ impl Gap {
     fn lines(&self) -> u64 {
         self.lost.iter().map(|(_, lines)| lines).sum()
     }
-
-    /// "• (3 lines missing since 12:00:05 UTC: queue full)"
-    fn write(&self, out: &mut String) -> std::fmt::Result {
-        let lines = self.lines();
-        let noun = if lines == 1 { "line" } else { "lines" };
-        let may_be = if self.doubtful >= lines { "may be " } else { "" };
-        write!(out, "{LINE_MARK} ({lines} {noun} {may_be}missing since ")?;
-        write_utc(out, self.since)?;
-        for (n, (reason, count)) in self.lost.iter().enumerate() {
-            out.push_str(if n == 0 { ": " } else { ", " });
-            if self.lost.len() > 1 {
-                write!(out, "{count} ")?;
-            }
-            out.push_str(reason.as_str());
-        }
-        if self.doubtful > 0 && self.doubtful < lines {
-            write!(out, "; {} of them may be in the log", self.doubtful)?;
-        }
-        if self.retold > 0 {
-            write!(out, "; {} of them may have been told before", self.retold)?;
-        }
-        out.push_str(")\n");
-        Ok(())
-    }
 }
 
 /// Adds to a gap that may not be there yet.
@@ -180,65 +157,74 @@ pub(crate) fn widen(gap: &mut Option<Box<Gap>>, more: Gap) {
     }
 }
 
-/// Appends the time of day, "12:00:05 UTC".
-pub(crate) fn write_utc(out: &mut String, at: SystemTime) -> std::fmt::Result {
-    let unix = unix_seconds(at);
-    let day = unix.rem_euclid(86_400);
-    write!(out, "{:02}:{:02}:{:02} UTC", day / 3_600, day / 60 % 60, day % 60)
-}
-
-/// Whole seconds since 1970, negative before, whatever the clock says.
-pub(crate) fn unix_seconds(at: SystemTime) -> i64 {
-    match at.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |s| -s),
-    }
-}
-
 /// Bytes kept free in every entry for the notices above.
 pub(crate) const NOTICE_BYTES: usize = 1_000;
+const LONG_NOTICE: usize = 560;
+const SHORT_NOTICE: usize = 200;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::format::{Language, LineTime};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn message(entry: &Entry, language: Language) -> String {
+        let mut out = String::new();
+        entry.write_message(&Words::of(language, LineTime::Utc), &mut out);
+        out
+    }
+
+    /// The notice of a gap.
+    fn notice(gap: &Gap, language: Language) -> String {
+        let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
+        entry.gap = Some(Box::new(gap.clone()));
+        message(&entry, language)
+    }
 
     #[test]
     fn a_gap_says_how_many_since_when_and_why() {
         let since = UNIX_EPOCH + Duration::from_secs(86_400 * 3 + 12 * 3_600 + 5);
         let mut gap = Gap::new(DropReason::QueueFull, 1, since);
-        let mut out = String::new();
-        gap.write(&mut out).expect("strings take all");
-        assert_eq!(out, "• (1 line missing since 12:00:05 UTC: queue full)\n");
+        assert_eq!(
+            notice(&gap, Language::English),
+            "• (1 line missing since 12:00:05 UTC: queue full)\n"
+        );
 
         gap.merge(Gap::new(DropReason::Evicted, 2, since - Duration::from_secs(5)));
         gap.merge(Gap::new(DropReason::QueueFull, 1, since));
-        out.clear();
-        gap.write(&mut out).expect("strings take all");
         assert_eq!(
-            out,
-            "• (4 lines missing since 12:00:00 UTC: 2 queue full, 2 made room for newer lines)\n"
+            notice(&gap, Language::English),
+            "• (4 lines missing since 12:00:00 UTC: queue full (2), made room for newer lines (2))\n"
+        );
+        assert_eq!(
+            notice(&gap, Language::Russian),
+            "• (4 строки пропущены с 12:00:00 UTC: очередь переполнена (2), место отдано более новым \
+             строкам (2))\n"
         );
     }
 
     #[test]
     fn a_gap_says_what_is_not_certain() {
-        let notice = |gap: &Gap| {
-            let mut out = String::new();
-            gap.write(&mut out).expect("strings take all");
-            out
-        };
         let lost = Gap::new(DropReason::OutcomeUnknown, 3, UNIX_EPOCH).in_doubt();
         assert_eq!(
-            notice(&lost),
+            notice(&lost, Language::English),
             "• (3 lines may be missing since 00:00:00 UTC: outcome unknown)\n"
+        );
+        assert_eq!(
+            notice(&lost, Language::Russian),
+            "• (3 строки, возможно, пропущены с 00:00:00 UTC: неизвестно, записаны ли они)\n"
         );
         let mut more = Gap::new(DropReason::QueueFull, 4, UNIX_EPOCH);
         more.merge(lost.untold(true));
         assert_eq!(
-            notice(&more),
-            "• (7 lines missing since 00:00:00 UTC: 4 queue full, 3 outcome unknown; 3 of them may \
+            notice(&more, Language::English),
+            "• (7 lines missing since 00:00:00 UTC: queue full (4), outcome unknown (3); 3 of them may \
              be in the log; 3 of them may have been told before)\n"
+        );
+        assert_eq!(
+            notice(&more, Language::Russian),
+            "• (7 строк пропущено с 00:00:00 UTC: очередь переполнена (4), неизвестно, записаны ли они \
+             (3); 3 из них, возможно, есть в журнале; 3 из них, возможно, уже упомянуты раньше)\n"
         );
     }
 
@@ -256,10 +242,15 @@ mod tests {
     #[test]
     fn what_has_rolled_off_is_told_in_the_singular_too() {
         let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
-        for (lines, told) in [(1, "(1 older line is no"), (2, "(2 older lines are no")] {
+        for (language, lines, told) in [
+            (Language::English, 1, "(1 older line is no"),
+            (Language::English, 2, "(2 older lines are no"),
+            (Language::Russian, 1, " 1 более раннюю строку)"),
+            (Language::Russian, 2, " 2 более ранние строки)"),
+            (Language::Russian, 11, " 11 более ранних строк)"),
+        ] {
             entry.rolled_off = lines;
-            let mut out = String::new();
-            entry.write_message(&mut out);
+            let out = message(&entry, language);
             assert!(out.contains(told), "{out}");
         }
     }
@@ -275,15 +266,14 @@ mod tests {
             widen(&mut entry.gap, gap);
         }
         widen(&mut entry.gap, Gap::new(DropReason::QueueFull, 1, UNIX_EPOCH));
-        let mut out = String::new();
-        entry.write_message(&mut out);
-        assert!(out.len() <= NOTICE_BYTES, "{}", out.len());
-    }
-
-    #[test]
-    fn a_clock_before_1970_is_only_odd() {
-        let mut out = String::new();
-        write_utc(&mut out, UNIX_EPOCH - Duration::from_secs(1)).expect("strings take all");
-        assert_eq!(out, "23:59:59 UTC");
+        for (language, last) in
+            [(Language::English, "told before)"), (Language::Russian, "раньше)")]
+        {
+            let mut out = String::new();
+            entry.write_message(&Words::of(language, LineTime::Viewer), &mut out);
+            assert_eq!(out.lines().count(), 3);
+            assert!(out.lines().nth(1).is_some_and(|gap| gap.ends_with(last)), "{out}");
+            assert!(out.len() <= NOTICE_BYTES, "{}", out.len());
+        }
     }
 }

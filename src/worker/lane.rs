@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use super::coalescer::{Coalescer, Command, EndRef, Finished, Plan};
 use super::deadlines::{Deadlines, Passed};
 use super::end::{Answer, End};
+use super::ending::Ending;
 use super::entry::Gap;
-use super::ledger::Ending;
+use super::ledger::Standing;
 use super::meters::Meters;
 use super::rate::{LeakyBucket, Quota};
 use super::report::Trouble;
@@ -22,11 +23,11 @@ use super::retry::{Backoff, RetryPolicy};
 use super::turn::Turn;
 use crate::completion::Completion;
 use crate::error::{CompleteError, FlushError};
+use crate::format::Words;
 use crate::line::{EventToken, LogLine};
 use crate::protocol::Request;
 use crate::protocol::command::BATCH_COMMANDS;
 use crate::protocol::reply::Sent;
-use crate::protocol::text::Astral;
 use crate::stats::DropReason;
 
 use self::calls::Calls;
@@ -47,7 +48,7 @@ pub(crate) struct Rules {
     pub(crate) operating_limit: Duration,
     pub(crate) request_bytes: usize,
     pub(crate) retry: RetryPolicy,
-    pub(crate) astral: Astral,
+    pub(crate) words: Words,
     /// The share of the budget that one portal may hold: above 0, at most 1.
     pub(crate) portal_share: f64,
     /// Spans that name no portal have one all the same.
@@ -281,11 +282,11 @@ impl Lane {
         turn: &mut Turn<'_>,
     ) {
         self.ends += 1;
-        let Rules { astral, request_bytes, .. } = *self.rules;
+        let (words, most_bytes) = (&self.rules.words, self.rules.request_bytes);
         let text = event_token.expose();
         let (number, now) = (self.ends, turn.now);
         let deadline = self.closing.map_or(deadline, |ends_by| deadline.min(ends_by));
-        let end = End::new(number, text, completion, astral, request_bytes, deadline, answer, now);
+        let end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
         if !turn.ledger.hold_end(end.bytes()) {
             return end.answer(Err(CompleteError::Worker(FlushError::Busy)), 0);
         }
@@ -305,11 +306,19 @@ impl Lane {
         self.deadlines.add(event_token, waits_until, turn.now);
     }
 
-    /// Why nothing is sent for now, if something has to be mended first.
-    pub(crate) fn blocked(&self) -> Option<DropReason> {
-        match self.state {
+    /// How it stands, for the portal's counters.
+    pub(crate) fn standing(&self) -> Standing {
+        let blocked = match self.state {
             State::Blocked { reason, .. } => Some(reason),
             _ => None,
+        };
+        let slots =
+            [&self.main, &self.beside].into_iter().filter_map(|slot| slot.in_flight.as_ref());
+        let out = slots.flat_map(|out| &out.entries).map(|command| command.entry.since).min();
+        Standing {
+            blocked,
+            is_failing: matches!(self.state, State::BackingOff(_)),
+            oldest: self.coalescer.oldest().into_iter().chain(out).min(),
         }
     }
 

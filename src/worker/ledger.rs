@@ -5,19 +5,12 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::ending::Ending;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
 use crate::line::{EventToken, Fingerprint};
 use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
-
-/// How a line ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Acknowledged,
-    Late,
-    Dropped(DropReason),
-}
 
 /// The worker's books.
 #[derive(Debug)]
@@ -33,6 +26,17 @@ pub(crate) struct Ledger {
     reports: Reports,
     /// What each token holds, for the door.
     shares: Arc<Shares>,
+}
+
+/// How a portal's lane stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Why nothing is sent for now, if something has to be mended first.
+    pub(crate) blocked: Option<DropReason>,
+    /// Requests fail for now, and are tried again.
+    pub(crate) is_failing: bool,
+    /// When the oldest line that is not settled was taken in, nearly.
+    pub(crate) oldest: Option<Instant>,
 }
 
 /// One portal's books.
@@ -159,12 +163,22 @@ impl Ledger {
     }
 
     /// A line has come in.
-    pub(crate) fn taken(&mut self, page: &mut Page, token: Fingerprint, bytes: usize, seq: u64) {
+    pub(crate) fn taken(
+        &mut self,
+        page: &mut Page,
+        token: Fingerprint,
+        bytes: usize,
+        seq: u64,
+        now: Instant,
+    ) {
         self.shares.hold(token, 1, bytes as u64);
         self.pending.add(1, bytes);
         self.watches.taken(seq);
         page.pending.add(1, bytes);
         page.counters.pending(page.pending.lines);
+        if page.pending.lines == 1 {
+            page.counters.oldest_pending(Some(now));
+        }
     }
 
     /// A line that was charged so many bytes when it came holds so many now.
@@ -259,9 +273,17 @@ impl Page {
         self.counters.portal()
     }
 
-    /// Why nothing is sent to the portal, if so.
-    pub(crate) fn blocked(&self, reason: Option<DropReason>) {
-        self.counters.blocked(reason);
+    /// How the portal's lane stands now.
+    pub(crate) fn stands(&self, standing: &Standing, now: Instant) {
+        self.counters.blocked(standing.blocked);
+        self.counters.failing(standing.is_failing, now);
+        let pending = self.pending.lines > 0;
+        self.counters.oldest_pending(if pending { standing.oldest } else { None });
+    }
+
+    /// The portal has acknowledged something.
+    pub(crate) fn succeeded(&self, now: Instant) {
+        self.counters.succeeded(now);
     }
 
     /// Lines that are lost from here on are lost because of this, until it is called with nothing.

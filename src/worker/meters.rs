@@ -48,7 +48,7 @@ impl Meters {
     /// How many of `want` entries may go now, or when to ask again. `alone`: there is one, and nothing
     /// else goes in its request.
     pub(crate) fn entries(&self, alone: bool, want: usize, now: Instant) -> Result<usize, Instant> {
-        if alone || want == 1 {
+        if alone || want == 1 || self.outer.is_refused(now) {
             return self.direct.allowance(1, now);
         }
         self.outer.allowance(1, now)?;
@@ -182,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_batch_holds_batches_and_ends_go_by_themselves() {
+    fn a_refused_batch_leaves_single_calls() {
         let now = Instant::now();
         let mut meters = Meters::new(LIMIT, now);
         meters.refused(Sent::Batch(50), Sort::Entry, true, now);
-        assert_eq!(meters.entries(false, 50, now), Err(now + secs(605)));
-        assert_eq!(meters.entries(true, 1, now), Ok(1));
+        assert_eq!(meters.entries(false, 50, now), Ok(1), "one at a time");
+        assert_eq!(meters.entries(false, 50, now + secs(605)), Ok(50));
         assert!(!meters.takes_batched_ends(now) && meters.takes_direct_ends(now));
         assert!(meters.takes_batched_ends(now + secs(605)));
     }

@@ -1,36 +1,26 @@
-//! Makes text of a line: mark, time, level, message, fields. Knows nothing of entries.
+//! Makes text of a line: its mark, its time, and what the format writes, up to the longest line. Knows
+//! nothing of entries.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use tracing_core::Level;
-
-use super::entry::{NOTICE_BYTES, unix_seconds};
-use crate::line::{LogLine, SpanFields, Value};
-use crate::protocol::text::{
-    Astral, ENTRY_BYTES, LINE_MARK, TELLS_CUT, push_cut, push_safe, split_at_boundary,
-};
-
-/// How a line states its time. The portal stamps an entry with the time of the call, which may be
-/// minutes after the event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LineTime {
-    /// In the time zone of whoever reads the log: the portal converts its `[timestamp=..]` tag when
-    /// it shows the log (server behaviour). Read by other means, the tag stands there as it is, with
-    /// the time in UTC inside. The default.
-    #[default]
-    Viewer,
-    /// The time of day in UTC, as plain text.
-    Utc,
-}
+use super::entry::NOTICE_BYTES;
+use crate::format::{Format, Line, Sink, Story, TELLS_CUT, Words, unix_seconds, write_clock};
+use crate::line::LogLine;
+use crate::protocol::text::{ENTRY_BYTES, LINE_MARK, push_safe, split_at_boundary};
+use crate::stats::Stats;
 
 /// Renders lines. Holds scratch space and the last second's text, since lines come in bursts.
-#[derive(Debug)]
 pub(crate) struct Renderer {
-    time: LineTime,
-    astral: Astral,
+    words: Words,
+    /// `None`: [`Story`], which is written without detours.
+    format: Option<Arc<dyn Format>>,
+    /// Behind each line's time. Safe.
+    prefix: String,
     /// Longest line, in bytes.
     line_bytes: usize,
+    stats: Arc<Stats>,
     raw: Capped,
     safe: String,
     stamp: String,
@@ -38,11 +28,21 @@ pub(crate) struct Renderer {
 }
 
 impl Renderer {
-    pub(crate) fn new(time: LineTime, astral: Astral, line_bytes: usize) -> Self {
+    pub(crate) fn new(
+        words: Words,
+        format: Option<Arc<dyn Format>>,
+        prefix: &str,
+        line_bytes: usize,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let mut safe_prefix = String::new();
+        push_safe(&mut safe_prefix, prefix, words.astral());
         Renderer {
-            time,
-            astral,
+            words,
+            format,
+            prefix: safe_prefix,
             line_bytes,
+            stats,
             raw: Capped { text: String::new(), most: line_bytes, more: 0 },
             safe: String::new(),
             stamp: String::new(),
@@ -54,18 +54,21 @@ impl Renderer {
     pub(crate) fn render(&mut self, line: &LogLine) -> usize {
         self.restamp(line);
         self.raw.clear();
-        write_body(&mut self.raw, line);
+        let view = Line::new(line, &self.words);
+        match &self.format {
+            Some(format) if write_own(&mut self.raw, &**format, &view) => {}
+            Some(_) => {
+                self.stats.format_failed();
+                self.raw.clear();
+                write_story(&mut self.raw, &view);
+            }
+            None => write_story(&mut self.raw, &view),
+        }
         self.safe.clear();
         self.safe.push_str(&self.stamp);
-        match *line.metadata.level() {
-            Level::ERROR => self.safe.push_str("ERROR: "),
-            Level::WARN => self.safe.push_str("WARNING: "),
-            _ => {}
-        }
-        let head = self.safe.len();
-        push_safe(&mut self.safe, self.raw.text.trim_end(), self.astral);
+        push_safe(&mut self.safe, self.raw.text.trim_end(), self.words.astral());
         if self.raw.more > 0 || self.safe.len() > self.line_bytes {
-            self.cut(head);
+            self.cut();
         }
         self.safe.len()
     }
@@ -75,25 +78,39 @@ impl Renderer {
         &self.safe
     }
 
-    /// Makes the text behind `head` once more, as much of it as there is room for, and tells the rest.
+    /// Makes the text behind the stamp once more, as much of it as there is room for, and tells the rest.
     #[cold]
-    fn cut(&mut self, head: usize) {
+    fn cut(&mut self) {
         let room = self.line_bytes.saturating_sub(TELLS_CUT);
-        self.safe.truncate(head);
-        // Piece by piece, since only then it is known how long its safe form is.
-        let (mut rest, mut piece) = (self.raw.text.as_str(), PIECE);
-        while !rest.is_empty() && piece > 0 {
+        self.safe.truncate(self.stamp.len());
+        // Piece by piece, and near the end each character by itself: only then it is known how long its
+        // safe form is.
+        let (mut rest, mut by_character) = (self.raw.text.as_str(), false);
+        let mut word_end = None;
+        while let Some(first) = rest.chars().next() {
             let before = self.safe.len();
+            let piece = if by_character { first.len_utf8() } else { PIECE };
             let (next, after) = split_at_boundary(rest, piece);
-            push_safe(&mut self.safe, next, self.astral);
-            if next.is_empty() || self.safe.len() > room {
-                self.safe.truncate(before);
-                piece /= 4;
-            } else {
+            push_safe(&mut self.safe, next, self.words.astral());
+            if self.safe.len() <= room {
                 rest = after;
+                if next.ends_with(' ') {
+                    word_end = Some((self.safe.len(), rest));
+                }
+                continue;
             }
+            self.safe.truncate(before);
+            if by_character {
+                break;
+            }
+            by_character = true;
         }
-        push_cut(&mut self.safe, rest.len() + self.raw.more);
+        let word_end = word_end.filter(|(end, _)| self.safe.len() - end <= LONGEST_WORD);
+        if let (false, Some((end, from))) = (rest.is_empty(), word_end) {
+            self.safe.truncate(end);
+            rest = from;
+        }
+        self.words.cut(&mut self.safe, rest.len() as u64 + self.raw.more);
         self.safe.shrink_to(self.line_bytes);
     }
 
@@ -107,103 +124,30 @@ impl Renderer {
         self.stamp.clear();
         self.stamp.push(LINE_MARK);
         self.stamp.push(' ');
-        let _ = match self.time {
-            LineTime::Utc => super::entry::write_utc(&mut self.stamp, line.at),
-            LineTime::Viewer => write!(self.stamp, "[timestamp={second}]")
-                .and_then(|()| super::entry::write_utc(&mut self.stamp, line.at))
-                .and_then(|()| self.stamp.write_str("[/timestamp]")),
-        };
-        self.stamp.push(' ');
+        let bare = self.stamp.len();
+        // Writing to a String cannot fail.
+        let _ = write_clock(&mut self.stamp, self.words.time(), line.at);
+        if self.stamp.len() > bare {
+            self.stamp.push(' ');
+        }
+        self.stamp.push_str(&self.prefix);
     }
 }
 
-/// "charging card (order_id=42, amount=99.5; shipping: carrier=DHL)"
-fn write_body(out: &mut Capped, line: &LogLine) {
-    for (name, value) in line.fields() {
-        if name == MESSAGE {
-            write_value(out, value);
-        }
-    }
-    let mut list = FieldList { out, any: false };
-    for (name, value) in line.fields() {
-        if name != MESSAGE {
-            list.field(", ", name, value);
-        }
-    }
-    for span in line.spans() {
-        list.span(span);
-    }
-    list.close();
-}
-
-/// The field that `tracing` gives the text of an event.
-const MESSAGE: &str = "message";
-
-struct FieldList<'a> {
-    out: &'a mut Capped,
-    any: bool,
-}
-
-impl FieldList<'_> {
-    fn span(&mut self, span: &SpanFields) {
-        for (n, (name, value)) in span.fields().enumerate() {
-            if n == 0 {
-                self.separate("; ");
-                self.out.push_str(span.metadata.name());
-                self.out.push_str(": ");
-                self.pair(name, value);
-            } else {
-                self.field(", ", name, value);
-            }
-        }
-    }
-
-    fn field(&mut self, separator: &str, name: &str, value: Value<'_>) {
-        self.separate(separator);
-        self.pair(name, value);
-    }
-
-    fn pair(&mut self, name: &str, value: Value<'_>) {
-        self.out.push_str(name.strip_prefix("r#").unwrap_or(name));
-        self.out.push('=');
-        write_value(self.out, value);
-    }
-
-    fn separate(&mut self, separator: &str) {
-        let separator = match (self.any, self.out.text.is_empty()) {
-            (true, _) => separator,
-            (false, false) => " (",
-            (false, true) => "(",
-        };
-        self.out.push_str(separator);
-        self.any = true;
-    }
-
-    fn close(self) {
-        if self.any {
-            self.out.push(')');
-        }
+/// Writes what a format of the app's makes of a line; `false` when it failed.
+fn write_own(out: &mut Capped, format: &dyn Format, line: &Line<'_>) -> bool {
+    let mut sink = Patient { out, has_enough: false };
+    let written = catch_unwind(AssertUnwindSafe(|| format.format(line, &mut sink)));
+    match written {
+        // Its error may be our "enough".
+        Ok(written) => written.is_ok() || sink.has_enough,
+        Err(_) => false,
     }
 }
 
-fn write_value(out: &mut Capped, value: Value<'_>) {
-    let _ = match value {
-        Value::I64(n) => write!(out, "{n}"),
-        Value::U64(n) => write!(out, "{n}"),
-        Value::I128(n) => write!(out, "{n}"),
-        Value::U128(n) => write!(out, "{n}"),
-        Value::F64(n) => write!(out, "{n:?}"),
-        Value::Bool(b) => write!(out, "{b}"),
-        Value::Str(text, cut) => {
-            out.push_str(text);
-            match out.more {
-                _ if cut == 0 => {}
-                0 => push_cut(out, cut),
-                _ => out.more += cut,
-            }
-            Ok(())
-        }
-    };
+fn write_story(out: &mut Capped, line: &Line<'_>) {
+    // All is taken, so that only a value's own `Display` could fail: what it wrote stands.
+    let _ = Story::write(out, line);
 }
 
 /// Text up to a limit, and how many bytes were not taken.
@@ -211,7 +155,7 @@ fn write_value(out: &mut Capped, value: Value<'_>) {
 struct Capped {
     text: String,
     most: usize,
-    more: usize,
+    more: u64,
 }
 
 impl Capped {
@@ -219,26 +163,52 @@ impl Capped {
         self.text.clear();
         self.more = 0;
     }
+}
 
-    fn push_str(&mut self, text: &str) {
+impl Write for Capped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = if self.more == 0 { self.most.saturating_sub(self.text.len()) } else { 0 };
         let kept = match text.len() <= room {
             true => text,
             false => split_at_boundary(text, room).0,
         };
         self.text.push_str(kept);
-        self.more += text.len() - kept.len();
-    }
-
-    fn push(&mut self, c: char) {
-        self.push_str(c.encode_utf8(&mut [0; 4]));
+        self.more += (text.len() - kept.len()) as u64;
+        Ok(())
     }
 }
 
-impl Write for Capped {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.push_str(text);
-        Ok(())
+impl Sink for Capped {
+    /// One number tells it all where the line is cut, too.
+    fn write_missing(&mut self, bytes: u64, words: &Words) -> fmt::Result {
+        match self.more {
+            0 => write!(self, "… ({})", words.more_bytes(bytes)),
+            _ => {
+                self.more = self.more.saturating_add(bytes);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Lets a format of the app's write more than is kept, so that it can be told how much that was; but not
+/// without end.
+struct Patient<'a> {
+    out: &'a mut Capped,
+    has_enough: bool,
+}
+
+impl Write for Patient<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.out.write_str(text)?;
+        self.has_enough |= self.out.more > MOST_BYTES;
+        if self.has_enough { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Renderer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renderer").field("words", &self.words).finish_non_exhaustive()
     }
 }
 
@@ -246,14 +216,20 @@ impl Write for Capped {
 pub(crate) const LINE_BYTES: usize = ENTRY_BYTES - NOTICE_BYTES;
 /// Bytes of a long line that are made safe at a time.
 const PIECE: usize = 256;
+/// A line is cut between two words, unless the last one is longer than this. In bytes.
+const LONGEST_WORD: usize = 64;
+/// When a format is told to stop: it has written so much more than is kept.
+const MOST_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::line::Tag;
+    use crate::format::{Full, Json, Language, LineTime, MessageOnly};
+    use crate::line::{Packed, Tag};
 
     fn rendered(text: &str, line_bytes: usize) -> String {
-        let mut renderer = Renderer::new(LineTime::Utc, Astral::Escape, line_bytes);
+        let words = Words::of(Language::English, LineTime::Utc);
+        let mut renderer = Renderer::new(words, None, "", line_bytes, Arc::default());
         let len = renderer.render(&LogLine::saying(&Tag::detached("t", None), text));
         assert_eq!(len, renderer.text().len());
         renderer.text().to_owned()
@@ -282,6 +258,60 @@ mod tests {
                 assert_eq!(kept * text.len() + cut, times * text.len(), "{text:?}");
             }
         }
+    }
+
+    fn rendered_by(format: impl Format, text: &str, prefix: &str) -> String {
+        let words = Words::of(Language::Russian, LineTime::None);
+        let stats = Arc::<Stats>::default();
+        let mut renderer =
+            Renderer::new(words, Some(Arc::new(format)), prefix, 1_000, stats.clone());
+        renderer.render(&LogLine::saying(&Tag::detached("t", None), text));
+        assert_eq!(stats.format_failures(), 0);
+        renderer.text().to_owned()
+    }
+
+    #[test]
+    fn the_limit_holds_for_every_format_and_is_told_in_the_logs_language() {
+        let text = "слово ".repeat(10_000);
+        let own = |line: &Line<'_>, out: &mut dyn Write| match line.message() {
+            Some(message) => write!(out, "{message}"),
+            None => Ok(()),
+        };
+        for line in [
+            rendered_by(MessageOnly, &text, ""),
+            rendered_by(own, &text, ""),
+            rendered_by(Full, &text, ""),
+            rendered_by(Json, &text, ""),
+            rendered_by(Story, &text, "Магазин: "),
+        ] {
+            assert!(line.len() <= 1_000 && line.len() > 900, "{}", line.len());
+            assert!(line.contains("слово … (ещё ") && line.ends_with(')'), "{line}");
+        }
+        let line = rendered_by(own, &text, "");
+        let (kept, cut) = line.rsplit_once("… (ещё ").unwrap();
+        let cut: usize = cut.split_once(' ').unwrap().0.parse().unwrap();
+        assert_eq!(kept.strip_prefix("• ").unwrap().len() + cut, text.len());
+    }
+
+    /// It says only how much it had written until it was told to stop.
+    #[test]
+    fn a_format_that_never_ends_is_stopped() {
+        let endless = |_: &Line<'_>, out: &mut dyn Write| -> fmt::Result {
+            loop {
+                out.write_str("слово ")?;
+            }
+        };
+        let line = rendered_by(endless, "", "");
+        assert!(line.len() <= 1_000 && line.contains("… (ещё 10"), "{line}");
+    }
+
+    #[test]
+    fn what_a_cut_value_misses_counts_where_the_line_is_cut_too() {
+        let text = "x".repeat(Packed::MAX_LEN + 5_000);
+        let line = rendered(&text, 1_000);
+        let (kept, cut) = line.rsplit_once("… (").unwrap();
+        let cut: usize = cut.strip_suffix(" bytes more)").unwrap().parse().unwrap();
+        assert_eq!(kept.strip_prefix("• 00:00:00 UTC ").unwrap().len() + cut, text.len());
     }
 
     proptest::proptest! {

@@ -40,6 +40,7 @@ pub(crate) enum Trouble {
     UnusableToken(InvalidEventToken),
     /// The guard was dropped on a thread that delivery waits for.
     ClosedByItself,
+    FormatFailed,
     /// The guard was dropped before the first line.
     Unguarded,
     /// A line was refused since the guard was dropped.
@@ -144,6 +145,10 @@ impl Trouble {
             }
             Trouble::UnusableToken(_) => {
                 "a span's `event_token` is nothing that a portal issues; the span is not tagged"
+            }
+            Trouble::FormatFailed => {
+                "the app's `Format` or `Wording` panicked or returned an error: those lines are \
+                 written as by default, none is lost"
             }
             Trouble::Unguarded => {
                 "the WorkerGuard was dropped before anything was logged: lines are delivered, but \

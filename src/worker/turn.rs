@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use super::ending::Ending;
 use super::entry::Entry;
-use super::ledger::{Ending, Ledger, Page};
+use super::ledger::{Ledger, Page};
 use super::report::Trouble;
 use crate::line::{EventToken, Fingerprint};
 use crate::stats::{DropReason, Stats};
@@ -46,6 +47,9 @@ impl Turn<'_> {
         last_seq: u64,
         ending: Ending,
     ) {
+        if ending == Ending::Acknowledged {
+            self.page.succeeded(self.now);
+        }
         self.ledger.settle(self.page, event_token, lines, bytes, last_seq, ending);
     }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::agenda::Agenda;
-use super::ledger::Ending;
+use super::ending::Ending;
 use crate::line::EventToken;
 use crate::stats::FlushReport;
 
@@ -138,7 +138,7 @@ impl Watches {
         last_seq: u64,
         ending: Ending,
     ) {
-        count(&mut self.total, ending, lines);
+        ending.count(&mut self.total, lines);
         let epoch = self.epochs.partition_point(|epoch| epoch.up_to < last_seq);
         match self.epochs.get_mut(epoch) {
             Some(epoch) => epoch.lines.settle(lines, ending),
@@ -250,7 +250,7 @@ fn forget(deadlines: &mut Agenda<u64>, waits_for: &mut HashMap<u64, Whose>, numb
 impl Lines {
     fn settle(&mut self, lines: u64, ending: Ending) {
         self.pending = self.pending.saturating_sub(lines);
-        count(&mut self.settled, ending, lines);
+        ending.count(&mut self.settled, lines);
     }
 }
 
@@ -272,7 +272,7 @@ impl Watch {
     fn settle(&mut self, lines: u64, last_seq: u64, ending: Ending) {
         if last_seq <= self.up_to {
             self.remaining = self.remaining.saturating_sub(lines);
-            count(&mut self.report, ending, lines);
+            ending.count(&mut self.report, lines);
         }
     }
 
@@ -280,15 +280,6 @@ impl Watch {
         self.report.set_pending(self.remaining);
         // Whoever asked may have gone: then nobody is left to be told.
         drop(self.reply.send(self.report));
-    }
-}
-
-/// Adds lines that have ended to a report.
-pub(super) fn count(report: &mut FlushReport, ending: Ending, lines: u64) {
-    match ending {
-        Ending::Acknowledged => report.count_acknowledged(lines),
-        Ending::Late => report.count_late(lines),
-        Ending::Dropped(reason) => report.count_dropped(reason, lines),
     }
 }
 

@@ -39,7 +39,14 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<Installation>();
     is_shared_by_threads::<Installations>();
     is_shared_by_threads::<InvalidEventToken>();
-    is_shared_by_threads::<LineTime>();
+    is_shared_by_threads::<config::Config>();
+    is_shared_by_threads::<config::ConfigError>();
+    is_shared_by_threads::<fields::Fields>();
+    is_shared_by_threads::<health::Health>();
+    is_shared_by_threads::<format::Line<'_>>();
+    is_shared_by_threads::<format::LineTime>();
+    is_shared_by_threads::<dyn format::Format>();
+    is_shared_by_threads::<dyn format::Wording>();
     is_shared_by_threads::<BizprocLogger<env_logger::Logger>>();
     is_shared_by_threads::<LogScope>();
     is_sent_between_threads::<Scoped<std::future::Ready<()>>>();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bizproc_portal::{ActivityOptions, App, Portal, Workflow};
 use tracing::subscriber::DefaultGuard;
 use tracing_bizproc::{
-    ActivityRequest, Bizproc, Builder, Hosts, Installation, MemoryStore, OAuth, PortalId, Quota,
-    Retention, TokenStore, Tokens, VerifiedActivity, WorkerGuard,
+    ActivityRequest, Bizproc, Builder, Hosts, Installation, MemoryStore, OAuth, PortalId,
+    TokenStore, Tokens, VerifiedActivity, WorkerGuard,
 };
 use tracing_subscriber::prelude::*;
 
@@ -140,10 +140,7 @@ pub(crate) fn credentials(first: &Site, store: impl TokenStore) -> OAuth {
 
 /// Options for portals without limits that are not far away.
 pub(crate) fn quick(oauth: OAuth) -> Builder {
-    tracing_bizproc::builder(oauth)
-        .quota(Quota::Unlimited)
-        .retention(Retention::SelfHosted)
-        .linger(Duration::from_millis(20))
+    tracing_bizproc::builder(oauth).self_hosted().linger(Duration::from_millis(20))
 }
 
 /// Runs a future of the crate, which needs no runtime; a test has one all the same.

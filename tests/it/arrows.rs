@@ -26,13 +26,30 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "thread_role",
         ],
     ),
-    ("layer", &["line", "queue", "stats"]),
-    ("logger", &["line", "queue", "handle", "stats"]),
+    ("config", &["error", "format", "line", "queue", "transport", "worker"]),
+    ("fields", &[]),
+    ("health", &["stats"]),
+    ("format", &["fields", "line", "stats", "protocol", "error"]),
+    ("layer", &["fields", "line", "queue", "stats"]),
+    ("logger", &["fields", "line", "queue", "handle", "stats"]),
     (
         "queue",
         &["line", "stats", "call", "completion", "error", "protocol", "transport", "thread_role"],
     ),
-    ("worker", &["queue", "line", "protocol", "transport", "stats", "error", "call", "completion"]),
+    (
+        "worker",
+        &[
+            "queue",
+            "line",
+            "format",
+            "protocol",
+            "transport",
+            "stats",
+            "error",
+            "call",
+            "completion",
+        ],
+    ),
     ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["installation", "request", "line", "transport", "error"]),
     ("installation", &["request", "line", "transport", "error"]),
@@ -45,6 +62,45 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("stats", &[]),
     ("error", &[]),
     ("thread_role", &[]),
+];
+
+/// The same inside of the worker. `worker.rs` itself may import all of them.
+const IN_WORKER: &[(&str, &[&str])] = &[
+    ("engine", &["agenda", "ending", "entry", "lane", "ledger", "render", "report", "turn"]),
+    (
+        "lane",
+        &[
+            "coalescer",
+            "deadlines",
+            "end",
+            "ending",
+            "entry",
+            "ledger",
+            "meters",
+            "rate",
+            "report",
+            "retry",
+            "turn",
+        ],
+    ),
+    ("turn", &["ending", "entry", "ledger", "report"]),
+    ("coalescer", &["agenda", "budgets", "end", "ending", "entry", "schedule"]),
+    ("ledger", &["ending", "report", "watches"]),
+    ("watches", &["agenda", "ending"]),
+    ("deadlines", &["agenda"]),
+    ("budgets", &["schedule"]),
+    ("render", &["entry"]),
+    ("end", &["ending"]),
+    ("meters", &["operating"]),
+    ("report", &["retry"]),
+    ("agenda", &[]),
+    ("ending", &[]),
+    ("entry", &[]),
+    ("operating", &[]),
+    ("rate", &[]),
+    ("retry", &[]),
+    ("runtime", &[]),
+    ("schedule", &[]),
 ];
 
 /// Crates by zone: outside of these modules nobody names them.
@@ -109,6 +165,34 @@ fn every_module_imports_only_what_it_may() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(imports.len() > 5, "the files were found");
+}
+
+#[test]
+fn inside_of_the_worker_arrows_go_one_way() {
+    let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/worker");
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    visit(&worker, None, &mut |module, code| {
+        seen.insert(module.to_owned());
+        let Some((_, may)) = IN_WORKER.iter().find(|(name, _)| *name == module) else {
+            wrong.push(format!("{module} is not in the list"));
+            return;
+        };
+        let all = ["crate::worker::", "super::"].map(|root| paths_after(code, root)).concat();
+        for other in all {
+            let is_module = IN_WORKER.iter().any(|(name, _)| *name == other);
+            if is_module && other != module && !may.contains(&other.as_str()) {
+                wrong.push(format!("{module} imports {other}"));
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    // The list itself has no circle: who has been left behind imports only what comes later in it.
+    for (n, (name, may)) in IN_WORKER.iter().enumerate() {
+        let place = |other: &str| IN_WORKER.iter().position(|(name, _)| *name == other).unwrap();
+        assert!(may.iter().all(|other| place(other) > n), "{name} imports what stands before it");
+        assert!(seen.contains(*name), "{name} is a file");
+    }
 }
 
 /// `Layer::downcast_raw` is declared unsafe. Nothing else of ours is.

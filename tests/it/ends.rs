@@ -57,11 +57,10 @@ async fn at_once<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut done: Vec<Option<F::Output>> = pending.iter().map(|_| None).collect();
     std::future::poll_fn(move |context| {
         for (future, done) in pending.iter_mut().zip(&mut done) {
-            if let Some(polled) = future.as_mut().map(|future| future.as_mut().poll(context)) {
-                if let std::task::Poll::Ready(output) = polled {
-                    *done = Some(output);
-                    *future = None;
-                }
+            let polled = future.as_mut().map(|future| future.as_mut().poll(context));
+            if let Some(std::task::Poll::Ready(output)) = polled {
+                *done = Some(output);
+                *future = None;
             }
         }
         match pending.iter().all(Option::is_none) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Fault, Moment, Portal};
 use tracing::{info, info_span};
+use tracing_bizproc::fields::Fields;
 use tracing_bizproc::{DropReason, Overflow};
 
 use crate::stage::{PATIENCE, Stage, lines};
@@ -41,7 +42,9 @@ fn refused_lines_are_counted_and_told_in_the_log() {
 /// Each line shows the fields of the spans around it once more.
 #[test]
 fn long_fields_of_spans_are_charged_with_each_line() {
-    let stage = Stage::with(Portal::builder(), |builder| builder.pending_bytes(100_000));
+    let stage = Stage::with(Portal::builder(), |builder| {
+        builder.pending_bytes(100_000).fields(Fields::new().longest_in_spans(15_000))
+    });
     let (_, _, event_token) = stage.activity();
     let text = "x".repeat(15_000);
     let span = info_span!("activity", event_token = event_token.tag());

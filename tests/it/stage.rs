@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bizproc_portal::{Activity, Portal, PortalBuilder, Workflow};
 use tracing::subscriber::DefaultGuard;
-use tracing_bizproc::{Bizproc, Builder, EventToken, Quota, Retention, Webhook, WorkerGuard};
+use tracing_bizproc::{Bizproc, Builder, EventToken, Webhook, WorkerGuard};
 use tracing_subscriber::prelude::*;
 
 /// Enough for any machine; nobody waits so long when all is well.
@@ -55,10 +55,7 @@ impl Stage {
 /// Options for a portal without limits that is not far away.
 pub(crate) fn quick(portal: &Portal) -> Builder {
     let webhook = Webhook::new(portal.webhook_url()).unwrap();
-    tracing_bizproc::builder(webhook)
-        .quota(Quota::Unlimited)
-        .retention(Retention::SelfHosted)
-        .linger(Duration::from_millis(20))
+    tracing_bizproc::builder(webhook).self_hosted().linger(Duration::from_millis(20))
 }
 
 pub(crate) fn token(activity: &Activity) -> EventToken {

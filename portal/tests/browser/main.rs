@@ -13,6 +13,7 @@ mod apps;
 #[expect(dead_code, reason = "the tests of the API need more of it")]
 mod client;
 mod hostile;
+mod language;
 mod quickstart;
 mod reading;
 mod secrets;

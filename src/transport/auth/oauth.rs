@@ -1,5 +1,6 @@
 //! An app's OAuth credentials: who it is, and where its portals' tokens are kept.
 
+use std::env::{self, VarError};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,38 @@ impl OAuth {
             default_portal: None,
         }
     }
+
+    /// The app's credentials from the environment: `BITRIX24_CLIENT_ID` and `BITRIX24_CLIENT_SECRET`,
+    /// and if it is set `BITRIX24_OAUTH_URL`, the [authorization server](Self::authorization_server).
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tracing_bizproc::{FileStore, OAuth};
+    ///
+    /// let oauth = OAuth::from_env(FileStore::new("tokens.json"))?;
+    /// let (bizproc, _guard) = tracing_bizproc::builder(oauth).build()?;
+    /// # let _: tracing_bizproc::BizprocLayer<tracing_subscriber::Registry> = bizproc;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When one of the first two is not set, or one of the three has no usable value. The error names
+    /// the variable, and repeats nothing of its value.
+    pub fn from_env(tokens: impl TokenStore) -> Result<Self, OAuthError> {
+        let [id, secret, server] = OAuth::VARIABLES.map(variable);
+        let needed = |value: Option<String>, variable| value.ok_or(OAuthError::NotSet { variable });
+        let id = needed(id?, OAuth::VARIABLES[0])?;
+        let oauth = OAuth::new(id, needed(secret?, OAuth::VARIABLES[1])?, tokens);
+        match server? {
+            Some(server) => oauth.authorization_server(&server),
+            None => Ok(oauth),
+        }
+    }
+
+    /// The environment variables that [`from_env`](OAuth::from_env) reads.
+    pub const VARIABLES: [&'static str; 3] =
+        ["BITRIX24_CLIENT_ID", "BITRIX24_CLIENT_SECRET", "BITRIX24_OAUTH_URL"];
 
     /// The authorization server's token address, for all portals, whatever server they name.
     /// Default: `https://oauth.bitrix.info/oauth/token/`, and for portals that name another one of
@@ -183,6 +216,15 @@ fn host(url: &Url) -> String {
 const VENDOR: [&str; 2] = ["oauth.bitrix.info", "oauth.bitrix24.tech"];
 /// Where an authorization server gives tokens ("OAuth 2.0: automatic renewal").
 const TOKEN_PATH: &str = "/oauth/token/";
+/// The value of an environment variable, if it is set and not empty.
+fn variable(variable: &'static str) -> Result<Option<String>, OAuthError> {
+    match env::var(variable) {
+        Ok(value) => Ok(Some(value.trim().to_owned()).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(OAuthError::NotUnicode { variable }),
+    }
+}
+
 /// "OAuth 2.0: automatic renewal", REST API documentation.
 const SERVER: &str = "https://oauth.bitrix.info/oauth/token/";
 

@@ -8,8 +8,8 @@ use crate::line::{EventToken, LogLine};
 use crate::protocol::text;
 use crate::stats::DropReason;
 use crate::worker::end::End;
+use crate::worker::ending::Ending;
 use crate::worker::entry::{Entry, Gap, NOTICE_BYTES, widen};
-use crate::worker::ledger::Ending;
 
 #[derive(Debug)]
 pub(super) struct TokenBuffer {

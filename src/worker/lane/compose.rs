@@ -19,7 +19,7 @@ use crate::protocol::Request;
 use crate::protocol::command::{self, BATCH_COMMANDS, Batch};
 use crate::protocol::reply::Sent;
 use crate::worker::coalescer::{Command, EndRef};
-use crate::worker::ledger::Ending;
+use crate::worker::ending::Ending;
 use crate::worker::turn::Turn;
 
 /// A request under construction.
@@ -260,7 +260,7 @@ impl Lane {
             if pair {
                 let command = self.coalescer.take_pair(key, now);
                 self.message.clear();
-                command.entry.write_message(&mut self.message);
+                command.entry.write_message(&self.rules.words, &mut self.message);
                 let event_token = command.event_token.expose();
                 let bytes = end_bytes + Batch::cost(event_token, &self.message);
                 let time = end_time + self.costs.entry();
@@ -292,7 +292,7 @@ impl Lane {
         while load.entries.len() < most && load.commands() < load.most {
             let Some(command) = self.coalescer.take(until, turn.now) else { break };
             self.message.clear();
-            command.entry.write_message(&mut self.message);
+            command.entry.write_message(&self.rules.words, &mut self.message);
             let event_token = command.event_token.expose();
             let alone = command.entry.tries.solo();
             let bytes = Batch::cost(event_token, &self.message);
@@ -320,7 +320,7 @@ impl Lane {
         let single = match (load.entries.as_slice(), load.ends.as_slice()) {
             ([only], []) => {
                 self.message.clear();
-                only.entry.write_message(&mut self.message);
+                only.entry.write_message(&self.rules.words, &mut self.message);
                 Some(command::activity_log(only.event_token.expose(), &self.message))
             }
             ([], [only]) => self.single_end(only.key, now),

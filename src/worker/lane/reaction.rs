@@ -230,6 +230,9 @@ mod tests {
         Reaction { lane, entry, end }
     }
 
+    /// A code, its description, the statuses and places where it is known, and what it makes of all.
+    type Row<'a> = (&'a str, &'a str, &'a [u16], &'a [Place], &'a Reaction);
+
     /// Every code of the REST API's pages on errors, limits and authorization, and of the business
     /// process module, with each status under which it is known.
     #[test]
@@ -249,7 +252,7 @@ mod tests {
         let not_executed = of_not_executed();
         let everywhere = [Alone, Whole, Inside];
         let tops = [Alone, Whole];
-        let mut rows: Vec<(&str, &str, &[u16], &[Place], &Reaction)> = vec![
+        let mut rows: Vec<Row<'_>> = vec![
             ("QUERY_LIMIT_EXCEEDED", "Too many requests", &[503, 200], &everywhere, &rate),
             ("expired_token", "", &[401], &everywhere, &renews),
             ("invalid_token", "", &[401], &everywhere, &renews),

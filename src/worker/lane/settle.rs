@@ -13,8 +13,8 @@ use crate::stats::DropReason;
 use crate::transport::Refreshed;
 use crate::worker::coalescer::{Coalescer, Command, EndRef, Finished, Lapsed};
 use crate::worker::end::End;
+use crate::worker::ending::Ending;
 use crate::worker::entry::Entry;
-use crate::worker::ledger::Ending;
 use crate::worker::meters::Sort;
 use crate::worker::report::Trouble;
 use crate::worker::retry::{

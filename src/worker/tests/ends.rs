@@ -1,6 +1,8 @@
 //! Ends of activities: what they share a request with, what holds them, and what never does.
 
 use super::*;
+use tokio::sync::oneshot::error::TryRecvError::Empty;
+
 use crate::line::PortalId;
 use crate::protocol::command::BATCH_COMMANDS;
 
@@ -228,6 +230,28 @@ fn a_refused_batch_sends_ends_one_by_one() {
     }
 }
 
+/// Entries waited for ten minutes, and an end with them until its deadline.
+#[test]
+fn entries_go_one_by_one_too_while_batches_are_refused() {
+    let mut stage = Stage::new(options().retention(crate::Retention::SelfHosted));
+    let proven = proven(&mut stage, 1);
+    (2..5).for_each(|n| stage.log(&tag(n), "x"));
+    let (call, request) = stage.sent();
+    assert_eq!(request.method, Method::Batch);
+    stage.settle(call, &refusal(429, "OPERATION_TIME_LIMIT"));
+    stage.log(&proven, "last");
+    let mut answer = complete(&mut stage, &proven);
+    while stage.stats().pending() > 0 || answer.try_recv().is_err_and(|e| e == Empty) {
+        let (call, request) = stage.sent_within(1.0).expect("one at a time");
+        assert_eq!(request.commands, 1);
+        stage.settle(call, &all_well(1));
+        if stage.elapsed() > 60.0 {
+            panic!("{}", stage.stats());
+        }
+    }
+    assert_eq!((stage.stats().acknowledged(), stage.stats().late()), (5, 0));
+}
+
 #[test]
 fn a_lane_that_backs_off_for_its_entries_sends_ends() {
     let mut stage = Stage::new(options());
@@ -243,11 +267,14 @@ fn a_lane_that_backs_off_for_its_entries_sends_ends() {
     assert!(answer.try_recv().unwrap().is_ok());
 }
 
+/// Brings about what holds an end.
+type Hold = fn(&mut Stage);
+
 /// An end that waited for the rate was given up when a try failed, and there was none.
 #[test]
 fn an_end_is_given_up_in_time_whatever_holds_it() {
     let quota = crate::Quota::Custom { per_second: 0.001, burst: 1 };
-    let held: [(&str, fn(&mut Stage)); 2] = [
+    let held: [(&str, Hold); 2] = [
         ("by the rate", |stage| {
             stage.log(&tag(1), "takes the only place");
             let (call, _) = stage.sent();
@@ -465,7 +492,7 @@ fn a_portal_that_is_silent_for_long_is_forgotten() {
         stage.log(&Tag::detached(&format!("5e{n}.1|A|1.ff"), Some(&portal)), "x");
     }
     stage.run(10.0);
-    assert_eq!(stage.stats.portals().len(), 50);
+    assert_eq!(stage.stats.portals(stage.now).len(), 50);
     let day = stage.now + secs(86_400.0);
     while stage.now < day {
         match stage.engine.next(stage.now) {
@@ -474,7 +501,7 @@ fn a_portal_that_is_silent_for_long_is_forgotten() {
             step => panic!("{step:?}"),
         }
     }
-    assert_eq!(stage.stats.portals().len(), 0);
+    assert_eq!(stage.stats.portals(stage.now).len(), 0);
     stage.log(&Tag::detached("5e1.1|A|1.ff", Some("portal 1")), "again");
     assert_eq!(stage.run(5.0).len(), 1);
 }

@@ -21,7 +21,7 @@ impl Stage {
     }
 
     fn portal(&self, portal: &str) -> PortalSnapshot {
-        let portals = self.stats.portals();
+        let portals = self.stats.portals(self.now);
         portals.into_iter().find(|snapshot| snapshot.portal() == Some(portal)).unwrap()
     }
 

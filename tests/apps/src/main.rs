@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::registry().with(bizproc).init();
     let event_token = EventToken::parse(&std::env::var("EVENT_TOKEN")?)?;
     info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("delivered by https"));
-    let report = guard.shutdown(Duration::from_secs(30));
+    let report = guard.shutdown_blocking(Duration::from_secs(30));
     println!("{report}");
     Ok(())
 }

@@ -1,0 +1,123 @@
+//! A log in its reader's language: the app's own messages, and the words around them.
+//!
+//! `cargo run --example language` starts a stand-in portal in this process and writes a small story there
+//! in Russian, with Moscow time and without fields; `-- en` tells the same story in English. Some things go
+//! wrong in it, so that this crate has something to say itself: there is a warning, an error, and lines that
+//! found no room.
+//!
+//! With `BITRIX24_WEBHOOK_URL` and `EVENT_TOKEN` set it writes to that portal instead. Options may be given
+//! by the environment: `BIZPROC_FORMAT=story` shows the fields.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bizproc_portal::{Portal, Workflow};
+use tracing::{error, info, info_span, warn};
+use tracing_bizproc::config::Config;
+use tracing_bizproc::format::{Language, LineTime, MessageOnly, UtcOffset};
+use tracing_bizproc::{Completion, EventToken, Webhook};
+use tracing_subscriber::prelude::*;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let language: Language = env::args().nth(1).as_deref().unwrap_or("ru").parse()?;
+    let texts = if language == Language::Russian { RUSSIAN } else { ENGLISH };
+    let stage = if env::var_os(Webhook::VARIABLE).is_some() { real()? } else { stand_in(texts)? };
+
+    let (layer, guard) = tracing_bizproc::builder(stage.webhook)
+        .self_hosted()
+        .wording(language)
+        .format(MessageOnly)
+        .line_time(LineTime::Offset(UtcOffset::hours(3)))
+        // So little room that a story of this size meets its end.
+        .pending_lines(4)
+        .config(&Config::from_env()?)
+        .build()?;
+    tracing_subscriber::registry().with(layer).init();
+    let bizproc = guard.handle();
+
+    let activity = info_span!("activity", event_token = stage.event_token.tag());
+    activity.in_scope(|| {
+        info!(order = 1042, "{}", texts.received);
+        warn!(sku = "CORD-1", in_stock = 1, "{}", texts.last_one);
+        for parcel in 1..=5 {
+            info!(parcel, "{}", texts.packed);
+        }
+    });
+    bizproc.flush(Duration::from_secs(5)).await?;
+    activity.in_scope(|| {
+        error!(code = 51, "{}", texts.declined);
+        info!(amount = 99.5, "{}", texts.paid);
+    });
+    let completion = Completion::new().value("status", "shipped").message(texts.done);
+    bizproc.complete(&stage.event_token, completion).await?;
+    drop(guard);
+
+    if let Some((_portal, workflow)) = &stage.workflow {
+        for line in workflow.texts().iter().flat_map(|entry| entry.lines()) {
+            println!("{line}");
+        }
+    }
+    let counters = bizproc.stats();
+    println!("{counters}");
+    let as_told = counters.acknowledged() == 6 && counters.refused() == 3;
+    Ok(if as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the app says.
+#[derive(Clone, Copy)]
+struct Texts {
+    title: &'static str,
+    received: &'static str,
+    last_one: &'static str,
+    packed: &'static str,
+    declined: &'static str,
+    paid: &'static str,
+    done: &'static str,
+}
+
+const RUSSIAN: Texts = Texts {
+    title: "Заказ 1042",
+    received: "Заказ 1042 принят, клиент Анна Ковалёва",
+    last_one: "Шнур питания: остался последний, нужен дозаказ",
+    packed: "Место упаковано",
+    declined: "Банк отклонил карту: недостаточно средств",
+    paid: "Оплачено другой картой: 99,50 €",
+    done: "Заказ 1042 передан курьеру",
+};
+
+const ENGLISH: Texts = Texts {
+    title: "Order 1042",
+    received: "Order 1042 received, customer Anna Kovaleva",
+    last_one: "Power cord: last one in stock, reorder",
+    packed: "Parcel packed",
+    declined: "The bank declined the card: insufficient funds",
+    paid: "Paid with another card: 99.50 €",
+    done: "Order 1042 handed to the courier",
+};
+
+/// Where the example plays: a stand-in portal in this process, or a real one.
+struct Stage {
+    webhook: Webhook,
+    event_token: EventToken,
+    workflow: Option<(Portal, Workflow)>,
+}
+
+fn stand_in(texts: Texts) -> Result<Stage, Box<dyn Error>> {
+    let portal = Portal::builder().start()?;
+    let workflow = portal.start_workflow(texts.title);
+    let activity = workflow.open_activity("Fulfil the order");
+    Ok(Stage {
+        webhook: Webhook::new(portal.webhook_url())?,
+        event_token: EventToken::parse(&activity.event_token())?,
+        workflow: Some((portal, workflow)),
+    })
+}
+
+fn real() -> Result<Stage, Box<dyn Error>> {
+    let event_token = EventToken::parse(&env::var("EVENT_TOKEN")?)?;
+    Ok(Stage { webhook: Webhook::from_env()?, event_token, workflow: None })
+}

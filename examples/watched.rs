@@ -1,0 +1,110 @@
+//! An app that is watched: `/metrics` for Prometheus, `/health` for whoever restarts or alerts.
+//!
+//! `cargo run --example watched --features metrics` starts a stand-in portal and the app in this process,
+//! logs a few lines, and shows what both addresses answer: while all is well, while the portal does not
+//! accept the webhook, and when the worker has been closed.
+//!
+//! The exporter is used without its default features: they bring an HTTP server of their own, and another
+//! TLS provider.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use bizproc_portal::Portal;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tracing::{info, info_span};
+use tracing_bizproc::health::Status;
+use tracing_bizproc::{Bizproc, EventToken, Webhook};
+use tracing_subscriber::prelude::*;
+
+#[derive(Clone)]
+struct AppState {
+    bizproc: Bizproc,
+    prometheus: PrometheusHandle,
+}
+
+/// Brings the counters up to date, then shows what there is: the app's own metrics too.
+async fn metrics(State(state): State<AppState>) -> String {
+    state.bizproc.publish_metrics();
+    state.prometheus.render()
+}
+
+/// The app works without its log, so that only a log that nobody gets is a failure.
+async fn health(State(state): State<AppState>) -> (StatusCode, String) {
+    let health = state.bizproc.health();
+    let code = match health.status() {
+        Status::Blocked => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::OK,
+    };
+    (code, format!("{health}\n"))
+}
+
+fn router(state: AppState) -> Router {
+    Router::new().route("/metrics", get(metrics)).route("/health", get(health)).with_state(state)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let prometheus = PrometheusBuilder::new().install_recorder()?;
+    let portal = Portal::builder().start()?;
+    let webhook = Webhook::new(portal.webhook_url())?;
+    let (layer, guard) = tracing_bizproc::builder(webhook).self_hosted().build()?;
+    tracing_subscriber::registry().with(layer).init();
+    let bizproc = guard.handle();
+
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let state = AppState { bizproc: bizproc.clone(), prometheus };
+    let server = tokio::spawn(async move { axum::serve(listener, router(state)).await });
+
+    let activity = portal.start_workflow("Order 1042").open_activity("Fulfil the order");
+    let event_token = EventToken::parse(&activity.event_token())?;
+    let span = info_span!("activity", event_token = event_token.tag());
+    span.in_scope(|| info!(order = 1042, "Order received"));
+    bizproc.flush(Duration::from_secs(5)).await?;
+    let well = read(address, "/health").await?;
+    println!("{well}");
+    let counted = read(address, "/metrics").await?;
+    println!("{counted}");
+
+    portal.revoke_webhook(&portal.webhook_url());
+    span.in_scope(|| info!("Nobody reads this"));
+    bizproc.flush(Duration::from_millis(500)).await?;
+    let blocked = read(address, "/health").await?;
+    println!("{blocked}");
+
+    // A portal that is closed is asked again now and then, for an hour: not for as long as that here.
+    guard.shutdown(Duration::from_millis(100)).await;
+    let closed = read(address, "/health").await?;
+    println!("{closed}");
+    server.abort();
+
+    let as_expected = well.contains("200 OK")
+        && counted.contains("\nbizproc_lines_acknowledged_total 1\n")
+        && counted.contains("\nbizproc_health{status=\"ready\"} 1\n")
+        && blocked.contains("503")
+        && blocked.contains("credentials not accepted")
+        && closed.contains("the worker was closed");
+    Ok(if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A GET in its plainest form.
+async fn read(address: SocketAddr, path: &'static str) -> Result<String, Box<dyn Error>> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    });
+    Ok(reading.await??)
+}

@@ -1,0 +1,93 @@
+//! Options of how lines read.
+
+use std::sync::Arc;
+
+use super::Builder;
+use crate::format::{Format, Language, LineTime, Wording, Words};
+use crate::protocol::text::{Astral, push_safe};
+use crate::stats::Stats;
+use crate::worker::render::Renderer;
+
+/// What the worker makes lines by.
+#[derive(Clone)]
+pub(super) struct Lines {
+    pub(super) time: LineTime,
+    astral: Astral,
+    /// `None`: [`Story`](crate::format::Story).
+    format: Option<Arc<dyn Format>>,
+    wording: Arc<dyn Wording>,
+    prefix: String,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Lines {
+            time: LineTime::default(),
+            astral: Astral::Escape,
+            format: None,
+            wording: Arc::new(Language::default()),
+            prefix: String::new(),
+        }
+    }
+}
+
+impl Lines {
+    pub(super) fn words(&self, stats: &Arc<Stats>) -> Words {
+        Words::new(self.wording.clone(), self.time, self.astral, stats.clone())
+    }
+
+    pub(super) fn renderer(&self, words: Words, stats: &Arc<Stats>, line_bytes: usize) -> Renderer {
+        Renderer::new(words, self.format.clone(), &self.prefix, line_bytes, stats.clone())
+    }
+
+    /// How long the prefix is in the log, where some characters are written as their numbers.
+    pub(super) fn prefix_bytes(&self) -> usize {
+        let mut safe = String::new();
+        push_safe(&mut safe, &self.prefix, self.astral);
+        safe.len()
+    }
+}
+
+/// How lines read: see [`format`](crate::format).
+impl Builder {
+    /// What is shown of an event. Default: [`Story`](crate::format::Story), the message and the
+    /// fields. A closure does, see [`Format`].
+    pub fn format(mut self, format: impl Format) -> Self {
+        self.lines.format = Some(Arc::new(format));
+        self
+    }
+
+    /// The words that this crate itself writes into the log. Default: [`Language::English`].
+    pub fn wording(mut self, wording: impl Wording) -> Self {
+        self.lines.wording = Arc::new(wording);
+        self
+    }
+
+    /// How lines state their time. Default: [`LineTime::Viewer`].
+    pub fn line_time(mut self, time: LineTime) -> Self {
+        self.lines.time = time;
+        self
+    }
+
+    /// Text before each line, behind its time: the app's name, where several apps write to one log.
+    /// Default: none. At most 200 bytes, as it stands in the log.
+    pub fn line_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.lines.prefix = prefix.into();
+        self
+    }
+
+    /// Writes characters above U+FFFF (emoji, mostly) as they are. Default: they are written as
+    /// `\u{1F600}`, since installations whose tables are not `utf8mb4` may end the workflow over
+    /// them. Cloud portals store them.
+    pub fn keep_supplementary_characters(self) -> Self {
+        self.supplementary_characters(true)
+    }
+
+    pub(super) fn supplementary_characters(mut self, keep: bool) -> Self {
+        self.lines.astral = if keep { Astral::Keep } else { Astral::Escape };
+        self
+    }
+}
+
+/// A prefix stands in every line.
+pub(super) const MOST_PREFIX: usize = 200;

@@ -1,0 +1,191 @@
+//! Options in the app's own configuration, through serde.
+//!
+//! A value may be text, or what the format has for it: a number, a yes or no, a list.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::Config;
+use crate::format::{Language, LineTime, UtcOffset};
+use crate::line::PortalId;
+use crate::queue::Overflow;
+use crate::transport::auth::Webhook;
+use crate::worker::rate::Quota;
+use crate::worker::retry::UnknownOutcome;
+use crate::worker::schedule::Retention;
+
+/// A map of options. Needs a format that describes itself, such as TOML, JSON or YAML.
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut config = Config::new();
+        match Node::deserialize(deserializer)? {
+            Node::Map(options) => config.take("", options).map_err(de::Error::custom)?,
+            Node::Text(_) => return Err(de::Error::custom("expected a table of options")),
+        }
+        Ok(config)
+    }
+}
+
+impl Config {
+    fn take(
+        &mut self,
+        group: &str,
+        options: Vec<(String, Node)>,
+    ) -> Result<(), crate::error::ConfigError> {
+        for (name, node) in options {
+            let name = format!("{group}{name}");
+            match node {
+                Node::Text(text) => self.set(&name, &text)?,
+                Node::Map(pairs) if name == "fields.shorten" => {
+                    let pairs = pairs.into_iter().filter_map(|(name, node)| match node {
+                        Node::Text(bytes) => Some(format!("{name}={bytes}")),
+                        Node::Map(_) => None,
+                    });
+                    self.set(&name, &pairs.collect::<Vec<_>>().join(","))?;
+                }
+                Node::Map(options) => self.take(&format!("{name}."), options)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was given for an option.
+enum Node {
+    /// A value as text; a list with commas in it.
+    Text(String),
+    /// A group of options.
+    Map(Vec<(String, Node)>),
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an option's value, or a group of options")
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Text(value.to_string()))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Text(value.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Text(value.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Text(value.to_string()))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
+        let mut texts: Vec<String> = Vec::new();
+        while let Some(node) = list.next_element::<Node>()? {
+            match node {
+                Node::Text(text) => texts.push(text),
+                Node::Map(_) => return Err(de::Error::custom("expected a list of texts")),
+            }
+        }
+        Ok(Node::Text(texts.join(",")))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut options = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if options.len() >= MOST_OPTIONS {
+                map.next_value::<IgnoredAny>()?;
+                return Err(de::Error::custom("expected fewer options"));
+            }
+            options.push((name, map.next_value()?));
+        }
+        Ok(Node::Map(options))
+    }
+}
+
+/// More than there are options, or fields that anybody shortens.
+const MOST_OPTIONS: usize = 1_000;
+
+/// A map of options as text, with the group `fields`.
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (fields, others): (Vec<_>, Vec<_>) =
+            self.options().partition(|(name, _)| name.starts_with(FIELDS));
+        let mut map = serializer.serialize_map(None)?;
+        for (name, text) in &others {
+            map.serialize_entry(name, text)?;
+        }
+        if !fields.is_empty() {
+            map.serialize_entry("fields", &Group(&fields))?;
+        }
+        map.end()
+    }
+}
+
+struct Group<'a>(&'a [(&'static str, String)]);
+
+impl Serialize for Group<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(
+            self.0.iter().map(|(name, text)| (name.strip_prefix(FIELDS).unwrap_or(name), text)),
+        )
+    }
+}
+
+const FIELDS: &str = "fields.";
+
+/// Types that are text in a configuration.
+macro_rules! as_text {
+    ($($of:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $of {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl Serialize for $of {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
+}
+
+as_text!(Language, LineTime, UtcOffset, Overflow, Quota, Retention, UnknownOutcome);
+
+impl<'de> Deserialize<'de> for PortalId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(PortalId::from)
+    }
+}
+
+impl Serialize for PortalId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// From its URL. There is no way back: it is a secret.
+impl<'de> Deserialize<'de> for Webhook {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let url = String::deserialize(deserializer)?;
+        Webhook::new(url).map_err(de::Error::custom)
+    }
+}

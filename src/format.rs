@@ -1,0 +1,102 @@
+//! How a line of the process log reads: its words, its time, and what it shows of an event.
+//!
+//! All of this runs on the worker's thread. An event's call only packs typed values, so a format
+//! costs the caller nothing.
+//!
+//! Three choices, each an option of [`Builder`](crate::Builder):
+//!
+//! - [`format`](crate::Builder::format): what is shown of an event. [`Story`] is the default;
+//!   [`MessageOnly`], [`Full`] and [`Json`] are there too, and a closure or a [`Format`] of your own.
+//! - [`wording`](crate::Builder::wording): the language of what this crate itself writes into the
+//!   log. [`Language::English`] is the default, [`Language::Russian`] is there too, and a
+//!   [`Wording`] of your own serves for any other.
+//! - [`line_time`](crate::Builder::line_time): how a line states its time, see [`LineTime`].
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+//! use tracing_bizproc::format::{Language, LineTime, MessageOnly, UtcOffset};
+//!
+//! let builder = tracing_bizproc::builder(webhook)
+//!     .format(MessageOnly)
+//!     .wording(Language::Russian)
+//!     .line_time(LineTime::Offset(UtcOffset::hours(3)))
+//!     .line_prefix("Магазин: ");
+//! # drop(builder);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a format cannot do
+//!
+//! What a format writes is made safe afterwards. It stays one line: line breaks in it become ` ¶ `.
+//! The mark that opens a line (`•`) becomes `·`. Expressions that the portal would evaluate
+//! (`$result[..]`, `{=user:..}`, `[timestamp=..]`) are shown as they were written. A format that
+//! panics, or returns an error, costs no line: the line is written as [`Story`] does, and
+//! [`Snapshot::format_failures`](crate::Snapshot::format_failures) counts it.
+
+use std::fmt;
+
+mod language;
+mod line;
+mod ready;
+mod time;
+mod value;
+mod wording;
+
+pub use self::language::Language;
+pub use self::line::{Field, Line, Span};
+pub use self::ready::{Full, Json, MessageOnly, Story};
+pub use self::time::{LineTime, UtcOffset};
+pub(crate) use self::time::{unix_seconds, write_clock};
+pub(crate) use self::value::Sink;
+pub use self::wording::Wording;
+pub(crate) use self::wording::{TELLS_CUT, Words};
+pub use crate::line::Value;
+
+/// Makes the text of a line of an event.
+///
+/// A closure does: it takes a [`Line`] and writes to the sink. The line's mark, its time and its
+/// prefix stand before what it writes.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// use std::fmt::Write;
+/// use tracing_bizproc::format::Line;
+///
+/// let builder = tracing_bizproc::builder(webhook).format(|line: &Line<'_>, out: &mut dyn Write| {
+///     write!(out, "[{}] ", line.target())?;
+///     if let Some(message) = line.message() {
+///         write!(out, "{message}")?;
+///     }
+///     for field in line.fields() {
+///         write!(out, " {}: {field};", field.name())?;
+///     }
+///     Ok(())
+/// });
+/// # drop(builder);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It runs on the worker's thread, once for each line, and holds up all lines while it runs: it must
+/// not wait for anything. A line that is longer than [`line_bytes`](crate::Builder::line_bytes) is cut, and
+/// says so; when 1 MiB more has been written, the sink returns errors.
+pub trait Format: Send + Sync + 'static {
+    /// Writes the text of `line`.
+    ///
+    /// # Errors
+    /// Those of `out`. After an error the line is written as [`Story`] does, and counted as a
+    /// [failure](crate::Snapshot::format_failures).
+    fn format(&self, line: &Line<'_>, out: &mut dyn fmt::Write) -> fmt::Result;
+}
+
+impl<F> Format for F
+where
+    F: Fn(&Line<'_>, &mut dyn fmt::Write) -> fmt::Result + Send + Sync + 'static,
+{
+    fn format(&self, line: &Line<'_>, out: &mut dyn fmt::Write) -> fmt::Result {
+        self(line, out)
+    }
+}
