@@ -101,6 +101,8 @@ pub(crate) struct Lane {
     main: Slot,
     beside: Slot,
     calls: Calls,
+    /// The last ends that went were one that can share no request.
+    lone_was_last: bool,
     /// No end goes before this: a request with ends has failed.
     ends_pause: Option<Pause>,
     deadlines: Deadlines,
@@ -118,7 +120,8 @@ pub(crate) struct Lane {
     failure: String,
     /// Waiting entries are checked for their age at this time.
     next_check: Instant,
-    closing: bool,
+    /// The app is shutting down: no end waits for lines longer than this.
+    closing: Option<Instant>,
     /// Ends so far, which numbers them.
     ends: u64,
     /// Scratch space for one message.
@@ -166,6 +169,8 @@ struct InFlight {
     at: Instant,
     /// The access that it was sent with.
     access: u64,
+    /// What it carried was given up meanwhile: its reply says nothing of anything.
+    given_up: bool,
 }
 
 impl Slot {
@@ -185,6 +190,7 @@ impl Lane {
             main: Slot::new(),
             beside: Slot::new(),
             calls: Calls::default(),
+            lone_was_last: false,
             ends_pause: None,
             deadlines: Deadlines::default(),
             renewals: 0,
@@ -195,7 +201,7 @@ impl Lane {
             worked: false,
             failure: String::new(),
             next_check: now + CHECK_AGE,
-            closing: false,
+            closing: None,
             ends: 0,
             message: String::new(),
         }
@@ -216,7 +222,7 @@ impl Lane {
                 turn.settle_lines(event_token, 1, line.bytes(), seq, finished.ending());
             }
         }
-        if self.closing {
+        if self.closing.is_some() {
             // It came after the close: nothing is gathered any more.
             self.coalescer.seal(Some(event_token), turn.now);
         }
@@ -254,9 +260,10 @@ impl Lane {
 
     /// The app is shutting down: lines that only wait for the schedule go now.
     pub(crate) fn close(&mut self, deadline: Instant, now: Instant) {
-        self.closing = true;
         // Half of what is left is for the lines, half for the end itself.
-        self.coalescer.close_ends(now + deadline.saturating_duration_since(now) / 2);
+        let ends_by = now + deadline.saturating_duration_since(now) / 2;
+        self.closing = Some(ends_by);
+        self.coalescer.close_ends(ends_by);
         self.coalescer.seal(None, now);
         self.coalescer.lift_holds();
         self.ends_pause = None;
@@ -278,6 +285,7 @@ impl Lane {
         let (words, most_bytes) = (&self.rules.words, self.rules.request_bytes);
         let text = event_token.expose();
         let (number, now) = (self.ends, turn.now);
+        let deadline = self.closing.map_or(deadline, |ends_by| deadline.min(ends_by));
         let end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
         if !turn.ledger.hold_end(end.bytes()) {
             return end.answer(Err(CompleteError::Worker(FlushError::Busy)), 0);

@@ -59,9 +59,14 @@ impl Meters {
         }
     }
 
+    /// Whether `batch` itself was refused: what goes, goes one at a time.
+    pub(crate) fn batch_is_refused(&self, now: Instant) -> bool {
+        self.outer.is_refused(now)
+    }
+
     /// Whether ends may go in a batch.
     pub(crate) fn takes_batched_ends(&self, now: Instant) -> bool {
-        !self.outer.is_refused(now) && self.no_batched_end.is_none_or(|until| until <= now)
+        !self.batch_is_refused(now) && self.no_batched_end.is_none_or(|until| until <= now)
     }
 
     /// Whether an end may go by itself. Where neither form may, it goes all the same, with pauses.

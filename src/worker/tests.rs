@@ -23,6 +23,7 @@ mod calls;
 mod ends;
 mod found;
 mod portals;
+mod storm;
 
 /// An engine with its clock in hand.
 struct Stage {

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
 
-cargo build --quiet --package bizproc-portal
+cargo build --quiet --package bizproc-portal --features cli
 portal=${CARGO_TARGET_DIR:-$root/target}/debug/bizproc-portal
 
 work=$(mktemp -d)

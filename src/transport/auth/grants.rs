@@ -192,6 +192,10 @@ impl Grants {
     ) -> Result<Refreshed, Trouble> {
         let spare = {
             let mut held = grant.held();
+            if held.tokens.as_ref().is_some_and(|used| used.access() != stored.access()) {
+                // Others have arrived meanwhile. They may not be stored yet; nobody has refused them.
+                return Ok(Refreshed::Renewed);
+            }
             let spare = held.spare.take();
             let spare = spare.filter(|spare| Some(spare.access()) != held.used.as_deref());
             if spare.is_none() {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::listing::Listing;
 use super::{Coalescer, Command, Finished};
 use crate::line::EventToken;
 use crate::worker::end::End;
@@ -44,14 +45,16 @@ impl Coalescer {
         Ok(())
     }
 
-    /// When an end may go with a request of the lane.
+    /// When an end may go with a request of the lane, whatever entries do.
     pub(crate) fn next_end(&self) -> Option<Instant> {
-        self.listing.ready.next_at().into_iter().chain(self.next_overdue()).min()
+        let Listing { ready, lone, .. } = &self.listing;
+        [ready.next_at(), lone.next_at(), self.next_overdue()].into_iter().flatten().min()
     }
 
     /// When an end goes whatever else is under way.
     pub(crate) fn next_overdue(&self) -> Option<Instant> {
-        self.listing.overdue.next_at()
+        let Listing { overdue, lone_overdue, .. } = &self.listing;
+        overdue.next_at().into_iter().chain(lone_overdue.next_at()).min()
     }
 
     /// When an end is given up.
@@ -64,14 +67,33 @@ impl Coalescer {
         !self.listing.lapse.is_empty()
     }
 
-    /// Tokens whose end goes now whatever its lines do, the longest due first; at most `most`.
+    /// Tokens whose end goes now whatever its lines do, and may share a request; the longest due first,
+    /// at most `most`.
     pub(crate) fn overdue_ends(&self, most: usize, now: Instant) -> Vec<usize> {
         self.listing.overdue.due(now).take(most).collect()
     }
 
-    /// The same for ends that may go with their token's last entry, or that have none.
-    pub(crate) fn ready_ends(&self, most: usize, now: Instant) -> Vec<usize> {
-        self.listing.ready.due(now).take(most).collect()
+    /// The same for ends of tokens that have no entry left, and with `pairs` for those that may go with
+    /// their token's last entry.
+    pub(crate) fn ready_ends(&self, pairs: bool, most: usize, now: Instant) -> Vec<usize> {
+        let Listing { ready, pairs: behind, .. } = &self.listing;
+        let mut due: Vec<_> = ready.due(now).take(most).map(|key| (ready.at(key), key)).collect();
+        if pairs {
+            due.extend(behind.due(now).take(most).map(|key| (behind.at(key), key)));
+            due.sort_unstable();
+            due.truncate(most);
+        }
+        due.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// The token whose end goes next in a request of its own.
+    pub(crate) fn lone_end(&self, now: Instant) -> Option<usize> {
+        self.lone_overdue_end(now).or_else(|| self.listing.lone.due(now).next())
+    }
+
+    /// The same, of those that go whatever their lines do.
+    pub(crate) fn lone_overdue_end(&self, now: Instant) -> Option<usize> {
+        self.listing.lone_overdue.due(now).next()
     }
 
     pub(crate) fn end_of(&self, key: usize) -> Option<(&EventToken, &End)> {
@@ -86,7 +108,7 @@ impl Coalescer {
 
     /// Whether the token's end may go behind its last entry in one request.
     pub(crate) fn is_pair(&self, key: usize, now: Instant) -> bool {
-        !self.is_clear(key) && self.listing.ready.at(key).is_some_and(|at| at <= now)
+        self.listing.pairs.at(key).is_some_and(|at| at <= now)
     }
 
     pub(crate) fn event_token(&self, key: usize) -> &EventToken {
@@ -126,6 +148,16 @@ impl Coalescer {
     pub(crate) fn mark_solo(&mut self, of: EndRef) {
         if let Some(end) = self.tokens.get_mut(of.key).and_then(|buffer| buffer.end.as_mut()) {
             end.solo |= end.number == of.number;
+        }
+    }
+
+    /// Holds an end back that goes alone; one that shares requests goes with the others.
+    pub(crate) fn hold_lone_end(&mut self, of: EndRef, hold: impl FnOnce(&mut End)) {
+        let Some(buffer) = self.tokens.get_mut(of.key) else { return };
+        let end = buffer.end.as_mut().filter(|end| end.number == of.number);
+        if let Some(end) = end.filter(|end| end.command().is_none()) {
+            hold(end);
+            self.list(of.key);
         }
     }
 

@@ -7,6 +7,7 @@ use slab::Slab;
 
 use super::Coalescer;
 use crate::worker::agenda::Agenda;
+use crate::worker::end::End;
 
 /// What a token waits with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +34,16 @@ impl Class {
 pub(super) struct Listing {
     /// By [`Class`]. Invariant: a token stands in one of them at the most.
     waiting: [Agenda<usize>; 4],
-    /// Ends that may go with the next request, by themselves or behind their token's last entry.
+    /// Ends that may go with the next request, since no entry is left before them.
     pub(super) ready: Agenda<usize>,
+    /// Ends that may go behind their token's last entry. Invariant: not in `ready`.
+    pub(super) pairs: Agenda<usize>,
     /// Ends that go whatever their lines do.
     pub(super) overdue: Agenda<usize>,
+    /// As `ready` and `overdue`, of ends that can share no request: they take turns with the others,
+    /// and so stand apart.
+    pub(super) lone: Agenda<usize>,
+    pub(super) lone_overdue: Agenda<usize>,
     /// When ends are given up.
     pub(super) lapse: Agenda<usize>,
     /// Tokens that nothing waits for, and when they are forgotten.
@@ -68,7 +75,10 @@ impl Listing {
         for agenda in &mut self.waiting {
             agenda.remove(key);
         }
-        for agenda in [&mut self.ready, &mut self.overdue, &mut self.lapse, &mut self.idle] {
+        let of_ends = [&mut self.ready, &mut self.pairs, &mut self.overdue];
+        let of_lone = [&mut self.lone, &mut self.lone_overdue];
+        let others = [&mut self.lapse, &mut self.idle];
+        for agenda in of_ends.into_iter().chain(of_lone).chain(others) {
             agenda.remove(key);
         }
     }
@@ -173,16 +183,17 @@ impl Coalescer {
             self.listing.waiting[class as usize].put(key, at);
         }
         let end = buffer.end.as_deref();
-        let ready = end.filter(|end| end.out == 0 && buffer.in_flight.is_none());
-        let ready = ready.and_then(|end| match (buffer.entries(), due) {
-            (0, _) => Some(end.not_before),
-            (_, Some((_, due))) if end.command().is_some() && buffer.may_pair() => {
-                Some(end.not_before.max(due))
-            }
-            _ => None,
-        });
-        self.listing.ready.put(key, ready);
-        self.listing.overdue.put(key, end.and_then(|end| end.goes_at()));
+        let shares = end.is_some_and(|end| end.command().is_some());
+        let next = end.filter(|end| end.out == 0 && buffer.in_flight.is_none());
+        let ready = next.filter(|_| buffer.entries() == 0).map(|end| end.not_before);
+        let pair = next.filter(|_| shares && buffer.entries() > 0 && buffer.may_pair());
+        let pair = pair.and_then(|end| Some(end.not_before.max(due?.1)));
+        let overdue = end.and_then(End::goes_at);
+        self.listing.pairs.put(key, pair);
+        self.listing.ready.put(key, ready.filter(|_| shares));
+        self.listing.lone.put(key, ready.filter(|_| !shares));
+        self.listing.overdue.put(key, overdue.filter(|_| shares));
+        self.listing.lone_overdue.put(key, overdue.filter(|_| !shares));
         self.listing.lapse.put(key, end.map(|end| end.give_up_at));
         let idle = due.is_none() && end.is_none() && buffer.in_flight.is_none();
         if idle && buffer.sealed.capacity() > 0 {

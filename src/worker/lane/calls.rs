@@ -71,7 +71,8 @@ pub(super) struct Calls {
 
 #[derive(Debug)]
 struct InFlight {
-    call: AppCall,
+    /// `None`: it was given up meanwhile.
+    call: Option<AppCall>,
     /// The access that it was sent with.
     access: u64,
 }
@@ -103,7 +104,8 @@ impl Lane {
     /// Whether a call goes before what the log has: each in its turn where the rate is scarce. Ends of
     /// activities go before all.
     pub(super) fn is_calls_turn(&self, now: Instant) -> bool {
-        let ends = self.coalescer.next_end().is_some_and(|due| due <= now);
+        let ends = self.coalescer.next_end().and_then(|due| self.ends_from(due));
+        let ends = ends.is_some_and(|at| at <= now);
         !self.calls.was_last && !ends && !self.calls.waiting.is_empty()
     }
 
@@ -126,7 +128,7 @@ impl Lane {
         turn.stats().request(1);
         self.bucket.sent(now);
         self.calls.was_last = true;
-        self.calls.in_flight = Some(InFlight { call, access: self.access });
+        self.calls.in_flight = Some(InFlight { call: Some(call), access: self.access });
         Ok(Action::Send(What::Call, request))
     }
 
@@ -157,7 +159,9 @@ impl Lane {
     pub(super) fn settle_call(&mut self, reply: &Reply, turn: &mut Turn<'_>) {
         // Read before anything is taken apart: a panic in a parser costs no call.
         let called = call::read(reply);
-        let Some(InFlight { call, access }) = self.calls.in_flight.take() else { return };
+        let Some(InFlight { call: Some(call), access }) = self.calls.in_flight.take() else {
+            return;
+        };
         let (refusal, said) = match called {
             Called::Done(Answer { result, next, total }) => {
                 self.renewals = 0;
@@ -226,11 +230,12 @@ impl Lane {
 
     /// Nothing is sent any more.
     pub(super) fn abandon_calls(&mut self) {
-        let out = self.calls.in_flight.take();
+        // It keeps its place, or its reply would be taken for that of another.
+        let out = self.calls.in_flight.as_mut().and_then(|out| out.call.take());
         for call in std::mem::take(&mut self.calls.waiting) {
             call.answer(Err(CallError::NotSent { why: "the app shut down".to_owned() }));
         }
-        if let Some(InFlight { call, .. }) = out {
+        if let Some(call) = out {
             call.answer(Err(CallError::OutcomeUnknown { why: "the app shut down".to_owned() }));
         }
     }

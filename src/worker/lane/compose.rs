@@ -71,12 +71,14 @@ impl Lane {
         }
         let entries_at = self.coalescer.next_due().and_then(|due| self.entries_from(due));
         let ends_at = self.coalescer.next_end().and_then(|due| self.ends_from(due));
+        // Those that go with entries go when these do.
+        let ends = self.ends_from(now).is_some_and(|at| at <= now);
         let Some(at) = entries_at.into_iter().chain(ends_at).min() else { return Err(None) };
         let at = at.max(self.bucket.ready_at(now));
         if at > now {
             return Err(Some(self.or_check(at, now)));
         }
-        self.compose(ends_at.is_some_and(|at| at <= now), entries_at, turn)
+        self.compose(ends, entries_at, turn)
     }
 
     /// When entries may go that are due then.
@@ -90,7 +92,7 @@ impl Lane {
     }
 
     /// When ends may go that are due then.
-    fn ends_from(&self, due: Instant) -> Option<Instant> {
+    pub(super) fn ends_from(&self, due: Instant) -> Option<Instant> {
         match self.state {
             State::Refreshing { .. } => None,
             _ => Some(self.ends_pause.map_or(due, |pause| due.max(pause.until))),
@@ -116,8 +118,17 @@ impl Lane {
         }
         let mut load = self.load(self.beside.most);
         let overdue = self.coalescer.overdue_ends(CANDIDATES, turn.now);
-        self.choose_ends(overdue, 0, &mut load, turn);
-        Ok(self.send(What::Beside, load, turn))
+        let lone = self.coalescer.lone_overdue_end(turn.now);
+        match lone {
+            Some(lone) if overdue.is_empty() || self.is_lone_ends_turn(turn.now) => {
+                Ok(self.send_lone_end(What::Beside, lone, turn))
+            }
+            _ => {
+                self.lone_was_last = false;
+                self.choose_ends(overdue, 0, &mut load, turn);
+                Ok(self.send(What::Beside, load, turn))
+            }
+        }
     }
 
     fn load(&self, most: usize) -> Load {
@@ -131,7 +142,42 @@ impl Lane {
         }
     }
 
+    /// An end that can share no request takes turns with all that can, since there may be many of
+    /// either kind. One that would be refused by itself lets the others go first.
     fn compose(
+        &mut self,
+        ends: bool,
+        entries_at: Option<Instant>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Action, Option<Instant>> {
+        let lone = if ends { self.coalescer.lone_end(turn.now) } else { None };
+        match lone {
+            Some(lone) if self.is_lone_ends_turn(turn.now) => {
+                Ok(self.send_lone_end(What::Main, lone, turn))
+            }
+            Some(lone) => match self.compose_shared(ends, entries_at, turn) {
+                Err(_) => Ok(self.send_lone_end(What::Main, lone, turn)),
+                sent => {
+                    self.lone_was_last = false;
+                    sent
+                }
+            },
+            None => self.compose_shared(ends, entries_at, turn),
+        }
+    }
+
+    fn is_lone_ends_turn(&self, now: Instant) -> bool {
+        !self.lone_was_last && self.meters.takes_direct_ends(now)
+    }
+
+    fn send_lone_end(&mut self, what: What, key: usize, turn: &mut Turn<'_>) -> Action {
+        self.lone_was_last = true;
+        let mut load = self.load(1);
+        self.choose_ends(vec![key], 0, &mut load, turn);
+        self.send(what, load, turn)
+    }
+
+    fn compose_shared(
         &mut self,
         ends: bool,
         entries_at: Option<Instant>,
@@ -139,19 +185,22 @@ impl Lane {
     ) -> Result<Action, Option<Instant>> {
         let now = turn.now;
         let mut load = self.load(self.main.most);
+        let entries_due = entries_at.is_some_and(|at| at <= now);
         let (mut candidates, mut overdue) = (Vec::new(), false);
         if ends {
             candidates = self.coalescer.overdue_ends(CANDIDATES, now);
             overdue = !candidates.is_empty();
-            let ready = self.coalescer.ready_ends(CANDIDATES, now);
-            candidates.extend(ready);
+            let entries_go = || self.meters.entries(false, load.most, now).is_ok();
+            let pairs = entries_due && !overdue && entries_go();
+            candidates.extend(self.coalescer.ready_ends(pairs, CANDIDATES, now));
         }
         let until = now + TAKE_ALONG;
-        let alone = candidates.is_empty() && self.coalescer.due_by(until, 2) < 2;
+        let alone = self.meters.batch_is_refused(now)
+            || candidates.is_empty() && self.coalescer.due_by(until, 2) < 2;
         let allowed = match entries_at {
             // What is overdue goes without entries, which may be what held it up.
             _ if overdue => Ok(0),
-            Some(at) if at <= now => self.meters.entries(alone, load.most, now),
+            Some(_) if entries_due => self.meters.entries(alone, load.most, now),
             later => Err(later.unwrap_or(now + LOOK_AGAIN)),
         };
         let most_entries = *allowed.as_ref().unwrap_or(&0);
@@ -294,7 +343,8 @@ impl Lane {
         self.bucket.sent(now);
         let slot = if what == What::Beside { &mut self.beside } else { &mut self.main };
         let access = self.access;
-        slot.in_flight = Some(InFlight { entries: load.entries, ends, sent, at: now, access });
+        let entries = load.entries;
+        slot.in_flight = Some(InFlight { entries, ends, sent, at: now, access, given_up: false });
         Action::Send(what, request)
     }
 

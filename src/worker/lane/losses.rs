@@ -1,5 +1,6 @@
 //! What is given up, and why.
 
+use super::settle::put_back;
 use super::{CHECK_AGE, Lane, State};
 use crate::line::EventToken;
 use crate::stats::DropReason;
@@ -56,9 +57,12 @@ impl Lane {
     /// Everything that is left is lost: the deadline of the shutdown has passed, or the app was
     /// removed from the portal.
     pub(crate) fn abandon(&mut self, reason: DropReason, turn: &mut Turn<'_>) {
-        if let Some(request) = self.main.in_flight.take() {
-            for command in request.entries.into_iter().rev() {
-                self.put_back(command, None, turn);
+        // Requests that are out keep their places, or their replies would be taken for those of others.
+        for slot in [&mut self.main, &mut self.beside] {
+            let Some(request) = &mut slot.in_flight else { continue };
+            request.given_up = true;
+            for command in std::mem::take(&mut request.entries).into_iter().rev() {
+                put_back(&mut self.coalescer, command, None, turn);
             }
         }
         for (event_token, entry, orphan) in self.coalescer.give_up_where(reason, turn.now, |_| true)

@@ -11,7 +11,7 @@ use crate::protocol::command::BATCH_COMMANDS;
 use crate::protocol::reply::{self, Code, Outcome, Refusal, Sent, ServerTime, Verdict};
 use crate::stats::DropReason;
 use crate::transport::Refreshed;
-use crate::worker::coalescer::{Command, EndRef, Finished, Lapsed};
+use crate::worker::coalescer::{Coalescer, Command, EndRef, Finished, Lapsed};
 use crate::worker::end::End;
 use crate::worker::ending::Ending;
 use crate::worker::entry::Entry;
@@ -34,7 +34,9 @@ impl Lane {
         let Some(sent) = slot.in_flight.as_ref().map(|in_flight| in_flight.sent) else { return };
         // Read before anything is taken apart: a panic in a parser costs no line.
         let verdict = reply::read(reply, sent);
-        let Some(request) = slot.in_flight.take() else { return };
+        let Some(request) = slot.in_flight.take().filter(|request| !request.given_up) else {
+            return;
+        };
         match verdict {
             Verdict::Ran { outcomes, .. }
                 if outcomes.iter().all(|outcome| *outcome == Outcome::NotExecuted) =>
@@ -66,7 +68,7 @@ impl Lane {
         time: ServerTime,
         turn: &mut Turn<'_>,
     ) {
-        let InFlight { entries, ends, sent, at, access } = request;
+        let InFlight { entries, ends, sent, at, access, .. } = request;
         let of_ends = outcomes.split_off(entries.len().min(outcomes.len()));
         self.failure.clear();
         let took = turn.now.saturating_duration_since(at);
@@ -79,7 +81,7 @@ impl Lane {
         if outcomes.iter().chain(&of_ends).any(done) {
             self.renewals = 0;
         }
-        if !ends.is_empty() {
+        if of_ends.iter().any(is_about_the_end) {
             self.ends_pause = None;
         }
         self.successes += 1;
@@ -160,6 +162,9 @@ impl Lane {
             if solo {
                 self.coalescer.mark_solo(end);
             }
+            if commands == 1 && row.end == OfEnd::Returns {
+                self.hold_lone_end(end, turn.now);
+            }
             self.react_end(end, row.end, refusal, turn);
         }
     }
@@ -235,7 +240,7 @@ impl Lane {
                     Patience::Locked => (tries.waited < TRIES_LOCKED, DropReason::RetriesSpent),
                     Patience::Early => {
                         let early = self.coalescer.may_be_early(command.key, EARLY, turn.now);
-                        let patient = early && !self.closing;
+                        let patient = early && self.closing.is_none();
                         if !patient {
                             return self.finish(command, DropReason::WorkflowGone, turn);
                         }
@@ -300,7 +305,7 @@ impl Lane {
             OfEnd::Returns => return self.coalescer.note_end(end, |_| {}),
             OfEnd::IsRefused => false,
             OfEnd::Waits(Patience::Early) => {
-                !self.closing && self.coalescer.may_be_early(end.key, EARLY, turn.now)
+                self.closing.is_none() && self.coalescer.may_be_early(end.key, EARLY, turn.now)
             }
             OfEnd::Waits(Patience::Locked | Patience::Stumbled) => true,
         };
@@ -315,6 +320,18 @@ impl Lane {
             let code = refusal.map_or_else(String::new, Refusal::to_string);
             answer(end, Err(CompleteError::Refused { code }), pending, turn);
         }
+    }
+
+    /// An end that cannot share a request has failed in one of its own: others pass first, since it would
+    /// be the first again, and what it fails of may be its own fault.
+    fn hold_lone_end(&mut self, end: EndRef, now: Instant) {
+        let pause = self.ends_pause.map_or(now, |pause| pause.until);
+        let backoff = &mut self.backoff;
+        self.coalescer.hold_lone_end(end, |end| {
+            let wait = backoff.wait(end.waited.min(LONGEST_HOLD));
+            end.not_before = (now + wait).max(pause + super::compose::TAKE_ALONG);
+            end.waited += 1;
+        });
     }
 
     fn end_done(&mut self, end: EndRef, turn: &mut Turn<'_>) {
@@ -352,9 +369,7 @@ impl Lane {
         hold_until: Option<Instant>,
         turn: &mut Turn<'_>,
     ) {
-        if let Some((command, finished)) = self.coalescer.put_back(command, hold_until) {
-            turn.settle(&command.event_token, &command.entry, finished.ending());
-        }
+        put_back(&mut self.coalescer, command, hold_until, turn);
     }
 
     /// The token takes no more lines: this command and all that it still holds are lost.
@@ -383,7 +398,7 @@ impl Lane {
             State::BackingOff(Pause { attempt, .. }) => attempt + 1,
             _ => 0,
         };
-        let wait = self.backoff.wait(if self.closing { 0 } else { attempt });
+        let wait = self.backoff.wait(if self.closing.is_some() { 0 } else { attempt });
         self.state = State::BackingOff(Pause { until: now + wait, attempt });
     }
 
@@ -400,7 +415,7 @@ impl Lane {
             Some(pause) => (pause.attempt + 1).min(LONGEST_HOLD),
             None => 0,
         };
-        let wait = self.backoff.wait(if self.closing { 0 } else { attempt });
+        let wait = self.backoff.wait(if self.closing.is_some() { 0 } else { attempt });
         self.ends_pause = Some(Pause { until: now + wait, attempt });
     }
 
@@ -459,6 +474,27 @@ impl Lane {
         if let State::Blocked { .. } | State::BackingOff(_) = self.state {
             self.state = State::Ready;
         }
+    }
+}
+
+/// Whether what the portal says of an end is about this end, so that others may go as usual.
+fn is_about_the_end(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Done(_) => true,
+        Outcome::NotExecuted => false,
+        Outcome::Refused(refusal) => reaction::of_command(refusal).lane == OfLane::GoesOn,
+    }
+}
+
+/// As [`Lane::put_back`], where the rest of the lane is in use.
+pub(super) fn put_back(
+    coalescer: &mut Coalescer,
+    command: Command,
+    hold_until: Option<Instant>,
+    turn: &mut Turn<'_>,
+) {
+    if let Some((command, finished)) = coalescer.put_back(command, hold_until) {
+        turn.settle(&command.event_token, &command.entry, finished.ending());
     }
 }
 

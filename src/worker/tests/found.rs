@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::Retention;
+use crate::call::CallAnswer;
+use crate::error::CallError;
 use crate::worker::retry::UnknownOutcome;
 
 fn seconds(stage: &Stage) -> u64 {
@@ -305,4 +307,272 @@ fn a_line_that_was_cut_holds_what_is_left_of_it() {
     stage.run(60.0);
     assert_eq!(stage.stats().acknowledged(), 3);
     assert_eq!(stage.stats().commands(), 3, "an entry each");
+}
+
+type Told = oneshot::Receiver<Result<FlushReport, CompleteError>>;
+
+/// The end of a tag's activity with a value that keeps its type only in a call of its own.
+fn complete_typed(stage: &mut Stage, tag: &Arc<Tag>) -> Told {
+    let (reply, answer) = oneshot::channel();
+    let complete = Complete {
+        event_token: tag.event_token.clone(),
+        portal: None,
+        completion: Completion::new().value("parcels", 2),
+        deadline: stage.now + secs(10.0),
+        reply,
+    };
+    stage.engine.complete(complete, stage.now);
+    answer
+}
+
+fn app_call(
+    stage: &mut Stage,
+    portal: Option<&str>,
+) -> oneshot::Receiver<Result<CallAnswer, CallError>> {
+    let (reply, answer) = oneshot::channel();
+    let (method, body) = crate::protocol::call::request("crm.deal.list", "{}").unwrap();
+    let deadline = stage.now + secs(120.0);
+    let portal = portal.map(crate::line::PortalId::from);
+    let call = crate::queue::Call { portal, method, body, deadline, reply };
+    stage.engine.call(call, stage.now);
+    answer
+}
+
+/// Whether a request names the tag's token.
+fn names(request: &Request, tag: &Tag) -> bool {
+    let body = String::from_utf8_lossy(&request.body);
+    let event_token = tag.event_token.expose();
+    let encoded: String = form_urlencoded::byte_serialize(event_token.as_bytes()).collect();
+    body.contains(event_token) || body.contains(&encoded)
+}
+
+/// How many of these were answered, and well.
+fn ended_well(answers: &mut [Told]) -> usize {
+    answers.iter_mut().filter_map(|answer| answer.try_recv().ok()).filter(Result::is_ok).count()
+}
+
+/// A workflow that kills the request that ends its activity. Its end was marked, went by itself, came
+/// back to the front of all, and went first again: no other end went before it was given up.
+#[test]
+fn an_end_that_kills_its_request_holds_up_no_other() {
+    let mut stage = Stage::new(options());
+    let mut killed = complete(&mut stage, &tag(0));
+    let mut others: Vec<_> = (1..30).map(|n| complete(&mut stage, &tag(n))).collect();
+    let mut well = 0;
+    while stage.elapsed() < 30.0 {
+        let Some((call, request)) = stage.sent_within(1.0) else { continue };
+        stage.now += secs(0.1);
+        let kills = names(&request, &tag(0));
+        let reply = if kills { nobody_knows() } else { all_well(request.commands) };
+        stage.settle(call, &reply);
+        well += ended_well(&mut others);
+    }
+    assert_eq!(well, 29, "the others have ended");
+    assert!(killed.try_recv().is_err(), "it is still tried");
+}
+
+/// The portal refuses direct calls for operating time. An end that cannot go in a batch was tried again
+/// and again, first of all, and each refusal paused those that can.
+#[test]
+fn ends_that_go_in_batches_wait_for_none_that_is_refused_by_itself() {
+    let mut stage = Stage::new(options());
+    let typed: Vec<_> = (0..20).map(|n| complete_typed(&mut stage, &tag(n))).collect();
+    let mut others: Vec<_> = (20..80).map(|n| complete(&mut stage, &tag(n))).collect();
+    let mut well = 0;
+    while stage.elapsed() < 10.0 {
+        let Some((call, request)) = stage.sent_within(1.0) else { continue };
+        let direct = request.method == Method::EventSend;
+        let reply =
+            if direct { refusal(429, "OPERATION_TIME_LIMIT") } else { all_well(request.commands) };
+        stage.settle(call, &reply);
+        well += ended_well(&mut others);
+    }
+    assert_eq!(well, 60);
+    drop(typed);
+}
+
+/// Ends that go by themselves take a request each. Those that share one waited behind all of them.
+#[test]
+fn ends_that_share_a_request_take_turns_with_those_that_go_by_themselves() {
+    let mut stage = Stage::new(options().quota(crate::Quota::Custom { per_second: 1.0, burst: 1 }));
+    let mut typed: Vec<_> = (0..200).map(|n| complete_typed(&mut stage, &tag(n))).collect();
+    let mut others: Vec<_> = (200..260).map(|n| complete(&mut stage, &tag(n))).collect();
+    let (mut well, mut lone) = (0, 0);
+    while stage.elapsed() < 8.0 {
+        let Some((call, request)) = stage.sent_within(1.0) else { continue };
+        stage.settle(call, &all_well(request.commands));
+        well += ended_well(&mut others);
+        lone += ended_well(&mut typed);
+    }
+    assert_eq!(well, 60);
+    assert!(lone >= 4, "{lone}");
+}
+
+/// The log's operating time is spent, and many activities wait to end behind their last entries. Only
+/// the first 128 ends were looked at, so that one with nothing before it waited for all of them.
+#[test]
+fn an_end_with_nothing_before_it_passes_any_number_that_wait_for_entries() {
+    let mut stage = Stage::new(options().retention(Retention::SelfHosted));
+    for n in 0..200 {
+        stage.log(&tag(n), "first");
+    }
+    stage.run(5.0);
+    stage.log(&tag(1_000), "a");
+    stage.log(&tag(1_001), "b");
+    let (call, _) = stage.sent();
+    stage.settle(call, &answers(&[Some("OPERATION_TIME_LIMIT"); 2]));
+    stage.run(1.0);
+    let mut held: Vec<_> = (0..200)
+        .map(|n| {
+            stage.log(&tag(n), "last");
+            complete(&mut stage, &tag(n))
+        })
+        .collect();
+    stage.now += secs(0.5);
+    let mut free = complete(&mut stage, &tag(2_000));
+    let (call, request) = stage.sent_within(0.0).expect("at once");
+    assert!(names(&request, &tag(2_000)));
+    stage.settle(call, &all_well(request.commands));
+    assert!(free.try_recv().unwrap().is_ok());
+    assert_eq!(ended_well(&mut held), 0);
+}
+
+/// A request in which all ends were refused for operating time counted as one that ran: the pause
+/// started anew each time, and the portal was asked twice a second for ten minutes.
+#[test]
+fn ends_that_are_refused_for_operating_time_in_both_forms_pause_longer_each_time() {
+    let mut stage = Stage::new(options());
+    let mut answers_of: Vec<Told> = (0..20).map(|n| complete(&mut stage, &tag(n))).collect();
+    let mut requests = 0;
+    while stage.elapsed() < 120.0 {
+        let Some((call, request)) = stage.sent_within(1.0) else { continue };
+        requests += 1;
+        let reply = match request.method {
+            Method::Batch => answers(&vec![Some("OPERATION_TIME_LIMIT"); request.commands]),
+            _ => refusal(429, "OPERATION_TIME_LIMIT"),
+        };
+        stage.settle(call, &reply);
+    }
+    assert_eq!(ended_well(&mut answers_of), 0);
+    assert!((10..40).contains(&requests), "{requests} requests in two minutes");
+}
+
+/// `batch` is refused for operating time, and direct calls are not. Entries went when exactly one was
+/// due, and else waited ten minutes.
+#[test]
+fn entries_go_one_at_a_time_while_batch_is_refused() {
+    let mut stage = Stage::new(options());
+    for n in 0..5 {
+        stage.log(&tag(n), "x");
+    }
+    let (call, request) = stage.sent();
+    assert_eq!(request.method, Method::Batch);
+    stage.settle(call, &refusal(429, "OPERATION_TIME_LIMIT"));
+    let sent = stage.run(30.0);
+    assert_eq!(sent.len(), 5);
+    assert!(sent.iter().all(|(_, request)| request.method == Method::ActivityLog));
+}
+
+/// The app was removed from a portal and installed again while a request was out. Its answer was taken
+/// for that of the next request: lines that were never written counted as acknowledged.
+#[test]
+fn an_answer_from_before_the_removal_of_the_app_says_nothing_of_later_requests() {
+    let mut stage = Stage::new(options());
+    let portal = crate::line::PortalId::from("a.example");
+    let tag = Tag::detached("5e.1|A|1.ff", Some("a.example"));
+    stage.log(&tag, "before");
+    let (old, _) = stage.sent();
+    let mut asked = app_call(&mut stage, Some("a.example"));
+    let (old_call, _) = stage.sent_within(0.0).expect("the call");
+    stage.engine.uninstalled(&portal, stage.now);
+    assert!(matches!(asked.try_recv().unwrap(), Err(CallError::OutcomeUnknown { .. })));
+    stage.log(&Tag::detached("5e.2|A|1.ff", Some("a.example")), "after");
+    let mut asked = app_call(&mut stage, Some("a.example"));
+    assert!(stage.sent_within(2.0).is_none(), "one at a time");
+    stage.settle(old, &all_well(1));
+    stage.settle(old_call, &json(200, r#"{"result":"old"}"#));
+    assert_eq!((stage.stats().acknowledged(), stage.stats().lost()), (0, 1));
+    assert!(asked.try_recv().is_err());
+    for _ in 0..2 {
+        let (call, request) = stage.sent_within(0.0).expect("what came after");
+        match request.method {
+            Method::Named(_) => stage.settle(call, &json(200, r#"{"result":"new"}"#)),
+            // With word of the line that was lost.
+            _ => stage.settle(call, &all_well(request.commands)),
+        }
+    }
+    assert_eq!(stage.stats().acknowledged(), 1);
+    assert_eq!(asked.try_recv().unwrap().unwrap().result(), "\"new\"");
+}
+
+/// An end that came in behind the close kept its own deadline, far behind that of the shutdown: while a
+/// request hung, it was not sent beside it, and was lost.
+#[test]
+fn an_end_behind_the_close_goes_beside_a_request_that_hangs() {
+    let mut stage = Stage::new(options());
+    stage.log(&tag(1), "hangs");
+    let (_hangs, _) = stage.sent();
+    let (reply, _closed) = oneshot::channel();
+    let deadline = stage.now + secs(4.0);
+    stage.engine.close(Close { deadline, reply }, stage.now);
+    let mut answer = complete(&mut stage, &tag(2));
+    let (call, request) = stage.sent_within(3.0).expect("half of the time is for lines");
+    assert_eq!(request.method, Method::EventSend);
+    stage.settle(call, &all_well(1));
+    assert!(answer.try_recv().unwrap().is_ok());
+}
+
+/// Ends that go by themselves left no request to entries, whose own ends then went without them at their
+/// deadline: half of the lines were late, where three more requests would have written them.
+#[test]
+fn entries_take_turns_with_ends_that_go_by_themselves() {
+    let mut stage = Stage::new(options());
+    let mut answers: Vec<Told> = (0..300)
+        .map(|n| {
+            stage.log(&tag(n), "x");
+            let (reply, answer) = oneshot::channel();
+            let complete = Complete {
+                event_token: tag(n).event_token.clone(),
+                portal: None,
+                completion: Completion::new().value("parcels", 2),
+                deadline: stage.now + secs(60.0),
+                reply,
+            };
+            stage.engine.complete(complete, stage.now);
+            answer
+        })
+        .collect();
+    stage.run(200.0);
+    assert_eq!(ended_well(&mut answers), 300);
+    assert_eq!((stage.stats().acknowledged(), stage.stats().late()), (300, 0));
+}
+
+/// Calls of the app's own let ends go first. They let them go first also while these paused, so that
+/// entries took all requests.
+#[test]
+fn calls_have_their_turn_while_ends_pause() {
+    let quota = crate::Quota::Custom { per_second: 1.0, burst: 1 };
+    let mut stage = Stage::new(options().quota(quota).entry_bytes(2_000));
+    // Entries enough for each request, and all are due.
+    for _ in 0..100 {
+        stage.log(&tag(1), &"x".repeat(1_500));
+    }
+    let calls: Vec<_> = (0..40).map(|_| app_call(&mut stage, None)).collect();
+    let _end = complete(&mut stage, &tag(0));
+    let (mut called, mut entries) = (0, 0);
+    for _ in 0..60 {
+        let (out, request) = stage.sent();
+        let reply = if names(&request, &tag(0)) {
+            Reply::NotSent(Trouble("refused".to_owned()))
+        } else if matches!(request.method, Method::Named(_)) {
+            called += 1;
+            json(200, r#"{"result":true}"#)
+        } else {
+            entries += 1;
+            all_well(request.commands)
+        };
+        stage.settle(out, &reply);
+    }
+    assert!(called >= 15 && entries >= 15, "{called} calls, {entries} requests with entries");
+    drop(calls);
 }

@@ -321,6 +321,29 @@ impl TokenStore for Moody {
     }
 }
 
+/// New tokens arrived while the old ones were being renewed, and were in use but not stored yet. The
+/// refusal of the old ones was put down to the new ones: the portal was blocked, and once more when the
+/// new access token expired, without asking.
+#[test]
+fn tokens_that_arrive_during_a_renewal_are_not_denied_with_the_old_ones() {
+    let (server, site) = (authorization(), portal_server(|| "a9".to_owned()));
+    let inner = MemoryStore::new();
+    assert!(run(inner.swap(&portal(), None, &tokens(5, &site))).unwrap());
+    let broken = Arc::new(AtomicBool::new(true));
+    let http = http(app(&server, Moody { inner, broken, hangs: false }));
+    run(async {
+        assert_eq!(status(&http).await, 401);
+        let portal = portal();
+        let new = Arrived::Handed(tokens(9, &site));
+        let (refreshed, accepted) =
+            tokio::join!(http.refresh(Some(&portal)), http.accept(&portal, new));
+        assert!(accepted.is_err(), "not stored");
+        assert_eq!(server.requests().len(), 1, "the old ones were refused");
+        assert_eq!(refreshed, Refreshed::Renewed);
+        assert_eq!(status(&http).await, 200);
+    });
+}
+
 #[test]
 fn a_new_pair_is_not_used_before_it_is_stored_and_not_lost_either() {
     for hangs in [false, true] {
