@@ -56,8 +56,8 @@ use lines::Lines;
 /// # }
 /// ```
 ///
-/// An app that is installed on many portals gives its OAuth credentials, and hands over the tokens
-/// that come with each request to its handler: see [`Bizproc::activity`].
+/// An app that is installed on many portals uses its OAuth credentials. The tokens come with each
+/// request to its handler: see [`Bizproc::activity`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -80,10 +80,10 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
 }
 
 /// Starts building a layer that sends nothing, for development without a portal. The types are those of
-/// [`builder`], so that the rest of the app need not know.
+/// [`builder`], so the rest of the app does not change.
 ///
-/// No event is taken in, all counters stay zero, a flush is complete at once, and the end of an activity
-/// succeeds. A call of the app's own ([`Bizproc::call`]) is an error,
+/// No event is accepted, all counters stay zero, a flush is complete at once, and the end of an activity
+/// succeeds. A call of the app ([`Bizproc::call`]) returns the error
 /// [`CallError::UnknownPortal`](crate::CallError::UnknownPortal). No connection is made.
 ///
 /// ```
@@ -230,9 +230,10 @@ impl Builder {
         self
     }
 
-    /// Longest line, in bytes of UTF-8 as it stands in the log. Default: 59,000, which fits one entry.
-    /// At least 256 and the length of `line_prefix`, at most 1,048,576. Of a longer line the end is cut, and
-    /// the line says how many bytes that was. A portal keeps the newest 50 entries: a few lines of a mebibyte would fill them all.
+    /// Longest line in the log, in bytes of UTF-8. Default: 59,000, which fits one entry. At least 256
+    /// plus the length of `line_prefix`, at most 1,048,576. A longer line is cut, and says how many
+    /// bytes are missing. A portal keeps the newest 50 entries: a few lines of a mebibyte would fill
+    /// them all.
     pub fn line_bytes(mut self, bytes: usize) -> Self {
         self.line_bytes = bytes;
         self
@@ -280,9 +281,10 @@ impl Builder {
         self
     }
 
-    /// Bytes that pending lines may hold, from accept to settle: their fields, long fields of the
-    /// spans around them, and about 150 for each line itself; or their text, where that is longer since
-    /// much of it had to be escaped. Default: 16 MiB; at most 16 GiB. A line that is larger than all of it gets in when it is alone.
+    /// Bytes that pending lines may hold, from accept to settle: their fields, long fields of the spans
+    /// around them, and about 150 for each line itself; or their text, if that is longer because much of
+    /// it had to be escaped. Default: 16 MiB; at most 16 GiB. A line that is larger than that is
+    /// accepted when it is alone.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
@@ -382,7 +384,7 @@ impl Builder {
     pub fn trust_certificate(mut self, fingerprint: impl AsRef<str>) -> Self {
         match fingerprint.as_ref().parse::<Fingerprint>() {
             Ok(fingerprint) => self.http.fingerprints.push(fingerprint),
-            // Said by `build`, as of every option.
+            // `build` reports it, as for every option.
             Err(()) => self.fingerprints_are_right = false,
         }
         self

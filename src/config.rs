@@ -209,8 +209,8 @@ impl Config {
 
     /// The options that the environment's variables give. A variable that is empty gives none.
     ///
-    /// Variables that begin with `BIZPROC_` and are no options are left alone, since others may have
-    /// set them. One that differs from an option in one or two letters is an error.
+    /// Other variables that begin with `BIZPROC_` are ignored, because other programs may use them. A
+    /// name that differs from an option in one or two letters is an error.
     ///
     /// # Errors
     /// When a variable has no usable value. The error names both.
@@ -218,8 +218,7 @@ impl Config {
         Config::from_variables(env::vars_os())
     }
 
-    /// As [`from_env`](Self::from_env), with variables of another origin: a `.env` file that was
-    /// read, for instance.
+    /// As [`from_env`](Self::from_env), with variables from another source, for example a `.env` file.
     ///
     /// # Errors
     /// As [`from_env`](Self::from_env).
@@ -258,7 +257,7 @@ impl Config {
     /// Gives the option of this name a value.
     ///
     /// # Errors
-    /// When there is no such option, or the value is none of its values.
+    /// When there is no such option, or the value is not valid.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         self.parse(name, value, name)
     }

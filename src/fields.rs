@@ -1,15 +1,15 @@
-//! Which fields mean something to the layer, and which are written, in full or at all.
+//! Which fields have a meaning for the layer, and which are written, shortened or left out.
 
 use std::borrow::Cow;
 
 use tracing_core::field::Field;
 use tracing_core::{LevelFilter, Metadata};
 
-/// What the layer does with fields, by their names: where the event token is, what is private, what is
-/// shortened, and which field lets a single event in or keeps it out.
+/// What the layer does with fields, by their names: which field has the event token, which are private
+/// or shortened, and which field lets a single event in or keeps it out.
 ///
-/// For [`Builder::fields`](crate::Builder::fields). Names are compared whole, with their case. All of
-/// this is found out once for each place in the code, not for each event.
+/// For [`Builder::fields`](crate::Builder::fields). Names are compared as a whole, and the case matters.
+/// This is computed once for each place in the code, not for each event.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,9 +41,9 @@ use tracing_core::{LevelFilter, Metadata};
 /// # Marked events
 ///
 /// An event with `bizproc = false` is not written, whatever its level. One with `bizproc = true` is
-/// written although it is below the layer's level, down to [`marked_from`](Self::marked_from). The
-/// field itself is not shown. The value must be a `bool`: of any other type it is a field like others.
-/// So it is on a span.
+/// written although it is below the layer's level, down to [`marked_from`](Self::marked_from). The field
+/// itself is not shown. The value has to be a `bool`. With another type, or on a span, it is an ordinary
+/// field.
 ///
 /// ```
 /// tracing::info!(bizproc = false, "Retrying, for the engineers");
@@ -63,7 +63,7 @@ pub struct Fields {
     marked_from: LevelFilter,
 }
 
-/// The fields that say whose log an event is for.
+/// The fields that say to which log an event belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     pub(crate) event_token: Cow<'static, str>,
@@ -89,8 +89,8 @@ impl Fields {
 
     /// The field of a span or an event that holds the event token. Default: `event_token`.
     ///
-    /// A field of the default name is then no longer looked at. It is not written either, since what
-    /// has this name is likely to be a secret.
+    /// A field with the default name is then ignored. It is not written either, because it probably
+    /// holds a secret.
     pub fn event_token(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.names.event_token = name.into();
         self.renamed = true;
@@ -108,27 +108,27 @@ impl Fields {
     /// default: those that begin with `private.`. A name that ends in `.*` stands for all fields that
     /// begin so.
     ///
-    /// What stands inside of a value, or in the message, is not looked at.
+    /// The inside of a value, and the message, are not checked.
     pub fn private<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.private.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// A field of which so many bytes are written, and how many are missing. Default: none.
+    /// Shortens a field to so many bytes. The line says how many are missing. Default: none.
     pub fn shorten(mut self, name: impl Into<String>, bytes: usize) -> Self {
         self.shortened.push((name.into(), bytes));
         self
     }
 
-    /// Longest value of an event's field, in bytes; the rest is cut, with a mark that says how much.
-    /// The message is not meant. Default: no limit but that of an event, 1 MiB.
+    /// Longest value of an event's field, in bytes. The rest is cut, with a mark that says how much. The
+    /// message is not affected. Default: only the limit of an event, 1 MiB.
     pub fn longest(mut self, bytes: usize) -> Self {
         self.longest = bytes;
         self
     }
 
-    /// As [`longest`](Self::longest), for fields of spans, which every line inside repeats. Default:
-    /// 1,024.
+    /// As [`longest`](Self::longest), for fields of spans, which every line inside the span repeats.
+    /// Default: 1,024.
     pub fn longest_in_spans(mut self, bytes: usize) -> Self {
         self.longest_in_spans = bytes;
         self
@@ -143,8 +143,8 @@ impl Fields {
     /// Events of this level and above are written if they are [marked](Self#marked-events) with
     /// `true`, also below the layer's own level. Default: none are.
     ///
-    /// The process's level has to be as low as that: this layer asks for it, so that `tracing` and
-    /// `log` look at all events of these levels. Other layers with a filter see what they saw before.
+    /// This needs a level of the process that is as low as that. This layer asks for it, so `tracing`
+    /// and `log` look at all events of these levels. Layers with a filter see the same as before.
     pub fn marked_from(mut self, level: impl Into<LevelFilter>) -> Self {
         self.marked_from = level.into();
         self

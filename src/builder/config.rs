@@ -9,10 +9,10 @@ use crate::worker::schedule::Retention;
 use super::Builder;
 
 impl Builder {
-    /// Applies the options that a [`Config`] holds. Those that it does not hold stay as they are;
-    /// what is called after this wins.
+    /// Applies the options that a [`Config`] holds. Other options keep their values. A method that is
+    /// called after this one wins.
     pub fn config(mut self, config: &Config) -> Self {
-        // Named one by one, so that none is forgotten.
+        // Listed one by one, so that the compiler finds a missing one.
         let Config {
             disabled,
             self_hosted,

@@ -1,4 +1,4 @@
-//! Options of how lines read.
+//! Options for the text of lines.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::protocol::text::{Astral, push_safe};
 use crate::stats::Stats;
 use crate::worker::render::Renderer;
 
-/// What the worker makes lines by.
+/// How the worker makes lines.
 #[derive(Clone)]
 pub(super) struct Lines {
     pub(super) time: LineTime,
@@ -50,8 +50,8 @@ impl Lines {
 
 /// How lines read: see [`format`](crate::format).
 impl Builder {
-    /// What is shown of an event. Default: [`Story`](crate::format::Story), the message and the
-    /// fields. A closure does, see [`Format`].
+    /// What a line shows of an event. Default: [`Story`](crate::format::Story), the message and the
+    /// fields. It can be a closure: see [`Format`].
     pub fn format(mut self, format: impl Format) -> Self {
         self.lines.format = Some(Arc::new(format));
         self
@@ -69,8 +69,8 @@ impl Builder {
         self
     }
 
-    /// Text before each line, behind its time: the app's name, where several apps write to one log.
-    /// Default: none. At most 200 bytes, as it stands in the log.
+    /// Text before each line, after its time: for example the name of the app, if several apps write to
+    /// one log. Default: none. At most 200 bytes in the log.
     pub fn line_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.lines.prefix = prefix.into();
         self

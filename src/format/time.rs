@@ -23,9 +23,9 @@ use crate::error::InvalidOption;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LineTime {
-    /// In the time zone of whoever reads the log: the portal converts its `[timestamp=..]` tag when
-    /// it shows the log (server behaviour). Read by other means, the tag stands there as it is, with
-    /// the time in UTC inside. The default.
+    /// In the time zone of the reader: the portal converts its `[timestamp=..]` tag when it shows the
+    /// log (server behaviour). If the log is read in another way, it shows the tag itself, with the time
+    /// in UTC inside. The default.
     #[default]
     Viewer,
     /// The time of day in UTC, as plain text: `12:00:05 UTC`.
