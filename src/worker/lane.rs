@@ -33,9 +33,11 @@ use crate::stats::DropReason;
 use self::calls::Calls;
 use self::costs::Costs;
 
+mod access;
 pub(crate) mod calls;
 mod compose;
 mod costs;
+mod ends;
 mod losses;
 mod reaction;
 mod settle;

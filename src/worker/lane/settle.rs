@@ -1,18 +1,15 @@
 //! Processes replies: reads each once, looks up its row in the table, and does what that says. Nothing
 //! else changes the state of the lane, its pace, or its count of failures.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::reaction::{self, OfEnd, OfEntry, OfLane, Patience, Reaction, Within};
-use super::{InFlight, Lane, Pause, Renewal, State, What};
-use crate::error::CompleteError;
+use super::{InFlight, Lane, State, What};
 use crate::protocol::Reply;
 use crate::protocol::command::BATCH_COMMANDS;
 use crate::protocol::reply::{self, Code, Outcome, Refusal, Sent, ServerTime, Verdict};
 use crate::stats::DropReason;
-use crate::transport::Refreshed;
-use crate::worker::coalescer::{Coalescer, Command, EndRef, Finished, Lapsed};
-use crate::worker::end::End;
+use crate::worker::coalescer::{Coalescer, Command, Finished};
 use crate::worker::ending::Ending;
 use crate::worker::entry::Entry;
 use crate::worker::meters::Sort;
@@ -294,74 +291,6 @@ impl Lane {
         tries.alone >= TRIES_IN_ALL || (tries.alone >= TRIES_ALONE && others_pass)
     }
 
-    fn react_end(
-        &mut self,
-        end: EndRef,
-        reaction: OfEnd,
-        refusal: Option<&Refusal>,
-        turn: &mut Turn<'_>,
-    ) {
-        let patient = match reaction {
-            OfEnd::Returns => return self.coalescer.note_end(end, |_| {}),
-            OfEnd::IsRefused => false,
-            OfEnd::Waits(Patience::Early) => {
-                self.closing.is_none() && self.coalescer.may_be_early(end.key, EARLY, turn.now)
-            }
-            OfEnd::Waits(Patience::Locked | Patience::Stumbled) => true,
-        };
-        if patient {
-            let backoff = &mut self.backoff;
-            self.coalescer.note_end(end, |end| {
-                end.not_before = turn.now + backoff.wait(end.waited.min(LONGEST_HOLD));
-                end.waited += 1;
-            });
-        } else if let Some(Lapsed { event_token, end, pending }) = self.coalescer.end_refused(end) {
-            self.deadlines.remove(&event_token);
-            let code = refusal.map_or_else(String::new, Refusal::to_string);
-            answer(end, Err(CompleteError::Refused { code }), pending, turn);
-        }
-    }
-
-    /// An end that cannot share a request has failed in one of its own: others pass first, since it would
-    /// be the first again, and what it fails of may be its own fault.
-    fn hold_lone_end(&mut self, end: EndRef, now: Instant) {
-        let pause = self.ends_pause.map_or(now, |pause| pause.until);
-        let backoff = &mut self.backoff;
-        self.coalescer.hold_lone_end(end, |end| {
-            let wait = backoff.wait(end.waited.min(LONGEST_HOLD));
-            end.not_before = (now + wait).max(pause + super::compose::TAKE_ALONG);
-            end.waited += 1;
-        });
-    }
-
-    fn end_done(&mut self, end: EndRef, turn: &mut Turn<'_>) {
-        let Some((Lapsed { event_token, end, pending }, held)) =
-            self.coalescer.end_done(end, turn.now)
-        else {
-            return;
-        };
-        self.worked = true;
-        self.deadlines.remove(&event_token);
-        for entry in held {
-            turn.settle(&event_token, &entry, Ending::Late);
-        }
-        answer(end, Ok(()), pending, turn);
-    }
-
-    /// Answers ends whose time is over.
-    pub(super) fn lapse_ends(&mut self, turn: &mut Turn<'_>) {
-        while let Some(Lapsed { end, pending, .. }) = self.coalescer.pop_lapsed(turn.now) {
-            answer(end, Err(CompleteError::NotSent), pending, turn);
-        }
-    }
-
-    /// The deadline of the shutdown has passed.
-    pub(super) fn abandon_ends(&mut self, turn: &mut Turn<'_>) {
-        for Lapsed { end, pending, .. } in self.coalescer.abandon_ends() {
-            answer(end, Err(CompleteError::NotSent), pending, turn);
-        }
-    }
-
     /// Back to the front of its token, unless that has ended meanwhile.
     pub(super) fn put_back(
         &mut self,
@@ -379,100 +308,6 @@ impl Lane {
         let finished = Finished::Refused(reason);
         for entry in self.coalescer.end(&event_token, finished, turn.now) {
             turn.settle(&event_token, &entry, Ending::Dropped(reason));
-        }
-    }
-
-    /// Until when an entry that failed alone waits, so that others pass first and show who is at fault.
-    fn entry_hold(&self) -> Option<Instant> {
-        match self.state {
-            State::BackingOff(Pause { until, .. }) => Some(until + super::compose::TAKE_ALONG),
-            _ => None,
-        }
-    }
-
-    fn back_off(&mut self, now: Instant) {
-        if matches!(self.state, State::Refreshing { .. }) {
-            return;
-        }
-        let attempt = match self.state {
-            State::BackingOff(Pause { attempt, .. }) => attempt + 1,
-            _ => 0,
-        };
-        let wait = self.backoff.wait(if self.closing.is_some() { 0 } else { attempt });
-        self.state = State::BackingOff(Pause { until: now + wait, attempt });
-    }
-
-    /// A request with ends has failed. All ends wait together, so that they go together again; not as
-    /// long as entries, since processes wait for them.
-    fn pause_ends(&mut self, lane: &OfLane, access: u64, now: Instant) {
-        let renewed = access != self.access || matches!(self.state, State::Refreshing { .. });
-        if *lane == OfLane::GoesOn || matches!(lane, OfLane::Renews(_)) && renewed {
-            return;
-        }
-        let attempt = match self.ends_pause {
-            // One pause for all commands of a request.
-            Some(pause) if pause.until > now => return,
-            Some(pause) => (pause.attempt + 1).min(LONGEST_HOLD),
-            None => 0,
-        };
-        let wait = self.backoff.wait(if self.closing.is_some() { 0 } else { attempt });
-        self.ends_pause = Some(Pause { until: now + wait, attempt });
-    }
-
-    fn block(&mut self, reason: DropReason, ask_again: Duration, now: Instant) {
-        self.state = State::Blocked { until: now + ask_again, reason };
-    }
-
-    /// Asks for other access, unless what was got the last times was refused too.
-    pub(super) fn renew(&mut self, other: Renewal, code: &Code, turn: &mut Turn<'_>) {
-        match self.state {
-            State::Refreshing { .. } => return,
-            // Ends ask while entries wait; but for access only as often as entries do.
-            State::Blocked { until, .. } if until > turn.now => return,
-            _ => {}
-        }
-        if self.renewals >= MOST_RENEWALS {
-            turn.report(Trouble::CredentialBlocked, code.to_string());
-            // When it is asked again, access may be got anew.
-            self.renewals = 0;
-            return self.block(DropReason::CredentialBlocked, ASK_FOR_ACCESS_AGAIN, turn.now);
-        }
-        self.renewals += 1;
-        self.state = State::Refreshing { wanted: Some(other) };
-    }
-
-    /// What came of asking for other access.
-    pub(crate) fn accessed(&mut self, refreshed: Refreshed, turn: &mut Turn<'_>) {
-        match refreshed {
-            Refreshed::Renewed => {
-                self.access += 1;
-                self.state = State::Ready;
-                self.ends_pause = None;
-            }
-            Refreshed::Later(trouble) => {
-                // The call is tried again, which asks again.
-                turn.report(Trouble::Unreachable, trouble.to_string());
-                self.renewals = 0;
-                self.state = State::Ready;
-                self.back_off(turn.now);
-                self.pause_ends(&OfLane::BacksOff, self.access, turn.now);
-            }
-            Refreshed::Denied(code) => {
-                self.failure = code.to_string();
-                turn.report(Trouble::CredentialBlocked, code.to_string());
-                self.renewals = 0;
-                self.block(DropReason::CredentialBlocked, ASK_FOR_ACCESS_AGAIN, turn.now);
-            }
-        }
-    }
-
-    /// New credentials have arrived: what was blocked for want of them is tried again.
-    pub(crate) fn unblock(&mut self) {
-        self.renewals = 0;
-        self.access += 1;
-        self.ends_pause = None;
-        if let State::Blocked { .. } | State::BackingOff(_) = self.state {
-            self.state = State::Ready;
         }
     }
 }
@@ -498,15 +333,5 @@ pub(super) fn put_back(
     }
 }
 
-fn answer(end: End, answer: Result<(), CompleteError>, pending: u64, turn: &mut Turn<'_>) {
-    turn.ledger.release_end(end.bytes());
-    end.answer(answer, pending);
-}
-
 /// Where the waits for one command stop growing (2^4 s at most).
-const LONGEST_HOLD: u32 = 4;
-/// New access that is refused so often in a row is no access.
-const MOST_RENEWALS: u32 = 2;
-/// How often access that was denied is asked for again, if no news of it arrives. Seldom: apps that
-/// renew by schedule may be blocked ("OAuth 2.0: automatic renewal", REST API documentation).
-const ASK_FOR_ACCESS_AGAIN: Duration = Duration::from_secs(600);
+pub(super) const LONGEST_HOLD: u32 = 4;

@@ -1,0 +1,90 @@
+//! What becomes of ends of activities: they go again, or their callers are answered.
+
+use std::time::Instant;
+
+use super::Lane;
+use super::compose::TAKE_ALONG;
+use super::reaction::{OfEnd, Patience};
+use super::settle::LONGEST_HOLD;
+use crate::error::CompleteError;
+use crate::protocol::reply::Refusal;
+use crate::worker::coalescer::{EndRef, Lapsed};
+use crate::worker::end::End;
+use crate::worker::ending::Ending;
+use crate::worker::retry::EARLY;
+use crate::worker::turn::Turn;
+
+impl Lane {
+    pub(super) fn react_end(
+        &mut self,
+        end: EndRef,
+        reaction: OfEnd,
+        refusal: Option<&Refusal>,
+        turn: &mut Turn<'_>,
+    ) {
+        let patient = match reaction {
+            OfEnd::Returns => return self.coalescer.note_end(end, |_| {}),
+            OfEnd::IsRefused => false,
+            OfEnd::Waits(Patience::Early) => {
+                self.closing.is_none() && self.coalescer.may_be_early(end.key, EARLY, turn.now)
+            }
+            OfEnd::Waits(Patience::Locked | Patience::Stumbled) => true,
+        };
+        if patient {
+            let backoff = &mut self.backoff;
+            self.coalescer.note_end(end, |end| {
+                end.not_before = turn.now + backoff.wait(end.waited.min(LONGEST_HOLD));
+                end.waited += 1;
+            });
+        } else if let Some(Lapsed { event_token, end, pending }) = self.coalescer.end_refused(end) {
+            self.deadlines.remove(&event_token);
+            let code = refusal.map_or_else(String::new, Refusal::to_string);
+            answer(end, Err(CompleteError::Refused { code }), pending, turn);
+        }
+    }
+
+    /// An end that cannot share a request has failed in one of its own: others pass first, since it would
+    /// be the first again, and what it fails of may be its own fault.
+    pub(super) fn hold_lone_end(&mut self, end: EndRef, now: Instant) {
+        let pause = self.ends_pause.map_or(now, |pause| pause.until);
+        let backoff = &mut self.backoff;
+        self.coalescer.hold_lone_end(end, |end| {
+            let wait = backoff.wait(end.waited.min(LONGEST_HOLD));
+            end.not_before = (now + wait).max(pause + TAKE_ALONG);
+            end.waited += 1;
+        });
+    }
+
+    pub(super) fn end_done(&mut self, end: EndRef, turn: &mut Turn<'_>) {
+        let Some((Lapsed { event_token, end, pending }, held)) =
+            self.coalescer.end_done(end, turn.now)
+        else {
+            return;
+        };
+        self.worked = true;
+        self.deadlines.remove(&event_token);
+        for entry in held {
+            turn.settle(&event_token, &entry, Ending::Late);
+        }
+        answer(end, Ok(()), pending, turn);
+    }
+
+    /// Answers ends whose time is over.
+    pub(super) fn lapse_ends(&mut self, turn: &mut Turn<'_>) {
+        while let Some(Lapsed { end, pending, .. }) = self.coalescer.pop_lapsed(turn.now) {
+            answer(end, Err(CompleteError::NotSent), pending, turn);
+        }
+    }
+
+    /// The deadline of the shutdown has passed.
+    pub(super) fn abandon_ends(&mut self, turn: &mut Turn<'_>) {
+        for Lapsed { end, pending, .. } in self.coalescer.abandon_ends() {
+            answer(end, Err(CompleteError::NotSent), pending, turn);
+        }
+    }
+}
+
+fn answer(end: End, answer: Result<(), CompleteError>, pending: u64, turn: &mut Turn<'_>) {
+    turn.ledger.release_end(end.bytes());
+    end.answer(answer, pending);
+}
