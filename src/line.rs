@@ -38,7 +38,7 @@ pub(crate) struct Tag {
     pub(crate) portal: Option<PortalId>,
     /// The span whose later record made this tag; 0 if the token was there when the span was made;
     /// [`Tag::OF_EVENT`]. See [`LogLine::spans`].
-    late: u64,
+    tagged_by: u64,
     /// Whether a line of this tag was accepted, so that the span's close is worth a message.
     logged: AtomicBool,
     /// Lines of this tag that were refused at the door since the worker last asked.
@@ -64,13 +64,13 @@ impl Tag {
     pub(crate) fn new(
         event_token: EventToken,
         portal: Option<PortalId>,
-        late: u64,
+        tagged_by: u64,
         live: Live,
     ) -> Tag {
         Tag {
             event_token,
             portal,
-            late,
+            tagged_by,
             logged: AtomicBool::new(false),
             refused: AtomicU32::new(0),
             refused_since: AtomicU64::new(0),
@@ -202,7 +202,7 @@ impl LogLine {
     /// around it, which each line shows again, and the tag if it belongs to this line only.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        let around = match (&self.span, self.tag.late) {
+        let around = match (&self.span, self.tag.tagged_by) {
             (None, Tag::OF_EVENT) => self.tag.bytes(),
             (None, _) => 0,
             (Some(span), 0) => span.boxed_bytes,
@@ -224,9 +224,9 @@ impl LogLine {
     pub(crate) fn spans(&self) -> impl Iterator<Item = &SpanFields> {
         // A span that was tagged from the start begins a chain of its own. One that was tagged
         // later is a member of the chain that its children had inherited by then: stop there.
-        let late = self.tag.late;
+        let tagged_by = self.tag.tagged_by;
         std::iter::successors(self.span.as_deref(), |span| span.up.as_deref())
-            .take_while(move |span| late == 0 || span.late != late)
+            .take_while(move |span| tagged_by == 0 || span.tagged_by != tagged_by)
             .filter(|span| span.fields.len() > 0)
     }
 }
@@ -237,7 +237,7 @@ pub(crate) struct SpanFields {
     pub(crate) metadata: &'static Metadata<'static>,
     pub(crate) fields: Packed,
     /// Not 0 for a span that may be tagged later: the number that its tags will bear.
-    pub(crate) late: u64,
+    pub(crate) tagged_by: u64,
     /// How many spans there are through `up`. Bounded by [`SpanFields::MAX_DEPTH`].
     pub(crate) depth: u16,
     /// Bytes of its long fields, and of those through `up`.
@@ -253,11 +253,11 @@ impl SpanFields {
         up: Option<Arc<SpanFields>>,
         metadata: &'static Metadata<'static>,
         fields: Packed,
-        late: u64,
+        tagged_by: u64,
     ) -> SpanFields {
         let (depth, around) = up.as_ref().map_or((0, 0), |up| (up.depth, up.boxed_bytes));
         let boxed_bytes = around + fields.boxed_bytes();
-        SpanFields { up, metadata, fields, late, depth: depth + 1, boxed_bytes }
+        SpanFields { up, metadata, fields, tagged_by, depth: depth + 1, boxed_bytes }
     }
 
     /// The span's own fields.

@@ -221,11 +221,11 @@ impl Producer {
         &self,
         event_token: EventToken,
         portal: Option<PortalId>,
-        late: u64,
+        tagged_by: u64,
     ) -> Arc<Tag> {
         let live = Live::tag(self.0.alive);
         self.ring_if_parked();
-        Arc::new(Tag::new(event_token, portal, late, live))
+        Arc::new(Tag::new(event_token, portal, tagged_by, live))
     }
 
     /// Counts a span that has its token from the start, with the tag that it may get.

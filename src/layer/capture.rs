@@ -449,7 +449,7 @@ impl Capture {
     }
 
     fn make_tag(&self) -> impl MakeTag {
-        |event_token, portal, late| self.producer.tag(event_token, portal, late)
+        |event_token, portal, tagged_by| self.producer.tag(event_token, portal, tagged_by)
     }
 }
 

@@ -102,17 +102,17 @@ impl SpanState {
         live: Live,
         owner: &'static WeakProducer,
     ) -> SpanState {
-        static LATE: AtomicU64 = AtomicU64::new(1);
-        let late = LATE.fetch_add(1, Relaxed);
+        static TAGGED_BY: AtomicU64 = AtomicU64::new(1);
+        let tagged_by = TAGGED_BY.fetch_add(1, Relaxed);
         let (up, fields_around) = match around {
             Some(Inherited { place, fields }) => (Some(place), fields),
             None => (None, None),
         };
         let (first, portal) = (OnceLock::new(), Mutex::new(portal));
-        let slot = Slot { up, late, first, portal, _live: live };
+        let slot = Slot { up, tagged_by, first, portal, _live: live };
         SpanState {
             source: Source::Place(Place::Late(Arc::new(slot))),
-            fields: chain(fields_around, metadata, fields, late),
+            fields: chain(fields_around, metadata, fields, tagged_by),
             owns_fields: true,
             owner: Some(owner),
         }
@@ -177,7 +177,7 @@ impl SpanState {
             // Replaced, not changed: lines that wait show the values of the time when they were logged.
             Some(own) if self.owns_fields => {
                 let fields = own.fields.updated(&newer);
-                Some(Arc::new(SpanFields::new(own.up.clone(), own.metadata, fields, own.late)))
+                Some(Arc::new(SpanFields::new(own.up.clone(), own.metadata, fields, own.tagged_by)))
             }
             around => {
                 let depth = around.as_ref().map_or(0, |around| around.depth);
@@ -203,14 +203,14 @@ fn chain(
     up: Option<Arc<SpanFields>>,
     metadata: &'static Metadata<'static>,
     fields: Packed,
-    late: u64,
+    tagged_by: u64,
 ) -> Option<Arc<SpanFields>> {
     let is_full = up.as_ref().is_some_and(|up| up.depth >= SpanFields::MAX_DEPTH);
-    match (is_full, late) {
-        (false, _) => Some(Arc::new(SpanFields::new(up, metadata, fields, late))),
+    match (is_full, tagged_by) {
+        (false, _) => Some(Arc::new(SpanFields::new(up, metadata, fields, tagged_by))),
         (true, 0) => up,
         // The span has to be in its own chain, because the chain ends there once the span is tagged.
-        (true, _) => Some(Arc::new(SpanFields::new(None, metadata, fields, late))),
+        (true, _) => Some(Arc::new(SpanFields::new(None, metadata, fields, tagged_by))),
     }
 }
 
@@ -220,7 +220,7 @@ pub(super) struct Inherited {
     fields: Option<Arc<SpanFields>>,
 }
 
-/// Makes a tag of a token, a portal, and the [`SpanFields::late`] of its span.
+/// Makes a tag of a token, a portal, and the [`SpanFields::tagged_by`] of its span.
 pub(super) trait MakeTag: Fn(EventToken, Option<PortalId>, u64) -> Arc<Tag> {}
 
 impl<F: Fn(EventToken, Option<PortalId>, u64) -> Arc<Tag>> MakeTag for F {}
@@ -261,8 +261,8 @@ pub(super) enum Place {
 pub(super) struct Slot {
     /// Where to look while this slot is empty.
     up: Option<Place>,
-    /// What [`SpanFields::late`] of this span is.
-    late: u64,
+    /// What [`SpanFields::tagged_by`] of this span is.
+    tagged_by: u64,
     /// The first tag. Read without a lock.
     first: OnceLock<Arc<Tag>>,
     /// May be recorded before the token is.
@@ -308,10 +308,10 @@ impl Place {
             Place::Late(slot) => {
                 let mut known = slot.portal.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(first) = slot.first.get() {
-                    return replace(first, event_token, portal, slot.late, &make);
+                    return replace(first, event_token, portal, slot.tagged_by, &make);
                 }
                 *known = portal.or_else(|| known.take());
-                let tag = make(event_token?, known.clone(), slot.late);
+                let tag = make(event_token?, known.clone(), slot.tagged_by);
                 // The lock is held, so no other thread was faster.
                 let _set = slot.first.set(tag);
                 None
@@ -325,13 +325,13 @@ fn replace(
     first: &Arc<Tag>,
     event_token: Option<EventToken>,
     portal: Option<PortalId>,
-    late: u64,
+    tagged_by: u64,
     make: impl MakeTag,
 ) -> Option<Arc<Tag>> {
     first.replace(|old| {
         let event_token = event_token.unwrap_or_else(|| old.event_token.clone());
         let portal = portal.or_else(|| old.portal.clone());
         let changes = old.event_token != event_token || old.portal != portal;
-        changes.then(|| make(event_token, portal, late))
+        changes.then(|| make(event_token, portal, tagged_by))
     })
 }
