@@ -91,6 +91,8 @@
 //!
 //! What to set up on the portal, how to deploy, and what each error of the portal means: [`guide`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod activity;
 mod builder;
 mod call;
