@@ -96,6 +96,52 @@ pub fn ends(builder: &Builder, tokens: u32) -> Duration {
     took
 }
 
+/// Ends `ends` activities one after the other while the ends of `others` wait for lines that their portal
+/// holds, and returns the time that the engine took for them.
+pub fn ends_beside(builder: &Builder, others: u32, ends: u32) -> Duration {
+    let Parts { producer, mut consumer, mut engine, .. } = builder.parts(1);
+    let now = Instant::now();
+    let deadline = now + Duration::from_secs(3_600);
+    let completing = |n: u32| {
+        let event_token = EventToken::parse(&super::portal::event_token(n));
+        let event_token = event_token.expect("a well-formed token");
+        let (reply, answer) = oneshot::channel();
+        let completion = Completion::new().value("status", "done");
+        (Complete { event_token, portal: None, completion, deadline, reply }, answer)
+    };
+    let mut waiting = Vec::new();
+    for n in 0..others {
+        let (complete, answer) = completing(n);
+        let tag = producer.tag(complete.event_token.clone(), None, 0);
+        producer.offer(line(&tag, "an ordinary line")).expect("the queue is empty");
+        while let Some(Message::Line(line)) = consumer.try_take() {
+            engine.line(&line, now);
+        }
+        engine.complete(complete, now);
+        waiting.push(answer);
+    }
+    while let Step::Send(call, request) = engine.next(now) {
+        engine.settle(call, &locked(request.commands), now);
+    }
+    let mut asked = Vec::new();
+    let all: Vec<_> = (others..others + ends).map(completing).collect();
+    let start = Instant::now();
+    for (complete, answer) in all {
+        engine.complete(complete, now);
+        match engine.next(now) {
+            Step::Send(call, request) => engine.settle(call, &success(request.commands), now),
+            step => panic!("an end goes at once, and not {step:?}"),
+        }
+        asked.push(answer);
+    }
+    let took = start.elapsed();
+    for mut answer in asked {
+        answer.try_recv().expect("each is answered").expect("the portal said true");
+    }
+    assert!(waiting.iter_mut().all(|answer| answer.try_recv().is_err()), "the others wait");
+    took
+}
+
 /// Bytes that the engine holds for each of so many tokens after a line of each was delivered, and
 /// once they were forgotten. `held` reads what the process holds.
 pub fn idle_bytes(builder: &Builder, tokens: u32, held: &dyn Fn() -> usize) -> (usize, usize) {
@@ -164,6 +210,18 @@ fn success(commands: usize) -> Reply {
         let results: Vec<_> = (0..commands).map(|n| format!(r#""c{n}":true"#)).collect();
         format!(r#"{{"result":{{"result":{{{}}},"result_error":[]}}}}"#, results.join(","))
     };
+    Reply::Http { status: 200, body: body.into_bytes() }
+}
+
+/// The portal's answer to a request whose workflows are all locked.
+fn locked(commands: usize) -> Reply {
+    let error = r#"{"error":"423","error_description":"locked"}"#;
+    if commands == 1 {
+        return Reply::Http { status: 400, body: error.as_bytes().to_vec() };
+    }
+    let errors: Vec<_> = (0..commands).map(|n| format!(r#""c{n}":{error}"#)).collect();
+    let errors = errors.join(",");
+    let body = format!(r#"{{"result":{{"result":[],"result_error":{{{errors}}}}}}}"#);
     Reply::Http { status: 200, body: body.into_bytes() }
 }
 

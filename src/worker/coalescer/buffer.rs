@@ -117,6 +117,11 @@ impl TokenBuffer {
         }
     }
 
+    /// Whether something waits here, or is out.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.in_flight.is_some() || self.end.is_some() || self.entries() > 0
+    }
+
     /// Whether its end may go in the request of its last entry. Not where that entry may well be
     /// refused, since the end would then pass it.
     pub(super) fn may_pair(&self) -> bool {

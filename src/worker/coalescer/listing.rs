@@ -46,7 +46,9 @@ pub(super) struct Listing {
     pub(super) lone_overdue: Agenda<usize>,
     /// When ends are given up.
     pub(super) lapse: Agenda<usize>,
-    /// Tokens that nothing waits for, and when they are forgotten.
+    /// Tokens that nothing waits for, and when they are forgotten. Some of them are in use again, or were
+    /// used later than it says: that is looked at when their time comes, since it would be an entry more
+    /// in this list for each entry of a log.
     idle: Agenda<usize>,
 }
 
@@ -122,13 +124,12 @@ impl Coalescer {
             if at > now && !many {
                 return;
             }
-            let last_used = self.tokens.get(key).map(|buffer| buffer.last_used);
-            match last_used {
-                // It got lines meanwhile, and they were too late.
-                Some(last_used) if last_used + FORGET > now && last_used + FORGET > at => {
-                    self.listing.idle.set(key, last_used + FORGET);
-                }
-                _ => self.remove(key),
+            let idle_until = self.tokens.get(key).filter(|buffer| !buffer.is_in_use());
+            match idle_until.map(|buffer| buffer.last_used + FORGET) {
+                // It was used meanwhile.
+                Some(until) if until > now && until > at => self.listing.idle.set(key, until),
+                Some(_) => self.remove(key),
+                None => self.listing.idle.remove(key),
             }
         }
     }
@@ -195,11 +196,16 @@ impl Coalescer {
         self.listing.overdue.put(key, overdue.filter(|_| shares));
         self.listing.lone_overdue.put(key, overdue.filter(|_| !shares));
         self.listing.lapse.put(key, end.map(|end| end.give_up_at));
-        let idle = due.is_none() && end.is_none() && buffer.in_flight.is_none();
-        if idle && buffer.sealed.capacity() > 0 {
+        if buffer.is_in_use() {
+            // It stays on the list of idle tokens, which is looked at in a quarter of an hour.
+            return;
+        }
+        if buffer.sealed.capacity() > 0 {
             buffer.sealed = Default::default();
         }
-        self.listing.idle.put(key, idle.then(|| buffer.last_used + FORGET));
+        if self.listing.idle.at(key).is_none() {
+            self.listing.idle.set(key, buffer.last_used + FORGET);
+        }
     }
 
     fn remove(&mut self, key: usize) {
