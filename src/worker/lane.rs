@@ -329,6 +329,11 @@ impl Lane {
         self.coalescer.has_ends() || !self.calls.is_empty()
     }
 
+    /// Where a request of this kind is while it is out.
+    fn slot(&mut self, what: What) -> &mut Slot {
+        if what == What::Beside { &mut self.beside } else { &mut self.main }
+    }
+
     /// Whether something is under way, whose end is heard of.
     pub(crate) fn is_out(&self) -> bool {
         let refreshing = matches!(self.state, State::Refreshing { .. });

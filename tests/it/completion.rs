@@ -2,21 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use bizproc_portal::{CommandOutcome, Fault, Moment};
+use bizproc_portal::{CommandOutcome, Fault, Moment, Workflow};
 use tracing::info;
-use tracing_bizproc::Completion;
+use tracing_bizproc::{Activity, Completion};
 
 use crate::app::{AppStage, wait};
 use crate::stage::{PATIENCE, lines};
 
 #[test]
 fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
-    let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));
+    let (stage, workflow, portals, activity) = logged_in_time();
     let portal = &stage.portals[0].portal;
-    let (workflow, portals, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified).first().unwrap();
-    activity.span().in_scope(|| info!("in time"));
-    assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
 
     // The next call is executed and not answered; from then on the portal executes no line at all.
     portal.faults().next(Fault::Hang(Moment::AfterExecution));
@@ -60,12 +56,8 @@ fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
 /// that does no harm. The lines are counted as late, since nobody knows of them.
 #[test]
 fn an_end_whose_answer_was_lost_is_repeated() {
-    let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));
+    let (stage, workflow, portals, activity) = logged_in_time();
     let portal = &stage.portals[0].portal;
-    let (workflow, portals, verified) = stage.open(0);
-    let activity = stage.bizproc.activity(verified).first().unwrap();
-    activity.span().in_scope(|| info!("in time"));
-    assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
 
     portal.faults().next(Fault::Hang(Moment::AfterExecution));
     activity.span().in_scope(|| info!("with the end"));
@@ -94,6 +86,16 @@ fn a_last_message_that_is_longer_than_an_entry_tells_what_was_cut() {
     let cut: usize = cut.strip_suffix(" bytes more)").unwrap().parse().unwrap();
     assert_eq!(kept.len() + cut, message.len());
     assert!(texts[0].len() <= 60_000);
+}
+
+/// A workflow, the portal's side of its activity and the app's, of which a line was written.
+fn logged_in_time() -> (AppStage, Workflow, bizproc_portal::Activity, Activity) {
+    let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));
+    let (workflow, portals, verified) = stage.open(0);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
+    activity.span().in_scope(|| info!("in time"));
+    assert!(wait(activity.flush(PATIENCE)).unwrap().is_complete());
+    (stage, workflow, portals, activity)
 }
 
 /// How long the end of the activity waits for its lines.

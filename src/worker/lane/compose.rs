@@ -341,10 +341,9 @@ impl Lane {
         };
         let ends = draft.ends.iter().map(|chosen| self.end_goes(*chosen, turn)).collect();
         self.bucket.sent(now);
-        let slot = if what == What::Beside { &mut self.beside } else { &mut self.main };
-        let access = self.access;
-        let entries = draft.entries;
-        slot.in_flight = Some(InFlight { entries, ends, sent, at: now, access, given_up: false });
+        let (entries, access) = (draft.entries, self.access);
+        let out = InFlight { entries, ends, sent, at: now, access, given_up: false };
+        self.slot(what).in_flight = Some(out);
         Action::Send(what, request)
     }
 

@@ -83,7 +83,7 @@ impl Lane {
         }
         self.successes += 1;
         self.bucket.succeeded();
-        let slot = if what == What::Beside { &mut self.beside } else { &mut self.main };
+        let slot = self.slot(what);
         slot.most = (slot.most * 2).min(BATCH_COMMANDS);
 
         for (command, outcome) in entries.into_iter().zip(outcomes) {
@@ -140,8 +140,7 @@ impl Lane {
         }
         let halves = row.lane == OfLane::Halves;
         if halves {
-            let slot = if what == What::Beside { &mut self.beside } else { &mut self.main };
-            slot.most = (commands / 2).max(1);
+            self.slot(what).most = (commands / 2).max(1);
         }
         if let (true, [only], true) = (halves, entries.as_mut_slice(), ends.is_empty()) {
             if only.entry.tries.alone == 0 {
