@@ -186,10 +186,10 @@ fn no_secret_stands_in_any_layers_output() {
         }
         if n % 2 == 0 {
             let completion = Completion::new().value("status", "done").timeout(A_WHILE);
-            // Asked for, and not waited for.
+            // Asked for, and not waited for. A quick portal may have answered by then.
             let mut completing = std::pin::pin!(activity.complete(completion));
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            assert!(completing.as_mut().poll(&mut context).is_pending());
+            let _answer = completing.as_mut().poll(&mut context);
         }
     }
     write!(captured, "{bizproc:?} {guard:?} {:?}", bizproc.portals()).unwrap();
