@@ -10,11 +10,15 @@ use crate::stage::{PATIENCE, Stage, in_child, is_child, lines, token};
 
 /// Logs a line to each of two workflows, in one batch.
 fn two_lines(stage: &Stage) -> [bizproc_portal::Workflow; 2] {
-    ["a", "b"].map(|name| {
+    let opened = ["a", "b"].map(|name| {
         let (workflow, _, event_token) = stage.activity();
-        info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("{name}"));
-        workflow
-    })
+        (name, workflow, info_span!("activity", event_token = event_token.tag()))
+    });
+    // One right behind the other: the first does not leave while the second workflow is started.
+    for (name, _, span) in &opened {
+        span.in_scope(|| info!("{name}"));
+    }
+    opened.map(|(_, workflow, _)| workflow)
 }
 
 fn one_fault(fault: Fault) -> (Stage, [bizproc_portal::Workflow; 2]) {
