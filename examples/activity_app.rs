@@ -121,7 +121,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         .with(fmt::layer().with_writer(std::io::stderr).with_filter(LevelFilter::WARN))
         .with(layer)
         .init();
-    let bizproc = guard.handle();
+    let handle = guard.handle();
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -129,7 +129,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         Registration::activity("fulfil", format!("{url}/activity"), "Fulfil the order")
             .property("Order", Parameter::new(ValueKind::Text, "Order").required())
             .return_value("status", Parameter::new(ValueKind::Text, "Status"));
-    let installations = Installations::new(bizproc.clone(), store)
+    let installations = Installations::new(handle.clone(), store)
         .declare(registration)?
         .life_events(format!("{url}/life"));
     let (stop, stopping) = watch::channel(false);
@@ -153,7 +153,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         right &= site.check();
     }
     println!("at SIGTERM: {report}");
-    let stats = bizproc.stats();
+    let stats = handle.stats();
     println!(
         "accepted={} acknowledged={} late={} lost={}",
         stats.accepted(),

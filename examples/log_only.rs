@@ -36,14 +36,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let event_token = EventToken::parse(&event_token)?;
     info!(event_token, tracking = "JD014600003RU"; "Handed to the carrier");
 
-    let bizproc = guard.handle();
+    let handle = guard.handle();
     drop(guard);
     println!("\nThe process log of \"Order 1042\" on the portal:\n");
     for line in workflow.texts().iter().flat_map(|entry| entry.lines()) {
         let line = line.split_once("[/timestamp] ").map_or(line, |(_, text)| text);
         println!("  • {line}");
     }
-    println!("\n{}", bizproc.stats());
+    println!("\n{}", handle.stats());
     Ok(())
 }
 

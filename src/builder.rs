@@ -11,7 +11,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::BuildError;
 use crate::fields::Fields;
-use crate::handle::{Bizproc, WorkerGuard};
+use crate::handle::{Handle, WorkerGuard};
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
 #[cfg(feature = "log")]
@@ -57,7 +57,7 @@ use lines::Lines;
 /// ```
 ///
 /// An app that is installed on many portals uses its OAuth credentials. The tokens come with each
-/// request to its handler: see [`Bizproc::activity`].
+/// request to its handler: see [`Handle::activity`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -83,7 +83,7 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
 /// [`builder`], so the rest of the app does not change.
 ///
 /// No event is accepted, all counters stay zero, a flush is complete at once, and the end of an activity
-/// succeeds. A call of the app ([`Bizproc::call`]) returns the error
+/// succeeds. A call of the app ([`Handle::call`]) returns the error
 /// [`CallError::UnknownPortal`](crate::CallError::UnknownPortal). No connection is made.
 ///
 /// ```
@@ -454,7 +454,7 @@ impl Builder {
             })
             .map_err(BuildError::Thread)?;
         producer.when_closed(move || report::tell_closed(voice));
-        let bizproc = Bizproc::new(producer.clone(), stats, self.patience());
+        let bizproc = Handle::new(producer.clone(), stats, self.patience());
         let guard =
             WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with.clone(), thread);
         Ok((producer, guard))

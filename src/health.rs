@@ -1,3 +1,3 @@
-//! Whether lines reach their logs: what [`Bizproc::health`](crate::Bizproc::health) says.
+//! Whether lines reach their logs: what [`Handle::health`](crate::Handle::health) says.
 
 pub use crate::stats::{Cause, Health, Status};

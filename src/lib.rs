@@ -62,15 +62,15 @@
 //! | `unseen` | tagged spans, or events in spans, were hidden from this layer by a filter, or another layer panicked while it held a span's data | the worker's report names what to add to the filter, such as `tracing_bizproc=info`; [recipes](BizprocLayer#filters) |
 //! | `refused`: [`QueueFull`](DropReason::QueueFull), [`BudgetSpent`](DropReason::BudgetSpent), [`Closed`](DropReason::Closed) | the queue or the budget was full, or the guard was dropped | `queue_lines`, `pending_lines`, `pending_bytes`, or a portal that is blocked; keep the guard |
 //! | `refused`: [`TokenShare`](DropReason::TokenShare) | one event token logged more than its share of the queue or the budget; the others lost nothing | a loop that logs; `token_share` |
-//! | `pending` grows | the portal is slow, limits, or is unreachable | `rate_limited`, `operating_limited`, [`Bizproc::portals`], the worker's reports |
+//! | `pending` grows | the portal is slow, limits, or is unreachable | `rate_limited`, `operating_limited`, [`Handle::portals`], the worker's reports |
 //! | [`Evicted`](DropReason::Evicted) | with [`Overflow::DropOldest`], newer lines needed the room | as for `refused` |
 //! | [`PortalShare`](DropReason::PortalShare) | one portal had its share of the budget pending | is that portal blocked? `portal_share` |
 //! | [`TokenDenied`](DropReason::TokenDenied) | the portal does not know the token | a webhook of another portal or app |
 //! | [`WorkflowGone`](DropReason::WorkflowGone) | the workflow has ended | lines after the end of the process |
 //! | [`EntryRefused`](DropReason::EntryRefused) | the portal refused an entry as it is, for its size for instance | `entry_bytes`, if a proxy before the portal takes less; else please report it |
-//! | [`CredentialBlocked`](DropReason::CredentialBlocked) | the webhook is gone; the app was removed, or its refresh token is spent; or either lacks the scope `bizproc` | the webhook's settings; with [`OAuth`], [what the code means](guide), and new tokens by [`Bizproc::activity`] or [`Bizproc::accept`] |
+//! | [`CredentialBlocked`](DropReason::CredentialBlocked) | the webhook is gone; the app was removed, or its refresh token is spent; or either lacks the scope `bizproc` | the webhook's settings; with [`OAuth`], [what the code means](guide), and new tokens by [`Handle::activity`] or [`Handle::accept`] |
 //! | [`PortalBlocked`](DropReason::PortalBlocked) | the portal is closed, has moved, or has no business processes | the customer's plan; [`OAuth::hosts`] |
-//! | [`UnknownPortal`](DropReason::UnknownPortal) | for ten minutes there were no credentials for the portal that the span names, or it names none | the span's `portal`; [`Bizproc::accept`], [`OAuth::default_portal`], [`Webhook::for_portal`] |
+//! | [`UnknownPortal`](DropReason::UnknownPortal) | for ten minutes there were no credentials for the portal that the span names, or it names none | the span's `portal`; [`Handle::accept`], [`OAuth::default_portal`], [`Webhook::for_portal`] |
 //! | [`Uninstalled`](DropReason::Uninstalled) | the app was removed from the portal while lines waited | nothing |
 //! | [`RetriesSpent`](DropReason::RetriesSpent) | the portal could not be reached, or answered with nothing usable, for too long or too often | the network; `max_age` |
 //! | [`OutcomeUnknown`](DropReason::OutcomeUnknown) | an answer was lost, and a gap was preferred to a repeat | `on_unknown_outcome`; the lines may stand in the log |
@@ -81,7 +81,7 @@
 //! | `repeats` | an answer was lost, and what may stand in the log was sent again, with a mark | the network; `on_unknown_outcome` |
 //! | `format_failures` | the app's [`Format`](format::Format) or [`Wording`](format::Wording) panicked, or returned an error | its code; the lines are written as by default |
 //! | `restarts` | something panicked on the worker's thread: a layer of the app's at one of the worker's reports, or the worker itself | the panic's message; if it is ours, please report it |
-//! | `acknowledged` grows, but the log is empty | the activity does not wait for the app, or has ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Bizproc::complete_on`] |
+//! | `acknowledged` grows, but the log is empty | the activity does not wait for the app, or has ended before | `USE_SUBSCRIPTION` of the activity; where spans name a `portal`, end it with [`Handle::complete_on`] |
 //! | `rolled_off` | the portal keeps the newest 50 entries only | [`Retention`], `max_hold`, fewer flushes |
 //!
 //! The worker reports trouble through `tracing` at target `tracing_bizproc`: each kind once a minute,
@@ -131,10 +131,10 @@ pub use call::CallAnswer;
 pub use completion::{Completion, ReturnValue};
 pub use error::{
     ActivityRejection, BuildError, CallError, CompleteError, DateFormatError, Description,
-    EndpointError, FlushError, InstallError, OAuthError, PropertyError, RegistrationError,
-    RequestError, TransportError, VerifyError, WebhookError,
+    EndpointError, InstallError, OAuthError, PropertyError, RegistrationError, RequestError,
+    TransportError, VerifyError, WebhookError, WorkerError,
 };
-pub use handle::{Activity, Bizproc, Installations, Opened, Repeat, ShutdownReport, WorkerGuard};
+pub use handle::{Activity, Handle, Installations, Opened, Repeat, ShutdownReport, WorkerGuard};
 pub use installation::{
     AppRequest, InstallRequest, Installation, InstallationStore, UninstallRequest, UpdateRequest,
 };

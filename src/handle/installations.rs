@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Bizproc, Opened, after, may_wait};
+use super::{Handle, Opened, after, may_wait};
 use crate::activity::{ActivityRequest, VerifiedActivity};
-use crate::error::{ActivityRejection, FlushError, InstallError, RegistrationError, VerifyError};
+use crate::error::{ActivityRejection, InstallError, RegistrationError, VerifyError, WorkerError};
 use crate::installation::{
     AppRequest, Claim, InstallRequest, Installation, InstallationStore, UninstallRequest,
     UpdateRequest,
@@ -61,7 +61,7 @@ use crate::transport::{Confirmed, Question};
 /// ```
 #[derive(Clone)]
 pub struct Installations {
-    bizproc: Bizproc,
+    handle: Handle,
     store: Arc<dyn InstallationStore>,
     wanted: Arc<Wanted>,
     told: Arc<Mutex<HashMap<&'static str, Instant>>>,
@@ -83,9 +83,9 @@ impl Installations {
     /// # drop(installations);
     /// # Ok(()) }
     /// ```
-    pub fn new(bizproc: Bizproc, store: impl InstallationStore) -> Self {
+    pub fn new(handle: Handle, store: impl InstallationStore) -> Self {
         let (wanted, told) = (Arc::default(), Arc::default());
-        Installations { bizproc, store: Arc::new(store), wanted, told }
+        Installations { handle, store: Arc::new(store), wanted, told }
     }
 
     /// Declares an activity or a robot of the app. It is registered on each portal at the installation
@@ -139,10 +139,10 @@ impl Installations {
     /// # Errors
     /// When a call fails. See [`RegistrationError`].
     pub async fn register(&self, portal: &PortalId) -> Result<Registered, RegistrationError> {
-        let (bizproc, portal) = (&self.bizproc, portal);
+        let (handle, portal) = (&self.handle, portal);
         let call = move |method: String, params: String| -> Called {
-            let (bizproc, portal) = (bizproc.clone(), portal.clone());
-            Box::pin(async move { bizproc.call(Some(&portal), &method, &params).await })
+            let (handle, portal) = (handle.clone(), portal.clone());
+            Box::pin(async move { handle.call(Some(&portal), &method, &params).await })
         };
         reconcile(&self.wanted, &call).await
     }
@@ -211,10 +211,10 @@ impl Installations {
             return Err(InstallError::Raced);
         }
         may_wait()?;
-        self.bizproc.activities.uninstalled(&claim.portal);
+        self.handle.activities.uninstalled(&claim.portal);
         let (reply, answer) = oneshot::channel();
-        self.bizproc.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
-        match answer.await.map_err(|_| FlushError::WorkerGone)? {
+        self.handle.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
+        match answer.await.map_err(|_| WorkerError::Closed)? {
             Ok(()) => Ok(claim.portal),
             Err(trouble) => Err(InstallError::Later { why: trouble.to_string() }),
         }
@@ -253,7 +253,7 @@ impl Installations {
 
     pub(super) fn open(&self, verified: VerifiedActivity) -> Opened {
         let registration = self.wanted.activity(verified.code());
-        self.bizproc.open(verified, registration)
+        self.handle.open(verified, registration)
     }
 
     /// The installation of a portal that says that it has another name now.
@@ -338,12 +338,12 @@ impl Installations {
         &self,
         portal: &PortalId,
         question: Question,
-    ) -> Result<Confirmed, FlushError> {
+    ) -> Result<Confirmed, WorkerError> {
         may_wait()?;
         let (reply, answer) = oneshot::channel();
         let portal = portal.clone();
-        self.bizproc.send(Control::Confirm(Confirm { portal, question, reply }))?;
-        answer.await.map_err(|_| FlushError::WorkerGone)
+        self.handle.send(Control::Confirm(Confirm { portal, question, reply }))?;
+        answer.await.map_err(|_| WorkerError::Closed)
     }
 
     async fn load(&self, portal: &PortalId) -> Result<Option<Installation>, Source> {
@@ -388,6 +388,6 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Installations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Installations").field("bizproc", &self.bizproc).finish_non_exhaustive()
+        f.debug_struct("Installations").field("handle", &self.handle).finish_non_exhaustive()
     }
 }

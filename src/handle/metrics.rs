@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use super::Bizproc;
+use super::Handle;
 use crate::stats::{DropReason, Snapshot, Status};
 
 /// With the feature `metrics`.
-impl Bizproc {
+impl Handle {
     /// Hands the counters and gauges of this moment to the recorder of the crate
     /// [`metrics`](https://docs.rs/metrics) that the app has installed. Without a recorder nothing
     /// happens.

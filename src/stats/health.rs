@@ -17,13 +17,13 @@ use super::{DropReason, PortalSnapshot};
 /// # let _: tracing_bizproc::BizprocLayer<tracing_subscriber::Registry> = layer;
 /// use tracing_bizproc::health::Status;
 ///
-/// let bizproc = guard.handle();
-/// let health = bizproc.health();
+/// let handle = guard.handle();
+/// let health = handle.health();
 /// assert_eq!(health.status(), Status::Ready);
 /// assert_eq!(health.to_string(), "ready");
 ///
 /// guard.shutdown_blocking(std::time::Duration::ZERO);
-/// assert_eq!(bizproc.health().status().as_str(), "blocked");
+/// assert_eq!(handle.health().status().as_str(), "blocked");
 /// # Ok(())
 /// # }
 /// ```

@@ -13,7 +13,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<ActivityRejection>();
     is_shared_by_threads::<ActivityRequest>();
     is_shared_by_threads::<AppRequest>();
-    is_shared_by_threads::<Bizproc>();
+    is_shared_by_threads::<Handle>();
     is_shared_by_threads::<BizprocLayer<tracing_subscriber::Registry>>();
     is_shared_by_threads::<BuildError>();
     is_shared_by_threads::<Builder>();
@@ -30,7 +30,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<EndpointError>();
     is_shared_by_threads::<EventToken>();
     is_shared_by_threads::<FileStore>();
-    is_shared_by_threads::<FlushError>();
+    is_shared_by_threads::<WorkerError>();
     is_shared_by_threads::<FlushReport>();
     is_shared_by_threads::<Hosts>();
     is_shared_by_threads::<Input<'_>>();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bizproc_portal::{ActivityOptions, App, Portal, Workflow};
 use tracing::subscriber::DefaultGuard;
 use tracing_bizproc::{
-    ActivityRequest, Bizproc, Builder, Hosts, Installation, MemoryStore, OAuth, PortalId,
+    ActivityRequest, Builder, Handle, Hosts, Installation, MemoryStore, OAuth, PortalId,
     TokenStore, Tokens, VerifiedActivity, WorkerGuard,
 };
 use tracing_subscriber::prelude::*;
@@ -18,7 +18,7 @@ use tracing_subscriber::prelude::*;
 pub(crate) struct AppStage {
     pub(crate) portals: Vec<Site>,
     pub(crate) store: Arc<MemoryStore>,
-    pub(crate) bizproc: Bizproc,
+    pub(crate) bizproc: Handle,
     pub(crate) guard: WorkerGuard,
     pub(crate) handler: Handler,
     pub(crate) subscriber: DefaultGuard,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bizproc_portal::{ActivityOptions, Portal};
 use log::{LevelFilter, debug, info, warn};
 use tracing_bizproc::{
-    Bizproc, Completion, DropReason, LogScope, WithEventToken, WorkerGuard, with_event_token,
+    Completion, DropReason, Handle, LogScope, WithEventToken, WorkerGuard, with_event_token,
 };
 
 use crate::app::AppStage;
@@ -169,7 +169,7 @@ fn the_scope_of_an_activity_names_its_portal() {
     let builder = tracing_bizproc::builder(oauth).linger(Duration::from_millis(20));
     let (logger, guard) = builder.build_logger(own).unwrap();
     logger.init(LevelFilter::Off).unwrap();
-    let bizproc: Bizproc = guard.handle();
+    let bizproc: Handle = guard.handle();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for n in [0, 1] {
         let (workflow, _, verified) = stage.open(n);

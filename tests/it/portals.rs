@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bizproc_portal::{Condition, OAuthError};
 use tracing::{info, info_span};
 use tracing_bizproc::{
-    ActivityRequest, Bizproc, Completion, DropReason, EventToken, Hosts, PortalSnapshot,
-    TokenStore, VerifyError,
+    ActivityRequest, Completion, DropReason, EventToken, Handle, Hosts, PortalSnapshot, TokenStore,
+    VerifyError,
 };
 use tracing_subscriber::prelude::*;
 
@@ -20,7 +20,7 @@ fn of<'a>(portals: &'a [PortalSnapshot], site: &Site) -> &'a PortalSnapshot {
 }
 
 /// Logs one line to the workflow of each activity, which goes at once.
-fn log_once(bizproc: &Bizproc, activities: &[&tracing_bizproc::Activity], text: &str) {
+fn log_once(bizproc: &Handle, activities: &[&tracing_bizproc::Activity], text: &str) {
     for activity in activities {
         activity.span().in_scope(|| info!("{text}"));
     }
@@ -28,7 +28,7 @@ fn log_once(bizproc: &Bizproc, activities: &[&tracing_bizproc::Activity], text: 
 }
 
 /// Waits for the worker until this holds.
-fn until(bizproc: &Bizproc, holds: impl Fn() -> bool) {
+fn until(bizproc: &Handle, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "{:?}", bizproc.portals());

@@ -90,10 +90,10 @@ pub fn install(candidate: Candidate) -> Installed {
                 .build()
                 .expect("the worker starts");
             registry.with(layer).init();
-            let (bizproc, stats) = (guard.handle(), guard.handle());
+            let (handle, stats) = (guard.handle(), guard.handle());
             let flush = move || {
                 let _keep = (&guard, &portal);
-                bizproc.flush_blocking(Duration::from_secs(30)).expect("a worker");
+                handle.flush_blocking(Duration::from_secs(30)).expect("a worker");
             };
             let arrived = move || stats.stats().acknowledged();
             return Installed { flush: Box::new(flush), arrived: Box::new(arrived), event_token };

@@ -187,7 +187,7 @@ impl OAuth {
     fn allowed_server(&self, named: &str) -> Option<Url> {
         let mut url = Url::parse(named).ok()?;
         let no_login = url.username().is_empty() && url.password().is_none();
-        if !is_safe(&url) || !no_login || !self.servers.allow(&host(&url)) {
+        if !is_safe(&url) || !no_login || !self.servers.allows(&host(&url)) {
             return None;
         }
         url.set_path(TOKEN_PATH);
@@ -198,7 +198,7 @@ impl OAuth {
 
     /// Whether the portal may be called there at all.
     pub(super) fn allows(&self, endpoint: &Endpoint) -> bool {
-        !endpoint.is_plain() || self.http.allow(&endpoint.host())
+        !endpoint.is_plain() || self.http.allows(&endpoint.host())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::protocol::Method;
 /// An inbound webhook of one portal: an address that is a secret. It needs the scope `bizproc`.
 ///
 /// It serves spans without the field `portal`. If your spans have this field, as the span of a
-/// [`Bizproc::activity`](crate::Bizproc::activity) always does, name the portal of the webhook with
+/// [`Handle::activity`](crate::Handle::activity) always does, name the portal of the webhook with
 /// [`for_portal`](Webhook::for_portal).
 ///
 /// Debug and Display show the host and the user, never the code.
