@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Portal, ServerTime};
 use tracing::{Span, info, info_span};
-use tracing_bizproc::{Builder, Completion, EventToken, Quota, Retention, Webhook};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::{Quota, Retention};
+use tracing_bizproc::{Builder, Completion, EventToken};
 use tracing_subscriber::prelude::*;
 
 fn main() {

@@ -24,10 +24,12 @@ use axum::routing::post;
 use bizproc_portal::{Authorization, CommandOutcome, Portal, Workflow};
 use tokio::sync::watch;
 use tracing::{Instrument, info, warn};
-use tracing_bizproc::{
-    Activity, AppRequest, CompleteError, Completion, Hosts, InstallError, Installations,
-    MemoryStore, OAuth, Opened, Parameter, Registration, ValueKind,
+use tracing_bizproc::Completion;
+use tracing_bizproc::app::{
+    Activity, AppRequest, Installations, Opened, Parameter, Registration, ValueKind,
 };
+use tracing_bizproc::auth::{Hosts, MemoryStore, OAuth};
+use tracing_bizproc::error::{CompleteError, InstallError};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;

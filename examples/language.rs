@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use bizproc_portal::{Portal, Workflow};
 use tracing::{error, info, info_span, warn};
+use tracing_bizproc::auth::Webhook;
 use tracing_bizproc::config::Config;
 use tracing_bizproc::format::{Language, LineTime, MessageOnly, UtcOffset};
-use tracing_bizproc::{Completion, EventToken, Webhook};
+use tracing_bizproc::{Completion, EventToken};
 use tracing_subscriber::prelude::*;
 
 #[tokio::main(flavor = "current_thread")]

@@ -9,7 +9,9 @@ use std::error::Error;
 
 use bizproc_portal::Portal;
 use log::{LevelFilter, debug, info, warn};
-use tracing_bizproc::{EventToken, Webhook, with_event_token};
+use tracing_bizproc::EventToken;
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::logger::with_event_token;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let portal = Portal::builder().start()?;

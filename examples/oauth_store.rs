@@ -14,9 +14,10 @@ use std::time::Duration;
 use bizproc_portal::Portal;
 use rusqlite::{Connection, OptionalExtension, params};
 use tracing::{info, info_span};
-use tracing_bizproc::{
-    CredentialError, CredentialFuture, EventToken, OAuth, PortalId, TokenStore, Tokens, on_thread,
+use tracing_bizproc::auth::{
+    CredentialError, CredentialFuture, OAuth, TokenStore, Tokens, on_thread,
 };
+use tracing_bizproc::{EventToken, PortalId};
 use tracing_subscriber::prelude::*;
 
 /// A row per portal. Clones share the connection.

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use bizproc_portal::{CommandOutcome, Portal, Workflow};
 use tracing::{Instrument, info, info_span, warn};
-use tracing_bizproc::{Completion, EventToken, Handle, Snapshot, Webhook};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::stats::Snapshot;
+use tracing_bizproc::{Completion, EventToken, Handle};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;

@@ -22,8 +22,9 @@ use bizproc_portal::Portal;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tracing::{info, info_span};
-use tracing_bizproc::health::Status;
-use tracing_bizproc::{EventToken, Handle, Webhook};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::stats::Status;
+use tracing_bizproc::{EventToken, Handle};
 use tracing_subscriber::prelude::*;
 
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use serde_json::Value;
 ///
 /// ```
 /// # async fn all(handle: tracing_bizproc::Handle, portal: tracing_bizproc::PortalId)
-/// # -> Result<(), tracing_bizproc::CallError> {
+/// # -> Result<(), tracing_bizproc::error::CallError> {
 /// let mut start = Some(0);
 /// while let Some(page) = start {
 ///     let params = format!(r#"{{"select":["ID"],"start":{page}}}"#);

@@ -1,7 +1,24 @@
 //! The errors of the public API. Each says what was wrong and what to do, keeps its source, and contains
 //! no secret.
+//!
+//! | when | error |
+//! |---|---|
+//! | a layer is built | [`BuildError`], which may hold a [`TransportError`] |
+//! | credentials are made | [`WebhookError`], [`OAuthError`], [`EndpointError`] |
+//! | options are given as text | [`ConfigError`], [`InvalidOption`] |
+//! | an event token is read | [`InvalidEventToken`] |
+//! | the worker is asked for something: a flush, for instance | [`WorkerError`] |
+//! | an activity is ended | [`CompleteError`] |
+//! | another method of the portal is called | [`CallError`] |
+//! | a portal's request arrives | [`RequestError`], [`VerifyError`], [`InstallError`], [`ActivityRejection`] |
+//! | a property is read | [`PropertyError`], [`DateFormatError`] |
+//! | activities are registered | [`RegistrationError`] |
+//!
+//! Delivery has no errors: lines that do not arrive are counted, by [reason](crate::stats::DropReason).
 
 use std::error::Error;
+
+pub use crate::line::InvalidEventToken;
 
 mod app;
 

@@ -42,7 +42,7 @@ pub use self::shutdown::ShutdownReport;
 /// A handle to the worker, cheap to clone: flushes, and reads counters.
 ///
 /// ```no_run
-/// # async fn handler(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::WorkerError> {
+/// # async fn handler(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::error::WorkerError> {
 /// use std::time::Duration;
 ///
 /// let report = handle.flush(Duration::from_secs(5)).await?;
@@ -110,7 +110,7 @@ impl Handle {
     ///
     /// The portal is the one to which the token has logged, or from which its request came. After a
     /// restart of the app, or more than 15 minutes after the last line of the token, this is no longer
-    /// known. Then the [default portal](crate::OAuth::default_portal) is used, unless you name the
+    /// known. Then the [default portal](crate::auth::OAuth::default_portal) is used, unless you name the
     /// portal with [`complete_on`](Self::complete_on).
     ///
     /// Many completions at once share requests if their return values are texts or lists of texts, with
@@ -188,9 +188,9 @@ impl Handle {
     ///
     /// Never fails and never waits: without a worker, an activity can still be worked on.
     ///
-    /// The span of the activity names its portal. [`OAuth`](crate::OAuth) has tokens for it, because
+    /// The span of the activity names its portal. [`OAuth`](crate::auth::OAuth) has tokens for it, because
     /// they come with the request. A webhook serves it only with
-    /// [`for_portal`](crate::Webhook::for_portal).
+    /// [`for_portal`](crate::auth::Webhook::for_portal).
     pub fn activity(&self, verified: VerifiedActivity) -> Opened {
         self.open(verified, None)
     }
@@ -234,7 +234,7 @@ impl Handle {
     ///
     /// ```
     /// # async fn app(handle: tracing_bizproc::Handle, portal: tracing_bizproc::PortalId)
-    /// # -> Result<(), tracing_bizproc::CallError> {
+    /// # -> Result<(), tracing_bizproc::error::CallError> {
     /// let deals = handle.call(Some(&portal), "crm.deal.list", r#"{"select":["ID"]}"#).await?;
     /// println!("{} of {:?}", deals.result(), deals.total());
     /// # Ok(()) }

@@ -172,7 +172,7 @@ pub(crate) struct AtDoor {
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// # let (layer, guard) = tracing_bizproc::builder(webhook).build()?;
 /// # let _: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry>> = Box::new(layer);
 /// let snapshot = guard.handle().stats();

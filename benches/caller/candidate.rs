@@ -11,7 +11,9 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
-use tracing_bizproc::{Handle, Quota, Retention, Webhook, WorkerGuard};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::{Quota, Retention};
+use tracing_bizproc::{Handle, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 

@@ -56,7 +56,7 @@ impl VerifiedActivity {
     /// does not matter.) If the span is hidden, a warning says so, once for each code of an activity. If
     /// the filter hides the warning, too, and the activity was passed to
     /// [`Handle::activity`](crate::Handle::activity), the worker reports it, on standard error if
-    /// necessary, and counts it as [unseen](crate::Snapshot::unseen).
+    /// necessary, and counts it as [unseen](crate::stats::Snapshot::unseen).
     ///
     /// A span of your own does as well, by `#[instrument]` for instance, with the fields
     /// `event_token = activity.event_token().tag()` and `portal = activity.portal().as_str()`.

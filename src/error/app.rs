@@ -205,7 +205,7 @@ pub enum InstallError {
     #[error(transparent)]
     Worker(#[from] WorkerError),
     /// The app is installed, and its activities could not be registered: do that again with
-    /// [`Installations::register`](crate::Installations::register).
+    /// [`Installations::register`](crate::app::Installations::register).
     #[error(transparent)]
     Registration(#[from] RegistrationError),
 }

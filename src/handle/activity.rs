@@ -20,10 +20,12 @@ use crate::transport::Arrived;
 /// It is made of a [`VerifiedActivity`] by [`Handle::activity`], and moves into the task that does
 /// the work, since a handler answers its portal at once. End it on every way out: a workflow waits
 /// for [`complete`](Activity::complete) or [`fail`](Activity::fail). One that is dropped without an
-/// end is [counted](crate::Snapshot::abandoned) and reported.
+/// end is [counted](crate::stats::Snapshot::abandoned) and reported.
 ///
 /// ```
-/// # use tracing_bizproc::{Handle, CompleteError, Completion, VerifiedActivity};
+/// # use tracing_bizproc::app::VerifiedActivity;
+/// # use tracing_bizproc::error::CompleteError;
+/// # use tracing_bizproc::{Completion, Handle};
 /// use tracing::{Instrument, info};
 ///
 /// async fn work(handle: Handle, verified: VerifiedActivity) -> Result<(), CompleteError> {
@@ -121,7 +123,7 @@ impl Activity {
     /// # Errors
     /// When the portal refuses, or cannot be reached within two minutes after the timeout: you may call
     /// it again then. When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return
-    /// value is not as the activity was [registered](crate::Registration): before anything is sent.
+    /// value is not as the activity was [registered](crate::app::Registration): before anything is sent.
     pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
         self.check(&completion)?;
         if !self.verified.can_log() {

@@ -32,7 +32,7 @@ use crate::thread_role::is_delivery_thread;
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// use tracing_subscriber::prelude::*;
 ///
 /// let (bizproc, guard) = tracing_bizproc::builder(webhook).build()?;

@@ -27,7 +27,7 @@ use crate::transport::{Confirmed, Question};
 /// # What is verified
 ///
 /// The first installation of a portal is trusted from then on, so it is checked before anything is
-/// stored. The [authorization server](crate::OAuth::authorization_server) is asked to which portal the
+/// stored. The [authorization server](crate::auth::OAuth::authorization_server) is asked to which portal the
 /// tokens belong and where that portal is. Then the portal has to accept the access token as that of an
 /// administrator, because other users get tokens of the app, too, when they open its page. The host that
 /// the request names does not count. After that, the stored `application_token` is the proof for
@@ -35,7 +35,7 @@ use crate::transport::{Confirmed, Question};
 /// like an installation.
 ///
 /// Portals that give no refresh token (isolated on-premise portals) cannot be checked like this. Name
-/// their hosts in [`OAuth::hosts`](crate::OAuth::hosts); these hosts are trusted. The owner of such a
+/// their hosts in [`OAuth::hosts`](crate::auth::OAuth::hosts); these hosts are trusted. The owner of such a
 /// host can then install the app for a portal that has not installed it yet.
 ///
 /// Anybody who learns an application token can post requests in the name of the portal. They cannot
@@ -47,12 +47,12 @@ use crate::transport::{Confirmed, Question};
 ///
 /// ```
 /// # async fn handler(
-/// #     installations: tracing_bizproc::Installations,
+/// #     installations: tracing_bizproc::app::Installations,
 /// #     query: &str,
 /// #     content_type: Option<&str>,
 /// #     body: &[u8],
 /// # ) -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::AppRequest;
+/// use tracing_bizproc::app::AppRequest;
 ///
 /// // The handler of ONAPPINSTALL, ONAPPUPDATE, ONAPPUNINSTALL, and the install page.
 /// let request = AppRequest::parse(query, content_type, body)?;
@@ -69,11 +69,12 @@ pub struct Installations {
 
 impl Installations {
     /// Takes the handle to the worker, and the store for installations. The worker has to be built with
-    /// [`OAuth`](crate::OAuth); otherwise installations cannot be checked.
+    /// [`OAuth`](crate::auth::OAuth); otherwise installations cannot be checked.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use tracing_bizproc::{FileStore, Installations, OAuth};
+    /// use tracing_bizproc::app::Installations;
+    /// use tracing_bizproc::auth::{FileStore, OAuth};
     ///
     /// let store = FileStore::new("app.json");
     /// let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
@@ -97,7 +98,8 @@ impl Installations {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use tracing_bizproc::{FileStore, Installations, OAuth, Registration};
+    /// # use tracing_bizproc::app::{Installations, Registration};
+    /// # use tracing_bizproc::auth::{FileStore, OAuth};
     /// # let store = FileStore::new("app.json");
     /// # let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
     /// # let (layer, guard) = tracing_bizproc::builder(app).build()?;
@@ -194,7 +196,7 @@ impl Installations {
     }
 
     /// Handles a removal: deletes the installation and its tokens. Lines that wait for the portal are
-    /// lost, and counted as [`Uninstalled`](crate::DropReason::Uninstalled).
+    /// lost, and counted as [`Uninstalled`](crate::stats::DropReason::Uninstalled).
     ///
     /// # Errors
     /// As [`handle`](Self::handle). [`InstallError::Later`] when the installation is gone, and only

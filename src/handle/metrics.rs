@@ -16,7 +16,7 @@ impl Handle {
     /// Call it before metrics are read: in the handler of `/metrics`, or by a timer where an exporter
     /// pushes. `examples/watched.rs` has the former. It takes a few microseconds, and asks nobody.
     ///
-    /// What there is stands in the table at [`Snapshot`](crate::Snapshot#what-is-counted), with the names.
+    /// What there is stands in the table at [`Snapshot`](crate::stats::Snapshot#what-is-counted), with the names.
     /// Names, labels and units stay as they are.
     pub fn publish_metrics(&self) {
         let stats = self.stats();

@@ -14,7 +14,8 @@ use crate::activity::VerifiedActivity;
 /// last. An activity that was dropped without an end may be delivered again.
 ///
 /// ```
-/// # use tracing_bizproc::{Handle, Opened, VerifiedActivity};
+/// # use tracing_bizproc::Handle;
+/// # use tracing_bizproc::app::{Opened, VerifiedActivity};
 /// fn handler(handle: &Handle, verified: VerifiedActivity) {
 ///     match handle.activity(verified) {
 ///         Opened::First(activity) => { /* work in a task, and end it */ drop(activity) }

@@ -12,10 +12,10 @@ use super::{DropReason, PortalSnapshot};
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// # let (layer, guard) = tracing_bizproc::builder(webhook).build()?;
 /// # let _: tracing_bizproc::BizprocLayer<tracing_subscriber::Registry> = layer;
-/// use tracing_bizproc::health::Status;
+/// use tracing_bizproc::stats::Status;
 ///
 /// let handle = guard.handle();
 /// let health = handle.health();

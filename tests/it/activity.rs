@@ -5,7 +5,9 @@ use std::time::Duration;
 use bizproc_portal::{ActivityOptions, PropertyValue};
 use tracing::subscriber::DefaultGuard;
 use tracing::{info, info_span};
-use tracing_bizproc::{Completion, Handle, Webhook, WorkerError, WorkerGuard};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::error::WorkerError;
+use tracing_bizproc::{Completion, Handle, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::prelude::*;
 

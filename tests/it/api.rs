@@ -1,6 +1,12 @@
 //! What the compiler promises of the public types.
 
-use tracing_bizproc::*;
+use tracing_bizproc::app::*;
+use tracing_bizproc::auth::*;
+use tracing_bizproc::config::*;
+use tracing_bizproc::error::*;
+use tracing_bizproc::logger::*;
+use tracing_bizproc::stats::*;
+use tracing_bizproc::{fields, format, *};
 
 fn is_shared_by_threads<T: Send + Sync + ?Sized>() {}
 
@@ -39,10 +45,10 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<Installation>();
     is_shared_by_threads::<Installations>();
     is_shared_by_threads::<InvalidEventToken>();
-    is_shared_by_threads::<config::Config>();
-    is_shared_by_threads::<config::ConfigError>();
+    is_shared_by_threads::<Config>();
+    is_shared_by_threads::<ConfigError>();
     is_shared_by_threads::<fields::Fields>();
-    is_shared_by_threads::<health::Health>();
+    is_shared_by_threads::<Health>();
     is_shared_by_threads::<format::Line<'_>>();
     is_shared_by_threads::<format::LineTime>();
     is_shared_by_threads::<dyn format::Format>();

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use bizproc_portal::{ActivityOptions, App, Portal, Workflow};
 use tracing::subscriber::DefaultGuard;
-use tracing_bizproc::{
-    ActivityRequest, Builder, Handle, Hosts, Installation, MemoryStore, OAuth, PortalId,
-    TokenStore, Tokens, VerifiedActivity, WorkerGuard,
-};
+use tracing_bizproc::app::{ActivityRequest, Installation, VerifiedActivity};
+use tracing_bizproc::auth::{Hosts, MemoryStore, OAuth, TokenStore, Tokens};
+use tracing_bizproc::{Builder, Handle, PortalId, WorkerGuard};
 use tracing_subscriber::prelude::*;
 
 /// An app on some portals, and this thread's events on the way to them.

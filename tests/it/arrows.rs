@@ -28,7 +28,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("config", &["error", "format", "line", "queue", "transport", "worker"]),
     ("fields", &[]),
-    ("health", &["stats"]),
     ("format", &["fields", "line", "stats", "protocol", "error"]),
     ("layer", &["fields", "line", "queue", "stats"]),
     ("logger", &["fields", "line", "queue", "handle", "stats"]),
@@ -60,7 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("line", &["stats"]),
     ("stats", &[]),
-    ("error", &[]),
+    ("error", &["line"]),
     ("thread_role", &[]),
 ];
 

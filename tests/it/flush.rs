@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Fault, Moment, Portal};
 use tracing::{info, info_span};
-use tracing_bizproc::{DropReason, WorkerError};
+use tracing_bizproc::error::WorkerError;
+use tracing_bizproc::stats::DropReason;
 
 use crate::stage::{PATIENCE, Stage, lines};
 

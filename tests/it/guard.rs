@@ -1,7 +1,8 @@
 //! A guard that is dropped too early is loud, and harmless where it can be.
 
 use tracing::{info, info_span};
-use tracing_bizproc::{DropReason, EventToken, Handle};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{EventToken, Handle};
 use tracing_subscriber::prelude::*;
 
 use crate::stage::{

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bizproc_portal::{ActivityOptions, Portal};
 use log::{LevelFilter, debug, info, warn};
-use tracing_bizproc::{
-    Completion, DropReason, Handle, LogScope, WithEventToken, WorkerGuard, with_event_token,
-};
+use tracing_bizproc::logger::{LogScope, WithEventToken, with_event_token};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{Completion, Handle, WorkerGuard};
 
 use crate::app::AppStage;
 use crate::stage::{Captured, PATIENCE, errors_of_child, eventually, in_child, is_child, lines};

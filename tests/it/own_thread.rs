@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bizproc_portal::Portal;
 use tracing::{Event, Subscriber, info, info_span};
-use tracing_bizproc::{
-    Access, AccessProvider, CompleteError, Completion, CredentialFuture, Credentials, DropReason,
-    EventToken, FlushReport, Handle, Overflow, PortalId, Quota, Retention, Webhook, WorkerError,
-    WorkerGuard, on_thread,
+use tracing_bizproc::auth::{
+    Access, AccessProvider, CredentialFuture, Credentials, Webhook, on_thread,
 };
+use tracing_bizproc::config::{Overflow, Quota, Retention};
+use tracing_bizproc::error::{CompleteError, WorkerError};
+use tracing_bizproc::stats::{DropReason, FlushReport};
+use tracing_bizproc::{Completion, EventToken, Handle, PortalId, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bizproc_portal::{Activity, Portal, PortalBuilder, Workflow};
 use tracing::subscriber::DefaultGuard;
-use tracing_bizproc::{Builder, EventToken, Handle, Webhook, WorkerGuard};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::{Builder, EventToken, Handle, WorkerGuard};
 use tracing_subscriber::prelude::*;
 
 /// Enough for any machine; nobody waits so long when all is well.

@@ -7,7 +7,8 @@ use bizproc_portal::Portal;
 use opentelemetry_appender_tracing::layer::{OpenTelemetryTracingBridge, TracingSpanAttributes};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use tracing::level_filters::LevelFilter;
-use tracing_bizproc::{Quota, Retention, Webhook};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::{Quota, Retention};
 use tracing_subscriber::prelude::*;
 
 use crate::sink::{Arrived, loki_entries, otlp_records, serve};

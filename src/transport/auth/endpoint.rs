@@ -86,7 +86,7 @@ impl fmt::Debug for Endpoint {
 /// Entries such as `*` or `*example`, for which anybody could register a host, allow nothing.
 ///
 /// ```
-/// # use tracing_bizproc::Hosts;
+/// # use tracing_bizproc::auth::Hosts;
 /// let hosts = Hosts::from(["acme.bitrix24.com", "*.acme.example"]);
 /// assert!(hosts.allows("ACME.bitrix24.com"));
 /// assert!(hosts.allows("crm.acme.example"));
@@ -104,7 +104,7 @@ impl Hosts {
     /// who calls.
     ///
     /// ```
-    /// # use tracing_bizproc::Hosts;
+    /// # use tracing_bizproc::auth::Hosts;
     /// assert!(Hosts::bitrix24().allows("acme.bitrix24.com"));
     /// assert!(!Hosts::bitrix24().allows("acme.bitrix24.example"));
     /// ```

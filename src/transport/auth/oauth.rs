@@ -24,7 +24,7 @@ use crate::line::PortalId;
 /// Debug shows neither the secret nor tokens.
 ///
 /// ```
-/// use tracing_bizproc::{FileStore, Hosts, OAuth};
+/// use tracing_bizproc::auth::{FileStore, Hosts, OAuth};
 ///
 /// let oauth = OAuth::new("local.5e4a77", "the app's secret", FileStore::new("tokens.json"))
 ///     .hosts(Hosts::from(["*.acme.example"]));
@@ -72,7 +72,7 @@ impl OAuth {
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use tracing_bizproc::{FileStore, OAuth};
+    /// use tracing_bizproc::auth::{FileStore, OAuth};
     ///
     /// let oauth = OAuth::from_env(FileStore::new("tokens.json"))?;
     /// let (bizproc, _guard) = tracing_bizproc::builder(oauth).build()?;
@@ -133,7 +133,7 @@ impl OAuth {
     /// allowed.
     ///
     /// ```
-    /// use tracing_bizproc::{Hosts, MemoryStore, OAuth};
+    /// use tracing_bizproc::auth::{Hosts, MemoryStore, OAuth};
     ///
     /// let oauth = OAuth::new("local.5e4a77", "the app's secret", MemoryStore::new())
     ///     .allow_http(Hosts::from(["bitrix.office.example"]));

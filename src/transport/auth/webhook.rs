@@ -76,9 +76,9 @@ impl Webhook {
     /// counts the requests of both together.
     ///
     /// ```
-    /// use tracing_bizproc::Webhook;
+    /// use tracing_bizproc::auth::Webhook;
     ///
-    /// # fn main() -> Result<(), tracing_bizproc::WebhookError> {
+    /// # fn main() -> Result<(), tracing_bizproc::error::WebhookError> {
     /// let webhook = Webhook::new("https://b24.example/rest/1/secret/")?
     ///     .for_portal("a223c6b3710f85df22e9377d6c4f7553");
     /// # drop(webhook);
