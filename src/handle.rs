@@ -31,6 +31,7 @@ mod installations;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod opened;
+mod parts;
 mod shutdown;
 
 pub use self::activity::Activity;

@@ -38,7 +38,7 @@ use crate::transport::Arrived;
 /// ```
 pub struct Activity {
     handle: Handle,
-    verified: VerifiedActivity,
+    pub(super) verified: VerifiedActivity,
     /// Messages for which the worker's queue had no room yet.
     untold: Mutex<Vec<Control>>,
     /// As which it was registered, where that is known.
@@ -171,15 +171,6 @@ impl Activity {
                 return;
             }
         }
-    }
-}
-
-/// The request's parts.
-impl std::ops::Deref for Activity {
-    type Target = VerifiedActivity;
-
-    fn deref(&self) -> &VerifiedActivity {
-        &self.verified
     }
 }
 

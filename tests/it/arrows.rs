@@ -22,6 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "installation",
             "protocol",
             "registration",
+            "request",
             "transport",
             "thread_role",
         ],
