@@ -171,7 +171,7 @@ impl Registration {
             return wrong("needs a code of letters, digits, dots, hyphens and underscores");
         }
         if !["https://", "http://"].iter().any(|scheme| self.handler.starts_with(scheme)) {
-            return wrong("needs a handler's address with https:// or http://");
+            return wrong("needs the address of a handler, with https:// or http://");
         }
         if self.name.as_str().is_some_and(str::is_empty) {
             return wrong("needs a name");
@@ -181,11 +181,14 @@ impl Registration {
                 let starts = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
                 if !starts || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                     return wrong(
-                        "has a value whose name is not a letter and then letters, digits and _",
+                        "needs names of properties and return values that start with a letter and have only \
+                         letters, digits and _",
                     );
                 }
                 if values[..n].iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
-                    return wrong("has two values of one name: their case does not matter");
+                    return wrong(
+                        "has two values with the same name (upper and lower case are the same)",
+                    );
                 }
                 parameter.check().or_else(wrong)?;
             }

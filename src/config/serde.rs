@@ -111,7 +111,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some(name) = map.next_key::<String>()? {
             if options.len() >= MOST_OPTIONS {
                 map.next_value::<IgnoredAny>()?;
-                return Err(de::Error::custom("expected fewer options"));
+                return Err(de::Error::custom("too many options"));
             }
             options.push((name, map.next_value()?));
         }

@@ -78,9 +78,9 @@ by_function! {
     ReadyFormat, "story, message-only, full or json", ReadyFormat::parse, |format| {
         format.as_str().to_owned()
     };
-    Fingerprints, "SHA-256 fingerprints of 64 hexadecimal digits, apart by commas", Fingerprints::parse,
+    Fingerprints, "SHA-256 fingerprints of 64 hexadecimal digits, separated by commas", Fingerprints::parse,
     Fingerprints::show_all;
-    List, "names, apart by commas", List::parse, |list| list.0.join(", ");
+    List, "names, separated by commas", List::parse, |list| list.0.join(", ");
     Shortened, "names and bytes such as body=200, agent=20", Shortened::parse, |shortened| {
         let pairs = shortened.0.iter().map(|(name, bytes)| format!("{name}={bytes}"));
         pairs.collect::<Vec<_>>().join(", ")

@@ -81,10 +81,10 @@ pub trait Wording: Send + Sync + 'static {
         Cow::Owned(Language::English.may_be_there(lines).into_owned())
     }
 
-    /// Of the missing lines, some may have been told before. Stands behind
+    /// Of the missing lines, some may have been reported before. Stands behind
     /// [`missing`](Self::missing) and a semicolon.
     ///
-    /// English: `2 of them may have been told before`.
+    /// English: `2 of them may have been reported before`.
     fn may_be_told(&self, lines: u64) -> Cow<'_, str> {
         Cow::Owned(Language::English.may_be_told(lines).into_owned())
     }
@@ -184,7 +184,7 @@ impl Words {
     }
 
     /// "3 lines missing since 12:00:05 UTC: queue full", safe and not longer than `room`. Of these
-    /// lines, `doubtful` may be in the log, and of `retold` a notice may have told before.
+    /// lines, `doubtful` may be in the log, and of `retold` a notice may have reported before.
     pub(crate) fn missing(
         &self,
         out: &mut String,
@@ -372,7 +372,7 @@ mod tests {
                 1,
                 2,
                 "3 lines missing since 00:00:00 UTC: outcome unknown; 1 of them may be in the log; \
-                 2 of them may have been told before",
+                 2 of them may have been reported before",
             ),
             (
                 Language::Russian,

@@ -110,7 +110,9 @@ impl IntoResponse for InstallError {
             | InstallError::Raced
             | InstallError::Worker(_)
             | InstallError::Registration(_) => StatusCode::SERVICE_UNAVAILABLE,
-            InstallError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            InstallError::Store(_) | InstallError::TokensRemain { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
         .into_response()
     }

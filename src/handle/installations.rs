@@ -199,8 +199,8 @@ impl Installations {
     /// lost, and counted as [`Uninstalled`](crate::stats::DropReason::Uninstalled).
     ///
     /// # Errors
-    /// As [`handle`](Self::handle). [`InstallError::Later`] when the installation is gone, and only
-    /// its tokens could not be removed from their store.
+    /// As [`handle`](Self::handle). [`InstallError::TokensRemain`] when the installation is deleted, but
+    /// its tokens could not be deleted from their store.
     pub async fn uninstall(&self, request: UninstallRequest) -> Result<PortalId, InstallError> {
         let claim = request.claim;
         let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
@@ -218,7 +218,7 @@ impl Installations {
         self.handle.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
         match answer.await.map_err(|_| WorkerError::Closed)? {
             Ok(()) => Ok(claim.portal),
-            Err(trouble) => Err(InstallError::Later { why: trouble.to_string() }),
+            Err(trouble) => Err(InstallError::TokensRemain { why: trouble.to_string() }),
         }
     }
 
@@ -286,7 +286,7 @@ impl Installations {
             Ok(Confirmed::No(code)) => code.to_string(),
             Ok(Confirmed::Later(trouble)) => {
                 let why = trouble.to_string();
-                self.tell("request of a renamed portal", &claim.portal, &why);
+                self.tell("request after a rename", &claim.portal, &why);
                 return Err(ActivityRejection::Unconfirmed { why });
             }
             Err(gone) => return Err(ActivityRejection::Unconfirmed { why: gone.to_string() }),
@@ -377,7 +377,7 @@ impl Installations {
             parent: None,
             portal = &portal[..portal.len().min(64)],
             %why,
-            "a portal's {what} was not taken in"
+            "{what} rejected"
         );
     }
 }

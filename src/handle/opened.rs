@@ -65,7 +65,10 @@ impl Repeat {
 impl fmt::Display for Repeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (code, event_token) = (self.verified.code(), self.verified.event_token());
-        let state = if self.is_open { "under way" } else { "ended" };
-        write!(f, "activity {code} ({event_token}) was delivered twice, and is {state}")
+        let state = if self.is_open { "is open" } else { "has ended" };
+        write!(
+            f,
+            "the request for the activity {code} ({event_token}) was delivered twice; the activity {state}"
+        )
     }
 }

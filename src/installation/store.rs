@@ -89,9 +89,11 @@ impl InstallationStore for FileStore {
             match serde_json::from_value(stored) {
                 Ok(installation) => Ok(Some(installation)),
                 // Not `None`: then anybody could install the app in the name of this portal.
-                Err(_) => Err("the file holds no installation under this portal: remove its \
-                               `installation`, and install the app there again"
-                    .into()),
+                Err(_) => {
+                    Err("the installation of this portal in the file cannot be read: delete the \
+                               key `installation` there, then install the app on the portal again"
+                        .into())
+                }
             }
         })
     }

@@ -19,14 +19,16 @@ pub(crate) fn request(method: &str, params: &str) -> Result<(Method, Vec<u8>), &
         "" => Map::new(),
         params => match serde_json::from_str(params) {
             Ok(Value::Object(params)) => params,
-            // PHP's empty array, and that of many a client.
+            // PHP and many clients write an empty object as an empty array.
             Ok(Value::Array(params)) if params.is_empty() => Map::new(),
             _ => return Err("params must be a JSON object"),
         },
     };
-    // The portal takes the first that it finds, and all of these before ours or instead of it.
+    // A portal looks for the access token under several names. It would find these before ours.
     if RESERVED.iter().any(|name| params.contains_key(*name)) {
-        return Err("params must not have `auth` or `access_token`: that is the crate's to add");
+        return Err(
+            "params must not have `auth` or `access_token`: the crate adds the access token",
+        );
     }
     let body = Value::Object(params).to_string().into_bytes();
     Ok((Method::Named(method.into()), body))
@@ -74,7 +76,7 @@ pub(crate) fn read(reply: &Reply) -> Called {
         }
         (Some(Verdict::Unknown(trouble)), _) => Called::Unknown(trouble),
         (Some(Verdict::Ran { .. }) | None, _) => {
-            Called::Unknown(Cause("neither result nor error".to_owned()))
+            Called::Unknown(Cause("the answer has neither `result` nor `error`".to_owned()))
         }
     }
 }

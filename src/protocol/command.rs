@@ -22,8 +22,8 @@ pub(crate) fn activity_log(event_token: &str, message: &str) -> Request {
     Request { method: Method::ActivityLog, body, commands: 1 }
 }
 
-/// A `bizproc.event.send` call, which closes the activity. `log_message` saves a call for the last
-/// lines; `None` leaves the portal's default text out of the way.
+/// A `bizproc.event.send` call, which ends the activity. `log_message` is written as its last line. With
+/// `None` the portal writes its default text (server behaviour).
 pub(crate) fn event_send(
     event_token: &str,
     return_values: &Map<String, Value>,

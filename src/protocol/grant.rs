@@ -55,8 +55,8 @@ pub(crate) fn read(reply: &Reply) -> Answer {
         Reply::Moved { host } => {
             let host = host.as_deref().unwrap_or("another host");
             return later(format!(
-                "the authorization server redirects to {host}, where the secret does not go: see \
-                 `OAuth::authorization_server`"
+                "the authorization server redirects to {host}, and the client secret is not sent there: \
+                 see `OAuth::authorization_server`"
             ));
         }
         Reply::Redirected(code) => return later(format!("the authorization server: {code}")),

@@ -120,7 +120,7 @@ pub(super) fn read_answer(reply: &Reply) -> (Option<Verdict>, Option<Map<String,
     };
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
-        return (Some(by_status(*status, "no JSON object")), None);
+        return (Some(by_status(*status, "the answer is not a JSON object")), None);
     };
     let verdict = match failure_of(&answer) {
         Some(failure) => Some(match classify(&failure, Place::Call { status: *status }) {
@@ -128,7 +128,7 @@ pub(super) fn read_answer(reply: &Reply) -> (Option<Verdict>, Option<Map<String,
             None => Verdict::Unknown(Cause(format!("HTTP {status}, {}", failure.code))),
         }),
         None if answer.contains_key("result") && (200..300).contains(status) => None,
-        None => Some(by_status(*status, "neither result nor error")),
+        None => Some(by_status(*status, "the answer has neither `result` nor `error`")),
     };
     (verdict, Some(answer))
 }
@@ -144,7 +144,7 @@ fn read_http(status: u16, body: &[u8], sent: Sent) -> Verdict {
     // Some installations write a byte order mark before the JSON.
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
-        return by_status(status, "no JSON object");
+        return by_status(status, "the answer is not a JSON object");
     };
     if let Some(failure) = failure_of(&answer) {
         return refused(&failure, status, sent);
@@ -159,7 +159,7 @@ fn read_http(status: u16, body: &[u8], sent: Sent) -> Verdict {
     };
     match ran {
         Some(outcomes) => Verdict::Ran { outcomes, time },
-        None => by_status(status, "neither result nor error"),
+        None => by_status(status, "the answer has neither `result` nor `error`"),
     }
 }
 
@@ -243,7 +243,7 @@ fn by_status(status: u16, what: &str) -> Verdict {
         429 => Refusal::RateLimit,
         400..=499 => Refusal::Command(code()),
         // 503 as well: a web server says it also of a request that it cut off half-way.
-        _ => return Verdict::Unknown(Cause(format!("HTTP {status} with {what}"))),
+        _ => return Verdict::Unknown(Cause(format!("HTTP {status}, {what}"))),
     };
     Verdict::Refused(refusal)
 }

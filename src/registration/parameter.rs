@@ -130,7 +130,9 @@ impl Parameter {
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let select = self.kind == ValueKind::Select;
         if select == self.options.is_empty() {
-            return Err("has a value of kind select without options, or options of another kind");
+            return Err(
+                "has a `ValueKind::Select` without options, or options of another kind of value",
+            );
         }
         if self.name.as_str().is_some_and(str::is_empty) || self.kind.name().is_empty() {
             return Err("has a value without a name, or without a kind");

@@ -159,7 +159,7 @@ fn a_portal_without_robots_is_no_trouble_where_none_is_declared() {
 }
 
 #[test]
-fn what_the_portal_would_refuse_is_found_before_it_is_asked() {
+fn an_invalid_registration_is_refused_before_anything_is_sent() {
     let text = || Parameter::new(ValueKind::Text, "A");
     assert_eq!(fulfil().check(), Ok(()));
     for (wrong, part) in [
@@ -168,10 +168,10 @@ fn what_the_portal_would_refuse_is_found_before_it_is_asked() {
         (Registration::activity("a", "a.example", "A"), "https://"),
         (Registration::activity("a", "ftp://a.example", "A"), "https://"),
         (Registration::activity("a", "https://a.example/", ""), "needs a name"),
-        (fulfil().property("7", text()), "not a letter"),
-        (fulfil().property("a-b", text()), "not a letter"),
-        (fulfil().property("ORDER", text()), "two values"),
-        (fulfil().return_value("status", text()), "two values"),
+        (fulfil().property("7", text()), "start with a letter"),
+        (fulfil().property("a-b", text()), "start with a letter"),
+        (fulfil().property("ORDER", text()), "same name"),
+        (fulfil().return_value("status", text()), "same name"),
         (fulfil().property("a", Parameter::new(ValueKind::Select, "A")), "options"),
         (fulfil().property("a", text().option("a", "A")), "options"),
         (fulfil().property("a", Parameter::new(ValueKind::Text, "")), "without a name"),

@@ -375,14 +375,14 @@ fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
 const FRESHER: u64 = 600;
 
 /// What happens when an access token that has no refresh token has run out.
-const NO_REFRESH: &str = "the access token has run out, and the portal gave no refresh token: its \
-                          next request brings another one";
+const NO_REFRESH: &str = "the access token has expired, and the portal gave no refresh token: wait \
+                          for the next request of the portal, which brings a new one";
 const PLAIN_HTTP: NoAccess = NoAccess::Unknown(PLAIN_HTTP_WHY);
-const PLAIN_HTTP_WHY: &str = "the portal is called by plain http, and `OAuth::allow_http` does not \
-                              name its host";
+const PLAIN_HTTP_WHY: &str = "the portal has a plain http address, and `OAuth::allow_http` does not \
+                              allow its host";
 const NO_TOKENS: NoAccess = NoAccess::Unknown("there are no tokens for this portal");
 const NO_DEFAULT: NoAccess =
-    NoAccess::Unknown("the span names no portal, and there is no default one");
+    NoAccess::Unknown("the span names no portal, and there is no default portal");
 
 /// The new pair, at the address that comes with it if that is usable.
 fn renewed(old: &Tokens, granted: Granted) -> Tokens {

@@ -106,7 +106,7 @@ impl Webhook {
         let url = url.trim();
         // The URL parser would drop line breaks and tabs without a word.
         if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(shape("has a blank or a line break in it"));
+            return Err(shape("has a space or a line break"));
         }
         let mut base = Url::parse(url).map_err(|error| WebhookError::NotAUrl(error.into()))?;
         if !matches!(base.scheme(), "https" | "http") {
@@ -123,16 +123,16 @@ impl Webhook {
         let (user, code) = match [(); 5].map(|()| parts.next()) {
             [Some(""), Some("rest"), Some(user), Some(code), None] => (user, code),
             [Some(""), Some("rest"), Some(_), Some(_), Some(_)] => {
-                return Err(shape("goes on behind the code (a method's name?)"));
+                return Err(shape("has text after the code (remove the name of the method)"));
             }
             _ => return Err(shape("does not have the path /rest/USER/CODE/")),
         };
         if user.is_empty() || !user.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(shape("does not have a user's number behind /rest/"));
+            return Err(shape("needs the number of a user after /rest/"));
         }
         let in_code = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         if code.is_empty() || !code.bytes().all(in_code) {
-            return Err(shape("does not have a code of letters and digits"));
+            return Err(shape("needs a code of letters, digits, - and _"));
         }
         let user = user.to_owned();
         base.set_path(&format!("{path}/"));

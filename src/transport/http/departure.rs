@@ -48,7 +48,9 @@ impl http_body::Body for Watched {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.state.compare_exchange(WAITING, LEFT, SeqCst, SeqCst) {
-            Err(WITHDRAWN) => Poll::Ready(Some(Err("the request was withdrawn".into()))),
+            Err(WITHDRAWN) => {
+                Poll::Ready(Some(Err("the request was cancelled before it was sent".into())))
+            }
             _ => Pin::new(&mut self.body).poll_frame(context).map_err(Into::into),
         }
     }

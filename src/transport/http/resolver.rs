@@ -32,12 +32,15 @@ impl Resolve for Resolver {
             let (reply, answer) = oneshot::channel();
             let look_up = move || {
                 let _place = place;
-                // Nobody waits any more: the timeout has passed.
+                // If the request has timed out, the receiver is gone.
                 let _ = reply.send((host.as_str(), 0).to_socket_addrs());
             };
             let started = thread::Builder::new().name("bizproc-resolver".to_owned()).spawn(look_up);
             started.map_err(|error| {
-                io::Error::new(error.kind(), format!("no thread to look the host up on: {error}"))
+                io::Error::new(
+                    error.kind(),
+                    format!("no thread could be started to resolve the host: {error}"),
+                )
             })?;
             let addresses = answer.await??;
             Ok(Box::new(addresses) as Addrs)

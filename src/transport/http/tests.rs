@@ -138,19 +138,19 @@ fn what_has_not_left_at_its_timeout_is_not_sent() {
 /// The pool of threads that usually looks hosts up panics where the process has no thread left, and a
 /// panic was taken for a request of which nobody knows whether it was executed.
 #[test]
-fn a_host_that_no_thread_can_look_up_is_not_sent_to() {
+fn without_a_thread_for_dns_nothing_is_sent() {
     const CHILD: &str = "TRACING_BIZPROC_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let reply = runtime.block_on(http("http", "localhost:9", quick()).call(None, batch()));
         let Reply::NotSent(trouble) = reply else { panic!("{reply:?}") };
         return assert!(
-            trouble.to_string().contains("no thread to look the host up on"),
+            trouble.to_string().contains("no thread could be started to resolve the host"),
             "{trouble}"
         );
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["a_host_that_no_thread_can_look_up_is_not_sent_to", "--test-threads=1"])
+        .args(["without_a_thread_for_dns_nothing_is_sent", "--test-threads=1"])
         // More than any machine has for the stack of a thread.
         .env("RUST_MIN_STACK", "1152921504606846976")
         .env(CHILD, "1")
@@ -218,15 +218,15 @@ fn a_server_that_never_answers_is_left_at_the_timeout_and_not_before() {
 }
 
 #[test]
-fn a_redirect_is_told_and_not_followed() {
+fn a_redirect_is_reported_and_not_followed() {
     for (location, part) in [
-        ("Location: https://new.example/rest/1/s3cr3tc0de/batch\r\n", "at new.example now"),
-        ("Location: https://new.example:444/\r\n", "at new.example:444 now"),
-        ("Location: //new.example/\r\n", "at new.example now"),
+        ("Location: https://new.example/rest/1/s3cr3tc0de/batch\r\n", "moved to new.example:"),
+        ("Location: https://new.example:444/\r\n", "moved to new.example:444:"),
+        ("Location: //new.example/\r\n", "moved to new.example:"),
         ("Location: https://127.0.0.1/\r\n", "wants https"),
         ("Location: /login\r\n", "licence"),
-        ("Location: https://[broken/\r\n", "no address"),
-        ("", "no address"),
+        ("Location: https://[broken/\r\n", "not to a valid address"),
+        ("", "not to a valid address"),
     ] {
         for status in [301, 302, 303, 307, 308] {
             let (port, served) = answering(format!(

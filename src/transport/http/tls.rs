@@ -58,9 +58,9 @@ pub(super) fn config(
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TransportError::ExtraRoots(error.into()))?;
     if extra.is_empty() && !extra_roots.is_empty() {
-        return Err(TransportError::ExtraRoots("no certificate in it".into()));
+        return Err(TransportError::ExtraRoots("the text contains no certificate in PEM".into()));
     }
-    // Looked at by itself: below, nobody could say whose fault it is.
+    // Checked here, so that an error of the verifier below cannot come from these certificates.
     let mut readable = RootCertStore::empty();
     for root in &extra {
         readable.add(root.clone()).map_err(|error| TransportError::ExtraRoots(error.into()))?;

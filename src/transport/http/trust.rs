@@ -124,13 +124,14 @@ impl ServerCertVerifier for ByFingerprint {
 pub(super) fn advice(error: &str) -> Option<&'static str> {
     if error.contains("UnknownIssuer") {
         Some(
-            "the certificate's issuer is not known here: give its root certificate with \
+            "the certificate's issuer is not trusted: add its root certificate with \
              `Builder::extra_roots`",
         )
     } else if error.contains("CaUsedAsEndEntity") {
         Some(
-            "the certificate is self-signed, as `openssl req -x509` makes it: issue one that is no \
-             CA, or trust exactly this one, on a test box, with `Builder::trust_certificate`",
+            "the certificate is a self-signed CA certificate, as `openssl req -x509` makes it: create \
+             one with `basicConstraints=CA:FALSE`, or trust this one, on a test portal, with \
+             `Builder::trust_certificate`",
         )
     } else {
         None

@@ -73,7 +73,7 @@ impl Grants {
         }
         match self.ask(&tokens, clients).await {
             Answer::Granted(granted) if granted.member_id.as_deref() != Some(portal.as_str()) => {
-                Err(no("the tokens are of another portal"))
+                Err(no("the tokens belong to another portal"))
             }
             Answer::Granted(Granted { client_endpoint: None, .. }) if !listed => {
                 Err(no("the authorization server does not say where the portal is"))
@@ -130,8 +130,8 @@ fn is_no(value: &Value) -> bool {
         || value.as_str().is_some_and(|text| matches!(text, "N" | "0" | ""))
 }
 
-const NO_ADMINISTRATOR: &str = "the tokens are not those of an administrator of the portal, who alone \
-                                can install an app";
+const NO_ADMINISTRATOR: &str = "the tokens do not belong to an administrator of the portal, and only an \
+                                administrator can install an app";
 
 fn no(why: impl Into<String>) -> Confirmed {
     Confirmed::No(Code(why.into()))
@@ -139,8 +139,8 @@ fn no(why: impl Into<String>) -> Confirmed {
 
 fn cannot_be_asked(endpoint: &Endpoint) -> String {
     format!(
-        "without a refresh token the authorization server cannot be asked whether the portal is at \
-         {0}: if it is, name {0} in `OAuth::hosts`",
+        "without a refresh token the authorization server cannot confirm that the portal is at {0}: if \
+         this is correct, add {0} to `OAuth::hosts`",
         endpoint.host()
     )
 }

@@ -56,7 +56,7 @@ impl Grants {
     ) -> Result<Refreshed, Cause> {
         let scheme = if old.endpoint().as_str().starts_with("http:") { "http" } else { "https" };
         let Ok(endpoint) = Endpoint::parse_with_http(&format!("{scheme}://{host}/")) else {
-            return Ok(Refreshed::Denied(Code(format!("{host} is no usable host"))));
+            return Ok(Refreshed::Denied(Code(format!("{host} is not a valid host"))));
         };
         let new = old.clone().at(endpoint);
         self.keep(portal, grant, old, new).await
@@ -92,7 +92,7 @@ impl Grants {
 
 fn not_confirmed(host: &str) -> String {
     format!(
-        "the portal redirects to {host}, and the authorization server does not say that it is there: \
-         if it is, name {host} in `OAuth::hosts`"
+        "the portal redirects to {host}, and the authorization server does not confirm that it is \
+         there: if this is correct, add {host} to `OAuth::hosts`"
     )
 }

@@ -441,9 +441,9 @@ fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_say
     }
 }
 
-/// Who cannot ask is told what to do, and the portal is asked again after a minute.
+/// Credentials that cannot follow a renamed portal: the reply names the new host, and says what to do.
 #[test]
-fn who_cannot_follow_a_portal_is_told_its_new_name() {
+fn a_renamed_portal_that_cannot_be_followed_is_named_with_advice() {
     let old =
         Server::new(|_| (302, "Location: https://new.example/rest/\r\n".into(), String::new()));
     let server = answering(500, "nobody asks");
@@ -454,7 +454,7 @@ fn who_cannot_follow_a_portal_is_told_its_new_name() {
     let provider = Credentials::provider(Given(given));
     for (credentials, named) in [
         (Credentials::from(webhook), "webhook's URL"),
-        (provider, "give that address"),
+        (provider, "return this address"),
         (app(&server, store_with(&alone)).default_portal(portal()).into(), "OAuth::hosts"),
     ] {
         let http = Http::new(credentials, HttpOptions::default()).unwrap();

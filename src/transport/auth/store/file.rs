@@ -162,8 +162,8 @@ fn stored(portals: &Map<String, Value>, portal: &PortalId) -> Option<Tokens> {
             target: "tracing_bizproc",
             parent: None,
             portal = portal.as_str(),
-            "the token file holds something of no use under this portal; it is passed over until \
-             new tokens come"
+            "the tokens of this portal in the token file cannot be read; they are ignored until new \
+             tokens arrive"
         );
     }
     tokens
@@ -184,8 +184,8 @@ fn read_file(path: &Path) -> Result<Map<String, Value>, CredentialError> {
         target: "tracing_bizproc",
         parent: None,
         aside = %aside.display(),
-        "the token file was no JSON object: it was moved aside, and a new one is begun; portals' next \
-         requests bring new tokens"
+        "the token file is not a JSON object: it was renamed, and a new file is used; new tokens come \
+         with the next request of each portal"
     );
     Ok(Map::new())
 }
@@ -201,7 +201,8 @@ fn set_aside(path: &Path) -> Result<PathBuf, CredentialError> {
             return Ok(aside);
         }
     }
-    Err("the token file is damaged, and a thousand such files lie beside it already".into())
+    Err("the token file is damaged, and cannot be renamed: there are already 1,000 `.damaged` files in this \
+         folder".into())
 }
 
 /// Writes beside the file, makes sure that it is on the disk, and puts it in the file's place: a reader
