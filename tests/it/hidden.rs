@@ -102,7 +102,7 @@ alone!(an_env_filter_above_the_layer, {
 
 alone!(a_level_of_the_whole_process, {
     let filter = EnvFilter::new("warn");
-    let wanted = "the level of the whole process is WARN: let INFO through";
+    let wanted = "the maximum level of the whole process is WARN: let INFO through";
     names_the_filter(said(|layer, base| base.with(layer).with(filter)), wanted);
 });
 
@@ -171,7 +171,7 @@ alone!(the_level_of_fmt_is_told_too, {
     let bizproc = app(&portal, &guard);
     drop(guard);
     let stats = bizproc.stats();
-    let wanted = "the level of the whole process is WARN: let INFO through";
+    let wanted = "the maximum level of the whole process is WARN: let INFO through";
     names_the_filter((captured.text(), stats.accepted(), stats.unseen()), wanted);
 });
 
