@@ -107,6 +107,8 @@ pub mod fuzzing;
 mod handle;
 pub mod health;
 mod installation;
+#[cfg(feature = "journal")]
+pub mod journal;
 mod layer;
 mod line;
 #[cfg(feature = "log")]
