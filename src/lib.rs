@@ -107,6 +107,8 @@ pub mod format;
 pub mod fuzzing;
 mod handle;
 mod installation;
+#[cfg(feature = "journal")]
+pub mod journal;
 mod layer;
 mod line;
 #[cfg(feature = "log")]
