@@ -77,6 +77,8 @@
 //! | [`RetriesSpent`](stats::DropReason::RetriesSpent) | delivery failed too often or for too long: the portal was not reached, answered with errors, or kept the workflow locked | the worker's reports; the network; `max_age` |
 //! | [`OutcomeUnknown`](stats::DropReason::OutcomeUnknown) | an answer was lost, and `on_unknown_outcome` is `GiveUp` | the lines may be in the log |
 //! | [`ShutdownDeadline`](stats::DropReason::ShutdownDeadline) | the app ended before the lines were sent | `shutdown_timeout`, or a flush before the guard is dropped |
+//! | [`SpoolFull`](stats::DropReason::SpoolFull), [`Expired`](stats::DropReason::Expired) | the spool on disk had reached its maximum size, or lines in it were too old | whether a portal is blocked; `max_bytes` and `max_age` of the spool |
+//! | [`SpoolDamaged`](stats::DropReason::SpoolDamaged) | a file of the spool was damaged or deleted, or the process was killed while it wrote | the disk; whether another program writes into the directory of the spool |
 //! | [`Internal`](stats::DropReason::Internal) | an error in this crate | please report it |
 //! | `late` | lines after the end or the timeout of their activity | complete the activity after the last line |
 //! | `abandoned` | an [`Activity`](app::Activity) was dropped without an end, and its workflow waits | `complete` or `fail` on every code path |
@@ -108,6 +110,8 @@ pub mod format;
 pub mod fuzzing;
 mod handle;
 mod installation;
+#[cfg(feature = "journal")]
+pub mod journal;
 mod layer;
 mod line;
 #[cfg(feature = "log")]

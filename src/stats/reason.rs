@@ -41,6 +41,12 @@ pub enum DropReason {
     OutcomeUnknown,
     /// Dropped: it was still pending at the deadline of the shutdown.
     ShutdownDeadline,
+    /// Dropped: the oldest lines of a spool that had reached its size.
+    SpoolFull,
+    /// Dropped: older than a spool keeps lines.
+    Expired,
+    /// Dropped: the file of the spool that held it was damaged or has vanished.
+    SpoolDamaged,
     /// Dropped: an error inside this crate. Please report it.
     Internal,
 }
@@ -64,6 +70,9 @@ impl DropReason {
         DropReason::RetriesSpent,
         DropReason::OutcomeUnknown,
         DropReason::ShutdownDeadline,
+        DropReason::SpoolFull,
+        DropReason::Expired,
+        DropReason::SpoolDamaged,
         DropReason::Internal,
     ];
 
@@ -109,6 +118,9 @@ impl DropReason {
             DropReason::RetriesSpent => "retries_spent",
             DropReason::OutcomeUnknown => "outcome_unknown",
             DropReason::ShutdownDeadline => "shutdown_deadline",
+            DropReason::SpoolFull => "spool_full",
+            DropReason::Expired => "expired",
+            DropReason::SpoolDamaged => "spool_damaged",
             DropReason::Internal => "internal",
         }
     }
@@ -132,6 +144,9 @@ impl DropReason {
             DropReason::RetriesSpent => "could not be delivered",
             DropReason::OutcomeUnknown => "outcome unknown",
             DropReason::ShutdownDeadline => "app shut down",
+            DropReason::SpoolFull => "disk space for lines spent",
+            DropReason::Expired => "too old",
+            DropReason::SpoolDamaged => "damaged on disk",
             DropReason::Internal => "internal error",
         }
     }
