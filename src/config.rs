@@ -205,7 +205,7 @@ options! {
 }
 
 impl Config {
-    /// No option is given.
+    /// No option is set.
     pub fn new() -> Self {
         Config::default()
     }
@@ -257,7 +257,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Gives the option of this name a value.
+    /// Sets the option with this name.
     ///
     /// # Errors
     /// When there is no such option, or the value is not valid.
@@ -281,7 +281,7 @@ fn is_misspelled(option: &str, given: &str) -> bool {
     if option.len().abs_diff(given.len()) > 2 {
         return false;
     }
-    // The distance of Levenshtein, a row at a time.
+    // The Levenshtein distance, row by row.
     let mut row: Vec<usize> = (0..=given.len()).collect();
     for (n, a) in option.iter().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], n + 1);
@@ -294,7 +294,7 @@ fn is_misspelled(option: &str, given: &str) -> bool {
     (1..=2).contains(&row[given.len()])
 }
 
-/// How the environment's variables begin.
+/// The prefix of the environment variables.
 const PREFIX: &str = "BIZPROC_";
 
 #[cfg(test)]

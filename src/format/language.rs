@@ -1,4 +1,4 @@
-//! The languages that are built in.
+//! The built-in languages.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::wording::Wording;
 use crate::error::InvalidOption;
 use crate::stats::DropReason;
 
-/// A language that is built in.
+/// A built-in language.
 ///
 /// As text, in a configuration: `en` or `ru`.
 ///

@@ -1,4 +1,4 @@
-//! Where installations are kept, beside the tokens.
+//! Where installations are stored, together with the tokens.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use super::record::Installation;
 use crate::line::PortalId;
 use crate::transport::auth::{CredentialFuture, FileStore, MemoryStore};
 
-/// Where an app keeps the list of portals on which it is installed. The rules are those of a
+/// Where an app stores the portals on which it is installed. The rules are those of a
 /// [`TokenStore`](crate::auth::TokenStore): a new record is stored only if the stored one is still the one
-/// that it replaces, so that replicas that share the store agree.
+/// that it replaces, so replicas that share the store agree.
 ///
 /// [`MemoryStore`] and [`FileStore`] implement both traits: pass a clone of the store that
 /// [`OAuth`](crate::auth::OAuth) has. In a database, store an installation as text:

@@ -1,4 +1,4 @@
-//! The transport over HTTP: sends each request to its portal, with the credentials that there are.
+//! The transport over HTTP: sends each request to its portal, with the credentials.
 
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ impl Http {
     /// Sets up everything that can fail before the first request: it sends nothing.
     ///
     /// # Errors
-    /// When there is no TLS provider, when there are no certificate roots for an https portal, or when
-    /// the extra ones are none.
+    /// When there is no TLS provider, when there are no root certificates for an https portal, or when the
+    /// extra ones are not valid.
     pub(crate) fn new(
         credentials: impl Into<Credentials>,
         options: HttpOptions,
@@ -63,7 +63,7 @@ impl Http {
 }
 
 impl Http {
-    /// The portal has another name now. If the credentials cannot follow it, the error says what to do.
+    /// The portal has moved. If the new host cannot be used automatically, the error says what to do.
     fn moved(&self, portal: Option<&PortalId>, host: String) -> Reply {
         let advice = match &self.caller {
             Caller::Webhook(_) => "write this host into the webhook's URL",

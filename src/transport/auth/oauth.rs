@@ -202,7 +202,7 @@ impl OAuth {
     }
 }
 
-/// Whether nobody on the way can read what is sent there.
+/// Whether requests to it cannot be read on the way.
 fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
@@ -218,7 +218,7 @@ fn host(url: &Url) -> String {
 
 /// The vendor's servers: the usual one, and that of the Russian documentation.
 const VENDOR: [&str; 2] = ["oauth.bitrix.info", "oauth.bitrix24.tech"];
-/// Where an authorization server gives tokens ("OAuth 2.0: automatic renewal").
+/// The path at which an authorization server gives tokens ("OAuth 2.0: automatic renewal").
 const TOKEN_PATH: &str = "/oauth/token/";
 /// The value of an environment variable, if it is set and not empty.
 fn variable(variable: &'static str) -> Result<Option<String>, OAuthError> {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_goes_to_a_known_server_whatever_a_portal_names() {
+    fn the_secret_is_sent_only_to_known_servers() {
         let (usual, regional) = (SERVER, "https://oauth.bitrix24.tech/oauth/token/");
         let own = "https://auth.acme.example/oauth/token/";
         let list = Hosts::from(["auth.acme.example"]);
@@ -279,7 +279,7 @@ mod tests {
         let named = naming("https://auth.acme.example/rest/");
         assert_eq!(listed.server_for(&named).as_str(), own);
         assert_eq!(listed.server_for(&naming("https://oauth.bitrix24.tech/rest/")).as_str(), usual);
-        // An address that the app gives is meant.
+        // The app itself has named this address.
         let given = oauth().authorization_server(own).unwrap();
         assert_eq!(given.server_for(&naming("https://oauth.bitrix24.tech/")).as_str(), own);
         assert_eq!(
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_is_for_hosts_that_the_app_names() {
+    fn plain_http_is_allowed_only_for_hosts_that_the_app_names() {
         let endpoint = |url| Endpoint::parse_with_http(url).unwrap();
         let oauth = oauth().allow_http(Hosts::from(["box.local", "box.local:8080"]));
         for url in [

@@ -1,4 +1,4 @@
-//! What a redirect says. It is not followed: that would send the secret to a host that nobody has
+//! Reads redirects. They are not followed, because this would send the secret to a host that is not
 //! approved.
 
 use reqwest::Url;
@@ -7,11 +7,11 @@ use crate::protocol::Reply;
 use crate::protocol::reply::Code;
 use crate::transport::auth::Hosts;
 
-/// Reads the target of a redirect, where there is one, that came as the answer of `from`.
+/// Reads the target of a redirect (`location`) that came as the answer of `from`.
 ///
-/// A portal that was renamed answers at its old name with the new one ("changing the address of
-/// Bitrix24", REST API documentation). One whose licence has expired leads to a page, of its own or of
-/// the vendor's (server behaviour). A web server that wants https leads to itself.
+/// A portal that was renamed redirects from its old host to the new one ("changing the address of
+/// Bitrix24", REST API documentation). A portal whose licence has expired redirects to one of its pages, or
+/// to a page of the vendor (server behaviour). A web server that wants https redirects to itself.
 pub(super) fn read(from: &Url, location: Option<&str>) -> Reply {
     let target = location.and_then(|location| from.join(location).ok());
     let Some((target, host)) = target.as_ref().and_then(|url| Some((url, host(url)?))) else {
@@ -43,7 +43,7 @@ fn host(url: &Url) -> Option<String> {
     })
 }
 
-/// Whether it leads to one of the vendor's sites, and not to the REST API of a portal.
+/// Whether the target is on one of the vendor's sites, and not the REST API of a portal.
 fn is_vendors_page(target: &Url) -> bool {
     let Some(host) = target.host_str() else { return false };
     // Patterns such as `*.bitrix.info` match subdomains only. With "x." in front, they match the
