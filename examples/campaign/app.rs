@@ -87,7 +87,7 @@ pub(crate) fn run(
 
 /// The spool that the options ask for.
 #[cfg(feature = "spool")]
-fn with_spool(builder: Builder, directory: &Path, options: &Options) -> Builder {
+pub(crate) fn with_spool(builder: Builder, directory: &Path, options: &Options) -> Builder {
     use tracing_bizproc::spool::{Durability, Spool};
 
     if !options.spool {
@@ -99,7 +99,7 @@ fn with_spool(builder: Builder, directory: &Path, options: &Options) -> Builder 
 }
 
 #[cfg(not(feature = "spool"))]
-fn with_spool(builder: Builder, _directory: &Path, _options: &Options) -> Builder {
+pub(crate) fn with_spool(builder: Builder, _directory: &Path, _options: &Options) -> Builder {
     builder
 }
 

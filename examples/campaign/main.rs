@@ -24,6 +24,7 @@ mod plan;
 mod proxy;
 mod record;
 mod run;
+mod short;
 mod text;
 mod verdict;
 
@@ -37,6 +38,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         app::run(Path::new(&arguments[1]), arguments[2].parse()?, &options)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.first().is_some_and(|first| first == short::PROCESS) {
+        let options = Options::parse(arguments.split_off(2))?;
+        short::process(Path::new(&arguments[1]), &options)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let options = match Options::parse(arguments) {
         Ok(options) => options,
         Err(usage) => {
@@ -44,7 +50,13 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             return Ok(ExitCode::from(2));
         }
     };
-    let verdict = run::run(&options)?;
-    println!("{verdict}");
-    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_good = match options.short {
+        Some(processes) => short::run(processes, &options)?,
+        None => {
+            let verdict = run::run(&options)?;
+            println!("{verdict}");
+            verdict.is_good()
+        }
+    };
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
