@@ -31,6 +31,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
+use crate::clock::TrueTime;
 use crate::options::{Options, REQUEST_TIMEOUT};
 use crate::record::{Line, Record};
 use crate::text;
@@ -55,7 +56,8 @@ pub(crate) fn run(
     process: usize,
     options: &Options,
 ) -> Result<(), Box<dyn Error>> {
-    let record = Arc::new(Record::create(&record_of(directory, process))?);
+    let time = TrueTime::start(directory)?;
+    let record = Arc::new(Record::create(&record_of(directory, process), time)?);
     beat(Arc::clone(&record))?;
 
     let (orders, taken) = mpsc::unbounded_channel();
@@ -276,7 +278,8 @@ fn close(guard: WorkerGuard, record: &Record, is_finished: bool) -> Result<(), B
     Ok(())
 }
 
-/// How long an end waits for its lines. Longer than any trouble of the campaign, so that no line is late.
-const END_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long an end waits for its lines. Longer than any trouble of the campaign and any jump of the clock, so
+/// that no line is late.
+const END_TIMEOUT: Duration = Duration::from_secs(900);
 /// How long the last process tries to deliver everything.
 const PATIENCE: Duration = Duration::from_secs(150);

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use crate::options::Options;
 
 mod app;
+mod clock;
 mod disk;
 mod evidence;
 mod options;

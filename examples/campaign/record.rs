@@ -10,6 +10,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::clock::TrueTime;
+
 /// A line of an activity's log, by the number of the activity and its own number there, from 1 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Line {
@@ -20,17 +22,21 @@ pub(crate) struct Line {
 /// Nanoseconds since the Unix epoch.
 pub(crate) type Moment = u64;
 
-pub(crate) fn now() -> Moment {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+pub(crate) fn moment(time: SystemTime) -> Moment {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The file, open for writing.
-pub(crate) struct Record(File);
+pub(crate) struct Record {
+    file: File,
+    time: TrueTime,
+}
 
 impl Record {
-    pub(crate) fn create(path: &Path) -> io::Result<Record> {
-        Ok(Record(OpenOptions::new().create(true).append(true).open(path)?))
+    pub(crate) fn create(path: &Path, time: TrueTime) -> io::Result<Record> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Record { file, time })
     }
 
     /// The app logs this line next.
@@ -65,7 +71,8 @@ impl Record {
     }
 
     fn write(&self, what: &str, rest: impl Display) -> io::Result<()> {
-        (&self.0).write_all(format!("{} {what} {rest}\n", now()).as_bytes())
+        let at = moment(self.time.now());
+        (&self.file).write_all(format!("{at} {what} {rest}\n").as_bytes())
     }
 }
 

@@ -7,18 +7,19 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bizproc_portal::{Activity, EventSend, Fault, Portal, PortalBuilder, ServerTime, Tariff};
 use tracing_bizproc::simulation::Random;
 
 use crate::app;
+use crate::clock::AppClock;
 use crate::disk::Disk;
 use crate::evidence::{Place, read_journal};
 use crate::options::Options;
-use crate::plan::{Deed, Plan};
+use crate::plan::{Deed, Plan, Spoils};
 use crate::proxy::Network;
-use crate::record::{Story, now};
+use crate::record::{Moment, Story, moment};
 use crate::text;
 use crate::verdict::{Evidence, Process, Promise, Verdict, judge};
 
@@ -41,6 +42,7 @@ struct Campaign {
     options: Options,
     directory: PathBuf,
     disk: Disk,
+    clock: AppClock,
     portals: Vec<Portal>,
     network: Network,
     jobs: Vec<Job>,
@@ -78,6 +80,7 @@ struct Deeds {
     restarts: u64,
     outages: u64,
     full_disks: u64,
+    clock_jumps: u64,
     slowest_shutdown: Duration,
 }
 
@@ -98,6 +101,7 @@ impl Campaign {
         let addresses: Result<Vec<SocketAddr>, _> =
             portals.iter().map(|portal| authority(&portal.webhook_url()).parse()).collect();
         Ok(Campaign {
+            clock: AppClock::new(&directory)?,
             directory,
             disk,
             network: Network::new(options.seed, &addresses?)?,
@@ -116,12 +120,12 @@ impl Campaign {
     fn play(&mut self) -> Result<(), Box<dyn Error>> {
         self.start()?;
         let end = Instant::now() + self.options.length;
-        let plan = Plan::new(
-            self.options.seed,
-            self.options.pace,
-            self.portals.len(),
-            self.disk.can_be_filled(),
-        );
+        let spoils = Spoils {
+            portals: self.portals.len(),
+            disk: self.disk.can_be_filled(),
+            clock: self.clock.can_jump(),
+        };
+        let plan = Plan::new(self.options.seed, self.options.pace, spoils);
         for (wait, deed) in plan {
             let due = Instant::now() + wait;
             self.live(due.min(end))?;
@@ -158,6 +162,10 @@ impl Campaign {
                 self.deeds.outages += 1;
                 self.network.cut_off(portal, Instant::now() + time);
                 Ok(())
+            }
+            Deed::ClockJump(seconds) => {
+                self.deeds.clock_jumps += 1;
+                Ok(self.clock.set(seconds)?)
             }
             Deed::DiskFull(time) => {
                 self.deeds.full_disks += 1;
@@ -222,7 +230,9 @@ impl Campaign {
         let number = self.processes.len();
         let addresses = self.network.open(number)?;
         let errors = File::create(self.directory.join(format!("process-{number}.err")))?;
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        self.clock.give_to(&mut command);
+        let mut child = command
             .arg(super::APP)
             .arg(&self.directory)
             .arg(number.to_string())
@@ -388,16 +398,18 @@ impl Campaign {
 
     /// What has happened, in a few lines.
     fn told(&self) -> String {
-        let Deeds { kills, pauses, restarts, outages, full_disks, slowest_shutdown } = self.deeds;
+        let Deeds { kills, pauses, restarts, outages, full_disks, clock_jumps, slowest_shutdown } =
+            self.deeds;
         let hits: u64 = self.portals.iter().map(|portal| portal.counters().hits).sum();
         let processes = self.processes.len();
         let activities = self.jobs.len();
         format!(
             "processes={processes} kills={kills} pauses={pauses} restarts={restarts} \
-             outages={outages} full_disks={full_disks} ({})\n\
+             outages={outages} full_disks={full_disks} clock_jumps={clock_jumps}\n{}; {}\n\
              activities={activities} portals={PORTALS} hits={hits}; network: {}\n\
              the slowest shutdown took {slowest_shutdown:.2?} of {:?}",
             self.disk,
+            self.clock,
             self.network.report(),
             app::SHUTDOWN,
         )
@@ -440,6 +452,10 @@ fn portals(seed: u64) -> io::Result<Vec<Portal>> {
         portals.push(portal);
     }
     Ok(portals)
+}
+
+fn now() -> Moment {
+    moment(SystemTime::now())
 }
 
 /// "127.0.0.1:40521" of a URL.

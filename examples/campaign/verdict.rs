@@ -99,6 +99,9 @@ pub(crate) struct Verdict {
     pub(crate) ends: Ends,
     /// Entries that are marked although nothing of them stands in the log before.
     pub(crate) marked_in_vain: u64,
+    /// Without a spool: lines of a killed process that the network held back, so that lines of its
+    /// successor, which did not know of them, came first.
+    pub(crate) overtaken: u64,
     /// What nothing explains, one sentence each.
     pub(crate) unexplained: Vec<String>,
     /// Whether lines may be lost: without a spool.
@@ -175,17 +178,21 @@ fn judge_copies(evidence: &Evidence, verdict: &mut Verdict) {
 /// has sent them. And within a process, an entry is behind all that came before it, or repeats the last
 /// one: nothing is put behind newer lines to be tried again.
 fn judge_order(evidence: &Evidence, verdict: &mut Verdict) {
-    let mut newest: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut newest: BTreeMap<u32, (u32, usize)> = BTreeMap::new();
     let mut seen: BTreeSet<Line> = BTreeSet::new();
     let mut latest: BTreeMap<(u32, usize), &Entry> = BTreeMap::new();
     for entry in written(evidence) {
         let newest = newest.entry(entry.activity).or_default();
         for line in entry.lines().filter(|line| seen.insert(*line)) {
-            if line.number < *newest {
-                let sentence = format!("{line} came behind number {newest} of its activity");
+            let (number, process) = *newest;
+            if line.number > number {
+                *newest = (line.number, entry.process);
+            } else if verdict.may_lose && entry.process < process {
+                verdict.overtaken += 1;
+            } else {
+                let sentence = format!("{line} came behind number {number} of its activity");
                 verdict.unexplained.push(sentence);
             }
-            *newest = line.number.max(*newest);
         }
         let key = (entry.activity, entry.process);
         if let Some(before) = latest.insert(key, entry) {
@@ -389,6 +396,13 @@ impl fmt::Display for Verdict {
                 f,
                 "in_window: {} are older by the clock, but their process did not run meanwhile",
                 self.not_running
+            )?;
+        }
+        if self.overtaken > 0 {
+            writeln!(
+                f,
+                "lines of a killed process that its successor's came before: {}",
+                self.overtaken
             )?;
         }
         writeln!(f, "entries marked in vain: {}", self.marked_in_vain)?;

@@ -208,6 +208,21 @@ fn order_holds_over_processes() {
 }
 
 #[test]
+fn without_a_spool_the_network_may_hold_back_what_a_killed_process_has_sent() {
+    let held_back = |memory: Option<Duration>, process: usize| {
+        but(|it| {
+            it.promise.memory = memory;
+            it.entries[2].process = process;
+            it.entries.swap(1, 2);
+        })
+    };
+    let verdict = held_back(Some(Duration::from_secs(60)), 1);
+    assert!(verdict.is_good() && verdict.overtaken == 4, "{verdict}");
+    is_bad(&held_back(Some(Duration::from_secs(60)), 0), "k1-4 came behind number 10");
+    is_bad(&held_back(None, 1), "k1-4 came behind number 10");
+}
+
+#[test]
 fn what_is_tried_again_behind_newer_lines_is_unexplained() {
     is_bad(&but(|it| it.entries.push(marked(&[4, 5]))), "process 0 sent [4, 5] of k1 behind");
     let verdict = but(|it| {
