@@ -22,11 +22,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{Instrument, info, info_span, warn};
+use tracing_bizproc::auth::{Credentials, Webhook};
 use tracing_bizproc::simulation::Random;
-use tracing_bizproc::{
-    Bizproc, Builder, Completion, Credentials, DropReason, EventToken, PortalId, Webhook,
-    WorkerGuard,
-};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{Completion, EventToken, Handle, PortalId, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
@@ -34,17 +33,13 @@ use tracing_subscriber::prelude::*;
 use crate::clock::TrueTime;
 use crate::options::{Options, REQUEST_TIMEOUT};
 use crate::record::{Line, Record};
+use crate::spool;
 use crate::text;
 use crate::verdict::BEAT;
 
 /// The app's own file in the directory of the campaign.
 pub(crate) fn record_of(directory: &Path, process: usize) -> std::path::PathBuf {
     directory.join(format!("process-{process}.txt"))
-}
-
-/// Where the spool is in the directory of the campaign.
-pub(crate) fn spool_in(directory: &Path) -> std::path::PathBuf {
-    directory.join("spool")
 }
 
 /// How long the app takes to stop.
@@ -64,7 +59,7 @@ pub(crate) fn run(
     let webhooks = read_portals()?;
     std::thread::Builder::new().name("orders".to_owned()).spawn(move || read_orders(&orders))?;
 
-    let (layer, guard) = with_spool(
+    let (layer, guard) = spool::with(
         tracing_bizproc::builder(Credentials::provider(webhooks))
             .linger(Duration::from_millis(300))
             .max_hold(options.max_hold)
@@ -85,24 +80,6 @@ pub(crate) fn run(
     // Tasks that are under way end here, each where it waits.
     runtime.shutdown_background();
     close(guard, &record, is_finished)
-}
-
-/// The spool that the options ask for.
-#[cfg(feature = "spool")]
-pub(crate) fn with_spool(builder: Builder, directory: &Path, options: &Options) -> Builder {
-    use tracing_bizproc::spool::{Durability, Spool};
-
-    if !options.spool {
-        return builder;
-    }
-    let durability = if options.fsync { Durability::Fsync } else { Durability::Buffered };
-    let spool = Spool::new(spool_in(directory)).durability(durability).bound(options.bound);
-    builder.spool(spool)
-}
-
-#[cfg(not(feature = "spool"))]
-pub(crate) fn with_spool(builder: Builder, _directory: &Path, _options: &Options) -> Builder {
-    builder
 }
 
 /// Notes all the time that the process runs.
@@ -170,7 +147,7 @@ fn parse(line: &str) -> Option<Command> {
 /// Works until it is stopped, or until all is done; says whether it is.
 async fn work(
     mut orders: mpsc::UnboundedReceiver<Command>,
-    bizproc: &Bizproc,
+    bizproc: &Handle,
     record: &Arc<Record>,
     seed: u64,
 ) -> std::io::Result<bool> {
@@ -200,7 +177,7 @@ async fn work(
 }
 
 /// Works on one activity.
-async fn fulfil(order: Order, bizproc: Bizproc, record: Arc<Record>, mut random: Random) {
+async fn fulfil(order: Order, bizproc: Handle, record: Arc<Record>, mut random: Random) {
     let Order { activity, portal, event_token, lines } = order;
     let span = info_span!(
         "activity",

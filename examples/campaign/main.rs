@@ -26,6 +26,7 @@ mod proxy;
 mod record;
 mod run;
 mod short;
+mod spool;
 mod text;
 mod verdict;
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::spool;
+
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -42,7 +44,7 @@ impl Options {
         let mut options = Options {
             seed: 1,
             length: Duration::from_secs(60),
-            spool: cfg!(feature = "spool"),
+            spool: spool::IS_THERE,
             fsync: false,
             bound: Duration::from_millis(100),
             rate: 2.0,
@@ -66,7 +68,7 @@ impl Options {
                 "--seed" => options.seed = number()? as u64,
                 "--minutes" => options.length = seconds(number()? * 60.0)?,
                 "--no-spool" => options.spool = false,
-                "--spool" if !cfg!(feature = "spool") => {
+                "--spool" if !spool::IS_THERE => {
                     return Err(Usage("--spool needs `--features spool`".to_owned()));
                 }
                 "--spool" => options.spool = true,

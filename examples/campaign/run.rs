@@ -20,6 +20,7 @@ use crate::options::Options;
 use crate::plan::{Deed, Plan, Spoils};
 use crate::proxy::Network;
 use crate::record::{Moment, Story, moment};
+use crate::spool;
 use crate::text;
 use crate::verdict::{Evidence, Process, Promise, Verdict, judge};
 
@@ -96,7 +97,7 @@ impl Campaign {
     fn new(options: Options) -> Result<Campaign, Box<dyn Error>> {
         let directory = std::env::temp_dir().join(format!("campaign-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
-        let disk = Disk::new(&app::spool_in(&directory), options.spool)?;
+        let disk = Disk::new(&spool::in_directory(&directory), options.spool)?;
         let portals = portals(options.seed)?;
         let addresses: Result<Vec<SocketAddr>, _> =
             portals.iter().map(|portal| authority(&portal.webhook_url()).parse()).collect();

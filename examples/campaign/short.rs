@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Activity, Portal, Tariff, Workflow};
 use tracing::{info, info_span};
-use tracing_bizproc::{EventToken, Webhook};
+use tracing_bizproc::EventToken;
+use tracing_bizproc::auth::Webhook;
 use tracing_subscriber::prelude::*;
 
-use crate::app::{spool_in, with_spool};
 use crate::options::Options;
+use crate::spool;
 
 /// The first argument of a short-lived process.
 pub(crate) const PROCESS: &str = "--short-process";
@@ -81,7 +82,9 @@ fn play(processes: usize, options: &Options) -> Result<Figures, Box<dyn Error>> 
     for mut child in children {
         child.wait()?;
     }
-    drain(&directory, &portal, options)?;
+    if options.spool {
+        spool::drain(&directory, Webhook::new(portal.webhook_url())?)?;
+    }
 
     let lines = tasks.iter().map(|(workflow, _)| workflow.lines().len());
     let lines: Vec<usize> = lines.collect();
@@ -110,24 +113,6 @@ fn start(
     Ok(child)
 }
 
-/// Delivers what the processes have left in their spool.
-#[cfg(feature = "spool")]
-fn drain(directory: &Path, portal: &Portal, options: &Options) -> Result<(), Box<dyn Error>> {
-    if options.spool {
-        let webhook = Webhook::new(portal.webhook_url())?;
-        let report = tracing_bizproc::spool::drain(spool_in(directory), webhook)?;
-        println!("{report}");
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "spool"))]
-fn drain(directory: &Path, _: &Portal, _: &Options) -> Result<(), Box<dyn Error>> {
-    // There is nothing to drain.
-    drop(spool_in(directory));
-    Ok(())
-}
-
 /// The main function of such a process: a script that logs three lines and ends.
 pub(crate) fn process(directory: &Path, options: &Options) -> Result<(), Box<dyn Error>> {
     let mut input = String::new();
@@ -135,7 +120,7 @@ pub(crate) fn process(directory: &Path, options: &Options) -> Result<(), Box<dyn
     let (url, event_token) = input.split_once('\n').ok_or("no event token")?;
     let event_token = EventToken::parse(event_token)?;
     let builder = tracing_bizproc::builder(Webhook::new(url)?);
-    let (layer, guard) = with_spool(builder, directory, options).build()?;
+    let (layer, guard) = spool::with(builder, directory, options).build()?;
     tracing_subscriber::registry().with(layer).init();
     info_span!("activity", event_token = event_token.tag()).in_scope(|| {
         for number in 1..=LINES {

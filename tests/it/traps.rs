@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bizproc_portal::{Canned, Fault, Moment, Portal};
 use tracing::{Span, info, info_span};
-use tracing_bizproc::{DropReason, EventToken, Overflow};
+use tracing_bizproc::EventToken;
+use tracing_bizproc::config::Overflow;
+use tracing_bizproc::stats::DropReason;
 use tracing_subscriber::prelude::*;
 
 use crate::stage::{PATIENCE, Stage, in_child, is_child, lines, quick};
