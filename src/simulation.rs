@@ -29,6 +29,7 @@ use crate::transport::Transport;
 use crate::worker::Worker;
 
 pub mod conditions;
+mod limits;
 pub mod portal;
 mod random;
 pub mod throughput;
