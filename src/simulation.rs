@@ -29,6 +29,7 @@ use crate::transport::Transport;
 use crate::worker::Worker;
 
 pub mod conditions;
+mod known;
 mod limits;
 pub mod portal;
 mod random;
