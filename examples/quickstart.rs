@@ -50,7 +50,7 @@ async fn handle_activity(
     event_token: &EventToken,
 ) -> Result<(), Box<dyn Error>> {
     // The tag: everything that is logged inside goes to the process's log too.
-    let activity = info_span!("activity", event_token = event_token.tag());
+    let activity = info_span!("activity", event_token = event_token.as_field());
     fulfil(1042).instrument(activity).await;
 
     // The last line is written by the call that ends the activity.

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// # use tracing_bizproc::EventToken;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let token = EventToken::parse("5e4a77.12345678|A1|7.c0ffee")?;
-/// let span = tracing::info_span!("order", event_token = token.tag());
+/// let span = tracing::info_span!("order", event_token = token.as_field());
 /// # Ok(()) }
 /// ```
 ///
@@ -43,7 +43,7 @@ impl EventToken {
     ///
     /// It is passed as an error value, because that is the only kind of field value that a layer can
     /// convert back to its type.
-    pub fn tag(&self) -> &(dyn Error + 'static) {
+    pub fn as_field(&self) -> &(dyn Error + 'static) {
         self
     }
 
@@ -100,7 +100,7 @@ impl Offered {
     }
 
     /// The value for the field.
-    pub(crate) fn tag(&self) -> &(dyn Error + 'static) {
+    pub(crate) fn as_field(&self) -> &(dyn Error + 'static) {
         self
     }
 
@@ -173,7 +173,7 @@ impl fmt::Debug for EventToken {
     }
 }
 
-/// Only so that [`EventToken::tag`] can hand the token to a layer.
+/// Only so that [`EventToken::as_field`] can hand the token to a layer.
 impl Error for EventToken {}
 
 impl FromStr for EventToken {
@@ -215,7 +215,7 @@ pub enum InvalidEventToken {
     ControlCharacter,
     /// It is what an [`EventToken`] prints, not what it is.
     #[error(
-        "the event token is redacted: write `event_token = token.tag()`, not `%token` or `?token`"
+        "the event token is redacted: write `event_token = token.as_field()`, not `%token` or `?token`"
     )]
     Redacted,
 }
@@ -316,9 +316,9 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_the_token_for_who_knows_the_type_and_a_redaction_for_others() {
+    fn as_a_field_it_is_the_token_for_who_knows_the_type_and_a_redaction_for_others() {
         let event_token = EventToken::parse(REAL).unwrap();
-        let tag = event_token.tag();
+        let tag = event_token.as_field();
         assert_eq!(tag.to_string(), "68f1e5d2a3b4c1.12345678|…");
         assert_eq!(tag.downcast_ref::<EventToken>(), Some(&event_token));
     }

@@ -67,7 +67,7 @@ impl<'v> VisitValue<'v> for Typed {
 impl ToValue for EventToken {
     /// Other loggers print the redaction.
     fn to_value(&self) -> Value<'_> {
-        Value::from_dyn_error(self.tag())
+        Value::from_dyn_error(self.as_field())
     }
 }
 
