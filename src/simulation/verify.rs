@@ -226,7 +226,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn builder() -> crate::Builder {
-        let webhook = crate::Webhook::new("https://b24.example/rest/1/secret/").unwrap();
+        let webhook = crate::auth::Webhook::new("https://b24.example/rest/1/secret/").unwrap();
         crate::builder(webhook)
     }
 
