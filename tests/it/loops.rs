@@ -24,7 +24,7 @@ fn events_of_the_worker_reach_other_layers_and_are_not_sent() {
     let workflow = portal.start_workflow("Order");
     let raw = workflow.open_activity("Fulfil").event_token();
     let event_token = EventToken::parse(&raw).unwrap();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("one line"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("one line"));
     let report = guard.handle().flush_blocking(PATIENCE).unwrap();
     assert_eq!(report.acknowledged(), 1);
     let accepted = guard.handle().stats().accepted();
