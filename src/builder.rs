@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing_core::{LevelFilter, Subscriber};
 use tracing_subscriber::registry::LookupSpan;
@@ -12,6 +12,8 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::BuildError;
 use crate::fields::Fields;
 use crate::handle::{Bizproc, WorkerGuard};
+use crate::journal::driver::{Desk, Driver};
+use crate::journal::{Journal, Publisher};
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
 #[cfg(feature = "log")]
@@ -29,6 +31,7 @@ use crate::worker::engine::Engine;
 use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
 use crate::worker::operating::OPERATING_LIMIT;
+use crate::worker::outbox::Outbox;
 use crate::worker::rate::Quota;
 use crate::worker::render::LINE_BYTES;
 use crate::worker::report::{self, Voice};
@@ -133,6 +136,7 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
         fail_with: None,
         http: HttpOptions::default(),
         fingerprints_are_right: true,
+        journal: None,
     }
 }
 
@@ -179,6 +183,18 @@ pub struct Builder {
     http: HttpOptions,
     /// Whether all given fingerprints are valid.
     fingerprints_are_right: bool,
+    /// What keeps lines beyond the process.
+    journal: Option<Keeping>,
+}
+
+/// A journal, and how it is used.
+#[derive(Clone)]
+pub(crate) struct Keeping {
+    pub(crate) journal: Arc<dyn Journal>,
+    /// How long a line may wait until it is stored.
+    pub(crate) bound: Duration,
+    /// How long delivery keeps trying, in place of `max_age`.
+    pub(crate) max_age: Duration,
 }
 
 impl Builder {
@@ -426,6 +442,12 @@ impl Builder {
         Ok((BizprocLogger::new(producer, level, fields, own), guard))
     }
 
+    /// Keeps lines in this journal beyond the process.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn keeping(self, keeping: Keeping) -> Self {
+        Builder { journal: Some(keeping), ..self }
+    }
+
     /// Starts the worker's thread.
     fn start(&self, voice: Voice) -> Result<(Producer, WorkerGuard), BuildError> {
         self.check()?;
@@ -442,9 +464,12 @@ impl Builder {
     ) -> Result<(Producer, WorkerGuard), BuildError> {
         // Any number will do: it only keeps replicas from retrying at the same moments.
         let seed = std::hash::RandomState::new().build_hasher().finish();
-        let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
-        let worker =
-            Worker::new(consumer, engine, transport, stats.clone(), tick).with_voice(voice);
+        let Parts { producer, consumer, engine, stats, tick, journal } = self.parts(seed);
+        let (desk, driver) = journal.unzip();
+        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick)
+            .with_voice(voice)
+            .with_journal(desk);
+        driver.map_or(Ok(()), Driver::start).map_err(BuildError::Thread)?;
         let runtime = WorkerRuntime::new().map_err(BuildError::Runtime)?;
         let thread = thread::Builder::new()
             .name(THREAD.to_owned())
@@ -476,15 +501,28 @@ impl Builder {
             quota: self.quota,
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
-            retry: self.retry,
+            retry: RetryPolicy {
+                max_age: self
+                    .journal
+                    .as_ref()
+                    .map_or(self.retry.max_age, |keeping| keeping.max_age),
+                ..self.retry
+            },
             words: words.clone(),
             portal_share: self.portal_share,
             default_portal: self.credentials.as_ref().is_none_or(Credentials::have_default_portal),
         };
         let renderer = self.lines.renderer(words, &stats, self.line_bytes);
         let ledger = Ledger::new(stats.clone(), consumer.shares(), self.limits.bytes);
-        let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
-        Parts { producer, consumer, engine, stats, tick: self.tick() }
+        let mut engine = Engine::new(rules, self.limits, renderer, ledger, seed);
+        let journal = self.journal.as_ref().map(|keeping| {
+            let publisher = Publisher(random());
+            let most_bytes = (self.limits.bytes / 4).max(LEAST_OUTBOX);
+            #[expect(clippy::disallowed_methods, reason = "the run begins here")]
+            engine.keep(Outbox::new(publisher, keeping.bound, most_bytes), Instant::now());
+            Driver::new(keeping.journal.clone(), publisher)
+        });
+        Parts { producer, consumer, engine, stats, tick: self.tick(), journal }
     }
 
     pub(crate) fn event_level(&self) -> EventLevel {
@@ -592,8 +630,18 @@ pub(crate) struct Parts {
     pub(crate) stats: Arc<Stats>,
     /// How often the queue is looked at while lines may come.
     pub(crate) tick: Duration,
+    /// Both ends of the journal's driver.
+    pub(crate) journal: Option<(Desk, Driver)>,
 }
 
+/// A number that no other run has.
+fn random() -> u128 {
+    let half = || u128::from(std::hash::RandomState::new().build_hasher().finish());
+    half() << 64 | half()
+}
+
+/// What the worker may hold for its journal at the least, in bytes.
+const LEAST_OUTBOX: usize = 1 << 20;
 /// One portal's share of the budget, where there may be many.
 const PORTAL_SHARE: f64 = 0.5;
 /// One token's share of the queue and of the budget.

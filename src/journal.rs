@@ -26,6 +26,8 @@ use tracing_core::Level;
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
+pub(crate) mod driver;
+
 /// What went wrong in a journal. It is reported, so it must not contain a secret.
 pub type JournalError = Box<dyn Error + Send + Sync>;
 

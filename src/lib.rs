@@ -109,6 +109,9 @@ pub mod health;
 mod installation;
 #[cfg(feature = "journal")]
 pub mod journal;
+#[cfg(not(feature = "journal"))]
+#[expect(dead_code, unreachable_pub, reason = "only a journal uses all of it")]
+mod journal;
 mod layer;
 mod line;
 #[cfg(feature = "log")]

@@ -153,7 +153,7 @@ impl WorkerGuard {
 /// What can be said when the worker does not answer.
 fn unanswered(bizproc: &Bizproc) -> ShutdownReport {
     let mut lines = FlushReport::default();
-    lines.set_pending(bizproc.stats().pending());
+    lines.set_pending(bizproc.stats().pending(), u64::MAX);
     ShutdownReport { lines, failed: Vec::new(), open: bizproc.open_activities() }
 }
 

@@ -51,7 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "journal",
         ],
     ),
-    ("journal", &["line", "stats"]),
+    ("journal", &["line", "stats", "thread_role"]),
     ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["installation", "request", "line", "transport", "error"]),
     ("installation", &["request", "line", "transport", "error"]),
@@ -68,7 +68,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// The same inside of the worker. `worker.rs` itself may import all of them.
 const IN_WORKER: &[(&str, &[&str])] = &[
-    ("engine", &["agenda", "ending", "entry", "lane", "ledger", "render", "report", "turn"]),
+    (
+        "engine",
+        &[
+            "agenda", "ending", "entry", "incoming", "lane", "ledger", "outbox", "render",
+            "report", "retry", "turn",
+        ],
+    ),
     (
         "lane",
         &[
@@ -77,6 +83,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
             "end",
             "ending",
             "entry",
+            "incoming",
             "ledger",
             "meters",
             "rate",
@@ -85,19 +92,21 @@ const IN_WORKER: &[(&str, &[&str])] = &[
             "turn",
         ],
     ),
-    ("turn", &["ending", "entry", "ledger", "report"]),
-    ("coalescer", &["agenda", "budgets", "end", "ending", "entry", "schedule"]),
-    ("ledger", &["ending", "report", "watches"]),
+    ("turn", &["ending", "entry", "incoming", "ledger", "report"]),
+    ("coalescer", &["agenda", "budgets", "end", "ending", "entry", "incoming", "schedule"]),
+    ("ledger", &["ending", "entry", "incoming", "outbox", "report", "watches"]),
+    ("outbox", &["agenda"]),
     ("watches", &["agenda", "ending"]),
     ("deadlines", &["agenda"]),
     ("budgets", &["schedule"]),
     ("render", &["entry"]),
-    ("end", &["ending"]),
+    ("end", &["ending", "incoming"]),
     ("meters", &["operating"]),
     ("report", &["retry"]),
     ("agenda", &[]),
     ("ending", &[]),
-    ("entry", &[]),
+    ("entry", &["incoming"]),
+    ("incoming", &[]),
     ("operating", &[]),
     ("rate", &[]),
     ("retry", &[]),
