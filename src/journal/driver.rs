@@ -5,7 +5,7 @@ use std::any::Any;
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{io, thread};
 
 use tokio::runtime::Builder;
@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, Position, Publisher, Query, Read,
+    Adopted, Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, Position, Publisher,
+    Query, Read,
 };
 use crate::line::{EventToken, PortalId};
 
@@ -58,12 +59,18 @@ pub(crate) enum Said {
         portal: Option<PortalId>,
         trouble: String,
     },
+    /// What other runs have left is being read.
+    Adopting,
     /// What other runs have left, all of it.
     Adopted {
         left: Vec<Left>,
         ends: Vec<(Publisher, Chunk)>,
     },
     NotAdopted {
+        trouble: String,
+    },
+    /// Something that other runs have left cannot be taken over.
+    LeftAlone {
         trouble: String,
     },
     Evicted(Vec<Evicted>),
@@ -112,6 +119,8 @@ pub(crate) struct Driver {
     /// The reading of what other runs have left.
     scan: Option<Scan>,
     next_adopt: Instant,
+    /// Something was taken over of which is not known yet how much it is.
+    has_more: bool,
     /// Runs whose lines were counted.
     known: HashSet<Publisher>,
 }
@@ -138,6 +147,7 @@ impl Driver {
             marks: Vec::new(),
             scan: None,
             next_adopt: Instant::now(),
+            has_more: false,
             known: HashSet::from([publisher]),
         };
         (Desk { asks, told: to_worker }, driver)
@@ -256,10 +266,20 @@ impl Driver {
     async fn adopt(&mut self) {
         self.next_adopt = Instant::now() + ADOPT_EVERY;
         match guarded(self.journal.adopt()).await {
-            Ok(held) if held.is_empty() => {
-                self.tell(Said::Adopted { left: Vec::new(), ends: Vec::new() });
+            Ok(Adopted { held, more, left }) => {
+                self.has_more |= !held.is_empty();
+                if more {
+                    self.next_adopt = Instant::now();
+                    self.tell(Said::Adopting);
+                } else if std::mem::take(&mut self.has_more) {
+                    self.scan = Some(Scan::default());
+                } else {
+                    self.tell(Said::Adopted { left: Vec::new(), ends: Vec::new() });
+                }
+                if let Some(trouble) = left.first().filter(|_| !more) {
+                    self.tell(Said::LeftAlone { trouble: trouble.to_string() });
+                }
             }
-            Ok(_) => self.scan = Some(Scan::default()),
             Err(error) => self.tell(Said::NotAdopted { trouble: error.to_string() }),
         }
         self.look_for_evicted().await;
@@ -282,6 +302,8 @@ impl Driver {
                     let Scan { left, ends, seen, .. } = self.scan.take().unwrap_or_default();
                     self.known.extend(seen);
                     self.tell(Said::Adopted { left, ends });
+                } else {
+                    self.tell(Said::Adopting);
                 }
             }
             Err(error) => {
@@ -292,7 +314,9 @@ impl Driver {
     }
 
     async fn look_for_evicted(&mut self) {
-        if let Ok(evicted) = guarded(self.journal.evicted()).await {
+        #[expect(clippy::disallowed_methods, reason = "lines age by the clock of the app")]
+        let now = SystemTime::now();
+        if let Ok(evicted) = guarded(self.journal.evicted(now)).await {
             if !evicted.is_empty() {
                 self.tell(Said::Evicted(evicted));
             }

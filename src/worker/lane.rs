@@ -23,7 +23,7 @@ use super::report::Trouble;
 use super::retry::{Backoff, RetryPolicy};
 use super::turn::Turn;
 use crate::completion::Completion;
-use crate::error::{CompleteError, FlushError};
+use crate::error::{CompleteError, WorkerError};
 use crate::format::Words;
 use crate::line::EventToken;
 use crate::protocol::Request;
@@ -306,7 +306,7 @@ impl Lane {
             end.give_up_at = deadline + patience;
         }
         if !turn.ledger.hold_end(end.bytes()) {
-            end.answer(Err(CompleteError::Worker(FlushError::Busy)), 0);
+            end.answer(Err(CompleteError::Worker(WorkerError::Busy)), 0);
             return false;
         }
         if let Err(again) = self.coalescer.add_end(event_token, Box::new(end), elsewhere, now) {

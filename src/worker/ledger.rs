@@ -359,6 +359,12 @@ impl Ledger {
         }
     }
 
+    /// Ends in the journal came too late, or are lost.
+    pub(crate) fn lost_ends(&mut self, ends: u64) {
+        self.stats.late_ends(ends);
+        self.reports.add(Trouble::LateEnd, ends, None, "");
+    }
+
     fn count_lost(&mut self, page: Option<&Page>, lines: u64, reason: DropReason) {
         self.stats.dropped(reason, lines);
         self.reports.add(Trouble::Lost(reason), lines, page.and_then(Page::portal), "on disk");

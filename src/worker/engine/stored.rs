@@ -336,6 +336,14 @@ impl Engine {
                 self.journal_is_away(&trouble, now);
                 self.agenda.set(key, now + READ_AGAIN);
             }
+            Said::Adopting => {
+                if let Some(store) = &mut self.store {
+                    store.starts_until = store.starts_until.map(|_| now + HANGS_AFTER);
+                }
+            }
+            Said::LeftAlone { trouble } => {
+                self.ledger.report(Trouble::NotRead, 1, None, trouble);
+            }
             Said::Adopted { left, ends } => self.adopted(left, ends, now),
             Said::NotAdopted { trouble } => {
                 self.ledger.report(Trouble::NotRead, 1, None, trouble);
@@ -455,8 +463,7 @@ impl Engine {
         let patience = Some(self.rules.retry.max_age);
         let (lane, mut turn) = self.turn(key, now);
         if waits_until.is_some_and(|until| until <= wall) {
-            turn.stats().late_end();
-            turn.report(Trouble::LateEnd, event_token.to_string());
+            turn.ledger.lost_ends(1);
             return turn.settle_end(event_token, Some(stamp));
         }
         let Ok(values) = serde_json::from_str(&values) else {
@@ -481,7 +488,10 @@ impl Engine {
 
     /// The journal has given lines up.
     fn evicted(&mut self, evicted: Vec<Evicted>, now: Instant) {
-        for Evicted { of, numbers, lines, since, reason } in evicted {
+        for Evicted { of, numbers, lines, ends, since, reason } in evicted {
+            if ends > 0 {
+                self.ledger.lost_ends(ends);
+            }
             let Some((publisher, portal, event_token)) = of else {
                 self.ledger.lost_unknown(None, lines, reason);
                 continue;
