@@ -540,7 +540,9 @@ impl Builder {
 
     /// How often the worker looks at its queue while lines may come.
     fn tick(&self) -> Duration {
-        (self.linger / 4).clamp(LEAST_TICK, LONGEST_TICK)
+        let tick = self.linger / 4;
+        let bound = self.journal.as_ref().map(|keeping| keeping.bound / 4);
+        bound.map_or(tick, |bound| bound.min(tick)).clamp(LEAST_TICK, LONGEST_TICK)
     }
 
     fn check(&self) -> Result<(), BuildError> {

@@ -27,6 +27,8 @@ use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
 pub(crate) mod driver;
+#[cfg(test)]
+pub(crate) mod memory;
 
 /// What went wrong in a journal. It is reported, so it must not contain a secret.
 pub type JournalError = Box<dyn Error + Send + Sync>;

@@ -236,6 +236,9 @@ impl<T: Transport> Worker<T> {
 
     fn take_in(&mut self) {
         let now = Instant::now().into_std();
+        if self.desk.is_some() {
+            self.engine.set_clock(now, SystemTime::now());
+        }
         for _ in 0..TAKE_AT_ONCE {
             self.taking = self.consumer.try_take();
             match &self.taking {
@@ -322,9 +325,6 @@ impl<T: Transport> Worker<T> {
 
     /// Takes in what the journal's driver has said.
     fn hear(&mut self, now: std::time::Instant) {
-        if self.desk.is_some() {
-            self.engine.set_clock(now, SystemTime::now());
-        }
         while let Some(told) = self.desk.as_mut().and_then(Desk::try_told) {
             self.engine.told(told, now);
         }

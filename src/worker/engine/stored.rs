@@ -668,6 +668,11 @@ impl Engine {
         let own = publisher == self.publisher;
         if own {
             self.feed_held(key, line.no, true, now);
+            let held = self.portals[key].behind.as_ref().and_then(|behind| behind.held.front());
+            if held.is_some_and(|held| held.line.no == line.no) {
+                // It was stored although the journal said no.
+                return;
+            }
         } else {
             self.seq += 1;
         }
