@@ -26,6 +26,9 @@ use tracing_core::Level;
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
+#[doc(hidden)]
+pub mod codec;
+
 /// What went wrong in a journal. It is reported, so it must not contain a secret.
 pub type JournalError = Box<dyn Error + Send + Sync>;
 
