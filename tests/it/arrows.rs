@@ -51,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "journal",
         ],
     ),
+    ("spool", &["journal", "line", "stats", "error"]),
     ("journal", &["line", "stats", "thread_role"]),
     ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["installation", "request", "line", "transport", "error"]),
@@ -137,6 +138,8 @@ const ZONES: &[(&str, &[&str])] = &[
         ],
     ),
     ("tracing_subscriber", &["layer", "builder", "simulation"]),
+    ("fs4", &["spool"]),
+    ("crc32fast", &["spool"]),
 ];
 
 #[test]
