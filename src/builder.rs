@@ -13,7 +13,6 @@ use crate::error::BuildError;
 use crate::fields::Fields;
 use crate::handle::{Handle, WorkerGuard};
 use crate::journal::driver::{Desk, Driver};
-use crate::journal::{Journal, Publisher};
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
 #[cfg(feature = "log")]
@@ -40,8 +39,11 @@ use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
 
 mod config;
+mod keeping;
 mod lines;
 
+use keeping::Keep;
+pub(crate) use keeping::Keeping;
 use lines::Lines;
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, an
@@ -137,7 +139,7 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
         fail_with: None,
         http: HttpOptions::default(),
         fingerprints_are_right: true,
-        journal: None,
+        keep: Keep::default(),
     }
 }
 
@@ -185,17 +187,7 @@ pub struct Builder {
     /// Whether all given fingerprints are valid.
     fingerprints_are_right: bool,
     /// What keeps lines beyond the process.
-    journal: Option<Keeping>,
-}
-
-/// A journal, and how it is used.
-#[derive(Clone)]
-pub(crate) struct Keeping {
-    pub(crate) journal: Arc<dyn Journal>,
-    /// How long a line may wait until it is stored.
-    pub(crate) bound: Duration,
-    /// How long delivery keeps trying, in place of `max_age`.
-    pub(crate) max_age: Duration,
+    keep: Keep,
 }
 
 impl Builder {
@@ -443,12 +435,6 @@ impl Builder {
         Ok((BizprocLogger::new(producer, level, fields, own), guard))
     }
 
-    /// Keeps lines in this journal beyond the process.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn keeping(self, keeping: Keeping) -> Self {
-        Builder { journal: Some(keeping), ..self }
-    }
-
     /// Starts the worker's thread.
     fn start(&self, voice: Voice) -> Result<(Producer, WorkerGuard), BuildError> {
         self.check()?;
@@ -465,7 +451,13 @@ impl Builder {
     ) -> Result<(Producer, WorkerGuard), BuildError> {
         // Any number will do: it only keeps replicas from retrying at the same moments.
         let seed = std::hash::RandomState::new().build_hasher().finish();
-        let Parts { producer, consumer, engine, stats, tick, journal } = self.parts(seed);
+        // Where nothing is sent, nothing is kept.
+        let keeping = match self.credentials {
+            Some(_) => self.keep.open()?,
+            None => None,
+        };
+        let parts = self.parts_with(seed, keeping);
+        let Parts { producer, consumer, engine, stats, tick, journal } = parts;
         let (desk, driver) = journal.unzip();
         let worker = Worker::new(consumer, engine, transport, stats.clone(), tick)
             .with_voice(voice)
@@ -487,7 +479,12 @@ impl Builder {
     }
 
     /// Everything but the thread and the transport.
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn parts(&self, seed: u64) -> Parts {
+        self.parts_with(seed, self.keep.open().expect("the spool can be opened"))
+    }
+
+    fn parts_with(&self, seed: u64, keeping: Option<Keeping>) -> Parts {
         let stats = Arc::new(Stats::default());
         let (producer, consumer) = queue::queue(self.limits);
         let words = self.lines.words(&stats);
@@ -503,10 +500,7 @@ impl Builder {
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
             retry: RetryPolicy {
-                max_age: self
-                    .journal
-                    .as_ref()
-                    .map_or(self.retry.max_age, |keeping| keeping.max_age),
+                max_age: keeping.as_ref().map_or(self.retry.max_age, |keeping| keeping.max_age),
                 ..self.retry
             },
             words: words.clone(),
@@ -516,12 +510,12 @@ impl Builder {
         let renderer = self.lines.renderer(words, &stats, self.line_bytes);
         let ledger = Ledger::new(stats.clone(), consumer.shares(), self.limits.bytes);
         let mut engine = Engine::new(rules, self.limits, renderer, ledger, seed);
-        let journal = self.journal.as_ref().map(|keeping| {
-            let publisher = Publisher(random());
+        let journal = keeping.map(|keeping| {
+            let publisher = keeping.publisher;
             let most_bytes = (self.limits.bytes / 4).max(LEAST_OUTBOX);
             #[expect(clippy::disallowed_methods, reason = "the run begins here")]
             engine.keep(Outbox::new(publisher, keeping.bound, most_bytes), Instant::now());
-            Driver::new(keeping.journal.clone(), publisher)
+            Driver::new(keeping.journal, publisher)
         });
         Parts { producer, consumer, engine, stats, tick: self.tick(), journal }
     }
@@ -541,13 +535,15 @@ impl Builder {
     /// How often the worker looks at its queue while lines may come.
     fn tick(&self) -> Duration {
         let tick = self.linger / 4;
-        let bound = self.journal.as_ref().map(|keeping| keeping.bound / 4);
+        let bound = self.keep.bound().map(|bound| bound / 4);
         bound.map_or(tick, |bound| bound.min(tick)).clamp(LEAST_TICK, LONGEST_TICK)
     }
 
     fn check(&self) -> Result<(), BuildError> {
+        self.check_keep()?;
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
-        if self.retry.max_age > YEAR || self.http.timeout > YEAR {
+        let max_age = self.keep.max_age().unwrap_or(self.retry.max_age);
+        if max_age > YEAR || self.http.timeout > YEAR {
             return wrong("max_age or request_timeout", "is longer than a year");
         }
         if !self.fingerprints_are_right {
@@ -560,7 +556,7 @@ impl Builder {
         if self.linger > self.max_hold {
             return wrong("linger", "is longer than max_hold");
         }
-        if self.max_hold >= self.retry.max_age {
+        if self.max_hold >= max_age {
             return wrong("max_age", "is not longer than max_hold");
         }
         if !(2_000..=ENTRY_BYTES).contains(&self.entry_bytes) {
@@ -638,6 +634,7 @@ pub(crate) struct Parts {
 }
 
 /// A number that no other run has.
+#[cfg(any(test, feature = "spool"))]
 fn random() -> u128 {
     let half = || u128::from(std::hash::RandomState::new().build_hasher().finish());
     half() << 64 | half()

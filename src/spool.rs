@@ -135,6 +135,13 @@ impl Spool {
     }
 }
 
+impl Spool {
+    /// How long lines are kept.
+    pub(crate) fn line_age(&self) -> Duration {
+        self.max_age
+    }
+}
+
 impl fmt::Debug for Spool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spool")

@@ -13,7 +13,7 @@ use crate::line::EventToken;
 
 /// What outlives the runs.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(Arc<Mutex<Inside>>);
+pub(crate) struct Disk(Arc<Mutex<Inside>>);
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -25,28 +25,29 @@ struct Inside {
     ever_tried: HashSet<(Publisher, EventToken, Number)>,
     faults: Faults,
     reads: u64,
+    runs: u128,
 }
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Nothing can be appended.
-    pub full: bool,
+    pub(crate) full: bool,
     /// What is appended is stored, and an error is returned all the same.
-    pub lies: bool,
+    pub(crate) lies: bool,
     /// Nothing can be read.
-    pub unreadable: bool,
+    pub(crate) unreadable: bool,
     /// No mark can be noted.
-    pub unmarkable: bool,
+    pub(crate) unmarkable: bool,
     /// Nothing is answered.
-    pub hangs: bool,
+    pub(crate) hangs: bool,
     /// How long each call takes.
-    pub takes: Duration,
+    pub(crate) takes: Duration,
 }
 
 /// One run's hold of it.
 #[derive(Debug)]
-pub struct MemoryJournal {
+pub(crate) struct MemoryJournal {
     disk: Disk,
     /// Runs whose lines it reads.
     mine: Mutex<HashSet<Publisher>>,
@@ -55,12 +56,12 @@ pub struct MemoryJournal {
 
 impl Disk {
     /// An empty one.
-    pub fn new() -> Disk {
+    pub(crate) fn new() -> Disk {
         Disk::default()
     }
 
     /// What a new run gets. It takes over what the runs before it have left.
-    pub fn open(&self) -> Arc<dyn Journal> {
+    pub(crate) fn open(&self) -> Arc<dyn Journal> {
         Arc::new(MemoryJournal {
             disk: self.clone(),
             mine: Mutex::default(),
@@ -68,24 +69,31 @@ impl Disk {
         })
     }
 
+    /// A number for a run.
+    pub(crate) fn next_publisher(&self) -> u128 {
+        let mut inside = self.inside();
+        inside.runs += 1;
+        inside.runs
+    }
+
     /// From now on this goes wrong.
-    pub fn fail(&self, faults: Faults) {
+    pub(crate) fn fail(&self, faults: Faults) {
         self.inside().faults = faults;
     }
 
     /// How often it was read.
-    pub fn reads(&self) -> u64 {
+    pub(crate) fn reads(&self) -> u64 {
         self.inside().reads
     }
 
     /// Lines that are stored and not settled.
-    pub fn unsettled(&self) -> u64 {
+    pub(crate) fn unsettled(&self) -> u64 {
         let inside = self.inside();
         inside.chunks.iter().map(|(publisher, chunk)| inside.lines(*publisher, chunk)).sum()
     }
 
     /// Ends that are stored and not settled.
-    pub fn unsettled_ends(&self) -> usize {
+    pub(crate) fn unsettled_ends(&self) -> usize {
         let inside = self.inside();
         let ends = inside.chunks.iter().filter(|(publisher, chunk)| match &chunk.content {
             Content::End(end) => !inside.is_settled(*publisher, chunk, end.no),
@@ -95,7 +103,7 @@ impl Disk {
     }
 
     /// Texts of lines that were stored.
-    pub fn stored(&self) -> Vec<String> {
+    pub(crate) fn stored(&self) -> Vec<String> {
         let inside = self.inside();
         let lines = inside.chunks.iter().filter_map(|(_, chunk)| match &chunk.content {
             Content::Lines(lines) => Some(lines),
@@ -105,7 +113,7 @@ impl Disk {
     }
 
     /// Texts of lines that a request was about to carry at any time.
-    pub fn ever_tried(&self) -> BTreeSet<String> {
+    pub(crate) fn ever_tried(&self) -> BTreeSet<String> {
         let inside = self.inside();
         let mut tried = BTreeSet::new();
         for (publisher, chunk) in &inside.chunks {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{all_well, messages, options, tag};
 use crate::builder::{Builder, Keeping, Parts};
 use crate::completion::Completion;
+use crate::journal::Publisher;
 use crate::journal::memory::{Disk, Faults};
 use crate::line::{LogLine, PortalId, Tag};
 use crate::protocol::{Cause, Method, Reply, Request};
@@ -142,6 +143,7 @@ impl Run {
     fn start(disk: &Disk, portal: &Portal, options: Builder) -> Run {
         let options = options.keeping(Keeping {
             journal: disk.open(),
+            publisher: Publisher(disk.next_publisher()),
             bound: Duration::from_millis(100),
             max_age: Duration::from_secs(7 * 86_400),
         });
