@@ -92,7 +92,8 @@
 //! dropped there is no worker to report. Lines that come later are only counted, as
 //! [`Closed`](stats::DropReason::Closed).
 //!
-//! What to set up on the portal, how to deploy, and what each error of the portal means: [`guide`].
+//! What to set up on the portal, how to deploy, and what each error of the portal means: [`guide`]. What
+//! becomes of a line when something fails, and what was measured: [`reliability`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -186,6 +187,10 @@ pub mod auth {
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/RELIABILITY.md")]
+pub mod reliability {}
 
 /// The README's code is compiled with the tests.
 #[cfg(doctest)]

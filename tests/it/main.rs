@@ -38,5 +38,6 @@ mod spool;
 mod stage;
 mod text;
 mod threads;
+mod traps;
 mod trouble;
 mod watched;

@@ -115,24 +115,22 @@ impl TokenBuffer {
             self.seal(now);
         }
         let open = self.open.get_or_insert_with(|| Entry::of(line));
-        if !open.text.is_empty() {
-            open.text.push('\n');
-        }
+        open.text.break_line();
         let mut rest = text;
         while rest.len() > room {
             let (piece, more) = text::split_at_boundary(rest, room - CONTINUED.len() * 2);
-            open.text.push_str(piece);
-            open.text.push_str(CONTINUES);
+            open.text.push(piece);
+            open.text.push(CONTINUES);
             open.unfinished = true;
             open.last_seq = line.seq;
             open.stamps.up_to = line.stamp.no;
             let whole = std::mem::replace(open, Entry::of(line));
             self.sealed.push_back((now, whole));
             open.continued = true;
-            open.text.push_str(CONTINUED);
+            open.text.push(CONTINUED);
             rest = more;
         }
-        open.text.push_str(rest);
+        open.text.push(rest);
         open.lines += 1;
         open.bytes += bytes;
         open.last_seq = line.seq;
@@ -143,9 +141,7 @@ impl TokenBuffer {
     pub(super) fn seal(&mut self, now: Instant) {
         if let Some(mut open) = self.open.take() {
             // It may wait for long, and the budget has no room for what text might grow to.
-            if open.text.capacity() - open.text.len() > open.text.len() / 4 {
-                open.text.shrink_to_fit();
-            }
+            open.text.shrink();
             self.sealed.push_back((now, open));
         }
     }
