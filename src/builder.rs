@@ -512,7 +512,7 @@ impl Builder {
         let mut engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         let journal = keeping.map(|keeping| {
             let publisher = keeping.publisher;
-            let most_bytes = (self.limits.bytes / 4).max(LEAST_OUTBOX);
+            let most_bytes = (self.limits.bytes / 4).clamp(LEAST_OUTBOX, MOST_OUTBOX);
             #[expect(clippy::disallowed_methods, reason = "the run begins here")]
             engine.keep(Outbox::new(publisher, keeping.bound, most_bytes), Instant::now());
             Driver::new(keeping.journal, publisher)
@@ -642,6 +642,8 @@ fn random() -> u128 {
 
 /// What the worker may hold for its journal at the least, in bytes.
 const LEAST_OUTBOX: usize = 1 << 20;
+/// The same at the most: a second's worth of very many lines.
+const MOST_OUTBOX: usize = 16 << 20;
 /// One portal's share of the budget, where there may be many.
 const PORTAL_SHARE: f64 = 0.5;
 /// One token's share of the queue and of the budget.

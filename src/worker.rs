@@ -240,6 +240,9 @@ impl<T: Transport> Worker<T> {
             self.engine.set_clock(now, SystemTime::now());
         }
         for _ in 0..TAKE_AT_ONCE {
+            if self.engine.has_full_batch() {
+                return;
+            }
             self.taking = self.consumer.try_take();
             match &self.taking {
                 None => return,

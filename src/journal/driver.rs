@@ -47,6 +47,7 @@ pub(crate) enum Said {
         batch: Batch,
         trouble: String,
     },
+    Marked,
     NotMarked {
         trouble: String,
     },
@@ -217,6 +218,7 @@ impl Driver {
         self.marks.extend(marks);
         match self.note_marks().await {
             Ok(()) => {
+                self.tell(Said::Marked);
                 if let Some(noted) = noted {
                     // The request may no longer wait for it.
                     let _ = noted.send(());

@@ -338,6 +338,7 @@ impl Engine {
     pub(crate) fn uninstalled(&mut self, portal: &PortalId, now: Instant) {
         if let Some(&key) = self.by_id.get(&Some(portal.clone())) {
             self.with(key, now, |lane, turn| lane.abandon(DropReason::Uninstalled, turn));
+            self.give_up_behind(key, DropReason::Uninstalled);
         }
     }
 
@@ -386,7 +387,8 @@ impl Engine {
             }
         }
         let settled = self.ledger.pending().lines + self.ledger.only_stored() == 0;
-        if self.closing.is_some() && settled && !self.is_completing() {
+        let starting = self.store.as_ref().is_some_and(Store::is_starting);
+        if self.closing.is_some() && settled && !starting && !self.is_completing() {
             return Step::Closed;
         }
         let asks_at = self.asks_at();
@@ -443,7 +445,8 @@ impl Engine {
     /// Answers flushes that are through or out of time. After the budget was told what was settled,
     /// so that whoever is answered finds the counters up to date.
     pub(crate) fn answer(&mut self, now: Instant) {
-        self.ledger.answer(now);
+        let starting = self.store.as_ref().is_some_and(Store::is_starting);
+        self.ledger.answer(starting, now);
     }
 
     /// Reports that are due. `last`: this is the last call, so everything is reported.

@@ -24,8 +24,10 @@ pub(crate) struct Entry {
     pub(crate) last_seq: u64,
     /// Which lines these are, in a journal.
     pub(crate) stamps: Stamps,
-    /// When its first line was taken in.
+    /// When its first line came here.
     pub(crate) since: Instant,
+    /// From when on its age counts: earlier, where the line was read from a journal.
+    pub(crate) born: Instant,
     /// The time of its first line, by the clock of the app.
     pub(crate) since_wall: SystemTime,
     /// The last line is continued in the token's next entry.
@@ -108,6 +110,7 @@ impl Entry {
             last_seq: 0,
             stamps: Stamps::NONE,
             since,
+            born: since,
             since_wall,
             unfinished: false,
             continued: false,
@@ -118,8 +121,9 @@ impl Entry {
     }
 
     /// An entry that begins with this line, or with a piece of it.
-    pub(crate) fn of(line: &Incoming<'_>) -> Self {
-        let mut entry = Entry::new(line.since, line.at);
+    pub(crate) fn of(line: &Incoming<'_>, now: Instant) -> Self {
+        let mut entry = Entry::new(now, line.at);
+        entry.born = line.since;
         let Stamp { publisher, no } = line.stamp;
         entry.stamps = Stamps { publisher, from: no, up_to: no, whole: 0 };
         entry.tries.in_doubt = line.tried;

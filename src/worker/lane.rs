@@ -360,7 +360,7 @@ impl Lane {
         };
         let slots =
             [&self.main, &self.beside].into_iter().filter_map(|slot| slot.in_flight.as_ref());
-        let out = slots.flat_map(|out| &out.entries).map(|command| command.entry.since).min();
+        let out = slots.flat_map(|out| &out.entries).map(|command| command.entry.born).min();
         Condition {
             blocked,
             is_failing: matches!(self.state, State::BackingOff(_)),

@@ -138,7 +138,7 @@ impl Ledger {
     /// How old an entry is. With a journal by two clocks, of which the lower figure counts: one that is
     /// set forward must not make all lines old.
     pub(crate) fn age(&self, entry: &Entry, now: Instant) -> Duration {
-        let age = now.saturating_duration_since(entry.since);
+        let age = now.saturating_duration_since(entry.born);
         match self.wall(now) {
             Some(wall) => age.min(wall.duration_since(entry.since_wall).unwrap_or_default()),
             None => age,
@@ -287,6 +287,7 @@ impl Ledger {
     pub(crate) fn found(&mut self, page: &mut Page, lines: u64) {
         self.stats.recovered(lines);
         page.found += lines;
+        self.watches.expected(lines);
         self.show_stored(page, lines, 0);
     }
 
@@ -473,12 +474,14 @@ impl Ledger {
     }
 
     /// Answers the watches that are through or out of time.
-    pub(crate) fn answer(&mut self, now: Instant) {
+    ///
+    /// `starting`: it is not known yet what other runs have left.
+    pub(crate) fn answer(&mut self, starting: bool, now: Instant) {
         let unstored = match &self.outbox {
             Some(outbox) => outbox.lines(),
             None => u64::MAX,
         };
-        self.watches.answer(unstored, now);
+        self.watches.answer(unstored, starting, now);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {

@@ -195,9 +195,14 @@ impl Outbox {
         !missing && waiting.is_none_or(|first| up_to < first)
     }
 
+    /// Whether there is enough of it to be handed over.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES
+    }
+
     /// When it is to be handed over.
     pub(crate) fn due_at(&self) -> Option<Instant> {
-        let since = self.since.map(|since| match self.bytes >= BATCH_BYTES {
+        let since = self.since.map(|since| match self.is_full() {
             true => since,
             false => since + self.bound / 4,
         });

@@ -130,6 +130,13 @@ impl Watches {
         }
     }
 
+    /// Lines of other runs were found.
+    pub(super) fn expected(&mut self, lines: u64) {
+        if let Some(closing) = &mut self.closing {
+            closing.remaining += lines;
+        }
+    }
+
     /// A line of another run was read from the journal. The shutdown waits for it already.
     pub(super) fn found(&mut self, seq: u64) {
         self.newest = seq;
@@ -172,7 +179,8 @@ impl Watches {
     }
 
     /// Answers those that are through, or out of time. `unstored`: lines that are in no journal.
-    pub(super) fn answer(&mut self, unstored: u64, now: Instant) {
+    /// `starting`: there may be lines of other runs.
+    pub(super) fn answer(&mut self, unstored: u64, starting: bool, now: Instant) {
         while let Some(front) = self.epochs.front() {
             if front.lines.pending > 0 {
                 break;
@@ -187,7 +195,7 @@ impl Watches {
         for event_token in std::mem::take(&mut self.answered) {
             self.answer_token(&event_token, u64::MAX, |watch| watch.remaining == 0);
         }
-        if self.closing.as_ref().is_some_and(|closing| closing.remaining == 0) {
+        if self.closing.as_ref().is_some_and(|closing| closing.remaining == 0) && !starting {
             self.answer_close(u64::MAX);
         }
         let mut late = HashSet::new();
@@ -392,7 +400,7 @@ mod tests {
                     }
                     Step::Pass(seconds) => clock += seconds,
                 }
-                watches.answer(u64::MAX, start + Duration::from_secs(clock));
+                watches.answer(u64::MAX, false, start + Duration::from_secs(clock));
                 for flush in flushes.iter_mut().filter(|flush| !flush.told) {
                     let ended = |ending: fn(&Option<Ending>) -> bool| {
                         let covers = flush.covers.iter();

@@ -114,7 +114,7 @@ impl TokenBuffer {
         if self.open.as_ref().is_some_and(|open| !fits(open)) {
             self.seal(now);
         }
-        let open = self.open.get_or_insert_with(|| Entry::of(line));
+        let open = self.open.get_or_insert_with(|| Entry::of(line, now));
         open.text.break_line();
         let mut rest = text;
         while rest.len() > room {
@@ -124,7 +124,7 @@ impl TokenBuffer {
             open.unfinished = true;
             open.last_seq = line.seq;
             open.stamps.up_to = line.stamp.no;
-            let whole = std::mem::replace(open, Entry::of(line));
+            let whole = std::mem::replace(open, Entry::of(line, now));
             self.sealed.push_back((now, whole));
             open.continued = true;
             open.text.push(CONTINUED);
@@ -183,7 +183,7 @@ impl TokenBuffer {
     }
 
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.sealed.front().map(|(_, entry)| entry.since).or(self.open.as_ref().map(|e| e.since))
+        self.sealed.front().map(|(_, entry)| entry.born).or(self.open.as_ref().map(|e| e.born))
     }
 
     pub(super) fn pop_if(&mut self, hopeless: impl Fn(&Entry) -> bool) -> Option<Entry> {

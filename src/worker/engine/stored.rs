@@ -54,6 +54,8 @@ pub(super) struct Store {
     reads: Vec<Ask>,
     /// Since when the oldest read is not answered, and how many are not.
     reading: Option<(Instant, usize)>,
+    /// How many times marks were handed over that are not answered.
+    marking: usize,
 }
 
 /// A portal with lines that are in no lane.
@@ -73,6 +75,8 @@ pub(super) struct Behind {
     under_way: Pending,
     /// Lines up to this one were flushed.
     flushed: Number,
+    /// Lines of other runs, and of this one up to that number, are lost when they are read.
+    given_up: Option<(DropReason, Number)>,
 }
 
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Behind {
             held: VecDeque::new(),
             under_way: Pending::default(),
             flushed: 0,
+            given_up: None,
         }
     }
 }
@@ -102,6 +107,11 @@ impl Store {
     /// Whether it hangs, or cannot be read.
     pub(super) fn is_away(&self) -> bool {
         self.away
+    }
+
+    /// Whether it is not known yet what other runs have left.
+    pub(super) fn is_starting(&self) -> bool {
+        self.starts_until.is_some()
     }
 }
 
@@ -119,6 +129,7 @@ impl Engine {
             elsewhere: HashMap::default(),
             reads: Vec::new(),
             reading: None,
+            marking: 0,
         });
     }
 
@@ -249,9 +260,22 @@ impl Engine {
         }
     }
 
-    /// Whether the journal's driver has to be told of something before a request leaves.
+    /// Lines of a portal that are in no lane are lost when they are read.
+    pub(super) fn give_up_behind(&mut self, key: usize, reason: DropReason) {
+        if let Some(behind) = &mut self.portals[key].behind {
+            behind.given_up = Some((reason, self.seq));
+        }
+    }
+
+    /// Whether the journal has to know of something before a request leaves.
     pub(crate) fn asks_first(&mut self) -> bool {
-        self.ledger.outbox().is_some_and(|outbox| outbox.has_tried())
+        let answers = self.store.as_ref().is_some_and(|store| !store.away);
+        answers && self.ledger.outbox().is_some_and(|outbox| outbox.has_tried())
+    }
+
+    /// Whether what is gathered for the journal is enough to be handed over.
+    pub(crate) fn has_full_batch(&mut self) -> bool {
+        self.ledger.outbox().is_some_and(|outbox| outbox.is_full())
     }
 
     /// What the journal's driver is to do, in this order. `all`: also what could wait for company.
@@ -266,8 +290,14 @@ impl Engine {
         let due = outbox.due_at().is_some_and(|at| closing || at <= now);
         if all || due || !reads.is_empty() {
             asks.extend(outbox.batch(now).map(Ask::Append));
+            if store.marking >= MOST_MARKING {
+                // They are bounded here, and not with the driver.
+                store.reads = reads;
+                return asks;
+            }
             let marks = outbox.marks();
             if !marks.is_empty() {
+                store.marking += 1;
                 asks.push(Ask::Mark(marks, None));
             }
         }
@@ -323,7 +353,9 @@ impl Engine {
         match told {
             Said::Appended { no, up_to, generation } => self.appended(no, up_to, generation, now),
             Said::NotAppended { batch, trouble } => self.not_appended(batch, &trouble, now),
+            Said::Marked => self.was_marked(),
             Said::NotMarked { trouble } => {
+                self.was_marked();
                 self.ledger.report(Trouble::NotStored, 1, None, trouble);
             }
             Said::Read { portal, read, generation } => self.read(&portal, read, generation, now),
@@ -357,6 +389,12 @@ impl Engine {
     fn is_back(&mut self) {
         if let Some(store) = &mut self.store {
             store.away = false;
+        }
+    }
+
+    fn was_marked(&mut self) {
+        if let Some(store) = &mut self.store {
+            store.marking = store.marking.saturating_sub(1);
         }
     }
 
@@ -697,7 +735,7 @@ impl Engine {
         };
         let page = &mut self.portals[key].page;
         self.ledger.read_back(page, &incoming, !own, now);
-        self.to_lane(key, &incoming, &line, now);
+        self.hand_in(key, &incoming, &line, now);
     }
 
     /// Lines that could not be stored go to their lane: those before this number.
@@ -723,18 +761,23 @@ impl Engine {
                 earlier: true,
                 in_order,
             };
-            self.to_lane(key, &incoming, &line, now);
+            self.hand_in(key, &incoming, &line, now);
             self.agenda.set(key, now);
         }
     }
 
     /// A line that was in no lane goes to its own.
-    fn to_lane(&mut self, key: usize, incoming: &Incoming<'_>, line: &StoredLine, now: Instant) {
+    fn hand_in(&mut self, key: usize, incoming: &Incoming<'_>, line: &StoredLine, now: Instant) {
         self.is_here(incoming.fingerprint);
+        let own = incoming.stamp.publisher == self.publisher;
         let Engine { renderer, ledger, portals, rules, .. } = self;
-        let Portal { lane, page, .. } = &mut portals[key];
+        let Portal { lane, page, behind, .. } = &mut portals[key];
         lane.arrived(incoming.event_token);
         let mut turn = Turn { ledger, page, now };
+        let given_up = behind.as_ref().and_then(|behind| behind.given_up);
+        if let Some((reason, _)) = given_up.filter(|(_, up_to)| !own || line.no <= *up_to) {
+            return turn.settle_line(incoming, Ending::Dropped(reason));
+        }
         if incoming.tried && rules.retry.on_unknown == UnknownOutcome::GiveUp {
             let reason = DropReason::OutcomeUnknown;
             turn.settle_line(incoming, Ending::Dropped(reason));
@@ -807,6 +850,8 @@ const HANGS_AFTER: Duration = Duration::from_secs(5);
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Most bytes that are read at once.
 const READ_BYTES: usize = 256 << 10;
+/// Most times that marks are with the driver.
+const MOST_MARKING: usize = 16;
 /// What a line that was read holds beside its body.
 const BESIDE_BODY: usize = 64;
 
