@@ -265,7 +265,8 @@ impl Journal for MemoryJournal {
                 let of_token = of_token.map(Vec::as_slice).unwrap_or_default();
                 let range = of_token.partition_point(|no| no < from)
                     ..of_token.partition_point(|no| no <= up_to);
-                for no in of_token[range].to_vec() {
+                let marked: Vec<Number> = of_token[range].into();
+                for no in marked {
                     let key = (*publisher, event_token.clone(), no);
                     match kind {
                         MarkKind::Tried => {

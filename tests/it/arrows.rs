@@ -121,7 +121,7 @@ const ZONES: &[(&str, &[&str])] = &[
     ("reqwest", &["transport"]),
     ("rustls", &["transport"]),
     ("crossbeam_channel", &["queue"]),
-    ("tokio", &["queue", "worker", "transport", "handle", "builder", "simulation"]),
+    ("tokio", &["journal", "queue", "worker", "transport", "handle", "builder", "simulation"]),
     (
         "serde_json",
         &[

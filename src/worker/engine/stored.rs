@@ -232,12 +232,11 @@ impl Engine {
         let store = self.store.as_ref().filter(|store| !store.away)?;
         let wall = self.ledger.wall(now)?;
         let at = |at: Instant| wall + at.saturating_duration_since(now.max(store.started));
-        let Completion { values, message, failed, .. } = completion;
         Some(StoredEnd {
             no,
-            values: serde_json::to_string(values).unwrap_or_default(),
-            message: message.clone(),
-            failed: *failed,
+            values: completion.values_text(),
+            message: completion.message.clone(),
+            failed: completion.failed,
             deadline: at(deadline),
             waits_until: self.portals[key].lane.waits_until(event_token).map(at),
         })
@@ -504,12 +503,11 @@ impl Engine {
             turn.ledger.lost_ends(1);
             return turn.settle_end(event_token, Some(stamp));
         }
-        let Ok(values) = serde_json::from_str(&values) else {
+        let Some(completion) = Completion::stored(&values, message, failed) else {
             turn.report(Trouble::NotRead, "the return values of an end are damaged");
             return turn.settle_end(event_token, Some(stamp));
         };
         let deadline = now + deadline.duration_since(wall).unwrap_or_default();
-        let completion = Completion { values, message, failed, timeout: Duration::ZERO };
         // Whoever asked for it is gone.
         let (answer, _) = oneshot::channel();
         let asked =

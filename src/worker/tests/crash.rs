@@ -555,7 +555,7 @@ async fn storm(seed: u64) {
     for life in 0..5 {
         let first = logged;
         portal.answers(if random.below(3) == 0 { Answers::Away } else { Answers::Anyhow });
-        let pending = [60, 1_000][random.below(2) as usize];
+        let pending = [60, 1_000][random.below(2)];
         let builder = options().pending_lines(pending).quota(crate::config::Quota::Unlimited);
         let run = Run::start(&disk, &portal, builder);
         for _ in 0..random.below(40) {
