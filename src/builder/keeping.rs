@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Builder;
 #[cfg(feature = "spool")]
-use super::{Voice, YEAR};
+use super::{ReportSink, YEAR};
 use crate::error::BuildError;
 use crate::journal::{Journal, Publisher};
 #[cfg(feature = "spool")]
@@ -155,7 +155,7 @@ impl Builder {
             let (option, problem) = ("spool", "is not set: there is nothing to drain");
             return Err(BuildError::Option { option, problem });
         }
-        let (_producer, guard) = self.start(Voice::Tracing)?;
+        let (_producer, guard) = self.start(ReportSink::default())?;
         let handle = guard.handle();
         // What became of the lines stands in the counters.
         guard.shutdown_blocking(timeout.min(YEAR));
