@@ -1,10 +1,10 @@
-//! Which module may import which: the arrows between the files go one way.
+//! Which module may import which. Dependencies between modules are acyclic.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Left may import right. What a module's own files import of each other is their affair.
+/// The module on the left may import those on the right. Files inside of a module are not checked here.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("builder", &["*"]),
     ("simulation", &["*"]),
@@ -67,7 +67,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("thread_role", &[]),
 ];
 
-/// The same inside of the worker. `worker.rs` itself may import all of them.
+/// The same for modules of the worker. `worker.rs` itself may import all of them.
 const IN_WORKER: &[(&str, &[&str])] = &[
     (
         "engine",
@@ -115,7 +115,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     ("schedule", &[]),
 ];
 
-/// Crates by zone: outside of these modules nobody names them.
+/// Crates that only some modules may use.
 const ZONES: &[(&str, &[&str])] = &[
     ("http_body", &["transport"]),
     ("reqwest", &["transport"]),
@@ -182,7 +182,7 @@ fn every_module_imports_only_what_it_may() {
 }
 
 #[test]
-fn inside_of_the_worker_arrows_go_one_way() {
+fn dependencies_inside_of_the_worker_are_acyclic() {
     let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/worker");
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
@@ -201,7 +201,7 @@ fn inside_of_the_worker_arrows_go_one_way() {
         }
     });
     assert!(wrong.is_empty(), "{wrong:#?}");
-    // The list itself has no circle: who has been left behind imports only what comes later in it.
+    // The list itself has no cycle: each module imports only modules that come later in the list.
     for (n, (name, may)) in IN_WORKER.iter().enumerate() {
         let place = |other: &str| IN_WORKER.iter().position(|(name, _)| *name == other).unwrap();
         assert!(may.iter().all(|other| place(other) > n), "{name} imports what stands before it");
@@ -209,7 +209,7 @@ fn inside_of_the_worker_arrows_go_one_way() {
     }
 }
 
-/// `Layer::downcast_raw` is declared unsafe. Nothing else of ours is.
+/// `Layer::downcast_raw` is declared unsafe. No other method of this crate is.
 #[test]
 fn there_is_one_unsafe_method() {
     let mut found = BTreeMap::new();
@@ -244,7 +244,7 @@ fn visit(folder: &Path, module: Option<&str>, with: &mut impl FnMut(&str, &str))
     }
 }
 
-/// The first names behind `root`, also of `root::{a::b, c}`.
+/// The first names after `root`, also in `root::{a::b, c}`.
 fn paths_after(code: &str, root: &str) -> Vec<String> {
     let name = |text: &str| {
         text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
