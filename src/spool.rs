@@ -16,6 +16,8 @@ mod disk;
 mod files;
 mod folder;
 mod frame;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod header;
 mod index;
 mod record;
