@@ -43,6 +43,8 @@ pub(super) struct Store {
     started: Instant,
     /// Until it is known what other runs have left, all portals are behind; but not longer than this.
     starts_until: Option<Instant>,
+    /// Ends that were asked for before that: lines of their tokens may be in the journal.
+    early_ends: Vec<(usize, EventToken)>,
     /// It hangs, or cannot be read.
     away: bool,
     /// Where it ended when something was last stored.
@@ -123,6 +125,7 @@ impl Engine {
         self.store = Some(Store {
             started: now,
             starts_until: Some(now + HANGS_AFTER),
+            early_ends: Vec::new(),
             away: false,
             end: Position::default(),
             generation: 0,
@@ -242,6 +245,30 @@ impl Engine {
         })
     }
 
+    /// An end is asked for. Returns for how many lines it waits that are in no lane: for one that may not
+    /// exist, too, until it is known what other runs have left.
+    pub(super) fn elsewhere_of_end(&mut self, key: usize, event_token: &EventToken) -> u64 {
+        let elsewhere = self.elsewhere(event_token);
+        match &mut self.store {
+            Some(store) if store.starts_until.is_some() => {
+                store.early_ends.push((key, event_token.clone()));
+                elsewhere + 1
+            }
+            _ => elsewhere,
+        }
+    }
+
+    /// It is known now for which lines the ends wait that were asked for before.
+    fn free_early_ends(&mut self, now: Instant) {
+        let Some(store) = &mut self.store else { return };
+        for (key, event_token) in std::mem::take(&mut store.early_ends) {
+            if let Some(portal) = self.portals.get_mut(key) {
+                portal.lane.arrived(&event_token);
+                self.agenda.set(key, now);
+            }
+        }
+    }
+
     /// Lines of a token that are in no lane.
     pub(super) fn elsewhere(&self, event_token: &EventToken) -> u64 {
         let Some(store) = &self.store else { return 0 };
@@ -340,6 +367,7 @@ impl Engine {
         let Some(store) = &mut self.store else { return };
         store.away = true;
         store.starts_until = None;
+        self.free_early_ends(now);
         self.ledger.report(Trouble::NotRead, 1, None, trouble);
         let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -457,9 +485,10 @@ impl Engine {
         for Left { portal, event_token, lines } in left {
             let key = self.portal_of(&portal, now);
             let Engine { ledger, portals, store, .. } = self;
-            let Portal { page, behind, .. } = &mut portals[key];
+            let Portal { lane, page, behind, .. } = &mut portals[key];
             let Some(store) = store else { return };
             ledger.found(page, lines);
+            lane.found(&event_token, lines);
             *store.elsewhere.entry(event_token.fingerprint().0.into()).or_default() += lines;
             let behind =
                 behind.get_or_insert_with(|| Box::new(Behind::new(None, store.generation, now)));
@@ -477,6 +506,7 @@ impl Engine {
     fn has_started(&mut self, now: Instant) {
         let Some(store) = &mut self.store else { return };
         store.starts_until = None;
+        self.free_early_ends(now);
         for (key, portal) in &self.portals {
             if portal.behind.is_some() {
                 self.agenda.set(key, now);
