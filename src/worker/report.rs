@@ -40,6 +40,12 @@ pub(crate) enum Trouble {
     UnusableToken(InvalidEventToken),
     /// The guard was dropped on the worker's thread, or on one that the worker waits for.
     ClosedByItself,
+    /// Lines cannot be stored.
+    NotStored,
+    /// Lines of earlier runs on disk cannot be read.
+    NotRead,
+    /// An end was found when its portal no longer waited for it.
+    LateEnd,
     FormatFailed,
     /// The guard was dropped before the first line.
     Unguarded,
@@ -178,6 +184,18 @@ impl Trouble {
                 "a filter hides the span of an event, and the subscriber's type does not forward \
                  `downcast_raw` to the Registry, so the event is not written: forward it, or let the \
                  span pass the filter"
+            }
+            Trouble::NotStored => {
+                "the disk fails or is slow: lines are delivered from memory, and would not survive a crash \
+                 (`Snapshot::unstored`): check the directory of the spool"
+            }
+            Trouble::NotRead => {
+                "the spool on disk cannot be read: new lines are delivered from memory; lines on disk are \
+                 delivered when it can be read again: check the directory of the spool"
+            }
+            Trouble::LateEnd => {
+                "the end of an activity could not be sent before the app stopped, and now the portal no \
+                 longer waits for it: its workflow has continued without return values"
             }
             Trouble::ClosedByItself => {
                 "the guard was dropped on the worker's own thread, or on one that the worker waits for, so \

@@ -51,7 +51,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "journal",
         ],
     ),
-    ("journal", &["line", "stats"]),
+    ("spool", &["journal", "line", "stats", "error"]),
+    ("journal", &["line", "stats", "thread_role"]),
     ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["installation", "request", "line", "transport", "error"]),
     ("installation", &["request", "line", "transport", "error"]),
@@ -68,7 +69,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// The same for modules of the worker. `worker.rs` itself may import all of them.
 const IN_WORKER: &[(&str, &[&str])] = &[
-    ("engine", &["agenda", "ending", "entry", "lane", "ledger", "render", "report", "turn"]),
+    (
+        "engine",
+        &[
+            "agenda", "ending", "entry", "incoming", "lane", "ledger", "outbox", "render",
+            "report", "retry", "turn",
+        ],
+    ),
     (
         "lane",
         &[
@@ -77,6 +84,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
             "end",
             "ending",
             "entry",
+            "incoming",
             "ledger",
             "meters",
             "rate",
@@ -85,19 +93,21 @@ const IN_WORKER: &[(&str, &[&str])] = &[
             "turn",
         ],
     ),
-    ("turn", &["ending", "entry", "ledger", "report"]),
-    ("coalescer", &["agenda", "budgets", "end", "ending", "entry", "schedule"]),
-    ("ledger", &["ending", "report", "watches"]),
+    ("turn", &["ending", "entry", "incoming", "ledger", "report"]),
+    ("coalescer", &["agenda", "budgets", "end", "ending", "entry", "incoming", "schedule"]),
+    ("ledger", &["ending", "entry", "incoming", "outbox", "report", "watches"]),
+    ("outbox", &["agenda"]),
     ("watches", &["agenda", "ending"]),
     ("deadlines", &["agenda"]),
     ("budgets", &["schedule"]),
     ("render", &["entry"]),
-    ("end", &["ending"]),
+    ("end", &["ending", "incoming"]),
     ("meters", &["operating"]),
     ("report", &["retry"]),
     ("agenda", &[]),
     ("ending", &[]),
-    ("entry", &[]),
+    ("entry", &["incoming"]),
+    ("incoming", &[]),
     ("operating", &[]),
     ("rate", &[]),
     ("retry", &[]),
@@ -111,7 +121,7 @@ const ZONES: &[(&str, &[&str])] = &[
     ("reqwest", &["transport"]),
     ("rustls", &["transport"]),
     ("crossbeam_channel", &["queue"]),
-    ("tokio", &["queue", "worker", "transport", "handle", "builder", "simulation"]),
+    ("tokio", &["journal", "queue", "worker", "transport", "handle", "builder", "simulation"]),
     (
         "serde_json",
         &[
@@ -128,6 +138,8 @@ const ZONES: &[(&str, &[&str])] = &[
         ],
     ),
     ("tracing_subscriber", &["layer", "builder", "simulation"]),
+    ("fs4", &["spool"]),
+    ("crc32fast", &["spool"]),
 ];
 
 #[test]

@@ -33,6 +33,8 @@ mod selecting;
 mod shutdown;
 mod simulation;
 mod snippets;
+#[cfg(feature = "spool")]
+mod spool;
 mod stage;
 mod text;
 mod threads;

@@ -128,4 +128,4 @@ pub(crate) fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-const CHILD: &str = "TRACING_BIZPROC_TEST_CHILD";
+pub(crate) const CHILD: &str = "TRACING_BIZPROC_TEST_CHILD";
