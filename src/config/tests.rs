@@ -48,9 +48,9 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("fields.longest", &["4096"]),
     ("fields.longest_in_spans", &["512"]),
     ("fields.marked_from", &["debug"]),
-    ("spool.dir", &["/var/lib/orders/bizproc"]),
+    ("spool.dir", &["/var/lib/shop/bizproc"]),
     ("spool.fsync", &["true", "false"]),
-    ("spool.bound", &["100ms"]),
+    ("spool.bound", &["50ms"]),
     ("spool.max_bytes", &["1073741824"]),
     ("spool.max_age", &["3h"]),
 ];
