@@ -4,17 +4,17 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// The answer to [`Bizproc::call`](crate::Bizproc::call).
+/// The answer to [`Handle::call`](crate::Handle::call).
 ///
-/// Debug shows nothing of the result, which is the customer's data.
+/// Debug does not show the result, because it is data of the customer.
 ///
 /// ```
-/// # async fn all(bizproc: tracing_bizproc::Bizproc, portal: tracing_bizproc::PortalId)
-/// # -> Result<(), tracing_bizproc::CallError> {
+/// # async fn all(handle: tracing_bizproc::Handle, portal: tracing_bizproc::PortalId)
+/// # -> Result<(), tracing_bizproc::error::CallError> {
 /// let mut start = Some(0);
 /// while let Some(page) = start {
 ///     let params = format!(r#"{{"select":["ID"],"start":{page}}}"#);
-///     let deals = bizproc.call(Some(&portal), "crm.deal.list", &params).await?;
+///     let deals = handle.call(Some(&portal), "crm.deal.list", &params).await?;
 ///     println!("{}", deals.result());
 ///     start = deals.next();
 /// }
@@ -33,13 +33,13 @@ impl CallAnswer {
         self.result.to_string()
     }
 
-    /// Where the next page of a list begins: the value of `start` for the next call. `None`: there is
-    /// none ("features of list methods", REST API documentation).
+    /// The value of `start` for the next page of a list. `None`: this is the last page ("features of list
+    /// methods", REST API documentation).
     pub fn next(&self) -> Option<u64> {
         self.next
     }
 
-    /// How many elements a list has in all, where the method says so.
+    /// How many elements a list has in all, if the method returns this.
     pub fn total(&self) -> Option<u64> {
         self.total
     }

@@ -1,11 +1,14 @@
-//! Options as text: from the environment, from a configuration file, or one by one.
+//! Values of options, and options as text: from the environment, from a configuration file, or one by one.
 //!
-//! A [`Config`] holds the options that were given, and [`Builder::config`](crate::Builder::config)
-//! applies them. What it does not hold keeps its default.
+//! [`Quota`], [`Retention`], [`Overflow`] and [`UnknownOutcome`] are values of the options with similar names of
+//! the [`Builder`](crate::Builder).
+//!
+//! A [`Config`] contains the options that were given, and [`Builder::config`](crate::Builder::config)
+//! applies them. Other options keep their values.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+//! # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 //! use tracing_bizproc::config::Config;
 //!
 //! // BIZPROC_LEVEL=debug BIZPROC_LINGER=500ms BIZPROC_WORDING=ru
@@ -15,14 +18,14 @@
 //! # }
 //! ```
 //!
-//! With the feature `serde` a `Config` can be a part of the app's own configuration, in TOML for
-//! instance:
+//! With the feature `serde`, a `Config` can be part of the app's own configuration, for example in TOML:
 //!
 #![cfg_attr(feature = "serde", doc = "```")]
 #![cfg_attr(not(feature = "serde"), doc = "```ignore")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use serde::Deserialize;
-//! use tracing_bizproc::{Webhook, config::Config};
+//! use tracing_bizproc::auth::Webhook;
+//! use tracing_bizproc::config::Config;
 //!
 //! #[derive(Deserialize)]
 //! struct Settings {
@@ -55,8 +58,8 @@
 //!
 //! # The options
 //!
-//! Names are those of the [`Builder`](crate::Builder)'s methods, where defaults and limits stand. The
-//! environment's variables are `BIZPROC_` and the name in capitals; a point becomes an underscore.
+//! The names are those of the methods of [`Builder`](crate::Builder), whose docs have defaults and limits.
+//! The environment variable is `BIZPROC_` and the name in capitals; a dot becomes an underscore.
 //!
 //! | option | variable | value |
 //! |---|---|---|
@@ -78,16 +81,16 @@
 //! | `line_prefix` | `BIZPROC_LINE_PREFIX` | text |
 //! | `keep_supplementary_characters` | `BIZPROC_KEEP_SUPPLEMENTARY_CHARACTERS` | `true` or `false` |
 //! | `fail_open_activities` | `BIZPROC_FAIL_OPEN_ACTIVITIES` | text |
-//! | `extra_roots_file` | `BIZPROC_EXTRA_ROOTS_FILE` | the path of a PEM file, read at once |
-//! | `trust_certificate` | `BIZPROC_TRUST_CERTIFICATE` | SHA-256 fingerprints in hexadecimal digits, apart by commas |
+//! | `extra_roots_file` | `BIZPROC_EXTRA_ROOTS_FILE` | the path of a PEM file, which is read at once |
+//! | `trust_certificate` | `BIZPROC_TRUST_CERTIFICATE` | SHA-256 fingerprints in hexadecimal digits, separated by commas |
 //! | `fields.event_token`, `fields.portal`, `fields.marker` | `BIZPROC_FIELDS_EVENT_TOKEN`, .. | a field's name |
-//! | `fields.private` | `BIZPROC_FIELDS_PRIVATE` | names, apart by commas |
+//! | `fields.private` | `BIZPROC_FIELDS_PRIVATE` | names, separated by commas |
 //! | `fields.shorten` | `BIZPROC_FIELDS_SHORTEN` | names and bytes: `body=200, agent=20` |
 //! | `fields.longest`, `fields.longest_in_spans` | `BIZPROC_FIELDS_LONGEST`, .. | bytes |
 //! | `fields.marked_from` | `BIZPROC_FIELDS_MARKED_FROM` | a level |
 //!
-//! Credentials are no options, since they are secrets: [`Webhook::from_env`](crate::Webhook::from_env)
-//! reads `BITRIX24_WEBHOOK_URL`, and [`OAuth::from_env`](crate::OAuth::from_env) reads
+//! Credentials are secrets, so they are not options: [`Webhook::from_env`](crate::auth::Webhook::from_env)
+//! reads `BITRIX24_WEBHOOK_URL`, and [`OAuth::from_env`](crate::auth::OAuth::from_env) reads
 //! `BITRIX24_CLIENT_ID` and `BITRIX24_CLIENT_SECRET`.
 
 use std::env;
@@ -96,12 +99,12 @@ use std::time::Duration;
 
 use tracing_core::{Level, LevelFilter};
 
-pub use crate::error::{ConfigError, InvalidOption};
+use crate::error::ConfigError;
 use crate::format::{Language, LineTime};
-use crate::queue::Overflow;
-use crate::worker::rate::Quota;
-use crate::worker::retry::UnknownOutcome;
-use crate::worker::schedule::Retention;
+pub use crate::queue::Overflow;
+pub use crate::worker::rate::Quota;
+pub use crate::worker::retry::UnknownOutcome;
+pub use crate::worker::schedule::Retention;
 
 mod duration;
 #[cfg(feature = "serde")]
@@ -120,7 +123,7 @@ macro_rules! options {
         /// ```
         /// use tracing_bizproc::config::Config;
         ///
-        /// # fn main() -> Result<(), tracing_bizproc::config::ConfigError> {
+        /// # fn main() -> Result<(), tracing_bizproc::error::ConfigError> {
         /// let mut config = Config::new();
         /// config.set("linger", "500ms")?;
         /// config.set("fields.private", "password, card.*")?;
@@ -202,18 +205,18 @@ options! {
 }
 
 impl Config {
-    /// No option is given.
+    /// No option is set.
     pub fn new() -> Self {
         Config::default()
     }
 
-    /// The options that the environment's variables give. A variable that is empty gives none.
+    /// Reads the options from environment variables. An empty variable is ignored.
     ///
     /// Other variables that begin with `BIZPROC_` are ignored, because other programs may use them. A
     /// name that differs from an option in one or two letters is an error.
     ///
     /// # Errors
-    /// When a variable has no usable value. The error names both.
+    /// When the value of a variable is not valid. The error names both.
     pub fn from_env() -> Result<Self, ConfigError> {
         Config::from_variables(env::vars_os())
     }
@@ -254,7 +257,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Gives the option of this name a value.
+    /// Sets the option with this name.
     ///
     /// # Errors
     /// When there is no such option, or the value is not valid.
@@ -278,7 +281,7 @@ fn is_misspelled(option: &str, given: &str) -> bool {
     if option.len().abs_diff(given.len()) > 2 {
         return false;
     }
-    // The distance of Levenshtein, a row at a time.
+    // The Levenshtein distance, row by row.
     let mut row: Vec<usize> = (0..=given.len()).collect();
     for (n, a) in option.iter().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], n + 1);
@@ -291,7 +294,7 @@ fn is_misspelled(option: &str, given: &str) -> bool {
     (1..=2).contains(&row[given.len()])
 }
 
-/// How the environment's variables begin.
+/// The prefix of the environment variables.
 const PREFIX: &str = "BIZPROC_";
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What the app holds: a handle to flush, to end activities and to read counters, and the guard that
-//! closes the worker.
+//! What the app keeps: a handle for everything that it asks of the worker, and the guard that closes the
+//! worker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use self::guard::{GRACE, block_until};
 use crate::activity::VerifiedActivity;
 use crate::call::CallAnswer;
 use crate::completion::Completion;
-use crate::error::{CallError, CompleteError, FlushError};
+use crate::error::{CallError, CompleteError, WorkerError};
 use crate::line::{EventToken, PortalId};
 use crate::protocol::call;
 use crate::queue::{Accept, Call, Close, Complete, Control, Flush, Producer, Scope};
@@ -31,6 +31,7 @@ mod installations;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod opened;
+mod parts;
 mod shutdown;
 
 pub use self::activity::Activity;
@@ -39,13 +40,14 @@ pub use self::installations::Installations;
 pub use self::opened::{Opened, Repeat};
 pub use self::shutdown::ShutdownReport;
 
-/// A handle to the worker, cheap to clone: flushes, and reads counters.
+/// A handle to the worker: flushes, opens and ends activities, calls REST methods, and reads counters.
+/// Cheap to clone.
 ///
 /// ```no_run
-/// # async fn handler(bizproc: tracing_bizproc::Bizproc) -> Result<(), tracing_bizproc::FlushError> {
+/// # async fn handler(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::error::WorkerError> {
 /// use std::time::Duration;
 ///
-/// let report = bizproc.flush(Duration::from_secs(5)).await?;
+/// let report = handle.flush(Duration::from_secs(5)).await?;
 /// if !report.is_complete() {
 ///     eprintln!("the process log is not complete: {report}");
 /// }
@@ -53,7 +55,7 @@ pub use self::shutdown::ShutdownReport;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Bizproc {
+pub struct Handle {
     producer: Producer,
     stats: Arc<Stats>,
     activities: Arc<Activities>,
@@ -61,24 +63,25 @@ pub struct Bizproc {
     patience: Duration,
 }
 
-impl Bizproc {
+impl Handle {
     pub(crate) fn new(producer: Producer, stats: Arc<Stats>, patience: Duration) -> Self {
-        Bizproc { producer, stats, activities: Arc::default(), patience }
+        Handle { producer, stats, activities: Arc::default(), patience }
     }
 
     /// Sends everything that was logged before this call, without waiting for the schedule. Returns when
-    /// all of it is settled, or after `timeout`. Delivery of lines that are still pending then goes on.
+    /// all of it is acknowledged, late or lost, or after `timeout`. The delivery of lines that are still
+    /// pending then goes on.
     ///
-    /// Needs no runtime, and works on any. The worker keeps the deadline: if its thread is blocked, for
-    /// example by an access provider, this waits longer.
+    /// Works on every async runtime. The worker watches the deadline: if its thread is blocked, for example
+    /// by an access provider, this waits longer.
     ///
     /// # Errors
-    /// When there is no worker to ask, or it would wait for the caller: see [`FlushError`].
-    pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
-        self.ask(Scope::All, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
+    /// When there is no worker, or when it would wait for itself: see [`WorkerError`].
+    pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, WorkerError> {
+        self.ask(Scope::All, after(timeout))?.await.map_err(|_| WorkerError::Closed)
     }
 
-    /// As [`flush`](Self::flush), for one event token: before its activity is ended, for instance.
+    /// As [`flush`](Self::flush), for one event token: for example before its activity is ended.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
@@ -86,19 +89,19 @@ impl Bizproc {
         &self,
         event_token: &EventToken,
         timeout: Duration,
-    ) -> Result<FlushReport, FlushError> {
+    ) -> Result<FlushReport, WorkerError> {
         let scope = Scope::Token(event_token.clone());
-        self.ask(scope, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
+        self.ask(scope, after(timeout))?.await.map_err(|_| WorkerError::Closed)
     }
 
     /// As [`flush`](Self::flush), but blocks the calling thread. For code that is not async. Inside a
     /// runtime it works, too, but blocks a thread of the runtime. On the worker's own thread (in a layer
-    /// that gets one of the worker's reports) it returns [an error](FlushError::DeliveryThread) at once,
-    /// because it would wait for itself.
+    /// that handles a report of the worker) it returns [an error](WorkerError::DeliveryThread) at once,
+    /// because it would never return.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
-    pub fn flush_blocking(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
+    pub fn flush_blocking(&self, timeout: Duration) -> Result<FlushReport, WorkerError> {
         let deadline = after(timeout);
         block_until(self.ask(Scope::All, deadline)?, deadline + GRACE)
     }
@@ -110,17 +113,17 @@ impl Bizproc {
     ///
     /// The portal is the one to which the token has logged, or from which its request came. After a
     /// restart of the app, or more than 15 minutes after the last line of the token, this is no longer
-    /// known. Then the [default portal](crate::OAuth::default_portal) is used, unless you name the
+    /// known. Then the [default portal](crate::auth::OAuth::default_portal) is used, unless you name the
     /// portal with [`complete_on`](Self::complete_on).
     ///
     /// Many completions at once share requests if their return values are texts or lists of texts, with
-    /// names of ASCII letters, digits and `_`. Each other completion is a request of its own, so that
-    /// numbers, `true` and `null` keep their types. A cloud portal takes about two of them in a second.
+    /// names of ASCII letters, digits and `_`. Every other completion is a separate request, so that
+    /// numbers, `true` and `null` keep their types. A cloud portal accepts about two of them per second.
     ///
     /// `Ok` means that the portal answered `true`. Older servers answer when the activity has ended; the
     /// newest ones answer when they have queued a job that ends it (server behaviour).
     ///
-    /// Returns what became of the lines. Needs no runtime.
+    /// Returns what happened to the lines. Works on every async runtime.
     ///
     /// # Errors
     /// When the portal refuses, or cannot be reached within two minutes after the timeout of the
@@ -134,9 +137,8 @@ impl Bizproc {
         self.complete_at(None, event_token, completion).await
     }
 
-    /// As [`complete`](Self::complete), for an activity whose spans name this portal: after a restart
-    /// of the app, for instance, which has kept the event token. While the app runs, an [`Activity`]
-    /// does this.
+    /// As [`complete`](Self::complete), for an activity on this portal: for example after a restart of the
+    /// app, if the app has kept the event token. While the app runs, use [`Activity::complete`].
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
@@ -158,7 +160,7 @@ impl Bizproc {
         may_wait()?;
         let deadline = after(completion.timeout);
         let mut ending = self.activities.begin_end(event_token, portal.as_ref())?;
-        // From here on the worker is responsible: it ends the activity, or says that it could not.
+        // From here on the worker is responsible: it ends the activity, or reports that it could not.
         ending.asked(self.ask_complete(portal, event_token, completion, deadline)?);
         ending.wait().await
     }
@@ -169,7 +171,7 @@ impl Bizproc {
         event_token: &EventToken,
         completion: Completion,
         deadline: Instant,
-    ) -> Result<oneshot::Receiver<Result<FlushReport, CompleteError>>, FlushError> {
+    ) -> Result<oneshot::Receiver<Result<FlushReport, CompleteError>>, WorkerError> {
         let (reply, answer) = oneshot::channel();
         let event_token = event_token.clone();
         self.send(Control::Complete(Complete {
@@ -183,14 +185,14 @@ impl Bizproc {
     }
 
     /// Opens an activity: gives the worker the tokens of the request and the time for which the portal
-    /// waits, and returns what a handler works with. For a request that was delivered before, see
+    /// waits, and returns the [`Activity`] for the handler. For a request that was delivered before, see
     /// [`Opened`].
     ///
-    /// Never fails and never waits: without a worker, an activity can still be worked on.
+    /// Never fails and never waits. It works without a worker, too.
     ///
-    /// The span of the activity names its portal. [`OAuth`](crate::OAuth) has tokens for it, because
+    /// The span of the activity names its portal. [`OAuth`](crate::auth::OAuth) has tokens for it, because
     /// they come with the request. A webhook serves it only with
-    /// [`for_portal`](crate::Webhook::for_portal).
+    /// [`for_portal`](crate::auth::Webhook::for_portal).
     pub fn activity(&self, verified: VerifiedActivity) -> Opened {
         self.open(verified, None)
     }
@@ -207,7 +209,7 @@ impl Bizproc {
     fn fail_open(&self, text: &str, deadline: Instant) -> Vec<String> {
         let mut failing = Vec::new();
         for (portal, event_token) in self.activities.open_ones() {
-            // It is being ended already.
+            // The app is ending it already.
             let Ok(mut ending) = self.activities.begin_end(&event_token, portal.as_ref()) else {
                 continue;
             };
@@ -228,19 +230,20 @@ impl Bizproc {
     /// Calls a REST method of the portal (`None`: the default portal, or the webhook's), with `params`
     /// as a JSON object in text.
     ///
-    /// It goes through the portal's lane: with the same access token, which is renewed once for all
-    /// requests that wait, and within the same rate limit. Lines and ends of activities do not wait for
-    /// calls. A call is repeated only if it was certainly not executed, and for two minutes at most.
+    /// Calls and log entries of a portal share the access token, which is renewed once for all requests
+    /// that wait, and the rate limit. Ends of activities are sent before calls. If the rate limit is
+    /// reached, calls and entries take turns. A call is repeated only if it was certainly not executed, and
+    /// for two minutes at most.
     ///
     /// ```
-    /// # async fn app(bizproc: tracing_bizproc::Bizproc, portal: tracing_bizproc::PortalId)
-    /// # -> Result<(), tracing_bizproc::CallError> {
-    /// let deals = bizproc.call(Some(&portal), "crm.deal.list", r#"{"select":["ID"]}"#).await?;
+    /// # async fn app(handle: tracing_bizproc::Handle, portal: tracing_bizproc::PortalId)
+    /// # -> Result<(), tracing_bizproc::error::CallError> {
+    /// let deals = handle.call(Some(&portal), "crm.deal.list", r#"{"select":["ID"]}"#).await?;
     /// println!("{} of {:?}", deals.result(), deals.total());
     /// # Ok(()) }
     /// ```
     ///
-    /// Needs no runtime. If you drop the future, a call that was sent is still executed.
+    /// Works on every async runtime. If you drop the future, a call that was sent is still executed.
     ///
     /// # Errors
     /// When there is no result. See [`CallError`].
@@ -257,7 +260,7 @@ impl Bizproc {
         let deadline = after(CALL_PATIENCE);
         let portal = portal.cloned();
         self.send(Control::Call(Call { portal, method, body, deadline, reply }))?;
-        answer.await.map_err(|_| CallError::Worker(FlushError::WorkerGone))?
+        answer.await.map_err(|_| CallError::Worker(WorkerError::Closed))?
     }
 
     /// As [`call`](Self::call), with parameters and a result of any type that serde knows.
@@ -277,20 +280,20 @@ impl Bizproc {
         serde_json::from_value(answer.result).map_err(|_| CallError::Type)
     }
 
-    /// Gives the worker tokens of a portal, for example those of an installation. They are stored and
-    /// used from now on, in place of those in use. Delivery that was blocked because tokens were missing
-    /// goes on. (A webhook does not use them.)
+    /// Gives the worker tokens of a portal, for example those of an installation. They are stored, and
+    /// replace the tokens in use. Delivery that was blocked because tokens were missing goes on. (A webhook
+    /// does not use them.)
     ///
-    /// Only for tokens that were verified: these tokens decide to which portal lines are sent.
+    /// Call it only with verified tokens: their endpoint decides to which portal lines are sent.
     ///
     /// # Errors
-    /// When there is no worker to take them: see [`FlushError`].
-    pub fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<(), FlushError> {
+    /// When there is no worker: see [`WorkerError`].
+    pub fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<(), WorkerError> {
         let tokens = Arrived::Handed(tokens);
         self.send(Control::Accept(Accept { portal: portal.clone(), tokens }))
     }
 
-    /// All counters at this moment.
+    /// All counters, as they are now.
     pub fn stats(&self) -> Snapshot {
         self.stats.snapshot(&AtDoor {
             accepted: self.producer.accepted(),
@@ -303,12 +306,12 @@ impl Bizproc {
         })
     }
 
-    /// Counters of each portal that the worker knows, in the order in which they were first seen.
+    /// The counters of each portal that the worker knows, in the order in which the portals were first used.
     pub fn portals(&self) -> Vec<PortalSnapshot> {
         self.stats.portals(after(Duration::ZERO))
     }
 
-    /// Whether lines reach their logs, and if not, why: for a health check, and for people.
+    /// Whether lines reach their logs, and if not, why: for a status page or an alert.
     pub fn health(&self) -> Health {
         let closed = self.producer.is_closed() || self.producer.is_forked();
         Health::new(closed, self.producer.is_full(), &self.portals(), self.patience)
@@ -318,14 +321,14 @@ impl Bizproc {
         &self,
         scope: Scope,
         deadline: Instant,
-    ) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
+    ) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
         may_wait()?;
         let (reply, answer) = oneshot::channel();
         self.send(Control::Flush(Flush { scope, deadline, reply }))?;
         Ok(answer)
     }
 
-    fn ask_close(&self, deadline: Instant) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
+    fn ask_close(&self, deadline: Instant) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
         let (reply, answer) = oneshot::channel();
         self.send(Control::Close(Close { deadline, reply }))?;
         Ok(answer)
@@ -333,14 +336,14 @@ impl Bizproc {
 
     /// A flush by the simulated clock.
     #[cfg(feature = "simulation")]
-    pub(crate) async fn flush_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
-        self.ask(Scope::All, deadline)?.await.map_err(|_| FlushError::WorkerGone)
+    pub(crate) async fn flush_at(&self, deadline: Instant) -> Result<FlushReport, WorkerError> {
+        self.ask(Scope::All, deadline)?.await.map_err(|_| WorkerError::Closed)
     }
 
     /// A shutdown by the simulated clock.
     #[cfg(feature = "simulation")]
-    pub(crate) async fn close_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
-        self.ask_close(deadline)?.await.map_err(|_| FlushError::WorkerGone)
+    pub(crate) async fn close_at(&self, deadline: Instant) -> Result<FlushReport, WorkerError> {
+        self.ask_close(deadline)?.await.map_err(|_| WorkerError::Closed)
     }
 
     /// Whether the worker goes on although the guard is dropped.
@@ -348,25 +351,25 @@ impl Bizproc {
         self.producer.outlives_guard()
     }
 
-    fn send(&self, control: Control) -> Result<(), FlushError> {
+    fn send(&self, control: Control) -> Result<(), WorkerError> {
         self.try_send(control).map_err(|(error, _)| error)
     }
 
     /// As [`send`](Self::send), and gives back what was not sent.
-    fn try_send(&self, control: Control) -> Result<(), (FlushError, Box<Control>)> {
+    fn try_send(&self, control: Control) -> Result<(), (WorkerError, Box<Control>)> {
         if self.producer.is_forked() {
-            return Err((FlushError::Forked, Box::new(control)));
+            return Err((WorkerError::Forked, Box::new(control)));
         }
         self.producer.control(control).map_err(|control| match self.producer.is_closed() {
-            true => (FlushError::WorkerGone, control),
-            false => (FlushError::Busy, control),
+            true => (WorkerError::Closed, control),
+            false => (WorkerError::Busy, control),
         })
     }
 }
 
-impl fmt::Debug for Bizproc {
+impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bizproc({})", self.stats())
+        write!(f, "Handle({})", self.stats())
     }
 }
 
@@ -378,7 +381,7 @@ fn failure(text: &str) -> Completion {
     Completion::new().message(text).failed()
 }
 
-/// An activity in a report. It holds no secret.
+/// An activity in a report. It contains no secret.
 fn named(portal: Option<&PortalId>, event_token: &EventToken) -> String {
     match portal {
         Some(portal) => format!("{portal}: {event_token}"),
@@ -386,11 +389,10 @@ fn named(portal: Option<&PortalId>, event_token: &EventToken) -> String {
     }
 }
 
-/// Whether to wait for delivery makes sense here.
-///
-/// A future may be made here and awaited elsewhere, but is asked for at its first poll.
-fn may_wait() -> Result<(), FlushError> {
-    if is_delivery_thread() { Err(FlushError::DeliveryThread) } else { Ok(()) }
+/// Returns an error on a thread that must not wait for delivery. The methods call this when their future
+/// is polled first, because a future may be created on one thread and awaited on another.
+fn may_wait() -> Result<(), WorkerError> {
+    if is_delivery_thread() { Err(WorkerError::DeliveryThread) } else { Ok(()) }
 }
 
 /// The deadline of a wait that begins now. "For ever" is a year.

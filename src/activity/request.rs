@@ -13,7 +13,8 @@ use crate::transport::auth::Endpoint;
 /// What a portal posts when a workflow reaches an activity of the app: parsed, and not verified yet.
 ///
 /// ```
-/// # use tracing_bizproc::{ActivityRequest, Hosts, Installation};
+/// # use tracing_bizproc::app::{ActivityRequest, Installation};
+/// # use tracing_bizproc::auth::Hosts;
 /// # fn handler(content_type: Option<&str>, body: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
 /// let request = ActivityRequest::parse(content_type, body)?;
 /// // What the app stored when it was installed on that portal.
@@ -52,22 +53,22 @@ impl ActivityRequest {
     /// constant time), and a host that is on the list of the installation.
     ///
     /// A portal that was renamed names another host, and is refused here:
-    /// [`Installations::activity`](crate::Installations::activity) finds out whether it is the same
+    /// [`Installations::activity`](crate::app::Installations::activity) finds out whether it is the same
     /// portal.
     ///
     /// # Errors
-    /// When one of them differs. Nothing of the request may be used then.
+    /// When one of them differs. Then do not use anything of the request.
     pub fn verify(self, installation: &Installation) -> Result<VerifiedActivity, VerifyError> {
         let endpoint = self.claim.verify(installation)?;
         Ok(self.believe(endpoint))
     }
 
-    /// What the request says of its sender.
+    /// What the request says about its sender.
     pub(crate) fn claim(&self) -> &Claim {
         &self.claim
     }
 
-    /// The request as one of a portal that is found at this address.
+    /// The request, verified, of a portal at this address.
     pub(crate) fn believe(self, endpoint: Endpoint) -> VerifiedActivity {
         let tokens = self.claim.tokens(endpoint);
         VerifiedActivity::new(self.claim.portal, tokens, self.parts)

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::shutdown::ShutdownReport;
-use super::{Bizproc, after};
-use crate::error::FlushError;
+use super::{Handle, after};
+use crate::error::WorkerError;
 use crate::stats::FlushReport;
 use crate::thread_role::is_delivery_thread;
 
@@ -24,15 +24,15 @@ use crate::thread_role::is_delivery_thread;
 /// lost. If it is dropped later, it closes the worker; the first line that is refused after that leads
 /// to a warning. (Warnings go to `tracing`, or to standard error if no subscriber shows them.)
 ///
-/// A drop refuses further lines, sends what is pending, and waits for that at most `shutdown_timeout`
+/// Dropping it refuses further lines, sends pending lines, and waits for them at most `shutdown_timeout`
 /// (an option of the builder, 5 s by default), also if the portal never answers. Lines that are still
-/// pending then are counted as lost. A drop never panics, also inside a runtime. It does not wait for
+/// pending then are counted as lost. The drop never panics, also inside a runtime. It does not wait for
 /// open activities: use [`shutdown`](WorkerGuard::shutdown) for that. On the worker's own thread, or on
 /// a thread that the worker waits for, it closes without waiting, and this is reported.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// use tracing_subscriber::prelude::*;
 ///
 /// let (bizproc, guard) = tracing_bizproc::builder(webhook).build()?;
@@ -46,32 +46,32 @@ use crate::thread_role::is_delivery_thread;
 /// ```
 #[must_use = "the worker is closed when the guard is dropped: bind it to a name"]
 pub struct WorkerGuard {
-    bizproc: Bizproc,
+    handle: Handle,
     timeout: Duration,
-    /// With which open activities are ended.
+    /// The text with which open activities are ended.
     fail_with: Option<String>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl WorkerGuard {
     pub(crate) fn new(
-        bizproc: Bizproc,
+        handle: Handle,
         timeout: Duration,
         fail_with: Option<String>,
         thread: thread::JoinHandle<()>,
     ) -> Self {
-        WorkerGuard { bizproc, timeout, fail_with, thread: Some(thread) }
+        WorkerGuard { handle, timeout, fail_with, thread: Some(thread) }
     }
 
     /// A handle to flush, to end activities, and to read counters.
-    pub fn handle(&self) -> Bizproc {
-        self.bizproc.clone()
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
-    /// Shuts down in order, within `timeout`. It waits for open activities for at most three quarters of
-    /// the time, while lines and ends still go out. With
-    /// [`Builder::fail_open_activities`](crate::Builder::fail_open_activities) it then ends the
-    /// activities that are left. It sends what is pending, and closes the worker.
+    /// Shuts down within `timeout`. First it waits for open activities, for at most three quarters of the
+    /// time; lines and ends are still sent. Then, with
+    /// [`Builder::fail_open_activities`](crate::Builder::fail_open_activities), it ends the activities that
+    /// are left. At last it sends pending lines, and closes the worker.
     ///
     /// Stop accepting requests before that. With axum, on SIGTERM:
     ///
@@ -92,27 +92,27 @@ impl WorkerGuard {
     /// # }
     /// ```
     ///
-    /// Needs no runtime, and works on any. If you drop the future, the shutdown goes on.
+    /// Works on every async runtime. If you drop the future, the shutdown goes on.
     pub async fn shutdown(self, timeout: Duration) -> ShutdownReport {
         let (reply, answer) = oneshot::channel();
-        let bizproc = self.bizproc.clone();
+        let handle = self.handle.clone();
         let started = thread::Builder::new().name("bizproc-shutdown".to_owned()).spawn(move || {
             // The caller may no longer wait.
             drop(reply.send(self.shutdown_blocking(timeout)));
         });
         // Without a thread the guard has been dropped, which closes too.
         drop(started);
-        answer.await.unwrap_or_else(|_| unanswered(&bizproc))
+        answer.await.unwrap_or_else(|_| unanswered(&handle))
     }
 
-    /// As [`shutdown`](Self::shutdown), but blocks the calling thread: activities whose work runs on
-    /// this thread cannot end meanwhile.
+    /// As [`shutdown`](Self::shutdown), but blocks the calling thread. Activities whose work runs on this
+    /// thread cannot end during that time.
     pub fn shutdown_blocking(mut self, timeout: Duration) -> ShutdownReport {
         let began = after(Duration::ZERO);
         let now = || after(Duration::ZERO);
-        // On the worker's own threads this would wait for itself.
+        // On the worker's own thread this would never return.
         if !is_delivery_thread() {
-            self.bizproc.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
+            self.handle.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
         }
         self.close(timeout.saturating_sub(now().saturating_duration_since(began)))
     }
@@ -122,21 +122,21 @@ impl WorkerGuard {
         let failing = self
             .fail_with
             .as_deref()
-            .map_or_else(Vec::new, |text| self.bizproc.fail_open(text, after(timeout / 2)));
+            .map_or_else(Vec::new, |text| self.handle.fail_open(text, after(timeout / 2)));
         let deadline = after(timeout);
         if is_delivery_thread() {
             // Waiting here would never end. The worker closes when this call has returned.
-            self.bizproc.producer.note_close_without_wait();
-            drop(self.bizproc.ask_close(deadline));
-            return unanswered(&self.bizproc);
+            self.handle.producer.note_close_without_wait();
+            drop(self.handle.ask_close(deadline));
+            return unanswered(&self.handle);
         }
         let closed = self
-            .bizproc
+            .handle
             .ask_close(deadline)
             .and_then(|answer| block_until(answer, deadline + GRACE));
-        let Ok(lines) = closed else { return unanswered(&self.bizproc) };
-        // The thread has nothing left to do. Only the app's layers, which get its last reports, could
-        // delay its end, so the wait is short.
+        let Ok(lines) = closed else { return unanswered(&self.handle) };
+        // The thread has nothing left to do, except that layers of the app get its last reports. They may
+        // be slow, so the wait is short.
         let patience = after(GRACE);
         while !thread.is_finished() && after(Duration::ZERO) < patience {
             thread::park_timeout(A_MOMENT);
@@ -144,22 +144,22 @@ impl WorkerGuard {
         if thread.is_finished() {
             drop(thread.join());
         }
-        let open = self.bizproc.open_activities();
+        let open = self.handle.open_activities();
         let failed = failing.into_iter().filter(|failing| !open.contains(failing)).collect();
         ShutdownReport { lines, failed, open }
     }
 }
 
-/// What can be said when the worker does not answer.
-fn unanswered(bizproc: &Bizproc) -> ShutdownReport {
+/// The report if the worker does not answer.
+fn unanswered(handle: &Handle) -> ShutdownReport {
     let mut lines = FlushReport::default();
-    lines.set_pending(bizproc.stats().pending());
-    ShutdownReport { lines, failed: Vec::new(), open: bizproc.open_activities() }
+    lines.set_pending(handle.stats().pending());
+    ShutdownReport { lines, failed: Vec::new(), open: handle.open_activities() }
 }
 
 impl Drop for WorkerGuard {
     fn drop(&mut self) {
-        if self.thread.is_some() && self.bizproc.outlives_guard() {
+        if self.thread.is_some() && self.handle.outlives_guard() {
             return;
         }
         self.close(self.timeout);
@@ -169,27 +169,27 @@ impl Drop for WorkerGuard {
 impl fmt::Debug for WorkerGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerGuard")
-            .field("bizproc", &self.bizproc)
+            .field("handle", &self.handle)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
 
-/// Waits on the calling thread. tokio's own blocking forms panic inside a runtime.
+/// Waits on the calling thread. The blocking methods of tokio panic inside a runtime.
 pub(super) fn block_until(
     answer: oneshot::Receiver<FlushReport>,
     deadline: Instant,
-) -> Result<FlushReport, FlushError> {
+) -> Result<FlushReport, WorkerError> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut answer = pin!(answer);
     loop {
         if let Poll::Ready(answer) = answer.as_mut().poll(&mut context) {
-            return answer.map_err(|_| FlushError::WorkerGone);
+            return answer.map_err(|_| WorkerError::Closed);
         }
         let left = deadline.saturating_duration_since(after(Duration::ZERO));
         if left.is_zero() {
-            return Err(FlushError::NoAnswer);
+            return Err(WorkerError::NoAnswer);
         }
         thread::park_timeout(left);
     }
@@ -203,7 +203,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Between two looks at whether the thread has ended.
+/// Interval of the checks whether the thread has ended.
 const A_MOMENT: Duration = Duration::from_millis(1);
-/// The worker keeps the deadline; beyond it, a caller gives the worker so long to say so.
+/// The worker watches the deadline. How much longer a caller waits for its answer.
 pub(super) const GRACE: Duration = Duration::from_millis(250);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Bizproc, Opened, after, may_wait};
+use super::{Handle, Opened, after, may_wait};
 use crate::activity::{ActivityRequest, VerifiedActivity};
-use crate::error::{ActivityRejection, FlushError, InstallError, RegistrationError, VerifyError};
+use crate::error::{ActivityRejection, InstallError, RegistrationError, VerifyError, WorkerError};
 use crate::installation::{
     AppRequest, Claim, InstallRequest, Installation, InstallationStore, UninstallRequest,
     UpdateRequest,
@@ -21,13 +21,13 @@ use crate::registration::{Called, Registered, Registration, Wanted, reconcile};
 use crate::transport::auth::Endpoint;
 use crate::transport::{Confirmed, Question};
 
-/// The portals on which the app is installed. It handles installations, updates and removals, follows
+/// The portals on which the app is installed. It handles installations, updates and removals, recognizes
 /// portals that are renamed, and opens activities for their requests. Cheap to clone.
 ///
 /// # What is verified
 ///
 /// The first installation of a portal is trusted from then on, so it is checked before anything is
-/// stored. The [authorization server](crate::OAuth::authorization_server) is asked to which portal the
+/// stored. The [authorization server](crate::auth::OAuth::authorization_server) is asked to which portal the
 /// tokens belong and where that portal is. Then the portal has to accept the access token as that of an
 /// administrator, because other users get tokens of the app, too, when they open its page. The host that
 /// the request names does not count. After that, the stored `application_token` is the proof for
@@ -35,24 +35,24 @@ use crate::transport::{Confirmed, Question};
 /// like an installation.
 ///
 /// Portals that give no refresh token (isolated on-premise portals) cannot be checked like this. Name
-/// their hosts in [`OAuth::hosts`](crate::OAuth::hosts); these hosts are trusted. The owner of such a
+/// their hosts in [`OAuth::hosts`](crate::auth::OAuth::hosts); these hosts are trusted. The owner of such a
 /// host can then install the app for a portal that has not installed it yet.
 ///
 /// Anybody who learns an application token can post requests in the name of the portal. They cannot
 /// direct lines to another host: a new host is accepted only if the app has named it, or if the
 /// authorization server says that the portal is there.
 ///
-/// Requests that fail these checks are reported at the target `tracing_bizproc`, each kind once a
-/// minute.
+/// Requests that fail these checks are reported with the target `tracing_bizproc`, each kind at most once
+/// a minute.
 ///
 /// ```
 /// # async fn handler(
-/// #     installations: tracing_bizproc::Installations,
+/// #     installations: tracing_bizproc::app::Installations,
 /// #     query: &str,
 /// #     content_type: Option<&str>,
 /// #     body: &[u8],
 /// # ) -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::AppRequest;
+/// use tracing_bizproc::app::AppRequest;
 ///
 /// // The handler of ONAPPINSTALL, ONAPPUPDATE, ONAPPUNINSTALL, and the install page.
 /// let request = AppRequest::parse(query, content_type, body)?;
@@ -61,7 +61,7 @@ use crate::transport::{Confirmed, Question};
 /// ```
 #[derive(Clone)]
 pub struct Installations {
-    bizproc: Bizproc,
+    handle: Handle,
     store: Arc<dyn InstallationStore>,
     wanted: Arc<Wanted>,
     told: Arc<Mutex<HashMap<&'static str, Instant>>>,
@@ -69,11 +69,12 @@ pub struct Installations {
 
 impl Installations {
     /// Takes the handle to the worker, and the store for installations. The worker has to be built with
-    /// [`OAuth`](crate::OAuth); otherwise installations cannot be checked.
+    /// [`OAuth`](crate::auth::OAuth); otherwise installations cannot be checked.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use tracing_bizproc::{FileStore, Installations, OAuth};
+    /// use tracing_bizproc::app::Installations;
+    /// use tracing_bizproc::auth::{FileStore, OAuth};
     ///
     /// let store = FileStore::new("app.json");
     /// let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
@@ -83,9 +84,9 @@ impl Installations {
     /// # drop(installations);
     /// # Ok(()) }
     /// ```
-    pub fn new(bizproc: Bizproc, store: impl InstallationStore) -> Self {
+    pub fn new(handle: Handle, store: impl InstallationStore) -> Self {
         let (wanted, told) = (Arc::default(), Arc::default());
-        Installations { bizproc, store: Arc::new(store), wanted, told }
+        Installations { handle, store: Arc::new(store), wanted, told }
     }
 
     /// Declares an activity or a robot of the app. It is registered on each portal at the installation
@@ -97,7 +98,8 @@ impl Installations {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use tracing_bizproc::{FileStore, Installations, OAuth, Registration};
+    /// # use tracing_bizproc::app::{Installations, Registration};
+    /// # use tracing_bizproc::auth::{FileStore, OAuth};
     /// # let store = FileStore::new("app.json");
     /// # let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
     /// # let (layer, guard) = tracing_bizproc::builder(app).build()?;
@@ -132,17 +134,17 @@ impl Installations {
         self
     }
 
-    /// Registers on a portal what is declared, and removes the rest. This happens automatically at the
-    /// installation and after each update. Call it after a change of the declarations without an update,
-    /// or when it has failed. It needs tokens of an administrator (documentation).
+    /// Registers the declared activities and robots on a portal, and removes others of this app. This happens
+    /// automatically at the installation and after each update. Call it if the declarations have changed
+    /// without an update, or if it has failed. It needs tokens of an administrator (documentation).
     ///
     /// # Errors
     /// When a call fails. See [`RegistrationError`].
     pub async fn register(&self, portal: &PortalId) -> Result<Registered, RegistrationError> {
-        let (bizproc, portal) = (&self.bizproc, portal);
+        let (handle, portal) = (&self.handle, portal);
         let call = move |method: String, params: String| -> Called {
-            let (bizproc, portal) = (bizproc.clone(), portal.clone());
-            Box::pin(async move { bizproc.call(Some(&portal), &method, &params).await })
+            let (handle, portal) = (handle.clone(), portal.clone());
+            Box::pin(async move { handle.call(Some(&portal), &method, &params).await })
         };
         reconcile(&self.wanted, &call).await
     }
@@ -172,8 +174,8 @@ impl Installations {
         self.admit_and_register(request.claim, "installation").await
     }
 
-    /// Handles an update. It has deleted the app's activities, robots and event bindings on the portal:
-    /// those that are [declared](Self::declare) are registered again.
+    /// Handles an update. The update has deleted the app's activities, robots and event bindings on the
+    /// portal; those that are [declared](Self::declare) are registered again.
     ///
     /// # Errors
     /// As [`handle`](Self::handle).
@@ -194,11 +196,11 @@ impl Installations {
     }
 
     /// Handles a removal: deletes the installation and its tokens. Lines that wait for the portal are
-    /// lost, and counted as [`Uninstalled`](crate::DropReason::Uninstalled).
+    /// lost, and counted as [`Uninstalled`](crate::stats::DropReason::Uninstalled).
     ///
     /// # Errors
-    /// As [`handle`](Self::handle). [`InstallError::Later`] when the installation is gone, and only
-    /// its tokens could not be removed from their store.
+    /// As [`handle`](Self::handle). [`InstallError::TokensRemain`] when the installation is deleted, but
+    /// its tokens could not be deleted from their store.
     pub async fn uninstall(&self, request: UninstallRequest) -> Result<PortalId, InstallError> {
         let claim = request.claim;
         let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
@@ -211,17 +213,17 @@ impl Installations {
             return Err(InstallError::Raced);
         }
         may_wait()?;
-        self.bizproc.activities.uninstalled(&claim.portal);
+        self.handle.activities.uninstalled(&claim.portal);
         let (reply, answer) = oneshot::channel();
-        self.bizproc.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
-        match answer.await.map_err(|_| FlushError::WorkerGone)? {
+        self.handle.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
+        match answer.await.map_err(|_| WorkerError::Closed)? {
             Ok(()) => Ok(claim.portal),
-            Err(trouble) => Err(InstallError::Later { why: trouble.to_string() }),
+            Err(trouble) => Err(InstallError::TokensRemain { why: trouble.to_string() }),
         }
     }
 
-    /// Verifies a handler's request with the stored installation. A portal that was renamed is followed
-    /// if the app has named the new host, or if the authorization server says that the portal is there.
+    /// Verifies a handler's request with the stored installation. If a portal was renamed, its new host is
+    /// accepted if the app has named it, or if the authorization server confirms it.
     ///
     /// # Errors
     /// When the request fails the checks, or the store failed. See [`ActivityRejection`].
@@ -253,10 +255,10 @@ impl Installations {
 
     pub(super) fn open(&self, verified: VerifiedActivity) -> Opened {
         let registration = self.wanted.activity(verified.code());
-        self.bizproc.open(verified, registration)
+        self.handle.open(verified, registration)
     }
 
-    /// The installation of a portal that says that it has another name now.
+    /// Handles a request of a portal that names a new host.
     async fn follow(
         &self,
         claim: &Claim,
@@ -284,7 +286,7 @@ impl Installations {
             Ok(Confirmed::No(code)) => code.to_string(),
             Ok(Confirmed::Later(trouble)) => {
                 let why = trouble.to_string();
-                self.tell("request of a renamed portal", &claim.portal, &why);
+                self.tell("request after a rename", &claim.portal, &why);
                 return Err(ActivityRejection::Unconfirmed { why });
             }
             Err(gone) => return Err(ActivityRejection::Unconfirmed { why: gone.to_string() }),
@@ -298,15 +300,15 @@ impl Installations {
         let application_token =
             claim.application_token().ok_or(InstallError::NoApplicationToken)?;
         let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
-        // It is known already, and proves that it is the portal.
+        // The application token proves that the request comes from the portal.
         if let Some(endpoint) = stored.as_ref().and_then(|stored| claim.verify(stored).ok()) {
             if let Some(tokens) = claim.tokens(endpoint) {
-                // Those of whoever has installed or updated it: an administrator.
+                // They belong to the administrator who has installed or updated the app.
                 self.confirm(&claim.portal, Question::Known(tokens)).await?;
             }
             return Ok(claim.portal);
         }
-        // Whether plain http may be called is the app's to say, and asked before the call.
+        // Plain http is accepted here: whether the app allows it is checked before the call.
         let tokens = claim.tokens(claim.endpoint(true)?).ok_or(InstallError::NoTokens)?;
         let endpoint = match self.confirm(&claim.portal, Question::Install(tokens)).await? {
             Confirmed::Yes(endpoint, _) => endpoint,
@@ -338,12 +340,12 @@ impl Installations {
         &self,
         portal: &PortalId,
         question: Question,
-    ) -> Result<Confirmed, FlushError> {
+    ) -> Result<Confirmed, WorkerError> {
         may_wait()?;
         let (reply, answer) = oneshot::channel();
         let portal = portal.clone();
-        self.bizproc.send(Control::Confirm(Confirm { portal, question, reply }))?;
-        answer.await.map_err(|_| FlushError::WorkerGone)
+        self.handle.send(Control::Confirm(Confirm { portal, question, reply }))?;
+        answer.await.map_err(|_| WorkerError::Closed)
     }
 
     async fn load(&self, portal: &PortalId) -> Result<Option<Installation>, Source> {
@@ -359,8 +361,8 @@ impl Installations {
         self.store.swap_installation(portal, expected, new).await
     }
 
-    /// Reports a request that failed the checks, each kind once a minute: anybody can post any number of
-    /// them.
+    /// Reports a request that failed the checks, each kind at most once a minute, because anybody can post
+    /// any number of them.
     fn tell(&self, what: &'static str, portal: &PortalId, why: &dyn fmt::Display) {
         let now = after(Duration::ZERO);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -375,7 +377,7 @@ impl Installations {
             parent: None,
             portal = &portal[..portal.len().min(64)],
             %why,
-            "a portal's {what} was not taken in"
+            "{what} rejected"
         );
     }
 }
@@ -388,6 +390,6 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Installations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Installations").field("bizproc", &self.bizproc).finish_non_exhaustive()
+        f.debug_struct("Installations").field("handle", &self.handle).finish_non_exhaustive()
     }
 }

@@ -143,7 +143,7 @@ impl State {
     }
 
     fn append(&mut self, batch: &Batch) -> Result<Position, SpoolError> {
-        let bounds = self.keep_bounds();
+        let bounds = self.keep_bounds(batch);
         self.note(bounds);
         let end = match self.own.append(batch.no, &batch.chunks) {
             Err(SpoolError::Vanished { .. }) => {
@@ -172,9 +172,10 @@ impl State {
         Ok(())
     }
 
-    /// Gives up the oldest, as long as there is too much.
-    fn keep_bounds(&mut self) -> Result<(), SpoolError> {
-        while self.bytes() > self.limits.max_bytes {
+    /// Gives up the oldest, as long as there is no room for this batch.
+    fn keep_bounds(&mut self, batch: &Batch) -> Result<(), SpoolError> {
+        let more = super::run::bytes(batch);
+        while self.bytes() + more > self.limits.max_bytes {
             let before = self.bytes();
             if !self.rewrite_one()? {
                 let adopted = self.adopted.iter_mut().map(|(_, run)| run);

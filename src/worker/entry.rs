@@ -6,10 +6,14 @@ use crate::format::Words;
 use crate::protocol::text::LINE_MARK;
 use crate::stats::DropReason;
 
+mod text;
+
+use text::Text;
+
 /// Lines of one event token that travel as one command.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) text: String,
+    pub(crate) text: Text,
     /// Lines whose last piece is in `text`. A line that is continued elsewhere counts there.
     pub(crate) lines: u32,
     /// Bytes of the budget that these lines hold.
@@ -59,7 +63,7 @@ impl Tries {
 impl Entry {
     pub(crate) fn new(since: Instant, since_wall: SystemTime) -> Self {
         Entry {
-            text: String::new(),
+            text: Text::default(),
             lines: 0,
             bytes: 0,
             last_seq: 0,
@@ -87,7 +91,7 @@ impl Entry {
         if self.rolled_off > 0 {
             notice(out, |out| words.rolled_off(out, self.rolled_off, SHORT_NOTICE));
         }
-        out.push_str(&self.text);
+        self.text.write(out);
     }
 }
 
@@ -219,7 +223,7 @@ mod tests {
         assert_eq!(
             notice(&more, Language::English),
             "• (7 lines missing since 00:00:00 UTC: queue full (4), outcome unknown (3); 3 of them may \
-             be in the log; 3 of them may have been told before)\n"
+             be in the log; 3 of them may have been reported before)\n"
         );
         assert_eq!(
             notice(&more, Language::Russian),
@@ -267,7 +271,7 @@ mod tests {
         }
         widen(&mut entry.gap, Gap::new(DropReason::QueueFull, 1, UNIX_EPOCH));
         for (language, last) in
-            [(Language::English, "told before)"), (Language::Russian, "раньше)")]
+            [(Language::English, "reported before)"), (Language::Russian, "раньше)")]
         {
             let mut out = String::new();
             entry.write_message(&Words::of(language, LineTime::Viewer), &mut out);

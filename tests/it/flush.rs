@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Fault, Moment, Portal};
 use tracing::{info, info_span};
-use tracing_bizproc::{DropReason, FlushError};
+use tracing_bizproc::error::WorkerError;
+use tracing_bizproc::stats::DropReason;
 
 use crate::stage::{PATIENCE, Stage, lines};
 
 fn log_one(stage: &Stage) -> bizproc_portal::Workflow {
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("one"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("one"));
     workflow
 }
 
@@ -23,7 +24,7 @@ fn a_sync_main_flushes_and_shuts_down() {
     let Stage { guard, bizproc, portal: _portal, .. } = stage;
     assert_eq!(guard.shutdown_blocking(PATIENCE).lines().acknowledged(), 1);
     assert_eq!(lines(&workflow), ["one"]);
-    assert_eq!(bizproc.flush_blocking(PATIENCE), Err(FlushError::WorkerGone));
+    assert_eq!(bizproc.flush_blocking(PATIENCE), Err(WorkerError::Closed));
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -80,7 +81,7 @@ fn deadlines_hold_against_a_portal_that_never_answers() {
 fn lines_after_the_shutdown_are_refused_and_counted() {
     let stage = Stage::quick();
     let (_, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("in time"));
     let Stage { guard, bizproc, portal: _portal, _subscriber } = stage;
     drop(guard);

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Condition, OAuthError};
 use tracing::{info, info_span};
-use tracing_bizproc::{
-    ActivityRequest, Bizproc, Completion, DropReason, EventToken, Hosts, PortalSnapshot,
-    TokenStore, VerifyError,
-};
+use tracing_bizproc::app::ActivityRequest;
+use tracing_bizproc::auth::{Hosts, TokenStore};
+use tracing_bizproc::error::VerifyError;
+use tracing_bizproc::stats::{DropReason, PortalSnapshot};
+use tracing_bizproc::{Completion, EventToken, Handle};
 use tracing_subscriber::prelude::*;
 
 use crate::app::{AppStage, FORM, Site, credentials, quick, wait};
@@ -20,7 +21,7 @@ fn of<'a>(portals: &'a [PortalSnapshot], site: &Site) -> &'a PortalSnapshot {
 }
 
 /// Logs one line to the workflow of each activity, which goes at once.
-fn log_once(bizproc: &Bizproc, activities: &[&tracing_bizproc::Activity], text: &str) {
+fn log_once(bizproc: &Handle, activities: &[&tracing_bizproc::app::Activity], text: &str) {
     for activity in activities {
         activity.span().in_scope(|| info!("{text}"));
     }
@@ -28,7 +29,7 @@ fn log_once(bizproc: &Bizproc, activities: &[&tracing_bizproc::Activity], text: 
 }
 
 /// Waits for the worker until this holds.
-fn until(bizproc: &Bizproc, holds: impl Fn() -> bool) {
+fn until(bizproc: &Handle, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "{:?}", bizproc.portals());
@@ -132,7 +133,7 @@ fn replicas_that_share_a_store_share_a_renewal() {
     let span = || {
         info_span!(
             "s",
-            event_token = verified.event_token().tag(),
+            event_token = verified.event_token().as_field(),
             portal = verified.portal().as_str()
         )
     };
@@ -227,7 +228,8 @@ fn lines_of_an_unknown_portal_wait_for_its_credentials() {
     let site = &stage.portals[0];
     let workflow = site.portal.start_workflow("Order 1042");
     let event_token = EventToken::parse(&workflow.open_activity("a").event_token()).unwrap();
-    let span = info_span!("s", event_token = event_token.tag(), portal = site.portal.member_id());
+    let span =
+        info_span!("s", event_token = event_token.as_field(), portal = site.portal.member_id());
     span.in_scope(|| info!("early"));
     let blocked = || {
         let portals = stage.bizproc.portals();
@@ -285,12 +287,12 @@ fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_say
             site.app.refuse_tokens(Some(OAuthError::InvalidGrant));
         }
         let hosts = if listed { vec![site.host()] } else { Vec::new() };
-        let store = Arc::new(tracing_bizproc::MemoryStore::new());
+        let store = Arc::new(tracing_bizproc::auth::MemoryStore::new());
         assert!(wait(store.swap(&site.id(), None, &former)).unwrap());
         let oauth = credentials(site, store).hosts(hosts.into_iter().collect::<Hosts>());
         let (layer, guard) = quick(oauth).build().unwrap();
         let _subscriber = tracing_subscriber::registry().with(layer).set_default();
-        info_span!("s", event_token = event_token.tag(), portal = site.portal.member_id())
+        info_span!("s", event_token = event_token.as_field(), portal = site.portal.member_id())
             .in_scope(|| info!("hello"));
         let is_followed = listed || server_answers;
         let bizproc = guard.handle();

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{Action, Lane, Renewal, State, What};
 use crate::call::CallAnswer;
-use crate::error::{CallError, Description, FlushError};
+use crate::error::{CallError, Description, WorkerError};
 use crate::protocol::call::{self, Answer, Called};
 use crate::protocol::reply::{Code, Refusal};
 use crate::protocol::{Method, Reply, Request};
@@ -96,7 +96,7 @@ impl Lane {
     /// Takes a call in.
     pub(crate) fn call(&mut self, call: AppCall) {
         if self.calls.waiting.len() >= MOST_WAITING {
-            return call.answer(Err(CallError::Worker(FlushError::Busy)));
+            return call.answer(Err(CallError::Worker(WorkerError::Busy)));
         }
         self.calls.waiting.push_back(call);
     }
@@ -150,7 +150,7 @@ impl Lane {
 
     fn why_not(&self) -> String {
         match self.failure.is_empty() {
-            true => "the portal takes no more requests for now".to_owned(),
+            true => "the request limit of the portal is reached".to_owned(),
             false => self.failure.clone(),
         }
     }

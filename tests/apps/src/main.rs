@@ -5,7 +5,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use tracing::{info, info_span};
-use tracing_bizproc::{EventToken, Webhook};
+use tracing_bizproc::EventToken;
+use tracing_bizproc::auth::Webhook;
 use tracing_subscriber::prelude::*;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -29,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (bizproc, guard) = builder.build()?;
     tracing_subscriber::registry().with(bizproc).init();
     let event_token = EventToken::parse(&std::env::var("EVENT_TOKEN")?)?;
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("delivered by https"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("delivered by https"));
     let report = guard.shutdown_blocking(Duration::from_secs(30));
     println!("{report}");
     Ok(())
