@@ -5,6 +5,7 @@
 //! |---|---|
 //! | a layer is built | [`BuildError`], which may contain a [`TransportError`] |
 //! | credentials are made | [`WebhookError`], [`OAuthError`], [`EndpointError`] |
+//! | a spool is opened or used, with the feature `spool` | `SpoolError` |
 //! | options are given as text | [`ConfigError`], [`InvalidOption`] |
 //! | an event token is read | [`InvalidEventToken`] |
 //! | the worker is asked for something: a flush, for instance | [`WorkerError`] |

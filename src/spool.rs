@@ -29,7 +29,7 @@ mod segment;
 mod tests;
 mod writer;
 
-pub use crate::error::SpoolError;
+use crate::error::SpoolError;
 
 /// A directory in which lines and ends of activities are kept until they are settled.
 ///
