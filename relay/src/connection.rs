@@ -1,0 +1,230 @@
+//! One connection to the database, on a thread with a runtime of its own.
+//!
+//! Stores are awaited on whatever runtime there is, or on none, and a connection needs one that lives as
+//! long as it does. Calls are sent one behind the other without waiting for answers.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
+use crate::config::PgConfig;
+use crate::error::{PgError, wants_another_connection};
+use crate::tls::Tls;
+
+/// A connection that is made when it is needed, and made anew when it is lost. The last clone closes it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    thread: Arc<Thread>,
+}
+
+struct Shared {
+    config: PgConfig,
+    tls: Tls,
+    client: Mutex<Option<Arc<Client>>>,
+    /// How many connections were made, or tried.
+    tries: AtomicU64,
+    /// Why the last try failed.
+    failure: StdMutex<Option<PgError>>,
+    /// How many connections were made.
+    made: AtomicU64,
+}
+
+/// The thread ends when this is dropped.
+struct Thread {
+    runtime: Handle,
+    _stop: oneshot::Sender<()>,
+}
+
+/// What a piece of work failed with.
+pub(crate) enum Failure {
+    Postgres(tokio_postgres::Error),
+    Other(PgError),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Failure::Postgres(error)
+    }
+}
+
+impl From<PgError> for Failure {
+    fn from(error: PgError) -> Self {
+        Failure::Other(error)
+    }
+}
+
+impl Connection {
+    /// Starts the thread. The connection is made by the first call.
+    pub(crate) fn new(config: PgConfig) -> Result<Self, PgError> {
+        let tls = config.tls()?;
+        let failed = |error| PgError::Thread(Arc::new(error));
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let run = move || {
+            // Ends when the sender is dropped.
+            let _ = runtime.block_on(stopped);
+            // Does not wait for a resolver that hangs.
+            runtime.shutdown_background();
+        };
+        thread::Builder::new().name("bizproc-pg".to_owned()).spawn(run).map_err(failed)?;
+        let shared = Shared {
+            config,
+            tls,
+            client: Mutex::default(),
+            tries: AtomicU64::new(0),
+            failure: StdMutex::default(),
+            made: AtomicU64::new(0),
+        };
+        let thread = Thread { runtime: handle, _stop: stop };
+        Ok(Connection { shared: Arc::new(shared), thread: Arc::new(thread) })
+    }
+
+    pub(crate) fn schema(&self) -> &str {
+        self.shared.config.schema_name()
+    }
+
+    /// Does some work in the time of one call. It goes on if nobody waits for it any more.
+    ///
+    /// If the connection is lost on the way, the work is done again, and told so: it may have happened
+    /// already.
+    pub(crate) async fn run<T, W, F>(&self, work: W) -> Result<T, PgError>
+    where
+        T: Send + 'static,
+        W: Fn(Arc<Client>, bool) -> F + Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        self.run_within(self.shared.config.call_timeout(), work).await
+    }
+
+    /// As [`run`](Connection::run), in this time.
+    pub(crate) async fn run_within<T, W, F>(&self, limit: Duration, work: W) -> Result<T, PgError>
+    where
+        T: Send + 'static,
+        W: Fn(Arc<Client>, bool) -> F + Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        let shared = Arc::clone(&self.shared);
+        let task = self.thread.runtime.spawn(async move { shared.within(limit, work).await });
+        // The thread lives as long as somebody waits.
+        let _thread = Arc::clone(&self.thread);
+        task.await.unwrap_or(Err(PgError::Closed))
+    }
+}
+
+impl Shared {
+    async fn within<T, W, F>(&self, limit: Duration, work: W) -> Result<T, PgError>
+    where
+        W: Fn(Arc<Client>, bool) -> F,
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut used = None;
+        if let Ok(answer) = timeout(limit, self.try_again(work, &mut used)).await {
+            return answer;
+        }
+        // Whatever the connection still waits for must not come into the way of the next call.
+        if let Some(client) = used {
+            self.give_up(&client).await;
+        }
+        Err(PgError::Timeout(limit))
+    }
+
+    async fn try_again<T, W, F>(
+        &self,
+        work: W,
+        used: &mut Option<Arc<Client>>,
+    ) -> Result<T, PgError>
+    where
+        W: Fn(Arc<Client>, bool) -> F,
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut tries = 0;
+        loop {
+            let client = self.client().await?;
+            *used = Some(Arc::clone(&client));
+            let error = match work(Arc::clone(&client), tries > 0).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Other(error)) => return Err(error),
+                Err(Failure::Postgres(error)) => error,
+            };
+            tries += 1;
+            if !wants_another_connection(&error) {
+                return Err(PgError::of_statement(&error, self.config.schema_name()));
+            }
+            self.give_up(&client).await;
+            if tries == TRIES {
+                return Err(PgError::of_statement(&error, self.config.schema_name()));
+            }
+        }
+    }
+
+    /// The connection, made now if there is none. Whoever waits meanwhile shares the result.
+    async fn client(&self) -> Result<Arc<Client>, PgError> {
+        let tries = self.tries.load(Ordering::Acquire);
+        let mut held = self.client.lock().await;
+        if let Some(client) = held.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(Arc::clone(client));
+        }
+        let failure = || self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.tries.load(Ordering::Acquire) != tries {
+            if let Some(error) = failure().clone() {
+                return Err(error);
+            }
+        }
+        let trying = Trying(self);
+        *failure() = Some(PgError::Timeout(self.config.call_timeout()));
+        let connected = self.config.postgres().connect(self.tls.clone()).await;
+        drop(trying);
+        match connected {
+            Ok((client, connection)) => {
+                // It ends with the connection, and each call learns that by itself.
+                tokio::spawn(async move { drop(connection.await) });
+                *failure() = None;
+                self.made.fetch_add(1, Ordering::AcqRel);
+                let client = Arc::new(client);
+                *held = Some(Arc::clone(&client));
+                Ok(client)
+            }
+            Err(error) => {
+                let error = PgError::of_connecting(&error);
+                *failure() = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes this connection out of use, unless another one is in use already.
+    async fn give_up(&self, client: &Arc<Client>) {
+        let mut held = self.client.lock().await;
+        if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, client)) {
+            *held = None;
+        }
+    }
+}
+
+/// How often a call is tried: a connection may be dead, and the next one may lead to the old primary.
+const TRIES: u32 = 3;
+
+/// Counts a try to connect when it has ended, also when it was given up.
+struct Trying<'a>(&'a Shared);
+
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        self.0.tries.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.shared.config).finish()
+    }
+}

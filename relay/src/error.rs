@@ -1,0 +1,152 @@
+//! What goes wrong with a database, without what is secret of it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::error::{DbError, SqlState};
+
+/// Why PostgreSQL did not do what it was asked for.
+///
+/// Connection strings hold passwords, and rows hold tokens. So nothing of them is repeated here: of what
+/// the server says, only the SQLSTATE code and those messages that speak of names and rights.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PgError {
+    /// The settings of the connection cannot be used.
+    #[error("the connection to PostgreSQL cannot be set up: {0}")]
+    Config(String),
+    /// No TLS: there is no provider of cryptography, or no certificate authority to trust.
+    #[error("no TLS for the connection to PostgreSQL: {0}")]
+    Tls(String),
+    /// The system has no thread or no file descriptor left.
+    #[error("the thread for PostgreSQL cannot be started")]
+    Thread(#[source] Arc<io::Error>),
+    /// No server can be reached, or none lets us in.
+    #[error("no connection to PostgreSQL: {0}")]
+    Connect(String),
+    /// The connection was lost, and the next ones too. What was asked for may have
+    /// happened.
+    #[error("the connection to PostgreSQL was lost")]
+    Lost,
+    /// There was no answer in time. What was asked for may have happened.
+    #[error("PostgreSQL did not answer within {0:?}")]
+    Timeout(Duration),
+    /// The tables are missing in this schema.
+    #[error(
+        "the database has no tables for tracing-bizproc in the schema `{0}`: call `migrate` once, as a \
+         role that may create them, and see that `PgConfig::schema` is the same everywhere"
+    )]
+    NotMigrated(String),
+    /// The tables are older than this program.
+    #[error("the tables are of version {found}, and version {needed} is needed: call `migrate`")]
+    TooOld {
+        /// The version of the tables.
+        found: i32,
+        /// The version that this program needs.
+        needed: i32,
+    },
+    /// The tables are newer than this program.
+    #[error("the tables are of version {found}, and this program knows up to {known}: update it")]
+    TooNew {
+        /// The version of the tables.
+        found: i32,
+        /// The newest version that this program knows.
+        known: i32,
+    },
+    /// The server refused what it was asked for.
+    #[error("PostgreSQL refused: {message} (SQLSTATE {code})")]
+    Refused {
+        /// The code, of five letters and digits.
+        code: String,
+        /// What it means.
+        message: String,
+    },
+    /// An answer is not what was asked for. Please report it.
+    #[error("PostgreSQL answered something else than was asked for: {0}")]
+    Unexpected(String),
+    /// The last handle was dropped while somebody waited.
+    #[error("the connection to PostgreSQL was closed")]
+    Closed,
+}
+
+impl PgError {
+    /// What a statement failed with.
+    pub(crate) fn of_statement(error: &tokio_postgres::Error, schema: &str) -> PgError {
+        let Some(refusal) = error.as_db_error() else {
+            return if is_transport(error) {
+                PgError::Lost
+            } else {
+                PgError::Unexpected(error.to_string())
+            };
+        };
+        let missing = [
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::INVALID_SCHEMA_NAME,
+        ];
+        if missing.contains(refusal.code()) {
+            return PgError::NotMigrated(schema.to_owned());
+        }
+        PgError::Refused { code: refusal.code().code().to_owned(), message: message(refusal) }
+    }
+
+    /// What a connection failed with.
+    pub(crate) fn of_connecting(error: &tokio_postgres::Error) -> PgError {
+        if let Some(refusal) = error.as_db_error() {
+            let code = refusal.code().code();
+            return PgError::Connect(format!("{} (SQLSTATE {code})", message(refusal)));
+        }
+        // The sources are errors of sockets and of TLS.
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        PgError::Connect(text)
+    }
+}
+
+/// Whether another connection may do better: this one is gone, or its server may not write any more.
+pub(crate) fn wants_another_connection(error: &tokio_postgres::Error) -> bool {
+    match error.as_db_error() {
+        None => is_transport(error),
+        Some(refusal) => {
+            let code = refusal.code();
+            // 08: connection; 57P: the server is stopped, has crashed, or starts.
+            code.code().starts_with("08")
+                || code.code().starts_with("57P")
+                // A standby, after the roles were changed.
+                || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        }
+    }
+}
+
+/// Whether the error is one of the connection, and not of what was asked for.
+fn is_transport(error: &tokio_postgres::Error) -> bool {
+    if error.is_closed() {
+        return true;
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.is::<io::Error>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// The server's message, where it names objects, roles and rights; else what the code stands for. Messages
+/// on data repeat the data.
+fn message(refusal: &DbError) -> String {
+    let code = refusal.code().code();
+    let speaks_of_names = ["08", "25", "28", "3D", "3F", "42", "53", "55", "57"]
+        .contains(&code.get(..2).unwrap_or(""));
+    if speaks_of_names {
+        refusal.message().to_owned()
+    } else {
+        "see the server's log for this code".to_owned()
+    }
+}

@@ -1,0 +1,357 @@
+//! A PostgreSQL server of a test's own: made from the installed package in a temporary folder, and gone
+//! with the process that started it, however that process ends.
+//!
+//! PostgreSQL refuses to run as root. There, the server runs as the user `postgres`, which the package has
+//! made.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
+use std::{env, process, thread};
+
+/// Set where a test that needs PostgreSQL has to fail if there is none.
+pub const REQUIRE: &str = "BIZPROC_REQUIRE_POSTGRES";
+
+/// The password of the user `postgres`, for connections by TCP. Connections by the socket need none.
+pub const PASSWORD: &str = "pa55word-of-the-tests";
+
+/// A running server. It is stopped, and its folder removed, when this is dropped or the process ends.
+pub struct Postgres {
+    programs: PathBuf,
+    account: Option<Account>,
+    folder: PathBuf,
+    port: u16,
+    settings: Vec<String>,
+    running: Mutex<Option<Running>>,
+}
+
+/// Why there is no server.
+#[derive(Debug)]
+pub enum StartError {
+    /// The package is not installed. The text says which.
+    Missing(String),
+    /// It is installed, and does not start.
+    Failed(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Missing(why) | StartError::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        StartError::Failed(format!("PostgreSQL does not start: {error}"))
+    }
+}
+
+/// Another user than ours, who runs the server.
+#[derive(Clone, Copy)]
+struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+/// A shell that waits for our end, and the server below it.
+struct Running {
+    shell: Child,
+    /// The server ends when this is closed.
+    stdin: ChildStdin,
+}
+
+impl Postgres {
+    /// Starts a server that keeps what is committed, also after a crash.
+    ///
+    /// # Errors
+    /// When the package is missing, or the server does not start.
+    pub fn start() -> Result<Self, StartError> {
+        Postgres::start_with(&[])
+    }
+
+    /// Starts a server with these settings, such as `fsync=off`.
+    ///
+    /// # Errors
+    /// When the package is missing, or the server does not start.
+    pub fn start_with(settings: &[&str]) -> Result<Self, StartError> {
+        let programs = programs().ok_or_else(|| {
+            StartError::Missing(
+                "there is no PostgreSQL on this machine (Debian: apt-get install postgresql)"
+                    .into(),
+            )
+        })?;
+        let account = account()?;
+        let folder = new_folder(account)?;
+        let mut server = Postgres {
+            programs,
+            account,
+            folder,
+            port: free_port()?,
+            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            running: Mutex::new(None),
+        };
+        server.create()?;
+        // Somebody else may have taken the port since it was free.
+        for attempt in 0.. {
+            match server.resume() {
+                Ok(()) => break,
+                Err(error) if attempt == 3 => return Err(error),
+                Err(_) => server.port = free_port()?,
+            }
+        }
+        Ok(server)
+    }
+
+    /// A server, or `None` with a message on the standard error: then the test is skipped. Panics instead
+    /// where [`REQUIRE`] is set.
+    ///
+    /// # Panics
+    /// When the server does not start although the package is installed, or the package is required.
+    pub fn start_or_skip(settings: &[&str]) -> Option<Self> {
+        match Postgres::start_with(settings) {
+            Ok(server) => Some(server),
+            Err(StartError::Missing(why)) => {
+                assert!(env::var_os(REQUIRE).is_none(), "{REQUIRE} is set, and {why}");
+                // Not captured by the test runner, as what `println!` prints would be.
+                let _ = writeln!(io::stderr(), "SKIPPED: {why}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The connection string for the user `postgres` by the server's socket.
+    pub fn socket(&self, database: &str) -> String {
+        let (folder, port) = (self.folder.display(), self.port);
+        format!("host={folder} port={port} user=postgres dbname={database}")
+    }
+
+    /// The connection string for the user `postgres` by TCP, which needs the password.
+    pub fn tcp(&self, database: &str) -> String {
+        format!("postgres://postgres:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Writes a file that only the server's user can read, and returns its path.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_file(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let path = self.folder.join(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        if let Some(Account { uid, gid }) = self.account {
+            chown(&path, Some(uid), Some(gid))?;
+        }
+        Ok(path)
+    }
+
+    /// Stops the server at once, as a crash does: nothing is written on the way. Its connections are cut.
+    pub fn crash(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            running.end();
+        }
+    }
+
+    /// Adds settings that count from the next start on.
+    pub fn set(&mut self, settings: &[&str]) {
+        self.settings.extend(settings.iter().map(|&setting| setting.to_owned()));
+    }
+
+    /// Starts the server again after a [`crash`](Postgres::crash).
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn resume(&self) -> Result<(), StartError> {
+        let mut arguments = vec![
+            format!("port={}", self.port),
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("unix_socket_directories={}", self.folder.display()),
+            "lc_messages=C".to_owned(),
+            "log_min_messages=warning".to_owned(),
+        ];
+        arguments.extend(self.settings.iter().cloned());
+        let mut command = self.command("sh");
+        command.arg("-c").arg(KEEPER).arg("keeper");
+        command.arg(&self.folder).arg(self.programs.join("postgres"));
+        command.arg("-D").arg(self.data());
+        for argument in arguments {
+            command.arg("-c").arg(argument);
+        }
+        let mut shell =
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let stdin = shell.stdin.take().expect("it is piped");
+        let stderr = shell.stderr.take().expect("it is piped");
+        let log = follow(BufReader::new(stderr));
+        let mut seen = Vec::new();
+        for line in &log {
+            if line.contains("database system is ready to accept connections") {
+                // The log is read and thrown away from here on, so that the server never waits for us.
+                *self.running.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Running { shell, stdin });
+                return Ok(());
+            }
+            seen.push(line);
+        }
+        Running { shell, stdin }.end();
+        Err(StartError::Failed(format!("PostgreSQL does not start:\n{}", seen.join("\n"))))
+    }
+
+    fn create(&self) -> Result<(), StartError> {
+        let password = self.write_file("password", PASSWORD)?;
+        let output = self
+            .command(self.programs.join("initdb"))
+            .arg("--pgdata")
+            .arg(self.data())
+            .arg("--pwfile")
+            .arg(password)
+            .args(["--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync"])
+            .args(["--auth-local=trust", "--auth-host=scram-sha-256"])
+            .output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(StartError::Failed(format!("initdb fails: {said}")))
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.folder).env("LC_ALL", "C").env("HOME", &self.folder);
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("PG") {
+                command.env_remove(name);
+            }
+        }
+        if let Some(Account { uid, gid }) = self.account {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.crash();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Running {
+    /// Stops the server, and leaves its folder.
+    fn end(mut self) {
+        // A shell that is gone already needs no word.
+        let _ = self.stdin.write_all(b"keep\n");
+        drop(self.stdin);
+        let _ = self.shell.wait();
+    }
+}
+
+/// Runs the server until the standard input says a word or ends. Without a word, the process that started
+/// it has ended, so nobody else removes the folder. The log ends when the server ends.
+const KEEPER: &str = r#"
+trap "" INT TERM HUP PIPE
+folder=$1; shift
+"$@" &
+server=$!
+exec 2>/dev/null
+word=end
+read -r word || word=end
+kill -QUIT $server
+wait $server
+[ "$word" = keep ] || rm -rf "$folder"
+"#;
+
+/// The lines of a log, read by a thread that goes on when nobody listens any more.
+fn follow(log: impl BufRead + Send + 'static) -> Receiver<String> {
+    let (send, lines) = channel();
+    thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            let _ = send.send(line);
+        }
+    });
+    lines
+}
+
+/// Where the programs are: Debian does not have them in PATH.
+fn programs() -> Option<PathBuf> {
+    let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|version| {
+            let number = version.file_name().to_str()?.parse().ok()?;
+            Some((number, version.path().join("bin")))
+        })
+        .filter(|(_, folder)| folder.join("initdb").exists())
+        .collect();
+    found.sort();
+    let newest = found.pop().map(|(_, folder)| folder);
+    newest.or_else(|| {
+        let path = env::var_os("PATH")?;
+        env::split_paths(&path).find(|folder| folder.join("initdb").exists())
+    })
+}
+
+/// The user who runs the server: us, unless we are root.
+fn account() -> Result<Option<Account>, StartError> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(None);
+    }
+    let accounts = fs::read_to_string("/etc/passwd")?;
+    let account = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == "postgres").then_some(())?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        Some(Account { uid, gid })
+    });
+    account.map(Some).ok_or_else(|| {
+        StartError::Failed(
+            "PostgreSQL does not run as root, and there is no user `postgres` to run it".into(),
+        )
+    })
+}
+
+/// A folder with a short path, since the path of a socket may have about 100 bytes.
+fn new_folder(account: Option<Account>) -> Result<PathBuf, StartError> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let base = Path::new("/tmp");
+    let base = if base.is_dir() { base.to_owned() } else { env::temp_dir() };
+    loop {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = base.join(format!("bizproc-pg-{}-{n}", process::id()));
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            created => created?,
+        }
+        if let Some(Account { uid, gid }) = account {
+            chown(&folder, Some(uid), Some(gid))?;
+        }
+        return Ok(folder);
+    }
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

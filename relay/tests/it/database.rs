@@ -1,0 +1,102 @@
+//! A server for all tests of this binary, and a database for each test.
+
+use std::future::Future;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bizproc_test_postgres::Postgres;
+use tokio::runtime::Builder;
+use tokio_postgres::{Client, NoTls};
+use tracing_bizproc::auth::{CredentialError, Tokens};
+use tracing_bizproc_relay::{PgConfig, PgStore};
+
+/// Its data need not survive, so it does not wait for the disk.
+static SERVER: LazyLock<Option<Postgres>> = LazyLock::new(|| {
+    Postgres::start_or_skip(&["fsync=off", "synchronous_commit=off", "max_connections=200"])
+});
+
+/// A database of one test, on the server that all tests share.
+pub(crate) struct Database {
+    pub(crate) name: String,
+    server: &'static Postgres,
+}
+
+impl Database {
+    /// `None`: there is no PostgreSQL, and that was said.
+    pub(crate) fn new() -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let server = SERVER.as_ref()?;
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        sql(&server.socket("postgres"), &format!("CREATE DATABASE {name}"));
+        Some(Database { name, server })
+    }
+
+    /// By the server's socket.
+    pub(crate) fn config(&self) -> PgConfig {
+        PgConfig::parse(&self.server.socket(&self.name)).unwrap()
+    }
+
+    /// The port on loopback, for connections by TCP.
+    pub(crate) fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// A store on tables that are there. Each has a connection of its own, as a process would have.
+    pub(crate) fn store(&self) -> PgStore {
+        let store = PgStore::new(self.config()).unwrap();
+        wait(store.migrate()).unwrap();
+        store
+    }
+
+    /// Does what an administrator would do.
+    pub(crate) fn sql(&self, statements: &str) {
+        sql(&self.server.socket(&self.name), statements);
+    }
+
+    /// Asks for one number.
+    pub(crate) fn number(&self, query: &str) -> i64 {
+        let connection = self.server.socket(&self.name);
+        wait(async {
+            let client = admin(&connection).await;
+            client.query_one(query, &[]).await.unwrap().get(0)
+        })
+    }
+
+    /// Cuts all connections that the crate has to this database.
+    pub(crate) fn cut_connections(&self) {
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+    }
+}
+
+pub(crate) fn sql(connection: &str, statements: &str) {
+    wait(async { admin(connection).await.batch_execute(statements).await.unwrap() });
+}
+
+async fn admin(connection: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(connection, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+pub(crate) fn tokens(name: &str) -> Tokens {
+    let (access, refresh) = (format!("s3cret-a-{name}"), format!("s3cret-r-{name}"));
+    Tokens::new(access, refresh, "https://a.example/rest/").unwrap()
+}
+
+/// All that an error says of itself.
+pub(crate) fn shown(error: &CredentialError) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text} {error} {error:?}");
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,95 @@
+//! A TCP proxy on loopback that loses what it is told to lose.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::thread;
+
+/// Between the crate and the server.
+pub(crate) struct Proxy {
+    port: u16,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    fault: AtomicU8,
+    connections: AtomicUsize,
+}
+
+/// What happens to the connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// The next answer is lost, and its connection is cut. Then all is well again.
+    LoseAnswer,
+    /// Nothing passes, and nothing is cut.
+    Silence,
+    /// New connections are closed at once.
+    Refuse,
+}
+
+impl Proxy {
+    /// To this port on loopback.
+    pub(crate) fn to(server: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if shared.is(Fault::Refuse) {
+                    continue;
+                }
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                let server = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).unwrap();
+                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let state = Arc::clone(&shared);
+                thread::spawn(move || pass(from, to, &state, false));
+                let state = Arc::clone(&shared);
+                thread::spawn(move || pass(server, client, &state, true));
+            }
+        });
+        Proxy { port, state }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn fault(&self, fault: Fault) {
+        self.state.fault.store(fault as u8, Ordering::SeqCst);
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl State {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault.load(Ordering::SeqCst) == fault as u8
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, state: &State, answers: bool) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        if state.is(Fault::Silence) {
+            continue;
+        }
+        if answers && state.is(Fault::LoseAnswer) {
+            state.fault.store(Fault::None as u8, Ordering::SeqCst);
+            break;
+        }
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,95 @@
+//! Tables and rights: who makes them, and what the role of the app may do.
+
+use std::thread;
+
+use tracing_bizproc::PortalId;
+use tracing_bizproc::auth::TokenStore;
+use tracing_bizproc_relay::{PgConfig, PgError, PgStore};
+
+use crate::database::{Database, shown, tokens, wait};
+
+#[test]
+fn many_replicas_make_the_tables_at_once() {
+    let Some(database) = Database::new() else { return };
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| database.store());
+        }
+    });
+    let versions = "SELECT count(*) FROM bizproc.migrations";
+    let steps = database.number(versions);
+    assert!(steps >= 1);
+    wait(database.store().check()).unwrap();
+    assert_eq!(database.number(versions), steps);
+}
+
+#[test]
+fn tables_of_a_newer_version_are_left_alone() {
+    let Some(database) = Database::new() else { return };
+    let store = database.store();
+    database.sql("INSERT INTO bizproc.migrations (version) VALUES (1000)");
+    for answer in [wait(store.migrate()), wait(store.check())] {
+        assert!(matches!(answer, Err(PgError::TooNew { found: 1000, .. })));
+    }
+    database.sql("DELETE FROM bizproc.migrations");
+    database.sql("INSERT INTO bizproc.migrations (version) VALUES (0)");
+    assert!(matches!(wait(store.check()), Err(PgError::TooOld { found: 0, .. })));
+}
+
+/// The block of SQL under this heading of the README.
+fn sql_of_the_readme(heading: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once(&format!("\n## {heading}\n")).unwrap();
+    let (_, block) = section.split_once("```sql\n").unwrap();
+    block.split_once("```").unwrap().0.to_owned()
+}
+
+/// What the README tells an administrator to run, and what the role of the app can do then.
+#[test]
+fn the_role_of_the_readme_may_use_the_tables_and_nothing_else() {
+    let Some(database) = Database::new() else { return };
+    let script = sql_of_the_readme("A role with no more rights than it needs");
+    // Roles belong to the whole server, which all tests share.
+    let role = format!("bizproc_{}", database.name);
+    let script = script
+        .replace("bizproc_app", &role)
+        .replace("DATABASE app", &format!("DATABASE {}", database.name));
+    wait(database.store().migrate()).unwrap();
+    database.sql(&script);
+    // Again: a later version of the tables needs the same words.
+    database.sql(&script.replace(&format!("CREATE ROLE {role}"), &format!("ALTER ROLE {role}")));
+    database.sql("CREATE TABLE public.of_the_app (secret text)");
+
+    let password = "a-long-random-password";
+    let connection =
+        format!("postgres://{role}:{password}@127.0.0.1:{}/{}", database.port(), database.name);
+    let store = PgStore::new(PgConfig::parse(&connection).unwrap()).unwrap();
+    let portal = PortalId::from("one");
+    wait(store.check()).unwrap();
+    // There is nothing to do, so no right is needed.
+    wait(store.migrate()).unwrap();
+    assert!(wait(store.swap(&portal, None, &tokens("old"))).unwrap());
+    assert!(wait(store.swap(&portal, Some(&tokens("old")), &tokens("new"))).unwrap());
+    assert_eq!(wait(store.load(&portal)).unwrap(), Some(tokens("new")));
+    wait(store.remove(&portal)).unwrap();
+
+    let denied = |statement: &str| {
+        wait(async {
+            let (client, connection) =
+                tokio_postgres::connect(&connection, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let error = client.batch_execute(statement).await.unwrap_err();
+            assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
+        });
+    };
+    denied("CREATE TABLE bizproc.more (id int)");
+    denied("DROP TABLE bizproc.tokens");
+    denied("TRUNCATE bizproc.tokens");
+    denied("INSERT INTO bizproc.migrations (version) VALUES (7)");
+    denied("SELECT * FROM public.of_the_app");
+    denied("CREATE SCHEMA other");
+
+    let other = PgConfig::parse(&connection).unwrap().schema("other").unwrap();
+    let error = wait(PgStore::new(other).unwrap().migrate()).unwrap_err();
+    assert!(shown(&error.into()).contains("42501"));
+}
