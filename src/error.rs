@@ -32,6 +32,15 @@ type Source = Box<dyn Error + Send + Sync>;
 
 /// Why the URL of a webhook was not accepted. The URL is a secret, so no message contains any part of
 /// it.
+///
+/// ```
+/// use tracing_bizproc::auth::Webhook;
+/// use tracing_bizproc::error::WebhookError;
+///
+/// let error = Webhook::new("http://portal.example/rest/1/c0de/").unwrap_err();
+/// assert!(matches!(error, WebhookError::Insecure));
+/// assert!(!error.to_string().contains("c0de"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
@@ -70,6 +79,15 @@ pub enum WebhookError {
 }
 
 /// Why an app's OAuth credentials were not taken.
+///
+/// ```
+/// use tracing_bizproc::auth::{MemoryStore, OAuth};
+/// use tracing_bizproc::error::OAuthError;
+///
+/// let oauth = OAuth::new("local.5e4a77", "the app's secret", MemoryStore::new());
+/// let error = oauth.authorization_server("http://oauth.example/oauth/token/").unwrap_err();
+/// assert_eq!(error, OAuthError::Insecure);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OAuthError {
@@ -96,6 +114,14 @@ pub enum OAuthError {
 }
 
 /// Why the address of a portal (its `client_endpoint`) was not accepted. No message contains it.
+///
+/// ```
+/// use tracing_bizproc::auth::Access;
+/// use tracing_bizproc::error::EndpointError;
+///
+/// let error = Access::token("http://portal.example/rest/", "an access token").unwrap_err();
+/// assert_eq!(error, EndpointError::Insecure);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -120,6 +146,19 @@ pub enum EndpointError {
 }
 
 /// Why the connection to portals could not be set up.
+///
+/// ```
+/// use tracing_bizproc::error::{BuildError, TransportError};
+///
+/// fn advice(error: &BuildError) -> &'static str {
+///     match error {
+///         BuildError::Transport(TransportError::Roots(_)) => "install ca-certificates in the image",
+///         BuildError::Transport(_) => "see the features of TLS",
+///         _ => "see the options",
+///     }
+/// }
+/// # drop(advice);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
@@ -149,6 +188,13 @@ pub enum TransportError {
 }
 
 /// A text that is no value of an option.
+///
+/// ```
+/// use tracing_bizproc::format::Language;
+///
+/// let error = "fr".parse::<Language>().unwrap_err();
+/// assert_eq!(error.to_string(), "\"fr\" is none of its values: expected en or ru");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is none of its values: expected {expected}")]
 pub struct InvalidOption {
@@ -163,6 +209,15 @@ impl InvalidOption {
 }
 
 /// Why options that were given as text were not taken.
+///
+/// ```
+/// use tracing_bizproc::config::Config;
+///
+/// let error = Config::new().set("linger", "soon").unwrap_err();
+/// assert!(error.to_string().starts_with("linger is \"soon\": expected "));
+/// let error = Config::new().set("lingr", "1s").unwrap_err();
+/// assert_eq!(error.to_string(), "lingr is no option: is linger meant?");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -219,6 +274,14 @@ impl ConfigError {
 }
 
 /// Why a layer could not be built.
+///
+/// ```
+/// use tracing_bizproc::error::BuildError;
+/// use tracing_subscriber::Registry;
+///
+/// let error = tracing_bizproc::disabled().portal_share(2.0).build::<Registry>().unwrap_err();
+/// assert!(matches!(error, BuildError::Option { option: "portal_share", .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -244,6 +307,22 @@ pub enum BuildError {
 
 /// Why the worker did not do what it was asked for: a flush, the end of an activity, a call, or the
 /// tokens of a portal.
+///
+/// ```
+/// use tracing_bizproc::Handle;
+/// use tracing_bizproc::error::WorkerError;
+///
+/// async fn step(handle: &Handle) -> Result<(), WorkerError> {
+///     match handle.flush(std::time::Duration::from_secs(5)).await {
+///         Ok(report) => println!("{report}"),
+///         // Without a worker nothing is delivered any more, but the work goes on.
+///         Err(WorkerError::Closed) => println!("the log is closed"),
+///         Err(error) => return Err(error),
+///     }
+///     Ok(())
+/// }
+/// # drop(step);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
@@ -275,6 +354,21 @@ pub enum WorkerError {
 }
 
 /// Why an activity could not be ended.
+///
+/// ```
+/// use tracing_bizproc::app::Activity;
+/// use tracing_bizproc::Completion;
+/// use tracing_bizproc::error::CompleteError;
+///
+/// async fn end(activity: &Activity) -> Result<(), CompleteError> {
+///     match activity.complete(Completion::new().value("status", "shipped")).await {
+///         Ok(_) | Err(CompleteError::AlreadyCompleted) => Ok(()),
+///         // The portal could not be reached: end it again later.
+///         Err(error) => Err(error),
+///     }
+/// }
+/// # drop(end);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompleteError {

@@ -5,6 +5,14 @@ use std::fmt;
 use super::{Source, WorkerError};
 
 /// Why a portal's request to the app could not be parsed. No message contains anything of the request.
+///
+/// ```
+/// use tracing_bizproc::app::ActivityRequest;
+/// use tracing_bizproc::error::RequestError;
+///
+/// let error = ActivityRequest::parse(None, b"name=value").unwrap_err();
+/// assert!(matches!(error, RequestError::Missing { .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -64,6 +72,23 @@ pub enum RequestError {
 }
 
 /// Why a property of an activity is not what the app needs. The value is not repeated.
+///
+/// ```
+/// use tracing_bizproc::app::Activity;
+/// use tracing_bizproc::error::{CompleteError, PropertyError};
+///
+/// async fn work(activity: &Activity) -> Result<(), CompleteError> {
+///     let amount = match activity.input("Amount").number() {
+///         Ok(amount) => amount,
+///         Err(PropertyError::NotSet { .. }) => 0.0,
+///         // The author of the template reads it in the log.
+///         Err(error) => return activity.fail(error.to_string()).await.map(drop),
+///     };
+///     # let _ = amount;
+///     Ok(())
+/// }
+/// # drop(work);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PropertyError {
@@ -86,6 +111,14 @@ pub enum PropertyError {
 }
 
 /// What was given is no format of dates.
+///
+/// ```
+/// use tracing_bizproc::app::DateFormat;
+/// use tracing_bizproc::error::DateFormatError;
+///
+/// // The year is missing.
+/// assert_eq!(DateFormat::parse("DD.MM HH:MI").unwrap_err(), DateFormatError);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a format of dates needs YYYY, MM and DD, each once, and may have HH, MI, SS and T: \
@@ -94,6 +127,24 @@ pub enum PropertyError {
 pub struct DateFormatError;
 
 /// Why a portal's request failed verification. Answer it with 403, and do nothing.
+///
+/// ```
+/// use tracing_bizproc::app::{ActivityRequest, Installation, VerifiedActivity};
+/// use tracing_bizproc::error::VerifyError;
+///
+/// fn trust(request: ActivityRequest, installation: &Installation) -> Option<VerifiedActivity> {
+///     match request.verify(installation) {
+///         Ok(verified) => Some(verified),
+///         // Somebody else has sent it: answer 403.
+///         Err(VerifyError::ApplicationToken) => None,
+///         Err(error) => {
+///             eprintln!("{error}");
+///             None
+///         }
+///     }
+/// }
+/// # drop(trust);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -130,6 +181,21 @@ pub enum VerifyError {
 
 /// Why a handler did not get an activity. As a response: 400, 403, 413, 415, 500 if the store failed, or
 /// 503 if it could not be found out whether the portal was renamed.
+///
+/// ```
+/// use tracing_bizproc::error::ActivityRejection;
+///
+/// /// What a handler answers, with a framework of your own.
+/// fn status(rejection: &ActivityRejection) -> u16 {
+///     match rejection {
+///         ActivityRejection::Request(_) | ActivityRejection::Body(_) => 400,
+///         ActivityRejection::UnknownPortal | ActivityRejection::Verify(_) => 403,
+///         ActivityRejection::Unconfirmed { .. } => 503,
+///         _ => 500,
+///     }
+/// }
+/// # drop(status);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActivityRejection {
@@ -160,6 +226,21 @@ pub enum ActivityRejection {
 
 /// Why an installation, an update or a removal failed. Nothing has changed then. As a response: 400,
 /// 403, 500 if the store failed, or 503 if it may succeed later.
+///
+/// ```
+/// use tracing_bizproc::error::InstallError;
+///
+/// /// What the address for the app's life answers.
+/// fn status(error: &InstallError) -> u16 {
+///     match error {
+///         InstallError::NoApplicationToken | InstallError::NoTokens => 400,
+///         InstallError::Verify(_) | InstallError::Denied { .. } | InstallError::UnknownPortal => 403,
+///         InstallError::Store(_) => 500,
+///         _ => 503,
+///     }
+/// }
+/// # drop(status);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -211,6 +292,21 @@ pub enum InstallError {
 }
 
 /// Why a REST call of the app's own has no result.
+///
+/// ```
+/// use tracing_bizproc::error::CallError;
+/// use tracing_bizproc::{Handle, PortalId};
+///
+/// async fn deals(handle: &Handle, portal: &PortalId) -> Result<Option<String>, CallError> {
+///     match handle.call(Some(portal), "crm.deal.list", "{}").await {
+///         Ok(answer) => Ok(Some(answer.result().to_string())),
+///         // The app was never installed there.
+///         Err(CallError::UnknownPortal { .. }) => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// # drop(deals);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -283,6 +379,19 @@ pub enum CallError {
 
 /// The portal's description of an error, in the language of the portal. It may contain what was sent, so
 /// neither Debug nor Display shows it.
+///
+/// ```
+/// use tracing_bizproc::error::CallError;
+///
+/// /// For the app's own log: it may repeat what was sent.
+/// fn details(error: &CallError) -> Option<&str> {
+///     match error {
+///         CallError::Refused { description, .. } => Some(description.as_str()),
+///         _ => None,
+///     }
+/// }
+/// # drop(details);
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Description(pub(crate) String);
 
@@ -300,6 +409,19 @@ impl fmt::Debug for Description {
 }
 
 /// Why the app's activities and robots could not be registered on a portal.
+///
+/// ```
+/// use tracing_bizproc::app::Installations;
+/// use tracing_bizproc::PortalId;
+/// use tracing_bizproc::error::RegistrationError;
+///
+/// async fn repeat(installations: &Installations, portal: &PortalId) {
+///     if let Err(RegistrationError::Call(error)) = installations.register(portal).await {
+///         eprintln!("{portal} did not take the activities: {error}");
+///     }
+/// }
+/// # drop(repeat);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistrationError {

@@ -20,6 +20,15 @@ impl Default for RetryPolicy {
 /// What to do with an entry when it is not known whether the portal wrote it.
 ///
 /// `bizproc.activity.log` cannot recognise a repeat, so you have to choose one of two faults.
+///
+/// ```
+/// # fn main() -> Result<(), tracing_bizproc::error::InvalidOption> {
+/// use tracing_bizproc::config::UnknownOutcome;
+///
+/// assert_eq!("give-up".parse::<UnknownOutcome>()?, UnknownOutcome::GiveUp);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownOutcome {
