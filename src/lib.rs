@@ -20,7 +20,7 @@
 //!
 //! # let token_of_the_request = String::new();
 //! let event_token = EventToken::parse(&token_of_the_request)?;
-//! info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+//! info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
 //!     info!(amount = 99.5, "Card charged");
 //! });
 //! # Ok(())
@@ -59,7 +59,7 @@
 //! | [`Snapshot`](stats::Snapshot) | means | look at |
 //! |---|---|---|
 //! | `accepted` stays 0 | no event was inside a tagged span | the span's level and fields; `unusable_tokens`; `unseen` |
-//! | `unusable_tokens` | a token was empty, over 1 KiB, had control characters, or was a redaction | write `event_token = token.tag()`, not `%token` |
+//! | `unusable_tokens` | a token was empty, over 1 KiB, had control characters, or was a redaction | write `event_token = token.as_field()`, not `%token` |
 //! | `unseen` | tagged spans, or events in spans, were hidden from this layer by a filter, or another layer panicked while it held a span's data | the worker's report names what to add to the filter, such as `tracing_bizproc=info`; [recipes](BizprocLayer#filters) |
 //! | `refused`: [`QueueFull`](stats::DropReason::QueueFull), [`BudgetSpent`](stats::DropReason::BudgetSpent), [`Closed`](stats::DropReason::Closed) | the queue or the budget was full, or the guard was dropped | `queue_lines`, `pending_lines`, `pending_bytes`, or a portal that is blocked; keep the guard |
 //! | `refused`: [`TokenShare`](stats::DropReason::TokenShare) | one event token logged more than its share of the queue or the budget; the others lost nothing | a loop that logs; `token_share` |
@@ -92,7 +92,8 @@
 //! dropped there is no worker to report. Lines that come later are only counted, as
 //! [`Closed`](stats::DropReason::Closed).
 //!
-//! What to set up on the portal, how to deploy, and what each error of the portal means: [`guide`].
+//! What to set up on the portal, how to deploy, and what each error of the portal means: [`guide`]. What
+//! becomes of a line when something fails, and what was measured: [`reliability`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -180,6 +181,10 @@ pub mod auth {
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/RELIABILITY.md")]
+pub mod reliability {}
 
 /// The README's code is compiled with the tests.
 #[cfg(doctest)]

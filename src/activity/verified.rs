@@ -69,7 +69,7 @@ impl VerifiedActivity {
     /// necessary, and counts it as [unseen](crate::stats::Snapshot::unseen).
     ///
     /// A span of your own does as well, by `#[instrument]` for instance, with the fields
-    /// `event_token = activity.event_token().tag()` and `portal = activity.portal().as_str()`.
+    /// `event_token = activity.event_token().as_field()` and `portal = activity.portal().as_str()`.
     ///
     /// Without a [subscription](Self::can_log), the span has no event token, so its events are not sent.
     /// A warning says so, once for each code of an activity.
@@ -81,7 +81,7 @@ impl VerifiedActivity {
             let span = tracing::info_span!(
                 target: TARGET,
                 "activity",
-                event_token = offered.tag(),
+                event_token = offered.as_field(),
                 portal,
                 workflow_id,
                 code,

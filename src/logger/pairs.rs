@@ -55,7 +55,7 @@ impl<'v> VisitValue<'v> for Typed {
     }
 
     fn visit_error(&mut self, error: &(dyn Error + 'static)) -> Result<(), kv::Error> {
-        self.0 = EventToken::from_tag(error);
+        self.0 = EventToken::from_field(error);
         Ok(())
     }
 
@@ -67,7 +67,7 @@ impl<'v> VisitValue<'v> for Typed {
 impl ToValue for EventToken {
     /// Other loggers print the redaction.
     fn to_value(&self) -> Value<'_> {
-        Value::from_dyn_error(self.tag())
+        Value::from_dyn_error(self.as_field())
     }
 }
 

@@ -141,7 +141,7 @@ impl Trouble {
             }
             Trouble::UnusableToken(InvalidEventToken::Redacted) => {
                 "a span's `event_token` is the redacted form of an EventToken: write \
-                 `event_token = token.tag()`; the span is not tagged"
+                 `event_token = token.as_field()`; the span is not tagged"
             }
             Trouble::UnusableToken(_) => {
                 "a span's `event_token` is nothing that a portal issues; the span is not tagged"

@@ -25,7 +25,7 @@ fn hears<S: Subscriber + for<'a> LookupSpan<'a>>(captured: &Captured) -> impl La
 fn app(portal: &Portal, guard: &WorkerGuard) -> Handle {
     let activity = portal.start_workflow("Order").open_activity("Fulfil");
     let event_token = token(&activity);
-    info_span!("order", event_token = event_token.tag()).in_scope(|| info!("received"));
+    info_span!("order", event_token = event_token.as_field()).in_scope(|| info!("received"));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let bizproc = guard.handle();
     runtime.block_on(bizproc.complete(&event_token, Completion::new())).unwrap();
@@ -180,7 +180,7 @@ alone!(the_level_of_fmt_is_told_too, {
 fn the_layers_own_level_hides_no_tagged_span() {
     let stage = Stage::with(Portal::builder(), |builder| builder.level(tracing::Level::ERROR));
     let (workflow, _, event_token) = stage.activity();
-    info_span!("order", event_token = event_token.tag()).in_scope(|| {
+    info_span!("order", event_token = event_token.as_field()).in_scope(|| {
         info!("not shown");
         tracing::error!("shown");
     });
