@@ -21,11 +21,14 @@ use std::error::Error;
 pub use crate::line::InvalidEventToken;
 
 mod app;
+mod call;
+mod config;
 
 pub use self::app::{
-    ActivityRejection, CallError, DateFormatError, Description, InstallError, PropertyError,
-    RegistrationError, RequestError, VerifyError,
+    ActivityRejection, DateFormatError, InstallError, PropertyError, RequestError, VerifyError,
 };
+pub use self::call::{CallError, Description, RegistrationError};
+pub use self::config::{ConfigError, InvalidOption};
 
 /// An error whose type is no part of this crate's API.
 type Source = Box<dyn Error + Send + Sync>;
@@ -69,7 +72,7 @@ pub enum WebhookError {
     Insecure,
     /// It is a URL, but not one of a webhook.
     #[error(
-        "the webhook's URL {problem}: expected https://HOST/rest/USER/CODE/ and nothing behind"
+        "the webhook's URL {problem}: expected https://HOST/rest/USER/CODE/ and nothing after it"
     )]
     #[non_exhaustive]
     Shape {
@@ -95,7 +98,9 @@ pub enum OAuthError {
     #[error("the authorization server is not a URL: expected https://HOST/oauth/token/")]
     NotAUrl,
     /// The environment variable is not set, or empty.
-    #[error("{variable} is not set: see the app's page on the portal, or that of its vendor")]
+    #[error(
+        "{variable} is not set: you find it on the app's page on the portal, or in the vendor's account"
+    )]
     #[non_exhaustive]
     NotSet {
         /// The variable's name.
@@ -187,92 +192,6 @@ pub enum TransportError {
     Client(#[source] Source),
 }
 
-/// A text that is no value of an option.
-///
-/// ```
-/// use tracing_bizproc::format::Language;
-///
-/// let error = "fr".parse::<Language>().unwrap_err();
-/// assert_eq!(error.to_string(), "\"fr\" is none of its values: expected en or ru");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is none of its values: expected {expected}")]
-pub struct InvalidOption {
-    text: String,
-    expected: &'static str,
-}
-
-impl InvalidOption {
-    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
-        InvalidOption { text: text.to_owned(), expected }
-    }
-}
-
-/// Why options that were given as text were not taken.
-///
-/// ```
-/// use tracing_bizproc::config::Config;
-///
-/// let error = Config::new().set("linger", "soon").unwrap_err();
-/// assert!(error.to_string().starts_with("linger is \"soon\": expected "));
-/// let error = Config::new().set("lingr", "1s").unwrap_err();
-/// assert_eq!(error.to_string(), "lingr is no option: is linger meant?");
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// There is no such option.
-    #[error("{name} is no option{}", .meant.as_ref().map(|meant| format!(": is {meant} meant?")).unwrap_or_default())]
-    #[non_exhaustive]
-    Unknown {
-        /// The option or the variable, as it was given.
-        name: String,
-        /// One that differs in a letter or two.
-        meant: Option<String>,
-    },
-    /// The value is none of the option's.
-    #[error("{name} is {value:?}: expected {expected}")]
-    #[non_exhaustive]
-    Value {
-        /// The option or the variable.
-        name: String,
-        /// The value, as it was given.
-        value: String,
-        /// What was expected.
-        expected: &'static str,
-    },
-    /// The file that the option names could not be read.
-    #[error("{name} names a file that could not be read: {}", .path.display())]
-    #[non_exhaustive]
-    File {
-        /// The option or the variable.
-        name: String,
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The variable holds no UTF-8.
-    #[error("{variable} is not UTF-8")]
-    #[non_exhaustive]
-    NotUnicode {
-        /// The variable.
-        variable: String,
-    },
-}
-
-impl ConfigError {
-    pub(crate) fn value(name: &str, value: &str, expected: &'static str) -> Self {
-        ConfigError::Value { name: name.to_owned(), value: value.to_owned(), expected }
-    }
-
-    pub(crate) fn from_option(name: &str, error: InvalidOption) -> Self {
-        let InvalidOption { text, expected } = error;
-        ConfigError::Value { name: name.to_owned(), value: text, expected }
-    }
-}
-
 /// Why a layer could not be built.
 ///
 /// ```
@@ -298,7 +217,7 @@ pub enum BuildError {
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// The worker's runtime could not be made.
-    #[error("the worker's runtime could not be made: is the process out of file descriptors?")]
+    #[error("the worker's runtime could not be created: is the process out of file descriptors?")]
     Runtime(#[source] std::io::Error),
     /// The worker's thread could not be started.
     #[error("the worker's thread could not be started: is the process at its limit of threads?")]
@@ -327,7 +246,7 @@ pub enum BuildError {
 #[non_exhaustive]
 pub enum WorkerError {
     /// The worker was closed: its guard was dropped.
-    #[error("the worker has been closed: keep its guard until the app needs the worker no more")]
+    #[error("the worker has been closed: keep its guard as long as the app uses the worker")]
     Closed,
     /// Too many requests to the worker are waiting already: hundreds in the queue to it, or ends of
     /// activities that hold as many bytes as lines may
@@ -340,14 +259,14 @@ pub enum WorkerError {
     /// It was asked for on the worker's own thread, or on one that the worker waits for: in a layer,
     /// at one of the worker's reports, or in a token store or an access provider.
     #[error(
-        "called on the thread that delivers, or on one that it waits for, where it would wait for \
-         itself: flush, complete and call on a thread of the app's"
+        "called on the worker's own thread, or on one that the worker waits for, so it would wait for \
+         itself: flush, complete and call from a thread of the app"
     )]
     DeliveryThread,
     /// The worker did not answer by the deadline, because something blocks its thread. Only the blocking
     /// methods return this.
     #[error(
-        "the worker did not answer in time: something holds its thread, such as a layer that waits, or \
+        "the worker did not answer in time: something blocks its thread, such as a layer that waits, or \
          a token store or an access provider that blocks (see `on_thread`)"
     )]
     NoAnswer,
@@ -414,8 +333,8 @@ pub enum CompleteError {
     AlreadyCompleted,
     /// No span with this event token has logged lately, and there is no default portal to ask.
     #[error(
-        "nobody knows which portal the event token is of: name it, with `complete_on`, or set a \
-         default portal"
+        "it is not known which portal the event token belongs to: name the portal, with `complete_on`, \
+         or set a default portal"
     )]
     UnknownPortal,
     /// The portal could not be reached in two minutes, or the app shut down before.

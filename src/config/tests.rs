@@ -92,8 +92,8 @@ fn an_error_names_option_and_value_and_what_was_expected() {
             "9F:86",
             "trust_certificate is \"9F:86\": expected SHA-256 fingerprints",
         ),
-        ("levle", "info", "levle is no option: is level meant?"),
-        ("colour", "red", "colour is no option"),
+        ("levle", "info", "there is no option levle: did you mean level?"),
+        ("colour", "red", "there is no option colour"),
     ] {
         let error = Config::new().set(name, value).unwrap_err().to_string();
         assert!(error.starts_with(said), "{error}");
@@ -123,7 +123,7 @@ fn the_environment_gives_options_under_their_names_in_capitals() {
     assert_eq!(error("BIZPROC_WORDING", "de"), r#"BIZPROC_WORDING is "de": expected en or ru"#);
     assert_eq!(
         error("BIZPROC_LEVLE", "debug"),
-        "BIZPROC_LEVLE is no option: is BIZPROC_LEVEL meant?"
+        "there is no option BIZPROC_LEVLE: did you mean BIZPROC_LEVEL?"
     );
 }
 
@@ -184,9 +184,9 @@ mod through_serde {
     #[test]
     fn what_cannot_be_is_refused_with_names() {
         for (json, said) in [
-            (r#"{"levle": "info"}"#, "levle is no option: is level meant?"),
-            (r#"{"fields": {"privat": []}}"#, "fields.privat is no option"),
-            (r#"{"level": {"root": "info"}}"#, "level.root is no option"),
+            (r#"{"levle": "info"}"#, "there is no option levle: did you mean level?"),
+            (r#"{"fields": {"privat": []}}"#, "there is no option fields.privat"),
+            (r#"{"level": {"root": "info"}}"#, "there is no option level.root"),
             (r#"{"linger": 5}"#, "linger is \"5\": expected a time"),
             (r#""info""#, "expected a table of options"),
             (r#"{"fields": {"private": [{}]}}"#, "expected a list of texts"),

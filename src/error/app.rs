@@ -1,8 +1,6 @@
-//! Errors in requests from portals, and in calls to them.
+//! Errors in requests from portals.
 
-use std::fmt;
-
-use super::{Source, WorkerError};
+use super::{RegistrationError, Source, WorkerError};
 
 /// Why a portal's request to the app could not be parsed. No message contains anything of the request.
 ///
@@ -100,7 +98,7 @@ pub enum PropertyError {
         name: String,
     },
     /// It is something else.
-    #[error("the property {name:?} should be {expected}, and is something else")]
+    #[error("the property {name:?} should be {expected}, but is something else")]
     #[non_exhaustive]
     Kind {
         /// The property's name.
@@ -121,7 +119,7 @@ pub enum PropertyError {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a format of dates needs YYYY, MM and DD, each once, and may have HH, MI, SS and T: \
+    "a date format needs YYYY, MM and DD, each once, and may have HH, MI, SS and T: \
      DD.MM.YYYY HH:MI:SS, for instance"
 )]
 pub struct DateFormatError;
@@ -158,7 +156,7 @@ pub enum VerifyError {
     /// The request names an address that is not on the list, and it is not confirmed that the portal was
     /// renamed.
     #[error(
-        "the request names the host {named}, and the portal is known at {stored}: if the portal \
+        "the request names the host {named}, but the portal is known as {stored}: if the portal \
          was renamed, add the host to `OAuth::hosts`, or to the stored installation"
     )]
     #[non_exhaustive]
@@ -213,7 +211,7 @@ pub enum ActivityRejection {
     Verify(#[from] VerifyError),
     /// The portal seems to have been renamed, and this could not be confirmed now. If the request is
     /// delivered again later, it may succeed.
-    #[error("nobody could say whether the portal was renamed: {why}")]
+    #[error("it could not be confirmed that the portal was renamed: {why}")]
     #[non_exhaustive]
     Unconfirmed {
         /// What went wrong.
@@ -252,7 +250,7 @@ pub enum InstallError {
     NoApplicationToken,
     /// The request has no access token, so it cannot be checked.
     #[error(
-        "the request has no access token, so nobody can say whether it comes from the portal: open \
+        "the request has no access token, so it cannot be checked whether it comes from the portal: open \
          the app on the portal, or install it again"
     )]
     NoTokens,
@@ -289,155 +287,4 @@ pub enum InstallError {
     /// [`Installations::register`](crate::app::Installations::register).
     #[error(transparent)]
     Registration(#[from] RegistrationError),
-}
-
-/// Why a REST call of the app's own has no result.
-///
-/// ```
-/// use tracing_bizproc::error::CallError;
-/// use tracing_bizproc::{Handle, PortalId};
-///
-/// async fn deals(handle: &Handle, portal: &PortalId) -> Result<Option<String>, CallError> {
-///     match handle.call(Some(portal), "crm.deal.list", "{}").await {
-///         Ok(answer) => Ok(Some(answer.result().to_string())),
-///         // The app was never installed there.
-///         Err(CallError::UnknownPortal { .. }) => Ok(None),
-///         Err(error) => Err(error),
-///     }
-/// }
-/// # drop(deals);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The call is not valid and was not sent.
-    #[error("{problem}")]
-    #[non_exhaustive]
-    Request {
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// There is no worker, or a thousand calls of this portal are waiting already.
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
-    /// There are no credentials for the portal.
-    #[error("the portal cannot be called: {why}")]
-    #[non_exhaustive]
-    UnknownPortal {
-        /// Why not.
-        why: String,
-    },
-    /// The credentials are not accepted, or lack a scope. It was not executed.
-    #[error("the portal does not accept the credentials for this method ({code})")]
-    #[non_exhaustive]
-    Credential {
-        /// The portal's error code.
-        code: String,
-        /// What the portal says of it.
-        description: Description,
-    },
-    /// The portal is closed, leads elsewhere, or does not have the method. It was not executed.
-    #[error("the portal does not have the method, or is not where it was ({code})")]
-    #[non_exhaustive]
-    Portal {
-        /// The portal's error code, or what it seems to be.
-        code: String,
-        /// What the portal says of it.
-        description: Description,
-    },
-    /// The portal refused the call as it is.
-    #[error("the portal refused the call ({code})")]
-    #[non_exhaustive]
-    Refused {
-        /// The portal's error code.
-        code: String,
-        /// What the portal says of it.
-        description: Description,
-    },
-    /// The method has used up the time that the portal grants it (`OPERATION_TIME_LIMIT`). It was not
-    /// executed; it may be called again in about ten minutes.
-    #[error("the portal grants the method no more time for now: call it again in ten minutes")]
-    OperatingLimit,
-    /// It was certainly not executed, for two minutes: it may be called again.
-    #[error("the portal could not be called: {why}")]
-    #[non_exhaustive]
-    NotSent {
-        /// Why not.
-        why: String,
-    },
-    /// It may have been executed, or not: no usable answer came. It was not repeated.
-    #[error("nobody knows whether the portal executed the call: {why}")]
-    #[non_exhaustive]
-    OutcomeUnknown {
-        /// What went wrong.
-        why: String,
-    },
-    /// The result is of another type than the one that was asked for.
-    #[error("the portal's result is of another type than the one that was asked for")]
-    Type,
-}
-
-/// The portal's description of an error, in the language of the portal. It may contain what was sent, so
-/// neither Debug nor Display shows it.
-///
-/// ```
-/// use tracing_bizproc::error::CallError;
-///
-/// /// For the app's own log: it may repeat what was sent.
-/// fn details(error: &CallError) -> Option<&str> {
-///     match error {
-///         CallError::Refused { description, .. } => Some(description.as_str()),
-///         _ => None,
-///     }
-/// }
-/// # drop(details);
-/// ```
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Description(pub(crate) String);
-
-impl Description {
-    /// The text; empty if there is none.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Description {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Description(..)")
-    }
-}
-
-/// Why the app's activities and robots could not be registered on a portal.
-///
-/// ```
-/// use tracing_bizproc::app::Installations;
-/// use tracing_bizproc::PortalId;
-/// use tracing_bizproc::error::RegistrationError;
-///
-/// async fn repeat(installations: &Installations, portal: &PortalId) {
-///     if let Err(RegistrationError::Call(error)) = installations.register(portal).await {
-///         eprintln!("{portal} did not take the activities: {error}");
-///     }
-/// }
-/// # drop(repeat);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegistrationError {
-    /// The portal would refuse it.
-    #[error("the registration {code:?} {problem}")]
-    #[non_exhaustive]
-    Invalid {
-        /// The activity's or the robot's code.
-        code: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// A call has failed. You may simply try again.
-    #[error("the app's activities could not be registered: see the source")]
-    Call(#[from] CallError),
-    /// The answer of the portal is not of a known form.
-    #[error("the portal's list of registrations is not as documented")]
-    Answer,
 }
