@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::WorkerError;
 
-/// Why a REST call of the app's own has no result.
+/// Why a REST call of the app has no result.
 ///
 /// ```
 /// use tracing_bizproc::error::CallError;
@@ -46,16 +46,16 @@ pub enum CallError {
     Credential {
         /// The portal's error code.
         code: String,
-        /// What the portal says of it.
+        /// The portal's description.
         description: Description,
     },
-    /// The portal is closed, leads elsewhere, or does not have the method. It was not executed.
-    #[error("the portal does not have the method, or is not where it was ({code})")]
+    /// The portal is closed, redirects, or does not have the method. It was not executed.
+    #[error("the portal has no such method, is closed, or has moved ({code})")]
     #[non_exhaustive]
     Portal {
-        /// The portal's error code, or what it seems to be.
+        /// The portal's error code, or a description of its answer.
         code: String,
-        /// What the portal says of it.
+        /// The portal's description.
         description: Description,
     },
     /// The portal refused the call as it is.
@@ -64,17 +64,18 @@ pub enum CallError {
     Refused {
         /// The portal's error code.
         code: String,
-        /// What the portal says of it.
+        /// The portal's description.
         description: Description,
     },
-    /// The method has used up the time that the portal grants it (`OPERATION_TIME_LIMIT`). It was not
-    /// executed; it may be called again in about ten minutes.
+    /// The method has used up its server time on the portal (`OPERATION_TIME_LIMIT`). It was not
+    /// executed; you may call it again in about ten minutes.
     #[error(
-        "the method has used up the time that the portal grants it: call it again in ten minutes"
+        "the server time that the portal allows for this method is used up: call it again in ten \
+         minutes"
     )]
     OperatingLimit,
-    /// It was certainly not executed, for two minutes: it may be called again.
-    #[error("the portal could not be called: {why}")]
+    /// It was tried for two minutes, and was certainly not executed. You may call it again.
+    #[error("the call was not sent: {why}; call it again later")]
     #[non_exhaustive]
     NotSent {
         /// Why not.
@@ -87,8 +88,8 @@ pub enum CallError {
         /// What went wrong.
         why: String,
     },
-    /// The result is of another type than the one that was asked for.
-    #[error("the portal's result does not have the type that was asked for")]
+    /// The result does not have the requested type.
+    #[error("the portal's result does not have the requested type")]
     Type,
 }
 
@@ -149,10 +150,10 @@ pub enum RegistrationError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// A call has failed. You may simply try again.
-    #[error("the app's activities could not be registered: see the source")]
+    /// A call has failed. You may try again.
+    #[error("the app's activities could not be registered: {0}")]
     Call(#[from] CallError),
-    /// The answer of the portal is not of a known form.
-    #[error("the portal's list of registrations is not as documented")]
+    /// The portal's answer does not have the documented form.
+    #[error("the portal's list of activities does not have the documented form")]
     Answer,
 }

@@ -1,15 +1,15 @@
 //! Errors of options that are given as text.
 
-/// A text that is no value of an option.
+/// A text that is not a value of the option.
 ///
 /// ```
 /// use tracing_bizproc::format::Language;
 ///
 /// let error = "fr".parse::<Language>().unwrap_err();
-/// assert_eq!(error.to_string(), "\"fr\" is not a valid value: expected en or ru");
+/// assert_eq!(error.to_string(), "invalid value \"fr\": expected en or ru");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a valid value: expected {expected}")]
+#[error("invalid value {text:?}: expected {expected}")]
 pub struct InvalidOption {
     text: String,
     expected: &'static str,
@@ -21,7 +21,7 @@ impl InvalidOption {
     }
 }
 
-/// Why options that were given as text were not taken.
+/// Why options that were given as text were not accepted.
 ///
 /// ```
 /// use tracing_bizproc::config::Config;
@@ -29,21 +29,21 @@ impl InvalidOption {
 /// let error = Config::new().set("linger", "soon").unwrap_err();
 /// assert!(error.to_string().starts_with("linger is \"soon\": expected "));
 /// let error = Config::new().set("lingr", "1s").unwrap_err();
-/// assert_eq!(error.to_string(), "there is no option lingr: did you mean linger?");
+/// assert_eq!(error.to_string(), "unknown option lingr; did you mean linger?");
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no such option.
-    #[error("there is no option {name}{}", .meant.as_ref().map(|meant| format!(": did you mean {meant}?")).unwrap_or_default())]
+    #[error("unknown option {name}{}", .meant.as_ref().map(|meant| format!("; did you mean {meant}?")).unwrap_or_default())]
     #[non_exhaustive]
     Unknown {
         /// The option or the variable, as it was given.
         name: String,
-        /// One that differs in a letter or two.
+        /// An option whose name differs in a letter or two.
         meant: Option<String>,
     },
-    /// The value is none of the option's.
+    /// The option does not have this value.
     #[error("{name} is {value:?}: expected {expected}")]
     #[non_exhaustive]
     Value {
