@@ -23,12 +23,17 @@ pub use crate::line::InvalidEventToken;
 mod app;
 mod call;
 mod config;
+#[cfg(feature = "spool")]
+mod spool;
 
 pub use self::app::{
     ActivityRejection, DateFormatError, InstallError, PropertyError, RequestError, VerifyError,
 };
 pub use self::call::{CallError, Description, RegistrationError};
 pub use self::config::{ConfigError, InvalidOption};
+
+#[cfg(feature = "spool")]
+pub use self::spool::SpoolError;
 
 /// An error whose type is not part of this crate's API.
 type Source = Box<dyn Error + Send + Sync>;
@@ -219,6 +224,11 @@ pub enum BuildError {
     /// The connection to portals could not be set up.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The spool could not be opened.
+    #[cfg(feature = "spool")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "spool")))]
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The worker's runtime could not be made.
     #[error("the worker's runtime could not be made: is the process out of file descriptors?")]
     Runtime(#[source] std::io::Error),

@@ -113,6 +113,9 @@ mod handle;
 mod installation;
 #[cfg(feature = "journal")]
 pub mod journal;
+#[cfg(not(feature = "journal"))]
+#[expect(dead_code, unreachable_pub, reason = "only a journal uses all of it")]
+mod journal;
 mod layer;
 mod line;
 #[cfg(feature = "log")]
@@ -126,6 +129,9 @@ mod request;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+#[cfg(feature = "spool")]
+#[cfg_attr(docsrs, doc(cfg(feature = "spool")))]
+pub mod spool;
 pub mod stats;
 mod thread_role;
 mod transport;
