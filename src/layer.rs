@@ -14,8 +14,10 @@ use crate::queue::Producer;
 
 mod callsites;
 mod capture;
+mod entered;
 mod host;
 mod level;
+mod recent;
 mod scope;
 mod search;
 mod visit;
@@ -178,7 +180,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        self.capture.on_register_dispatch(dispatch);
+        let sees_all_spans = self.has_filters && host::has_directly::<Self, S>(dispatch, self);
+        self.capture.on_register_dispatch(dispatch, sees_all_spans);
     }
 
     fn on_layer(&mut self, subscriber: &mut S) {
@@ -219,6 +222,14 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
         self.capture.on_record(id, values, &ctx);
+    }
+
+    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        self.capture.on_enter(id);
+    }
+
+    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        self.capture.on_exit(id);
     }
 
     // `event_enabled` keeps its default, which lets events pass: the filter never looks at the values of

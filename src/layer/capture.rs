@@ -5,14 +5,16 @@
 //!
 //! What an event costs, step by step:
 //! 1. one load, if no span that could be tagged is alive in the process;
-//! 2. its span's data, where its span's creation left a [`SpanState`]: the same cost at any depth;
+//! 2. its span, which is on top of the thread's own stack (see [`entered`]), and what was found of that
+//!    span before (see [`recent`]); the first time, a look-up of the span's data, where its creation has
+//!    left a [`SpanState`]. This costs the same at any depth;
 //! 3. one clock read, and its fields as typed bytes (see [`visit`](super::visit));
 //! 4. a box for these bytes, if they are many, and a push (see `queue`).
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use tracing_core::dispatcher::WeakDispatch;
@@ -24,21 +26,24 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::fields::Names;
-use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
+use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 use crate::stats::Unseen;
 
 use super::callsites::{Answers, Callsites};
+use super::entered::{self, Current};
 use super::level::EventLevel;
+use super::recent::{self, Found, Stamp};
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
 use super::search::Search;
 use super::visit::{LineVisitor, Look, LookingVisitor, MarkVisitor, TokenVisitor};
 
-/// What an event has itself.
-struct Own {
-    tag: Option<Arc<Tag>>,
-    /// If its callsite declares the token field: by which names.
-    declares: Option<&'static Names>,
+/// How to go on with an event.
+enum Step {
+    /// It is delivered, or not ours.
+    Done,
+    /// Its span has to be looked up. It is the current one, if an id is given.
+    LookUp(Option<u64>),
 }
 
 /// What [`BizprocLayer`](super::BizprocLayer) does.
@@ -50,6 +55,8 @@ pub(super) struct Capture {
     alive: &'static Alive,
     id: LayerId,
     level: EventLevel,
+    /// Whether the layer is told of each span that is entered, so that the thread's own stack is right.
+    sees_all_spans: AtomicBool,
     /// Callsites whose spans have or had a [`SpanState`].
     callsites: Callsites,
     /// Which callsites have fields that need a look.
@@ -68,11 +75,28 @@ impl Capture {
         let search = Arc::new(Search::new(level));
         let searching = Arc::clone(&search);
         producer.search_by(move |meant| searching.hidden(meant));
-        Capture { producer, weak, alive, id, level, callsites, special, search }
+        let sees_all_spans = AtomicBool::new(false);
+        Capture { producer, weak, alive, id, level, sees_all_spans, callsites, special, search }
     }
 
-    pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch) {
+    /// `sees_all_spans`: whether nothing around the layer hides spans from it.
+    pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch, sees_all_spans: bool) {
+        self.sees_all_spans.store(sees_all_spans, Relaxed);
         let _ = self.search.dispatch.set(dispatch.downgrade());
+    }
+
+    #[inline]
+    pub(super) fn on_enter(&self, id: &Id) {
+        if self.sees_all_spans.load(Relaxed) {
+            entered::enter(self.id, id);
+        }
+    }
+
+    #[inline]
+    pub(super) fn on_exit(&self, id: &Id) {
+        if self.sees_all_spans.load(Relaxed) {
+            entered::exit(self.id, id);
+        }
     }
 
     /// Without this, events of the callsite are ignored while no tagged span is alive.
@@ -233,6 +257,7 @@ impl Capture {
                 state(&mut |state| place = Some(state.place(self.make_tag())));
                 let replaced =
                     place.and_then(|place| place.record(event_token, portal, self.make_tag()));
+                self.alive.note_change();
                 if let Some(replaced) = replaced {
                     self.producer.span_closed(replaced);
                 }
@@ -252,45 +277,82 @@ impl Capture {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let Some(_inside) = enter() else { return };
-        let metadata = event.metadata();
-        let Own { tag, declares } = match seen.events_declare() {
-            true => self.own_tag(event),
-            false => Own { tag: None, declares: None },
-        };
-        let own = tag.map(|tag| (tag, None));
-        let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
-        if declares.is_some() || self.is_special(metadata) {
-            return self.special_event(event, tag, span, declares);
+        if let Step::LookUp(known) = self.event_if_known(event, seen) {
+            self.event_looked_up(event, ctx, known);
         }
-        self.deliver(event, tag, span, None);
     }
 
-    /// An event of which some field needs a look. Apart from [`event`](Self::event), which is faster
-    /// without it.
+    /// Delivers the event, if that takes no look-up. Not generic, so that it is compiled together with
+    /// what it calls.
     #[inline(never)]
-    fn special_event(
-        &self,
-        event: &Event<'_>,
-        tag: Arc<Tag>,
-        span: Option<Arc<SpanFields>>,
-        declares: Option<&'static Names>,
-    ) {
-        if self.is_let_in(event) {
-            let look = self.look(event.metadata(), declares);
-            self.deliver(event, tag, span, look.as_ref());
+    fn event_if_known(&self, event: &Event<'_>, seen: Seen) -> Step {
+        let metadata = event.metadata();
+        if seen.events_declare() && self.is_special(metadata) {
+            return self.event_that_may_declare(event, seen);
+        }
+        let current = match event.is_contextual() && self.sees_all_spans.load(Relaxed) {
+            true => entered::current(self.id),
+            false => Current::Unknown,
+        };
+        if current == Current::NotOurs || !seen.has_slots() || !self.level.wants(metadata) {
+            return Step::Done;
+        }
+        let Current::Span(id) = current else { return Step::LookUp(None) };
+        let stamp = Stamp::now(self.alive.changes(), id);
+        let Some(found) = recent::recall(self.id, id, stamp) else { return Step::LookUp(Some(id)) };
+        if let Some(_inside) = enter() {
+            self.found_event(event, found);
+        }
+        Step::Done
+    }
+
+    #[cold]
+    fn event_that_may_declare(&self, event: &Event<'_>, seen: Seen) -> Step {
+        let Some(_inside) = enter() else { return Step::Done };
+        match self.own_tag(event) {
+            Some(tag) => self.special_event(event, (tag, None)),
+            None if seen.has_slots() => return Step::LookUp(None),
+            None => {}
+        }
+        Step::Done
+    }
+
+    #[inline(never)]
+    fn event_looked_up<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, known: Option<u64>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let Some(_inside) = enter() else { return };
+        let found = match known {
+            Some(id) => self.known_scope(id, ctx),
+            None => self.scope(event, ctx),
+        };
+        if let Some(found) = found {
+            self.found_event(event, found);
         }
     }
 
     #[inline]
-    fn deliver(
-        &self,
-        event: &Event<'_>,
-        tag: Arc<Tag>,
-        span: Option<Arc<SpanFields>>,
-        look: Option<&Look>,
-    ) {
-        let metadata = event.metadata();
+    fn found_event(&self, event: &Event<'_>, found: Found) {
+        match self.is_special(event.metadata()) {
+            true => self.special_event(event, found),
+            false => self.deliver(event, found, None),
+        }
+    }
+
+    /// An event of which some field needs a look. Apart from the others, which are faster without it.
+    #[inline(never)]
+    fn special_event(&self, event: &Event<'_>, found: Found) {
+        if self.level.wants(event.metadata()) && self.is_let_in(event) {
+            let declares = self.token_field(event.metadata()).map(|(_, names)| names);
+            let look = self.look(event.metadata(), declares);
+            self.deliver(event, found, look.as_ref());
+        }
+    }
+
+    #[inline]
+    fn deliver(&self, event: &Event<'_>, found: Found, look: Option<&Look>) {
+        let ((tag, span), metadata) = (found, event.metadata());
         if !self.producer.admits(&tag) {
             return;
         }
@@ -301,12 +363,32 @@ impl Capture {
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
     }
 
+    /// As [`scope`](Self::scope), of the span that is known to be the current one. Notes what it finds.
+    fn known_scope<S>(&self, id: u64, ctx: &Context<'_, S>) -> Option<Found>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let stamp = Stamp::now(self.alive.changes(), id);
+        let span = ctx.span(&Id::from_u64(id))?;
+        let read = |state: &SpanState| {
+            let found = (state.tag(self.make_tag())?, state.fields.clone());
+            recent::note(self.id, id, stamp, &found, &state.noted_by);
+            Some(found)
+        };
+        // A span gets its state when it is made, or never.
+        let not_ours = || {
+            entered::note_not_ours(self.id, id);
+            None
+        };
+        if !self.callsites.may_contain(span.metadata()) {
+            return not_ours();
+        }
+        let look = || SpanStates::get(&span.extensions(), self.id).map_or_else(not_ours, read);
+        self.unless_poisoned(look).flatten()
+    }
+
     /// To which log the event belongs, and the fields of the spans inside the tagged one.
-    fn scope<S>(
-        &self,
-        event: &Event<'_>,
-        ctx: &Context<'_, S>,
-    ) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)>
+    fn scope<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>) -> Option<Found>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
@@ -315,12 +397,7 @@ impl Capture {
         }
         let current = ctx.current_span();
         let id = event.parent().or_else(|| current.id())?;
-        let read = |state: &SpanState| {
-            // Asked last: most events are in spans that are not ours.
-            let shown = self.level.wants(event.metadata());
-            let tag = if shown { state.tag(self.make_tag()) } else { None };
-            Some((tag?, state.fields.clone()))
-        };
+        let read = |state: &SpanState| Some((state.tag(self.make_tag())?, state.fields.clone()));
         match ctx.span(id) {
             Some(span) => self.with_state(&span, read),
             None => self.with_enabled_ancestor(id, event, ctx, read),
@@ -386,20 +463,13 @@ impl Capture {
 
     /// A token on the event itself. No span is inside of that, so no span's fields go with it.
     #[inline(never)]
-    fn own_tag(&self, event: &Event<'_>) -> Own {
+    fn own_tag(&self, event: &Event<'_>) -> Option<Arc<Tag>> {
         let metadata = event.metadata();
-        let Some((token, names)) = self.token_field(metadata) else {
-            return Own { tag: None, declares: None };
-        };
-        if !self.level.wants(metadata) {
-            return Own { tag: None, declares: Some(names) };
-        }
-        let mut found = TokenVisitor::new((token, names));
+        let token = self.token_field(metadata).filter(|_| self.level.wants(metadata))?;
+        let mut found = TokenVisitor::new(token);
         event.record(&mut found);
         let portal = found.portal.take();
-        let event_token = self.usable(found);
-        let tag = event_token.map(|token| self.producer.tag(token, portal, Tag::OF_EVENT));
-        Own { tag, declares: Some(names) }
+        Some(self.producer.tag(self.usable(found)?, portal, Tag::OF_EVENT))
     }
 
     #[inline]
@@ -418,22 +488,23 @@ impl Capture {
         self.level.fields.token_field(metadata)
     }
 
-    /// How to look at the fields of a callsite, if some need it.
+    /// How to look at the fields of a callsite, if some need it. `declares`: see [`Look`].
     #[inline]
     fn look(
         &self,
         metadata: &'static Metadata<'static>,
         declares: Option<&'static Names>,
     ) -> Option<Look> {
-        let special = declares.is_some() || self.is_special(metadata);
         let fields = self.level.fields;
-        special.then(|| Look { fields, declares, is_event: metadata.is_event() })
+        self.is_special(metadata).then(|| Look { fields, declares, is_event: metadata.is_event() })
     }
 
-    /// Whether some field of a callsite needs a look.
+    /// Whether some field of a callsite needs a look, or may hold a token.
     #[inline]
     fn is_special(&self, metadata: &'static Metadata<'static>) -> bool {
-        self.special.get(metadata, || self.level.fields.need_look(metadata))
+        let fields = self.level.fields;
+        self.special
+            .get(metadata, || fields.need_look(metadata) || fields.token_field(metadata).is_some())
     }
 
     /// Whether an event that may bear the marker is written.

@@ -21,6 +21,7 @@ use crate::queue::{Consumer, Limits, Message, Overflow, mark_worker_thread, queu
 use crate::stats::DropReason;
 
 mod harm;
+mod remembering;
 mod subscribers;
 
 const A: &str = "5e.a|A|1.ff";
