@@ -11,7 +11,6 @@
 //! 3. one clock read, and its fields as typed bytes (see [`visit`](super::visit));
 //! 4. a box for these bytes, if they are many, and a push (see `queue`).
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -26,11 +25,11 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::fields::Names;
-use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, Tag};
+use crate::line::{Alive, EventToken, Live, LogLine, Packed, Packer, Seen, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 use crate::stats::Unseen;
 
-use super::callsites::{Answers, Callsites};
+use super::callsites::{Answer, Answers, Callsites};
 use super::entered::{self, Current};
 use super::level::EventLevel;
 use super::recent::{self, Found, Stamp};
@@ -59,8 +58,8 @@ pub(super) struct Capture {
     sees_all_spans: AtomicBool,
     /// Callsites whose spans have or had a [`SpanState`].
     callsites: Callsites,
-    /// Which callsites have fields that need a look.
-    special: Answers,
+    /// What follows from the names and the level of each callsite.
+    answers: Answers,
     /// Whose layer this is (see [`Capture::with_enabled_ancestor`]), and what it is not shown.
     search: Arc<Search>,
 }
@@ -71,12 +70,12 @@ impl Capture {
         let alive = producer.alive();
         let id = LayerId(LAYERS.fetch_add(1, Relaxed));
         let weak = Box::leak(Box::new(producer.downgrade()));
-        let (callsites, special) = (Callsites::default(), Answers::default());
+        let (callsites, answers) = (Callsites::default(), Answers::default());
         let search = Arc::new(Search::new(level));
         let searching = Arc::clone(&search);
         producer.search_by(move |meant| searching.hidden(meant));
         let sees_all_spans = AtomicBool::new(false);
-        Capture { producer, weak, alive, id, level, sees_all_spans, callsites, special, search }
+        Capture { producer, weak, alive, id, level, sees_all_spans, callsites, answers, search }
     }
 
     /// `sees_all_spans`: whether nothing around the layer hides spans from it.
@@ -189,7 +188,7 @@ impl Capture {
                     let fields = match is_shown {
                         true => {
                             let look = self.look(attrs.metadata(), None);
-                            packed(|visitor| attrs.record(visitor), look.as_ref())
+                            packed(|visitor| attrs.record(visitor), look.as_ref()).into_packed()
                         }
                         false => Packed::default(),
                     };
@@ -222,7 +221,7 @@ impl Capture {
             }
             None => {
                 let look = self.look(attrs.metadata(), Some(names));
-                let fields = packed(|visitor| attrs.record(visitor), look.as_ref());
+                let fields = packed(|visitor| attrs.record(visitor), look.as_ref()).into_packed();
                 let live = Live::slot(self.alive);
                 SpanState::taggable(around(), attrs.metadata(), fields, portal, live, self.weak)
             }
@@ -265,7 +264,7 @@ impl Capture {
         }
         if shows_fields {
             let look = self.look(span.metadata(), declares);
-            let newer = packed(|visitor| values.record(visitor), look.as_ref());
+            let newer = packed(|visitor| values.record(visitor), look.as_ref()).into_packed();
             self.unless_poisoned(|| {
                 SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
             });
@@ -287,21 +286,25 @@ impl Capture {
     #[inline(never)]
     fn event_if_known(&self, event: &Event<'_>, seen: Seen) -> Step {
         let metadata = event.metadata();
-        if seen.events_declare() && self.is_special(metadata) {
+        if seen.events_declare() && self.answer(metadata).is_special {
             return self.event_that_may_declare(event, seen);
         }
         let current = match event.is_contextual() && self.sees_all_spans.load(Relaxed) {
             true => entered::current(self.id),
             false => Current::Unknown,
         };
-        if current == Current::NotOurs || !seen.has_slots() || !self.level.wants(metadata) {
+        if current == Current::NotOurs || !seen.has_slots() {
+            return Step::Done;
+        }
+        let answer = self.answer(metadata);
+        if !answer.is_wanted {
             return Step::Done;
         }
         let Current::Span(id) = current else { return Step::LookUp(None) };
         let stamp = Stamp::now(self.alive.changes(), id);
         let Some(found) = recent::recall(self.id, id, stamp) else { return Step::LookUp(Some(id)) };
         if let Some(_inside) = enter() {
-            self.found_event(event, found);
+            self.found_event(event, found, answer.is_special);
         }
         Step::Done
     }
@@ -328,13 +331,13 @@ impl Capture {
             None => self.scope(event, ctx),
         };
         if let Some(found) = found {
-            self.found_event(event, found);
+            self.found_event(event, found, self.answer(event.metadata()).is_special);
         }
     }
 
     #[inline]
-    fn found_event(&self, event: &Event<'_>, found: Found) {
-        match self.is_special(event.metadata()) {
+    fn found_event(&self, event: &Event<'_>, found: Found, is_special: bool) {
+        match is_special {
             true => self.special_event(event, found),
             false => self.deliver(event, found, None),
         }
@@ -343,7 +346,7 @@ impl Capture {
     /// An event of which some field needs a look. Apart from the others, which are faster without it.
     #[inline(never)]
     fn special_event(&self, event: &Event<'_>, found: Found) {
-        if self.level.wants(event.metadata()) && self.is_let_in(event) {
+        if self.is_let_in(event) {
             let declares = self.token_field(event.metadata()).map(|(_, names)| names);
             let look = self.look(event.metadata(), declares);
             self.deliver(event, found, look.as_ref());
@@ -358,9 +361,14 @@ impl Capture {
         }
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
-        let fields = packed(|visitor| event.record(visitor), look);
+        let packer = packed(|visitor| event.record(visitor), look);
+        // Charged before the line is put together. What was written piece by piece can be copied as a
+        // whole only once the pieces have reached the cache, and the charge waits for that anyway.
+        let bytes = LogLine::bytes_of(&tag, span.as_deref(), packer.len());
+        let charged = self.producer.charge(&tag, bytes);
+        let line = LogLine { tag, metadata, at, fields: packer.into_packed(), span };
         // The queue has counted the refusal, and the caller does not need to know.
-        let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
+        let _counted = self.producer.offer_charged(line, charged);
     }
 
     /// As [`scope`](Self::scope), of the span that is known to be the current one. Notes what it finds.
@@ -496,19 +504,23 @@ impl Capture {
         declares: Option<&'static Names>,
     ) -> Option<Look> {
         let fields = self.level.fields;
-        self.is_special(metadata).then(|| Look { fields, declares, is_event: metadata.is_event() })
+        self.answer(metadata).is_special.then(|| Look {
+            fields,
+            declares,
+            is_event: metadata.is_event(),
+        })
     }
 
-    /// Whether some field of a callsite needs a look, or may hold a token.
     #[inline]
-    fn is_special(&self, metadata: &'static Metadata<'static>) -> bool {
-        let fields = self.level.fields;
-        self.special
-            .get(metadata, || fields.need_look(metadata) || fields.token_field(metadata).is_some())
+    fn answer(&self, metadata: &'static Metadata<'static>) -> Answer {
+        self.answers.get(metadata, || {
+            let fields = self.level.fields;
+            let is_special = fields.need_look(metadata) || fields.token_field(metadata).is_some();
+            Answer { is_special, is_wanted: self.level.wants(metadata) }
+        })
     }
 
     /// Whether an event that may bear the marker is written.
-    #[cold]
     fn is_let_in(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         let marked = self.level.fields.marker_field(metadata).and_then(|marker| {
@@ -525,32 +537,13 @@ impl Capture {
 }
 
 /// Packs what `record` hands to the visitor.
-///
-/// The buffer is taken out of its thread-local and not borrowed, since user code runs meanwhile: a
-/// `Debug` impl that logs finds an empty one, and one that panics leaves none behind.
 #[inline]
-fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packed {
-    thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
-    let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    bytes.clear();
+fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packer {
+    let mut packer = Packer::new();
     match look {
-        None => {
-            let mut visitor = LineVisitor::new(&mut bytes);
-            record(&mut visitor);
-            visitor.finish();
-        }
-        Some(look) => {
-            let mut visitor = LookingVisitor::new(&mut bytes, look);
-            record(&mut visitor);
-            visitor.finish();
-        }
+        None => record(&mut LineVisitor::new(&mut packer)),
+        Some(look) => record(&mut LookingVisitor::new(&mut packer, look)),
     }
-    let packed = Packed::take(&mut bytes);
-    if bytes.capacity() <= MAX_SCRATCH {
-        let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
-    }
-    packed
+    packer.finish();
+    packer
 }
-
-/// A larger buffer is freed and not kept for each thread.
-const MAX_SCRATCH: usize = 64 * 1024;

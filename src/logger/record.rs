@@ -1,6 +1,5 @@
 //! A record as a line: packed as an event is, with the names of its key-values.
 
-use std::cell::Cell;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,12 +13,8 @@ use crate::line::{Packed, Packer, RECORD_FIELDS, RECORD_TARGET, Value};
 
 /// The metadata and the fields of a record.
 pub(super) fn packed(record: &Record<'_>, fields: &Fields) -> (&'static Metadata<'static>, Packed) {
-    // Taken out and not borrowed, since user code runs meanwhile, which may log.
-    thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let metadata = metadata(record.level());
-    let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    bytes.clear();
-    let mut packer = Packer::new(&mut bytes);
+    let mut packer = Packer::new();
     for field in metadata.fields() {
         match field.name() {
             "message" => message(&mut packer, &field, record),
@@ -43,16 +38,12 @@ pub(super) fn packed(record: &Record<'_>, fields: &Fields) -> (&'static Metadata
         record.key_values().visit(&mut Pairs(&mut packer, fields))
     }));
     packer.finish();
-    let packed = Packed::take(&mut bytes);
-    if bytes.capacity() <= MAX_SCRATCH {
-        let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
-    }
-    (metadata, packed)
+    (metadata, packer.into_packed())
 }
 
 /// The text. It is user code that writes it, and it may panic: without us it might not have been
 /// called at all.
-fn message(packer: &mut Packer<'_>, field: &tracing_core::Field, record: &Record<'_>) {
+fn message(packer: &mut Packer, field: &tracing_core::Field, record: &Record<'_>) {
     let start = packer.len();
     let written = catch_unwind(AssertUnwindSafe(|| {
         packer.text(field, usize::MAX, |sink| {
@@ -66,9 +57,9 @@ fn message(packer: &mut Packer<'_>, field: &tracing_core::Field, record: &Record
     }
 }
 
-struct Pairs<'a, 'b>(&'a mut Packer<'b>, &'a Fields);
+struct Pairs<'a>(&'a mut Packer, &'a Fields);
 
-impl<'kvs> VisitSource<'kvs> for Pairs<'_, '_> {
+impl<'kvs> VisitSource<'kvs> for Pairs<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
         let (Pairs(packer, fields), name) = (self, key.as_str());
         let marks = fields.is_marker(name) && value.to_bool().is_some();
@@ -80,9 +71,9 @@ impl<'kvs> VisitSource<'kvs> for Pairs<'_, '_> {
 }
 
 /// A value under its name.
-struct Named<'a, 'b>(&'a mut Packer<'b>, &'a str, usize);
+struct Named<'a>(&'a mut Packer, &'a str, usize);
 
-impl<'v> VisitValue<'v> for Named<'_, '_> {
+impl<'v> VisitValue<'v> for Named<'_> {
     fn visit_any(&mut self, value: kv::Value<'_>) -> Result<(), kv::Error> {
         // `Display`, as loggers show it.
         self.visit_str(&value.to_string())
@@ -127,9 +118,6 @@ impl<'v> VisitValue<'v> for Named<'_, '_> {
         Ok(())
     }
 }
-
-/// A larger buffer is given back rather than kept for each thread.
-const MAX_SCRATCH: usize = 64 * 1024;
 
 fn metadata(level: Level) -> &'static Metadata<'static> {
     match level {

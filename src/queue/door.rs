@@ -48,7 +48,10 @@ pub(super) struct Door {
 /// line's turn to look), and whether room is tight, so that the line counts for its token. In one word,
 /// which is returned in a register.
 #[derive(Clone, Copy)]
-struct Place(u64);
+pub(crate) struct Place(u64);
+
+/// A line's place, or why there is none.
+pub(crate) type Charged = Result<Place, DropReason>;
 
 impl Place {
     const UNKNOWN: Place = Place(0);
@@ -57,10 +60,12 @@ impl Place {
         Place(queued << 1 | u64::from(scarce))
     }
 
+    #[inline]
     fn queued(self) -> u64 {
         self.0 >> 1
     }
 
+    #[inline]
     fn is_scarce(self) -> bool {
         self.0 & 1 == 1
     }
@@ -160,8 +165,8 @@ impl Door {
     }
 
     #[inline]
-    pub(super) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
-        match self.reserve(&line) {
+    pub(super) fn offer(&self, line: LogLine, charged: Charged) -> Result<(), DropReason> {
+        match charged {
             Ok(place) => self.push(line, place),
             Err(reason) => self.offer_again(line, reason),
         }
@@ -173,7 +178,7 @@ impl Door {
         if let Overflow::Block(patience) = self.limits.overflow {
             let deadline = Instant::now() + patience.min(LONGEST_WAIT);
             while reason != DropReason::Closed && self.wait_for_room(&line, deadline) {
-                match self.reserve(&line) {
+                match self.reserve(&line.tag, line.bytes() as u64) {
                     Ok(place) => return self.push(line, place),
                     Err(again) => reason = again,
                 }
@@ -221,8 +226,7 @@ impl Door {
 
     /// Charges the line, or says why not.
     #[inline]
-    fn reserve(&self, line: &LogLine) -> Result<Place, DropReason> {
-        let bytes = line.bytes() as u64;
+    pub(super) fn reserve(&self, tag: &Tag, bytes: u64) -> Charged {
         let looks = self.budget.charge(bytes);
         // Looked at after the charge: the worker closes first and then waits for charged lines.
         if self.signals.closed.load(SeqCst) {
@@ -230,19 +234,19 @@ impl Door {
             return Err(DropReason::Closed);
         }
         match looks || self.signals.tight.load(Relaxed) {
-            true => self.look(line, bytes),
+            true => self.look(tag, bytes),
             false => Ok(Place::UNKNOWN),
         }
     }
 
     /// Whether there is room for a line that was just charged, and how tight it is.
     #[inline(never)]
-    fn look(&self, line: &LogLine, bytes: u64) -> Result<Place, DropReason> {
+    fn look(&self, tag: &Tag, bytes: u64) -> Charged {
         let standing = self.budget.standing();
         if !self.is_roomy(standing) && !self.signals.tight.load(SeqCst) {
             self.signals.tight.store(true, SeqCst);
         }
-        let verdict = self.verdict_for(&line.tag, standing);
+        let verdict = self.verdict_for(tag, standing);
         if verdict.is_err() {
             self.budget.revert(bytes);
             // A caller may be waiting for the room that was charged for a moment.
@@ -299,7 +303,7 @@ impl Door {
     fn push_scarce(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
         line.tag.note_line();
         self.shares.push(line.tag.fingerprint(), line.bytes() as u64);
-        match self.sender.try_send(Message::Scarce(line)) {
+        match self.sender.try_send(Message::Scarce(Box::new(line))) {
             Ok(()) => {
                 self.ring_if_half_full(place.queued());
                 Ok(())
@@ -314,14 +318,16 @@ impl Door {
             TrySendError::Full(_) => DropReason::QueueFull,
             TrySendError::Disconnected(_) => DropReason::Closed,
         };
-        let message = error.into_inner();
-        if let Message::Scarce(line) = &message {
-            self.shares.take(line.tag.fingerprint(), line.bytes() as u64);
-        }
-        if let Message::Line(line) | Message::Scarce(line) = message {
-            self.budget.revert(line.bytes() as u64);
-            self.refuse(&line.tag, reason);
-        }
+        let line = match error.into_inner() {
+            Message::Line(line) => line,
+            Message::Scarce(line) => {
+                self.shares.take(line.tag.fingerprint(), line.bytes() as u64);
+                *line
+            }
+            Message::SpanClosed(_) | Message::Control(_) => return reason,
+        };
+        self.budget.revert(line.bytes() as u64);
+        self.refuse(&line.tag, reason);
         reason
     }
 
