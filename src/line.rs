@@ -317,7 +317,7 @@ impl LogLine {
             tag: tag.clone(),
             metadata,
             at: SystemTime::UNIX_EPOCH,
-            fields: packer.into_packed(),
+            fields: packer.take(),
             span: None,
         }
     }

@@ -260,7 +260,7 @@ impl Producer {
     /// Hands a line to the worker, or refuses it and counts that.
     pub(crate) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
         let charged = self.charge(&line.tag, line.bytes());
-        self.offer_charged(line, charged)
+        self.offer_charged(charged, || line)
     }
 
     /// Charges a line that is about to be offered, and has so many bytes.
@@ -269,10 +269,15 @@ impl Producer {
         self.0.reserve(tag, bytes as u64)
     }
 
-    /// As [`offer`](Self::offer), of a line that was charged.
+    /// As [`offer`](Self::offer), of a line that was charged. It is made where it is sent from: each
+    /// time that it is moved, its 128 bytes are copied.
     #[inline]
-    pub(crate) fn offer_charged(&self, line: LogLine, charged: Charged) -> Result<(), DropReason> {
-        self.0.offer(line, charged)
+    pub(crate) fn offer_charged(
+        &self,
+        charged: Charged,
+        line: impl FnOnce() -> LogLine,
+    ) -> Result<(), DropReason> {
+        self.0.offer(charged, line)
     }
 
     /// Tells the worker that no more lines of this tag come, unless it never had one.

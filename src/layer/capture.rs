@@ -188,7 +188,7 @@ impl Capture {
                     let fields = match is_shown {
                         true => {
                             let look = self.look(attrs.metadata(), None);
-                            packed(|visitor| attrs.record(visitor), look.as_ref()).into_packed()
+                            packed(|visitor| attrs.record(visitor), look.as_ref())
                         }
                         false => Packed::default(),
                     };
@@ -221,7 +221,7 @@ impl Capture {
             }
             None => {
                 let look = self.look(attrs.metadata(), Some(names));
-                let fields = packed(|visitor| attrs.record(visitor), look.as_ref()).into_packed();
+                let fields = packed(|visitor| attrs.record(visitor), look.as_ref());
                 let live = Live::slot(self.alive);
                 SpanState::taggable(around(), attrs.metadata(), fields, portal, live, self.weak)
             }
@@ -264,7 +264,7 @@ impl Capture {
         }
         if shows_fields {
             let look = self.look(span.metadata(), declares);
-            let newer = packed(|visitor| values.record(visitor), look.as_ref()).into_packed();
+            let newer = packed(|visitor| values.record(visitor), look.as_ref());
             self.unless_poisoned(|| {
                 SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
             });
@@ -361,14 +361,15 @@ impl Capture {
         }
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
         let at = SystemTime::now();
-        let packer = packed(|visitor| event.record(visitor), look);
+        let mut packer = Packer::new();
+        pack(&mut packer, |visitor| event.record(visitor), look);
         // Charged before the line is put together. What was written piece by piece can be copied as a
         // whole only once the pieces have reached the cache, and the charge waits for that anyway.
         let bytes = LogLine::bytes_of(&tag, span.as_deref(), packer.len());
         let charged = self.producer.charge(&tag, bytes);
-        let line = LogLine { tag, metadata, at, fields: packer.into_packed(), span };
+        let line = || LogLine { tag, metadata, at, fields: packer.take(), span };
         // The queue has counted the refusal, and the caller does not need to know.
-        let _counted = self.producer.offer_charged(line, charged);
+        let _counted = self.producer.offer_charged(charged, line);
     }
 
     /// As [`scope`](Self::scope), of the span that is known to be the current one. Notes what it finds.
@@ -537,13 +538,17 @@ impl Capture {
 }
 
 /// Packs what `record` hands to the visitor.
-#[inline]
-fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packer {
+fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packed {
     let mut packer = Packer::new();
+    pack(&mut packer, record, look);
+    packer.take()
+}
+
+#[inline]
+fn pack(packer: &mut Packer, record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) {
     match look {
-        None => record(&mut LineVisitor::new(&mut packer)),
-        Some(look) => record(&mut LookingVisitor::new(&mut packer, look)),
+        None => record(&mut LineVisitor::new(packer)),
+        Some(look) => record(&mut LookingVisitor::new(packer, look)),
     }
     packer.finish();
-    packer
 }

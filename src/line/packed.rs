@@ -21,8 +21,9 @@ enum Bytes {
     Long(Box<[u8]>),
 }
 
-/// Room for a sentence and two numbers, and [`Packed`] is ten words.
-const SHORT: usize = 78;
+/// Room for a sentence and two numbers. With it a line has 128 bytes, two cache lines, and is a message
+/// to the worker without another word in front of it.
+const SHORT: usize = 86;
 
 /// The value of a field, by its type.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,8 +60,12 @@ impl Packed {
 
     /// Records as a [`Packer`] wrote them.
     fn of(records: &[u8]) -> Packed {
-        match Buffer::of(records) {
-            Some(buffer) => Packed(Bytes::Short(buffer.len as u8, buffer.short)),
+        let mut short = [0; SHORT];
+        match short.get_mut(..records.len()) {
+            Some(room) => {
+                room.copy_from_slice(records);
+                Packed(Bytes::Short(records.len() as u8, short))
+            }
             None => Packed(Bytes::Long(records.into())),
         }
     }
@@ -122,6 +127,7 @@ impl Packed {
 }
 
 impl Default for Packed {
+    #[inline]
     fn default() -> Packed {
         Packed(Bytes::Short(0, [0; SHORT]))
     }
@@ -135,94 +141,98 @@ const LEFT_OUT: u8 = u8::MAX;
 /// The index of no field: the record has its name with it.
 const NAMED: u8 = u8::MAX - 1;
 
-/// Bytes that are written one after the other: few of them in place, many of them in a vector.
+/// Bytes that are written one after the other: few of them where they stay, many of them in a vector.
 struct Buffer {
-    short: [u8; SHORT],
-    len: usize,
-    /// All of the bytes, once they find no room in place.
-    long: Option<Vec<u8>>,
+    /// `Long`, of nothing, once the bytes are in `long`.
+    packed: Packed,
+    long: Vec<u8>,
 }
 
 impl Buffer {
     #[inline]
     fn new() -> Buffer {
-        Buffer { short: [0; SHORT], len: 0, long: None }
-    }
-
-    /// These bytes in place, if they find room there.
-    fn of(bytes: &[u8]) -> Option<Buffer> {
-        let mut buffer = Buffer::new();
-        buffer.short.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        buffer.len = bytes.len();
-        Some(buffer)
+        Buffer { packed: Packed::default(), long: Vec::new() }
     }
 
     #[inline]
-    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        let end = self.len + N;
-        match self.short.get_mut(self.len..end) {
-            Some(room) if self.long.is_none() => {
-                room.copy_from_slice(&bytes);
-                self.len = end;
-            }
-            _ => self.put_long(&bytes),
+    fn len(&self) -> usize {
+        match &self.packed.0 {
+            Bytes::Short(len, _) => usize::from(*len),
+            Bytes::Long(_) => self.long.len(),
         }
+    }
+
+    #[inline]
+    fn put<const N: usize>(&mut self, more: [u8; N]) {
+        if let Bytes::Short(len, bytes) = &mut self.packed.0 {
+            let start = usize::from(*len);
+            if let Some(room) = bytes.get_mut(start..start + N) {
+                room.copy_from_slice(&more);
+                *len += N as u8;
+                return;
+            }
+        }
+        self.put_long(&more);
     }
 
     #[inline]
     fn put_text(&mut self, text: &str) {
-        let end = self.len + text.len();
-        match self.short.get_mut(self.len..end) {
-            Some(room) if self.long.is_none() => {
+        if let Bytes::Short(len, bytes) = &mut self.packed.0 {
+            let start = usize::from(*len);
+            if let Some(room) = bytes.get_mut(start..start + text.len()) {
                 room.copy_from_slice(text.as_bytes());
-                self.len = end;
+                *len += text.len() as u8;
+                return;
             }
-            _ => self.put_long(text.as_bytes()),
         }
+        self.put_long(text.as_bytes());
     }
 
     #[cold]
     #[inline(never)]
-    fn put_long(&mut self, bytes: &[u8]) {
-        let long = self.long.get_or_insert_with(|| {
-            let mut long = SCRATCH.try_with(Cell::take).unwrap_or_default();
-            long.clear();
-            long.extend_from_slice(self.short.get(..self.len).unwrap_or_default());
-            long
-        });
-        long.extend_from_slice(bytes);
-        self.len = long.len();
+    fn put_long(&mut self, more: &[u8]) {
+        if let Bytes::Short(..) = &self.packed.0 {
+            self.long = SCRATCH.try_with(Cell::take).unwrap_or_default();
+            self.long.clear();
+            self.long.extend_from_slice(self.packed.bytes());
+            self.packed = Packed(Bytes::Long(Box::default()));
+        }
+        self.long.extend_from_slice(more);
     }
 
     /// Replaces bytes that were written.
     #[inline]
     fn patch<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
-        let written = match &mut self.long {
-            None => &mut self.short[..],
-            Some(long) => long,
+        let written = match &mut self.packed.0 {
+            Bytes::Short(_, bytes) => &mut bytes[..],
+            Bytes::Long(_) => &mut self.long,
         };
         if let Some(place) = written.get_mut(at..at + N) {
             place.copy_from_slice(&bytes);
         }
     }
 
-    fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        if let Some(long) = &mut self.long {
-            long.truncate(len);
+    fn truncate(&mut self, to: usize) {
+        match &mut self.packed.0 {
+            Bytes::Short(len, _) => *len = to.min(usize::from(*len)) as u8,
+            Bytes::Long(_) => self.long.truncate(to),
         }
     }
 
     #[inline]
-    fn into_packed(self) -> Packed {
-        match self.long {
-            None => Packed(Bytes::Short(self.len as u8, self.short)),
-            Some(long) => Buffer::long_into_packed(long),
+    fn take(&mut self) -> Packed {
+        match &self.packed.0 {
+            Bytes::Short(..) => {
+                std::mem::replace(&mut self.packed, Packed(Bytes::Long(Box::default())))
+            }
+            Bytes::Long(_) => self.take_long(),
         }
     }
 
     #[cold]
-    fn long_into_packed(long: Vec<u8>) -> Packed {
+    #[inline(never)]
+    fn take_long(&mut self) -> Packed {
+        let long = std::mem::take(&mut self.long);
         let packed = Packed::of(&long);
         if long.capacity() <= MAX_SCRATCH {
             let _ = SCRATCH.try_with(|scratch| scratch.set(long));
@@ -264,10 +274,10 @@ impl Packer {
         }
     }
 
-    /// What was written, once it is finished.
+    /// What was written, once it is finished. By reference, so that the bytes are not moved before.
     #[inline]
-    pub(crate) fn into_packed(self) -> Packed {
-        self.bytes.into_packed()
+    pub(crate) fn take(&mut self) -> Packed {
+        self.bytes.take()
     }
 
     #[inline]
@@ -373,7 +383,7 @@ impl Packer {
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len
+        self.bytes.len()
     }
 
     /// Removes what was written since the buffer had this length.
@@ -405,7 +415,7 @@ pub(crate) struct Sink<'a> {
 impl Write for Sink<'_> {
     #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() <= self.end.saturating_sub(self.bytes.len) && self.cut == 0 {
+        if text.len() <= self.end.saturating_sub(self.bytes.len()) && self.cut == 0 {
             self.bytes.put_text(text);
             return Ok(());
         }
@@ -417,7 +427,7 @@ impl Sink<'_> {
     #[cold]
     fn cut(&mut self, text: &str) -> fmt::Result {
         let room = match self.cut {
-            0 => self.end.saturating_sub(self.bytes.len),
+            0 => self.end.saturating_sub(self.bytes.len()),
             _ => 0,
         };
         let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
@@ -536,7 +546,7 @@ mod tests {
         let mut packer = Packer::new();
         fill(&mut packer);
         packer.finish();
-        packer.into_packed()
+        packer.take()
     }
 
     fn unpack(packed: &Packed) -> Vec<(&str, Value<'_>)> {

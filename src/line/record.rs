@@ -117,7 +117,7 @@ mod tests {
             pack(&mut packer, field.name(), &field);
         }
         packer.finish();
-        let fields = packer.into_packed();
+        let fields = packer.take();
         let tag: Arc<Tag> = Tag::detached("t", None);
         LogLine { tag, metadata, at: std::time::UNIX_EPOCH, fields, span: None }
     }

@@ -38,7 +38,7 @@ pub(super) fn packed(record: &Record<'_>, fields: &Fields) -> (&'static Metadata
         record.key_values().visit(&mut Pairs(&mut packer, fields))
     }));
     packer.finish();
-    (metadata, packer.into_packed())
+    (metadata, packer.take())
 }
 
 /// The text. It is user code that writes it, and it may panic: without us it might not have been

@@ -165,10 +165,15 @@ impl Door {
     }
 
     #[inline]
-    pub(super) fn offer(&self, line: LogLine, charged: Charged) -> Result<(), DropReason> {
+    pub(super) fn offer(
+        &self,
+        charged: Charged,
+        line: impl FnOnce() -> LogLine,
+    ) -> Result<(), DropReason> {
         match charged {
-            Ok(place) => self.push(line, place),
-            Err(reason) => self.offer_again(line, reason),
+            Ok(place) if place.is_scarce() => self.push_scarce(line(), place),
+            Ok(place) => self.push(Message::Line(line()), place),
+            Err(reason) => self.offer_again(line(), reason),
         }
     }
 
@@ -179,7 +184,7 @@ impl Door {
             let deadline = Instant::now() + patience.min(LONGEST_WAIT);
             while reason != DropReason::Closed && self.wait_for_room(&line, deadline) {
                 match self.reserve(&line.tag, line.bytes() as u64) {
-                    Ok(place) => return self.push(line, place),
+                    Ok(place) => return self.offer(Ok(place), || line),
                     Err(again) => reason = again,
                 }
             }
@@ -224,7 +229,7 @@ impl Door {
         self.signals.left_out.store(true, SeqCst);
     }
 
-    /// Charges the line, or says why not.
+    /// Charges a line of this tag, or says why not.
     #[inline]
     pub(super) fn reserve(&self, tag: &Tag, bytes: u64) -> Charged {
         let looks = self.budget.charge(bytes);
@@ -233,10 +238,12 @@ impl Door {
             self.budget.revert(bytes);
             return Err(DropReason::Closed);
         }
-        match looks || self.signals.tight.load(Relaxed) {
-            true => self.look(tag, bytes),
-            false => Ok(Place::UNKNOWN),
-        }
+        let place = match looks || self.signals.tight.load(Relaxed) {
+            true => self.look(tag, bytes)?,
+            false => Place::UNKNOWN,
+        };
+        tag.note_line();
+        Ok(place)
     }
 
     /// Whether there is room for a line that was just charged, and how tight it is.
@@ -284,12 +291,8 @@ impl Door {
     }
 
     #[inline]
-    fn push(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
-        if place.is_scarce() {
-            return self.push_scarce(line, place);
-        }
-        line.tag.note_line();
-        match self.sender.try_send(Message::Line(line)) {
+    fn push(&self, message: Message, place: Place) -> Result<(), DropReason> {
+        match self.sender.try_send(message) {
             Ok(()) => {
                 self.ring_if_half_full(place.queued());
                 Ok(())
@@ -300,16 +303,10 @@ impl Door {
 
     /// As [`push`](Self::push), and counts the line for its token, from before it can be taken.
     #[cold]
+    #[inline(never)]
     fn push_scarce(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
-        line.tag.note_line();
         self.shares.push(line.tag.fingerprint(), line.bytes() as u64);
-        match self.sender.try_send(Message::Scarce(Box::new(line))) {
-            Ok(()) => {
-                self.ring_if_half_full(place.queued());
-                Ok(())
-            }
-            Err(error) => Err(self.not_sent(error)),
-        }
+        self.push(Message::Scarce(Box::new(line)), place)
     }
 
     #[cold]

@@ -197,7 +197,7 @@ fn line(tag: &Arc<Tag>, text: &str) -> LogLine {
         tag: Arc::clone(tag),
         metadata,
         at: std::time::SystemTime::UNIX_EPOCH,
-        fields: packer.into_packed(),
+        fields: packer.take(),
         span: None,
     }
 }
