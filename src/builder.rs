@@ -405,7 +405,8 @@ impl Builder {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let (producer, guard) = self.start(Voice::Tracing)?;
-        Ok((layer::layer(producer, self.event_level()), guard))
+        let layer = layer::layer(producer, self.event_level());
+        Ok((layer.with_clock(self.lines.clock), guard))
     }
 
     /// As [`build`](Self::build), for an app that logs with the `log` crate: returns a logger around the

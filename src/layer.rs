@@ -10,6 +10,7 @@ use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::line::Clock;
 use crate::queue::Producer;
 
 mod callsites;
@@ -163,6 +164,14 @@ where
     let level = level.into();
     let (filter, capture) = (Nothing.with_filter(level), Capture::new(producer, level));
     BizprocLayer { filter, has_filters: true, capture }
+}
+
+impl<S> BizprocLayer<S> {
+    /// With another clock than the exact one for its events.
+    pub(crate) fn with_clock(mut self, clock: Clock) -> Self {
+        self.capture.clock = clock;
+        self
+    }
 }
 
 // `Filtered` does what a filter of a single layer needs: it marks the layer, adds the interest in each

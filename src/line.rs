@@ -1,7 +1,7 @@
 //! What travels from the caller to the worker: the log ([`Tag`]) and the line ([`LogLine`]).
 //!
 //! Owns the shape of a line while it waits. It makes no text: the worker does that. It reads the clock
-//! only when a line is refused, and takes a lock only for a tag that was replaced.
+//! for an event, and when a line is refused, and takes a lock only for a tag that was replaced.
 
 use std::mem::size_of;
 use std::sync::atomic::{
@@ -14,11 +14,13 @@ use tracing_core::Metadata;
 
 use crate::stats::DropReason;
 
+mod clock;
 mod live;
 mod packed;
 mod record;
 mod token;
 
+pub(crate) use clock::Clock;
 pub(crate) use live::{Alive, Live, Seen};
 pub use packed::Value;
 pub(crate) use packed::{FIELDS_LEFT_OUT, Kind, Packed, Packer, Sink};

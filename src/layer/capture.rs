@@ -5,7 +5,7 @@
 //!
 //! What an event costs, step by step:
 //! 1. one load, if no span that could be tagged is alive in the process;
-//! 2. its span, which is on top of the thread's own stack (see [`entered`]), and what was found of that
+//! 2. its span, which is on top of the thread's own stack (see [`Stacks`]), and what was found of that
 //!    span before (see [`recent`]); the first time, a look-up of the span's data, where its creation has
 //!    left a [`SpanState`]. This costs the same at any depth;
 //! 3. one clock read, and its fields as typed bytes (see [`visit`](super::visit));
@@ -13,8 +13,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tracing_core::dispatcher::WeakDispatch;
 use tracing_core::field::{Field, Visit};
@@ -25,12 +24,12 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::fields::Names;
-use crate::line::{Alive, EventToken, Live, LogLine, Packed, Packer, Seen, Tag};
+use crate::line::{Alive, Clock, EventToken, Live, LogLine, Packed, Packer, Seen, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 use crate::stats::Unseen;
 
 use super::callsites::{Answer, Answers, Callsites};
-use super::entered::{self, Current};
+use super::entered::{Current, Stacks};
 use super::level::EventLevel;
 use super::recent::{self, Found, Stamp};
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
@@ -54,8 +53,9 @@ pub(super) struct Capture {
     alive: &'static Alive,
     id: LayerId,
     level: EventLevel,
-    /// Whether the layer is told of each span that is entered, so that the thread's own stack is right.
-    sees_all_spans: AtomicBool,
+    pub(super) clock: Clock,
+    /// The spans that each thread has entered, if the layer is told of all of them.
+    entered: Stacks,
     /// Callsites whose spans have or had a [`SpanState`].
     callsites: Callsites,
     /// What follows from the names and the level of each callsite.
@@ -74,28 +74,27 @@ impl Capture {
         let search = Arc::new(Search::new(level));
         let searching = Arc::clone(&search);
         producer.search_by(move |meant| searching.hidden(meant));
-        let sees_all_spans = AtomicBool::new(false);
-        Capture { producer, weak, alive, id, level, sees_all_spans, callsites, answers, search }
+        let entered = Stacks::unused();
+        let clock = Clock::default();
+        Capture { producer, weak, alive, id, level, clock, entered, callsites, answers, search }
     }
 
     /// `sees_all_spans`: whether nothing around the layer hides spans from it.
     pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch, sees_all_spans: bool) {
-        self.sees_all_spans.store(sees_all_spans, Relaxed);
+        if sees_all_spans {
+            self.entered.use_for(self.id);
+        }
         let _ = self.search.dispatch.set(dispatch.downgrade());
     }
 
     #[inline]
     pub(super) fn on_enter(&self, id: &Id) {
-        if self.sees_all_spans.load(Relaxed) {
-            entered::enter(self.id, id);
-        }
+        self.entered.enter(id);
     }
 
     #[inline]
     pub(super) fn on_exit(&self, id: &Id) {
-        if self.sees_all_spans.load(Relaxed) {
-            entered::exit(self.id, id);
-        }
+        self.entered.exit(id);
     }
 
     /// Without this, events of the callsite are ignored while no tagged span is alive.
@@ -158,9 +157,10 @@ impl Capture {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let token = self.token_field(attrs.metadata());
+        let answer = self.answer(attrs.metadata());
+        let token = if answer.is_special { self.token_field(attrs.metadata()) } else { None };
         if token.is_some() || seen.has_slots() {
-            self.new_span(attrs, &id, &ctx, token);
+            self.new_span(attrs, &id, &ctx, token, answer.is_wanted);
         }
     }
 
@@ -173,12 +173,12 @@ impl Capture {
         id: &Id,
         ctx: &Context<'_, S>,
         token: Option<(Field, &'static Names)>,
+        is_shown: bool,
     ) where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
-        let is_shown = self.level.wants(attrs.metadata());
         let around =
             || self.with_state(&span.parent()?, |state| Some(state.inherited(self.make_tag())));
         let state = match token.filter(|_| is_shown) {
@@ -242,7 +242,7 @@ impl Capture {
         let mut shows_fields = None;
         state(&mut |state| shows_fields = Some(state.shows_fields()));
         let Some(shows_fields) = shows_fields else { return };
-        let shows_fields = shows_fields && self.level.wants(span.metadata());
+        let shows_fields = shows_fields && self.answer(span.metadata()).is_wanted;
         // Without the lock on the extensions, since user code runs in between.
         let token = self.token_field(span.metadata());
         let declares = token.as_ref().map(|(_, names)| *names);
@@ -289,8 +289,8 @@ impl Capture {
         if seen.events_declare() && self.answer(metadata).is_special {
             return self.event_that_may_declare(event, seen);
         }
-        let current = match event.is_contextual() && self.sees_all_spans.load(Relaxed) {
-            true => entered::current(self.id),
+        let current = match event.is_contextual() {
+            true => self.entered.current(),
             false => Current::Unknown,
         };
         if current == Current::NotOurs || !seen.has_slots() {
@@ -359,8 +359,7 @@ impl Capture {
         if !self.producer.admits(&tag) {
             return;
         }
-        #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
-        let at = SystemTime::now();
+        let at = self.clock.now();
         let mut packer = Packer::new();
         pack(&mut packer, |visitor| event.record(visitor), look);
         // Charged before the line is put together. What was written piece by piece can be copied as a
@@ -386,7 +385,7 @@ impl Capture {
         };
         // A span gets its state when it is made, or never.
         let not_ours = || {
-            entered::note_not_ours(self.id, id);
+            self.entered.note_not_ours(id);
             None
         };
         if !self.callsites.may_contain(span.metadata()) {

@@ -12,6 +12,7 @@
 //! A thread has one stack, of one layer. With several layers in a process, the others look spans up.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tracing_core::span::Id;
 
@@ -28,27 +29,50 @@ pub(super) enum Current {
     Span(u64),
 }
 
-/// Notes that the thread has entered a span.
-#[inline]
-pub(super) fn enter(layer: LayerId, id: &Id) {
-    let _ = ENTERED.try_with(|entered| entered.enter(layer.0, id.into_u64()));
+/// A layer's part of the stacks of all threads.
+pub(super) struct Stacks {
+    /// The layer's number, or [`NO_LAYER`].
+    layer: AtomicUsize,
 }
 
-/// Notes that the thread has left a span.
-#[inline]
-pub(super) fn exit(layer: LayerId, id: &Id) {
-    let _ = ENTERED.try_with(|entered| entered.exit(layer.0, id.into_u64()));
-}
+impl Stacks {
+    /// Of a layer that is not told of all spans.
+    pub(super) const fn unused() -> Stacks {
+        Stacks { layer: AtomicUsize::new(NO_LAYER) }
+    }
 
-/// The thread's current span.
-#[inline]
-pub(super) fn current(layer: LayerId) -> Current {
-    ENTERED.try_with(|entered| entered.current(layer.0)).unwrap_or(Current::Unknown)
-}
+    /// The layer is told of each span that is entered or left, from the first one on.
+    pub(super) fn use_for(&self, layer: LayerId) {
+        self.layer.store(layer.0, Relaxed);
+    }
 
-/// Notes of the current span, if it has this id, that nothing of ours is in it until it is left.
-pub(super) fn note_not_ours(layer: LayerId, id: u64) {
-    let _ = ENTERED.try_with(|entered| entered.note_not_ours(layer.0, id));
+    /// Notes that the thread has entered a span.
+    #[inline]
+    pub(super) fn enter(&self, id: &Id) {
+        let layer = self.layer.load(Relaxed);
+        let _ = ENTERED.try_with(|entered| entered.enter(layer, id.into_u64()));
+    }
+
+    /// Notes that the thread has left a span.
+    #[inline]
+    pub(super) fn exit(&self, id: &Id) {
+        let layer = self.layer.load(Relaxed);
+        let _ = ENTERED.try_with(|entered| entered.exit(layer, id.into_u64()));
+    }
+
+    /// The thread's current span.
+    #[inline]
+    pub(super) fn current(&self) -> Current {
+        let layer = self.layer.load(Relaxed);
+        ENTERED.try_with(|entered| entered.current(layer)).unwrap_or(Current::Unknown)
+    }
+
+    /// Notes of the current span, if it has this id, that nothing of ours is in it until it is left.
+    #[cold]
+    pub(super) fn note_not_ours(&self, id: u64) {
+        let layer = self.layer.load(Relaxed);
+        let _ = ENTERED.try_with(|entered| entered.note_not_ours(layer, id));
+    }
 }
 
 thread_local! {
@@ -87,13 +111,15 @@ enum Note {
     NotOurs,
 }
 
-/// The stack is free. Nothing was entered.
-const NOBODY: usize = usize::MAX;
+/// In place of a layer's number: it is not told of all spans, and has no stack.
+const NO_LAYER: usize = usize::MAX;
+/// In place of an owner: the stack is free. Nothing was entered.
+const NOBODY: usize = usize::MAX - 1;
 /// Not all of the spans have a place.
-const DEEP: usize = usize::MAX - 1;
+const DEEP: usize = usize::MAX - 2;
 /// A span was left of which it is not known whether it had a place. So spans are only counted, until all
 /// are left.
-const ASTRAY: usize = usize::MAX - 2;
+const ASTRAY: usize = usize::MAX - 3;
 
 impl Entered {
     const fn new() -> Entered {
@@ -128,7 +154,9 @@ impl Entered {
     #[inline(never)]
     fn enter_otherwise(&self, layer: usize, id: u64) {
         let (owner, len) = (self.owner.get(), self.len.get());
-        if owner == layer {
+        if layer == NO_LAYER {
+            // Such a layer may not be told that the span is left, either.
+        } else if owner == layer {
             self.owner.set(DEEP);
             self.deep_owner.set(layer);
             self.len.set(len + 1);
@@ -155,7 +183,9 @@ impl Entered {
     #[inline(never)]
     fn exit_otherwise(&self, layer: usize, id: u64) {
         let (owner, len) = (self.owner.get(), self.len.get());
-        if owner == ASTRAY {
+        if layer == NO_LAYER {
+            // It was not noted that the span was entered.
+        } else if owner == ASTRAY {
             self.len.set(len.saturating_sub(1));
             if len <= 1 {
                 self.owner.set(NOBODY);
@@ -195,7 +225,7 @@ impl Entered {
     #[inline]
     fn current(&self, layer: usize) -> Current {
         if self.owner.get() != layer {
-            return self.current_otherwise();
+            return self.current_otherwise(layer);
         }
         let place = self.len.get() % PLACES;
         match self.notes[place].get() {
@@ -206,9 +236,9 @@ impl Entered {
     }
 
     #[cold]
-    fn current_otherwise(&self) -> Current {
+    fn current_otherwise(&self, layer: usize) -> Current {
         match self.owner.get() {
-            NOBODY => Current::NotOurs,
+            NOBODY if layer != NO_LAYER => Current::NotOurs,
             _ => Current::Unknown,
         }
     }
@@ -360,6 +390,17 @@ mod tests {
         assert_eq!(entered.current(0), Current::NotOurs, "the note moves with its span");
         entered.exit(0, 8);
         entered.enter(0, 8);
+        assert_eq!(entered.current(0), Current::Span(8));
+    }
+
+    #[test]
+    fn a_layer_that_is_not_told_of_all_spans_knows_nothing_and_disturbs_no_other() {
+        let entered = Entered::new();
+        assert_eq!(entered.current(NO_LAYER), Current::Unknown);
+        entered.enter(NO_LAYER, 7);
+        entered.enter(0, 8);
+        entered.exit(NO_LAYER, 9);
+        assert_eq!(entered.current(NO_LAYER), Current::Unknown);
         assert_eq!(entered.current(0), Current::Span(8));
     }
 
