@@ -215,7 +215,7 @@ impl Capture {
         let mut found = TokenVisitor::new(token);
         attrs.record(&mut found);
         let portal = found.portal.take();
-        match self.usable(found) {
+        match self.usable(&mut found) {
             Some(event_token) => {
                 SpanState::tagged(event_token, portal, self.producer.tagged_span(), self.weak)
             }
@@ -250,7 +250,7 @@ impl Capture {
             let mut found = TokenVisitor::new(token);
             values.record(&mut found);
             let portal = found.portal.take();
-            let event_token = self.usable(found);
+            let event_token = self.usable(&mut found);
             if event_token.is_some() || portal.is_some() {
                 let mut place = None;
                 state(&mut |state| place = Some(state.place(self.make_tag())));
@@ -477,12 +477,13 @@ impl Capture {
         let mut found = TokenVisitor::new(token);
         event.record(&mut found);
         let portal = found.portal.take();
-        Some(self.producer.tag(self.usable(found)?, portal, Tag::OF_EVENT))
+        Some(self.producer.tag(self.usable(&mut found)?, portal, Tag::OF_EVENT))
     }
 
+    /// By reference: what was just written field by field is slow to move.
     #[inline]
-    fn usable(&self, found: TokenVisitor) -> Option<EventToken> {
-        match found.event_token? {
+    fn usable(&self, found: &mut TokenVisitor) -> Option<EventToken> {
+        match found.event_token.take()? {
             Ok(event_token) => Some(event_token),
             Err(why) => {
                 self.producer.note_unusable(why);
