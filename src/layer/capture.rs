@@ -87,6 +87,11 @@ impl Capture {
         let _ = self.search.dispatch.set(dispatch.downgrade());
     }
 
+    #[cfg(test)]
+    pub(super) fn remembers(&self) -> bool {
+        self.entered.are_used()
+    }
+
     #[inline]
     pub(super) fn on_enter(&self, id: &Id) {
         self.entered.enter(id);

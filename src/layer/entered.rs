@@ -46,6 +46,11 @@ impl Stacks {
         self.layer.store(layer.0, Relaxed);
     }
 
+    #[cfg(test)]
+    pub(super) fn are_used(&self) -> bool {
+        self.layer.load(Relaxed) != NO_LAYER
+    }
+
     /// Notes that the thread has entered a span.
     #[inline]
     pub(super) fn enter(&self, id: &Id) {

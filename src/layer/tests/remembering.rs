@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use proptest::prelude::*;
 use tracing::{Dispatch, Span};
 use tracing_core::span::Id;
+use tracing_subscriber::Registry;
 
 use super::*;
 
@@ -194,4 +195,77 @@ proptest! {
         run(&steps, &Dispatch::new(subscriber));
         prop_assert_eq!(remembered.lines(), looked_up.lines());
     }
+}
+
+/// The Registry numbers a span as an earlier one after some thousands of spans in its place. The tag of the
+/// earlier one is still alive then: its lines wait.
+#[test]
+fn an_id_that_is_used_again_is_not_taken_for_the_earlier_span() {
+    let lines = delivered(|| {
+        let _other = info_span!("other", event_token = B);
+        let order = info_span!("order", event_token = A);
+        let id = order.id();
+        for n in 0..4 {
+            order.in_scope(|| info!(n, "in order"));
+        }
+        drop(order);
+        let again = (0..1_000_000).map(|_| info_span!("plain")).find(|span| span.id() == id);
+        again.expect("ids are used again").in_scope(|| info!("nobody's"));
+    });
+    let in_order = (0..4).map(|n| format!("a: in order n={n}"));
+    let expected: Vec<_> = in_order.chain(["a: closed".to_owned()]).collect();
+    assert_eq!(lines, expected);
+}
+
+/// A thread of a pool may wait for hours for its next work.
+#[test]
+fn a_thread_that_remembers_a_span_keeps_nothing_of_it_alive() {
+    let (producer, mut inbox) = rig();
+    let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));
+    let dispatch = Dispatch::new(subscriber);
+    let (logged, has_logged) = channel();
+    let (end, has_ended) = channel::<()>();
+    let order =
+        tracing::dispatcher::with_default(&dispatch, || info_span!("order", event_token = A));
+    let pooled = {
+        let (order, dispatch) = (order.clone(), dispatch.clone());
+        std::thread::spawn(move || {
+            tracing::dispatcher::with_default(&dispatch, || {
+                for _ in 0..4 {
+                    let inner = order.in_scope(|| info_span!("inner", step = 1));
+                    for _ in 0..4 {
+                        inner.in_scope(|| info!("in inner"));
+                    }
+                }
+            });
+            drop(order);
+            logged.send(()).unwrap();
+            has_ended.recv().unwrap();
+        })
+    };
+    has_logged.recv().unwrap();
+    tracing::dispatcher::with_default(&dispatch, || drop(order));
+    let lines = inbox.lines();
+    assert_eq!((lines.len(), lines.last().map(String::as_str)), (17, Some("a: closed")));
+    assert!(!inbox.0.lines_may_come(), "the worker may sleep");
+    end.send(()).unwrap();
+    pooled.join().unwrap();
+}
+
+#[test]
+fn only_a_layer_that_is_told_of_all_spans_remembers() {
+    let layer = || layer::<Registry>(rig().0, LevelFilter::INFO);
+    let registry = tracing_subscriber::registry;
+    let remembers = |dispatch: Dispatch| {
+        let layer = dispatch.downcast_ref::<BizprocLayer<Registry>>().unwrap();
+        layer.capture.remembers()
+    };
+    assert!(remembers(Dispatch::new(registry().with(layer()))));
+    let below_others = registry().with(layer()).with(fmt_layer()).with(EnvFilter::new("info"));
+    assert!(remembers(Dispatch::new(below_others)));
+    let filtered = registry().with(layer().with_filter(LevelFilter::INFO));
+    assert!(!remembers(Dispatch::new(filtered)));
+    assert!(!remembers(Dispatch::new(registry().with(layer().boxed()))));
+    let together = layer().and_then(fmt_layer()).with_filter(LevelFilter::INFO);
+    assert!(!remembers(Dispatch::new(registry().with(together))));
 }
