@@ -172,7 +172,7 @@ pub struct Query<'a> {
     pub portal: Option<&'a Option<PortalId>>,
     /// What stands behind this place. `None`: from the start.
     pub after: Option<Position>,
-    /// About how many bytes of text are wanted, at least one chunk.
+    /// About how many bytes of text are wanted.
     pub most_bytes: usize,
 }
 
@@ -205,10 +205,24 @@ pub struct Evicted {
     pub numbers: Option<(Number, Number)>,
     /// How many.
     pub lines: u64,
+    /// How many ends of activities are lost beside them.
+    pub ends: u64,
     /// When the first of them was logged.
     pub since: SystemTime,
     /// Why.
     pub reason: DropReason,
+}
+
+/// What a journal took over from other runs.
+#[derive(Debug, Default)]
+pub struct Adopted {
+    /// What came with it, portal by portal.
+    pub held: Vec<Held>,
+    /// There is more to take over: call again soon. One call does a limited amount of work, so that what
+    /// is appended meanwhile does not wait for it.
+    pub more: bool,
+    /// What had to be left alone, and why. It is said at each call.
+    pub left: Vec<JournalError>,
 }
 
 /// Keeps lines and ends of activities until they are settled.
@@ -220,6 +234,9 @@ pub trait Journal: Send + Sync + 'static {
     fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position>;
 
     /// Returns what is not settled.
+    ///
+    /// One call looks at a limited part of the journal. So it may return no chunk and not be
+    /// [at the end](Read::at_end): then go on behind [`up_to`](Read::up_to).
     fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read>;
 
     /// Notes what has become of lines. Answers when the marks will survive what the journal promises to
@@ -228,10 +245,11 @@ pub trait Journal: Send + Sync + 'static {
 
     /// What other runs have left here that nobody else reads, taken over by this call: once at the start,
     /// and now and then. It is read from the start then: the generation has changed if there was any.
-    fn adopt<'a>(&'a self) -> JournalFuture<'a, Vec<Held>>;
+    fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted>;
 
-    /// What the journal had to give up since the last call.
-    fn evicted<'a>(&'a self) -> JournalFuture<'a, Vec<Evicted>>;
+    /// What the journal had to give up since the last call. `now` is the wall clock, by which it judges
+    /// what has become too old.
+    fn evicted<'a>(&'a self, now: SystemTime) -> JournalFuture<'a, Vec<Evicted>>;
 
     /// Grows when all positions are void, so that everything has to be read from the start.
     fn generation(&self) -> u64;
@@ -250,12 +268,12 @@ impl<T: Journal + ?Sized> Journal for Arc<T> {
         (**self).mark(marks)
     }
 
-    fn adopt<'a>(&'a self) -> JournalFuture<'a, Vec<Held>> {
+    fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted> {
         (**self).adopt()
     }
 
-    fn evicted<'a>(&'a self) -> JournalFuture<'a, Vec<Evicted>> {
-        (**self).evicted()
+    fn evicted<'a>(&'a self, now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
+        (**self).evicted(now)
     }
 
     fn generation(&self) -> u64 {

@@ -75,6 +75,8 @@
 //! | [`RetriesSpent`](DropReason::RetriesSpent) | the portal could not be reached, or answered with nothing usable, for too long or too often | the network; `max_age` |
 //! | [`OutcomeUnknown`](DropReason::OutcomeUnknown) | an answer was lost, and a gap was preferred to a repeat | `on_unknown_outcome`; the lines may stand in the log |
 //! | [`ShutdownDeadline`](DropReason::ShutdownDeadline) | the app ended before they were sent | `shutdown_timeout`, or a flush before the guard is dropped |
+//! | [`SpoolFull`](DropReason::SpoolFull), [`Expired`](DropReason::Expired) | the spool on disk had reached its size, or lines in it their age | a portal that is blocked; the spool's `max_bytes`, `max_age` |
+//! | [`SpoolDamaged`](DropReason::SpoolDamaged) | a file of the spool was damaged or deleted, or the process was killed while it wrote | the disk; who else writes into the spool's directory |
 //! | [`Internal`](DropReason::Internal) | an error in this crate | please report it |
 //! | `late` | lines after the end of their activity | complete the activity after the last line |
 //! | `abandoned` | an [`Activity`] was dropped without an end, and its workflow waits | `complete` or `fail` on every way out |

@@ -176,6 +176,9 @@ fn russian_reason(reason: DropReason) -> &'static str {
         DropReason::RetriesSpent => "портал долго не отвечал",
         DropReason::OutcomeUnknown => "неизвестно, записаны ли они",
         DropReason::ShutdownDeadline => "приложение завершило работу",
+        DropReason::SpoolFull => "место на диске для строк исчерпано",
+        DropReason::Expired => "строки устарели",
+        DropReason::SpoolDamaged => "данные на диске повреждены",
         DropReason::Internal => "внутренняя ошибка",
     }
 }

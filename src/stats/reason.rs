@@ -39,6 +39,12 @@ pub enum DropReason {
     OutcomeUnknown,
     /// Dropped: still pending when the deadline of the shutdown passed.
     ShutdownDeadline,
+    /// Dropped: the oldest lines of a spool that had reached its size.
+    SpoolFull,
+    /// Dropped: older than a spool keeps lines.
+    Expired,
+    /// Dropped: the file of the spool that held it was damaged or has vanished.
+    SpoolDamaged,
     /// Dropped: an error inside this crate. Please report it.
     Internal,
 }
@@ -62,6 +68,9 @@ impl DropReason {
         DropReason::RetriesSpent,
         DropReason::OutcomeUnknown,
         DropReason::ShutdownDeadline,
+        DropReason::SpoolFull,
+        DropReason::Expired,
+        DropReason::SpoolDamaged,
         DropReason::Internal,
     ];
 
@@ -107,6 +116,9 @@ impl DropReason {
             DropReason::RetriesSpent => "retries_spent",
             DropReason::OutcomeUnknown => "outcome_unknown",
             DropReason::ShutdownDeadline => "shutdown_deadline",
+            DropReason::SpoolFull => "spool_full",
+            DropReason::Expired => "expired",
+            DropReason::SpoolDamaged => "spool_damaged",
             DropReason::Internal => "internal",
         }
     }
@@ -130,6 +142,9 @@ impl DropReason {
             DropReason::RetriesSpent => "portal not reachable in time",
             DropReason::OutcomeUnknown => "outcome unknown",
             DropReason::ShutdownDeadline => "app shut down",
+            DropReason::SpoolFull => "disk space for lines spent",
+            DropReason::Expired => "too old",
+            DropReason::SpoolDamaged => "damaged on disk",
             DropReason::Internal => "internal error",
         }
     }
