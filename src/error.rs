@@ -4,11 +4,16 @@
 use std::error::Error;
 
 mod app;
+#[cfg(feature = "spool")]
+mod spool;
 
 pub use self::app::{
     ActivityRejection, CallError, DateFormatError, Description, InstallError, PropertyError,
     RegistrationError, RequestError, VerifyError,
 };
+
+#[cfg(feature = "spool")]
+pub use self::spool::SpoolError;
 
 /// An error whose type is no part of this crate's API.
 type Source = Box<dyn Error + Send + Sync>;
@@ -217,6 +222,11 @@ pub enum BuildError {
     /// The connection to portals could not be set up.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The spool could not be opened.
+    #[cfg(feature = "spool")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "spool")))]
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The worker's runtime could not be made.
     #[error("the worker's runtime could not be made: is the process out of file descriptors?")]
     Runtime(#[source] std::io::Error),

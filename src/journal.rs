@@ -26,6 +26,8 @@ use tracing_core::Level;
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
+#[doc(hidden)]
+pub mod codec;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
 pub mod contract;

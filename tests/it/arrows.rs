@@ -51,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "journal",
         ],
     ),
+    ("spool", &["journal", "line", "stats", "error"]),
     ("journal", &["line", "stats"]),
     ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["installation", "request", "line", "transport", "error"]),
@@ -128,6 +129,8 @@ const ZONES: &[(&str, &[&str])] = &[
         ],
     ),
     ("tracing_subscriber", &["layer", "builder", "simulation"]),
+    ("fs4", &["spool"]),
+    ("crc32fast", &["spool"]),
 ];
 
 #[test]
