@@ -8,7 +8,7 @@ use bizproc_test_postgres::Postgres;
 use tokio::runtime::Builder;
 use tokio_postgres::{Client, NoTls};
 use tracing_bizproc::{CredentialError, Tokens};
-use tracing_bizproc_relay::{PgConfig, PgStore};
+use tracing_bizproc_relay::{PgConfig, PgJournal, PgStore, Shard};
 
 /// Its data need not survive, so it does not wait for the disk.
 static SERVER: LazyLock<Option<Postgres>> = LazyLock::new(|| {
@@ -48,6 +48,14 @@ impl Database {
         store
     }
 
+    /// A journal that reads everything, on tables that are there.
+    pub(crate) fn journal(&self) -> PgJournal {
+        let journal = PgJournal::new(self.config()).unwrap();
+        wait(journal.migrate()).unwrap();
+        journal.read_shards(Shard::all());
+        journal
+    }
+
     /// Does what an administrator would do.
     pub(crate) fn sql(&self, statements: &str) {
         sql(&self.server.socket(&self.name), statements);
@@ -55,6 +63,15 @@ impl Database {
 
     /// Asks for one number.
     pub(crate) fn number(&self, query: &str) -> i64 {
+        let connection = self.server.socket(&self.name);
+        wait(async {
+            let client = admin(&connection).await;
+            client.query_one(query, &[]).await.unwrap().get(0)
+        })
+    }
+
+    /// Asks for one text.
+    pub(crate) fn text(&self, query: &str) -> String {
         let connection = self.server.socket(&self.name);
         wait(async {
             let client = admin(&connection).await;

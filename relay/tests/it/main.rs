@@ -4,6 +4,8 @@
 
 mod database;
 mod failures;
+mod journal;
+mod ownership;
 mod proxy;
 mod rights;
 mod store;
