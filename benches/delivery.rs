@@ -9,8 +9,10 @@ use std::alloc::System;
 use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tracing_bizproc::Builder;
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::{Quota, Retention};
 use tracing_bizproc::simulation::{Conditions, Outcome, Random, Run, run, throughput};
-use tracing_bizproc::{Builder, Quota, Retention, Webhook};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Portal, ServerTime};
 use tracing::{Span, info, info_span};
-use tracing_bizproc::{Builder, Completion, EventToken, Quota, Retention, Webhook};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::{Quota, Retention};
+use tracing_bizproc::{Builder, Completion, EventToken};
 use tracing_subscriber::prelude::*;
 
 fn main() {
@@ -133,9 +135,9 @@ fn end_together(activities: usize, server_time: ServerTime) -> Ended {
         runtime.block_on(async {
             let mut answers = tokio::task::JoinSet::new();
             for (event_token, completion) in completions {
-                let bizproc = guard.handle();
+                let handle = guard.handle();
                 answers.spawn(async move {
-                    let report = bizproc.complete(&event_token, completion).await;
+                    let report = handle.complete(&event_token, completion).await;
                     let report = report.expect("the portal takes it");
                     assert_eq!((report.acknowledged(), report.late()), (3, 0), "{report}");
                     start.elapsed().as_secs_f64()
@@ -172,10 +174,10 @@ fn drain(lines: usize, tokens: usize) -> (f64, u64) {
                 info!(order = n, amount = 99.5, "the card of the customer was charged")
             });
         }
-        let bizproc = guard.handle();
-        bizproc.flush_blocking(Duration::from_secs(120)).expect("the worker runs");
+        let handle = guard.handle();
+        handle.flush_blocking(Duration::from_secs(120)).expect("the worker runs");
         let seconds = start.elapsed().as_secs_f64();
-        let stats = bizproc.stats();
+        let stats = handle.stats();
         assert_eq!(stats.acknowledged(), lines as u64, "all of them: {stats}");
         assert_eq!(portal.counters().lines, lines as u64, "the portal has them all");
         (seconds, stats.requests())
@@ -258,10 +260,10 @@ fn against_naive(lines: usize) -> (f64, f64) {
     let (layer, guard) = builder.build().expect("these options are within bounds");
     let subscriber = tracing_subscriber::registry().with(layer);
     tracing::subscriber::with_default(subscriber, || {
-        let bizproc = guard.handle();
+        let handle = guard.handle();
         let span = tagged(&portal);
         let flush = || {
-            let report = bizproc.flush_blocking(Duration::from_secs(10)).expect("it runs");
+            let report = handle.flush_blocking(Duration::from_secs(10)).expect("it runs");
             assert!(report.is_complete(), "{report}");
         };
         let start = Instant::now();

@@ -24,10 +24,12 @@ use axum::routing::post;
 use bizproc_portal::{Authorization, CommandOutcome, Portal, Workflow};
 use tokio::sync::watch;
 use tracing::{Instrument, info, warn};
-use tracing_bizproc::{
-    Activity, AppRequest, CompleteError, Completion, Hosts, InstallError, Installations,
-    MemoryStore, OAuth, Opened, Parameter, Registration, ValueKind,
+use tracing_bizproc::Completion;
+use tracing_bizproc::app::{
+    Activity, AppRequest, Installations, Opened, Parameter, Registration, ValueKind,
 };
+use tracing_bizproc::auth::{Hosts, MemoryStore, OAuth};
+use tracing_bizproc::error::{CompleteError, InstallError};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
@@ -121,7 +123,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         .with(fmt::layer().with_writer(std::io::stderr).with_filter(LevelFilter::WARN))
         .with(layer)
         .init();
-    let bizproc = guard.handle();
+    let handle = guard.handle();
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -129,7 +131,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         Registration::activity("fulfil", format!("{url}/activity"), "Fulfil the order")
             .property("Order", Parameter::new(ValueKind::Text, "Order").required())
             .return_value("status", Parameter::new(ValueKind::Text, "Status"));
-    let installations = Installations::new(bizproc.clone(), store)
+    let installations = Installations::new(handle.clone(), store)
         .declare(registration)?
         .life_events(format!("{url}/life"));
     let (stop, stopping) = watch::channel(false);
@@ -153,7 +155,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         right &= site.check();
     }
     println!("at SIGTERM: {report}");
-    let stats = bizproc.stats();
+    let stats = handle.stats();
     println!(
         "accepted={} acknowledged={} late={} lost={}",
         stats.accepted(),

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use bizproc_portal::{Portal, Workflow};
 use tracing::{error, info, info_span, warn};
+use tracing_bizproc::auth::Webhook;
 use tracing_bizproc::config::Config;
 use tracing_bizproc::format::{Language, LineTime, MessageOnly, UtcOffset};
-use tracing_bizproc::{Completion, EventToken, Webhook};
+use tracing_bizproc::{Completion, EventToken};
 use tracing_subscriber::prelude::*;
 
 #[tokio::main(flavor = "current_thread")]
@@ -37,7 +38,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         .config(&Config::from_env()?)
         .build()?;
     tracing_subscriber::registry().with(layer).init();
-    let bizproc = guard.handle();
+    let handle = guard.handle();
 
     let activity = info_span!("activity", event_token = stage.event_token.tag());
     activity.in_scope(|| {
@@ -47,13 +48,13 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             info!(parcel, "{}", texts.packed);
         }
     });
-    bizproc.flush(Duration::from_secs(5)).await?;
+    handle.flush(Duration::from_secs(5)).await?;
     activity.in_scope(|| {
         error!(code = 51, "{}", texts.declined);
         info!(amount = 99.5, "{}", texts.paid);
     });
     let completion = Completion::new().value("status", "shipped").message(texts.done);
-    bizproc.complete(&stage.event_token, completion).await?;
+    handle.complete(&stage.event_token, completion).await?;
     drop(guard);
 
     if let Some((_portal, workflow)) = &stage.workflow {
@@ -61,7 +62,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             println!("{line}");
         }
     }
-    let counters = bizproc.stats();
+    let counters = handle.stats();
     println!("{counters}");
     let as_told = counters.acknowledged() == 6 && counters.refused() == 3;
     Ok(if as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })

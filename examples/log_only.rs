@@ -9,7 +9,9 @@ use std::error::Error;
 
 use bizproc_portal::Portal;
 use log::{LevelFilter, debug, info, warn};
-use tracing_bizproc::{EventToken, Webhook, with_event_token};
+use tracing_bizproc::EventToken;
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::logger::with_event_token;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let portal = Portal::builder().start()?;
@@ -36,14 +38,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let event_token = EventToken::parse(&event_token)?;
     info!(event_token, tracking = "JD014600003RU"; "Handed to the carrier");
 
-    let bizproc = guard.handle();
+    let handle = guard.handle();
     drop(guard);
     println!("\nThe process log of \"Order 1042\" on the portal:\n");
     for line in workflow.texts().iter().flat_map(|entry| entry.lines()) {
         let line = line.split_once("[/timestamp] ").map_or(line, |(_, text)| text);
         println!("  • {line}");
     }
-    println!("\n{}", bizproc.stats());
+    println!("\n{}", handle.stats());
     Ok(())
 }
 

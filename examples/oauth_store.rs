@@ -14,9 +14,10 @@ use std::time::Duration;
 use bizproc_portal::Portal;
 use rusqlite::{Connection, OptionalExtension, params};
 use tracing::{info, info_span};
-use tracing_bizproc::{
-    CredentialError, CredentialFuture, EventToken, OAuth, PortalId, TokenStore, Tokens, on_thread,
+use tracing_bizproc::auth::{
+    CredentialError, CredentialFuture, OAuth, TokenStore, Tokens, on_thread,
 };
+use tracing_bizproc::{EventToken, PortalId};
 use tracing_subscriber::prelude::*;
 
 /// A row per portal. Clones share the connection.
@@ -107,7 +108,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (bizproc, guard) =
         tracing_bizproc::builder(oauth).linger(Duration::from_millis(50)).build()?;
     tracing_subscriber::registry().with(bizproc).init();
-    let bizproc = guard.handle();
+    let handle = guard.handle();
 
     let workflow = portal.start_workflow("Order 1042");
     let activity = workflow.open_activity("Fulfil the order");
@@ -115,10 +116,10 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let span = info_span!("activity", event_token = event_token.tag(), portal = portal.member_id());
 
     span.in_scope(|| info!("Order received"));
-    bizproc.flush(Duration::from_secs(10)).await?;
+    handle.flush(Duration::from_secs(10)).await?;
     app.expire_access_tokens();
     span.in_scope(|| info!("Order fulfilled"));
-    bizproc.flush(Duration::from_secs(10)).await?;
+    handle.flush(Duration::from_secs(10)).await?;
     drop(span);
     drop(guard);
 
@@ -129,7 +130,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let renewals = portal.journal().iter().filter(|hit| is_renewal(&hit.path)).count();
     let stored = database.load(&id).await.map_err(|error| error.to_string())?;
     let kept = stored.is_some_and(|stored| stored != tokens);
-    let counters = bizproc.stats();
+    let counters = handle.stats();
     println!("renewals={renewals} new pair kept={kept}");
     println!("{counters}");
     let complete = counters.acknowledged() == 2 && workflow.texts().len() == 2;

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use bizproc_portal::{CommandOutcome, Portal, Workflow};
 use tracing::{Instrument, info, info_span, warn};
-use tracing_bizproc::{Bizproc, Completion, EventToken, Snapshot, Webhook};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::stats::Snapshot;
+use tracing_bizproc::{Completion, EventToken, Handle};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
@@ -31,11 +33,11 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         .with(bizproc)
         .init();
 
-    let bizproc = guard.handle();
-    handle_activity(&bizproc, &stage.event_token).await?;
+    let handle = guard.handle();
+    handle_activity(&handle, &stage.event_token).await?;
     drop(guard);
 
-    let counters = bizproc.stats();
+    let counters = handle.stats();
     let complete = match &stage.workflow {
         Some((portal, workflow)) => show(portal, workflow, &counters),
         None => counters.acknowledged() == counters.accepted(),
@@ -45,17 +47,14 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// What an app does when the portal calls its handler.
-async fn handle_activity(
-    bizproc: &Bizproc,
-    event_token: &EventToken,
-) -> Result<(), Box<dyn Error>> {
+async fn handle_activity(handle: &Handle, event_token: &EventToken) -> Result<(), Box<dyn Error>> {
     // The tag: everything that is logged inside goes to the process's log too.
     let activity = info_span!("activity", event_token = event_token.tag());
     fulfil(1042).instrument(activity).await;
 
     // The last line is written by the call that ends the activity.
     let completion = Completion::new().value("status", "shipped").message("Order 1042 is done");
-    bizproc.complete(event_token, completion).await?;
+    handle.complete(event_token, completion).await?;
     Ok(())
 }
 

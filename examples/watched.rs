@@ -22,25 +22,26 @@ use bizproc_portal::Portal;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tracing::{info, info_span};
-use tracing_bizproc::health::Status;
-use tracing_bizproc::{Bizproc, EventToken, Webhook};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::stats::Status;
+use tracing_bizproc::{EventToken, Handle};
 use tracing_subscriber::prelude::*;
 
 #[derive(Clone)]
 struct AppState {
-    bizproc: Bizproc,
+    handle: Handle,
     prometheus: PrometheusHandle,
 }
 
 /// Brings the counters up to date, then shows what there is: the app's own metrics too.
 async fn metrics(State(state): State<AppState>) -> String {
-    state.bizproc.publish_metrics();
+    state.handle.publish_metrics();
     state.prometheus.render()
 }
 
 /// The app works without its log, so that only a log that nobody gets is a failure.
 async fn health(State(state): State<AppState>) -> (StatusCode, String) {
-    let health = state.bizproc.health();
+    let health = state.handle.health();
     let code = match health.status() {
         Status::Blocked => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::OK,
@@ -59,18 +60,18 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let webhook = Webhook::new(portal.webhook_url())?;
     let (layer, guard) = tracing_bizproc::builder(webhook).self_hosted().build()?;
     tracing_subscriber::registry().with(layer).init();
-    let bizproc = guard.handle();
+    let handle = guard.handle();
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let state = AppState { bizproc: bizproc.clone(), prometheus };
+    let state = AppState { handle: handle.clone(), prometheus };
     let server = tokio::spawn(async move { axum::serve(listener, router(state)).await });
 
     let activity = portal.start_workflow("Order 1042").open_activity("Fulfil the order");
     let event_token = EventToken::parse(&activity.event_token())?;
     let span = info_span!("activity", event_token = event_token.tag());
     span.in_scope(|| info!(order = 1042, "Order received"));
-    bizproc.flush(Duration::from_secs(5)).await?;
+    handle.flush(Duration::from_secs(5)).await?;
     let well = read(address, "/health").await?;
     println!("{well}");
     let counted = read(address, "/metrics").await?;
@@ -78,7 +79,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     portal.revoke_webhook(&portal.webhook_url());
     span.in_scope(|| info!("Nobody reads this"));
-    bizproc.flush(Duration::from_millis(500)).await?;
+    handle.flush(Duration::from_millis(500)).await?;
     let blocked = read(address, "/health").await?;
     println!("{blocked}");
 

@@ -11,7 +11,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::BuildError;
 use crate::fields::Fields;
-use crate::handle::{Bizproc, WorkerGuard};
+use crate::handle::{Handle, WorkerGuard};
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
 #[cfg(feature = "log")]
@@ -46,7 +46,7 @@ use lines::Lines;
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::Webhook;
+/// use tracing_bizproc::auth::Webhook;
 /// use tracing_subscriber::prelude::*;
 ///
 /// let webhook = Webhook::new("https://b24.example/rest/1/secret/")?;
@@ -57,11 +57,11 @@ use lines::Lines;
 /// ```
 ///
 /// An app that is installed on many portals uses its OAuth credentials. The tokens come with each
-/// request to its handler: see [`Bizproc::activity`].
+/// request to its handler: see [`Handle::activity`].
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::{FileStore, OAuth};
+/// use tracing_bizproc::auth::{FileStore, OAuth};
 /// use tracing_subscriber::prelude::*;
 ///
 /// let app = OAuth::new("local.5e4a77", "the app's secret", FileStore::new("tokens.json"));
@@ -83,12 +83,13 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
 /// [`builder`], so the rest of the app does not change.
 ///
 /// No event is accepted, all counters stay zero, a flush is complete at once, and the end of an activity
-/// succeeds. A call of the app ([`Bizproc::call`]) returns the error
-/// [`CallError::UnknownPortal`](crate::CallError::UnknownPortal). No connection is made.
+/// succeeds. A call of the app ([`Handle::call`]) returns the error
+/// [`CallError::UnknownPortal`](crate::error::CallError::UnknownPortal). No connection is made.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::{Webhook, WebhookError};
+/// use tracing_bizproc::auth::Webhook;
+/// use tracing_bizproc::error::WebhookError;
 /// use tracing_subscriber::prelude::*;
 ///
 /// let builder = match Webhook::from_env() {
@@ -140,9 +141,9 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// use std::time::Duration;
-/// use tracing_bizproc::{Quota, Retention};
+/// use tracing_bizproc::config::{Quota, Retention};
 ///
 /// let builder = tracing_bizproc::builder(webhook)
 ///     .linger(Duration::from_millis(500))
@@ -293,7 +294,7 @@ impl Builder {
     /// The share of `pending_lines` and `pending_bytes` that one portal may hold, above 0 and at most 1:
     /// a portal that cannot be reached leaves room for the others. Default: 0.5; with a webhook, which
     /// has one portal, 1. Further lines are dropped, and counted as
-    /// [`PortalShare`](crate::DropReason::PortalShare): the newest, or the portal's oldest under
+    /// [`PortalShare`](crate::stats::DropReason::PortalShare): the newest, or the portal's oldest under
     /// [`Overflow::DropOldest`].
     pub fn portal_share(mut self, share: f64) -> Self {
         self.portal_share = share;
@@ -303,7 +304,7 @@ impl Builder {
     /// The share of `queue_lines`, `pending_lines` and `pending_bytes` that one event token may hold,
     /// above 0 and at most 1: a token that logs without end leaves room for the others, which then lose
     /// nothing. Default: 0.75. If several tokens log much, each gets less, so that some room is always
-    /// left. Further lines are refused, and counted as [`TokenShare`](crate::DropReason::TokenShare).
+    /// left. Further lines are refused, and counted as [`TokenShare`](crate::stats::DropReason::TokenShare).
     ///
     /// Under [`Overflow::DropOldest`] a token that holds a sixteenth of what may be pending makes room
     /// by its own oldest lines. Limits of up to 1,024 lines or 256 KiB are not shared like this. 1
@@ -334,7 +335,7 @@ impl Builder {
     }
 
     /// Ends activities that are still open when the app ends, with this text as their log's last line,
-    /// as [`Activity::fail`](crate::Activity::fail) does: their workflows go on, without return values.
+    /// as [`Activity::fail`](crate::app::Activity::fail) does: their workflows go on, without return values.
     /// Default: they are left open and reported, and their workflows wait.
     pub fn fail_open_activities(mut self, text: impl Into<String>) -> Self {
         self.fail_with = Some(text.into());
@@ -371,7 +372,7 @@ impl Builder {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+    /// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
     /// let builder = tracing_bizproc::builder(webhook).trust_certificate(
     ///     "9F:86:D0:81:88:4C:7D:65:9A:2F:EA:A0:C5:5A:D0:15:\
     ///      A3:BF:4F:1B:2B:0B:82:2C:D1:5D:6C:15:B0:F0:0A:08",
@@ -393,7 +394,7 @@ impl Builder {
     /// Starts the worker's thread, which sends nothing before a line comes, and returns the layer
     /// with the guard that closes the worker: keep it until the end of `main`, see [`WorkerGuard`].
     ///
-    /// One layer is enough for many portals: its credentials are then [`OAuth`](crate::OAuth), or a
+    /// One layer is enough for many portals: its credentials are then [`OAuth`](crate::auth::OAuth), or a
     /// [provider](Credentials::provider) such as a map of webhooks. Two layers in one subscriber would
     /// send every line twice.
     ///
@@ -454,7 +455,7 @@ impl Builder {
             })
             .map_err(BuildError::Thread)?;
         producer.when_closed(move || report::tell_closed(voice));
-        let bizproc = Bizproc::new(producer.clone(), stats, self.patience());
+        let bizproc = Handle::new(producer.clone(), stats, self.patience());
         let guard =
             WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with.clone(), thread);
         Ok((producer, guard))

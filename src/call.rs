@@ -4,17 +4,17 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// The answer to [`Bizproc::call`](crate::Bizproc::call).
+/// The answer to [`Handle::call`](crate::Handle::call).
 ///
 /// Debug shows nothing of the result, which is the customer's data.
 ///
 /// ```
-/// # async fn all(bizproc: tracing_bizproc::Bizproc, portal: tracing_bizproc::PortalId)
-/// # -> Result<(), tracing_bizproc::CallError> {
+/// # async fn all(handle: tracing_bizproc::Handle, portal: tracing_bizproc::PortalId)
+/// # -> Result<(), tracing_bizproc::error::CallError> {
 /// let mut start = Some(0);
 /// while let Some(page) = start {
 ///     let params = format!(r#"{{"select":["ID"],"start":{page}}}"#);
-///     let deals = bizproc.call(Some(&portal), "crm.deal.list", &params).await?;
+///     let deals = handle.call(Some(&portal), "crm.deal.list", &params).await?;
 ///     println!("{}", deals.result());
 ///     start = deals.next();
 /// }

@@ -13,7 +13,9 @@ use serde_json::{Map, Value};
 ///
 /// let completion = Completion::new()
 ///     .value("status", "shipped")
-///     .value("parcels", 2)
+///     .value("parcels", ["RA1", "RA2"].len())
+///     .value("numbers", ["RA1", "RA2"])
+///     .value("remark", None::<String>)
 ///     .message("Order shipped in two parcels")
 ///     .timeout(Duration::from_secs(3));
 /// # drop(completion);
@@ -39,7 +41,7 @@ impl Completion {
         }
     }
 
-    /// Sets a return value, under the name that the activity was registered with.
+    /// Sets a return value, under the name that the activity was registered with. `None` leaves it empty.
     pub fn value(mut self, name: impl Into<String>, value: impl Into<ReturnValue>) -> Self {
         self.values.insert(name.into(), value.into().0);
         self
@@ -83,7 +85,18 @@ impl fmt::Debug for Completion {
     }
 }
 
-/// A value for the process: text, a number, yes or no, or a list of these.
+/// A value for the process: text, a number, yes or no, nothing, or a list of these.
+///
+/// It is made with `From`, so [`Completion::value`] takes the types themselves.
+///
+/// ```
+/// use tracing_bizproc::ReturnValue;
+///
+/// let carriers = vec!["DHL".to_owned(), "Mail".to_owned()];
+/// assert_eq!(ReturnValue::from(&carriers[..]), ReturnValue::from(["DHL", "Mail"]));
+/// assert_eq!(ReturnValue::from(carriers.len()), ReturnValue::from(2));
+/// assert_eq!(ReturnValue::from(carriers.first()), ReturnValue::from("DHL"));
+/// ```
 #[derive(Clone, PartialEq)]
 pub struct ReturnValue(Value);
 
@@ -103,12 +116,47 @@ macro_rules! return_values {
     )*};
 }
 
-return_values!(&str, String, bool, i32, i64, u32, u64, f64);
+return_values!(&str, String, bool, i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, f64);
+
+impl From<&String> for ReturnValue {
+    fn from(text: &String) -> Self {
+        ReturnValue::from(text.as_str())
+    }
+}
+
+/// `None` is `null`: the process gets an empty value.
+impl<T: Into<ReturnValue>> From<Option<T>> for ReturnValue {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(ReturnValue(Value::Null), Into::into)
+    }
+}
 
 impl<T: Into<ReturnValue>> From<Vec<T>> for ReturnValue {
     fn from(values: Vec<T>) -> Self {
-        ReturnValue(values.into_iter().map(|value| value.into().0).collect())
+        list(values)
     }
+}
+
+impl<T: Into<ReturnValue>, const N: usize> From<[T; N]> for ReturnValue {
+    fn from(values: [T; N]) -> Self {
+        list(values)
+    }
+}
+
+impl<T: Into<ReturnValue> + Clone> From<&[T]> for ReturnValue {
+    fn from(values: &[T]) -> Self {
+        list(values.iter().cloned())
+    }
+}
+
+impl<T: Into<ReturnValue> + Clone> From<&Vec<T>> for ReturnValue {
+    fn from(values: &Vec<T>) -> Self {
+        ReturnValue::from(values.as_slice())
+    }
+}
+
+fn list<T: Into<ReturnValue>>(values: impl IntoIterator<Item = T>) -> ReturnValue {
+    ReturnValue(values.into_iter().map(|value| value.into().0).collect())
 }
 
 #[cfg(test)]
@@ -124,8 +172,29 @@ mod tests {
 
     #[test]
     fn values_become_json_of_their_kind() {
-        let completion = Completion::new().value("n", 2).value("list", vec!["a", "b"]);
+        let names = ["a".to_owned(), "b".to_owned()];
+        let completion = Completion::new()
+            .value("n", 2)
+            .value("len", names.len())
+            .value("list", vec!["a", "b"])
+            .value("array", ["a", "b"])
+            .value("slice", &names[..])
+            .value("name", &names[0])
+            .value("some", names.first())
+            .value("none", None::<bool>)
+            .value("holes", vec![Some(1), None]);
         let values = Value::Object(completion.values);
-        assert_eq!(values.to_string(), r#"{"list":["a","b"],"n":2}"#);
+        let expected = serde_json::json!({
+            "n": 2,
+            "len": 2,
+            "list": ["a", "b"],
+            "array": ["a", "b"],
+            "slice": ["a", "b"],
+            "name": "a",
+            "some": "a",
+            "none": null,
+            "holes": [1, null],
+        });
+        assert_eq!(values, expected);
     }
 }

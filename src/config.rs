@@ -1,11 +1,14 @@
-//! Options as text: from the environment, from a configuration file, or one by one.
+//! Values of options, and options as text: from the environment, from a configuration file, or one by one.
+//!
+//! [`Quota`], [`Retention`], [`Overflow`] and [`UnknownOutcome`] are values of the options with similar names of
+//! the [`Builder`](crate::Builder).
 //!
 //! A [`Config`] holds the options that were given, and [`Builder::config`](crate::Builder::config)
 //! applies them. What it does not hold keeps its default.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+//! # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 //! use tracing_bizproc::config::Config;
 //!
 //! // BIZPROC_LEVEL=debug BIZPROC_LINGER=500ms BIZPROC_WORDING=ru
@@ -22,7 +25,8 @@
 #![cfg_attr(not(feature = "serde"), doc = "```ignore")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use serde::Deserialize;
-//! use tracing_bizproc::{Webhook, config::Config};
+//! use tracing_bizproc::auth::Webhook;
+//! use tracing_bizproc::config::Config;
 //!
 //! #[derive(Deserialize)]
 //! struct Settings {
@@ -86,8 +90,8 @@
 //! | `fields.longest`, `fields.longest_in_spans` | `BIZPROC_FIELDS_LONGEST`, .. | bytes |
 //! | `fields.marked_from` | `BIZPROC_FIELDS_MARKED_FROM` | a level |
 //!
-//! Credentials are no options, since they are secrets: [`Webhook::from_env`](crate::Webhook::from_env)
-//! reads `BITRIX24_WEBHOOK_URL`, and [`OAuth::from_env`](crate::OAuth::from_env) reads
+//! Credentials are no options, since they are secrets: [`Webhook::from_env`](crate::auth::Webhook::from_env)
+//! reads `BITRIX24_WEBHOOK_URL`, and [`OAuth::from_env`](crate::auth::OAuth::from_env) reads
 //! `BITRIX24_CLIENT_ID` and `BITRIX24_CLIENT_SECRET`.
 
 use std::env;
@@ -96,12 +100,12 @@ use std::time::Duration;
 
 use tracing_core::{Level, LevelFilter};
 
-pub use crate::error::{ConfigError, InvalidOption};
+use crate::error::ConfigError;
 use crate::format::{Language, LineTime};
-use crate::queue::Overflow;
-use crate::worker::rate::Quota;
-use crate::worker::retry::UnknownOutcome;
-use crate::worker::schedule::Retention;
+pub use crate::queue::Overflow;
+pub use crate::worker::rate::Quota;
+pub use crate::worker::retry::UnknownOutcome;
+pub use crate::worker::schedule::Retention;
 
 mod duration;
 #[cfg(feature = "serde")]
@@ -120,7 +124,7 @@ macro_rules! options {
         /// ```
         /// use tracing_bizproc::config::Config;
         ///
-        /// # fn main() -> Result<(), tracing_bizproc::config::ConfigError> {
+        /// # fn main() -> Result<(), tracing_bizproc::error::ConfigError> {
         /// let mut config = Config::new();
         /// config.set("linger", "500ms")?;
         /// config.set("fields.private", "password, card.*")?;

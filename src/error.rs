@@ -1,7 +1,24 @@
 //! The errors of the public API. Each says what was wrong and what to do, keeps its source, and contains
 //! no secret.
+//!
+//! | when | error |
+//! |---|---|
+//! | a layer is built | [`BuildError`], which may hold a [`TransportError`] |
+//! | credentials are made | [`WebhookError`], [`OAuthError`], [`EndpointError`] |
+//! | options are given as text | [`ConfigError`], [`InvalidOption`] |
+//! | an event token is read | [`InvalidEventToken`] |
+//! | the worker is asked for something: a flush, for instance | [`WorkerError`] |
+//! | an activity is ended | [`CompleteError`] |
+//! | another method of the portal is called | [`CallError`] |
+//! | a portal's request arrives | [`RequestError`], [`VerifyError`], [`InstallError`], [`ActivityRejection`] |
+//! | a property is read | [`PropertyError`], [`DateFormatError`] |
+//! | activities are registered | [`RegistrationError`] |
+//!
+//! Delivery has no errors: lines that do not arrive are counted, by [reason](crate::stats::DropReason).
 
 use std::error::Error;
+
+pub use crate::line::InvalidEventToken;
 
 mod app;
 #[cfg(feature = "spool")]
@@ -235,13 +252,14 @@ pub enum BuildError {
     Thread(#[source] std::io::Error),
 }
 
-/// Why a flush failed.
+/// Why the worker did not do what it was asked for: a flush, the end of an activity, a call, or the
+/// tokens of a portal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum FlushError {
+pub enum WorkerError {
     /// The worker was closed: its guard was dropped.
-    #[error("the worker has been closed: keep its guard until after the last flush")]
-    WorkerGone,
+    #[error("the worker has been closed: keep its guard until the app needs the worker no more")]
+    Closed,
     /// Too many requests to the worker are waiting already: hundreds in the queue to it, or ends of
     /// activities that hold as many bytes as lines may
     /// ([`pending_bytes`](crate::Builder::pending_bytes)).
@@ -254,7 +272,7 @@ pub enum FlushError {
     /// at one of the worker's reports, or in a token store or an access provider.
     #[error(
         "called on the thread that delivers, or on one that it waits for, where it would wait for \
-         itself: flush and complete on a thread of the app's"
+         itself: flush, complete and call on a thread of the app's"
     )]
     DeliveryThread,
     /// The worker did not answer by the deadline, because something blocks its thread. Only the blocking
@@ -272,7 +290,7 @@ pub enum FlushError {
 pub enum CompleteError {
     /// There is no worker to do it.
     #[error(transparent)]
-    Worker(#[from] FlushError),
+    Worker(#[from] WorkerError),
     /// The portal refused it.
     #[error(
         "the portal refused to end the activity ({code}): it has been ended, its workflow is gone, \

@@ -13,7 +13,7 @@ use tracing_core::{LevelFilter, Metadata};
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// use tracing::Level;
 /// use tracing_bizproc::fields::Fields;
 ///

@@ -14,7 +14,7 @@
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+//! # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 //! use tracing_bizproc::format::{Language, LineTime, MessageOnly, UtcOffset};
 //!
 //! let builder = tracing_bizproc::builder(webhook)
@@ -33,7 +33,7 @@
 //! The mark that opens a line (`•`) becomes `·`. Expressions that the portal would evaluate
 //! (`$result[..]`, `{=user:..}`, `[timestamp=..]`) are shown as they were written. A format that
 //! panics, or returns an error, costs no line: the line is written as [`Story`] does, and
-//! [`Snapshot::format_failures`](crate::Snapshot::format_failures) counts it.
+//! [`Snapshot::format_failures`](crate::stats::Snapshot::format_failures) counts it.
 
 use std::fmt;
 
@@ -61,7 +61,7 @@ pub use crate::line::Value;
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// use std::fmt::Write;
 /// use tracing_bizproc::format::Line;
 ///
@@ -88,7 +88,7 @@ pub trait Format: Send + Sync + 'static {
     ///
     /// # Errors
     /// Those of `out`. After an error the line is written as [`Story`] does, and counted as a
-    /// [failure](crate::Snapshot::format_failures).
+    /// [failure](crate::stats::Snapshot::format_failures).
     fn format(&self, line: &Line<'_>, out: &mut dyn fmt::Write) -> fmt::Result;
 }
 

@@ -12,7 +12,7 @@ use self::guard::{GRACE, block_until};
 use crate::activity::VerifiedActivity;
 use crate::call::CallAnswer;
 use crate::completion::Completion;
-use crate::error::{CallError, CompleteError, FlushError};
+use crate::error::{CallError, CompleteError, WorkerError};
 use crate::line::{EventToken, PortalId};
 use crate::protocol::call;
 use crate::queue::{Accept, Call, Close, Complete, Control, Flush, Producer, Scope};
@@ -31,6 +31,7 @@ mod installations;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod opened;
+mod parts;
 mod shutdown;
 
 pub use self::activity::Activity;
@@ -42,10 +43,10 @@ pub use self::shutdown::ShutdownReport;
 /// A handle to the worker, cheap to clone: flushes, and reads counters.
 ///
 /// ```no_run
-/// # async fn handler(bizproc: tracing_bizproc::Bizproc) -> Result<(), tracing_bizproc::FlushError> {
+/// # async fn handler(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::error::WorkerError> {
 /// use std::time::Duration;
 ///
-/// let report = bizproc.flush(Duration::from_secs(5)).await?;
+/// let report = handle.flush(Duration::from_secs(5)).await?;
 /// if !report.is_complete() {
 ///     eprintln!("the process log is not complete: {report}");
 /// }
@@ -53,7 +54,7 @@ pub use self::shutdown::ShutdownReport;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Bizproc {
+pub struct Handle {
     producer: Producer,
     stats: Arc<Stats>,
     activities: Arc<Activities>,
@@ -61,9 +62,9 @@ pub struct Bizproc {
     patience: Duration,
 }
 
-impl Bizproc {
+impl Handle {
     pub(crate) fn new(producer: Producer, stats: Arc<Stats>, patience: Duration) -> Self {
-        Bizproc { producer, stats, activities: Arc::default(), patience }
+        Handle { producer, stats, activities: Arc::default(), patience }
     }
 
     /// Sends everything that was logged before this call, without waiting for the schedule. Returns when
@@ -73,9 +74,9 @@ impl Bizproc {
     /// example by an access provider, this waits longer.
     ///
     /// # Errors
-    /// When there is no worker to ask, or it would wait for the caller: see [`FlushError`].
-    pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
-        self.ask(Scope::All, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
+    /// When there is no worker to ask, or it would wait for the caller: see [`WorkerError`].
+    pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, WorkerError> {
+        self.ask(Scope::All, after(timeout))?.await.map_err(|_| WorkerError::Closed)
     }
 
     /// As [`flush`](Self::flush), for one event token: before its activity is ended, for instance.
@@ -86,19 +87,19 @@ impl Bizproc {
         &self,
         event_token: &EventToken,
         timeout: Duration,
-    ) -> Result<FlushReport, FlushError> {
+    ) -> Result<FlushReport, WorkerError> {
         let scope = Scope::Token(event_token.clone());
-        self.ask(scope, after(timeout))?.await.map_err(|_| FlushError::WorkerGone)
+        self.ask(scope, after(timeout))?.await.map_err(|_| WorkerError::Closed)
     }
 
     /// As [`flush`](Self::flush), but blocks the calling thread. For code that is not async. Inside a
     /// runtime it works, too, but blocks a thread of the runtime. On the worker's own thread (in a layer
-    /// that gets one of the worker's reports) it returns [an error](FlushError::DeliveryThread) at once,
+    /// that gets one of the worker's reports) it returns [an error](WorkerError::DeliveryThread) at once,
     /// because it would wait for itself.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
-    pub fn flush_blocking(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
+    pub fn flush_blocking(&self, timeout: Duration) -> Result<FlushReport, WorkerError> {
         let deadline = after(timeout);
         block_until(self.ask(Scope::All, deadline)?, deadline + GRACE)
     }
@@ -110,7 +111,7 @@ impl Bizproc {
     ///
     /// The portal is the one to which the token has logged, or from which its request came. After a
     /// restart of the app, or more than 15 minutes after the last line of the token, this is no longer
-    /// known. Then the [default portal](crate::OAuth::default_portal) is used, unless you name the
+    /// known. Then the [default portal](crate::auth::OAuth::default_portal) is used, unless you name the
     /// portal with [`complete_on`](Self::complete_on).
     ///
     /// Many completions at once share requests if their return values are texts or lists of texts, with
@@ -169,7 +170,7 @@ impl Bizproc {
         event_token: &EventToken,
         completion: Completion,
         deadline: Instant,
-    ) -> Result<oneshot::Receiver<Result<FlushReport, CompleteError>>, FlushError> {
+    ) -> Result<oneshot::Receiver<Result<FlushReport, CompleteError>>, WorkerError> {
         let (reply, answer) = oneshot::channel();
         let event_token = event_token.clone();
         self.send(Control::Complete(Complete {
@@ -188,9 +189,9 @@ impl Bizproc {
     ///
     /// Never fails and never waits: without a worker, an activity can still be worked on.
     ///
-    /// The span of the activity names its portal. [`OAuth`](crate::OAuth) has tokens for it, because
+    /// The span of the activity names its portal. [`OAuth`](crate::auth::OAuth) has tokens for it, because
     /// they come with the request. A webhook serves it only with
-    /// [`for_portal`](crate::Webhook::for_portal).
+    /// [`for_portal`](crate::auth::Webhook::for_portal).
     pub fn activity(&self, verified: VerifiedActivity) -> Opened {
         self.open(verified, None)
     }
@@ -233,9 +234,9 @@ impl Bizproc {
     /// calls. A call is repeated only if it was certainly not executed, and for two minutes at most.
     ///
     /// ```
-    /// # async fn app(bizproc: tracing_bizproc::Bizproc, portal: tracing_bizproc::PortalId)
-    /// # -> Result<(), tracing_bizproc::CallError> {
-    /// let deals = bizproc.call(Some(&portal), "crm.deal.list", r#"{"select":["ID"]}"#).await?;
+    /// # async fn app(handle: tracing_bizproc::Handle, portal: tracing_bizproc::PortalId)
+    /// # -> Result<(), tracing_bizproc::error::CallError> {
+    /// let deals = handle.call(Some(&portal), "crm.deal.list", r#"{"select":["ID"]}"#).await?;
     /// println!("{} of {:?}", deals.result(), deals.total());
     /// # Ok(()) }
     /// ```
@@ -257,7 +258,7 @@ impl Bizproc {
         let deadline = after(CALL_PATIENCE);
         let portal = portal.cloned();
         self.send(Control::Call(Call { portal, method, body, deadline, reply }))?;
-        answer.await.map_err(|_| CallError::Worker(FlushError::WorkerGone))?
+        answer.await.map_err(|_| CallError::Worker(WorkerError::Closed))?
     }
 
     /// As [`call`](Self::call), with parameters and a result of any type that serde knows.
@@ -284,8 +285,8 @@ impl Bizproc {
     /// Only for tokens that were verified: these tokens decide to which portal lines are sent.
     ///
     /// # Errors
-    /// When there is no worker to take them: see [`FlushError`].
-    pub fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<(), FlushError> {
+    /// When there is no worker to take them: see [`WorkerError`].
+    pub fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<(), WorkerError> {
         let tokens = Arrived::Handed(tokens);
         self.send(Control::Accept(Accept { portal: portal.clone(), tokens }))
     }
@@ -318,14 +319,14 @@ impl Bizproc {
         &self,
         scope: Scope,
         deadline: Instant,
-    ) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
+    ) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
         may_wait()?;
         let (reply, answer) = oneshot::channel();
         self.send(Control::Flush(Flush { scope, deadline, reply }))?;
         Ok(answer)
     }
 
-    fn ask_close(&self, deadline: Instant) -> Result<oneshot::Receiver<FlushReport>, FlushError> {
+    fn ask_close(&self, deadline: Instant) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
         let (reply, answer) = oneshot::channel();
         self.send(Control::Close(Close { deadline, reply }))?;
         Ok(answer)
@@ -333,14 +334,14 @@ impl Bizproc {
 
     /// A flush by the simulated clock.
     #[cfg(feature = "simulation")]
-    pub(crate) async fn flush_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
-        self.ask(Scope::All, deadline)?.await.map_err(|_| FlushError::WorkerGone)
+    pub(crate) async fn flush_at(&self, deadline: Instant) -> Result<FlushReport, WorkerError> {
+        self.ask(Scope::All, deadline)?.await.map_err(|_| WorkerError::Closed)
     }
 
     /// A shutdown by the simulated clock.
     #[cfg(feature = "simulation")]
-    pub(crate) async fn close_at(&self, deadline: Instant) -> Result<FlushReport, FlushError> {
-        self.ask_close(deadline)?.await.map_err(|_| FlushError::WorkerGone)
+    pub(crate) async fn close_at(&self, deadline: Instant) -> Result<FlushReport, WorkerError> {
+        self.ask_close(deadline)?.await.map_err(|_| WorkerError::Closed)
     }
 
     /// Whether the worker goes on although the guard is dropped.
@@ -348,25 +349,25 @@ impl Bizproc {
         self.producer.outlives_guard()
     }
 
-    fn send(&self, control: Control) -> Result<(), FlushError> {
+    fn send(&self, control: Control) -> Result<(), WorkerError> {
         self.try_send(control).map_err(|(error, _)| error)
     }
 
     /// As [`send`](Self::send), and gives back what was not sent.
-    fn try_send(&self, control: Control) -> Result<(), (FlushError, Box<Control>)> {
+    fn try_send(&self, control: Control) -> Result<(), (WorkerError, Box<Control>)> {
         if self.producer.is_forked() {
-            return Err((FlushError::Forked, Box::new(control)));
+            return Err((WorkerError::Forked, Box::new(control)));
         }
         self.producer.control(control).map_err(|control| match self.producer.is_closed() {
-            true => (FlushError::WorkerGone, control),
-            false => (FlushError::Busy, control),
+            true => (WorkerError::Closed, control),
+            false => (WorkerError::Busy, control),
         })
     }
 }
 
-impl fmt::Debug for Bizproc {
+impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Bizproc({})", self.stats())
+        write!(f, "Handle({})", self.stats())
     }
 }
 
@@ -389,8 +390,8 @@ fn named(portal: Option<&PortalId>, event_token: &EventToken) -> String {
 /// Whether to wait for delivery makes sense here.
 ///
 /// A future may be made here and awaited elsewhere, but is asked for at its first poll.
-fn may_wait() -> Result<(), FlushError> {
-    if is_delivery_thread() { Err(FlushError::DeliveryThread) } else { Ok(()) }
+fn may_wait() -> Result<(), WorkerError> {
+    if is_delivery_thread() { Err(WorkerError::DeliveryThread) } else { Ok(()) }
 }
 
 /// The deadline of a wait that begins now. "For ever" is a year.

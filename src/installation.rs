@@ -1,7 +1,7 @@
 //! An app's life on a portal: installed, updated, renamed, removed.
 //!
 //! Requests of a portal are parsed here, and verified with what was stored at the installation. A new
-//! installation is checked by [`Installations`](crate::Installations), which asks the authorization
+//! installation is checked by [`Installations`](crate::app::Installations), which asks the authorization
 //! server.
 
 mod claim;

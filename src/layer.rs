@@ -47,8 +47,8 @@ pub(crate) use level::EventLevel;
 /// For levels by target, or levels that change at run time, build the layer with the lowest level and
 /// add a filter: `bizproc.with_filter(..)`. The filter has to let the **spans** with the token pass, not
 /// only the events: your targets at INFO, and `tracing_bizproc` at INFO if you use the span of an
-/// [`Activity`](crate::Activity). The same is true for a filter of the whole subscriber. What is hidden
-/// is counted ([`Snapshot::unseen`](crate::Snapshot::unseen)), and a report names what to add to the
+/// [`Activity`](crate::app::Activity). The same is true for a filter of the whole subscriber. What is hidden
+/// is counted ([`Snapshot::unseen`](crate::stats::Snapshot::unseen)), and a report names what to add to the
 /// filter.
 ///
 /// With [`Targets`](tracing_subscriber::filter::Targets), for this layer only:
@@ -61,7 +61,7 @@ pub(crate) use level::EventLevel;
 /// # }
 /// # }
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
 /// use tracing::level_filters::LevelFilter;
 /// use tracing_subscriber::filter::Targets;
 /// use tracing_subscriber::prelude::*;
@@ -90,7 +90,7 @@ pub(crate) use level::EventLevel;
 /// # }
 /// # }
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
 /// use tracing::level_filters::LevelFilter;
 /// use tracing_subscriber::EnvFilter;
 /// use tracing_subscriber::prelude::*;
@@ -132,7 +132,8 @@ pub(crate) use level::EventLevel;
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::{BizprocLayer, Webhook};
+/// use tracing_bizproc::BizprocLayer;
+/// use tracing_bizproc::auth::Webhook;
 /// use tracing_subscriber::{Registry, prelude::*};
 ///
 /// let webhook = Webhook::new("https://example.bitrix24.com/rest/1/s3cr3t/")?;

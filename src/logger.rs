@@ -29,9 +29,10 @@ pub use scope::{LogScope, Scoped, WithEventToken, with_event_token};
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("http://127.0.0.1:9/rest/1/secret/")?;
 /// use log::info;
-/// use tracing_bizproc::{EventToken, with_event_token};
+/// use tracing_bizproc::EventToken;
+/// use tracing_bizproc::logger::with_event_token;
 ///
 /// let own = env_logger::Builder::from_default_env().build();
 /// let own_level = own.filter();

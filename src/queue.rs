@@ -58,7 +58,7 @@ pub enum Overflow {
     DropOldest,
     /// The caller's thread waits up to this long for room; then the line is refused and counted. Not for
     /// async code, because it would block a thread of the runtime. On a thread that delivery waits for
-    /// ([`on_thread`](crate::on_thread)) it is refused at once: the room could never come.
+    /// ([`on_thread`](crate::auth::on_thread)) it is refused at once: the room could never come.
     Block(Duration),
 }
 

@@ -11,14 +11,14 @@ pub use self::parameter::{Parameter, ValueKind};
 pub use self::reconcile::Registered;
 pub(crate) use self::reconcile::{Called, Wanted, reconcile};
 
-/// An activity or a robot, as the app declares it. [`Installations`](crate::Installations) registers it
+/// An activity or a robot, as the app declares it. [`Installations`](crate::app::Installations) registers it
 /// on every portal: at the installation, and after each update of the app, because an update deletes it.
 ///
 /// The workflow waits for the app by default (`USE_SUBSCRIPTION` is Y), because otherwise there is no
 /// log.
 ///
 /// ```
-/// use tracing_bizproc::{Parameter, Registration, ValueKind};
+/// use tracing_bizproc::app::{Parameter, Registration, ValueKind};
 ///
 /// let fulfil = Registration::activity("fulfil", "https://app.example/activity", "Fulfil the order")
 ///     .property("Order", Parameter::new(ValueKind::Text, "Order").required())

@@ -19,8 +19,8 @@ use tracing_subscriber::layer::{Identity, Layer, SubscriberExt};
 
 use crate::builder::{Builder, Parts};
 use crate::completion::Completion;
-use crate::error::{CompleteError, FlushError};
-use crate::handle::Bizproc;
+use crate::error::{CompleteError, WorkerError};
+use crate::handle::Handle;
 use crate::layer;
 use crate::line::{EventToken, PortalId};
 use crate::protocol::{Reply, Request};
@@ -43,7 +43,7 @@ pub use verify::Waits;
 #[derive(Clone)]
 pub struct Run {
     start: Instant,
-    bizproc: Bizproc,
+    handle: Handle,
     spans: Rc<RefCell<BTreeMap<u32, tracing::Span>>>,
     sent: Rc<RefCell<BTreeMap<u32, Vec<Duration>>>>,
     completions: Rc<RefCell<BTreeMap<u32, Completing>>>,
@@ -129,17 +129,17 @@ where
         .expect("a runtime without I/O needs nothing from the system");
     let portal = Arc::new(Mutex::new(Portal::new(seed, conditions)));
     let transport = Scripted { portal: portal.clone(), start: None };
-    let (bizproc, outcome) = runtime.block_on(async {
+    let (handle, outcome) = runtime.block_on(async {
         let start = Instant::now();
         let transport = Scripted { start: Some(start), ..transport };
         let Parts { producer, consumer, engine, stats, tick } = builder.parts(seed);
         let mut worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
-        let bizproc = Bizproc::new(producer.clone(), stats, builder.patience());
+        let handle = Handle::new(producer.clone(), stats, builder.patience());
         let layer = layer::layer(producer, builder.event_level());
         let subscriber = tracing_subscriber::registry().with(beside).with(layer);
         let run = Run {
             start,
-            bizproc: bizproc.clone(),
+            handle: handle.clone(),
             spans: Rc::default(),
             sent: Rc::default(),
             completions: Rc::default(),
@@ -151,8 +151,8 @@ where
             // By the simulated clock, which stands apart from the caller's.
             let deadline = (Instant::now() + shutdown).into_std();
             loop {
-                match run.bizproc.close_at(deadline).await {
-                    Err(FlushError::Busy) => tokio::time::sleep(Duration::from_millis(1)).await,
+                match run.handle.close_at(deadline).await {
+                    Err(WorkerError::Busy) => tokio::time::sleep(Duration::from_millis(1)).await,
                     closed => break closed,
                 }
             }
@@ -167,7 +167,7 @@ where
             let completed = Completed { lines, asked, deadline, answered, answer };
             completions.insert(workflow, completed);
         }
-        (bizproc, (report, sent, completions, start.elapsed()))
+        (handle, (report, sent, completions, start.elapsed()))
     });
     let (report, sent, completions, took) = outcome;
     let portal = std::mem::replace(
@@ -176,7 +176,7 @@ where
     );
     Outcome {
         seed,
-        stats: bizproc.stats(),
+        stats: handle.stats(),
         shutdown: report.unwrap_or_default(),
         sent,
         completions,
@@ -224,16 +224,16 @@ impl Run {
         if completions.contains_key(&workflow) {
             return;
         }
-        let (start, bizproc) = (self.start, &self.bizproc);
+        let (start, handle) = (self.start, &self.handle);
         let (asked, lines) = (self.now(), self.sent.borrow().get(&workflow).map_or(0, Vec::len));
         let event_token = EventToken::parse(&portal::event_token(workflow));
         let event_token = event_token.expect("a well-formed token");
         let completion = Completion::new().value("workflow", workflow.to_string());
         let deadline = (start + asked + timeout).into_std();
-        let answer = bizproc.ask_complete(None, &event_token, completion, deadline);
+        let answer = handle.ask_complete(None, &event_token, completion, deadline);
         let answer = tokio::spawn(async move {
             let answer = match answer {
-                Ok(answer) => answer.await.unwrap_or(Err(FlushError::WorkerGone.into())),
+                Ok(answer) => answer.await.unwrap_or(Err(WorkerError::Closed.into())),
                 Err(error) => Err(error.into()),
             };
             (start.elapsed(), answer)
@@ -249,8 +249,8 @@ impl Run {
     /// When they do not.
     pub async fn flush(&self, timeout: Duration) -> FlushReport {
         let deadline = (Instant::now() + timeout).into_std();
-        let report = self.bizproc.flush_at(deadline).await.unwrap_or_default();
-        let stats = self.bizproc.stats();
+        let report = self.handle.flush_at(deadline).await.unwrap_or_default();
+        let stats = self.handle.stats();
         let settled = stats.acknowledged() + stats.late() + stats.lost();
         assert_eq!(stats.accepted(), settled + stats.pending(), "conservation: {stats}");
         report
@@ -258,7 +258,7 @@ impl Run {
 
     /// The counters.
     pub fn stats(&self) -> Snapshot {
-        self.bizproc.stats()
+        self.handle.stats()
     }
 }
 

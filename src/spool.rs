@@ -101,7 +101,7 @@ impl Spool {
 
     /// How many bytes the files of this run may have, with those that it took over. The default is 1 GiB. If
     /// there are more, the oldest lines are dropped and counted as
-    /// [`SpoolFull`](crate::DropReason::SpoolFull). Ends of activities are kept as long as possible.
+    /// [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are kept as long as possible.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
@@ -109,7 +109,7 @@ impl Spool {
     }
 
     /// How long lines are kept. The default is 24 hours. Older ones are dropped within a sixteenth of this
-    /// time, and counted as [`Expired`](crate::DropReason::Expired).
+    /// time, and counted as [`Expired`](crate::stats::DropReason::Expired).
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age;

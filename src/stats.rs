@@ -172,7 +172,7 @@ pub(crate) struct AtDoor {
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// # let (layer, guard) = tracing_bizproc::builder(webhook).build()?;
 /// # let _: Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry>> = Box::new(layer);
 /// let snapshot = guard.handle().stats();
@@ -207,14 +207,14 @@ pub(crate) struct AtDoor {
 /// | [`format_failures`](Self::format_failures) | `bizproc_format_failures_total` | lines and notices whose format or wording failed |
 /// | [`abandoned`](Self::abandoned) | `bizproc_abandoned_activities_total` | activities that were dropped without an end |
 /// | [`restarts`](Self::restarts) | `bizproc_restarts_total` | restarts of the worker after a panic |
-/// | [`Bizproc::portals`](crate::Bizproc::portals) | `bizproc_portals` (gauge) | portals of which the worker knows |
+/// | [`Handle::portals`](crate::Handle::portals) | `bizproc_portals` (gauge) | portals of which the worker knows |
 /// | [`PortalSnapshot::blocked`] | `bizproc_blocked_portals` (gauge) | those that take nothing before something is mended |
-/// | [`Bizproc::health`](crate::Bizproc::health) | `bizproc_health` (gauge), by `status` | 1 at the present status, 0 at the others |
+/// | [`Handle::health`](crate::Handle::health) | `bizproc_health` (gauge), by `status` | 1 at the present status, 0 at the others |
 ///
 /// Counters have the unit 1; the values of `reason` are [`DropReason::label`]s, and those of `status`
 /// [`Status::as_str`]s.
 ///
-/// [`publish_metrics`]: crate::Bizproc#method.publish_metrics
+/// [`publish_metrics`]: crate::Handle#method.publish_metrics
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     accepted: u64,

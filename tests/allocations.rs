@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use tracing::{debug, info, info_span};
-use tracing_bizproc::Webhook;
+use tracing_bizproc::auth::Webhook;
 use tracing_subscriber::prelude::*;
 
 /// A port where nobody answers: lines stay pending, and the worker's thread is not counted.

@@ -11,7 +11,9 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
-use tracing_bizproc::{Bizproc, Quota, Retention, Webhook, WorkerGuard};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::{Quota, Retention};
+use tracing_bizproc::{Handle, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 
@@ -72,7 +74,7 @@ pub(crate) struct Installed {
 enum Sink {
     None,
     Counted { arrived: Arc<AtomicU64>, _guard: Option<tracing_appender::non_blocking::WorkerGuard> },
-    Portal { bizproc: Bizproc, _guard: WorkerGuard, _portal: Portal },
+    Portal { handle: Handle, _guard: WorkerGuard, _portal: Portal },
 }
 
 /// A token of the portal's shape and length, for candidates without a portal.
@@ -126,9 +128,9 @@ fn ours(small: bool) -> Installed {
         builder = builder.pending_lines(64).linger(Duration::from_secs(60));
     }
     let (layer, guard) = builder.build().expect("the worker starts");
-    let bizproc = guard.handle();
+    let handle = guard.handle();
     tracing_subscriber::registry().with(layer).init();
-    Installed { sink: Sink::Portal { bizproc, _guard: guard, _portal: portal }, event_token }
+    Installed { sink: Sink::Portal { handle, _guard: guard, _portal: portal }, event_token }
 }
 
 impl Installed {
@@ -143,10 +145,10 @@ impl Installed {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
-            Sink::Portal { bizproc, .. } => {
-                let report = bizproc.flush_blocking(Duration::from_secs(30)).expect("a worker");
+            Sink::Portal { handle, .. } => {
+                let report = handle.flush_blocking(Duration::from_secs(30)).expect("a worker");
                 assert!(report.is_complete(), "{report}");
-                assert_eq!(bizproc.stats().acknowledged(), sent, "{}", bizproc.stats());
+                assert_eq!(handle.stats().acknowledged(), sent, "{}", handle.stats());
             }
         }
     }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
-use tracing_bizproc::{
-    CredentialError, CredentialFuture, Installation, InstallationStore, PortalId, TokenStore,
-    Tokens,
-};
+use tracing_bizproc::PortalId;
+use tracing_bizproc::app::{Installation, InstallationStore};
+use tracing_bizproc::auth::{CredentialError, CredentialFuture, TokenStore, Tokens};
 
 use crate::config::PgConfig;
 use crate::connection::{Connection, Failure};
@@ -29,7 +28,7 @@ use crate::migrate::{self, in_schema};
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::OAuth;
+/// use tracing_bizproc::auth::OAuth;
 /// use tracing_bizproc_relay::{PgConfig, PgStore};
 ///
 /// let store = PgStore::new(PgConfig::from_env()?)?;

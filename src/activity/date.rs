@@ -13,8 +13,8 @@ use crate::error::DateFormatError;
 /// property.
 ///
 /// ```
-/// # fn main() -> Result<(), tracing_bizproc::DateFormatError> {
-/// use tracing_bizproc::DateFormat;
+/// # fn main() -> Result<(), tracing_bizproc::error::DateFormatError> {
+/// use tracing_bizproc::app::DateFormat;
 ///
 /// let german = DateFormat::parse("DD.MM.YYYY HH:MI:SS")?;
 /// let date = german.read("27.11.2026 14:10:05").expect("it is in this format");

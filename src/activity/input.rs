@@ -15,7 +15,8 @@ use crate::request::Property;
 /// Errors name the property and what was expected. They do not contain the value.
 ///
 /// ```
-/// # use tracing_bizproc::{PropertyError, VerifiedActivity};
+/// # use tracing_bizproc::app::VerifiedActivity;
+/// # use tracing_bizproc::error::PropertyError;
 /// fn read(activity: &VerifiedActivity) -> Result<(), PropertyError> {
 ///     let order = activity.input("Order").text()?;
 ///     let amount = activity.input("Amount").number()?;

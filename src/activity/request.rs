@@ -13,7 +13,8 @@ use crate::transport::auth::Endpoint;
 /// What a portal posts when a workflow reaches an activity of the app: parsed, and not verified yet.
 ///
 /// ```
-/// # use tracing_bizproc::{ActivityRequest, Hosts, Installation};
+/// # use tracing_bizproc::app::{ActivityRequest, Installation};
+/// # use tracing_bizproc::auth::Hosts;
 /// # fn handler(content_type: Option<&str>, body: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
 /// let request = ActivityRequest::parse(content_type, body)?;
 /// // What the app stored when it was installed on that portal.
@@ -52,7 +53,7 @@ impl ActivityRequest {
     /// constant time), and a host that is on the list of the installation.
     ///
     /// A portal that was renamed names another host, and is refused here:
-    /// [`Installations::activity`](crate::Installations::activity) finds out whether it is the same
+    /// [`Installations::activity`](crate::app::Installations::activity) finds out whether it is the same
     /// portal.
     ///
     /// # Errors

@@ -55,8 +55,8 @@ impl VerifiedActivity {
     /// `my_app=info,tracing_bizproc=info`. (A filter of another layer, `fmt::layer().with_filter(..)`,
     /// does not matter.) If the span is hidden, a warning says so, once for each code of an activity. If
     /// the filter hides the warning, too, and the activity was passed to
-    /// [`Bizproc::activity`](crate::Bizproc::activity), the worker reports it, on standard error if
-    /// necessary, and counts it as [unseen](crate::Snapshot::unseen).
+    /// [`Handle::activity`](crate::Handle::activity), the worker reports it, on standard error if
+    /// necessary, and counts it as [unseen](crate::stats::Snapshot::unseen).
     ///
     /// A span of your own does as well, by `#[instrument]` for instance, with the fields
     /// `event_token = activity.event_token().tag()` and `portal = activity.portal().as_str()`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{FlushError, Source};
+use super::{Source, WorkerError};
 
 /// Why a portal's request to the app could not be parsed. No message contains anything of the request.
 #[derive(Debug, thiserror::Error)]
@@ -203,9 +203,9 @@ pub enum InstallError {
     Store(#[source] Source),
     /// There is no worker to ask.
     #[error(transparent)]
-    Worker(#[from] FlushError),
+    Worker(#[from] WorkerError),
     /// The app is installed, and its activities could not be registered: do that again with
-    /// [`Installations::register`](crate::Installations::register).
+    /// [`Installations::register`](crate::app::Installations::register).
     #[error(transparent)]
     Registration(#[from] RegistrationError),
 }
@@ -223,7 +223,7 @@ pub enum CallError {
     },
     /// There is no worker, or a thousand calls of this portal are waiting already.
     #[error(transparent)]
-    Worker(#[from] FlushError),
+    Worker(#[from] WorkerError),
     /// There are no credentials for the portal.
     #[error("the portal cannot be called: {why}")]
     #[non_exhaustive]

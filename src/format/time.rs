@@ -14,7 +14,7 @@ use crate::error::InvalidOption;
 /// ```
 /// use tracing_bizproc::format::{LineTime, UtcOffset};
 ///
-/// # fn main() -> Result<(), tracing_bizproc::config::InvalidOption> {
+/// # fn main() -> Result<(), tracing_bizproc::error::InvalidOption> {
 /// assert_eq!("+03:00".parse::<LineTime>()?, LineTime::Offset(UtcOffset::hours(3)));
 /// assert_eq!(LineTime::Viewer.to_string(), "viewer");
 /// # Ok(())

@@ -19,7 +19,7 @@ use crate::stats::{DropReason, Stats};
 /// [`Language`] has English and Russian. For any other language, write an implementation. A method
 /// that is left out says it in English. What a wording says is made safe as every line is; one that
 /// panics is replaced by English, and counted as a
-/// [failure](crate::Snapshot::format_failures).
+/// [failure](crate::stats::Snapshot::format_failures).
 ///
 /// ```
 /// use std::borrow::Cow;
@@ -44,7 +44,7 @@ use crate::stats::{DropReason, Stats};
 /// }
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// let builder = tracing_bizproc::builder(webhook).wording(German);
 /// # drop(builder);
 /// # Ok(())

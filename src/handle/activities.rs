@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::error::{CompleteError, FlushError};
+use crate::error::{CompleteError, WorkerError};
 use crate::line::{EventToken, PortalId};
 use crate::stats::FlushReport;
 
@@ -228,7 +228,7 @@ impl Ending<'_> {
 
     /// Waits for the answer.
     pub(super) async fn wait(mut self) -> Ended {
-        let gone = Err(CompleteError::Worker(FlushError::WorkerGone));
+        let gone = Err(CompleteError::Worker(WorkerError::Closed));
         let Some(answer) = &mut self.answer else { return gone };
         let ended = answer.await.unwrap_or(gone);
         self.answer = None;

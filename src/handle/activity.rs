@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::{Bizproc, after, failure};
+use super::{Handle, after, failure};
 use crate::activity::VerifiedActivity;
 use crate::completion::Completion;
-use crate::error::{CompleteError, FlushError};
+use crate::error::{CompleteError, WorkerError};
 #[cfg(feature = "log")]
 use crate::line::EventToken;
 use crate::queue::{Accept, Control, Expect};
@@ -17,17 +17,19 @@ use crate::transport::Arrived;
 
 /// An activity under way: its span to log in, and its end.
 ///
-/// It is made of a [`VerifiedActivity`] by [`Bizproc::activity`], and moves into the task that does
+/// It is made of a [`VerifiedActivity`] by [`Handle::activity`], and moves into the task that does
 /// the work, since a handler answers its portal at once. End it on every way out: a workflow waits
 /// for [`complete`](Activity::complete) or [`fail`](Activity::fail). One that is dropped without an
-/// end is [counted](crate::Snapshot::abandoned) and reported.
+/// end is [counted](crate::stats::Snapshot::abandoned) and reported.
 ///
 /// ```
-/// # use tracing_bizproc::{Bizproc, CompleteError, Completion, VerifiedActivity};
+/// # use tracing_bizproc::app::VerifiedActivity;
+/// # use tracing_bizproc::error::CompleteError;
+/// # use tracing_bizproc::{Completion, Handle};
 /// use tracing::{Instrument, info};
 ///
-/// async fn work(bizproc: Bizproc, verified: VerifiedActivity) -> Result<(), CompleteError> {
-///     let Some(activity) = bizproc.activity(verified).first() else { return Ok(()) };
+/// async fn work(handle: Handle, verified: VerifiedActivity) -> Result<(), CompleteError> {
+///     let Some(activity) = handle.activity(verified).first() else { return Ok(()) };
 ///     let order = activity.property("Order").and_then(|order| order.as_str()).unwrap_or("none");
 ///     async { info!(order, "Order received") }.instrument(activity.span()).await;
 ///     activity.complete(Completion::new().value("status", "shipped")).await?;
@@ -35,8 +37,8 @@ use crate::transport::Arrived;
 /// }
 /// ```
 pub struct Activity {
-    bizproc: Bizproc,
-    verified: VerifiedActivity,
+    handle: Handle,
+    pub(super) verified: VerifiedActivity,
     /// Messages for which the worker's queue had no room yet.
     untold: Mutex<Vec<Control>>,
     /// As which it was registered, where that is known.
@@ -45,7 +47,7 @@ pub struct Activity {
 
 impl Activity {
     pub(super) fn begin(
-        bizproc: Bizproc,
+        handle: Handle,
         verified: VerifiedActivity,
         registration: Option<Arc<Registration>>,
     ) -> Self {
@@ -65,7 +67,7 @@ impl Activity {
             }));
         }
         let untold = Mutex::new(untold);
-        let activity = Activity { bizproc, verified, untold, registration };
+        let activity = Activity { handle, verified, untold, registration };
         activity.note_hidden();
         activity.tell();
         activity
@@ -88,25 +90,25 @@ impl Activity {
         }
         if self.verified.has_no_log_is_news() {
             // A full queue has no room for it, and more trouble than this.
-            drop(self.bizproc.try_send(Control::NoLog(self.verified.code().to_owned())));
+            drop(self.handle.try_send(Control::NoLog(self.verified.code().to_owned())));
         }
         None
     }
 
     fn note_hidden(&self) {
         if self.verified.was_hidden() {
-            self.bizproc.producer.note_hidden(Hidden::Activity);
+            self.handle.producer.note_hidden(Hidden::Activity);
         }
     }
 
     /// Sends what was logged before this call, without waiting for the schedule. Returns when it is
-    /// settled, or after `timeout`. See [`Bizproc::flush_token`].
+    /// settled, or after `timeout`. See [`Handle::flush_token`].
     ///
     /// # Errors
     /// When there is no worker to ask.
-    pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, FlushError> {
+    pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, WorkerError> {
         self.tell();
-        self.bizproc.flush_token(self.verified.event_token(), timeout).await
+        self.handle.flush_token(self.verified.event_token(), timeout).await
     }
 
     /// Ends the activity with `bizproc.event.send`, after its lines. It waits for the lines at most as
@@ -116,12 +118,12 @@ impl Activity {
     ///
     /// If the activity has [no subscription](VerifiedActivity::can_log), the workflow has already gone
     /// on, and nothing is sent. If you drop the future, the activity is ended all the same. What `Ok`
-    /// means, and which completions share requests: see [`Bizproc::complete`](crate::Bizproc::complete).
+    /// means, and which completions share requests: see [`Handle::complete`](crate::Handle::complete).
     ///
     /// # Errors
     /// When the portal refuses, or cannot be reached within two minutes after the timeout: you may call
     /// it again then. When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return
-    /// value is not as the activity was [registered](crate::Registration): before anything is sent.
+    /// value is not as the activity was [registered](crate::app::Registration): before anything is sent.
     pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
         self.check(&completion)?;
         if !self.verified.can_log() {
@@ -129,7 +131,7 @@ impl Activity {
         }
         self.tell();
         let (portal, event_token) = (self.verified.portal(), self.verified.event_token());
-        self.bizproc.complete_on(portal, event_token, completion).await
+        self.handle.complete_on(portal, event_token, completion).await
     }
 
     /// Ends the activity as [`complete`](Self::complete) does, with a last line that says what went
@@ -164,7 +166,7 @@ impl Activity {
         let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
         // If the queue has no room, they are sent with the next call: the handler must not wait.
         while let Some(control) = untold.pop() {
-            if let Err((_, control)) = self.bizproc.try_send(control) {
+            if let Err((_, control)) = self.handle.try_send(control) {
                 untold.push(*control);
                 return;
             }
@@ -172,25 +174,16 @@ impl Activity {
     }
 }
 
-/// The request's parts.
-impl std::ops::Deref for Activity {
-    type Target = VerifiedActivity;
-
-    fn deref(&self) -> &VerifiedActivity {
-        &self.verified
-    }
-}
-
 impl Drop for Activity {
     fn drop(&mut self) {
         let event_token = self.verified.event_token().clone();
-        if !self.bizproc.activities.give_up(&event_token) {
+        if !self.handle.activities.give_up(&event_token) {
             return;
         }
-        self.bizproc.stats.abandoned();
+        self.handle.stats.abandoned();
         let portal = self.verified.portal().clone();
         // It is counted; with the worker gone, nobody is left to tell of it.
-        drop(self.bizproc.try_send(Control::Abandoned { event_token, portal }));
+        drop(self.handle.try_send(Control::Abandoned { event_token, portal }));
     }
 }
 

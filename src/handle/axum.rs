@@ -28,7 +28,7 @@ where
     }
 }
 
-/// As [`Opened`], but does not open the activity: [`Bizproc::activity`](crate::Bizproc::activity) does
+/// As [`Opened`], but does not open the activity: [`Handle::activity`](crate::Handle::activity) does
 /// that.
 impl<S> FromRequest<S> for VerifiedActivity
 where

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::shutdown::ShutdownReport;
-use super::{Bizproc, after};
-use crate::error::FlushError;
+use super::{Handle, after};
+use crate::error::WorkerError;
 use crate::stats::FlushReport;
 use crate::thread_role::is_delivery_thread;
 
@@ -32,7 +32,7 @@ use crate::thread_role::is_delivery_thread;
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// use tracing_subscriber::prelude::*;
 ///
 /// let (bizproc, guard) = tracing_bizproc::builder(webhook).build()?;
@@ -46,7 +46,7 @@ use crate::thread_role::is_delivery_thread;
 /// ```
 #[must_use = "the worker is closed when the guard is dropped: bind it to a name"]
 pub struct WorkerGuard {
-    bizproc: Bizproc,
+    handle: Handle,
     timeout: Duration,
     /// With which open activities are ended.
     fail_with: Option<String>,
@@ -55,17 +55,17 @@ pub struct WorkerGuard {
 
 impl WorkerGuard {
     pub(crate) fn new(
-        bizproc: Bizproc,
+        handle: Handle,
         timeout: Duration,
         fail_with: Option<String>,
         thread: thread::JoinHandle<()>,
     ) -> Self {
-        WorkerGuard { bizproc, timeout, fail_with, thread: Some(thread) }
+        WorkerGuard { handle, timeout, fail_with, thread: Some(thread) }
     }
 
     /// A handle to flush, to end activities, and to read counters.
-    pub fn handle(&self) -> Bizproc {
-        self.bizproc.clone()
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Shuts down in order, within `timeout`. It waits for open activities for at most three quarters of
@@ -95,14 +95,14 @@ impl WorkerGuard {
     /// Needs no runtime, and works on any. If you drop the future, the shutdown goes on.
     pub async fn shutdown(self, timeout: Duration) -> ShutdownReport {
         let (reply, answer) = oneshot::channel();
-        let bizproc = self.bizproc.clone();
+        let handle = self.handle.clone();
         let started = thread::Builder::new().name("bizproc-shutdown".to_owned()).spawn(move || {
             // The caller may no longer wait.
             drop(reply.send(self.shutdown_blocking(timeout)));
         });
         // Without a thread the guard has been dropped, which closes too.
         drop(started);
-        answer.await.unwrap_or_else(|_| unanswered(&bizproc))
+        answer.await.unwrap_or_else(|_| unanswered(&handle))
     }
 
     /// As [`shutdown`](Self::shutdown), but blocks the calling thread: activities whose work runs on
@@ -112,7 +112,7 @@ impl WorkerGuard {
         let now = || after(Duration::ZERO);
         // On the worker's own threads this would wait for itself.
         if !is_delivery_thread() {
-            self.bizproc.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
+            self.handle.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
         }
         self.close(timeout.saturating_sub(now().saturating_duration_since(began)))
     }
@@ -122,19 +122,19 @@ impl WorkerGuard {
         let failing = self
             .fail_with
             .as_deref()
-            .map_or_else(Vec::new, |text| self.bizproc.fail_open(text, after(timeout / 2)));
+            .map_or_else(Vec::new, |text| self.handle.fail_open(text, after(timeout / 2)));
         let deadline = after(timeout);
         if is_delivery_thread() {
             // Waiting here would never end. The worker closes when this call has returned.
-            self.bizproc.producer.note_close_without_wait();
-            drop(self.bizproc.ask_close(deadline));
-            return unanswered(&self.bizproc);
+            self.handle.producer.note_close_without_wait();
+            drop(self.handle.ask_close(deadline));
+            return unanswered(&self.handle);
         }
         let closed = self
-            .bizproc
+            .handle
             .ask_close(deadline)
             .and_then(|answer| block_until(answer, deadline + GRACE));
-        let Ok(lines) = closed else { return unanswered(&self.bizproc) };
+        let Ok(lines) = closed else { return unanswered(&self.handle) };
         // The thread has nothing left to do. Only the app's layers, which get its last reports, could
         // delay its end, so the wait is short.
         let patience = after(GRACE);
@@ -144,22 +144,22 @@ impl WorkerGuard {
         if thread.is_finished() {
             drop(thread.join());
         }
-        let open = self.bizproc.open_activities();
+        let open = self.handle.open_activities();
         let failed = failing.into_iter().filter(|failing| !open.contains(failing)).collect();
         ShutdownReport { lines, failed, open }
     }
 }
 
 /// What can be said when the worker does not answer.
-fn unanswered(bizproc: &Bizproc) -> ShutdownReport {
+fn unanswered(handle: &Handle) -> ShutdownReport {
     let mut lines = FlushReport::default();
-    lines.set_pending(bizproc.stats().pending());
-    ShutdownReport { lines, failed: Vec::new(), open: bizproc.open_activities() }
+    lines.set_pending(handle.stats().pending());
+    ShutdownReport { lines, failed: Vec::new(), open: handle.open_activities() }
 }
 
 impl Drop for WorkerGuard {
     fn drop(&mut self) {
-        if self.thread.is_some() && self.bizproc.outlives_guard() {
+        if self.thread.is_some() && self.handle.outlives_guard() {
             return;
         }
         self.close(self.timeout);
@@ -169,7 +169,7 @@ impl Drop for WorkerGuard {
 impl fmt::Debug for WorkerGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerGuard")
-            .field("bizproc", &self.bizproc)
+            .field("handle", &self.handle)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
@@ -179,17 +179,17 @@ impl fmt::Debug for WorkerGuard {
 pub(super) fn block_until(
     answer: oneshot::Receiver<FlushReport>,
     deadline: Instant,
-) -> Result<FlushReport, FlushError> {
+) -> Result<FlushReport, WorkerError> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut answer = pin!(answer);
     loop {
         if let Poll::Ready(answer) = answer.as_mut().poll(&mut context) {
-            return answer.map_err(|_| FlushError::WorkerGone);
+            return answer.map_err(|_| WorkerError::Closed);
         }
         let left = deadline.saturating_duration_since(after(Duration::ZERO));
         if left.is_zero() {
-            return Err(FlushError::NoAnswer);
+            return Err(WorkerError::NoAnswer);
         }
         thread::park_timeout(left);
     }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Bizproc, Opened, after, may_wait};
+use super::{Handle, Opened, after, may_wait};
 use crate::activity::{ActivityRequest, VerifiedActivity};
-use crate::error::{ActivityRejection, FlushError, InstallError, RegistrationError, VerifyError};
+use crate::error::{ActivityRejection, InstallError, RegistrationError, VerifyError, WorkerError};
 use crate::installation::{
     AppRequest, Claim, InstallRequest, Installation, InstallationStore, UninstallRequest,
     UpdateRequest,
@@ -27,7 +27,7 @@ use crate::transport::{Confirmed, Question};
 /// # What is verified
 ///
 /// The first installation of a portal is trusted from then on, so it is checked before anything is
-/// stored. The [authorization server](crate::OAuth::authorization_server) is asked to which portal the
+/// stored. The [authorization server](crate::auth::OAuth::authorization_server) is asked to which portal the
 /// tokens belong and where that portal is. Then the portal has to accept the access token as that of an
 /// administrator, because other users get tokens of the app, too, when they open its page. The host that
 /// the request names does not count. After that, the stored `application_token` is the proof for
@@ -35,7 +35,7 @@ use crate::transport::{Confirmed, Question};
 /// like an installation.
 ///
 /// Portals that give no refresh token (isolated on-premise portals) cannot be checked like this. Name
-/// their hosts in [`OAuth::hosts`](crate::OAuth::hosts); these hosts are trusted. The owner of such a
+/// their hosts in [`OAuth::hosts`](crate::auth::OAuth::hosts); these hosts are trusted. The owner of such a
 /// host can then install the app for a portal that has not installed it yet.
 ///
 /// Anybody who learns an application token can post requests in the name of the portal. They cannot
@@ -47,12 +47,12 @@ use crate::transport::{Confirmed, Question};
 ///
 /// ```
 /// # async fn handler(
-/// #     installations: tracing_bizproc::Installations,
+/// #     installations: tracing_bizproc::app::Installations,
 /// #     query: &str,
 /// #     content_type: Option<&str>,
 /// #     body: &[u8],
 /// # ) -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::AppRequest;
+/// use tracing_bizproc::app::AppRequest;
 ///
 /// // The handler of ONAPPINSTALL, ONAPPUPDATE, ONAPPUNINSTALL, and the install page.
 /// let request = AppRequest::parse(query, content_type, body)?;
@@ -61,7 +61,7 @@ use crate::transport::{Confirmed, Question};
 /// ```
 #[derive(Clone)]
 pub struct Installations {
-    bizproc: Bizproc,
+    handle: Handle,
     store: Arc<dyn InstallationStore>,
     wanted: Arc<Wanted>,
     told: Arc<Mutex<HashMap<&'static str, Instant>>>,
@@ -69,11 +69,12 @@ pub struct Installations {
 
 impl Installations {
     /// Takes the handle to the worker, and the store for installations. The worker has to be built with
-    /// [`OAuth`](crate::OAuth); otherwise installations cannot be checked.
+    /// [`OAuth`](crate::auth::OAuth); otherwise installations cannot be checked.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use tracing_bizproc::{FileStore, Installations, OAuth};
+    /// use tracing_bizproc::app::Installations;
+    /// use tracing_bizproc::auth::{FileStore, OAuth};
     ///
     /// let store = FileStore::new("app.json");
     /// let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
@@ -83,9 +84,9 @@ impl Installations {
     /// # drop(installations);
     /// # Ok(()) }
     /// ```
-    pub fn new(bizproc: Bizproc, store: impl InstallationStore) -> Self {
+    pub fn new(handle: Handle, store: impl InstallationStore) -> Self {
         let (wanted, told) = (Arc::default(), Arc::default());
-        Installations { bizproc, store: Arc::new(store), wanted, told }
+        Installations { handle, store: Arc::new(store), wanted, told }
     }
 
     /// Declares an activity or a robot of the app. It is registered on each portal at the installation
@@ -97,7 +98,8 @@ impl Installations {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # use tracing_bizproc::{FileStore, Installations, OAuth, Registration};
+    /// # use tracing_bizproc::app::{Installations, Registration};
+    /// # use tracing_bizproc::auth::{FileStore, OAuth};
     /// # let store = FileStore::new("app.json");
     /// # let app = OAuth::new("local.5e4a77", "the app's secret", store.clone());
     /// # let (layer, guard) = tracing_bizproc::builder(app).build()?;
@@ -139,10 +141,10 @@ impl Installations {
     /// # Errors
     /// When a call fails. See [`RegistrationError`].
     pub async fn register(&self, portal: &PortalId) -> Result<Registered, RegistrationError> {
-        let (bizproc, portal) = (&self.bizproc, portal);
+        let (handle, portal) = (&self.handle, portal);
         let call = move |method: String, params: String| -> Called {
-            let (bizproc, portal) = (bizproc.clone(), portal.clone());
-            Box::pin(async move { bizproc.call(Some(&portal), &method, &params).await })
+            let (handle, portal) = (handle.clone(), portal.clone());
+            Box::pin(async move { handle.call(Some(&portal), &method, &params).await })
         };
         reconcile(&self.wanted, &call).await
     }
@@ -194,7 +196,7 @@ impl Installations {
     }
 
     /// Handles a removal: deletes the installation and its tokens. Lines that wait for the portal are
-    /// lost, and counted as [`Uninstalled`](crate::DropReason::Uninstalled).
+    /// lost, and counted as [`Uninstalled`](crate::stats::DropReason::Uninstalled).
     ///
     /// # Errors
     /// As [`handle`](Self::handle). [`InstallError::Later`] when the installation is gone, and only
@@ -211,10 +213,10 @@ impl Installations {
             return Err(InstallError::Raced);
         }
         may_wait()?;
-        self.bizproc.activities.uninstalled(&claim.portal);
+        self.handle.activities.uninstalled(&claim.portal);
         let (reply, answer) = oneshot::channel();
-        self.bizproc.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
-        match answer.await.map_err(|_| FlushError::WorkerGone)? {
+        self.handle.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
+        match answer.await.map_err(|_| WorkerError::Closed)? {
             Ok(()) => Ok(claim.portal),
             Err(trouble) => Err(InstallError::Later { why: trouble.to_string() }),
         }
@@ -253,7 +255,7 @@ impl Installations {
 
     pub(super) fn open(&self, verified: VerifiedActivity) -> Opened {
         let registration = self.wanted.activity(verified.code());
-        self.bizproc.open(verified, registration)
+        self.handle.open(verified, registration)
     }
 
     /// The installation of a portal that says that it has another name now.
@@ -338,12 +340,12 @@ impl Installations {
         &self,
         portal: &PortalId,
         question: Question,
-    ) -> Result<Confirmed, FlushError> {
+    ) -> Result<Confirmed, WorkerError> {
         may_wait()?;
         let (reply, answer) = oneshot::channel();
         let portal = portal.clone();
-        self.bizproc.send(Control::Confirm(Confirm { portal, question, reply }))?;
-        answer.await.map_err(|_| FlushError::WorkerGone)
+        self.handle.send(Control::Confirm(Confirm { portal, question, reply }))?;
+        answer.await.map_err(|_| WorkerError::Closed)
     }
 
     async fn load(&self, portal: &PortalId) -> Result<Option<Installation>, Source> {
@@ -388,6 +390,6 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Installations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Installations").field("bizproc", &self.bizproc).finish_non_exhaustive()
+        f.debug_struct("Installations").field("handle", &self.handle).finish_non_exhaustive()
     }
 }

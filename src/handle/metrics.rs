@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use super::Bizproc;
+use super::Handle;
 use crate::stats::{DropReason, Snapshot, Status};
 
 /// With the feature `metrics`.
-impl Bizproc {
+impl Handle {
     /// Hands the counters and gauges of this moment to the recorder of the crate
     /// [`metrics`](https://docs.rs/metrics) that the app has installed. Without a recorder nothing
     /// happens.
@@ -16,7 +16,7 @@ impl Bizproc {
     /// Call it before metrics are read: in the handler of `/metrics`, or by a timer where an exporter
     /// pushes. `examples/watched.rs` has the former. It takes a few microseconds, and asks nobody.
     ///
-    /// What there is stands in the table at [`Snapshot`](crate::Snapshot#what-is-counted), with the names.
+    /// What there is stands in the table at [`Snapshot`](crate::stats::Snapshot#what-is-counted), with the names.
     /// Names, labels and units stay as they are.
     pub fn publish_metrics(&self) {
         let stats = self.stats();

@@ -5,7 +5,7 @@ use std::fmt;
 use super::activity::Activity;
 use crate::activity::VerifiedActivity;
 
-/// What [`Bizproc::activity`](crate::Bizproc::activity) returns for a request.
+/// What [`Handle::activity`](crate::Handle::activity) returns for a request.
 ///
 /// A portal sends a request once, but proxies and operators may deliver it twice. An app that works on
 /// both does the work twice, and the portal drops the values of the second end.
@@ -14,9 +14,10 @@ use crate::activity::VerifiedActivity;
 /// last. An activity that was dropped without an end may be delivered again.
 ///
 /// ```
-/// # use tracing_bizproc::{Bizproc, Opened, VerifiedActivity};
-/// fn handler(bizproc: &Bizproc, verified: VerifiedActivity) {
-///     match bizproc.activity(verified) {
+/// # use tracing_bizproc::Handle;
+/// # use tracing_bizproc::app::{Opened, VerifiedActivity};
+/// fn handler(handle: &Handle, verified: VerifiedActivity) {
+///     match handle.activity(verified) {
 ///         Opened::First(activity) => { /* work in a task, and end it */ drop(activity) }
 ///         // It is under way, or done: answer 200, and do nothing.
 ///         Opened::Again(repeat) => println!("{repeat}"),

@@ -52,7 +52,7 @@ impl Claim {
     pub(crate) fn verify(&self, installation: &Installation) -> Result<Endpoint, VerifyError> {
         self.knows(installation)?;
         let endpoint = self.endpoint(installation.allows_http())?;
-        if !installation.hosts().allow(&endpoint.host()) {
+        if !installation.hosts().allows(&endpoint.host()) {
             return Err(VerifyError::Host {
                 named: endpoint.host(),
                 stored: installation.hosts().to_string(),

@@ -9,17 +9,17 @@ use crate::request::{self, Array, Node, optional, required, seconds};
 
 /// What a portal posts when the app is installed: the event `ONAPPINSTALL`, or the request of the app's
 /// install page. It is parsed, and not verified yet: see
-/// [`Installations::install`](crate::Installations::install).
+/// [`Installations::install`](crate::app::Installations::install).
 ///
 /// An install page's `application_token` may be missing. Its `APP_SID` is something else, and is never
 /// used for it.
 ///
 /// ```
 /// # async fn handler(
-/// #     installations: tracing_bizproc::Installations,
+/// #     installations: tracing_bizproc::app::Installations,
 /// #     (query, content_type, body): (&str, Option<&str>, &[u8]),
 /// # ) -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::InstallRequest;
+/// use tracing_bizproc::app::InstallRequest;
 ///
 /// let request = InstallRequest::parse(query, content_type, body)?;
 /// let portal = installations.install(request).await?;
@@ -170,7 +170,8 @@ impl UninstallRequest {
 /// A request of an app's life, for a handler that takes all of them.
 ///
 /// ```
-/// # use tracing_bizproc::{AppRequest, RequestError};
+/// # use tracing_bizproc::app::AppRequest;
+/// # use tracing_bizproc::error::RequestError;
 /// # fn handler(query: &str, content_type: Option<&str>, body: &[u8]) -> Result<(), RequestError> {
 /// match AppRequest::parse(query, content_type, body)? {
 ///     AppRequest::Install(request) => println!("installed on {}", request.claimed_portal()),

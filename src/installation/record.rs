@@ -11,10 +11,11 @@ use crate::transport::auth::{Endpoint, Hosts};
 /// What identifies an installation of the app on one portal. The app stores it at the installation, and
 /// verifies the requests of the portal with it.
 ///
-/// [`Installations`](crate::Installations) makes and stores it. By hand:
+/// [`Installations`](crate::app::Installations) makes and stores it. By hand:
 ///
 /// ```
-/// # use tracing_bizproc::{Hosts, Installation};
+/// # use tracing_bizproc::app::Installation;
+/// # use tracing_bizproc::auth::Hosts;
 /// let installation = Installation::new("application token", Hosts::from(["acme.bitrix24.com"]));
 /// // One line of JSON, secrets included: for a column of a database.
 /// let stored = installation.to_json();
@@ -39,7 +40,7 @@ impl Installation {
 
     /// Accepts requests of a portal that is called by plain http, for an on-premise portal in a network
     /// that you trust: anybody on the way can read its tokens. Off by default; loopback hosts are always
-    /// allowed. Calls have to be allowed, too: [`OAuth::allow_http`](crate::OAuth::allow_http).
+    /// allowed. Calls have to be allowed, too: [`OAuth::allow_http`](crate::auth::OAuth::allow_http).
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;

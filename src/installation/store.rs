@@ -10,15 +10,15 @@ use crate::line::PortalId;
 use crate::transport::auth::{CredentialFuture, FileStore, MemoryStore};
 
 /// Where an app keeps the list of portals on which it is installed. The rules are those of a
-/// [`TokenStore`](crate::TokenStore): a new record is stored only if the stored one is still the one
+/// [`TokenStore`](crate::auth::TokenStore): a new record is stored only if the stored one is still the one
 /// that it replaces, so that replicas that share the store agree.
 ///
 /// [`MemoryStore`] and [`FileStore`] implement both traits: pass a clone of the store that
-/// [`OAuth`](crate::OAuth) has. In a database, store an installation as text:
+/// [`OAuth`](crate::auth::OAuth) has. In a database, store an installation as text:
 /// [`to_json`](Installation::to_json) and [`from_json`](Installation::from_json).
 ///
 /// The futures are awaited in the app's handlers. If the client of a store blocks, use
-/// [`on_thread`](crate::on_thread).
+/// [`on_thread`](crate::auth::on_thread).
 pub trait InstallationStore: Send + Sync + 'static {
     /// The installation on this portal, if there is one.
     fn installation<'a>(

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tracing_core::field::{Field, Visit};
 
 use crate::fields::{EVENT_TOKEN, Fields, Names};
-use crate::line::{EventToken, InvalidEventToken, Kind, Offered, Packed, Packer, PortalId, Sink};
+use crate::line::{EventToken, InvalidEventToken, Kind, Packed, Packer, PortalId, Sink};
 
 /// Packs all fields, of a callsite of which no field needs a look.
 pub(super) struct LineVisitor<'a> {
@@ -282,16 +282,9 @@ impl Visit for TokenVisitor {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        match value.downcast_ref::<EventToken>() {
-            Some(event_token) if self.is_token(field) => {
-                self.event_token = Some(Ok(event_token.clone()));
-            }
-            _ => match value.downcast_ref::<Offered>() {
-                Some(offered) if self.is_token(field) => {
-                    self.event_token = Some(Ok(offered.take().clone()));
-                }
-                _ => self.record_debug(field, &format_args!("{value}")),
-            },
+        match self.is_token(field).then(|| EventToken::from_tag(value)).flatten() {
+            Some(event_token) => self.event_token = Some(Ok(event_token)),
+            None => self.record_debug(field, &format_args!("{value}")),
         }
     }
 

@@ -24,7 +24,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Passed like this, the layer gets the whole token and every other layer prints the redaction.
 /// (`event_token = %token` would give the redaction to all of them, ours too.)
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct EventToken(Arc<str>);
+pub struct EventToken(Carried);
+
+/// The text of a token, and the value that a layer gets of it. The type is private: nobody else can take the
+/// token out of a field, and an `EventToken` need not be an error.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Carried(Arc<str>);
 
 impl EventToken {
     /// Longest usable token, in bytes. Real ones have about 130.
@@ -36,7 +41,7 @@ impl EventToken {
     pub fn parse(text: &str) -> Result<EventToken, InvalidEventToken> {
         // A function of its own, so that the token itself is returned in registers.
         check(text)?;
-        Ok(EventToken(text.into()))
+        Ok(EventToken(Carried(text.into())))
     }
 
     /// The token as a value for a span's or an event's `event_token` field.
@@ -44,19 +49,26 @@ impl EventToken {
     /// It is passed as an error value, because that is the only kind of field value that a layer can
     /// convert back to its type.
     pub fn tag(&self) -> &(dyn Error + 'static) {
-        self
+        &self.0
+    }
+
+    /// The token in the value of a field, if it is one: a [`tag`](EventToken::tag), or the token of an
+    /// activity's span.
+    pub(crate) fn from_tag(value: &(dyn Error + 'static)) -> Option<EventToken> {
+        let carried = value.downcast_ref::<Carried>().cloned().map(EventToken);
+        carried.or_else(|| value.downcast_ref::<Offered>().map(|offered| offered.take().clone()))
     }
 
     /// The secret itself, for the request.
     pub(crate) fn expose(&self) -> &str {
-        &self.0
+        &self.0.0
     }
 
     /// A hash that is different for nearly all tokens. Portals sign their tokens, so nobody can choose
     /// one to collide.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut hash = 0_u64;
-        for chunk in self.0.as_bytes().chunks(8) {
+        for chunk in self.expose().as_bytes().chunks(8) {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
             hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(SPREADS);
@@ -68,12 +80,12 @@ impl EventToken {
     /// What tokens of one workflow have in common: the id of the workflow, or the whole token if it has
     /// no id.
     pub(crate) fn workflow(&self) -> &str {
-        self.workflow_id().unwrap_or(&self.0)
+        self.workflow_id().unwrap_or(self.expose())
     }
 
     /// The readable start of `workflowId|activityName|eventId.signature`.
     fn workflow_id(&self) -> Option<&str> {
-        let (id, _) = self.0.split_once('|')?;
+        let (id, _) = self.expose().split_once('|')?;
         let readable = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'.');
         (matches!(id.len(), 1..=40) && id.bytes().all(readable)).then_some(id)
     }
@@ -104,7 +116,7 @@ impl Offered {
         self
     }
 
-    pub(crate) fn take(&self) -> &EventToken {
+    fn take(&self) -> &EventToken {
         self.taken.store(true, Relaxed);
         &self.event_token
     }
@@ -173,8 +185,20 @@ impl fmt::Debug for EventToken {
     }
 }
 
-/// Only so that [`EventToken::tag`] can hand the token to a layer.
-impl Error for EventToken {}
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        EventToken(self.clone()).fmt(f)
+    }
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&EventToken(self.clone()), f)
+    }
+}
+
+/// Errors are the only values of fields that a layer can convert back to their type.
+impl Error for Carried {}
 
 impl FromStr for EventToken {
     type Err = InvalidEventToken;
@@ -316,10 +340,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_the_token_for_who_knows_the_type_and_a_redaction_for_others() {
+    fn a_tag_is_the_token_for_this_crate_and_a_redaction_for_others() {
         let event_token = EventToken::parse(REAL).unwrap();
         let tag = event_token.tag();
         assert_eq!(tag.to_string(), "68f1e5d2a3b4c1.12345678|…");
-        assert_eq!(tag.downcast_ref::<EventToken>(), Some(&event_token));
+        assert_eq!(format!("{tag:?}"), "EventToken(68f1e5d2a3b4c1.12345678|…)");
+        assert_eq!(EventToken::from_tag(tag), Some(event_token.clone()));
+        let offered = Offered::new(&event_token);
+        assert_eq!(EventToken::from_tag(offered.tag()), Some(event_token));
+        assert!(offered.is_taken());
+        assert_eq!(EventToken::from_tag(&fmt::Error), None);
     }
 }

@@ -55,7 +55,7 @@ impl<'v> VisitValue<'v> for Typed {
     }
 
     fn visit_error(&mut self, error: &(dyn Error + 'static)) -> Result<(), kv::Error> {
-        self.0 = error.downcast_ref().cloned();
+        self.0 = EventToken::from_tag(error);
         Ok(())
     }
 

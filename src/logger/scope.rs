@@ -17,7 +17,8 @@ use crate::queue::{Producer, WeakProducer};
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use tracing_bizproc::{EventToken, LogScope, PortalId, with_event_token};
+/// use tracing_bizproc::logger::{LogScope, with_event_token};
+/// use tracing_bizproc::{EventToken, PortalId};
 ///
 /// let event_token = EventToken::parse("5e4a77.12345678|A1|7.c0ffee")?;
 /// let scope = LogScope::from(&event_token).on(&PortalId::from("a223c6b3710f85df22e9377d6c4f7553"));
@@ -33,7 +34,7 @@ pub struct LogScope {
 
 impl LogScope {
     /// The same on this portal: its `member_id`. Default: the portal of the webhook, or the app's
-    /// [default portal](crate::OAuth::default_portal).
+    /// [default portal](crate::auth::OAuth::default_portal).
     #[must_use]
     pub fn on(self, portal: &PortalId) -> Self {
         LogScope { portal: Some(portal.clone()), ..self }
@@ -47,7 +48,7 @@ impl From<&EventToken> for LogScope {
 }
 
 impl From<&Activity> for LogScope {
-    /// Nothing is sent for an activity [without a subscription](crate::VerifiedActivity::can_log), and the
+    /// Nothing is sent for an activity [without a subscription](crate::app::VerifiedActivity::can_log), and the
     /// worker says so, once per activity's code.
     fn from(activity: &Activity) -> Self {
         let event_token = activity.token_to_log().cloned();
@@ -71,7 +72,8 @@ impl fmt::Debug for LogScope {
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # use tracing_bizproc::{EventToken, with_event_token};
+/// # use tracing_bizproc::EventToken;
+/// # use tracing_bizproc::logger::with_event_token;
 /// let event_token = EventToken::parse("5e4a77.12345678|A1|7.c0ffee")?;
 /// let charged = with_event_token(&event_token, || {
 ///     log::info!("Card charged");
@@ -90,7 +92,7 @@ pub fn with_event_token<R>(scope: impl Into<LogScope>, work: impl FnOnce() -> R)
 ///
 /// ```
 /// # async fn handler(event_token: tracing_bizproc::EventToken) {
-/// use tracing_bizproc::WithEventToken;
+/// use tracing_bizproc::logger::WithEventToken;
 ///
 /// async {
 ///     log::info!("Card charged");

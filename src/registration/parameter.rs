@@ -51,7 +51,7 @@ impl ValueKind {
 /// The declaration of a property, or of a return value.
 ///
 /// ```
-/// use tracing_bizproc::{Parameter, ValueKind};
+/// use tracing_bizproc::app::{Parameter, ValueKind};
 ///
 /// let carrier = Parameter::new(ValueKind::Select, "Carrier")
 ///     .option("dhl", "DHL")

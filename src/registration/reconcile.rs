@@ -45,9 +45,9 @@ impl Wanted {
 ///
 /// ```
 /// # async fn again(
-/// #     installations: tracing_bizproc::Installations,
+/// #     installations: tracing_bizproc::app::Installations,
 /// #     portal: tracing_bizproc::PortalId,
-/// # ) -> Result<(), tracing_bizproc::RegistrationError> {
+/// # ) -> Result<(), tracing_bizproc::error::RegistrationError> {
 /// let registered = installations.register(&portal).await?;
 /// println!("new: {:?}, gone: {:?}", registered.added(), registered.removed());
 /// # Ok(()) }

@@ -12,18 +12,18 @@ use super::{DropReason, PortalSnapshot};
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let webhook = tracing_bizproc::Webhook::new("https://b24.example/rest/1/secret/")?;
+/// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
 /// # let (layer, guard) = tracing_bizproc::builder(webhook).build()?;
 /// # let _: tracing_bizproc::BizprocLayer<tracing_subscriber::Registry> = layer;
-/// use tracing_bizproc::health::Status;
+/// use tracing_bizproc::stats::Status;
 ///
-/// let bizproc = guard.handle();
-/// let health = bizproc.health();
+/// let handle = guard.handle();
+/// let health = handle.health();
 /// assert_eq!(health.status(), Status::Ready);
 /// assert_eq!(health.to_string(), "ready");
 ///
 /// guard.shutdown_blocking(std::time::Duration::ZERO);
-/// assert_eq!(bizproc.health().status().as_str(), "blocked");
+/// assert_eq!(handle.health().status().as_str(), "blocked");
 /// # Ok(())
 /// # }
 /// ```

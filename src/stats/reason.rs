@@ -96,7 +96,7 @@ impl DropReason {
     /// The reason as a label of metrics: a word in `snake_case` that stays as it is.
     ///
     /// ```
-    /// assert_eq!(tracing_bizproc::DropReason::QueueFull.label(), "queue_full");
+    /// assert_eq!(tracing_bizproc::stats::DropReason::QueueFull.label(), "queue_full");
     /// ```
     pub fn label(self) -> &'static str {
         match self {

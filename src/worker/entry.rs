@@ -6,10 +6,14 @@ use crate::format::Words;
 use crate::protocol::text::LINE_MARK;
 use crate::stats::DropReason;
 
+mod text;
+
+use text::Text;
+
 /// Lines of one event token that travel as one command.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) text: String,
+    pub(crate) text: Text,
     /// Lines whose last piece is in `text`. A line that is continued elsewhere counts there.
     pub(crate) lines: u32,
     /// Bytes of the budget that these lines hold.
@@ -59,7 +63,7 @@ impl Tries {
 impl Entry {
     pub(crate) fn new(since: Instant, since_wall: SystemTime) -> Self {
         Entry {
-            text: String::new(),
+            text: Text::default(),
             lines: 0,
             bytes: 0,
             last_seq: 0,
@@ -87,7 +91,7 @@ impl Entry {
         if self.rolled_off > 0 {
             notice(out, |out| words.rolled_off(out, self.rolled_off, SHORT_NOTICE));
         }
-        out.push_str(&self.text);
+        self.text.write(out);
     }
 }
 

@@ -22,7 +22,7 @@ use super::report::Trouble;
 use super::retry::{Backoff, RetryPolicy};
 use super::turn::Turn;
 use crate::completion::Completion;
-use crate::error::{CompleteError, FlushError};
+use crate::error::{CompleteError, WorkerError};
 use crate::format::Words;
 use crate::line::{EventToken, LogLine};
 use crate::protocol::Request;
@@ -290,7 +290,7 @@ impl Lane {
         let deadline = self.closing.map_or(deadline, |ends_by| deadline.min(ends_by));
         let end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
         if !turn.ledger.hold_end(end.bytes()) {
-            return end.answer(Err(CompleteError::Worker(FlushError::Busy)), 0);
+            return end.answer(Err(CompleteError::Worker(WorkerError::Busy)), 0);
         }
         if let Err(again) = self.coalescer.add_end(event_token, Box::new(end), turn.now) {
             turn.ledger.release_end(again.bytes());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// default nine tenths of the rate and four fifths of the bucket are used.
 ///
 /// ```
-/// use tracing_bizproc::Quota;
+/// use tracing_bizproc::config::Quota;
 ///
 /// let half_of_the_address = Quota::Custom { per_second: 1.0, burst: 25 };
 /// # assert_ne!(half_of_the_address, Quota::Standard);

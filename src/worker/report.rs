@@ -109,7 +109,7 @@ impl Trouble {
             }
             Trouble::UnknownPortal => {
                 "there are no credentials for a portal that spans name; its lines wait ten minutes \
-                 for them: hand tokens over with `Bizproc::activity` or `Bizproc::accept`, or \
+                 for them: hand tokens over with `Handle::activity` or `Handle::accept`, or \
                  check the span's `portal`"
             }
             Trouble::Unstored => {

@@ -26,7 +26,7 @@ pub enum UnknownOutcome {
     /// Send the entry again, marked as a possible repeat. The default.
     #[default]
     Repeat,
-    /// Give it up, counted as [`DropReason::OutcomeUnknown`](crate::DropReason::OutcomeUnknown).
+    /// Give it up, counted as [`DropReason::OutcomeUnknown`](crate::stats::DropReason::OutcomeUnknown).
     GiveUp,
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// and the close of a tagged span do not wait for the schedule.
 ///
 /// ```
-/// use tracing_bizproc::Retention;
+/// use tracing_bizproc::config::Retention;
 ///
 /// assert_eq!(Retention::default(), Retention::Cloud);
 /// ```

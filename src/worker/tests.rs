@@ -307,8 +307,9 @@ fn what_is_due_soon_is_taken_along() {
 
 #[test]
 fn a_request_stays_within_its_bytes_and_loses_nothing() {
-    let mut stage =
-        Stage::new(options().request_bytes(500_000).retention(crate::Retention::SelfHosted));
+    let mut stage = Stage::new(
+        options().request_bytes(500_000).retention(crate::config::Retention::SelfHosted),
+    );
     for n in 0..12 {
         // Cyrillic takes three times its bytes.
         stage.log(&tag(n), &format!("#{n} {}", "ы".repeat(29_000)));
@@ -405,7 +406,7 @@ fn only_what_may_not_have_run_is_sent_again() {
 
 #[test]
 fn a_portal_that_comes_to_no_command_is_not_hammered() {
-    let mut stage = Stage::new(options().quota(crate::Quota::Unlimited));
+    let mut stage = Stage::new(options().quota(crate::config::Quota::Unlimited));
     stage.log(&tag(1), "a");
     stage.log(&tag(2), "b");
     let mut requests = 0;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bizproc_portal::{ActivityOptions, PropertyValue};
 use tracing::subscriber::DefaultGuard;
 use tracing::{info, info_span};
-use tracing_bizproc::{Bizproc, Completion, FlushError, Webhook, WorkerGuard};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::error::WorkerError;
+use tracing_bizproc::{Completion, Handle, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::prelude::*;
 
@@ -47,7 +49,7 @@ fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
 pub(crate) fn behind(
     filter: &str,
     stage: &AppStage,
-) -> (Bizproc, Captured, (DefaultGuard, WorkerGuard)) {
+) -> (Handle, Captured, (DefaultGuard, WorkerGuard)) {
     let oauth = credentials(&stage.portals[0], stage.store.clone());
     let (layer, guard) = quick(oauth).build().unwrap();
     let captured = Captured::default();
@@ -176,7 +178,7 @@ fn without_a_worker_an_activity_can_be_worked_on_and_not_ended() {
     guard.shutdown_blocking(PATIENCE);
     let activity = bizproc.activity(verified).first().unwrap();
     activity.span().in_scope(|| info!("nowhere"));
-    assert_eq!(wait(activity.flush(PATIENCE)), Err(FlushError::WorkerGone));
+    assert_eq!(wait(activity.flush(PATIENCE)), Err(WorkerError::Closed));
     assert!(wait(activity.complete(Completion::new())).is_err());
     drop(activity);
     assert_eq!(bizproc.stats().abandoned(), 1);

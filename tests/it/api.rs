@@ -1,6 +1,12 @@
 //! What the compiler promises of the public types.
 
-use tracing_bizproc::*;
+use tracing_bizproc::app::*;
+use tracing_bizproc::auth::*;
+use tracing_bizproc::config::*;
+use tracing_bizproc::error::*;
+use tracing_bizproc::logger::*;
+use tracing_bizproc::stats::*;
+use tracing_bizproc::{fields, format, *};
 
 fn is_shared_by_threads<T: Send + Sync + ?Sized>() {}
 
@@ -13,7 +19,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<ActivityRejection>();
     is_shared_by_threads::<ActivityRequest>();
     is_shared_by_threads::<AppRequest>();
-    is_shared_by_threads::<Bizproc>();
+    is_shared_by_threads::<Handle>();
     is_shared_by_threads::<BizprocLayer<tracing_subscriber::Registry>>();
     is_shared_by_threads::<BuildError>();
     is_shared_by_threads::<Builder>();
@@ -30,7 +36,7 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<EndpointError>();
     is_shared_by_threads::<EventToken>();
     is_shared_by_threads::<FileStore>();
-    is_shared_by_threads::<FlushError>();
+    is_shared_by_threads::<WorkerError>();
     is_shared_by_threads::<FlushReport>();
     is_shared_by_threads::<Hosts>();
     is_shared_by_threads::<Input<'_>>();
@@ -39,10 +45,10 @@ fn all_public_types_are_send_and_sync() {
     is_shared_by_threads::<Installation>();
     is_shared_by_threads::<Installations>();
     is_shared_by_threads::<InvalidEventToken>();
-    is_shared_by_threads::<config::Config>();
-    is_shared_by_threads::<config::ConfigError>();
+    is_shared_by_threads::<Config>();
+    is_shared_by_threads::<ConfigError>();
     is_shared_by_threads::<fields::Fields>();
-    is_shared_by_threads::<health::Health>();
+    is_shared_by_threads::<Health>();
     is_shared_by_threads::<format::Line<'_>>();
     is_shared_by_threads::<format::LineTime>();
     is_shared_by_threads::<dyn format::Format>();

@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use bizproc_portal::{ActivityOptions, App, Portal, Workflow};
 use tracing::subscriber::DefaultGuard;
-use tracing_bizproc::{
-    ActivityRequest, Bizproc, Builder, Hosts, Installation, MemoryStore, OAuth, PortalId,
-    TokenStore, Tokens, VerifiedActivity, WorkerGuard,
-};
+use tracing_bizproc::app::{ActivityRequest, Installation, VerifiedActivity};
+use tracing_bizproc::auth::{Hosts, MemoryStore, OAuth, TokenStore, Tokens};
+use tracing_bizproc::{Builder, Handle, PortalId, WorkerGuard};
 use tracing_subscriber::prelude::*;
 
 /// An app on some portals, and this thread's events on the way to them.
 pub(crate) struct AppStage {
     pub(crate) portals: Vec<Site>,
     pub(crate) store: Arc<MemoryStore>,
-    pub(crate) bizproc: Bizproc,
+    pub(crate) bizproc: Handle,
     pub(crate) guard: WorkerGuard,
     pub(crate) handler: Handler,
     pub(crate) subscriber: DefaultGuard,

@@ -22,13 +22,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "installation",
             "protocol",
             "registration",
+            "request",
             "transport",
             "thread_role",
         ],
     ),
     ("config", &["error", "format", "line", "queue", "transport", "worker"]),
     ("fields", &[]),
-    ("health", &["stats"]),
     ("format", &["fields", "line", "stats", "protocol", "error"]),
     ("layer", &["fields", "line", "queue", "stats"]),
     ("logger", &["fields", "line", "queue", "handle", "stats"]),
@@ -63,7 +63,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("line", &["stats"]),
     ("stats", &[]),
-    ("error", &[]),
+    ("error", &["line"]),
     ("thread_role", &[]),
 ];
 

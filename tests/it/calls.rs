@@ -2,7 +2,8 @@
 
 use bizproc_portal::{Canned, ErrorCode, Fault, Moment, Portal};
 use tracing::info;
-use tracing_bizproc::{CallError, Completion, PortalId};
+use tracing_bizproc::error::CallError;
+use tracing_bizproc::{Completion, PortalId};
 
 use crate::app::{AppStage, wait};
 use crate::stage::{PATIENCE, Stage, lines};

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{CommandOutcome, Fault, Moment, Workflow};
 use tracing::info;
-use tracing_bizproc::{Activity, Completion};
+use tracing_bizproc::Completion;
+use tracing_bizproc::app::Activity;
 
 use crate::app::{AppStage, wait};
 use crate::stage::{PATIENCE, lines};

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bizproc_portal::Portal;
 use tracing::{error, info, info_span, warn};
+use tracing_bizproc::auth::{MemoryStore, OAuth, Webhook};
 use tracing_bizproc::config::Config;
-use tracing_bizproc::{
-    BizprocLayer, CallError, Completion, EventToken, MemoryStore, OAuth, OAuthError, Webhook,
-};
+use tracing_bizproc::error::{CallError, OAuthError};
+use tracing_bizproc::{BizprocLayer, Completion, EventToken};
 use tracing_subscriber::Registry;
 use tracing_subscriber::prelude::*;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bizproc_portal::{Portal, Tariff};
 use tracing::{Instrument, info, info_span, instrument, warn};
-use tracing_bizproc::{Completion, EventToken, Quota};
+use tracing_bizproc::config::Quota;
+use tracing_bizproc::{Completion, EventToken};
 
 use crate::stage::{PATIENCE, Stage, lines, token};
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bizproc_portal::{EventSend, Portal, PortalBuilder, ServerTime, Tariff};
 use tracing::{info, info_span};
-use tracing_bizproc::{Completion, Quota};
+use tracing_bizproc::Completion;
+use tracing_bizproc::config::Quota;
 
 use crate::app::wait;
 use crate::stage::{PATIENCE, Stage, lines, token};

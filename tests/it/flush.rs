@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Fault, Moment, Portal};
 use tracing::{info, info_span};
-use tracing_bizproc::{DropReason, FlushError};
+use tracing_bizproc::error::WorkerError;
+use tracing_bizproc::stats::DropReason;
 
 use crate::stage::{PATIENCE, Stage, lines};
 
@@ -23,7 +24,7 @@ fn a_sync_main_flushes_and_shuts_down() {
     let Stage { guard, bizproc, portal: _portal, .. } = stage;
     assert_eq!(guard.shutdown_blocking(PATIENCE).lines().acknowledged(), 1);
     assert_eq!(lines(&workflow), ["one"]);
-    assert_eq!(bizproc.flush_blocking(PATIENCE), Err(FlushError::WorkerGone));
+    assert_eq!(bizproc.flush_blocking(PATIENCE), Err(WorkerError::Closed));
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -1,7 +1,8 @@
 //! A guard that is dropped too early is loud, and harmless where it can be.
 
 use tracing::{info, info_span};
-use tracing_bizproc::{Bizproc, DropReason, EventToken};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{EventToken, Handle};
 use tracing_subscriber::prelude::*;
 
 use crate::stage::{
@@ -9,7 +10,7 @@ use crate::stage::{
 };
 
 /// An app's function that sets logging up, and drops the guard at its end.
-fn init_logging(portal: &bizproc_portal::Portal, captured: &Captured) -> Bizproc {
+fn init_logging(portal: &bizproc_portal::Portal, captured: &Captured) -> Handle {
     let writer = captured.clone();
     let (layer, _guard) = quick(portal).build().unwrap();
     tracing_subscriber::registry()

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use bizproc_portal::Portal;
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber, info, info_span};
-use tracing_bizproc::{Bizproc, BizprocLayer, Completion, WorkerGuard};
+use tracing_bizproc::{BizprocLayer, Completion, Handle, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layered};
 use tracing_subscriber::prelude::*;
@@ -22,7 +22,7 @@ fn hears<S: Subscriber + for<'a> LookupSpan<'a>>(captured: &Captured) -> impl La
 }
 
 /// An app with a span of its own, which ends its activity.
-fn app(portal: &Portal, guard: &WorkerGuard) -> Bizproc {
+fn app(portal: &Portal, guard: &WorkerGuard) -> Handle {
     let activity = portal.start_workflow("Order").open_activity("Fulfil");
     let event_token = token(&activity);
     info_span!("order", event_token = event_token.tag()).in_scope(|| info!("received"));

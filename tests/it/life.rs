@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use bizproc_portal::{Authorization, Portal};
 use tracing::info;
-use tracing_bizproc::{
-    ActivityRejection, ActivityRequest, AppRequest, CompleteError, Completion, DropReason,
-    FileStore, InstallError, Installation, InstallationStore, Installations, MemoryStore, Opened,
-    Parameter, PortalId, Registration, TokenStore, ValueKind, VerifyError,
+use tracing_bizproc::app::{
+    ActivityRequest, AppRequest, Installation, InstallationStore, Installations, Opened, Parameter,
+    Registration, ValueKind,
 };
+use tracing_bizproc::auth::{FileStore, MemoryStore, TokenStore};
+use tracing_bizproc::error::{ActivityRejection, CompleteError, InstallError, VerifyError};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{Completion, PortalId};
 use tracing_subscriber::prelude::*;
 
 use crate::app::{AppStage, FORM, Handler, Site, credentials, quick, wait};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bizproc_portal::{Portal, Retention as Kept};
 use tracing::{info, info_span};
-use tracing_bizproc::Retention;
+use tracing_bizproc::config::Retention;
 
 use crate::stage::{Stage, lines};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bizproc_portal::{ActivityOptions, Portal};
 use log::{LevelFilter, debug, info, warn};
-use tracing_bizproc::{
-    Bizproc, Completion, DropReason, LogScope, WithEventToken, WorkerGuard, with_event_token,
-};
+use tracing_bizproc::logger::{LogScope, WithEventToken, with_event_token};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{Completion, Handle, WorkerGuard};
 
 use crate::app::AppStage;
 use crate::stage::{Captured, PATIENCE, errors_of_child, eventually, in_child, is_child, lines};
@@ -169,7 +169,7 @@ fn the_scope_of_an_activity_names_its_portal() {
     let builder = tracing_bizproc::builder(oauth).linger(Duration::from_millis(20));
     let (logger, guard) = builder.build_logger(own).unwrap();
     logger.init(LevelFilter::Off).unwrap();
-    let bizproc: Bizproc = guard.handle();
+    let bizproc: Handle = guard.handle();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for n in [0, 1] {
         let (workflow, _, verified) = stage.open(n);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Fault, Moment, Portal};
 use tracing::{info, info_span};
+use tracing_bizproc::config::Overflow;
 use tracing_bizproc::fields::Fields;
-use tracing_bizproc::{DropReason, Overflow};
+use tracing_bizproc::stats::DropReason;
 
 use crate::stage::{PATIENCE, Stage, lines};
 

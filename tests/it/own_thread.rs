@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bizproc_portal::Portal;
 use tracing::{Event, Subscriber, info, info_span};
-use tracing_bizproc::{
-    Access, AccessProvider, Bizproc, CompleteError, Completion, CredentialFuture, Credentials,
-    DropReason, EventToken, FlushError, FlushReport, Overflow, PortalId, Quota, Retention, Webhook,
-    WorkerGuard, on_thread,
+use tracing_bizproc::auth::{
+    Access, AccessProvider, CredentialFuture, Credentials, Webhook, on_thread,
 };
+use tracing_bizproc::config::{Overflow, Quota, Retention};
+use tracing_bizproc::error::{CompleteError, WorkerError};
+use tracing_bizproc::stats::{DropReason, FlushReport};
+use tracing_bizproc::{Completion, EventToken, Handle, PortalId, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 
@@ -39,7 +41,7 @@ fn provoke_a_report() {
     drop(info_span!("activity", event_token = ""));
 }
 
-type Flushed = Result<FlushReport, FlushError>;
+type Flushed = Result<FlushReport, WorkerError>;
 
 #[test]
 fn a_layer_that_flushes_at_the_workers_reports_gets_an_error() {
@@ -58,7 +60,7 @@ fn a_layer_that_flushes_at_the_workers_reports_gets_an_error() {
     tracing_subscriber::registry().with(AtReport::new(flush)).with(layer).init();
     provoke_a_report();
     for _ in 0..2 {
-        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), Err(FlushError::DeliveryThread));
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), Err(WorkerError::DeliveryThread));
     }
     assert!(guard.handle().flush_blocking(PATIENCE).unwrap().is_complete(), "elsewhere it works");
 }
@@ -81,7 +83,7 @@ fn a_worker_that_somebody_holds_up_does_not_answer_and_is_not_gone() {
     tracing_subscriber::registry().with(AtReport::new(hold_up)).with(layer).init();
     provoke_a_report();
     held.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(bizproc.flush_blocking(Duration::ZERO), Err(FlushError::NoAnswer));
+    assert_eq!(bizproc.flush_blocking(Duration::ZERO), Err(WorkerError::NoAnswer));
     release.send(()).unwrap();
     assert!(bizproc.flush_blocking(PATIENCE).unwrap().is_complete());
 }
@@ -111,7 +113,7 @@ fn a_guard_that_is_dropped_on_the_workers_thread_closes_and_does_not_wait() {
     // It closes once the layer is through, and delivers what it has.
     assert!(portal.wait_for(PATIENCE, |_| !workflow.texts().is_empty()));
     let deadline = std::time::Instant::now() + PATIENCE;
-    while bizproc.flush_blocking(PATIENCE) != Err(FlushError::WorkerGone) {
+    while bizproc.flush_blocking(PATIENCE) != Err(WorkerError::Closed) {
         assert!(std::time::Instant::now() < deadline, "it never closed");
     }
     assert_eq!(lines(&workflow), ["a line"]);
@@ -165,7 +167,7 @@ fn beside(
 #[test]
 fn a_provider_that_waits_for_delivery_gets_an_error() {
     let portal = Portal::builder().start().unwrap();
-    let handle: Arc<OnceLock<(Bizproc, EventToken)>> = Arc::default();
+    let handle: Arc<OnceLock<(Handle, EventToken)>> = Arc::default();
     let (tell, told) = sync_channel::<(Flushed, Result<FlushReport, CompleteError>)>(2);
     let held = Arc::clone(&handle);
     let (builder, workflow, event_token) = beside(&portal, move || {
@@ -180,8 +182,8 @@ fn a_provider_that_waits_for_delivery_gets_an_error() {
     assert!(guard.handle().flush_blocking(PATIENCE).unwrap().is_complete());
     for _ in 0..2 {
         let (flushed, completed) = told.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(flushed, Err(FlushError::DeliveryThread));
-        assert_eq!(completed, Err(CompleteError::Worker(FlushError::DeliveryThread)));
+        assert_eq!(flushed, Err(WorkerError::DeliveryThread));
+        assert_eq!(completed, Err(CompleteError::Worker(WorkerError::DeliveryThread)));
     }
     assert_eq!(lines(&workflow), ["a line"]);
 }

@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use bizproc_portal::Portal;
 use tracing::{Event, Subscriber, info, info_span};
-use tracing_bizproc::{
-    Access, AccessProvider, CredentialFuture, Credentials, EventToken, PortalId, Quota, Retention,
-    Webhook,
-};
+use tracing_bizproc::auth::{Access, AccessProvider, CredentialFuture, Credentials, Webhook};
+use tracing_bizproc::config::{Quota, Retention};
+use tracing_bizproc::{EventToken, PortalId};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use bizproc_portal::{Condition, OAuthError};
 use tracing::{info, info_span};
-use tracing_bizproc::{
-    ActivityRequest, Bizproc, Completion, DropReason, EventToken, Hosts, PortalSnapshot,
-    TokenStore, VerifyError,
-};
+use tracing_bizproc::app::ActivityRequest;
+use tracing_bizproc::auth::{Hosts, TokenStore};
+use tracing_bizproc::error::VerifyError;
+use tracing_bizproc::stats::{DropReason, PortalSnapshot};
+use tracing_bizproc::{Completion, EventToken, Handle};
 use tracing_subscriber::prelude::*;
 
 use crate::app::{AppStage, FORM, Site, credentials, quick, wait};
@@ -20,7 +21,7 @@ fn of<'a>(portals: &'a [PortalSnapshot], site: &Site) -> &'a PortalSnapshot {
 }
 
 /// Logs one line to the workflow of each activity, which goes at once.
-fn log_once(bizproc: &Bizproc, activities: &[&tracing_bizproc::Activity], text: &str) {
+fn log_once(bizproc: &Handle, activities: &[&tracing_bizproc::app::Activity], text: &str) {
     for activity in activities {
         activity.span().in_scope(|| info!("{text}"));
     }
@@ -28,7 +29,7 @@ fn log_once(bizproc: &Bizproc, activities: &[&tracing_bizproc::Activity], text: 
 }
 
 /// Waits for the worker until this holds.
-fn until(bizproc: &Bizproc, holds: impl Fn() -> bool) {
+fn until(bizproc: &Handle, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "{:?}", bizproc.portals());
@@ -285,7 +286,7 @@ fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_say
             site.app.refuse_tokens(Some(OAuthError::InvalidGrant));
         }
         let hosts = if listed { vec![site.host()] } else { Vec::new() };
-        let store = Arc::new(tracing_bizproc::MemoryStore::new());
+        let store = Arc::new(tracing_bizproc::auth::MemoryStore::new());
         assert!(wait(store.swap(&site.id(), None, &former)).unwrap());
         let oauth = credentials(site, store).hosts(hosts.into_iter().collect::<Hosts>());
         let (layer, guard) = quick(oauth).build().unwrap();

@@ -5,10 +5,11 @@ use std::fmt::{self, Write};
 
 use bizproc_portal::{Fault, Moment, Portal, Retention as Kept};
 use tracing::{error, info, info_span, warn};
+use tracing_bizproc::config::{Overflow, Retention};
 use tracing_bizproc::format::{
     Field, Full, Json, Language, Line, LineTime, MessageOnly, UtcOffset, Wording,
 };
-use tracing_bizproc::{Builder, Completion, Overflow, Retention};
+use tracing_bizproc::{Builder, Completion};
 use tracing_subscriber::prelude::*;
 
 use crate::app::{AppStage, wait};

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
+use tracing_bizproc::Builder;
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::UnknownOutcome;
 use tracing_bizproc::simulation::{Conditions, Faults, Outcome, Run, run_beside};
-use tracing_bizproc::{Builder, DropReason, UnknownOutcome, Webhook};
+use tracing_bizproc::stats::DropReason;
 use tracing_subscriber::layer::{Context, Layer};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -9,11 +9,12 @@ use std::time::Duration;
 use bizproc_portal::{Canned, ErrorCode, Fault, Moment, OAuthError};
 use proptest::prelude::*;
 use tracing::{debug, error, info, trace};
-use tracing_bizproc::{
-    ActivityRequest, AppRequest, Completion, CredentialFuture, EventToken, InstallationStore,
-    Installations, MemoryStore, Parameter, PortalId, Registration, TokenStore, Tokens, ValueKind,
-    Webhook,
+use tracing_bizproc::app::{
+    ActivityRequest, AppRequest, InstallationStore, Installations, Parameter, Registration,
+    ValueKind,
 };
+use tracing_bizproc::auth::{CredentialFuture, MemoryStore, TokenStore, Tokens, Webhook};
+use tracing_bizproc::{Completion, EventToken, PortalId};
 use tracing_subscriber::Registry;
 use tracing_subscriber::prelude::*;
 

@@ -3,8 +3,9 @@
 use bizproc_portal::Portal;
 use tracing::field::Empty;
 use tracing::{Level, debug, error, info, info_span, trace};
+use tracing_bizproc::Builder;
+use tracing_bizproc::error::BuildError;
 use tracing_bizproc::fields::Fields;
-use tracing_bizproc::{BuildError, Builder};
 use tracing_subscriber::Registry;
 
 use crate::app::{AppStage, wait};

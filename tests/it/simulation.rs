@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tracing_bizproc::Builder;
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::UnknownOutcome;
 use tracing_bizproc::simulation::portal::event_token;
 use tracing_bizproc::simulation::{Conditions, Faults, Outcome, Random, Run, run, run_beside};
-use tracing_bizproc::{Builder, UnknownOutcome, Webhook};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;

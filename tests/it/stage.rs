@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bizproc_portal::{Activity, Portal, PortalBuilder, Workflow};
 use tracing::subscriber::DefaultGuard;
-use tracing_bizproc::{Bizproc, Builder, EventToken, Webhook, WorkerGuard};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::{Builder, EventToken, Handle, WorkerGuard};
 use tracing_subscriber::prelude::*;
 
 /// Enough for any machine; nobody waits so long when all is well.
@@ -15,7 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Stage {
     pub(crate) portal: Portal,
     pub(crate) guard: WorkerGuard,
-    pub(crate) bizproc: Bizproc,
+    pub(crate) bizproc: Handle,
     pub(crate) _subscriber: DefaultGuard,
 }
 

@@ -2,7 +2,9 @@
 
 use std::error::Error;
 
-use tracing_bizproc::{BizprocLayer, BuildError, Webhook};
+use tracing_bizproc::BizprocLayer;
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::error::BuildError;
 use tracing_subscriber::Registry;
 
 use crate::stage::{in_child, is_child};

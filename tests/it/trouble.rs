@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bizproc_portal::{Canned, Fault, Moment, Portal};
 use tracing::{info, info_span};
-use tracing_bizproc::{DropReason, UnknownOutcome};
+use tracing_bizproc::config::UnknownOutcome;
+use tracing_bizproc::stats::DropReason;
 
 use crate::stage::{PATIENCE, Stage, in_child, is_child, lines, token};
 

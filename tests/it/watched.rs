@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bizproc_portal::{Canned, Fault, Moment, Portal};
 use tracing::{info, info_span};
-use tracing_bizproc::DropReason;
-use tracing_bizproc::health::{Cause, Status};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::stats::{Cause, Status};
 
 use crate::stage::{PATIENCE, Stage};
 

@@ -7,7 +7,8 @@ use bizproc_portal::Portal;
 use opentelemetry_appender_tracing::layer::{OpenTelemetryTracingBridge, TracingSpanAttributes};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use tracing::level_filters::LevelFilter;
-use tracing_bizproc::{Quota, Retention, Webhook};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::{Quota, Retention};
 use tracing_subscriber::prelude::*;
 
 use crate::sink::{Arrived, loki_entries, otlp_records, serve};
@@ -90,10 +91,10 @@ pub fn install(candidate: Candidate) -> Installed {
                 .build()
                 .expect("the worker starts");
             registry.with(layer).init();
-            let (bizproc, stats) = (guard.handle(), guard.handle());
+            let (handle, stats) = (guard.handle(), guard.handle());
             let flush = move || {
                 let _keep = (&guard, &portal);
-                bizproc.flush_blocking(Duration::from_secs(30)).expect("a worker");
+                handle.flush_blocking(Duration::from_secs(30)).expect("a worker");
             };
             let arrived = move || stats.stats().acknowledged();
             return Installed { flush: Box::new(flush), arrived: Box::new(arrived), event_token };

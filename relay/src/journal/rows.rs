@@ -7,7 +7,8 @@ use tracing_bizproc::journal::codec::{Unreadable, decode, encode};
 use tracing_bizproc::journal::{
     Batch, Chunk, Content, Evicted, Mark, Number, Publisher, event_token_text,
 };
-use tracing_bizproc::{DropReason, EventToken, PortalId};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{EventToken, PortalId};
 
 use super::numbers::Numbers;
 use crate::shard::Shard;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bizproc_test_postgres::Postgres;
 use tokio::runtime::Builder;
 use tokio_postgres::{Client, NoTls};
-use tracing_bizproc::{CredentialError, Tokens};
+use tracing_bizproc::auth::{CredentialError, Tokens};
 use tracing_bizproc_relay::{PgConfig, PgJournal, PgStore, Shard};
 
 /// Its data need not survive, so it does not wait for the disk.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bizproc_test_postgres::{PASSWORD, Postgres};
-use tracing_bizproc::{Hosts, Installation, InstallationStore, PortalId, TokenStore};
+use tracing_bizproc::PortalId;
+use tracing_bizproc::app::{Installation, InstallationStore};
+use tracing_bizproc::auth::{Hosts, TokenStore};
 use tracing_bizproc_relay::{PgConfig, PgError, PgStore};
 
 use crate::database::{Database, shown, tokens, wait};

@@ -9,7 +9,8 @@ use tracing_bizproc::journal::{
     Batch, Chunk, Content, Journal, Mark, MarkKind, Number, Publisher, Query, Read, StoredEnd,
     StoredLine, contract,
 };
-use tracing_bizproc::{DropReason, EventToken, PortalId};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{EventToken, PortalId};
 use tracing_bizproc_relay::{PgConfig, PgJournal, Shard};
 
 use crate::database::{Database, wait};

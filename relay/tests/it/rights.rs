@@ -2,7 +2,8 @@
 
 use std::thread;
 
-use tracing_bizproc::{PortalId, TokenStore};
+use tracing_bizproc::PortalId;
+use tracing_bizproc::auth::TokenStore;
 use tracing_bizproc_relay::{PgConfig, PgError, PgStore};
 
 use crate::database::{Database, shown, tokens, wait};

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-use tracing_bizproc::{Hosts, Installation, InstallationStore, PortalId, TokenStore};
+use tracing_bizproc::PortalId;
+use tracing_bizproc::app::{Installation, InstallationStore};
+use tracing_bizproc::auth::{Hosts, TokenStore};
 
 use crate::database::{Database, shown, tokens, wait};
 

@@ -86,15 +86,15 @@ impl fmt::Debug for Endpoint {
 /// Entries such as `*` or `*example`, for which anybody could register a host, allow nothing.
 ///
 /// ```
-/// # use tracing_bizproc::Hosts;
+/// # use tracing_bizproc::auth::Hosts;
 /// let hosts = Hosts::from(["acme.bitrix24.com", "*.acme.example"]);
-/// assert!(hosts.allow("ACME.bitrix24.com"));
-/// assert!(hosts.allow("crm.acme.example"));
-/// assert!(!hosts.allow("acme.example"));
-/// assert!(!hosts.allow("acme.bitrix24.com.evil.example"));
+/// assert!(hosts.allows("ACME.bitrix24.com"));
+/// assert!(hosts.allows("crm.acme.example"));
+/// assert!(!hosts.allows("acme.example"));
+/// assert!(!hosts.allows("acme.bitrix24.com.evil.example"));
 ///
 /// // An entry may be what the portal gives as its `client_endpoint`.
-/// assert!(Hosts::from(["https://acme.bitrix24.com/rest/"]).allow("acme.bitrix24.com"));
+/// assert!(Hosts::from(["https://acme.bitrix24.com/rest/"]).allows("acme.bitrix24.com"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts(Vec<String>);
@@ -104,9 +104,9 @@ impl Hosts {
     /// who calls.
     ///
     /// ```
-    /// # use tracing_bizproc::Hosts;
-    /// assert!(Hosts::bitrix24().allow("acme.bitrix24.com"));
-    /// assert!(!Hosts::bitrix24().allow("acme.bitrix24.example"));
+    /// # use tracing_bizproc::auth::Hosts;
+    /// assert!(Hosts::bitrix24().allows("acme.bitrix24.com"));
+    /// assert!(!Hosts::bitrix24().allows("acme.bitrix24.example"));
     /// ```
     pub fn bitrix24() -> Self {
         CLOUD.iter().map(|zone| format!("*.bitrix24.{zone}")).collect()
@@ -124,7 +124,7 @@ impl Hosts {
     }
 
     /// Whether calls may go to this host.
-    pub fn allow(&self, host: &str) -> bool {
+    pub fn allows(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         self.0.iter().any(|entry| match entry.strip_prefix('*') {
             // ".acme.example": something has to stand before the dot.
@@ -219,15 +219,15 @@ mod tests {
             ("https://*.a.example/", "x.a.example"),
         ] {
             let hosts = Hosts::from([entry]);
-            assert!(hosts.allow(host), "{entry}");
+            assert!(hosts.allows(host), "{entry}");
             for other in ["", "https", "evil.example", "a.example.evil.example"] {
-                assert!(!hosts.allow(other), "{entry}");
+                assert!(!hosts.allows(other), "{entry}");
             }
         }
         for nothing in ["", "https://", "https://*", "https://*a.example", "/a.example"] {
             let hosts = Hosts::from([nothing]);
             for host in ["", "a.example", "xa.example", "x.a.example", "*"] {
-                assert!(!hosts.allow(host), "{nothing}");
+                assert!(!hosts.allows(host), "{nothing}");
             }
         }
     }
@@ -236,7 +236,7 @@ mod tests {
     fn a_star_allows_what_is_below_a_name_and_nothing_else() {
         let hosts = Hosts::from(["a.example", "*.b.example", "*", "*c.example", "d.example:444"]);
         for host in ["a.example", "A.EXAMPLE", "x.b.example", "x.y.b.example", "d.example:444"] {
-            assert!(hosts.allow(host), "{host}");
+            assert!(hosts.allows(host), "{host}");
         }
         for host in [
             "",
@@ -251,7 +251,7 @@ mod tests {
             "evil",
             "evilb.example",
         ] {
-            assert!(!hosts.allow(host), "{host}");
+            assert!(!hosts.allows(host), "{host}");
         }
     }
 }

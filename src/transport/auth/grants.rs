@@ -311,7 +311,7 @@ impl Grants {
     }
 
     fn is_listed(&self, endpoint: &Endpoint) -> bool {
-        self.oauth.hosts.allow(&endpoint.host())
+        self.oauth.hosts.allows(&endpoint.host())
     }
 
     /// The app was removed from the portal: its tokens are worth nothing.

@@ -24,7 +24,7 @@ use crate::line::PortalId;
 /// Debug shows neither the secret nor tokens.
 ///
 /// ```
-/// use tracing_bizproc::{FileStore, Hosts, OAuth};
+/// use tracing_bizproc::auth::{FileStore, Hosts, OAuth};
 ///
 /// let oauth = OAuth::new("local.5e4a77", "the app's secret", FileStore::new("tokens.json"))
 ///     .hosts(Hosts::from(["*.acme.example"]));
@@ -72,7 +72,7 @@ impl OAuth {
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use tracing_bizproc::{FileStore, OAuth};
+    /// use tracing_bizproc::auth::{FileStore, OAuth};
     ///
     /// let oauth = OAuth::from_env(FileStore::new("tokens.json"))?;
     /// let (bizproc, _guard) = tracing_bizproc::builder(oauth).build()?;
@@ -133,7 +133,7 @@ impl OAuth {
     /// allowed.
     ///
     /// ```
-    /// use tracing_bizproc::{Hosts, MemoryStore, OAuth};
+    /// use tracing_bizproc::auth::{Hosts, MemoryStore, OAuth};
     ///
     /// let oauth = OAuth::new("local.5e4a77", "the app's secret", MemoryStore::new())
     ///     .allow_http(Hosts::from(["bitrix.office.example"]));
@@ -187,7 +187,7 @@ impl OAuth {
     fn allowed_server(&self, named: &str) -> Option<Url> {
         let mut url = Url::parse(named).ok()?;
         let no_login = url.username().is_empty() && url.password().is_none();
-        if !is_safe(&url) || !no_login || !self.servers.allow(&host(&url)) {
+        if !is_safe(&url) || !no_login || !self.servers.allows(&host(&url)) {
             return None;
         }
         url.set_path(TOKEN_PATH);
@@ -198,7 +198,7 @@ impl OAuth {
 
     /// Whether the portal may be called there at all.
     pub(super) fn allows(&self, endpoint: &Endpoint) -> bool {
-        !endpoint.is_plain() || self.http.allow(&endpoint.host())
+        !endpoint.is_plain() || self.http.allows(&endpoint.host())
     }
 }
 

@@ -73,7 +73,7 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 /// Runs work that blocks on a thread of its own, for stores whose client is not async.
 ///
 /// Delivery waits for this work, so the work must not wait for delivery: a flush or the end of an
-/// activity fails there at once with [`FlushError::DeliveryThread`](crate::FlushError::DeliveryThread).
+/// activity fails there at once with [`WorkerError::DeliveryThread`](crate::error::WorkerError::DeliveryThread).
 pub fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CredentialError> + Send + 'static,
 ) -> CredentialFuture<'static, T> {

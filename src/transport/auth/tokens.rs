@@ -18,8 +18,8 @@ use crate::error::EndpointError;
 /// Debug shows the endpoint, and nothing of the tokens.
 ///
 /// ```
-/// # use tracing_bizproc::Tokens;
-/// # fn main() -> Result<(), tracing_bizproc::EndpointError> {
+/// # use tracing_bizproc::auth::Tokens;
+/// # fn main() -> Result<(), tracing_bizproc::error::EndpointError> {
 /// let pair = Tokens::new("an access token", "a refresh token", "https://acme.bitrix24.com/rest/")?;
 /// assert!(pair.can_be_renewed());
 /// # Ok(()) }

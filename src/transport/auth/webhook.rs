@@ -14,7 +14,7 @@ use crate::protocol::Method;
 /// An inbound webhook of one portal: an address that is a secret. It needs the scope `bizproc`.
 ///
 /// It serves spans without the field `portal`. If your spans have this field, as the span of a
-/// [`Bizproc::activity`](crate::Bizproc::activity) always does, name the portal of the webhook with
+/// [`Handle::activity`](crate::Handle::activity) always does, name the portal of the webhook with
 /// [`for_portal`](Webhook::for_portal).
 ///
 /// Debug and Display show the host and the user, never the code.
@@ -76,9 +76,9 @@ impl Webhook {
     /// counts the requests of both together.
     ///
     /// ```
-    /// use tracing_bizproc::Webhook;
+    /// use tracing_bizproc::auth::Webhook;
     ///
-    /// # fn main() -> Result<(), tracing_bizproc::WebhookError> {
+    /// # fn main() -> Result<(), tracing_bizproc::error::WebhookError> {
     /// let webhook = Webhook::new("https://b24.example/rest/1/secret/")?
     ///     .for_portal("a223c6b3710f85df22e9377d6c4f7553");
     /// # drop(webhook);

@@ -46,7 +46,7 @@ fn is_vendors_page(target: &Url) -> bool {
     let Some(host) = target.host_str() else { return false };
     // "x.": so that a name itself counts as one below it.
     let vendors = Hosts::bitrix24().and(Hosts::from(VENDOR));
-    !target.path().starts_with("/rest/") && vendors.allow(&format!("x.{host}"))
+    !target.path().starts_with("/rest/") && vendors.allows(&format!("x.{host}"))
 }
 
 /// Sites of the vendor's beside its cloud portals.

@@ -77,23 +77,21 @@ impl TokenBuffer {
             self.seal(now);
         }
         let open = self.open.get_or_insert_with(|| Entry::new(now, line.at));
-        if !open.text.is_empty() {
-            open.text.push('\n');
-        }
+        open.text.break_line();
         let mut rest = text;
         while rest.len() > room {
             let (piece, more) = text::split_at_boundary(rest, room - CONTINUED.len() * 2);
-            open.text.push_str(piece);
-            open.text.push_str(CONTINUES);
+            open.text.push(piece);
+            open.text.push(CONTINUES);
             open.unfinished = true;
             open.last_seq = seq;
             let whole = std::mem::replace(open, Entry::new(now, line.at));
             self.sealed.push_back((now, whole));
             open.continued = true;
-            open.text.push_str(CONTINUED);
+            open.text.push(CONTINUED);
             rest = more;
         }
-        open.text.push_str(rest);
+        open.text.push(rest);
         open.lines += 1;
         open.bytes += bytes;
         open.last_seq = seq;
@@ -102,9 +100,7 @@ impl TokenBuffer {
     pub(super) fn seal(&mut self, now: Instant) {
         if let Some(mut open) = self.open.take() {
             // It may wait for long, and the budget has no room for what text might grow to.
-            if open.text.capacity() - open.text.len() > open.text.len() / 4 {
-                open.text.shrink_to_fit();
-            }
+            open.text.shrink();
             self.sealed.push_back((now, open));
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{Action, Lane, Renewal, State, What};
 use crate::call::CallAnswer;
-use crate::error::{CallError, Description, FlushError};
+use crate::error::{CallError, Description, WorkerError};
 use crate::protocol::call::{self, Answer, Called};
 use crate::protocol::reply::{Code, Refusal};
 use crate::protocol::{Method, Reply, Request};
@@ -96,7 +96,7 @@ impl Lane {
     /// Takes a call in.
     pub(crate) fn call(&mut self, call: AppCall) {
         if self.calls.waiting.len() >= MOST_WAITING {
-            return call.answer(Err(CallError::Worker(FlushError::Busy)));
+            return call.answer(Err(CallError::Worker(WorkerError::Busy)));
         }
         self.calls.waiting.push_back(call);
     }

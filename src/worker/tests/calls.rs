@@ -42,7 +42,8 @@ fn lines_and_ends_wait_for_no_call() {
 #[test]
 fn calls_and_lines_take_turns_where_the_rate_is_scarce() {
     let quota = Quota::Custom { per_second: 1.0, burst: 1 };
-    let mut stage = Stage::new(options().quota(quota).retention(crate::Retention::SelfHosted));
+    let mut stage =
+        Stage::new(options().quota(quota).retention(crate::config::Retention::SelfHosted));
     let answers: Vec<_> = (0..20).map(|_| call(&mut stage, "crm.deal.list")).collect();
     let (mut calls, mut entries) = (0, 0);
     for n in 0..20 {

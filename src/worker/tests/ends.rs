@@ -200,7 +200,7 @@ fn after_an_unknown_outcome_entry_and_end_are_repeated_together() {
 
 #[test]
 fn a_spent_log_meter_holds_no_end() {
-    let mut stage = Stage::new(options().retention(crate::Retention::SelfHosted));
+    let mut stage = Stage::new(options().retention(crate::config::Retention::SelfHosted));
     let tags: Vec<_> = (0..3).map(tag).collect();
     tags.iter().for_each(|tag| stage.log(tag, "x"));
     let (call, request) = stage.sent();
@@ -214,7 +214,7 @@ fn a_spent_log_meter_holds_no_end() {
 
 #[test]
 fn a_refused_batch_sends_ends_one_by_one() {
-    let mut stage = Stage::new(options().retention(crate::Retention::SelfHosted));
+    let mut stage = Stage::new(options().retention(crate::config::Retention::SelfHosted));
     stage.log(&tag(1), "a");
     stage.log(&tag(2), "b");
     let (call, request) = stage.sent();
@@ -233,7 +233,7 @@ fn a_refused_batch_sends_ends_one_by_one() {
 /// Entries waited for ten minutes, and an end with them until its deadline.
 #[test]
 fn entries_go_one_by_one_too_while_batches_are_refused() {
-    let mut stage = Stage::new(options().retention(crate::Retention::SelfHosted));
+    let mut stage = Stage::new(options().retention(crate::config::Retention::SelfHosted));
     let proven = proven(&mut stage, 1);
     (2..5).for_each(|n| stage.log(&tag(n), "x"));
     let (call, request) = stage.sent();
@@ -273,7 +273,7 @@ type Hold = fn(&mut Stage);
 /// An end that waited for the rate was given up when a try failed, and there was none.
 #[test]
 fn an_end_is_given_up_in_time_whatever_holds_it() {
-    let quota = crate::Quota::Custom { per_second: 0.001, burst: 1 };
+    let quota = crate::config::Quota::Custom { per_second: 0.001, burst: 1 };
     let held: [(&str, Hold); 2] = [
         ("by the rate", |stage| {
             stage.log(&tag(1), "takes the only place");
@@ -424,7 +424,7 @@ fn a_completion_finds_the_portal_on_which_its_token_has_logged() {
 
 #[test]
 fn a_token_of_an_unknown_portal_is_told_at_once() {
-    let oauth = crate::OAuth::new("app", "secret", crate::MemoryStore::new());
+    let oauth = crate::auth::OAuth::new("app", "secret", crate::auth::MemoryStore::new());
     let mut stage = Stage::new(crate::builder(oauth));
     let mut answer = complete_with(&mut stage, &tag(1), None, Completion::new(), 10.0);
     assert_eq!(answer.try_recv().unwrap().unwrap_err(), CompleteError::UnknownPortal);

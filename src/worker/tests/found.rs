@@ -1,8 +1,8 @@
 //! Faults that were found in the engine, each with its story.
 
 use super::*;
-use crate::Retention;
 use crate::call::CallAnswer;
+use crate::config::Retention;
 use crate::error::CallError;
 use crate::worker::retry::UnknownOutcome;
 
@@ -394,7 +394,8 @@ fn ends_that_go_in_batches_wait_for_none_that_is_refused_by_itself() {
 /// Ends that go by themselves take a request each. Those that share one waited behind all of them.
 #[test]
 fn ends_that_share_a_request_take_turns_with_those_that_go_by_themselves() {
-    let mut stage = Stage::new(options().quota(crate::Quota::Custom { per_second: 1.0, burst: 1 }));
+    let mut stage =
+        Stage::new(options().quota(crate::config::Quota::Custom { per_second: 1.0, burst: 1 }));
     let mut typed: Vec<_> = (0..200).map(|n| complete_typed(&mut stage, &tag(n))).collect();
     let mut others: Vec<_> = (200..260).map(|n| complete(&mut stage, &tag(n))).collect();
     let (mut well, mut lone) = (0, 0);
@@ -551,7 +552,7 @@ fn entries_take_turns_with_ends_that_go_by_themselves() {
 /// entries took all requests.
 #[test]
 fn calls_have_their_turn_while_ends_pause() {
-    let quota = crate::Quota::Custom { per_second: 1.0, burst: 1 };
+    let quota = crate::config::Quota::Custom { per_second: 1.0, burst: 1 };
     let mut stage = Stage::new(options().quota(quota).entry_bytes(2_000));
     // Entries enough for each request, and all are due.
     for _ in 0..100 {

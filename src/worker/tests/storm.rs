@@ -186,8 +186,11 @@ fn storm(seed: u64) {
         .max_age(secs([20.0, 3_600.0][draw.below(2)]))
         .entry_bytes([2_000, 30_000][draw.below(2)])
         .pending_lines([60, 10_000][draw.below(2)]);
-    let options =
-        if draw.one_in(4) { options.overflow(crate::Overflow::DropOldest) } else { options };
+    let options = if draw.one_in(4) {
+        options.overflow(crate::config::Overflow::DropOldest)
+    } else {
+        options
+    };
     let mut stage = Stage::new(options);
     let portals = [None, Some("a.example")];
     let tokens: Vec<_> = (0..[6, 60, 400][draw.below(3)])

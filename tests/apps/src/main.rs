@@ -5,7 +5,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use tracing::{info, info_span};
-use tracing_bizproc::{EventToken, Webhook};
+use tracing_bizproc::EventToken;
+use tracing_bizproc::auth::Webhook;
 use tracing_subscriber::prelude::*;
 
 fn main() -> Result<(), Box<dyn Error>> {

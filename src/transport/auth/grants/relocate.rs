@@ -16,7 +16,7 @@ impl Grants {
     pub(in crate::transport) fn may_relocate(&self, portal: Option<&PortalId>, host: &str) -> bool {
         let Ok((_, grant)) = self.grant(portal) else { return false };
         let held = grant.held();
-        self.oauth.hosts.allow(host) || held.tokens.as_ref().is_some_and(Tokens::can_be_renewed)
+        self.oauth.hosts.allows(host) || held.tokens.as_ref().is_some_and(Tokens::can_be_renewed)
     }
 
     /// The portal says that it lives on `host` now: calls it there, if the app lists that host, or if
@@ -39,7 +39,7 @@ impl Grants {
         if old.endpoint().host() == host {
             return Refreshed::Renewed;
         }
-        let moved = if self.oauth.hosts.allow(host) {
+        let moved = if self.oauth.hosts.allows(host) {
             self.move_to(portal, &grant, old, host).await
         } else {
             self.ask_where(portal, &grant, old, host, clients).await

@@ -448,8 +448,9 @@ fn who_cannot_follow_a_portal_is_told_its_new_name() {
         Server::new(|_| (302, "Location: https://new.example/rest/\r\n".into(), String::new()));
     let server = answering(500, "nobody asks");
     let alone = Tokens::new("a1", "", &format!("http://{}/rest/", old.host())).unwrap();
-    let webhook = crate::Webhook::new(format!("http://{}/rest/1/s3cret/", old.host())).unwrap();
-    let given = crate::Access::webhook(webhook.clone());
+    let webhook =
+        crate::auth::Webhook::new(format!("http://{}/rest/1/s3cret/", old.host())).unwrap();
+    let given = crate::auth::Access::webhook(webhook.clone());
     let provider = Credentials::provider(Given(given));
     for (credentials, named) in [
         (Credentials::from(webhook), "webhook's URL"),
@@ -465,14 +466,14 @@ fn who_cannot_follow_a_portal_is_told_its_new_name() {
 }
 
 /// Gives one access.
-struct Given(crate::Access);
+struct Given(crate::auth::Access);
 
-impl crate::AccessProvider for Given {
+impl crate::auth::AccessProvider for Given {
     fn access<'a>(
         &'a self,
         _portal: Option<&'a PortalId>,
-        _refused: Option<&'a crate::Access>,
-    ) -> CredentialFuture<'a, Option<crate::Access>> {
+        _refused: Option<&'a crate::auth::Access>,
+    ) -> CredentialFuture<'a, Option<crate::auth::Access>> {
         Box::pin(async { Ok(Some(self.0.clone())) })
     }
 }
