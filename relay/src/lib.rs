@@ -15,7 +15,7 @@ pub use config::PgConfig;
 pub use error::PgError;
 pub use journal::PgJournal;
 pub use ownership::{
-    Change, Claim, Epoch, Leases, Member, Owner, Ownership, OwnershipFuture, PgOwnership,
+    Change, Claim, Epoch, Intent, Leases, Member, Owner, Ownership, OwnershipFuture, PgOwnership,
 };
 pub use shard::Shard;
 pub use store::PgStore;

@@ -24,7 +24,7 @@ mod owner;
 mod pg;
 
 pub use self::leases::Leases;
-pub use self::owner::{Change, Owner};
+pub use self::owner::{Change, Intent, Owner};
 pub use self::pg::PgOwnership;
 
 /// What an ownership answers, later.

@@ -106,26 +106,44 @@ impl Owner {
         &self.leases
     }
 
-    /// Writes down that these lines are about to be sent, and returns the shards whose lines must not be. Call
-    /// [`may_send`](Owner::may_send) afterwards, right before the request.
+    /// Writes down that these lines are about to be sent. Call [`may_send`](Owner::may_send) afterwards, right
+    /// before the request.
     ///
     /// # Errors
     /// Whatever the ownership fails with: then nothing may be sent.
-    pub async fn intend(&self, marks: &[Mark], now: Instant) -> Result<Vec<Shard>, JournalError> {
+    pub async fn intend(&self, marks: &[Mark], now: Instant) -> Result<Intent, JournalError> {
         let mut shards: Vec<Shard> =
             marks.iter().map(|mark| Shard::of(mark.portal.as_ref())).collect();
         shards.sort_unstable();
         shards.dedup();
-        let claims: Vec<Claim> =
+        let mut written: Vec<Claim> =
             shards.iter().filter_map(|shard| self.leases.claim(*shard, now)).collect();
-        if claims.is_empty() {
-            return Ok(shards);
+        if !written.is_empty() {
+            let fenced = self.ownership.intend(self.me, &written, marks).await?;
+            written.retain(|claim| !fenced.contains(&claim.shard));
         }
-        self.ownership.intend(self.me, &claims, marks).await
+        shards.retain(|shard| written.iter().all(|claim| claim.shard != *shard));
+        Ok(Intent { written, fenced: shards })
     }
 
-    /// Whether a request for this shard may leave now.
-    pub fn may_send(&self, shard: Shard, now: Instant) -> bool {
-        self.leases.claim(shard, now).is_some()
+    /// Whether a request for this shard may leave now, with lines of this intent.
+    pub fn may_send(&self, intent: &Intent, shard: Shard, now: Instant) -> bool {
+        // Not under a later claim on the same shard: its owner between the two did not leave these lines
+        // alone.
+        self.leases.claim(shard, now).is_some_and(|claim| intent.written.contains(&claim))
+    }
+}
+
+/// What an owner is about to send, and may send while it keeps the claims under which that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    written: Vec<Claim>,
+    fenced: Vec<Shard>,
+}
+
+impl Intent {
+    /// Shards whose lines must not be sent: they are somebody else's. Read them again if they come back.
+    pub fn fenced(&self) -> &[Shard] {
+        &self.fenced
     }
 }

@@ -28,7 +28,7 @@ fn relay(database: &Database, me: u128) -> Relay {
 }
 
 /// The time that has passed since the start, for everybody.
-struct Time<'a> {
+pub(crate) struct Time<'a> {
     database: &'a Database,
     start: Instant,
     passed: Duration,
@@ -36,16 +36,16 @@ struct Time<'a> {
 
 impl<'a> Time<'a> {
     #[expect(clippy::disallowed_methods, reason = "a clock to count from")]
-    fn new(database: &'a Database) -> Self {
+    pub(crate) fn new(database: &'a Database) -> Self {
         Time { database, start: Instant::now(), passed: Duration::ZERO }
     }
 
     /// Runs on with the real clock, as that of the database does.
-    fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.start + self.start.elapsed() + self.passed
     }
 
-    fn advance(&mut self, by: Duration) {
+    pub(crate) fn advance(&mut self, by: Duration) {
         self.passed += by;
         let by = by.as_millis();
         self.database.sql(&format!(
@@ -157,27 +157,34 @@ fn an_owner_that_was_paused_sends_nothing_and_the_next_one_knows_what_it_intende
     let portal = portal_in(shard);
     let journal = one_line(&database, &portal);
     let line = [mark(&portal, 1)];
-    assert!(a.owner.may_send(shard, time.now()));
 
     // Paused after the intent: the line may stand in the log.
     let before_the_pause = time.now();
-    assert_eq!(wait(a.owner.intend(&line, time.now())).unwrap(), []);
+    let intent = wait(a.owner.intend(&line, time.now())).unwrap();
+    assert!(intent.fenced().is_empty() && a.owner.may_send(&intent, shard, time.now()));
     time.advance(A_LEASE);
-    assert!(!a.owner.may_send(shard, time.now()));
+    assert!(!a.owner.may_send(&intent, shard, time.now()));
     assert_eq!(b.turn(&time).gained.len(), 256);
     assert!(is_tried(&journal));
     wait(journal.mark(&[Mark { kind: MarkKind::Returned, ..line[0].clone() }])).unwrap();
 
     // Its own clock says that it owns nothing. If that clock stood still, the database says so.
-    assert_eq!(wait(a.owner.intend(&line, time.now())).unwrap(), [shard]);
-    assert!(a.owner.may_send(shard, before_the_pause));
-    assert_eq!(wait(a.owner.intend(&line, before_the_pause)).unwrap(), [shard]);
+    assert_eq!(wait(a.owner.intend(&line, time.now())).unwrap().fenced(), [shard]);
+    let fenced = wait(a.owner.intend(&line, before_the_pause)).unwrap();
+    assert_eq!(fenced.fenced(), [shard]);
+    assert!(!a.owner.may_send(&fenced, shard, before_the_pause));
     assert!(!is_tried(&journal), "a fenced intent leaves no mark");
 
-    assert_eq!(wait(b.owner.intend(&line, time.now())).unwrap(), []);
-    assert!(b.owner.may_send(shard, time.now()) && is_tried(&journal));
+    let of_b = wait(b.owner.intend(&line, time.now())).unwrap();
+    assert!(b.owner.may_send(&of_b, shard, time.now()) && is_tried(&journal));
     let change = a.turn(&time);
     assert_eq!((change.lost.len(), change.gained.len(), a.held()), (256, 0, 0));
+
+    // It gets the shard back. What it intended before is not its own any more.
+    wait(b.owner.leave()).unwrap();
+    a.turn(&time);
+    assert!(a.owner.leases().claim(shard, time.now()).is_some());
+    assert!(!a.owner.may_send(&intent, shard, time.now()));
 }
 
 #[test]
@@ -197,7 +204,7 @@ fn an_intent_for_two_shards_is_written_for_the_one_that_is_owned() {
     let taken = wait(b.ownership.acquire(b.me, 10)).unwrap();
     assert_eq!(taken, [Claim { shard: lost.shard, epoch: Epoch(2) }]);
     let marks = portals.map(|portal| mark(&portal, 1));
-    assert_eq!(wait(a.owner.intend(&marks, frozen)).unwrap(), [lost.shard]);
+    assert_eq!(wait(a.owner.intend(&marks, frozen)).unwrap().fenced(), [lost.shard]);
     assert!(is_tried(&journal));
     // Neither can it renew or give back what is not its own any more.
     assert_eq!(wait(a.ownership.renew(a.me, &[lost])).unwrap(), []);
@@ -227,7 +234,7 @@ fn without_the_database_everything_is_given_up_when_the_leases_have_run_out() {
     let name = &database.name;
     database.sql(&format!("ALTER TABLE bizproc.members RENAME TO away_{name}"));
     assert!(wait(a.owner.turn(|| time.now())).is_err());
-    assert!(a.owner.may_send(shard, time.now()), "the lease still runs");
+    assert!(a.owner.leases().claim(shard, time.now()).is_some(), "the lease still runs");
     time.passed += A_LEASE;
     assert_eq!(a.turn(&time).lost.len(), 256);
     assert!(wait(a.owner.turn(|| time.now())).is_err());
@@ -261,13 +268,15 @@ fn two_members_never_own_one_shard() {
         }
         let now = time.now();
         for shard in Shard::all().step_by(17) {
-            let owners: Vec<&Relay> =
-                relays.iter().filter(|relay| relay.owner.may_send(shard, now)).collect();
+            let owners: Vec<&Relay> = relays
+                .iter()
+                .filter(|relay| relay.owner.leases().claim(shard, now).is_some())
+                .collect();
             assert!(owners.len() <= 1, "step {step}: {} own {shard:?}", owners.len());
             for relay in owners {
                 owned_by_somebody += 1;
-                let fenced = wait(relay.owner.intend(&[mark(&portal_in(shard), 1)], now)).unwrap();
-                assert_eq!(fenced, [], "step {step}");
+                let intent = wait(relay.owner.intend(&[mark(&portal_in(shard), 1)], now)).unwrap();
+                assert_eq!(intent.fenced(), [], "step {step}");
             }
         }
     }
