@@ -12,7 +12,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tracing_bizproc::Builder;
 use tracing_bizproc::auth::Webhook;
 use tracing_bizproc::config::{Quota, Retention};
-use tracing_bizproc::simulation::{Conditions, Outcome, Random, Run, run, throughput};
+use tracing_bizproc::simulation::{Conditions, EventSend, Outcome, Random, Run, run, throughput};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -296,10 +296,18 @@ fn worker_throughput(scale: &Scale) {
 /// Conservation, order and marks under random faults.
 fn faults(scale: &Scale) {
     let seeds = scale.seeds * 5;
-    let (mut accepted, mut lost, mut repeats) = (0, 0, 0);
+    for (name, event_send) in
+        [("at once", EventSend::AtOnce), ("in the background", EventSend::Background)]
+    {
+        faults_where_activities_end(name, event_send, seeds);
+    }
+}
+
+fn faults_where_activities_end(name: &str, event_send: EventSend, seeds: u64) {
+    let (mut accepted, mut lost, mut late, mut repeats) = (0, 0, 0, 0);
     let mut broken = 0;
     for seed in 0..seeds {
-        let conditions = Conditions::faulty(seed);
+        let conditions = Conditions { event_send, ..Conditions::faulty(seed) };
         let outcome = run(seed, builder(), conditions, 3 * HOUR, |run| async move {
             let mut random = Random::new(seed, 17);
             for _ in 0..200 {
@@ -319,12 +327,15 @@ fn faults(scale: &Scale) {
         }
         accepted += outcome.stats.accepted();
         lost += outcome.stats.lost();
+        late += outcome.stats.late();
         repeats += outcome.stats.repeats();
     }
-    figure(&format!("laws broken under faults of {seeds} seeds"), broken, "<= 0");
-    figure("lines accepted under faults", accepted, "-");
-    figure("lines lost, counted and told", lost, "-");
-    figure("entries repeated, marked", repeats, "-");
+    let name = format!("{seeds} seeds, ends {name}");
+    figure(&format!("laws broken under faults, {name}"), broken, "<= 0");
+    figure(&format!("lines accepted, {name}"), accepted, "-");
+    figure(&format!("lines lost, counted and told, {name}"), lost, "-");
+    figure(&format!("lines late, for a reason, {name}"), late, "-");
+    figure(&format!("entries repeated, marked, {name}"), repeats, "-");
 }
 
 /// What an idle token holds on to.

@@ -124,7 +124,7 @@ fn end_together(activities: usize, server_time: ServerTime) -> Ended {
             .iter()
             .map(|(activity, value)| {
                 let event_token = EventToken::parse(&activity.event_token()).expect("a token");
-                let span = info_span!("activity", event_token = event_token.tag());
+                let span = info_span!("activity", event_token = event_token.as_field());
                 span.in_scope(|| (0..3).for_each(|n| info!(n, "line")));
                 let patience = Duration::from_secs(300);
                 let completion = Completion::new().value("status", value.as_str());

@@ -40,7 +40,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     tracing_subscriber::registry().with(layer).init();
     let handle = guard.handle();
 
-    let activity = info_span!("activity", event_token = stage.event_token.tag());
+    let activity = info_span!("activity", event_token = stage.event_token.as_field());
     activity.in_scope(|| {
         info!(order = 1042, "{}", texts.received);
         warn!(sku = "CORD-1", in_stock = 1, "{}", texts.last_one);

@@ -113,7 +113,8 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let workflow = portal.start_workflow("Order 1042");
     let activity = workflow.open_activity("Fulfil the order");
     let event_token = EventToken::parse(&activity.event_token())?;
-    let span = info_span!("activity", event_token = event_token.tag(), portal = portal.member_id());
+    let span =
+        info_span!("activity", event_token = event_token.as_field(), portal = portal.member_id());
 
     span.in_scope(|| info!("Order received"));
     handle.flush(Duration::from_secs(10)).await?;

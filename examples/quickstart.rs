@@ -49,7 +49,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 /// What an app does when the portal calls its handler.
 async fn handle_activity(handle: &Handle, event_token: &EventToken) -> Result<(), Box<dyn Error>> {
     // The tag: everything that is logged inside goes to the process's log too.
-    let activity = info_span!("activity", event_token = event_token.tag());
+    let activity = info_span!("activity", event_token = event_token.as_field());
     fulfil(1042).instrument(activity).await;
 
     // The last line is written by the call that ends the activity.

@@ -69,7 +69,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let activity = portal.start_workflow("Order 1042").open_activity("Fulfil the order");
     let event_token = EventToken::parse(&activity.event_token())?;
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!(order = 1042, "Order received"));
     handle.flush(Duration::from_secs(5)).await?;
     let well = read(address, "/health").await?;

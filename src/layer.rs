@@ -56,7 +56,7 @@ pub(crate) use level::EventLevel;
 /// ```
 /// # mod my_app {
 /// # pub fn work(event_token: &tracing_bizproc::EventToken) {
-/// # tracing::info_span!("order", event_token = event_token.tag())
+/// # tracing::info_span!("order", event_token = event_token.as_field())
 /// #     .in_scope(|| tracing::info!("received"));
 /// # }
 /// # }
@@ -85,7 +85,7 @@ pub(crate) use level::EventLevel;
 /// ```
 /// # mod my_app {
 /// # pub fn work(event_token: &tracing_bizproc::EventToken) {
-/// # tracing::info_span!("order", event_token = event_token.tag())
+/// # tracing::info_span!("order", event_token = event_token.as_field())
 /// #     .in_scope(|| tracing::info!("received"));
 /// # }
 /// # }

@@ -29,6 +29,8 @@ use crate::transport::Transport;
 use crate::worker::Worker;
 
 pub mod conditions;
+mod known;
+mod limits;
 pub mod portal;
 mod random;
 pub mod throughput;
@@ -203,7 +205,7 @@ impl Run {
         let span = spans.entry(workflow).or_insert_with(|| {
             let event_token = EventToken::parse(&portal::event_token(workflow));
             let event_token = event_token.expect("a well-formed token");
-            tracing::span!(Level::INFO, "activity", event_token = event_token.tag())
+            tracing::span!(Level::INFO, "activity", event_token = event_token.as_field())
         });
         let mut sent = self.sent.borrow_mut();
         let sent = sent.entry(workflow).or_default();

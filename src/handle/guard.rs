@@ -24,9 +24,9 @@ use crate::thread_role::is_delivery_thread;
 /// lost. If it is dropped later, it closes the worker; the first line that is refused after that leads
 /// to a warning. (Warnings go to `tracing`, or to standard error if no subscriber shows them.)
 ///
-/// A drop refuses further lines, sends what is pending, and waits for that at most `shutdown_timeout`
+/// Dropping it refuses further lines, sends pending lines, and waits for them at most `shutdown_timeout`
 /// (an option of the builder, 5 s by default), also if the portal never answers. Lines that are still
-/// pending then are counted as lost. A drop never panics, also inside a runtime. It does not wait for
+/// pending then are counted as lost. The drop never panics, also inside a runtime. It does not wait for
 /// open activities: use [`shutdown`](WorkerGuard::shutdown) for that. On the worker's own thread, or on
 /// a thread that the worker waits for, it closes without waiting, and this is reported.
 ///
@@ -48,7 +48,7 @@ use crate::thread_role::is_delivery_thread;
 pub struct WorkerGuard {
     handle: Handle,
     timeout: Duration,
-    /// With which open activities are ended.
+    /// The text with which open activities are ended.
     fail_with: Option<String>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -68,10 +68,10 @@ impl WorkerGuard {
         self.handle.clone()
     }
 
-    /// Shuts down in order, within `timeout`. It waits for open activities for at most three quarters of
-    /// the time, while lines and ends still go out. With
-    /// [`Builder::fail_open_activities`](crate::Builder::fail_open_activities) it then ends the
-    /// activities that are left. It sends what is pending, and closes the worker.
+    /// Shuts down within `timeout`. First it waits for open activities, for at most three quarters of the
+    /// time; lines and ends are still sent. Then, with
+    /// [`Builder::fail_open_activities`](crate::Builder::fail_open_activities), it ends the activities that
+    /// are left. At last it sends pending lines, and closes the worker.
     ///
     /// Stop accepting requests before that. With axum, on SIGTERM:
     ///
@@ -92,7 +92,7 @@ impl WorkerGuard {
     /// # }
     /// ```
     ///
-    /// Needs no runtime, and works on any. If you drop the future, the shutdown goes on.
+    /// Works on every async runtime. If you drop the future, the shutdown goes on.
     pub async fn shutdown(self, timeout: Duration) -> ShutdownReport {
         let (reply, answer) = oneshot::channel();
         let handle = self.handle.clone();
@@ -105,12 +105,12 @@ impl WorkerGuard {
         answer.await.unwrap_or_else(|_| unanswered(&handle))
     }
 
-    /// As [`shutdown`](Self::shutdown), but blocks the calling thread: activities whose work runs on
-    /// this thread cannot end meanwhile.
+    /// As [`shutdown`](Self::shutdown), but blocks the calling thread. Activities whose work runs on this
+    /// thread cannot end during that time.
     pub fn shutdown_blocking(mut self, timeout: Duration) -> ShutdownReport {
         let began = after(Duration::ZERO);
         let now = || after(Duration::ZERO);
-        // On the worker's own threads this would wait for itself.
+        // On the worker's own thread this would never return.
         if !is_delivery_thread() {
             self.handle.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
         }
@@ -135,8 +135,8 @@ impl WorkerGuard {
             .ask_close(deadline)
             .and_then(|answer| block_until(answer, deadline + GRACE));
         let Ok(lines) = closed else { return unanswered(&self.handle) };
-        // The thread has nothing left to do. Only the app's layers, which get its last reports, could
-        // delay its end, so the wait is short.
+        // The thread has nothing left to do, except that layers of the app get its last reports. They may
+        // be slow, so the wait is short.
         let patience = after(GRACE);
         while !thread.is_finished() && after(Duration::ZERO) < patience {
             thread::park_timeout(A_MOMENT);
@@ -150,7 +150,7 @@ impl WorkerGuard {
     }
 }
 
-/// What can be said when the worker does not answer.
+/// The report if the worker does not answer.
 fn unanswered(handle: &Handle) -> ShutdownReport {
     let mut lines = FlushReport::default();
     lines.set_pending(handle.stats().pending());
@@ -175,7 +175,7 @@ impl fmt::Debug for WorkerGuard {
     }
 }
 
-/// Waits on the calling thread. tokio's own blocking forms panic inside a runtime.
+/// Waits on the calling thread. The blocking methods of tokio panic inside a runtime.
 pub(super) fn block_until(
     answer: oneshot::Receiver<FlushReport>,
     deadline: Instant,
@@ -203,7 +203,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Between two looks at whether the thread has ended.
+/// Interval of the checks whether the thread has ended.
 const A_MOMENT: Duration = Duration::from_millis(1);
-/// The worker keeps the deadline; beyond it, a caller gives the worker so long to say so.
+/// The worker watches the deadline. How much longer a caller waits for its answer.
 pub(super) const GRACE: Duration = Duration::from_millis(250);

@@ -190,7 +190,7 @@ fn a_token_on_the_event_wins_and_takes_no_span_fields_with_it() {
         info!(event_token = A, "alone");
         let _b = info_span!("b", event_token = B).entered();
         let _inner = info_span!("inner", secret = 1).entered();
-        info!(event_token = token(A).tag(), portal = "p1", n = 2, "own");
+        info!(event_token = token(A).as_field(), portal = "p1", n = 2, "own");
         info!(event_token = Empty, "none of its own");
         info!(event_token = "", "unusable");
     });
@@ -215,10 +215,10 @@ fn a_token_may_come_in_any_form() {
         info_span!("", event_token = %string).in_scope(|| info!("3"));
         info_span!("", event_token = ?string).in_scope(|| info!("4"));
         info_span!("", event_token = Some(A)).in_scope(|| info!("5"));
-        info_span!("", event_token = token(A).tag()).in_scope(|| info!("6"));
+        info_span!("", event_token = token(A).as_field()).in_scope(|| info!("6"));
         info_span!("", event_token = format_args!("{A}")).in_scope(|| info!("7"));
         let late = info_span!("", event_token = Empty);
-        late.record("event_token", token(A).tag());
+        late.record("event_token", token(A).as_field());
         late.in_scope(|| info!("8"));
         info_span!("", event_token = None::<&str>).in_scope(|| info!("untagged"));
     });
@@ -234,9 +234,9 @@ fn other_layers_print_the_redaction_of_a_tag() {
         .with(fmt_layer().with_writer(printed.clone()).with_ansi(false))
         .with(layer(producer, LevelFilter::INFO));
     tracing::subscriber::with_default(subscriber, || {
-        let _a = info_span!("order", event_token = token(A).tag()).entered();
+        let _a = info_span!("order", event_token = token(A).as_field()).entered();
         info!("charged");
-        info!(event_token = token(B).tag(), "elsewhere");
+        info!(event_token = token(B).as_field(), "elsewhere");
     });
     assert_eq!(inbox.lines()[..2], ["a: charged", "b: elsewhere"]);
     assert!(printed.text().contains("order{event_token=5e.a|…}"), "{}", printed.text());
@@ -376,12 +376,12 @@ fn spans_are_entered_on_several_threads_and_reentered() {
     assert!(!inbox.0.lines_may_come());
 }
 
-#[instrument(skip_all, fields(event_token = event_token.tag()))]
+#[instrument(skip_all, fields(event_token = event_token.as_field()))]
 fn sync_handler(event_token: &EventToken) {
     info!("sync");
 }
 
-#[instrument(skip(event_token), fields(event_token = event_token.tag()))]
+#[instrument(skip(event_token), fields(event_token = event_token.as_field()))]
 async fn async_handler(event_token: EventToken, order: u32) {
     info!("before");
     YieldOnce(false).await;

@@ -282,7 +282,7 @@ impl Visit for TokenVisitor {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        match self.is_token(field).then(|| EventToken::from_tag(value)).flatten() {
+        match self.is_token(field).then(|| EventToken::from_field(value)).flatten() {
             Some(event_token) => self.event_token = Some(Ok(event_token)),
             None => self.record_debug(field, &format_args!("{value}")),
         }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// # use tracing_bizproc::EventToken;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let token = EventToken::parse("5e4a77.12345678|A1|7.c0ffee")?;
-/// let span = tracing::info_span!("order", event_token = token.tag());
+/// let span = tracing::info_span!("order", event_token = token.as_field());
 /// # Ok(()) }
 /// ```
 ///
@@ -48,13 +48,13 @@ impl EventToken {
     ///
     /// It is passed as an error value, because that is the only kind of field value that a layer can
     /// convert back to its type.
-    pub fn tag(&self) -> &(dyn Error + 'static) {
+    pub fn as_field(&self) -> &(dyn Error + 'static) {
         &self.0
     }
 
-    /// The token in the value of a field, if it is one: a [`tag`](EventToken::tag), or the token of an
+    /// The token in the value of a field, if it has one: [`as_field`](EventToken::as_field), or the token of an
     /// activity's span.
-    pub(crate) fn from_tag(value: &(dyn Error + 'static)) -> Option<EventToken> {
+    pub(crate) fn from_field(value: &(dyn Error + 'static)) -> Option<EventToken> {
         let carried = value.downcast_ref::<Carried>().cloned().map(EventToken);
         carried.or_else(|| value.downcast_ref::<Offered>().map(|offered| offered.take().clone()))
     }
@@ -112,7 +112,7 @@ impl Offered {
     }
 
     /// The value for the field.
-    pub(crate) fn tag(&self) -> &(dyn Error + 'static) {
+    pub(crate) fn as_field(&self) -> &(dyn Error + 'static) {
         self
     }
 
@@ -239,7 +239,7 @@ pub enum InvalidEventToken {
     ControlCharacter,
     /// It is what an [`EventToken`] prints, not what it is.
     #[error(
-        "the event token is redacted: write `event_token = token.tag()`, not `%token` or `?token`"
+        "the event token is redacted: write `event_token = token.as_field()`, not `%token` or `?token`"
     )]
     Redacted,
 }
@@ -340,15 +340,15 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_the_token_for_this_crate_and_a_redaction_for_others() {
+    fn as_a_field_it_is_the_token_for_this_crate_and_a_redaction_for_others() {
         let event_token = EventToken::parse(REAL).unwrap();
-        let tag = event_token.tag();
-        assert_eq!(tag.to_string(), "68f1e5d2a3b4c1.12345678|…");
-        assert_eq!(format!("{tag:?}"), "EventToken(68f1e5d2a3b4c1.12345678|…)");
-        assert_eq!(EventToken::from_tag(tag), Some(event_token.clone()));
+        let field = event_token.as_field();
+        assert_eq!(field.to_string(), "68f1e5d2a3b4c1.12345678|…");
+        assert_eq!(format!("{field:?}"), "EventToken(68f1e5d2a3b4c1.12345678|…)");
+        assert_eq!(EventToken::from_field(field), Some(event_token.clone()));
         let offered = Offered::new(&event_token);
-        assert_eq!(EventToken::from_tag(offered.tag()), Some(event_token));
+        assert_eq!(EventToken::from_field(offered.as_field()), Some(event_token));
         assert!(offered.is_taken());
-        assert_eq!(EventToken::from_tag(&fmt::Error), None);
+        assert_eq!(EventToken::from_field(&fmt::Error), None);
     }
 }

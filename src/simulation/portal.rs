@@ -1,11 +1,13 @@
 //! The model of a portal: limits, workflows, and what goes wrong.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Conditions, EventSend, Lift, Random};
+use super::known::{Known, OfActivity};
+use super::limits::{Bucket, Window};
+use super::{Conditions, EventSend, Random};
 use crate::protocol::{Cause, Method, Reply, Request};
 
 /// The event token of a workflow.
@@ -31,6 +33,7 @@ pub struct Portal {
     /// By what the portal counts: direct calls, commands in batches, batches.
     windows: [Window; 3],
     logs: BTreeMap<u32, Log>,
+    pub(super) known: Known,
     /// Ends that wait for the end of the hit.
     jobs: Vec<(u32, Value)>,
     /// Requests that came in.
@@ -50,8 +53,6 @@ struct Log {
     written: Vec<Written>,
     /// What came after the end, and was thrown away.
     thrown: Vec<Written>,
-    /// Times that an entry, or the end, was refused.
-    refused: u32,
     ended: Option<Ended>,
 }
 
@@ -101,6 +102,7 @@ impl Portal {
             bucket: Bucket::default(),
             windows: Default::default(),
             logs: BTreeMap::new(),
+            known: Known::default(),
             jobs: Vec::new(),
             hits: 0,
             rate_limited: 0,
@@ -123,9 +125,9 @@ impl Portal {
         self.logs.get(&workflow)?.ended.as_ref()
     }
 
-    /// How often the portal refused an entry of the workflow.
-    pub fn refused(&self, workflow: u32) -> u32 {
-        self.logs.get(&workflow).map_or(0, |log| log.refused)
+    /// What the client may know of the workflow's activity.
+    pub(super) fn known(&self, workflow: u32) -> OfActivity {
+        self.known.of(workflow)
     }
 
     /// The entries that the portal still shows.
@@ -145,15 +147,15 @@ impl Portal {
         self.logs.get(&workflow).is_none_or(|log| matches!(log.fate, Fate::Open | Fate::Poisoned))
     }
 
-    /// Whether what the portal does to an end can be told from its answer, and no request dies midway.
-    pub fn is_reliable(&self) -> bool {
-        let faults = self.conditions.faults;
-        let lost = faults.lost_answer + faults.midway + faults.poisoned;
-        lost == 0.0 && self.conditions.event_send == EventSend::AtOnce
+    /// Whether an end of which the portal says true has ended the activity.
+    pub(super) fn ends_at_once(&self) -> bool {
+        self.conditions.event_send == EventSend::AtOnce
     }
 
     /// Takes a request that arrives at `now`: how long it takes, and what the client sees.
     pub(crate) fn hit(&mut self, request: &Request, now: Duration) -> (Duration, Reply) {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        self.note_sent(&request.method, &body, now);
         let faults = self.conditions.faults;
         if self.random.chance(faults.refused) {
             return (Duration::from_millis(20), Reply::NotSent(trouble("connection refused")));
@@ -173,21 +175,39 @@ impl Portal {
             let body = r#"{"error":"INTERNAL_SERVER_ERROR","error_description":"oops"}"#;
             return (Duration::from_millis(80), answer(500, body));
         }
-        let (took, reply) = self.execute(request, now);
+        let (took, reply) = self.execute(&request.method, &body, now);
         if self.random.chance(faults.lost_answer) {
+            self.known.answer(None);
             return (took, Reply::Unanswered(trouble("connection reset")));
         }
+        self.known.answer(Some(now + took));
         (took, reply)
     }
 
-    fn execute(&mut self, request: &Request, now: Duration) -> (Duration, Reply) {
-        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        match &request.method {
+    /// Notes what the client sends, whatever becomes of it.
+    fn note_sent(&mut self, method: &Method, body: &Value, now: Duration) {
+        let mut note = |event_token: &str, is_end| {
+            if let Some(workflow) = workflow_of(event_token) {
+                self.known.sends(workflow, is_end, now);
+            }
+        };
+        let commands = body.get("cmd").and_then(Value::as_object);
+        for command in commands.into_iter().flat_map(Map::values).filter_map(Value::as_str) {
+            let (event_token, _, values) = parse(command);
+            note(&event_token, values.is_some());
+        }
+        if let Some(event_token) = body.get("EVENT_TOKEN").and_then(Value::as_str) {
+            note(event_token, *method == Method::EventSend);
+        }
+    }
+
+    fn execute(&mut self, method: &Method, body: &Value, now: Duration) -> (Duration, Reply) {
+        match method {
             // No app of the simulation makes calls of its own.
             Method::Named(_) => (Duration::ZERO, answer(200, r#"{"result":true}"#)),
-            Method::Batch => self.batch(&body, now),
-            Method::ActivityLog => self.single(&body, false, now),
-            Method::EventSend => self.single(&body, true, now),
+            Method::Batch => self.batch(body, now),
+            Method::ActivityLog => self.single(body, false, now),
+            Method::EventSend => self.single(body, true, now),
         }
     }
 
@@ -242,6 +262,7 @@ impl Portal {
             let done = if n == dies_after { Done::Dies } else { self.command(BATCHED, said, at) };
             match done {
                 Done::Dies => {
+                    self.known.answer(None);
                     self.run_jobs(at);
                     return (at - now, answer(500, ""));
                 }
@@ -282,18 +303,23 @@ impl Portal {
         let Some(workflow) = workflow_of(said.event_token) else {
             return Done::Error("ACCESS_DENIED", "Access denied!");
         };
-        if said.values.is_none() && !self.windows[key].admits(&self.conditions, at) {
+        let is_end = said.values.is_some();
+        if !is_end && !self.windows[key].admits(&self.conditions, at) {
             if key == DIRECT {
                 self.operating_limited += 1;
             }
+            self.known.will_say(workflow, false, false);
             return Done::Error(
                 "OPERATION_TIME_LIMIT",
                 "Method is blocked due to operation time limit.",
             );
         }
         let done = self.of_workflow(workflow, said, at);
-        if let (Done::Error(..), Some(log)) = (&done, self.logs.get_mut(&workflow)) {
-            log.refused += 1;
+        match done {
+            Done::True(_) => self.known.will_say(workflow, is_end, true),
+            Done::Error(..) => self.known.will_say(workflow, is_end, false),
+            // No answer comes that says anything.
+            Done::Dies => self.known.answer(None),
         }
         done
     }
@@ -320,7 +346,6 @@ impl Portal {
                 locked_until: Duration::ZERO,
                 written: Vec::new(),
                 thrown: Vec::new(),
-                refused: 0,
                 ended: None,
             }
         });
@@ -399,85 +424,6 @@ impl Portal {
 
 /// The start of the run by the portal's clock, which is not ours.
 const EPOCH: f64 = 1_800_000_000.0;
-
-#[derive(Debug, Default)]
-struct Bucket {
-    level: f64,
-    at: Duration,
-}
-
-impl Bucket {
-    fn takes(&mut self, conditions: &Conditions, now: Duration) -> bool {
-        if conditions.rate.is_infinite() {
-            return true;
-        }
-        let passed = now.saturating_sub(self.at).as_secs_f64();
-        self.at = self.at.max(now);
-        let net = conditions.neighbour - conditions.rate;
-        self.level = (self.level + passed * net).clamp(0.0, conditions.burst);
-        if self.level + 1.0 > conditions.burst {
-            return false;
-        }
-        self.level += 1.0;
-        true
-    }
-}
-
-#[derive(Debug, Default)]
-struct Window {
-    /// The minute's number, when it was first used, and its seconds.
-    buckets: VecDeque<(u64, Duration, f64)>,
-    banned_until: Option<Duration>,
-}
-
-impl Window {
-    fn admits(&mut self, conditions: &Conditions, at: Duration) -> bool {
-        let Some(limit) = conditions.operating_limit else { return true };
-        if let Some(until) = self.banned_until {
-            if at < until {
-                return false;
-            }
-            self.banned_until = None;
-            self.buckets.clear();
-        }
-        while self.buckets.front().is_some_and(|(_, first, _)| *first + TEN_MINUTES <= at) {
-            self.buckets.pop_front();
-        }
-        if self.total(at) <= limit {
-            return true;
-        }
-        self.banned_until = match conditions.lift {
-            Lift::Expiry => None,
-            Lift::TenMinutes => Some(at + TEN_MINUTES),
-            Lift::FiveMinutes => Some(at + TEN_MINUTES / 2),
-        };
-        false
-    }
-
-    /// Counts a hit's sum, if it is over a tenth of a second.
-    fn store(&mut self, seconds: f64, at: Duration) {
-        if seconds <= 0.1 {
-            return;
-        }
-        let minute = at.as_secs() / 60;
-        match self.buckets.back_mut() {
-            Some((last, _, sum)) if *last == minute => *sum += seconds,
-            _ => self.buckets.push_back((minute, at, seconds)),
-        }
-    }
-
-    fn total(&self, at: Duration) -> f64 {
-        let counts = self.buckets.iter().filter(|(_, first, _)| *first + TEN_MINUTES > at);
-        counts.map(|(_, _, seconds)| seconds).sum()
-    }
-
-    fn resets_at(&self, at: Duration) -> Duration {
-        let first = self.buckets.iter().map(|(_, first, _)| *first + TEN_MINUTES).find(|r| *r > at);
-        first.unwrap_or(at + TEN_MINUTES)
-    }
-}
-
-const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// Token and message of a batch command, and the return values of an end, as PHP reads them.
 fn parse(command: &str) -> (String, String, Option<Value>) {

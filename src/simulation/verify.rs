@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Completed, Outcome};
+use crate::error::CompleteError;
 use crate::stats::FlushReport;
 
 /// How long lines waited, in seconds.
@@ -56,6 +57,16 @@ impl Outcome {
         if readable + thrown < stats.acknowledged() {
             let _ = writeln!(wrong, "{readable} lines are in the logs: {stats}");
         }
+        let reported =
+            self.completions.values().filter_map(|completed| completed.answer.as_ref().ok());
+        let reported: u64 = reported.map(FlushReport::late).sum();
+        let most = self.most_late();
+        if !(reported..=most).contains(&stats.late()) {
+            let _ = writeln!(
+                wrong,
+                "completions tell of {reported} late lines, {most} may be: {stats}"
+            );
+        }
         let missing: u64 = self.sent.keys().map(|workflow| self.told_missing(*workflow)).sum();
         if missing > stats.lost() + stats.refused() {
             let _ = writeln!(wrong, "the logs tell of {missing} missing lines: {stats}");
@@ -91,10 +102,21 @@ impl Outcome {
     /// do not stand in the log either.
     fn read_end(&self, workflow: u32, completed: &Completed) -> Result<u64, String> {
         let Completed { lines, deadline, answered, answer, .. } = completed;
-        let ended = self.portal.ended(workflow);
-        let refused = self.portal.refused(workflow) > 0;
-        if answer.is_ok() && ended.is_none() && self.portal.is_reliable() && !refused {
-            return Err("it was acknowledged, and has not ended".to_owned());
+        let (ended, known) = (self.portal.ended(workflow), self.portal.known(workflow));
+        match answer {
+            Ok(_) if known.ended.is_none() => {
+                return Err("it was acknowledged, and no answer says so".to_owned());
+            }
+            Ok(_) if ended.is_none() && self.portal.ends_at_once() => {
+                return Err("it was acknowledged, and has not ended".to_owned());
+            }
+            Err(CompleteError::Refused { .. }) if !known.end_refused => {
+                return Err("it was refused, and no answer says so".to_owned());
+            }
+            Err(CompleteError::NotSent) if known.ended.is_some_and(|at| at < *answered) => {
+                return Err("it was not sent, and an answer says that it was".to_owned());
+            }
+            _ => {}
         }
         if let Some(ended) = ended {
             if ended.values["workflow"].as_str() != Some(&*workflow.to_string()) {
@@ -105,9 +127,11 @@ impl Outcome {
             return Err(format!("it was answered at {answered:?}, due at {deadline:?}"));
         }
         let late = answer.as_ref().map_or(0, FlushReport::late);
-        let in_time = ended.is_some_and(|ended| ended.at < *deadline);
-        if late > 0 && in_time && !refused && self.portal.is_reliable() {
+        if late > 0 && !self.may_be_late(workflow, completed) {
             return Err(format!("{late} lines are late without a reason"));
+        }
+        if known.after_end > 0 {
+            return Err(format!("{} entries were sent after its end was known", known.after_end));
         }
         let read = self.read(workflow)?;
         let mut thrown = BTreeSet::new();
@@ -123,8 +147,26 @@ impl Outcome {
         Ok(thrown.len() as u64)
     }
 
+    /// Whether lines from before the end of an activity may be late: one was refused in the request in
+    /// which the end went through, as far as the client was told, or an end went when its deadline had
+    /// passed.
+    fn may_be_late(&self, workflow: u32, completed: &Completed) -> bool {
+        let known = self.portal.known(workflow);
+        known.passed || known.end_sent.is_some_and(|at| at >= completed.deadline)
+    }
+
+    /// The most lines that may be late: all that were logged when their end had been asked for, and of
+    /// those before it what [`may_be_late`](Self::may_be_late) allows.
+    fn most_late(&self) -> u64 {
+        let of_one = |(workflow, completed): (&u32, &Completed)| {
+            let logged = self.sent.get(workflow).map_or(0, Vec::len);
+            if self.may_be_late(*workflow, completed) { logged } else { logged - completed.lines }
+        };
+        self.completions.iter().map(of_one).sum::<usize>() as u64
+    }
+
     /// How many lines a workflow's log says are missing, each told once. What a notice says that may
-    /// have been told before does not count, nor what a repeated entry says.
+    /// have been reported before does not count, nor what a repeated entry says.
     fn told_missing(&self, workflow: u32) -> u64 {
         let log = self.portal.log(workflow).iter();
         let told_once = log.filter(|entry| !entry.text.contains("(possible repeat"));
@@ -133,7 +175,7 @@ impl Outcome {
         notices
             .map(|notice| {
                 number_before(notice, " line")
-                    .saturating_sub(number_before(notice, " of them may have been told"))
+                    .saturating_sub(number_before(notice, " of them may have been reported"))
             })
             .sum()
     }
@@ -175,3 +217,87 @@ pub(super) fn numbers(text: &str) -> impl Iterator<Item = u64> + '_ {
 
 /// How long after its deadline an end is tried, and a little more: simulated requests take their time.
 const PATIENCE: Duration = Duration::from_secs(121);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::{Conditions, EventSend, Faults, Run, run};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn builder() -> crate::Builder {
+        let webhook = crate::auth::Webhook::new("https://b24.example/rest/1/secret/").unwrap();
+        crate::builder(webhook)
+    }
+
+    /// The answer to an entry takes 30 s. A line comes meanwhile, and its activity is to end in 5 s.
+    fn with_a_line_that_is_late() -> Outcome {
+        let conditions = Conditions { request: 30.0, ..Conditions::default() };
+        let outcome = run(1, builder(), conditions, HOUR, |run| async move {
+            run.log(1, 20);
+            run.until(Duration::from_secs(3)).await;
+            run.log(1, 20);
+            run.complete(1, Duration::from_secs(5));
+        });
+        assert_eq!((outcome.stats.acknowledged(), outcome.stats.late()), (1, 1));
+        outcome
+    }
+
+    #[test]
+    fn a_line_may_be_late_if_the_deadline_of_its_end_has_passed_and_not_otherwise() {
+        let mut outcome = with_a_line_that_is_late();
+        assert_eq!(outcome.verify(), Ok(()));
+        outcome.completions.get_mut(&1).unwrap().deadline += HOUR;
+        let problem = outcome.verify().unwrap_err();
+        assert!(problem.contains("1 lines are late without a reason"), "{problem}");
+        assert!(problem.contains("1 late lines, 0 may be"), "{problem}");
+    }
+
+    #[test]
+    fn the_counters_and_the_answer_to_a_completion_tell_of_the_same_late_lines() {
+        let mut outcome = with_a_line_that_is_late();
+        let answer = &mut outcome.completions.get_mut(&1).unwrap().answer;
+        answer.as_mut().unwrap().count_late(1);
+        let problem = outcome.verify().unwrap_err();
+        assert!(problem.contains("completions tell of 2 late lines"), "{problem}");
+    }
+
+    /// Activities whose workflows are locked now and then: some entries are refused in the very request
+    /// that ends their activity.
+    async fn locked_now_and_then(run: Run) {
+        for workflow in 0..200 {
+            run.log(workflow, 20);
+        }
+        run.flush(HOUR).await;
+        for workflow in 0..200 {
+            run.log(workflow, 20);
+            run.complete(workflow, HOUR);
+        }
+    }
+
+    #[test]
+    fn a_line_may_be_late_if_it_was_refused_in_the_request_that_ended_its_activity() {
+        let faults = Faults { locked: 0.2, ..Faults::default() };
+        let conditions = Conditions { faults, ..Conditions::default() };
+        let mut outcome = run(1, builder(), conditions, HOUR, locked_now_and_then);
+        assert_eq!(outcome.verify(), Ok(()));
+        assert!(outcome.stats.late() > 0, "{}", outcome.stats);
+        outcome.portal.known = Default::default();
+        let problem = outcome.verify().unwrap_err();
+        assert!(problem.contains("it was acknowledged, and no answer says so"), "{problem}");
+        assert!(problem.contains("late lines, 0 may be"), "{problem}");
+    }
+
+    /// The portal says true to an end whose job then fails, or whose answer is lost: what the client
+    /// cannot know breaks no law.
+    #[test]
+    fn what_an_answer_does_not_tell_is_no_fault_of_the_client() {
+        let faults = Faults { locked: 0.3, lost_answer: 0.3, midway: 0.3, ..Faults::default() };
+        for seed in 0..20 {
+            let event_send = if seed % 2 == 0 { EventSend::Background } else { EventSend::AtOnce };
+            let conditions = Conditions { faults, event_send, ..Conditions::default() };
+            let outcome = run(seed, builder(), conditions, HOUR, locked_now_and_then);
+            assert_eq!(outcome.verify(), Ok(()));
+        }
+    }
+}

@@ -309,13 +309,14 @@ impl Coalescer {
 
     fn end_key(&mut self, key: usize, finished: Finished, now: Instant) -> Vec<Entry> {
         let buffer = &mut self.tokens[key];
-        let ending = buffer.finished.get_or_insert(finished).ending();
+        buffer.finished.get_or_insert(finished);
         buffer.gap = None;
         buffer.ended = true;
         buffer.last_used = now;
         let held = buffer.take_all();
         for entry in &held {
-            buffer.count(ending, entry.lines.into());
+            // Not as what the token was finished before: its activity may have been asked to end.
+            buffer.count(finished.ending(), entry.lines.into());
         }
         self.list(key);
         held

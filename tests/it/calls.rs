@@ -28,7 +28,7 @@ fn a_call_has_the_portals_result_or_its_error() {
     assert!(matches!(unknown, CallError::UnknownPortal { .. }), "{unknown}");
     // What a call met does not block the log.
     let (workflow, _, event_token) = stage.activity();
-    tracing::info_span!("s", event_token = event_token.tag()).in_scope(|| info!("hello"));
+    tracing::info_span!("s", event_token = event_token.as_field()).in_scope(|| info!("hello"));
     stage.flushed();
     assert_eq!(lines(&workflow), ["hello"]);
 }

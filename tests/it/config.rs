@@ -30,7 +30,7 @@ fn options_from_a_config_are_in_effect() {
     }
     let stage = Stage::with(Portal::builder(), |builder| builder.config(&config));
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         info!("below the level");
         warn!(sku = "LAMP-7", "Заканчивается лампа");
     });
@@ -89,7 +89,7 @@ fn a_disabled_layer_takes_nothing_in_and_everything_works() {
     let bizproc = guard.handle();
     let _subscriber = tracing_subscriber::registry().with(layer).set_default();
     let event_token = EventToken::parse("5e.1|A|1.ff").unwrap();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| error!("said"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| error!("said"));
     assert!(bizproc.flush_blocking(PATIENCE).unwrap().is_complete());
     let ended = wait(bizproc.complete(&event_token, Completion::new().value("status", "paid")));
     assert!(ended.unwrap().is_complete());

@@ -13,7 +13,7 @@ use crate::stage::{PATIENCE, Stage, lines, token};
 fn an_info_call_appears_in_the_process_log() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         info!(order = 1042, "Card charged");
     });
     stage.flushed();
@@ -34,10 +34,10 @@ fn every_form_of_the_token_field_tags_the_span() {
     };
     // A raw token is only had from the portal; EventToken hides it, but for its tag.
     let raw = |stage: &Stage| stage.activity();
-    tagged("tag", &|token| info_span!("activity", event_token = token.tag()));
+    tagged("tag", &|token| info_span!("activity", event_token = token.as_field()));
     tagged("recorded later", &|token| {
         let span = info_span!("activity", event_token = tracing::field::Empty);
-        span.record("event_token", token.tag());
+        span.record("event_token", token.as_field());
         span
     });
     for form in ["str", "string", "display", "debug"] {
@@ -59,7 +59,7 @@ fn every_form_of_the_token_field_tags_the_span() {
     assert_eq!(found, expected);
 }
 
-#[instrument(fields(event_token = event_token.tag()), skip_all)]
+#[instrument(fields(event_token = event_token.as_field()), skip_all)]
 async fn instrumented(event_token: &EventToken, order: u32) {
     info!(order, "before");
     tokio::task::yield_now().await;
@@ -90,7 +90,7 @@ fn ten_thousand_lines_over_200_tokens_arrive_in_order_within_the_rate_limit() {
     let activities: Vec<_> = (0..200).map(|_| stage.activity()).collect();
     let spans: Vec<_> = activities
         .iter()
-        .map(|(_, _, event_token)| info_span!("activity", event_token = event_token.tag()))
+        .map(|(_, _, event_token)| info_span!("activity", event_token = event_token.as_field()))
         .collect();
     for n in 0..50 {
         for span in &spans {
@@ -113,7 +113,7 @@ fn ten_thousand_lines_over_200_tokens_arrive_in_order_within_the_rate_limit() {
 fn a_completed_activity_gets_its_lines_first_and_then_its_end() {
     let stage = Stage::quick();
     let (workflow, activity, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("Charged"));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let completion = Completion::new().value("status", "paid").message("Thank you");
@@ -134,7 +134,7 @@ fn parallel_branches_of_a_workflow_share_its_log() {
     let workflow = stage.portal.start_workflow("Order 1042");
     for name in ["left", "right"] {
         let event_token = token(&workflow.open_activity(name));
-        info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("{name}"));
+        info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("{name}"));
     }
     stage.flushed();
     let mut found = lines(&workflow);

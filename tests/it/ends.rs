@@ -27,7 +27,7 @@ fn together(portal: PortalBuilder, activities: usize) -> u64 {
     let mut answers = Vec::new();
     for (n, (_, activity)) in open.iter().enumerate() {
         let event_token = token(activity);
-        let span = info_span!("activity", event_token = event_token.tag());
+        let span = info_span!("activity", event_token = event_token.as_field());
         span.in_scope(|| ["one", "two", "three"].iter().for_each(|line| info!("{line}")));
         spans.push(span);
         let completion =

@@ -11,7 +11,7 @@ use crate::stage::{PATIENCE, Stage, lines};
 
 fn log_one(stage: &Stage) -> bizproc_portal::Workflow {
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("one"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("one"));
     workflow
 }
 
@@ -81,7 +81,7 @@ fn deadlines_hold_against_a_portal_that_never_answers() {
 fn lines_after_the_shutdown_are_refused_and_counted() {
     let stage = Stage::quick();
     let (_, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("in time"));
     let Stage { guard, bizproc, portal: _portal, _subscriber } = stage;
     drop(guard);

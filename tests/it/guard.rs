@@ -34,7 +34,7 @@ fn a_guard_that_is_dropped_while_logging_is_set_up_costs_no_line_and_is_told_onc
     let workflow = portal.start_workflow("Order");
     let event_token = EventToken::parse(&workflow.open_activity("Fulfil").event_token()).unwrap();
     for text in ["first", "second"] {
-        info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("{text}"));
+        info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("{text}"));
         assert!(bizproc.flush_blocking(PATIENCE).unwrap().is_complete());
     }
     assert_eq!(lines(&workflow), ["first", "second"]);
@@ -55,7 +55,7 @@ fn where_nobody_hears_it_a_guard_without_a_name_is_told_on_standard_error() {
     tracing_subscriber::registry().with(layer).init();
     let workflow = portal.start_workflow("Order");
     let event_token = EventToken::parse(&workflow.open_activity("Fulfil").event_token()).unwrap();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("delivered"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("delivered"));
     eventually(|| lines(&workflow) == ["delivered"]);
 }
 
@@ -74,13 +74,13 @@ fn lines_after_a_guard_was_dropped_are_told_once() {
         .init();
     let workflow = portal.start_workflow("Order");
     let event_token = EventToken::parse(&workflow.open_activity("Fulfil").event_token()).unwrap();
-    let activity = info_span!("activity", event_token = event_token.tag());
+    let activity = info_span!("activity", event_token = event_token.as_field());
     activity.in_scope(|| info!("in time"));
     let bizproc = guard.handle();
     drop(guard);
     activity.in_scope(|| (0..3).for_each(|n| info!(n, "too late")));
     assert_eq!(bizproc.stats().by_reason(DropReason::Closed), 3);
-    let told = || captured.text().matches("refused since the WorkerGuard was dropped").count();
+    let told = || captured.text().matches("refused because the WorkerGuard is dropped").count();
     eventually(|| told() > 0);
     assert_eq!(told(), 1);
     assert_eq!(lines(&workflow), ["in time"]);
@@ -124,7 +124,7 @@ fn two_layers_that_take_the_same_spans_are_told_at_once() {
     let workflow = portal.start_workflow("Order");
     let event_token = EventToken::parse(&workflow.open_activity("Fulfil").event_token()).unwrap();
     for _ in 0..2 {
-        info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("twice"));
+        info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("twice"));
     }
     eventually(|| captured.text().contains("two layers of tracing-bizproc"));
     assert_eq!(captured.text().matches("two layers of tracing-bizproc").count(), 1);

@@ -76,7 +76,7 @@ fn spans_that_come_and_go_do_not_each_wake_the_worker() {
     };
     let (before, start) = (switches(), Instant::now());
     for _ in 0..2_000 {
-        drop(info_span!("order", event_token = event_token.tag()));
+        drop(info_span!("order", event_token = event_token.as_field()));
         // Where it is woken it gets to run, and to sleep again.
         std::thread::sleep(Duration::from_micros(50));
     }
@@ -100,11 +100,11 @@ fn isolated_events_make_no_system_call() {
     // Once the worker has parked, the first tagged span rings: a bell is seen here.
     let (start, patience) = (writes(), std::time::Instant::now() + crate::stage::PATIENCE);
     while writes() == start {
-        drop(info_span!("order", event_token = event_token.tag()));
+        drop(info_span!("order", event_token = event_token.as_field()));
         assert!(std::time::Instant::now() < patience, "the worker never parks");
         std::thread::yield_now();
     }
-    let span = info_span!("order", event_token = event_token.tag()).entered();
+    let span = info_span!("order", event_token = event_token.as_field()).entered();
     let before = writes();
     for n in 0..100 {
         info!(n, "step");

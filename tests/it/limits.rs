@@ -15,7 +15,7 @@ fn what_rolls_off_is_counted_and_said_in_the_log() {
         builder.retention(Retention::Custom { kept: 50, base, growth: 1.0 })
     });
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     for n in 0..60 {
         span.in_scope(|| info!("line {n}"));
         stage.flushed();

@@ -28,7 +28,7 @@ fn records_inside_a_tagged_span_are_lines_like_others() {
     let workflow = portal.start_workflow("Order");
     let event_token = token(&workflow.open_activity("Fulfil"));
     info!("outside");
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         info!("Order received");
         debug!("below the level of its target");
         debug!(target: "payments", "asking the bank");

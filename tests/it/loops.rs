@@ -24,7 +24,7 @@ fn what_the_worker_causes_is_seen_by_others_and_not_sent() {
     let workflow = portal.start_workflow("Order");
     let raw = workflow.open_activity("Fulfil").event_token();
     let event_token = EventToken::parse(&raw).unwrap();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("one line"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("one line"));
     let report = guard.handle().flush_blocking(PATIENCE).unwrap();
     assert_eq!(report.acknowledged(), 1);
     let accepted = guard.handle().stats().accepted();

@@ -36,5 +36,6 @@ mod snippets;
 mod stage;
 mod text;
 mod threads;
+mod traps;
 mod trouble;
 mod watched;

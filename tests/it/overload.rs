@@ -22,7 +22,7 @@ fn refused_lines_are_counted_and_told_in_the_log() {
     let stage = Stage::with(Portal::builder(), |builder| builder.pending_lines(10));
     stuck(&stage);
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     for n in 0..25 {
         span.in_scope(|| info!("line {n}"));
     }
@@ -48,7 +48,7 @@ fn long_fields_of_spans_are_charged_with_each_line() {
     });
     let (_, _, event_token) = stage.activity();
     let text = "x".repeat(15_000);
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| {
         info_span!("request", text).in_scope(|| {
             info_span!("step", text).in_scope(|| (0..10).for_each(|n| info!("line {n}")));
@@ -70,7 +70,7 @@ fn a_line_that_is_larger_than_the_budget_gets_in_alone() {
         });
         let (_, _, event_token) = stage.activity();
         let text = "x".repeat(150_000);
-        info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+        info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
             let span = info_span!("request", text).entered();
             info!("the first");
             stage.flushed();
@@ -99,7 +99,7 @@ fn drop_oldest_keeps_the_newest_lines_and_tells_of_the_others() {
     let mut workflows = Vec::new();
     for n in 0..25 {
         let (workflow, _, event_token) = stage.activity();
-        let span = info_span!("activity", event_token = event_token.tag());
+        let span = info_span!("activity", event_token = event_token.as_field());
         span.in_scope(|| info!("line {n}"));
         workflows.push((workflow, span));
     }
@@ -129,7 +129,7 @@ fn beside_a_loop_that_logs_at_full_speed_quiet_activities_lose_nothing() {
     let workflows: Vec<_> = thread::scope(|scope| {
         scope.spawn(|| {
             tracing::dispatcher::with_default(&dispatch, || {
-                let span = info_span!("loud", event_token = loud.tag()).entered();
+                let span = info_span!("loud", event_token = loud.as_field()).entered();
                 while !done.load(SeqCst) {
                     info!("again and again");
                 }
@@ -141,7 +141,7 @@ fn beside_a_loop_that_logs_at_full_speed_quiet_activities_lose_nothing() {
         }
         let log = |n: usize| {
             let (workflow, _, event_token) = stage.activity();
-            let span = info_span!("quiet", event_token = event_token.tag());
+            let span = info_span!("quiet", event_token = event_token.as_field());
             (0..20).for_each(|line| span.in_scope(|| info!("line {line} of {n}")));
             workflow
         };
@@ -165,7 +165,7 @@ fn a_caller_that_asked_to_wait_loses_nothing() {
         builder.pending_lines(10).overflow(Overflow::Block(PATIENCE))
     });
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     for n in 0..100 {
         span.in_scope(|| info!("line {n}"));
     }
@@ -182,7 +182,7 @@ fn a_caller_waits_no_longer_than_it_asked_to() {
     });
     stage.portal.faults().next(Fault::Hang(Moment::BeforeExecution));
     let (_, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("accepted"));
     let start = Instant::now();
     span.in_scope(|| info!("refused"));

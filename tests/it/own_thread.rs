@@ -108,7 +108,7 @@ fn a_guard_that_is_dropped_on_the_workers_thread_closes_and_does_not_wait() {
         .with(layer)
         .with(tracing_subscriber::fmt::layer().with_writer(move || writer.clone()))
         .init();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("a line"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("a line"));
     provoke_a_report();
     // It closes once the layer is through, and delivers what it has.
     assert!(portal.wait_for(PATIENCE, |_| !workflow.texts().is_empty()));
@@ -178,7 +178,7 @@ fn a_provider_that_waits_for_delivery_gets_an_error() {
     let (layer, guard) = builder.build().unwrap();
     handle.set((guard.handle(), event_token.clone())).unwrap();
     let _subscriber = tracing_subscriber::registry().with(layer).set_default();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("a line"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("a line"));
     assert!(guard.handle().flush_blocking(PATIENCE).unwrap().is_complete());
     for _ in 0..2 {
         let (flushed, completed) = told.recv_timeout(PATIENCE).unwrap();
@@ -197,7 +197,8 @@ fn a_provider_that_logs_where_callers_wait_for_room_is_refused_at_once() {
     let (builder, workflow, event_token) = beside(&portal, move || {
         let (dispatch, event_token) = held.get().unwrap();
         tracing::dispatcher::with_default(dispatch, || {
-            info_span!("provider", event_token = event_token.tag()).in_scope(|| info!("asked"));
+            info_span!("provider", event_token = event_token.as_field())
+                .in_scope(|| info!("asked"));
         });
     });
     let (layer, guard) =
@@ -206,7 +207,7 @@ fn a_provider_that_logs_where_callers_wait_for_room_is_refused_at_once() {
     subscriber.set((dispatch.clone(), event_token.clone())).unwrap();
     let _subscriber = tracing::dispatcher::set_default(&dispatch);
     let bizproc = guard.handle();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("a line"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("a line"));
     assert!(bizproc.flush_blocking(PATIENCE).unwrap().is_complete());
     assert_eq!(lines(&workflow)[0], "a line");
     let stats = bizproc.stats();

@@ -38,7 +38,7 @@ fn a_layer_that_panics_on_the_workers_thread_costs_no_line() {
     let workflow = portal.start_workflow("Order");
     let event_token = workflow.open_activity("Fulfil").event_token();
     let event_token = EventToken::parse(&event_token).unwrap();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("before"));
     // The worker reports it, and meets the layer.
     drop(info_span!("activity", event_token = ""));
@@ -86,7 +86,7 @@ fn a_provider_that_panics_costs_time_and_nothing_else() {
     let _subscriber = tracing_subscriber::registry().with(layer).set_default();
     let workflow = portal.start_workflow("Order");
     let event_token = EventToken::parse(&workflow.open_activity("a").event_token()).unwrap();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("a line"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("a line"));
     let report = guard.handle().flush_blocking(PATIENCE).unwrap();
     assert!(report.is_complete(), "{report}");
     assert_eq!(lines(&workflow), ["a line"]);

@@ -133,7 +133,7 @@ fn replicas_that_share_a_store_share_a_renewal() {
     let span = || {
         info_span!(
             "s",
-            event_token = verified.event_token().tag(),
+            event_token = verified.event_token().as_field(),
             portal = verified.portal().as_str()
         )
     };
@@ -228,7 +228,8 @@ fn lines_of_an_unknown_portal_wait_for_its_credentials() {
     let site = &stage.portals[0];
     let workflow = site.portal.start_workflow("Order 1042");
     let event_token = EventToken::parse(&workflow.open_activity("a").event_token()).unwrap();
-    let span = info_span!("s", event_token = event_token.tag(), portal = site.portal.member_id());
+    let span =
+        info_span!("s", event_token = event_token.as_field(), portal = site.portal.member_id());
     span.in_scope(|| info!("early"));
     let blocked = || {
         let portals = stage.bizproc.portals();
@@ -291,7 +292,7 @@ fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_say
         let oauth = credentials(site, store).hosts(hosts.into_iter().collect::<Hosts>());
         let (layer, guard) = quick(oauth).build().unwrap();
         let _subscriber = tracing_subscriber::registry().with(layer).set_default();
-        info_span!("s", event_token = event_token.tag(), portal = site.portal.member_id())
+        info_span!("s", event_token = event_token.as_field(), portal = site.portal.member_id())
             .in_scope(|| info!("hello"));
         let is_followed = listed || server_answers;
         let bizproc = guard.handle();

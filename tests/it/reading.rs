@@ -19,7 +19,7 @@ use crate::stage::{Captured, PATIENCE, Stage, in_child, is_child, lines, quick, 
 fn story(options: impl FnOnce(Builder) -> Builder) -> Vec<String> {
     let stage = Stage::with(Portal::builder(), options);
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         info!(target: "shop::orders", order = 1042, "Order received");
         info_span!("payment", provider = "Kassa").in_scope(|| {
             warn!(target: "shop::payment", code = 7, "The bank asks for a second factor");
@@ -43,7 +43,7 @@ fn a_russian_log_is_russian_to_its_last_word() {
             .pending_lines(3)
     });
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     stage.portal.faults().next(Fault::Reset(Moment::AfterExecution));
     span.in_scope(|| (0..5).for_each(|n| warn!(n, "Заканчивается лампа")));
     stage.bizproc.flush_blocking(PATIENCE).unwrap();
@@ -152,7 +152,7 @@ fn endless(_: &Line<'_>, out: &mut dyn Write) -> fmt::Result {
 fn a_format_without_an_end_is_cut() {
     let stage = Stage::with(Portal::builder(), |builder| builder.format(endless));
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("said"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("said"));
     stage.flushed();
     let log = workflow.texts().concat();
     assert!(log.len() < 1_100_000 && log.contains("… (") && log.ends_with(" bytes more)"));
@@ -181,7 +181,7 @@ fn a_format_that_panics_or_fails_costs_no_line_and_is_counted() {
     let stage =
         Stage::with(Portal::builder(), |builder| builder.format(failing).wording(Speechless));
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| {
         info!(order = 1042, "Order received");
         warn!(code = 7, "The bank asks for a second factor");
@@ -227,7 +227,7 @@ fn values_read_as_people_write_them() {
     let own = Failed("sync: no answer", Some(Box::new(Failed("no answer", None))));
     let (some, none) = (Some(7), None::<i32>);
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_764_244_805);
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         info!(error = &chain as &dyn Error, "Failed");
         info!(error = &own as &dyn Error, "Failed");
         info!(error = %chain, "Displayed");
@@ -273,7 +273,7 @@ fn a_format_that_fails_is_reported_to_the_apps_engineers() {
         .init();
     let workflow = portal.start_workflow("Order");
     let event_token = token(&workflow.open_activity("Fulfil"));
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("the customer's text"));
     guard.shutdown_blocking(PATIENCE);
     let printed = printed.text();
@@ -294,5 +294,5 @@ fn options_of_a_line_are_checked() {
     assert!(error(quick(&portal).line_prefix("x".repeat(201))).contains("line_prefix"));
     assert!(error(quick(&portal).line_prefix("\0".repeat(67))).contains("line_prefix"));
     let error = error(quick(&portal).line_prefix("[shop] ").line_bytes(262));
-    assert!(error.contains("line_bytes leaves less"), "{error}");
+    assert!(error.contains("line_bytes must be at least 256 bytes longer"), "{error}");
 }

@@ -43,7 +43,7 @@ fn one_seed(seed: u64) {
     let activities: Vec<_> = (0..1 + random.below(20)).map(|_| stage.activity()).collect();
     let spans: Vec<_> = activities
         .iter()
-        .map(|(_, _, event_token)| info_span!("activity", event_token = event_token.tag()))
+        .map(|(_, _, event_token)| info_span!("activity", event_token = event_token.as_field()))
         .collect();
     let mut logged = vec![0_u64; spans.len()];
     for _ in 0..random.below(2_000) {

@@ -20,14 +20,14 @@ fn the_token_may_be_in_a_field_of_another_name() {
     let stage = stage(Fields::new().event_token("b24_token"));
     let (workflow, _, event_token) = stage.activity();
     let (other, _, other_token) = stage.activity();
-    info_span!("activity", b24_token = event_token.tag(), order = 1).in_scope(|| {
+    info_span!("activity", b24_token = event_token.as_field(), order = 1).in_scope(|| {
         info!(step = 1, "by the span");
         // The usual name means nothing now, and is a secret all the same.
         info_span!("inner", event_token = "5e.1|A|1.secret").in_scope(|| info!("inside"));
-        info!(b24_token = other_token.tag(), "by the event");
+        info!(b24_token = other_token.as_field(), "by the event");
     });
     let late = info_span!("late", b24_token = Empty);
-    late.record("b24_token", event_token.tag());
+    late.record("b24_token", event_token.as_field());
     late.in_scope(|| info!("recorded"));
     stage.flushed();
     assert_eq!(lines(&workflow), ["by the span (step=1)", "inside", "recorded"]);
@@ -43,7 +43,8 @@ fn activities_keep_their_own_span_whatever_the_names() {
     let activity = stage.bizproc.activity(verified);
     let (second, _, verified) = stage.open(1);
     let token = verified.event_token().clone();
-    let span = info_span!("mine", b24_token = token.tag(), tenant = verified.portal().as_str());
+    let span =
+        info_span!("mine", b24_token = token.as_field(), tenant = verified.portal().as_str());
     let _other = stage.bizproc.activity(verified);
     span.in_scope(|| info!("through a span of mine"));
     wait(stage.bizproc.flush(crate::stage::PATIENCE)).unwrap();
@@ -56,7 +57,7 @@ fn activities_keep_their_own_span_whatever_the_names() {
 fn private_fields_are_never_written() {
     let stage = stage(Fields::new().private(["password", "card.*"]));
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         let span = info_span!("login", user = "anna", password = "hunter2", pin = Empty);
         span.record("pin", 4242);
         span.in_scope(|| {
@@ -89,7 +90,7 @@ fn private_fields_are_never_written() {
 fn long_values_are_cut_where_they_stand_and_the_message_is_whole() {
     let stage = stage(Fields::new().shorten("body", 5).longest(8).longest_in_spans(4));
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         info_span!("request", agent = "Mozilla/5.0", body = "0123456789").in_scope(|| {
             info!(body = %"Договор", text = ?"0123456789", n = 1234567890, "A message is whole");
         });
@@ -107,7 +108,7 @@ fn a_spans_long_field_is_not_repeated_whole_by_default() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
     let text = "x".repeat(3_000);
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         info_span!("request", text).in_scope(|| info!(text, "said"));
     });
     stage.flushed();
@@ -120,7 +121,7 @@ fn a_marked_event_is_kept_out_or_let_in() {
     let stage = stage(Fields::new().marked_from(Level::DEBUG));
     let (workflow, _, event_token) = stage.activity();
     let never = false;
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         info!("as ever");
         info!(bizproc = false, "kept out");
         error!(bizproc = never, "kept out at any level");
@@ -152,7 +153,7 @@ fn a_marked_event_is_kept_out_or_let_in() {
 fn the_marker_may_have_another_name_and_none_lets_in_by_default() {
     let stage = stage(Fields::new().marker("customer"));
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         debug!(customer = true, "below");
         info!(customer = false, "kept out");
         info!(bizproc = false, "a field like others");

@@ -63,7 +63,7 @@ fn the_readmes_subscriber_prints_the_apps_lines_and_no_others() {
         .with_filter(LevelFilter::INFO);
     tracing_subscriber::registry().with(printed).with(bizproc).init();
     let event_token = token(&portal.start_workflow("Order").open_activity("Fulfil"));
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("Card charged"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("Card charged"));
     assert!(guard.shutdown_blocking(PATIENCE).is_complete());
     let text = captured.text();
     assert_eq!(text.lines().count(), 1, "{text}");

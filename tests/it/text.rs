@@ -9,7 +9,7 @@ use crate::stage::{Stage, lines};
 fn message_first_then_fields_then_the_spans_inside_the_tagged_one() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
-    let activity = info_span!("activity", event_token = event_token.tag(), order = 1042);
+    let activity = info_span!("activity", event_token = event_token.as_field(), order = 1042);
     let shipping = info_span!(parent: &activity, "shipping", carrier = "DHL", express = true);
     let label = info_span!(parent: &shipping, "label", n = 2);
     label.in_scope(|| info!(weight = 1.5, "Label printed"));
@@ -45,10 +45,10 @@ fn hostile_messages_stay_one_line_and_change_nothing() {
     for substitution in [Substitution::Newer, Substitution::Older] {
         let stage = Stage::with(Portal::builder().substitution(substitution), |builder| builder);
         let quiet = stage.activity();
-        let quiet_span = info_span!("activity", event_token = quiet.2.tag());
+        let quiet_span = info_span!("activity", event_token = quiet.2.as_field());
         quiet_span.in_scope(|| info!("beside"));
         let (workflow, activity, event_token) = stage.activity();
-        let span = info_span!("activity", event_token = event_token.tag());
+        let span = info_span!("activity", event_token = event_token.as_field());
         for message in hostile {
             span.in_scope(|| info!("{message}"));
         }
@@ -79,7 +79,7 @@ fn a_line_is_no_longer_than_an_entry_and_tells_what_was_cut() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
     let long = "слово ".repeat(100_000);
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     for _ in 0..3 {
         span.in_scope(|| info!("{long}"));
     }
@@ -96,7 +96,7 @@ fn a_long_line_goes_on_in_the_next_entry_where_it_may() {
     let stage = Stage::with(Portal::builder(), |builder| builder.line_bytes(1 << 20));
     let (workflow, _, event_token) = stage.activity();
     let long: String = (0..30_000).map(|n| format!("слово{n} ")).collect();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("{long}"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("{long}"));
     stage.flushed();
     let texts = workflow.texts();
     assert!(texts.len() > 5);

@@ -13,7 +13,7 @@ use crate::stage::{PATIENCE, Stage, in_child, is_child, lines, token};
 fn two_lines(stage: &Stage) -> [bizproc_portal::Workflow; 2] {
     let opened = ["a", "b"].map(|name| {
         let (workflow, _, event_token) = stage.activity();
-        (name, workflow, info_span!("activity", event_token = event_token.tag()))
+        (name, workflow, info_span!("activity", event_token = event_token.as_field()))
     });
     // One right behind the other: the first does not leave while the second workflow is started.
     for (name, _, span) in &opened {
@@ -80,7 +80,7 @@ fn who_prefers_a_gap_to_a_repeat_gets_it_told() {
     });
     stage.portal.faults().next(Fault::Reset(Moment::BeforeExecution));
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("lost"));
     let report = stage.bizproc.flush_blocking(PATIENCE).unwrap();
     assert_eq!(report.by_reason(DropReason::OutcomeUnknown), 1);
@@ -102,7 +102,7 @@ fn a_dead_workflow_costs_its_neighbours_nothing() {
     dead.finish();
     let (alive, _, alive_token) = stage.activity();
     for event_token in [&dead_token, &alive_token] {
-        info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("line"));
+        info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("line"));
     }
     let stats = stage.bizproc.clone();
     assert!(stage.portal.wait_for(PATIENCE, |_| !alive.texts().is_empty()));
@@ -120,7 +120,7 @@ fn a_forged_token_is_finished_and_no_other() {
     let (alive, activity, event_token) = stage.activity();
     let forged = activity.event_token().replace(|c: char| c.is_ascii_digit(), "3");
     info_span!("activity", event_token = forged).in_scope(|| info!("forged"));
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("honest"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("honest"));
     let report = stage.bizproc.flush_blocking(PATIENCE).unwrap();
     assert_eq!(report.by_reason(DropReason::TokenDenied), 1);
     assert_eq!(report.acknowledged(), 1);
@@ -132,7 +132,7 @@ fn a_locked_workflow_is_waited_for() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
     let lock = workflow.lock();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("patience"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("patience"));
     let refused =
         |portal: &Portal| portal.counters().refused_commands + portal.counters().refused_hits > 0;
     assert!(stage.portal.wait_for(PATIENCE, refused));
@@ -146,7 +146,7 @@ fn a_slow_portal_holds_nobody_up() {
     let stage = Stage::quick();
     stage.portal.faults().next(Fault::Delay(Moment::BeforeExecution, Duration::from_millis(200)));
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     for n in 0..1_000 {
         span.in_scope(|| info!("line {n}"));
     }

@@ -13,7 +13,7 @@ use crate::stage::{PATIENCE, Stage};
 fn health_is_ready_degraded_or_blocked_and_says_why() {
     let stage = Stage::with(Portal::builder(), |builder| builder.pending_lines(2));
     let (_, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     assert_eq!(stage.bizproc.health().to_string(), "ready", "nothing was logged yet");
 
     span.in_scope(|| info!("received"));
@@ -61,7 +61,7 @@ fn metrics_have_the_names_that_the_documentation_gives_them() {
 
     let stage = Stage::with(Portal::builder(), |builder| builder.pending_lines(2));
     let (_, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     stage.portal.faults().next(Fault::Delay(Moment::BeforeExecution, Duration::from_millis(100)));
     span.in_scope(|| (0..5).for_each(|n| info!(n, "received")));
     stage.flushed();

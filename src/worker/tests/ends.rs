@@ -505,3 +505,20 @@ fn a_portal_that_is_silent_for_long_is_forgotten() {
     stage.log(&Tag::detached("5e1.1|A|1.ff", Some("portal 1")), "again");
     assert_eq!(stage.run(5.0).len(), 1);
 }
+
+/// The answer to a completion once called lines late that were counted as refused: the token took no more
+/// lines because its activity was to be ended, and so what it held was taken for late.
+#[test]
+fn an_answer_tells_of_a_refused_line_as_the_counters_do() {
+    let mut stage = Stage::new(options());
+    let tag = proven(&mut stage, 1);
+    stage.log(&tag, "a line that is refused");
+    let mut answer = complete(&mut stage, &tag);
+    let (call, request) = stage.sent_within(0.0).expect("both, at once");
+    assert_eq!(sorts(&request), (1, 1));
+    stage.settle(call, &answers(&[Some("ACCESS_DENIED"), None]));
+    let report = answer.try_recv().unwrap().unwrap();
+    assert_eq!((report.lost(), report.late()), (1, 0), "{report}");
+    assert_eq!((stage.stats().lost(), stage.stats().late()), (1, 0));
+    assert_eq!(report.by_reason(DropReason::TokenDenied), 1);
+}

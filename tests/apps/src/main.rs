@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (bizproc, guard) = builder.build()?;
     tracing_subscriber::registry().with(bizproc).init();
     let event_token = EventToken::parse(&std::env::var("EVENT_TOKEN")?)?;
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("delivered by https"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("delivered by https"));
     let report = guard.shutdown_blocking(Duration::from_secs(30));
     println!("{report}");
     Ok(())
