@@ -1,22 +1,24 @@
 //! What one PostgreSQL server on this machine does for the relay, per second: with `fsync`, as in production.
 //!
 //! `cargo bench -p tracing-bizproc-relay --bench relay` takes about half a minute. With `--test`, each part runs
-//! once and small.
+//! once and small. Beside the rates stands what the client and the server used of a core, which is worth more
+//! on a machine that does other things meanwhile.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails says where")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use std::future::Future;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use bizproc_test_postgres::Postgres;
+use bizproc_test_postgres::{Postgres, own_cpu};
 use tokio::runtime::Builder;
 use tracing_bizproc::journal::{
     Batch, Chunk, Content, Journal, Mark, MarkKind, Publisher, Query, StoredLine,
 };
 use tracing_bizproc::{EventToken, PortalId};
-use tracing_bizproc_relay::{Member, Ownership, PgConfig, PgJournal, PgOwnership, Shard};
+use tracing_bizproc_relay::{Member, Owner, PgConfig, PgJournal, PgOwnership, Shard};
 
 const TOKENS: u64 = 1_000;
 const PORTALS: u64 = 100;
@@ -37,7 +39,7 @@ fn main() {
         "chunks of one line of 100 bytes, in batches of {BATCH}; {TOKENS} tokens on {PORTALS} portals"
     );
     for publishers in [1, 4] {
-        let started = Instant::now();
+        let run = Run::new(&server);
         thread::scope(|scope| {
             for publisher in 0..publishers {
                 let journal = PgJournal::new(config.clone()).unwrap();
@@ -45,14 +47,14 @@ fn main() {
             }
         });
         let chunks = u64::try_from(publishers).unwrap() * batches * BATCH;
-        print(&format!("chunks/s, publishers: {publishers}"), chunks, started.elapsed());
+        run.print(&format!("chunks, publishers: {publishers}"), chunks);
         empty(&config);
     }
 
     let journal = PgJournal::new(config.clone()).unwrap();
     journal.read_shards(Shard::all());
     publish(&journal, Publisher(7), batches);
-    let started = Instant::now();
+    let run = Run::new(&server);
     let mut read = 0;
     let mut after = None;
     loop {
@@ -65,39 +67,42 @@ fn main() {
         }
     }
     assert_eq!(read, batches * BATCH);
-    print("chunks read/s", read, started.elapsed());
+    run.print("chunks that are read", read);
 
-    intents(&config, small);
+    intents(&server, &config, small);
 
-    let started = Instant::now();
+    let run = Run::new(&server);
     for batch in 0..batches {
         let settled: Vec<Mark> =
             (0..BATCH).map(|n| mark(batch * BATCH + n + 1, MarkKind::Settled)).collect();
         wait(journal.mark(&settled)).unwrap();
     }
-    print("settles/s, 1,000 in one call", batches * BATCH, started.elapsed());
+    run.print("settles, 1,000 in one call", batches * BATCH);
     let left = wait(journal.read(Query { portal: None, after: None, most_bytes: 1 })).unwrap();
     assert!(left.chunks.is_empty() && left.at_end);
 }
 
 /// Intents on lines that are there.
-fn intents(config: &PgConfig, small: bool) {
+fn intents(server: &Postgres, config: &PgConfig, small: bool) {
     let ownership = PgOwnership::new(config.clone()).unwrap();
-    let me = Member(1);
-    wait(ownership.join(me)).unwrap();
-    let claims = wait(ownership.acquire(me, Shard::COUNT)).unwrap();
-    assert_eq!(claims.len(), Shard::COUNT);
+    let mut owner = Owner::new(Arc::new(ownership), Member(1));
     for (bulk, calls) in [(1, 2_000), (50, 1_000)] {
         let calls = if small { 3 } else { calls };
-        let started = Instant::now();
+        let run = Run::new(server);
+        let mut renewed = None::<Instant>;
         for call in 0..calls {
+            if renewed.is_none_or(|at| at.elapsed() > owner.interval()) {
+                assert_eq!(wait(owner.turn(Instant::now)).unwrap().lost, []);
+                renewed = Some(Instant::now());
+            }
             let marks: Vec<Mark> =
                 (0..bulk).map(|n| mark((call * bulk + n) % BATCH + 1, MarkKind::Tried)).collect();
-            assert!(wait(ownership.intend(me, &claims, &marks)).unwrap().is_empty());
+            let intent = wait(owner.intend(&marks, Instant::now())).unwrap();
+            assert_eq!(intent.fenced(), []);
         }
-        print(&format!("intents/s, {bulk} in one call"), calls * bulk, started.elapsed());
+        run.print(&format!("intents, {bulk} in one call"), calls * bulk);
     }
-    wait(ownership.leave(me)).unwrap();
+    wait(owner.leave()).unwrap();
 }
 
 fn publish(journal: &PgJournal, publisher: Publisher, batches: u64) {
@@ -156,9 +161,33 @@ fn mark(number: u64, kind: MarkKind) -> Mark {
     Mark { publisher: Publisher(7), portal, event_token, from: number, up_to: number, kind }
 }
 
-fn print(what: &str, count: u64, took: Duration) {
-    let per_second = count as f64 / took.as_secs_f64();
-    println!("{what:<34} {per_second:>10.0}");
+/// A part of the bench.
+struct Run<'a> {
+    server: &'a Postgres,
+    started: Instant,
+    client_cpu: Duration,
+    server_cpu: Duration,
+}
+
+impl<'a> Run<'a> {
+    fn new(server: &'a Postgres) -> Self {
+        Run {
+            server,
+            started: Instant::now(),
+            client_cpu: own_cpu().unwrap_or_default(),
+            server_cpu: server.cpu().unwrap_or_default(),
+        }
+    }
+
+    fn print(&self, what: &str, count: u64) {
+        let per_second = count as f64 / self.started.elapsed().as_secs_f64();
+        let each = |used: Option<Duration>, before: Duration| {
+            used.unwrap_or_default().saturating_sub(before).as_secs_f64() * 1e6 / count as f64
+        };
+        let (client, server) =
+            (each(own_cpu(), self.client_cpu), each(self.server.cpu(), self.server_cpu));
+        println!("{what:<28} {per_second:>9.0}/s {client:>9.1} us client {server:>9.1} us server");
+    }
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {

@@ -60,7 +60,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         for Replica { subscriber, event_token, .. } in &replicas {
             dispatcher::with_default(subscriber, || {
                 let portal = portal.member_id();
-                let span = info_span!("activity", event_token = event_token.tag(), portal);
+                let span = info_span!("activity", event_token = event_token.as_field(), portal);
                 span.in_scope(|| info!(round, "Working"));
             });
         }

@@ -58,7 +58,8 @@ CREATE TABLE {schema}.dead (
 CREATE INDEX dead_of_activity ON {schema}.dead (publisher, activity);
 
 -- The functions below switch off plans that read whole tables: plans are made while the tables are small, and
--- used when they are large.
+-- used when they are large. Those that are called often are in PL/pgSQL, which keeps its plans: to make them
+-- costs more than to run them.
 
 -- Stores a batch, once, and returns the last id. One batch after the other, so that ids are in the order of
 -- commits; all in one call, so that a client that pauses holds up nobody.
@@ -66,7 +67,8 @@ CREATE FUNCTION {schema}.append(
     by_publisher bytea, batch bigint, shards smallint[], portals text[], activities bytea[], numbers text[],
     lines integer[], logged timestamptz[], payloads bytea[]
 ) RETURNS bigint LANGUAGE plpgsql
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $body$
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan AS $body$
 DECLARE
     known {schema}.publishers;
     last bigint;
@@ -125,8 +127,10 @@ $body$;
 -- These numbers may stand in the log from now on.
 CREATE FUNCTION {schema}.mark_tried(
     publishers bytea[], activities bytea[], firsts bigint[], lasts bigint[]
-) RETURNS void LANGUAGE sql
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $body$
+) RETURNS void LANGUAGE plpgsql
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan AS $body$
+BEGIN
     INSERT INTO {schema}.marks AS m (publisher, activity, tried)
     SELECT f.publisher, f.activity, range_agg(int8range(f.first_no, f.last_no, '[]'))
     FROM unnest(publishers, activities, firsts, lasts) f (publisher, activity, first_no, last_no)
@@ -136,14 +140,16 @@ CREATE FUNCTION {schema}.mark_tried(
     )
     GROUP BY 1, 2
     ORDER BY 1, 2
-    ON CONFLICT (publisher, activity) DO UPDATE SET tried = m.tried + excluded.tried
+    ON CONFLICT (publisher, activity) DO UPDATE SET tried = m.tried + excluded.tried;
+END
 $body$;
 
 -- These numbers do not stand in the log: the portal said so.
 CREATE FUNCTION {schema}.mark_returned(
     publishers bytea[], activities bytea[], firsts bigint[], lasts bigint[]
 ) RETURNS void LANGUAGE plpgsql
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $body$
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan AS $body$
 BEGIN
     -- In one order, so that two calls never wait for each other.
     PERFORM FROM {schema}.marks m
@@ -164,7 +170,8 @@ $body$;
 CREATE FUNCTION {schema}.mark_settled(
     publishers bytea[], activities bytea[], firsts bigint[], lasts bigint[]
 ) RETURNS void LANGUAGE plpgsql
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $body$
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan AS $body$
 BEGIN
     WITH facts AS (
         SELECT u.publisher, u.activity, range_agg(int8range(u.first_no, u.last_no, '[]')) AS numbers

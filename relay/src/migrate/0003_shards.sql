@@ -75,14 +75,16 @@ $body$;
 CREATE FUNCTION {schema}.intend(
     me bytea, held smallint[], epochs bigint[], mark_shards smallint[], publishers bytea[],
     activities bytea[], firsts bigint[], lasts bigint[]
-) RETURNS smallint[] LANGUAGE plpgsql AS $body$
+) RETURNS smallint[] LANGUAGE plpgsql
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan AS $body$
 DECLARE
     mine smallint[];
 BEGIN
     SELECT coalesce(array_agg(o.shard), '{}') INTO mine FROM (
         SELECT s.shard FROM {schema}.shards s
         JOIN unnest(held, epochs) h (shard, epoch) ON h.shard = s.shard AND h.epoch = s.epoch
-        WHERE s.owner = me
+        WHERE s.owner = me AND s.shard = ANY (mark_shards)
         ORDER BY s.shard
         FOR SHARE OF s
     ) o;
