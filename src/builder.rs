@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing_core::{LevelFilter, Subscriber};
 use tracing_subscriber::registry::LookupSpan;
@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::BuildError;
 use crate::fields::Fields;
 use crate::handle::{Handle, WorkerGuard};
+use crate::journal::driver::{Desk, Driver};
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
 #[cfg(feature = "log")]
@@ -29,6 +30,7 @@ use crate::worker::engine::Engine;
 use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
 use crate::worker::operating::OPERATING_LIMIT;
+use crate::worker::outbox::Outbox;
 use crate::worker::rate::Quota;
 use crate::worker::render::LINE_BYTES;
 use crate::worker::report::{self, ReportSink};
@@ -37,8 +39,11 @@ use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
 
 mod config;
+mod keeping;
 mod lines;
 
+use keeping::Keep;
+pub(crate) use keeping::Keeping;
 use lines::Lines;
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, the OAuth
@@ -134,6 +139,7 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
         fail_with: None,
         http: HttpOptions::default(),
         fingerprints_are_right: true,
+        keep: Keep::default(),
     }
 }
 
@@ -180,6 +186,8 @@ pub struct Builder {
     http: HttpOptions,
     /// Whether all given fingerprints are valid.
     fingerprints_are_right: bool,
+    /// What keeps lines beyond the process.
+    keep: Keep,
 }
 
 impl Builder {
@@ -443,8 +451,18 @@ impl Builder {
     ) -> Result<(Producer, WorkerGuard), BuildError> {
         // Any number will do: it only keeps replicas from retrying at the same moments.
         let seed = std::hash::RandomState::new().build_hasher().finish();
-        let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
-        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick).with_sink(sink);
+        // Where nothing is sent, nothing is kept.
+        let keeping = match self.credentials {
+            Some(_) => self.keep.open()?,
+            None => None,
+        };
+        let parts = self.parts_with(seed, keeping);
+        let Parts { producer, consumer, engine, stats, tick, journal } = parts;
+        let (desk, driver) = journal.unzip();
+        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick)
+            .with_sink(sink)
+            .with_journal(desk);
+        driver.map_or(Ok(()), Driver::start).map_err(BuildError::Thread)?;
         let runtime = WorkerRuntime::new().map_err(BuildError::Runtime)?;
         let thread = thread::Builder::new()
             .name(THREAD.to_owned())
@@ -461,7 +479,12 @@ impl Builder {
     }
 
     /// Everything but the thread and the transport.
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn parts(&self, seed: u64) -> Parts {
+        self.parts_with(seed, self.keep.open().expect("the spool can be opened"))
+    }
+
+    fn parts_with(&self, seed: u64, keeping: Option<Keeping>) -> Parts {
         let stats = Arc::new(Stats::default());
         let (producer, consumer) = queue::queue(self.limits);
         let words = self.lines.words(&stats);
@@ -476,15 +499,25 @@ impl Builder {
             quota: self.quota,
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
-            retry: self.retry,
+            retry: RetryPolicy {
+                max_age: keeping.as_ref().map_or(self.retry.max_age, |keeping| keeping.max_age),
+                ..self.retry
+            },
             words: words.clone(),
             portal_share: self.portal_share,
             default_portal: self.credentials.as_ref().is_none_or(Credentials::have_default_portal),
         };
         let renderer = self.lines.renderer(words, &stats, self.line_bytes);
         let ledger = Ledger::new(stats.clone(), consumer.shares(), self.limits.bytes);
-        let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
-        Parts { producer, consumer, engine, stats, tick: self.tick() }
+        let mut engine = Engine::new(rules, self.limits, renderer, ledger, seed);
+        let journal = keeping.map(|keeping| {
+            let publisher = keeping.publisher;
+            let most_bytes = (self.limits.bytes / 4).clamp(LEAST_OUTBOX, MOST_OUTBOX);
+            #[expect(clippy::disallowed_methods, reason = "the run begins here")]
+            engine.keep(Outbox::new(publisher, keeping.bound, most_bytes), Instant::now());
+            Driver::new(keeping.journal, publisher)
+        });
+        Parts { producer, consumer, engine, stats, tick: self.tick(), journal }
     }
 
     pub(crate) fn event_level(&self) -> EventLevel {
@@ -501,14 +534,16 @@ impl Builder {
 
     /// How often the worker looks at its queue while lines may come.
     fn tick(&self) -> Duration {
-        (self.linger / 4).clamp(LEAST_TICK, LONGEST_TICK)
+        let tick = self.linger / 4;
+        let bound = self.keep.bound().map(|bound| bound / 4);
+        bound.map_or(tick, |bound| bound.min(tick)).clamp(LEAST_TICK, LONGEST_TICK)
     }
 
     fn check(&self) -> Result<(), BuildError> {
+        self.check_keep()?;
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
-        for (option, duration) in
-            [("max_age", self.retry.max_age), ("request_timeout", self.http.timeout)]
-        {
+        let max_age = self.keep.max_age().unwrap_or(self.retry.max_age);
+        for (option, duration) in [("max_age", max_age), ("request_timeout", self.http.timeout)] {
             if duration > YEAR {
                 return wrong(option, "must not be longer than a year");
             }
@@ -523,7 +558,7 @@ impl Builder {
         if self.linger > self.max_hold {
             return wrong("linger", "must not be longer than max_hold");
         }
-        if self.max_hold >= self.retry.max_age {
+        if self.max_hold >= max_age {
             return wrong("max_age", "must be longer than max_hold");
         }
         if !(2_000..=ENTRY_BYTES).contains(&self.entry_bytes) {
@@ -599,8 +634,21 @@ pub(crate) struct Parts {
     pub(crate) stats: Arc<Stats>,
     /// How often the queue is looked at while lines may come.
     pub(crate) tick: Duration,
+    /// Both ends of the journal's driver.
+    pub(crate) journal: Option<(Desk, Driver)>,
 }
 
+/// A number that no other run has.
+#[cfg(any(test, feature = "spool"))]
+fn random() -> u128 {
+    let half = || u128::from(std::hash::RandomState::new().build_hasher().finish());
+    half() << 64 | half()
+}
+
+/// What the worker may hold for its journal at the least, in bytes.
+const LEAST_OUTBOX: usize = 1 << 20;
+/// The same at the most: a second's worth of very many lines.
+const MOST_OUTBOX: usize = 16 << 20;
 /// One portal's share of the budget, where there may be many.
 const PORTAL_SHARE: f64 = 0.5;
 /// One token's share of the queue and of the budget.

@@ -16,6 +16,8 @@ mod disk;
 mod files;
 mod folder;
 mod frame;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod header;
 mod index;
 mod record;
@@ -124,6 +126,7 @@ impl Spool {
             fsync: self.durability == Durability::Fsync,
             max_bytes: self.max_bytes,
             max_age: self.max_age,
+            segment_bytes: (self.max_bytes / 8).clamp(LEAST_SEGMENT, MOST_SEGMENT),
         };
         Files::open(Arc::new(RealDisk), limits, publisher)
     }
@@ -134,6 +137,19 @@ impl Spool {
         self.bound
     }
 }
+
+impl Spool {
+    /// How long lines are kept.
+    pub(crate) fn line_age(&self) -> Duration {
+        self.max_age
+    }
+}
+
+/// The largest segment. What is given up at once is a segment, and what is read for a mark.
+const MOST_SEGMENT: u64 = 4 << 20;
+
+/// In a small spool there are eight segments, as long as they are not smaller than this.
+const LEAST_SEGMENT: u64 = 64 << 10;
 
 impl fmt::Debug for Spool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

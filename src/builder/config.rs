@@ -7,6 +7,7 @@ use crate::worker::rate::Quota;
 use crate::worker::schedule::Retention;
 
 use super::Builder;
+use super::keeping::SpoolOptions;
 
 impl Builder {
     /// Applies the options that a [`Config`] holds. Other options keep their values. A method that is
@@ -53,6 +54,11 @@ impl Builder {
             longest,
             longest_in_spans,
             marked_from,
+            spool_dir,
+            spool_fsync,
+            spool_bound,
+            spool_max_bytes,
+            spool_max_age,
         } = config.clone();
         if disabled == Some(true) {
             self.credentials = None;
@@ -98,6 +104,13 @@ impl Builder {
                 builder.http.fingerprints.extend(certificates.0);
                 builder
             });
+        self = self.spool_options(SpoolOptions {
+            dir: spool_dir,
+            fsync: spool_fsync,
+            bound: spool_bound,
+            max_bytes: spool_max_bytes,
+            max_age: spool_max_age,
+        });
         self.fields = self
             .fields
             .given(event_token_field, Fields::event_token)

@@ -161,7 +161,8 @@ impl Budget {
 
     pub(super) fn accepted_lines(&self) -> u64 {
         let released = self.worker.released_lines.load(SeqCst);
-        released + lines(self.charged().wrapping_sub(released))
+        // Below zero where lines were read from a journal that this run has not charged.
+        released.wrapping_add(lines(self.charged().wrapping_sub(released)))
     }
 
     /// Whether all that is charged was taken.
@@ -180,6 +181,12 @@ impl Budget {
     pub(super) fn release(&self, lines: u64, bytes: u64) {
         grow(&self.worker.released_lines, lines);
         grow(&self.worker.released_bytes, bytes);
+    }
+
+    /// The worker holds these lines again, or lines that were never charged.
+    pub(super) fn take_back(&self, lines: u64, bytes: u64) {
+        grow(&self.worker.released_lines, lines.wrapping_neg());
+        self.hold(bytes);
     }
 
     /// The worker holds so many bytes more than were charged: as if that much less were settled.

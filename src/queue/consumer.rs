@@ -108,6 +108,11 @@ impl Consumer {
         self.door.budget.hold(bytes);
     }
 
+    /// Charges lines that were read from a journal.
+    pub(crate) fn take_back(&self, lines: u64, bytes: u64) {
+        self.door.budget.take_back(lines, bytes);
+    }
+
     /// From here on every line is refused. What was accepted before can still be taken.
     pub(crate) fn close(&self) {
         self.door.signals.closed.store(true, SeqCst);

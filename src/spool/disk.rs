@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use fs4::FileExt;
 
-#[cfg(test)]
+#[cfg(any(fuzzing, test))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzzing does not fail it"))]
 pub(super) mod fake;
 
 /// What the spool asks of a file system.
@@ -21,6 +22,8 @@ pub(super) trait Disk: Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// The first bytes of a file, `most` at the most.
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
+    /// Makes what was written to a file survive power loss.
+    fn sync_file(&self, path: &Path) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
@@ -100,6 +103,10 @@ impl Disk for RealDisk {
         let mut bytes = Vec::with_capacity(usize::try_from(most).unwrap_or(0));
         file.take(most).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.sync_data()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::disk::Disk;
 use super::folder;
@@ -20,7 +20,9 @@ pub(super) struct Limits {
     pub(super) dir: PathBuf,
     pub(super) fsync: bool,
     pub(super) max_bytes: u64,
-    pub(super) max_age: std::time::Duration,
+    pub(super) max_age: Duration,
+    /// A segment is ended when its file has so many bytes.
+    pub(super) segment_bytes: u64,
 }
 
 /// The spool of one run.
@@ -36,6 +38,7 @@ struct State {
     recovering: Option<Recovery>,
     generation: u64,
     lost: Vec<Evicted>,
+    trouble: Option<SpoolError>,
 }
 
 /// In positions, the own run stands behind all others.
@@ -43,9 +46,6 @@ const OWN: u32 = u32::MAX;
 
 /// So many bytes of other runs' files are read in one call.
 const STEP_BYTES: u64 = 32 << 20;
-
-/// The largest segment. They are smaller in a small spool, which then has eight of them.
-const SEGMENT_BYTES: u64 = 4 << 20;
 
 impl Files {
     pub(super) fn open(
@@ -55,13 +55,21 @@ impl Files {
     ) -> Result<Files, SpoolError> {
         folder::open(&*disk, &limits.dir)?;
         let (path, lock) = folder::create(&*disk, &limits.dir, publisher.0)?;
-        let segment_bytes = (limits.max_bytes / 8).clamp(64 << 10, SEGMENT_BYTES);
-        let setup = Setup { disk, keys: Keys::default(), fsync: limits.fsync, segment_bytes };
+        let Limits { fsync, segment_bytes, .. } = limits;
+        let setup = Setup { disk, keys: Keys::default(), fsync, segment_bytes };
         let setup = Arc::new(setup);
         let own = Run::new(setup.clone(), path, publisher.0, lock);
         let (adopted, recovering) = (Vec::new(), None);
-        let state =
-            State { setup, limits, own, adopted, recovering, generation: 0, lost: Vec::new() };
+        let state = State {
+            setup,
+            limits,
+            own,
+            adopted,
+            recovering,
+            generation: 0,
+            lost: Vec::new(),
+            trouble: None,
+        };
         Ok(Files(Mutex::new(state)))
     }
 
@@ -111,6 +119,11 @@ impl State {
             }
         }
         self.remove_drained();
+        // In time, so that nothing has to be given up for it.
+        if self.bytes() > self.limits.max_bytes / 2 {
+            let rewritten = self.rewrite_one().map(|_| ());
+            self.note(rewritten);
+        }
         result
     }
 
@@ -127,6 +140,68 @@ impl State {
         self.lost.append(&mut run.lost);
         // What cannot be removed now is taken over by the next run, which finds it settled.
         run.remove();
+    }
+
+    fn append(&mut self, batch: &Batch) -> Result<Position, SpoolError> {
+        let bounds = self.keep_bounds();
+        self.note(bounds);
+        let end = match self.own.append(batch.no, &batch.chunks) {
+            Err(SpoolError::Vanished { .. }) => {
+                self.begin_anew()?;
+                self.own.append(batch.no, &batch.chunks)?
+            }
+            end => end?,
+        };
+        Ok(position(OWN, end))
+    }
+
+    /// Something beside what was asked for did not work. That is tried again, and told later.
+    fn note(&mut self, done: Result<(), SpoolError>) {
+        if let Err(error) = done {
+            self.trouble = Some(error);
+        }
+    }
+
+    /// The own folder has vanished: makes another one. What was in it is lost.
+    fn begin_anew(&mut self) -> Result<(), SpoolError> {
+        let publisher = self.own.publisher();
+        folder::open(&*self.setup.disk, &self.limits.dir)?;
+        let (path, lock) = folder::create(&*self.setup.disk, &self.limits.dir, publisher)?;
+        let lost = self.own.begin_anew(path, lock);
+        self.lost.extend(lost);
+        Ok(())
+    }
+
+    /// Gives up the oldest, as long as there is too much.
+    fn keep_bounds(&mut self) -> Result<(), SpoolError> {
+        while self.bytes() > self.limits.max_bytes {
+            let before = self.bytes();
+            if !self.rewrite_one()? {
+                let adopted = self.adopted.iter_mut().map(|(_, run)| run);
+                for run in adopted.chain(std::iter::once(&mut self.own)) {
+                    if run.evict_oldest()? {
+                        break;
+                    }
+                }
+                self.remove_drained();
+            }
+            if self.bytes() >= before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one file smaller, of which little is needed. Returns whether there was one.
+    fn rewrite_one(&mut self) -> Result<bool, SpoolError> {
+        let adopted = self.adopted.iter_mut().map(|(_, run)| run);
+        for run in adopted.chain(std::iter::once(&mut self.own)) {
+            if let Some(number) = run.worth_rewriting() {
+                run.rewrite(number)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn adopt(&mut self) -> Result<Adopted, SpoolError> {
@@ -198,21 +273,29 @@ impl State {
         }
     }
 
-    fn evicted(&mut self, _now: SystemTime) -> Vec<Evicted> {
-        for (_, run) in &mut self.adopted {
+    /// What was given up. If there is nothing, what did not work.
+    fn evicted(&mut self, now: SystemTime) -> Result<Vec<Evicted>, SpoolError> {
+        let Limits { max_age, .. } = self.limits;
+        let before = |age| now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut done = self.own.end_old_segment(before(max_age / 16));
+        let adopted = self.adopted.iter_mut().map(|(_, run)| run);
+        for run in adopted.chain(std::iter::once(&mut self.own)) {
+            // The others expire in any case.
+            done = done.and(run.expire(before(max_age)));
             self.lost.append(&mut run.lost);
         }
-        self.lost.append(&mut self.own.lost);
-        std::mem::take(&mut self.lost)
+        self.note(done);
+        self.remove_drained();
+        match self.trouble.take().filter(|_| self.lost.is_empty()) {
+            Some(trouble) => Err(trouble),
+            None => Ok(std::mem::take(&mut self.lost)),
+        }
     }
 }
 
 impl Journal for Files {
     fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position> {
-        self.with(|state| {
-            let end = state.own.append(batch.no, &batch.chunks)?;
-            Ok(position(OWN, end))
-        })
+        self.with(|state| state.append(batch))
     }
 
     fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read> {
@@ -228,11 +311,18 @@ impl Journal for Files {
     }
 
     fn evicted<'a>(&'a self, now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
-        self.with(|state| Ok(state.evicted(now)))
+        self.with(|state| state.evicted(now))
     }
 
     fn generation(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).generation
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // If nothing is left to be settled, nothing stays. If that cannot be removed, the next run does it.
+        self.own.remove();
     }
 }
 

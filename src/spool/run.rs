@@ -3,7 +3,7 @@
 //! A folder stands for itself: marks of what it holds are written into it, too, also by another process
 //! that has taken it over. Who holds its lock is the only one who reads or writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,9 +18,11 @@ use crate::error::SpoolError;
 use crate::journal::{Evicted, Mark, MarkKind};
 
 mod append;
+mod evict;
 mod mark;
 mod read;
 mod recover;
+mod rewrite;
 mod sweep;
 
 pub(super) use self::read::Reading;
@@ -45,6 +47,9 @@ const SEGMENT_NAMES: usize = 8_192;
 /// More than a segment ever has: what is longer was not written by us, and not read to its end.
 const MOST_BYTES: u64 = 128 << 20;
 
+/// A file that could not be read so many times is lost.
+const MOST_FAILURES: u8 = 3;
+
 /// A folder whose lock we hold.
 pub(super) struct Run {
     setup: Arc<Setup>,
@@ -56,10 +61,13 @@ pub(super) struct Run {
     /// The number of the next segment.
     next: u32,
     /// The largest number of a batch.
-    batch: u64,
+    batch: Option<u64>,
     indexes: Indexes,
     /// Marks that could not be written. What they say is true in memory.
     unwritten: Vec<Mark>,
+    /// The last segment may have more on disk than is known here, as long as no other follows, whose header
+    /// says that this is not valid.
+    doubtful: bool,
     /// Files were deleted of which others had marks, and that was not synced.
     unsynced: bool,
     /// What was lost and has not been told yet.
@@ -84,13 +92,29 @@ impl Run {
             segments: BTreeMap::new(),
             writer: None,
             next: 1,
-            batch: 0,
+            batch: None,
             indexes: Indexes::default(),
             unwritten: Vec::new(),
+            doubtful: false,
             unsynced: false,
             lost: Vec::new(),
             _lock: lock,
         }
+    }
+
+    /// Its folder has vanished, and this is another one. Returns what was lost with it.
+    pub(super) fn begin_anew(&mut self, path: PathBuf, lock: Box<dyn Lock>) -> Vec<Evicted> {
+        let numbers: Vec<_> = self.segments.keys().copied().collect();
+        for number in numbers {
+            self.lose(number, &BTreeSet::new());
+        }
+        let setup = self.setup.clone();
+        let new = Run {
+            next: self.next,
+            batch: self.batch,
+            ..Run::new(setup, path, self.publisher, lock)
+        };
+        std::mem::replace(self, new).lost
     }
 
     pub(super) fn publisher(&self) -> u128 {
@@ -125,8 +149,16 @@ impl Run {
     ) -> Result<(), SpoolError> {
         let Some(segment) = self.segments.get(&number) else { return Ok(()) };
         let path = self.file(number);
-        let bytes = self.setup.disk.read(&path, segment.bytes);
-        let bytes = bytes.map_err(|error| SpoolError::new("reading", &path, error))?;
+        let bytes = match self.setup.disk.read(&path, segment.bytes) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                segment.failures.set(segment.failures.get().saturating_add(1));
+                return Err(match segment.failures.get() < MOST_FAILURES {
+                    true => SpoolError::new("reading", &path, error),
+                    false => SpoolError::Vanished { path },
+                });
+            }
+        };
         let salt = Salt::of(self.publisher, number);
         scan(&bytes, salt, &self.setup.keys, Some(segment.lines), each);
         Ok(())
@@ -144,8 +176,9 @@ impl Run {
         let numbers: Vec<_> = self.segments.values().filter(about).map(|s| s.number).collect();
         let mut places = Vec::new();
         for number in numbers {
-            if !self.indexes.has(number) {
-                self.load_index(number)?;
+            match self.load_index(number) {
+                Err(SpoolError::Vanished { .. }) => self.lose(number, &BTreeSet::new()),
+                loaded => loaded?,
             }
             let slots = self.indexes.slots(number, keys.log, from, up_to);
             places.extend(slots.into_iter().map(|slot| (number, slot)));
@@ -153,14 +186,15 @@ impl Run {
         Ok(places)
     }
 
+    /// Makes sure that there is an index of all lines in a segment's file, settled ones too.
     fn load_index(&mut self, number: u32) -> Result<(), SpoolError> {
+        if self.indexes.has(number) {
+            return Ok(());
+        }
         let mut index = super::index::Index::default();
-        let segment = &self.segments[&number];
         self.scan(number, &mut |item| {
             if let Item::Piece { name: Some(name), slot, piece, .. } = item {
-                if !segment.is_settled(slot) {
-                    index.add(name.keys.log, piece.no(), slot);
-                }
+                index.add(name.keys.log, piece.no(), slot);
             }
             true
         })?;

@@ -11,9 +11,9 @@ pub(super) struct Scanned {
     /// How many lines the file has, or had, as far as its records tell.
     pub(super) lines: u32,
     /// The largest number of a batch.
-    pub(super) batch: u64,
-    /// Something in it is no record, or not a whole one.
-    pub(super) damaged: bool,
+    pub(super) batch: Option<u64>,
+    /// There is more behind the lines that it has.
+    pub(super) surplus: bool,
 }
 
 /// Hands over what the file's records hold, until that returns false. `most`: how many lines it has, if
@@ -31,24 +31,23 @@ pub(super) fn scan<'a>(
         let (before, lines, payload) = match found {
             Found::Record { before, lines, payload } => (before, lines, Some(payload)),
             Found::Damaged { before, lines } => (before, lines, None),
-            Found::Unknown => {
-                scanned.damaged = true;
-                continue;
-            }
+            Found::Unknown => continue,
         };
         let up_to = before.saturating_add(lines);
-        if before < scanned.lines || most.is_some_and(|most| up_to > most) {
-            scanned.damaged = true;
+        if most.is_some_and(|most| up_to > most) {
+            scanned.surplus = true;
             continue;
         }
-        scanned.damaged |= before > scanned.lines || payload.is_none();
+        if before < scanned.lines {
+            continue;
+        }
         scanned.lines = up_to;
         let mut go_on = true;
         let mut hand_over = |item: Item<'a, '_>| go_on &= go_on && each(item);
-        match payload.map(|payload| record::read(payload, &mut names, &mut hand_over)) {
-            Some(Ok(batch)) => scanned.batch = scanned.batch.max(batch.unwrap_or(0)),
-            Some(Err(_)) => scanned.damaged = true,
-            None => (),
+        // The lines of one that is damaged are in the count.
+        let read = payload.map(|payload| record::read(payload, &mut names, &mut hand_over));
+        if let Some(Ok(batch)) = read {
+            scanned.batch = scanned.batch.max(batch);
         }
         if !go_on {
             break;

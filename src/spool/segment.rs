@@ -1,6 +1,7 @@
 //! What is kept in memory of a segment: counters, two bits per line where they are needed, and which portals
 //! it may hold.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::record::Key;
@@ -30,6 +31,12 @@ pub(super) struct Segment {
     others: Bits,
     /// Older segments for which its marks are needed.
     pub(super) speaks_of: BTreeSet<u32>,
+    /// Ends that are not settled were kept when its lines were given up.
+    pub(super) ends_only: bool,
+    /// Its file may have more than is valid: the header of the next segment says so, and is needed.
+    pub(super) surplus: bool,
+    /// How often its file could not be read.
+    pub(super) failures: Cell<u8>,
 }
 
 impl Segment {

@@ -1,6 +1,7 @@
 //! The spool as a whole, on a file system in memory and on a real one.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -18,6 +19,9 @@ use crate::journal::{
 };
 use crate::line::{EventToken, PortalId};
 
+mod crashes;
+mod damage;
+mod limits;
 #[cfg(unix)]
 mod real;
 mod whole;
@@ -35,7 +39,7 @@ fn now<T>(future: JournalFuture<'_, T>) -> Result<T, JournalError> {
 
 fn limits(fsync: bool) -> Limits {
     let max_age = Duration::from_secs(24 * 3600);
-    Limits { dir: DIR.into(), fsync, max_bytes: 1 << 30, max_age }
+    Limits { dir: DIR.into(), fsync, max_bytes: 1 << 30, max_age, segment_bytes: 4 << 20 }
 }
 
 fn open(disk: &FakeDisk, publisher: u128) -> Files {

@@ -74,6 +74,8 @@ impl Writer {
             Err(mut failed) => {
                 self.dictionary.take_back();
                 failed.give_up |= self.file.truncate(self.bytes).is_err();
+                // Else it may be as if it had not been cut off, if power is lost.
+                failed.give_up |= sync && self.file.sync().is_err();
                 self.clear();
                 return Err(failed);
             }

@@ -20,6 +20,8 @@ use crate::transport::Refreshed;
 use crate::transport::auth::Webhook;
 
 mod calls;
+#[cfg(feature = "simulation")]
+mod crash;
 mod ends;
 mod found;
 mod portals;

@@ -1,4 +1,4 @@
-//! The public API against the stand-in portal, a file per behaviour.
+//! Tests of the public API against the stand-in portal, one file for each behaviour.
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 #![expect(clippy::disallowed_methods, reason = "patience is measured by the real clock")]
 
@@ -33,6 +33,8 @@ mod selecting;
 mod shutdown;
 mod simulation;
 mod snippets;
+#[cfg(feature = "spool")]
+mod spool;
 mod stage;
 mod text;
 mod threads;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Disk, DiskFile, Lock, Status};
@@ -28,7 +28,7 @@ struct World {
     /// Bytes that one call writes at the most.
     at_once: Option<usize>,
     /// The calls of this name fail.
-    failing: Option<(&'static str, ErrorKind)>,
+    failing: Vec<(&'static str, ErrorKind)>,
     clock: u64,
 }
 
@@ -91,15 +91,15 @@ impl FakeDisk {
         self.world().at_once = bytes;
     }
 
-    /// From now on, calls of this name fail.
-    pub(in crate::spool) fn fail(&self, failing: Option<(&'static str, ErrorKind)>) {
-        self.world().failing = failing;
+    /// From now on, calls of these names fail.
+    pub(in crate::spool) fn fail(&self, failing: &[(&'static str, ErrorKind)]) {
+        self.world().failing = failing.to_vec();
     }
 
     /// Changes a file behind the spool's back.
     pub(in crate::spool) fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut world = self.world();
-        let id = world.find(path).unwrap();
+        let id = world.find(path).expect("the path of an open file");
         change(&mut world.nodes[id].data);
     }
 
@@ -109,16 +109,18 @@ impl FakeDisk {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap()
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn call(&self, name: &'static str) -> io::Result<MutexGuard<'_, World>> {
         let mut world = self.world();
-        assert!(!world.dead.contains(&self.process) || std::thread::panicking(), "a dead process");
+        if world.dead.contains(&self.process) {
+            return Err(ErrorKind::Other.into());
+        }
         world.clock += 1;
-        match world.failing {
-            Some((failing, kind)) if failing == name => Err(kind.into()),
-            _ => Ok(world),
+        match world.failing.iter().find(|(failing, _)| *failing == name) {
+            Some((_, kind)) => Err((*kind).into()),
+            None => Ok(world),
         }
     }
 }
@@ -224,6 +226,13 @@ impl Disk for FakeDisk {
         let world = self.call("read")?;
         let data = &world.nodes[world.find(path)?].data;
         Ok(data[..data.len().min(most as usize)].to_vec())
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.call("sync")?;
+        let id = world.find(path)?;
+        world.nodes[id].synced = world.nodes[id].data.clone();
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -29,7 +29,10 @@ impl Run {
         if bytes > MOST_TEXT {
             return Err(SpoolError::TooLarge { bytes });
         }
-        if batch <= self.batch || chunks.iter().all(|chunk| record::slots(&chunk.content) == 0) {
+        if Some(batch) <= self.batch
+            || chunks.iter().all(|chunk| record::slots(&chunk.content) == 0)
+        {
+            self.batch = self.batch.max(Some(batch));
             return Ok(self.end());
         }
         let number = self.ready()?;
@@ -45,7 +48,7 @@ impl Run {
         segment.bytes = writer.bytes;
         let index = self.indexes.of(number);
         note(segment, index, &keys, chunks);
-        self.batch = batch;
+        self.batch = Some(batch);
         Ok(self.end())
     }
 
@@ -65,13 +68,17 @@ impl Run {
         let before = self.segments.get(&number.wrapping_sub(1)).map_or(0, |before| before.lines);
         let header = Header { publisher: self.publisher, segment: number, before, rewritten: None };
         let disk = &*self.setup.disk;
-        let writer = Writer::create(disk, self.file(number), &header, self.setup.keys.clone())?;
+        let path = self.file(number);
+        let mut writer = Writer::create(disk, path.clone(), &header, self.setup.keys.clone())?;
         if self.setup.fsync {
-            let synced = disk.sync_dir(&self.path);
+            let synced = writer.sync().map_err(|failed| failed.error).and_then(|()| {
+                let synced = disk.sync_dir(&self.path);
+                synced.map_err(|error| SpoolError::new("syncing", &self.path, error))
+            });
             if let Err(error) = synced {
                 // It is made again the next time, under the same name.
-                let _ = disk.remove_file(&self.file(number));
-                return Err(SpoolError::new("syncing", &self.path, error));
+                let _ = disk.remove_file(&path);
+                return Err(error);
             }
         }
         let mut segment = Segment::new(number);
@@ -80,6 +87,7 @@ impl Run {
         self.indexes.put(number, Index::default());
         self.writer = Some(writer);
         self.next += 1;
+        self.doubtful = false;
         Ok(number)
     }
 
@@ -95,6 +103,10 @@ impl Run {
     pub(super) fn fail(&mut self, failed: Failed) -> SpoolError {
         if failed.give_up {
             self.writer = None;
+            self.doubtful = true;
+            if let Some(mut last) = self.segments.last_entry() {
+                last.get_mut().surplus = true;
+            }
         }
         failed.error
     }

@@ -13,6 +13,10 @@ const MOST_UNWRITTEN: usize = 4_096;
 impl Run {
     /// Notes marks of this run's lines. Those that say nothing new are not written.
     pub(in crate::spool) fn mark(&mut self, marks: &[&Mark]) -> Result<(), SpoolError> {
+        if self.doubtful {
+            // They may be about lines that could not be stored, and are there in spite of that.
+            self.ready()?;
+        }
         let mut changes: Vec<(MarkKind, Vec<Place>)> = Vec::new();
         let mut written: Vec<&Mark> = Vec::new();
         for mark in marks {

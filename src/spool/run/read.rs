@@ -138,13 +138,16 @@ impl Run {
     }
 
     /// Gives up all lines of a segment but these: they cannot be read any more.
-    fn lose(&mut self, number: u32, readable: &BTreeSet<u32>) {
+    pub(super) fn lose(&mut self, number: u32, readable: &BTreeSet<u32>) {
         let Some(segment) = self.segments.get_mut(&number) else { return };
         let (mut lines, mut ends) = (0, 0);
         for slot in 0..segment.slots {
             if !readable.contains(&slot) && segment.leave_out(slot) {
                 *(if segment.is_line(slot) { &mut lines } else { &mut ends }) += 1;
             }
+        }
+        if lines + ends == 0 {
+            return;
         }
         segment.live = segment.live.saturating_sub((lines + ends) as u32);
         let since = time(segment.oldest.unwrap_or(0));

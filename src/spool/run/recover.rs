@@ -18,12 +18,15 @@ use crate::spool::scan::scan;
 use crate::spool::segment::{Bits, Segment};
 use crate::stats::DropReason;
 
-/// A folder that is being taken over, segment by segment, from the oldest. Nothing is changed in it.
+/// A folder that is being taken over, segment by segment, from the oldest. Nothing is changed in it before
+/// all is read.
 pub(in crate::spool) struct Recovery {
     run: Run,
     todo: VecDeque<Todo>,
     /// Lines that are not settled.
     held: HashMap<Option<PortalId>, u64>,
+    /// Segments that have lost lines, or have more than is valid.
+    damaged: Vec<u32>,
 }
 
 struct Todo {
@@ -48,6 +51,9 @@ impl Recovery {
         publisher: u128,
         lock: Box<dyn Lock>,
     ) -> Result<Recovery, SpoolError> {
+        if setup.fsync {
+            setup.disk.sync_dir(&path).map_err(|e| SpoolError::new("syncing", &path, e))?;
+        }
         let names = setup.disk.list(&path).map_err(|e| SpoolError::new("listing", &path, e))?;
         let mut numbers: Vec<_> = names.iter().filter_map(|name| segment_number(name)).collect();
         numbers.sort_unstable();
@@ -73,7 +79,7 @@ impl Recovery {
         }
         let mut run = Run::new(setup, path, publisher, lock);
         run.next = numbers.last().map_or(1, |last| last.saturating_add(1));
-        Ok(Recovery { run, todo, held: HashMap::new() })
+        Ok(Recovery { run, todo, held: HashMap::new(), damaged: Vec::new() })
     }
 
     /// Reads on, about so many bytes. Returns whether all is read.
@@ -87,7 +93,13 @@ impl Recovery {
     }
 
     /// What was found, and what of it is not settled.
-    pub(in crate::spool) fn finish(self) -> (Run, Vec<Held>) {
+    pub(in crate::spool) fn finish(mut self) -> (Run, Vec<Held>) {
+        for number in self.damaged {
+            // What is lost is told once, and not again by whoever takes the folder over next. If it fails,
+            // it is told again.
+            let _ = self.run.rewrite(number);
+        }
+        self.run.sweep();
         let held = self.held.into_iter().filter(|(_, lines)| *lines > 0);
         (self.run, held.map(|(portal, lines)| Held { portal, lines }).collect())
     }
@@ -97,6 +109,10 @@ impl Recovery {
         let path = self.run.file(todo.number);
         let failed = |error| SpoolError::new("reading", &path, error);
         let bytes = setup.disk.read(&path, MOST_BYTES).map_err(failed)?;
+        if setup.fsync {
+            // What is taken over survives from now on what the own lines survive.
+            setup.disk.sync_file(&path).map_err(|e| SpoolError::new("syncing", &path, e))?;
+        }
         let mut segment = Segment::new(todo.number);
         segment.bytes = bytes.len() as u64;
         let mut index = Index::default();
@@ -145,6 +161,10 @@ impl Recovery {
             let reason = DropReason::SpoolDamaged;
             let lost = Evicted { of: None, numbers: None, lines, ends: 0, since, reason };
             self.run.lost.push(lost);
+        }
+        segment.surplus = scanned.surplus;
+        if lines > 0 || scanned.surplus {
+            self.damaged.push(todo.number);
         }
         self.run.batch = self.run.batch.max(scanned.batch);
         self.run.segments.insert(todo.number, segment);

@@ -13,7 +13,12 @@ impl Run {
         let numbers: Vec<_> = self.segments.keys().copied().collect();
         for number in numbers {
             let segment = &self.segments[&number];
-            if Some(number) == open || segment.live > 0 || !segment.speaks_of.is_empty() {
+            let before = self.segments.get(&number.wrapping_sub(1));
+            if Some(number) == open
+                || segment.live > 0
+                || !segment.speaks_of.is_empty()
+                || before.is_some_and(|before| before.surplus)
+            {
                 continue;
             }
             if !self.delete(number) {
@@ -23,7 +28,7 @@ impl Run {
     }
 
     /// Deletes a segment's file. Returns whether it is gone.
-    fn delete(&mut self, number: u32) -> bool {
+    pub(super) fn delete(&mut self, number: u32) -> bool {
         let disk = &*self.setup.disk;
         match disk.remove_file(&self.file(number)) {
             Ok(()) => (),
@@ -47,12 +52,12 @@ impl Run {
         synced
     }
 
-    fn remove_folder(self) -> bool {
+    fn remove_folder(&self) -> bool {
         folder::remove(&*self.setup.disk, &self.path).is_ok()
     }
 
     /// Deletes all of it, if nothing is left to be settled. Returns whether the folder is gone.
-    pub(in crate::spool) fn remove(mut self) -> bool {
+    pub(in crate::spool) fn remove(&mut self) -> bool {
         if !self.is_drained() {
             return false;
         }

@@ -1,6 +1,7 @@
 //! What a spool keeps, reads and forgets.
 
 use super::*;
+use crate::journal::contract;
 
 #[test]
 fn what_is_appended_is_read_in_order_until_it_is_settled() {
@@ -145,7 +146,19 @@ fn nothing_of_a_line_or_a_token_is_shown() {
     append(&files, &batch(1, 1, vec![chunk(1, &[1])]));
     let spool = Spool::new("/var/lib/app/bizproc");
     assert!(!format!("{spool:?} {:?}", chunk(1, &[1]).event_token).contains("s3cr3t"));
-    disk.fail(Some(("write", std::io::ErrorKind::Other)));
+    disk.fail(&[("write", std::io::ErrorKind::Other)]);
     let error = now(files.append(&batch(1, 2, vec![chunk(1, &[2])]))).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("s3cr3t"));
+}
+
+#[test]
+fn it_does_what_every_journal_has_to_do() {
+    for seed in 0..20 {
+        let disk = FakeDisk::new();
+        let limits = Limits { segment_bytes: 600, ..limits(seed % 2 == 0) };
+        let files = Files::open(Arc::new(disk), limits, Publisher(1)).unwrap();
+        let mut holds = Box::pin(contract::holds(&files, &[Publisher(1)], seed, 200));
+        let done = holds.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(done.is_ready(), "it blocks instead");
+    }
 }

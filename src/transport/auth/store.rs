@@ -49,9 +49,19 @@ pub trait TokenStore: Send + Sync + 'static {
 
     /// Removes the tokens of this portal, if there are any: the app was removed from it.
     fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()>;
+
+    /// Whether tokens outlive the process. What is kept on disk (`Builder::spool`) needs that: without
+    /// tokens the next run could not deliver it. `true` unless a store says otherwise.
+    fn lasts(&self) -> bool {
+        true
+    }
 }
 
 impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
+    fn lasts(&self) -> bool {
+        (**self).lasts()
+    }
+
     fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
         (**self).load(portal)
     }
@@ -141,6 +151,10 @@ impl MemoryStore {
 }
 
 impl TokenStore for MemoryStore {
+    fn lasts(&self) -> bool {
+        false
+    }
+
     fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
         Box::pin(ready(Ok(self.with(portal, |kept| kept.tokens.clone()))))
     }
