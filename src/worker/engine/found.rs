@@ -5,6 +5,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::behind::Behind;
+use super::store::Store;
 use super::{Engine, Portal};
 use crate::completion::Completion;
 use crate::journal::driver::Left;
@@ -115,7 +116,12 @@ impl Engine {
                 self.ledger.lost_ends(ends);
             }
             let Some((publisher, portal, event_token)) = of else {
-                self.ledger.lost_unknown(None, lines, reason);
+                if self.store.as_ref().is_some_and(Store::is_starting) {
+                    self.ledger.lost_unknown(None, lines, reason);
+                } else {
+                    // Some of them may be in lanes. The others are missed when their portal is read.
+                    self.ledger.damaged(lines);
+                }
                 continue;
             };
             let key = self.portal_of(&portal, now);

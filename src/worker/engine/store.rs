@@ -184,6 +184,9 @@ impl Engine {
                 self.has_started(now);
             }
             Said::Evicted(evicted) => self.evicted(evicted, now),
+            Said::Failing { trouble } => {
+                self.ledger.report(Trouble::NotStored, 1, None, trouble);
+            }
         }
     }
 
