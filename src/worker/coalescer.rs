@@ -139,6 +139,16 @@ impl Coalescer {
         self.list(key);
     }
 
+    /// Lines of this token were found in the journal: an end that was asked for waits for them, too.
+    pub(crate) fn found(&mut self, event_token: &EventToken, lines: u64) {
+        let Some(&key) = self.keys.get(event_token) else { return };
+        let buffer = &mut self.tokens[key];
+        if buffer.end.is_some() {
+            buffer.elsewhere += lines;
+            self.list(key);
+        }
+    }
+
     /// A line of this token is here that was in the journal only.
     pub(crate) fn arrived(&mut self, event_token: &EventToken) {
         let Some(&key) = self.keys.get(event_token) else { return };

@@ -271,13 +271,14 @@ impl Engine {
         let no = self.seq;
         let stored = self.end_to_store((key, &event_token), (no, &completion, deadline), now);
         let publisher = self.publisher;
+        let elsewhere = self.elsewhere_of_end(key, &event_token);
         let asked = EndAsked {
             completion,
             deadline,
             patience: None,
             answer: reply,
             stamp: stored.as_ref().map(|_| Stamp { publisher, no }),
-            elsewhere: self.elsewhere(&event_token),
+            elsewhere,
         };
         let (lane, mut turn) = self.turn(key, now);
         let goes = lane.complete(&event_token, asked, &mut turn);

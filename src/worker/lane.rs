@@ -299,7 +299,8 @@ impl Lane {
         let (words, most_bytes) = (&self.rules.words, self.rules.request_bytes);
         let text = event_token.expose();
         let (number, now) = (self.ends, turn.now);
-        let deadline = self.closing.map_or(deadline, |ends_by| deadline.min(ends_by));
+        let ends_by = self.closing.filter(|_| stamp.is_none());
+        let deadline = ends_by.map_or(deadline, |ends_by| deadline.min(ends_by));
         let mut end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
         end.stamp = stamp;
         if let Some(patience) = patience {
@@ -327,6 +328,11 @@ impl Lane {
     /// A line of this token goes to the journal only.
     pub(crate) fn passed(&mut self, line: &Incoming<'_>, turn: &mut Turn<'_>) {
         self.coalescer.passed(line, turn.now);
+    }
+
+    /// Lines of this token were found in the journal.
+    pub(crate) fn found(&mut self, event_token: &EventToken, lines: u64) {
+        self.coalescer.found(event_token, lines);
     }
 
     /// A line of this token is here that was in the journal only.

@@ -142,7 +142,7 @@ fn a_full_disk_gets_room_by_what_is_settled() {
     disk.set_capacity(Some(disk.bytes()));
     let before = disk.bytes();
     let settled = mark(1, 1, (1, 15), MarkKind::Settled);
-    assert!(now(files.mark(&[settled.clone()])).is_err());
+    assert!(now(files.mark(std::slice::from_ref(&settled))).is_err());
     assert!(disk.bytes() < before);
     now(files.mark(&[settled])).unwrap();
     disk.kill();

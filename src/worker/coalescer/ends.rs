@@ -204,7 +204,9 @@ impl Coalescer {
     pub(crate) fn close_ends(&mut self, deadline: Instant) {
         let keys: Vec<usize> = self.listing.lapse.keys().collect();
         for key in keys {
-            if let Some(end) = &mut self.tokens[key].end {
+            // One that is in a journal goes behind its lines in the next run, and they are not late.
+            let end = self.tokens[key].end.as_mut().filter(|end| end.stamp.is_none());
+            if let Some(end) = end {
                 end.deadline = end.deadline.min(deadline);
                 end.not_before = end.not_before.min(deadline);
             }

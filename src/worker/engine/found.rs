@@ -18,6 +18,30 @@ use crate::worker::report::Trouble;
 use crate::worker::turn::Turn;
 
 impl Engine {
+    /// An end is asked for. Returns for how many lines it waits that are in no lane: for one that may not
+    /// exist, too, until it is known what other runs have left.
+    pub(super) fn elsewhere_of_end(&mut self, key: usize, event_token: &EventToken) -> u64 {
+        let elsewhere = self.elsewhere(event_token);
+        match &mut self.store {
+            Some(store) if store.is_starting() => {
+                store.early_ends.push((key, event_token.clone()));
+                elsewhere + 1
+            }
+            _ => elsewhere,
+        }
+    }
+
+    /// It is known now for which lines the ends wait that were asked for before.
+    pub(super) fn free_early_ends(&mut self, now: Instant) {
+        let Some(store) = &mut self.store else { return };
+        for (key, event_token) in std::mem::take(&mut store.early_ends) {
+            if let Some(portal) = self.portals.get_mut(key) {
+                portal.lane.arrived(&event_token);
+                self.agenda.set(key, now);
+            }
+        }
+    }
+
     /// An end that was asked for, as it is stored.
     pub(super) fn end_to_store(
         &self,
@@ -44,9 +68,10 @@ impl Engine {
         for Left { portal, event_token, lines } in left {
             let key = self.portal_of(&portal, now);
             let Engine { ledger, portals, store, .. } = self;
-            let Portal { page, behind, .. } = &mut portals[key];
+            let Portal { lane, page, behind, .. } = &mut portals[key];
             let Some(store) = store else { return };
             ledger.found(page, lines);
+            lane.found(&event_token, lines);
             *store.elsewhere.entry(event_token.fingerprint().0.into()).or_default() += lines;
             let behind =
                 behind.get_or_insert_with(|| Box::new(Behind::new(None, store.generation, now)));
@@ -64,6 +89,7 @@ impl Engine {
     pub(super) fn has_started(&mut self, now: Instant) {
         let Some(store) = &mut self.store else { return };
         store.starts_until = None;
+        self.free_early_ends(now);
         for (key, portal) in &self.portals {
             if portal.behind.is_some() {
                 self.agenda.set(key, now);

@@ -8,6 +8,7 @@ use super::behind::{Held, split};
 use super::{Engine, Portal};
 use crate::journal::driver::{Ask, Said};
 use crate::journal::{Batch, Content, Number, Position};
+use crate::line::EventToken;
 use crate::worker::agenda::NumberHasher;
 use crate::worker::outbox::{Outbox, Whose};
 use crate::worker::report::Trouble;
@@ -19,6 +20,8 @@ pub(super) struct Store {
     pub(super) started: Instant,
     /// Until it is known what other runs have left, all portals are behind; but not longer than this.
     pub(super) starts_until: Option<Instant>,
+    /// Ends that were asked for before that: lines of their tokens may be in the journal.
+    pub(super) early_ends: Vec<(usize, EventToken)>,
     /// It hangs, or cannot be read.
     pub(super) away: bool,
     /// Where it ended when something was last stored.
@@ -54,6 +57,7 @@ impl Engine {
         self.store = Some(Store {
             started: now,
             starts_until: Some(now + HANGS_AFTER),
+            early_ends: Vec::new(),
             away: false,
             end: Position::default(),
             generation: 0,
@@ -143,6 +147,7 @@ impl Engine {
         let Some(store) = &mut self.store else { return };
         store.away = true;
         store.starts_until = None;
+        self.free_early_ends(now);
         self.ledger.report(Trouble::NotRead, 1, None, trouble);
         let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
         for key in keys {

@@ -120,6 +120,51 @@ async fn an_end_outlives_the_run_and_goes_behind_its_tokens_lines() {
     run.adds_up();
 }
 
+/// An app takes its work up again and ends an activity at once: before the journal has said which lines of
+/// it the run before has left. They were late.
+#[tokio::test(start_paused = true)]
+async fn an_end_at_the_start_waits_for_lines_that_the_run_before_has_left() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    portal.answers(Answers::Away);
+    let run = Run::start(&disk, &portal, options());
+    run.log(1, "#1#");
+    run.log(1, "#2#");
+    pass(0.2).await;
+    run.kill().await;
+    portal.answers(Answers::Well);
+    disk.fail(Faults { takes: Duration::from_millis(500), ..Faults::default() });
+    let run = Run::start(&disk, &portal, options());
+    run.complete(1, 3_600);
+    // A token of which nothing was left waits no longer than until that is known.
+    run.complete(2, 3_600);
+    pass(0.4).await;
+    assert_eq!(portal.ends(), 0);
+    pass(30.0).await;
+    assert_eq!((portal.lines(), portal.ends()), (vec![1, 2], 2));
+    assert_eq!(run.stats().late(), 0);
+    run.adds_up();
+}
+
+/// The end of an activity went ahead of its lines in the second half of a shutdown, so that they were late,
+/// although both were on disk.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_leaves_an_end_on_disk_with_its_lines() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    portal.answers(Answers::EndsOnly);
+    let run = Run::start(&disk, &portal, options());
+    run.log(1, "#1#");
+    run.complete(1, 3_600);
+    pass(0.2).await;
+    let (report, stats) = run.close(4).await;
+    assert_eq!((report.stored(), stats.late(), stats.lost()), (1, 0, 0), "{report} {stats}");
+    assert_eq!((disk.unsettled(), disk.unsettled_ends(), portal.ends()), (1, 1, 0));
+    portal.answers(Answers::Well);
+    let run = Run::start(&disk, &portal, options());
+    pass(30.0).await;
+    assert_eq!((portal.lines(), portal.ends()), (vec![1], 1));
+    assert_eq!(run.stats().late(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outage_needs_memory_for_what_is_being_sent_only() {
     let (disk, portal) = (Disk::new(), Portal::default());

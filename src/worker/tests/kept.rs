@@ -45,6 +45,8 @@ pub(super) enum Answers {
     Away,
     /// What is written is not answered.
     Silent,
+    /// The same as away, but for requests of ends alone.
+    EndsOnly,
     /// Any of these.
     Anyhow,
 }
@@ -63,6 +65,8 @@ impl Transport for Portal {
                     1 => Answers::Silent,
                     _ => Answers::Well,
                 },
+                (Answers::EndsOnly, _) if entries(&request).is_empty() => Answers::Well,
+                (Answers::EndsOnly, _) => Answers::Away,
                 (answers, _) => answers,
             };
             if answers != Answers::Away {
@@ -78,7 +82,7 @@ impl Transport for Portal {
         };
         tokio::time::sleep(Duration::from_millis(150)).await;
         match answers {
-            Answers::Well | Answers::Anyhow => all_well(request.commands),
+            Answers::Well | Answers::Anyhow | Answers::EndsOnly => all_well(request.commands),
             Answers::Away => Reply::NotSent(Cause("refused".to_owned())),
             Answers::Silent => Reply::Unanswered(Cause("reset".to_owned())),
         }
