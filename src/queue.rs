@@ -46,6 +46,17 @@ use door::Door;
 pub(crate) use shares::{Load, Shares};
 
 /// What happens to a line that finds no room.
+///
+/// ```
+/// # fn main() -> Result<(), tracing_bizproc::error::InvalidOption> {
+/// use std::time::Duration;
+/// use tracing_bizproc::config::Overflow;
+///
+/// let batch_job = Overflow::Block(Duration::from_millis(100));
+/// assert_eq!("block 100ms".parse::<Overflow>()?, batch_job);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {

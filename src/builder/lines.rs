@@ -52,18 +52,44 @@ impl Lines {
 impl Builder {
     /// What a line shows of an event. Default: [`Story`](crate::format::Story), the message and the
     /// fields. It can be a closure: see [`Format`].
+    ///
+    /// ```
+    /// use tracing_bizproc::format::MessageOnly;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Messages are complete sentences, and the fields are for other logs.
+    /// let builder = builder.format(MessageOnly);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn format(mut self, format: impl Format) -> Self {
         self.lines.format = Some(Arc::new(format));
         self
     }
 
     /// The words that this crate itself writes into the log. Default: [`Language::English`].
+    ///
+    /// ```
+    /// use tracing_bizproc::format::Language;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.wording(Language::Russian);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn wording(mut self, wording: impl Wording) -> Self {
         self.lines.wording = Arc::new(wording);
         self
     }
 
     /// How lines state their time. Default: [`LineTime::Viewer`].
+    ///
+    /// ```
+    /// use tracing_bizproc::format::{LineTime, UtcOffset};
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Moscow's time, wherever the log is read.
+    /// let builder = builder.line_time(LineTime::Offset(UtcOffset::hours(3)));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn line_time(mut self, time: LineTime) -> Self {
         self.lines.time = time;
         self
@@ -71,6 +97,12 @@ impl Builder {
 
     /// Text before each line, after its time: for example the name of the app, if several apps write to
     /// one log. Default: none. At most 200 bytes in the log.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.line_prefix("shop: ");
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn line_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.lines.prefix = prefix.into();
         self
@@ -79,6 +111,13 @@ impl Builder {
     /// Writes characters above U+FFFF (emoji, mostly) as they are. Default: they are written as
     /// `\u{1F600}`, since installations whose tables are not `utf8mb4` may end the workflow over
     /// them. Cloud portals store them.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // All portals of this app are in the cloud.
+    /// let builder = builder.keep_supplementary_characters();
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn keep_supplementary_characters(self) -> Self {
         self.supplementary_characters(true)
     }

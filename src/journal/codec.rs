@@ -91,6 +91,7 @@ pub(crate) enum Piece<'a> {
     End(EndPiece<'a>),
 }
 
+#[cfg(feature = "spool")]
 impl Piece<'_> {
     pub(crate) fn no(&self) -> u64 {
         match self {

@@ -2,7 +2,7 @@
 //! its order, so that a read finds what was appended before it, and not what was marked before it.
 
 use std::any::Any;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -131,7 +131,7 @@ pub(crate) struct Driver {
 struct Scan {
     after: Option<Position>,
     seen: HashSet<Publisher>,
-    left: Vec<Left>,
+    left: HashMap<(Option<PortalId>, EventToken), u64>,
     ends: Vec<(Publisher, Chunk)>,
 }
 
@@ -303,6 +303,10 @@ impl Driver {
                 if read.at_end {
                     let Scan { left, ends, seen, .. } = self.scan.take().unwrap_or_default();
                     self.known.extend(seen);
+                    let left = left.into_iter();
+                    let left = left
+                        .map(|((portal, event_token), lines)| Left { portal, event_token, lines })
+                        .collect();
                     self.tell(Said::Adopted { left, ends });
                 } else {
                     self.tell(Said::Adopting);
@@ -337,13 +341,7 @@ impl Scan {
         match &chunk.content {
             Content::Lines(lines) => {
                 let lines = lines.len() as u64;
-                let Chunk { portal, event_token, .. } = chunk;
-                match self.left.last_mut() {
-                    Some(last) if last.event_token == event_token && last.portal == portal => {
-                        last.lines += lines;
-                    }
-                    _ => self.left.push(Left { portal, event_token, lines }),
-                }
+                *self.left.entry((chunk.portal, chunk.event_token)).or_default() += lines;
             }
             Content::Missed(_) => {}
             Content::End(_) => self.ends.push((publisher, chunk)),

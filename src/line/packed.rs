@@ -24,6 +24,21 @@ enum Bytes {
 const SHORT: usize = 78;
 
 /// The value of a field, by its type.
+///
+/// ```
+/// use std::fmt::{self, Write};
+/// use tracing_bizproc::format::{Line, Value};
+///
+/// /// Amounts with two places: amount=99.50
+/// fn amounts(line: &Line<'_>, out: &mut dyn Write) -> fmt::Result {
+///     line.fields().try_for_each(|field| match field.value() {
+///         Value::F64(amount) => write!(out, "{}={amount:.2} ", field.name()),
+///         _ => write!(out, "{}={field} ", field.name()),
+///     })
+/// }
+/// let builder = tracing_bizproc::disabled().format(amounts);
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value<'a> {

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use fs4::FileExt;
 
-#[cfg(test)]
+#[cfg(any(fuzzing, test))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzzing does not fail it"))]
 pub(super) mod fake;
 
 /// What the spool asks of a file system.

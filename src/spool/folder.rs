@@ -131,7 +131,7 @@ pub(super) fn bytes(disk: &dyn Disk, path: &Path) -> u64 {
 /// Removes a folder that has nothing but its lock, which the caller holds.
 pub(super) fn remove(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
     match disk.remove_file(&child(path, LOCK)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => disk.remove_dir(path),
     }
 }

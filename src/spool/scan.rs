@@ -44,10 +44,10 @@ pub(super) fn scan<'a>(
         scanned.lines = up_to;
         let mut go_on = true;
         let mut hand_over = |item: Item<'a, '_>| go_on &= go_on && each(item);
-        match payload.map(|payload| record::read(payload, &mut names, &mut hand_over)) {
-            Some(Ok(batch)) => scanned.batch = scanned.batch.max(batch),
-            // Its lines are in the count.
-            Some(Err(_)) | None => (),
+        // The lines of one that is damaged are in the count.
+        let read = payload.map(|payload| record::read(payload, &mut names, &mut hand_over));
+        if let Some(Ok(batch)) = read {
+            scanned.batch = scanned.batch.max(batch);
         }
         if !go_on {
             break;

@@ -64,7 +64,7 @@ pub(crate) struct EndAsked {
     pub(crate) completion: Completion,
     /// How long it waits for its token's lines.
     pub(crate) deadline: Instant,
-    /// How long it is tried after that, if not as usual.
+    /// How long it is tried after that, if not as usual: it was found in the journal.
     pub(crate) patience: Option<Duration>,
     pub(crate) answer: Answer,
     /// Its name in the journal.
@@ -237,7 +237,7 @@ impl Lane {
             Ok(()) => turn.holds(line.fingerprint, line.charged, bytes),
             Err(finished) => turn.settle_line(line, finished.ending()),
         }
-        if self.closing.is_some() {
+        if self.closing.is_some() && !line.earlier {
             // It came after the close: nothing is gathered any more.
             self.coalescer.seal(Some(event_token), turn.now);
         }
@@ -306,7 +306,9 @@ impl Lane {
         if let Some(patience) = patience {
             end.give_up_at = deadline + patience;
         }
-        if !turn.ledger.hold_end(end.bytes()) {
+        if patience.is_some() {
+            turn.ledger.hold_found_end(end.bytes());
+        } else if !turn.ledger.hold_end(end.bytes()) {
             end.answer(Err(CompleteError::Worker(WorkerError::Busy)), 0);
             return false;
         }

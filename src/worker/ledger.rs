@@ -192,6 +192,11 @@ impl Ledger {
         self.pending
     }
 
+    /// Charges an end that was found in the journal: it was charged when it was asked for.
+    pub(crate) fn hold_found_end(&mut self, bytes: usize) {
+        self.ends += bytes;
+    }
+
     /// Charges the end of an activity that is to wait, unless too much of that kind waits already. One
     /// that is larger than all room gets in when it is alone.
     pub(crate) fn hold_end(&mut self, bytes: usize) -> bool {
@@ -477,9 +482,10 @@ impl Ledger {
     ///
     /// `starting`: it is not known yet what other runs have left.
     pub(crate) fn answer(&mut self, starting: bool, now: Instant) {
+        let is_late = self.watches.next_deadline().is_some_and(|at| at <= now);
         let unstored = match &self.outbox {
-            Some(outbox) => outbox.lines(),
-            None => u64::MAX,
+            Some(outbox) if is_late => outbox.lines(),
+            _ => u64::MAX,
         };
         self.watches.answer(unstored, starting, now);
     }

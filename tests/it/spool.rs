@@ -101,7 +101,7 @@ fn lines_survive_kill_nine_and_go_before_those_of_the_next_run() {
     const NAME: &str = "spool::lines_survive_kill_nine_and_go_before_those_of_the_next_run";
     if is_child() {
         let (_guard, event_token) = child(|builder| builder.linger(Duration::from_secs(500)));
-        let span = tracing::info_span!("order", event_token = event_token.tag());
+        let span = tracing::info_span!("order", event_token = event_token.as_field());
         let _entered = span.enter();
         for n in 0..100 {
             tracing::info!("line {n}");
@@ -121,7 +121,7 @@ fn lines_survive_kill_nine_and_go_before_those_of_the_next_run() {
         let (layer, guard) = quick(&portal).spool(spool).build().unwrap();
         let event_token = token(&activity);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            let span = tracing::info_span!("order", event_token = event_token.tag());
+            let span = tracing::info_span!("order", event_token = event_token.as_field());
             span.in_scope(|| tracing::info!("line 100"));
         });
         let handle = guard.handle();
@@ -138,7 +138,7 @@ fn lines_survive_kill_nine_and_go_before_those_of_the_next_run() {
 fn an_end_survives_kill_nine() {
     if is_child() {
         let (guard, event_token) = child(|builder| builder.linger(Duration::from_secs(500)));
-        let span = tracing::info_span!("order", event_token = event_token.tag());
+        let span = tracing::info_span!("order", event_token = event_token.as_field());
         span.in_scope(|| tracing::info!("the last line"));
         // The portal is not there: the child was given another address.
         let completion = Completion::new().value("status", "shipped").timeout(PATIENCE);
@@ -171,7 +171,7 @@ fn a_shutdown_leaves_on_disk_what_it_could_not_deliver_and_a_drain_delivers_it()
         tracing_bizproc::builder(nowhere).spool(Spool::new(&dir.0)).build().unwrap();
     let event_token = token(&activity);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-        let span = tracing::info_span!("order", event_token = event_token.tag());
+        let span = tracing::info_span!("order", event_token = event_token.as_field());
         span.in_scope(|| tracing::info!("kept"));
     });
     let report = guard.shutdown_blocking(Duration::from_millis(300));

@@ -99,7 +99,7 @@ impl FakeDisk {
     /// Changes a file behind the spool's back.
     pub(in crate::spool) fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut world = self.world();
-        let id = world.find(path).unwrap();
+        let id = world.find(path).expect("a file of this name");
         change(&mut world.nodes[id].data);
     }
 
@@ -109,7 +109,7 @@ impl FakeDisk {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap()
+        self.world.lock().expect("no panic with the lock held")
     }
 
     fn call(&self, name: &'static str) -> io::Result<MutexGuard<'_, World>> {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Run, segment_name};
+use super::{Run, Segment, UNFINISHED, segment_name};
 use crate::error::SpoolError;
 use crate::journal::codec::{Base, Piece, put_content};
 use crate::journal::{Content, MarkKind};
@@ -42,9 +42,9 @@ impl Run {
                 && segment.bytes >= LEAST_BYTES
                 && segment.live.saturating_mul(LEFT) < segment.lines
         });
-        worth
-            .min_by_key(|segment| u64::from(segment.live) << 20 / segment.lines.max(1))
-            .map(|s| s.number)
+        let left =
+            |segment: &&Segment| (u64::from(segment.live) << 20) / u64::from(segment.lines.max(1));
+        worth.min_by_key(left).map(|segment| segment.number)
     }
 
     /// Writes a segment's file again, with what is not settled and the marks that are needed. Nothing
@@ -100,8 +100,7 @@ impl Run {
             let (kind, from, up_to) = mark.said;
             let mut is_needed = false;
             for &older in about.iter().flatten() {
-                let meets =
-                    |s: &super::Segment| s.meets(from, up_to) && s.may_hold(mark.keys.portal);
+                let meets = |s: &Segment| s.meets(from, up_to) && s.may_hold(mark.keys.portal);
                 if !self.segments.get(&older).is_some_and(meets) {
                     continue;
                 }
@@ -133,7 +132,7 @@ impl Run {
     ) -> Result<u64, SpoolError> {
         let disk = &*self.setup.disk;
         let path = self.file(header.segment);
-        let new = child(&self.path, &format!("{}.new", segment_name(header.segment)));
+        let new = child(&self.path, &format!("{}{UNFINISHED}", segment_name(header.segment)));
         // One that a crash has left.
         let _ = disk.remove_file(&new);
         let written = Writer::create(disk, new.clone(), header, self.setup.keys.clone()).and_then(

@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::stats::DropReason;
 
@@ -140,7 +142,7 @@ fn a_full_disk_gets_room_by_what_is_settled() {
     disk.set_capacity(Some(disk.bytes()));
     let before = disk.bytes();
     let settled = mark(1, 1, (1, 15), MarkKind::Settled);
-    assert!(now(files.mark(&[settled.clone()])).is_err());
+    assert!(now(files.mark(std::slice::from_ref(&settled))).is_err());
     assert!(disk.bytes() < before);
     now(files.mark(&[settled])).unwrap();
     disk.kill();
@@ -197,5 +199,17 @@ fn a_disk_that_is_read_only_says_so() {
         disk.fail(&[("create", kind), ("write", kind)]);
         let error = now(files.append(&batch(1, 1, vec![chunk(1, &[1])]))).unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Bytes that mean something more often than others.
+    #[test]
+    fn whatever_is_found_is_read_to_its_end_and_settled(
+        data in prop::collection::vec(prop_oneof![4 => 0..8_u8, 1 => Just(0xff), 1 => any::<u8>()], 2..200)
+    ) {
+        crate::spool::fuzz::replay(&data);
     }
 }

@@ -9,7 +9,7 @@
 //! the journal and nothing was taken in since that read was asked for. While the journal is away (it
 //! hangs, or cannot be read) lines go to their lanes all the same.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -620,7 +620,9 @@ impl Engine {
         }
         let after = behind.after.filter(|_| behind.generation == store.generation);
         let share = self.rules.portal_share / 8.0;
-        let most_bytes = ((self.limits.bytes as f64 * share) as usize).clamp(1, READ_BYTES);
+        let lines = (self.limits.lines as f64 * share) as usize;
+        let bytes = (self.limits.bytes as f64 * share) as usize;
+        let most_bytes = bytes.min(lines * SHORT_LINE).clamp(1, READ_BYTES);
         let (portal, generation) = (id.clone(), store.generation);
         let read = Ask::Read { portal, after, generation, most_bytes };
         if let Some(behind) = &mut self.portals[key].behind {
@@ -645,9 +647,11 @@ impl Engine {
             }
         }
         let Read { chunks, up_to, at_end } = read;
+        let mut hurried = HashSet::new();
         for (publisher, chunk) in chunks {
-            self.read_chunk(key, publisher, chunk, now);
+            self.read_chunk(key, publisher, chunk, &mut hurried, now);
         }
+        self.seal(key, hurried, now);
         self.agenda.set(key, now);
         let Some(behind) = &mut self.portals[key].behind else { return };
         behind.reading = false;
@@ -676,14 +680,38 @@ impl Engine {
                 behind.held.insert(at, Held { event_token, line, charged });
             }
         }
+        let hurried = behind.held.iter().filter(|held| held.line.no <= behind.flushed);
+        let hurried = hurried.map(|held| held.event_token.clone()).collect();
         self.feed_held(key, Number::MAX, true, now);
+        self.seal(key, hurried, now);
         let Portal { page, behind, .. } = &mut self.portals[key];
         *behind = None;
         // None is left that was counted.
         self.ledger.correct(page);
     }
 
-    fn read_chunk(&mut self, key: usize, publisher: Publisher, chunk: Chunk, now: Instant) {
+    /// What these tokens have gathered goes at once; at the end of the run, all of it.
+    fn seal(&mut self, key: usize, hurried: HashSet<EventToken>, now: Instant) {
+        let closing = self.closing.is_some();
+        let (lane, mut turn) = self.turn(key, now);
+        if closing {
+            lane.seal(None, &mut turn);
+        } else {
+            for event_token in hurried {
+                lane.seal(Some(&event_token), &mut turn);
+            }
+        }
+    }
+
+    /// `hurried`: tokens whose lines were flushed.
+    fn read_chunk(
+        &mut self,
+        key: usize,
+        publisher: Publisher,
+        chunk: Chunk,
+        hurried: &mut HashSet<EventToken>,
+        now: Instant,
+    ) {
         let Chunk { event_token, content, .. } = chunk;
         let mut last = 0;
         match content {
@@ -697,10 +725,10 @@ impl Engine {
             // Those of other runs were found when these were adopted.
             Content::End(_) => {}
         }
-        let Portal { lane, page, behind, .. } = &mut self.portals[key];
+        let behind = self.portals[key].behind.as_ref();
         let own = publisher == self.publisher;
-        if own && behind.as_ref().is_some_and(|behind| last > 0 && last <= behind.flushed) {
-            lane.seal(Some(&event_token), &mut Turn { ledger: &mut self.ledger, page, now });
+        if own && behind.is_some_and(|behind| last > 0 && last <= behind.flushed) {
+            hurried.insert(event_token);
         }
     }
 
@@ -876,6 +904,8 @@ fn split(charged: usize, lines: usize) -> impl Iterator<Item = usize> {
 const HANGS_AFTER: Duration = Duration::from_secs(5);
 /// When a journal that cannot be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
+/// The length of lines with which a read is reckoned, where few may be pending.
+const SHORT_LINE: usize = 32;
 /// Most bytes that are read at once.
 const READ_BYTES: usize = 256 << 10;
 /// Most times that marks are with the driver.
