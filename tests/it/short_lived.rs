@@ -77,7 +77,7 @@ fn log_and_end() {
     let (layer, guard) = builder.build().unwrap();
     tracing_subscriber::registry().with(layer).init();
     let event_token = EventToken::parse(&std::env::var("TOKEN").unwrap()).unwrap();
-    info_span!("activity", event_token = event_token.tag())
+    info_span!("activity", event_token = event_token.as_field())
         .in_scope(|| (1..=3).for_each(|number| info!("line {number}")));
     drop(guard);
 }
