@@ -13,10 +13,17 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Makes the directory, on a disk in memory if that is wanted. Only root may mount one.
+    /// Mounts a disk in memory there, if that is wanted: only root may. Otherwise the spool makes the
+    /// directory itself.
     pub(crate) fn new(path: &Path, in_memory: bool) -> io::Result<Disk> {
-        fs::create_dir_all(path)?;
-        let is_tmpfs = in_memory && mount(path);
+        let mut is_tmpfs = false;
+        if in_memory {
+            fs::create_dir(path)?;
+            is_tmpfs = mount(path);
+            if !is_tmpfs {
+                fs::remove_dir(path)?;
+            }
+        }
         Ok(Disk { path: path.to_owned(), is_tmpfs })
     }
 
