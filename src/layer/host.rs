@@ -30,8 +30,8 @@ pub(super) fn has_directly<L: Layer<S>, S: Subscriber>(dispatch: &Dispatch, laye
 /// Whether this is the name of the Registry, or of layers on it.
 ///
 /// The only way to ask a subscriber panics if the answer is no, and a type such as
-/// `Layered<A, Layered<B, Registry>>` can be analysed only by its name. An unknown name means a subscriber without
-/// filters, which is always safe.
+/// `Layered<A, Layered<B, Registry>>` can be analysed only by its name. An unknown name means a subscriber
+/// without filters, which is always safe.
 fn is_registry(mut name: &str) -> bool {
     let layered = type_name::<Layered<Identity, Registry>>();
     let layered = layered.split('<').next().unwrap_or(layered);
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_on_the_registry_have_filters_whatever_their_types() {
+    fn all_layers_on_the_registry_support_filters() {
         let writer: fn() -> std::io::Stderr = std::io::stderr;
         let stack = registry()
             .with(EnvFilter::new("info"))
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_subscriber_of_fmt_has_none() {
+    fn the_subscriber_of_fmt_does_not_support_filters() {
         assert!(!on(&fmt::Subscriber::new()));
         assert!(!on(&fmt().with_env_filter("info").compact().finish()));
         assert!(!on(&fmt().finish().with(LevelFilter::INFO)));

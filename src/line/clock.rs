@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_coarse_time_is_the_time_but_for_a_tick() {
+    fn a_coarse_time_differs_from_the_time_by_at_most_one_tick() {
         let read = [Clock::Exact, Clock::Coarse, Clock::Exact].map(Clock::now);
         // Ticks are at most 10 ms apart; a machine that was halted in between may be late.
         let tick = Duration::from_secs(1);
