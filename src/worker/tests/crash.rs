@@ -284,7 +284,7 @@ async fn a_run_that_starts_on_a_disk_that_hangs_delivers_from_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_costs_the_promise_and_no_line() {
+async fn on_a_full_disk_lines_are_delivered_from_memory() {
     for lies in [false, true] {
         let (disk, portal) = (Disk::new(), Portal::default());
         portal.answers(Answers::Away);
@@ -365,7 +365,7 @@ async fn a_gap_is_told_where_it_is_also_while_lines_go_by_the_disk() {
 /// Laws of a storm: nothing is lost that was stored before the kill; order within a token; no unmarked
 /// repeat; marks only where a request was about to carry the line; ends arrive.
 #[tokio::test(start_paused = true)]
-async fn whatever_happens_stored_lines_arrive_in_order_and_repeats_are_marked() {
+async fn stored_lines_arrive_in_order_and_repeats_are_marked_with_any_faults() {
     for seed in 0..20 {
         storm(seed).await;
     }
