@@ -96,7 +96,8 @@ pub enum ErrorCode {
     WrongDocument,
     /// There is no such event.
     EventNotFound,
-    /// Real portals have this method, but this stand-in does not implement it. Real portals do not have this code.
+    /// Real portals have this method, but this stand-in does not implement it. Real portals do not have this
+    /// code.
     NotInStandIn,
 }
 

@@ -1,5 +1,5 @@
-//! What a portal does by itself: it moves workflows from activity to activity, calls handlers, and sends events to
-//! applications.
+//! What a portal does by itself: it moves workflows from activity to activity, calls handlers, and sends
+//! events to applications.
 //!
 //! Each request is sent once and not again, whatever the application answers (server behaviour).
 

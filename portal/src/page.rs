@@ -25,8 +25,8 @@
 //! | `POST /api/clock` | moves the portal's clock forward |
 //! | `POST /api/move` | moves the portal to another name |
 //!
-//! It shows secrets to the developer who has started the portal. So it answers only requests with a host name of this
-//! machine, and accepts changes only as JSON, which a form of another site cannot send.
+//! It shows secrets to the developer who has started the portal. So it answers only requests with a host name
+//! of this machine, and accepts changes only as JSON, which a form of another site cannot send.
 
 mod apps;
 mod assets;

@@ -87,8 +87,8 @@ impl Portal {
     }
 
     /// Moves the portal: to another name if it has one, and otherwise to other ports. What comes
-    /// to the old address is answered with 302 and the new one; [`webhook_url`](Self::webhook_url) and similar methods
-    /// return the new ones.
+    /// to the old address is answered with 302 and the new one; [`webhook_url`](Self::webhook_url) and
+    /// similar methods return the new ones.
     ///
     /// # Errors
     ///

@@ -88,7 +88,8 @@ impl Workflow {
         world.processes.get(&self.id).map(|process| process.lost.clone()).unwrap_or_default()
     }
 
-    /// How many entries the log has dropped because it keeps 50 ([`Retention::Cloud`](crate::Retention::Cloud)).
+    /// How many entries the log has dropped because it keeps 50
+    /// ([`Retention::Cloud`](crate::Retention::Cloud)).
     pub fn rolled_off(&self) -> usize {
         let world = self.core.world();
         world.processes.get(&self.id).map_or(0, |process| process.log.rolled_off())

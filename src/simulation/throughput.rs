@@ -1,4 +1,4 @@
-//! The worker's own speed: from queue to finished request bodies, in real time, without limits.
+//! The speed of the worker: from the queue to request bodies, in real time, without limits.
 #![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 
 use std::sync::Arc;

@@ -66,8 +66,8 @@ impl FaultPlan {
 
     /// The fault of the hit that has just arrived. Each hit must be asked for exactly once.
     ///
-    /// Hits on the OAuth server meet faults only by name, so that counting and chance depend on calls of the REST
-    /// API only.
+    /// Hits on the OAuth server meet faults only by name, so that counting and chance depend on calls of the
+    /// REST API only.
     pub(crate) fn strike(&mut self, method: &str) -> Option<Fault> {
         let mut struck = None;
         let oauth = method.starts_with("oauth/");

@@ -89,8 +89,8 @@ macro_rules! builder_method {
 each_setting!(builder_methods);
 
 impl PortalBuilder {
-    /// All limits of a cloud portal: the rate limit of a standard plan, 480 seconds of server time for a method,
-    /// 50 entries for a log, and the license of that plan.
+    /// All limits of a cloud portal: the rate limit of a standard plan, 480 seconds of server time for a
+    /// method, 50 entries for a log, and the license of that plan.
     pub fn cloud(self) -> Self {
         let limit = OperatingLimit::new(Duration::from_secs(480));
         let plan = self.tariff(Tariff::Standard).operating(limit).license("std");

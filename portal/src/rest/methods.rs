@@ -95,8 +95,8 @@ const METHODS: &[(&str, Method, Scopes)] = &[
     ("bizproc.workflow.template.list", Method::Plain(TemplateList), BIZPROC),
 ];
 
-/// Methods of real portals that are not implemented, in families with implemented methods. A full list, so that a
-/// misspelled name is not mistaken for one of them.
+/// Methods of real portals that are not implemented, in families with implemented methods. A full list, so
+/// that a misspelled name is not mistaken for one of them.
 const NOT_HERE: &[&str] = &[
     "access.name",
     "app.option.get",
