@@ -78,6 +78,7 @@
 //! | [`ShutdownDeadline`](stats::DropReason::ShutdownDeadline) | the app ended before they were sent | `shutdown_timeout`, or a flush before the guard is dropped |
 //! | [`SpoolFull`](stats::DropReason::SpoolFull), [`Expired`](stats::DropReason::Expired) | the spool on disk had reached its size, or lines in it their age | a portal that is blocked; the spool's `max_bytes`, `max_age` |
 //! | [`SpoolDamaged`](stats::DropReason::SpoolDamaged) | a file of the spool was damaged or deleted, or the process was killed while it wrote | the disk; who else writes into the spool's directory |
+//! | [`Forked`](stats::DropReason::Forked) | this process is a fork of the one that has the worker | build the layer after the fork |
 //! | [`Internal`](stats::DropReason::Internal) | an error in this crate | please report it |
 //! | `late` | lines after the end of their activity | complete the activity after the last line |
 //! | `abandoned` | an [`Activity`](app::Activity) was dropped without an end, and its workflow waits | `complete` or `fail` on every way out |

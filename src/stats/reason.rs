@@ -45,6 +45,9 @@ pub enum DropReason {
     Expired,
     /// Dropped: the file of the spool that held it was damaged or has vanished.
     SpoolDamaged,
+    /// Dropped: it was pending in a forked process, which has no worker. Lines that were pending at the fork
+    /// are among them there: the process that has the worker delivers and counts these itself.
+    Forked,
     /// Dropped: an error inside this crate. Please report it.
     Internal,
 }
@@ -71,6 +74,7 @@ impl DropReason {
         DropReason::SpoolFull,
         DropReason::Expired,
         DropReason::SpoolDamaged,
+        DropReason::Forked,
         DropReason::Internal,
     ];
 
@@ -119,6 +123,7 @@ impl DropReason {
             DropReason::SpoolFull => "spool_full",
             DropReason::Expired => "expired",
             DropReason::SpoolDamaged => "spool_damaged",
+            DropReason::Forked => "forked",
             DropReason::Internal => "internal",
         }
     }
@@ -145,6 +150,7 @@ impl DropReason {
             DropReason::SpoolFull => "disk space for lines spent",
             DropReason::Expired => "too old",
             DropReason::SpoolDamaged => "damaged on disk",
+            DropReason::Forked => "logged in a forked process",
             DropReason::Internal => "internal error",
         }
     }

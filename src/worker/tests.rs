@@ -23,6 +23,7 @@ mod calls;
 mod ends;
 mod found;
 mod portals;
+mod shutdown;
 mod storm;
 
 /// An engine with its clock in hand.
@@ -116,6 +117,7 @@ impl Stage {
         self.stats.snapshot(&AtDoor {
             accepted: 0,
             pending: self.engine.pending(),
+            is_forked: false,
             refused: Vec::new(),
             unusable_tokens: 0,
             unseen: 0,

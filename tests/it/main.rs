@@ -12,6 +12,8 @@ mod config;
 mod delivery;
 mod ends;
 mod flush;
+#[cfg(unix)]
+mod fork;
 mod guard;
 mod hidden;
 mod idle;
@@ -31,6 +33,8 @@ mod secrets;
 mod seeds;
 mod selecting;
 mod shutdown;
+#[cfg(unix)]
+mod signals;
 mod simulation;
 mod snippets;
 mod stage;
