@@ -31,7 +31,7 @@ use crate::worker::ledger::Ledger;
 use crate::worker::operating::OPERATING_LIMIT;
 use crate::worker::rate::Quota;
 use crate::worker::render::LINE_BYTES;
-use crate::worker::report::{self, Voice};
+use crate::worker::report::{self, ReportSink};
 use crate::worker::retry::{RetryPolicy, UnknownOutcome};
 use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
@@ -41,8 +41,8 @@ mod lines;
 
 use lines::Lines;
 
-/// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, an
-/// app's OAuth tokens of many, or a provider of your own.
+/// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, the OAuth
+/// tokens of an app on many portals, or your own provider.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -191,7 +191,7 @@ impl Builder {
         self
     }
 
-    /// Which fields hold the event token, are private, shortened, or let single events in. Default:
+    /// Which fields contain the event token, are private, are shortened, or select single events. Default:
     /// [`Fields::new`].
     pub fn fields(mut self, fields: Fields) -> Self {
         self.fields = fields;
@@ -205,7 +205,7 @@ impl Builder {
     }
 
     /// How long a line waits at most for the schedule of entries (see [`Retention`]). Default: 10
-    /// minutes. Longer keeps more of a long story within the portal's 50 entries.
+    /// minutes. A longer time keeps more of a long story within the portal's 50 entries.
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = max_hold;
         self
@@ -231,10 +231,10 @@ impl Builder {
         self
     }
 
-    /// Longest line in the log, in bytes of UTF-8. Default: 59,000, which fits one entry. At least 256
-    /// plus the length of `line_prefix`, at most 1,048,576. A longer line is cut, and says how many
-    /// bytes are missing. A portal keeps the newest 50 entries: a few lines of a mebibyte would fill
-    /// them all.
+    /// Longest line in the log, in bytes of UTF-8. Default: 59,000, which fits into one entry. At least
+    /// 256 plus the length of `line_prefix`, at most 1,048,576. A longer line is cut, and says how many
+    /// bytes are missing. A cloud portal keeps the newest 50 entries: a few lines of 1 MiB would fill all
+    /// of them.
     pub fn line_bytes(mut self, bytes: usize) -> Self {
         self.line_bytes = bytes;
         self
@@ -253,8 +253,8 @@ impl Builder {
         self
     }
 
-    /// Server time that the portal grants per ten minutes and method ("operating" in the REST API
-    /// limits). Default: 420 s, the smallest that is known. A refusal lowers it.
+    /// Server time that the portal allows for a method in ten minutes ("operating" in the REST API
+    /// limits). Default: 420 s, the smallest known limit. A refusal lowers it.
     pub fn operating_limit(mut self, limit: Duration) -> Self {
         self.operating_limit = limit;
         self
@@ -267,33 +267,33 @@ impl Builder {
         self
     }
 
-    /// Lines that the queue from the callers to the worker holds. Default: 8,192; at most
-    /// 16,777,216. This limit and those below are exact up to 512 lines and 128 KiB. Larger ones may be
-    /// passed by a few lines, about 248 at most, by threads that log at the same moment.
+    /// Lines in the queue between the callers and the worker. Default: 8,192; at most 16,777,216. This
+    /// limit and those below are exact up to 512 lines and 128 KiB. Threads that log at the same moment may
+    /// exceed larger limits, by about 248 lines at most.
     pub fn queue_lines(mut self, lines: usize) -> Self {
         self.limits.queue = lines;
         self
     }
 
-    /// Lines that may be pending, from accept to settle. Default: 65,536; at most
-    /// 67,108,864.
+    /// Lines that may be pending: accepted, and not yet acknowledged, late or lost. Default: 65,536; at
+    /// most 67,108,864.
     pub fn pending_lines(mut self, lines: usize) -> Self {
         self.limits.lines = lines;
         self
     }
 
-    /// Bytes that pending lines may hold, from accept to settle: their fields, long fields of the spans
-    /// around them, and about 150 for each line itself; or their text, if that is longer because much of
-    /// it had to be escaped. Default: 16 MiB; at most 16 GiB. A line that is larger than that is
-    /// accepted when it is alone.
+    /// Bytes that pending lines may use: their fields, long fields of the spans around them, and about 150
+    /// for each line itself; or their text, if it is longer because many characters had to be escaped.
+    /// Default: 16 MiB; at least `entry_bytes`, at most 16 GiB. A line that is larger than this limit is
+    /// accepted if no other line is pending.
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
     }
 
-    /// The share of `pending_lines` and `pending_bytes` that one portal may hold, above 0 and at most 1:
-    /// a portal that cannot be reached leaves room for the others. Default: 0.5; with a webhook, which
-    /// has one portal, 1. Further lines are dropped, and counted as
+    /// The share of `pending_lines` and `pending_bytes` that one portal may use, above 0 and at most 1, so
+    /// that a portal that cannot be reached leaves room for the others. Default: 0.5; with a webhook,
+    /// which has one portal, 1. Further lines are dropped, and counted as
     /// [`PortalShare`](crate::stats::DropReason::PortalShare): the newest, or the portal's oldest under
     /// [`Overflow::DropOldest`].
     pub fn portal_share(mut self, share: f64) -> Self {
@@ -301,21 +301,21 @@ impl Builder {
         self
     }
 
-    /// The share of `queue_lines`, `pending_lines` and `pending_bytes` that one event token may hold,
-    /// above 0 and at most 1: a token that logs without end leaves room for the others, which then lose
+    /// The share of `queue_lines`, `pending_lines` and `pending_bytes` that one event token may use, above 0
+    /// and at most 1, so that a token that logs without end leaves room for the others, and they lose
     /// nothing. Default: 0.75. If several tokens log much, each gets less, so that some room is always
     /// left. Further lines are refused, and counted as [`TokenShare`](crate::stats::DropReason::TokenShare).
     ///
-    /// Under [`Overflow::DropOldest`] a token that holds a sixteenth of what may be pending makes room
-    /// by its own oldest lines. Limits of up to 1,024 lines or 256 KiB are not shared like this. 1
+    /// With [`Overflow::DropOldest`], if a token uses more than a sixteenth of what may be pending, its own
+    /// oldest lines are dropped first. Limits of up to 1,024 lines or 256 KiB are not shared like this. 1
     /// switches the share off.
     pub fn token_share(mut self, share: f64) -> Self {
         self.limits.token_share = share;
         self
     }
 
-    /// How long delivery keeps trying before a line is given up. Default: an hour. More than
-    /// `max_hold`.
+    /// How long the delivery of a line is tried. After that the line is lost. Default: 1 hour. Must be
+    /// longer than `max_hold`.
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.retry.max_age = max_age;
         self
@@ -328,47 +328,47 @@ impl Builder {
         self
     }
 
-    /// How long the guard's drop waits for pending lines. Default: 5 s.
+    /// How long dropping the guard waits for pending lines, at most. Default: 5 s.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
         self
     }
 
-    /// Ends activities that are still open when the app ends, with this text as their log's last line,
-    /// as [`Activity::fail`](crate::app::Activity::fail) does: their workflows go on, without return values.
-    /// Default: they are left open and reported, and their workflows wait.
+    /// Ends activities that are still open when the app ends, with this text as the last line of their log,
+    /// as [`Activity::fail`](crate::app::Activity::fail) does. Their workflows go on without return values.
+    /// Default: such activities stay open and are reported, and their workflows wait.
     pub fn fail_open_activities(mut self, text: impl Into<String>) -> Self {
         self.fail_with = Some(text.into());
         self
     }
 
-    /// How long a connection may take, with its address and TLS. Default: 10 s. Never longer than
-    /// `request_timeout`, of which it is a part.
+    /// How long it may take to connect, DNS and TLS included. Default: 10 s. It is part of
+    /// `request_timeout`, so it is never longer.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.http.connect_timeout = timeout;
         self
     }
 
-    /// How long a request may take, from its connection to the last byte of its answer. Default:
-    /// 75 s; the portal ends its own work at 60 s. A request that is given up has an unknown outcome,
-    /// unless it had not left yet.
+    /// How long a request may take, from the connection to the last byte of the answer. Default: 75 s,
+    /// because the portal stops its own work after 60 s. A request that is given up has an unknown outcome,
+    /// unless its body was not sent yet.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.http.timeout = timeout;
         self
     }
 
-    /// Certificates to trust beside the system's, as PEM. Default: none.
+    /// Certificates to trust in addition to those of the system, as PEM. Default: none.
     pub fn extra_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.http.extra_roots = pem.into();
         self
     }
 
-    /// Trusts exactly the certificate with this SHA-256 fingerprint, whatever its issuer, names and
-    /// dates: for a test box with a self-signed certificate. May be called more than once. Default:
-    /// none.
+    /// Trusts the certificate with this SHA-256 fingerprint, whatever its issuer, names and dates: for a
+    /// test portal with a self-signed certificate. Can be called several times, to trust several
+    /// certificates. Default: none.
     ///
-    /// `openssl x509 -in box.pem -noout -fingerprint -sha256` prints it. Get it from the box itself: on
-    /// the network, somebody could show you another certificate.
+    /// `openssl x509 -in box.pem -noout -fingerprint -sha256` prints it. Run this on the portal's own
+    /// machine: over the network, somebody could give you another certificate.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -391,26 +391,26 @@ impl Builder {
         self
     }
 
-    /// Starts the worker's thread, which sends nothing before a line comes, and returns the layer
-    /// with the guard that closes the worker: keep it until the end of `main`, see [`WorkerGuard`].
+    /// Starts the worker's thread, which sends nothing before the first line, and returns the layer and
+    /// the guard that closes the worker. Keep the guard until the end of `main`: see [`WorkerGuard`].
     ///
     /// One layer is enough for many portals: its credentials are then [`OAuth`](crate::auth::OAuth), or a
     /// [provider](Credentials::provider) such as a map of webhooks. Two layers in one subscriber would
     /// send every line twice.
     ///
     /// # Errors
-    /// When an option is out of its bounds, or the thread, its runtime or the HTTP client cannot be
-    /// made.
+    /// When an option is out of its bounds, or when the thread, its runtime or the HTTP client cannot be
+    /// created.
     pub fn build<S>(self) -> Result<(BizprocLayer<S>, WorkerGuard), BuildError>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let (producer, guard) = self.start(Voice::Tracing)?;
+        let (producer, guard) = self.start(ReportSink::Tracing)?;
         Ok((layer::layer(producer, self.event_level()), guard))
     }
 
-    /// As [`build`](Self::build), for an app that logs with the `log` crate: returns a logger around the
-    /// app's own, which is passed every record. See [`BizprocLogger`].
+    /// As [`build`](Self::build), for an app that logs with the `log` crate. Returns a logger that wraps
+    /// the app's own logger and passes every record to it. See [`BizprocLogger`].
     ///
     /// # Errors
     /// As [`build`](Self::build).
@@ -419,7 +419,7 @@ impl Builder {
         self,
         own: L,
     ) -> Result<(BizprocLogger<L>, WorkerGuard), BuildError> {
-        let (producer, guard) = self.start(Voice::Log)?;
+        let (producer, guard) = self.start(ReportSink::Log)?;
         let (level, fields) = match self.credentials {
             Some(_) => (self.level, self.fields),
             None => (LevelFilter::OFF, Fields::new()),
@@ -428,24 +428,23 @@ impl Builder {
     }
 
     /// Starts the worker's thread.
-    fn start(&self, voice: Voice) -> Result<(Producer, WorkerGuard), BuildError> {
+    fn start(&self, sink: ReportSink) -> Result<(Producer, WorkerGuard), BuildError> {
         self.check()?;
         match self.credentials.clone() {
-            Some(credentials) => self.start_with(Http::new(credentials, self.http.clone())?, voice),
-            None => self.start_with(Nowhere, voice),
+            Some(credentials) => self.start_with(Http::new(credentials, self.http.clone())?, sink),
+            None => self.start_with(Nowhere, sink),
         }
     }
 
     fn start_with(
         &self,
         transport: impl Transport,
-        voice: Voice,
+        sink: ReportSink,
     ) -> Result<(Producer, WorkerGuard), BuildError> {
         // Any number will do: it only keeps replicas from retrying at the same moments.
         let seed = std::hash::RandomState::new().build_hasher().finish();
         let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
-        let worker =
-            Worker::new(consumer, engine, transport, stats.clone(), tick).with_voice(voice);
+        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick).with_sink(sink);
         let runtime = WorkerRuntime::new().map_err(BuildError::Runtime)?;
         let thread = thread::Builder::new()
             .name(THREAD.to_owned())
@@ -454,7 +453,7 @@ impl Builder {
                 worker.run_on(&runtime);
             })
             .map_err(BuildError::Thread)?;
-        producer.when_closed(move || report::tell_closed(voice));
+        producer.when_closed(move || report::report_closed(sink));
         let bizproc = Handle::new(producer.clone(), stats, self.patience());
         let guard =
             WorkerGuard::new(bizproc, self.shutdown_timeout, self.fail_with.clone(), thread);
@@ -507,8 +506,12 @@ impl Builder {
 
     fn check(&self) -> Result<(), BuildError> {
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
-        if self.retry.max_age > YEAR || self.http.timeout > YEAR {
-            return wrong("max_age or request_timeout", "is longer than a year");
+        for (option, duration) in
+            [("max_age", self.retry.max_age), ("request_timeout", self.http.timeout)]
+        {
+            if duration > YEAR {
+                return wrong(option, "must not be longer than a year");
+            }
         }
         if !self.fingerprints_are_right {
             return wrong(
@@ -518,59 +521,62 @@ impl Builder {
             );
         }
         if self.linger > self.max_hold {
-            return wrong("linger", "is longer than max_hold");
+            return wrong("linger", "must not be longer than max_hold");
         }
         if self.max_hold >= self.retry.max_age {
-            return wrong("max_age", "is not longer than max_hold");
+            return wrong("max_age", "must be longer than max_hold");
         }
         if !(2_000..=ENTRY_BYTES).contains(&self.entry_bytes) {
-            return wrong("entry_bytes", "is not within 2,000 to 60,000");
+            return wrong("entry_bytes", "must be between 2,000 and 60,000 bytes");
         }
         if !(LEAST_LINE..=Packed::MAX_LEN).contains(&self.line_bytes) {
-            return wrong("line_bytes", "is not within 256 to 1,048,576");
+            return wrong("line_bytes", "must be between 256 and 1,048,576 bytes");
         }
         if self.request_bytes < 500_000 {
-            return wrong("request_bytes", "is below 500,000");
+            return wrong("request_bytes", "must be at least 500,000 bytes");
         }
         if let Some(problem) = self.fields.problem() {
             return wrong("fields", problem);
         }
         if !self.retention.is_valid() {
-            return wrong("retention", "needs kept >= 1, base > 0 and growth within 1 to 10");
+            return wrong("retention", "needs kept >= 1, base > 0, and growth between 1 and 10");
         }
         if !self.quota.is_valid() {
             return wrong("quota", "needs per_second >= 0.001 and burst >= 1");
         }
         if self.operating_limit < Duration::from_secs(1) {
-            return wrong("operating_limit", "is below 1 s");
+            return wrong("operating_limit", "must be at least 1 s");
         }
         if self.limits.queue == 0 || self.limits.queue > MOST_QUEUED {
-            return wrong("queue_lines", "is not within 1 to 16,777,216");
+            return wrong("queue_lines", "must be between 1 and 16,777,216 lines");
         }
         if self.limits.lines == 0 || self.limits.lines > queue::MOST_LINES {
-            return wrong("pending_lines", "is not within 1 to 67,108,864");
+            return wrong("pending_lines", "must be between 1 and 67,108,864 lines");
         }
         if !(self.portal_share > 0.0 && self.portal_share <= 1.0) {
-            return wrong("portal_share", "is not above 0 and at most 1");
+            return wrong("portal_share", "must be above 0 and at most 1");
         }
         if !(self.limits.token_share > 0.0 && self.limits.token_share <= 1.0) {
-            return wrong("token_share", "is not above 0 and at most 1");
+            return wrong("token_share", "must be above 0 and at most 1");
         }
         if self.limits.bytes < self.entry_bytes || self.limits.bytes as u64 > queue::MOST_BYTES {
-            return wrong("pending_bytes", "is not within one entry and 16 GiB");
+            return wrong("pending_bytes", "must be between entry_bytes and 16 GiB");
         }
         if !self.lines.time.is_valid() {
-            return wrong("line_time", "has an offset of more than 18 hours");
+            return wrong("line_time", "must have an offset of at most 18 hours");
         }
         let prefix = self.lines.prefix_bytes();
         if prefix > lines::MOST_PREFIX {
-            return wrong("line_prefix", "is longer than 200 bytes in the log");
+            return wrong("line_prefix", "must not be longer than 200 bytes in the log");
         }
         if self.line_bytes < LEAST_LINE + prefix {
-            return wrong("line_bytes", "leaves less than 256 bytes behind line_prefix");
+            return wrong("line_bytes", "must be at least 256 bytes longer than line_prefix");
         }
-        if self.http.timeout.is_zero() || self.http.connect_timeout.is_zero() {
-            return wrong("request_timeout and connect_timeout", "must be above zero");
+        if self.http.timeout.is_zero() {
+            return wrong("request_timeout", "must be above zero");
+        }
+        if self.http.connect_timeout.is_zero() {
+            return wrong("connect_timeout", "must be above zero");
         }
         Ok(())
     }
@@ -605,7 +611,7 @@ const THREAD: &str = "tracing-bizproc";
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 const LEAST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(250);
-/// Room for a line's time, a few words, and what tells that it was cut.
+/// Room for a line's time, a few words, and the note that it was cut.
 const LEAST_LINE: usize = 256;
 /// The queue's slots are allocated at once.
 const MOST_QUEUED: usize = 1 << 24;

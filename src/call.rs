@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// The answer to [`Handle::call`](crate::Handle::call).
 ///
-/// Debug shows nothing of the result, which is the customer's data.
+/// Debug does not show the result, because it is data of the customer.
 ///
 /// ```
 /// # async fn all(handle: tracing_bizproc::Handle, portal: tracing_bizproc::PortalId)
@@ -33,13 +33,13 @@ impl CallAnswer {
         self.result.to_string()
     }
 
-    /// Where the next page of a list begins: the value of `start` for the next call. `None`: there is
-    /// none ("features of list methods", REST API documentation).
+    /// The value of `start` for the next page of a list. `None`: this is the last page ("features of list
+    /// methods", REST API documentation).
     pub fn next(&self) -> Option<u64> {
         self.next
     }
 
-    /// How many elements a list has in all, where the method says so.
+    /// How many elements a list has in all, if the method returns this.
     pub fn total(&self) -> Option<u64> {
         self.total
     }

@@ -1,11 +1,11 @@
-//! What an app says when it ends an activity: return values and a last message.
+//! How an app ends an activity: return values and a last message.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-/// How an activity ends: its return values, a last message, and how long its lines may still take.
+/// How an activity ends: its return values, a last message, and how long to wait for its lines.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,12 +21,12 @@ use serde_json::{Map, Value};
 /// # drop(completion);
 /// ```
 #[derive(Clone)]
-#[must_use = "it ends nothing by itself: hand it to `complete`"]
+#[must_use = "it does nothing by itself: pass it to `complete`"]
 pub struct Completion {
     pub(crate) values: Map<String, Value>,
     pub(crate) message: Option<String>,
     pub(crate) timeout: Duration,
-    /// The message says what went wrong.
+    /// The message is the text of an error.
     pub(crate) failed: bool,
 }
 
@@ -47,22 +47,21 @@ impl Completion {
         self
     }
 
-    /// A last line for the process log, written by the same call that ends the activity. Without it, the
-    /// portal writes a text of its own (server behaviour). A line that is longer than an entry is cut,
-    /// and says so.
+    /// A last line for the process log, sent with the request that ends the activity. Without it, the portal
+    /// writes its default text (server behaviour). A line that is longer than an entry is cut, and says so.
     pub fn message(mut self, message: impl Into<String>) -> Self {
         self.message = Some(message.into());
         self
     }
 
-    /// Puts the word for an error before the message, in the log's language.
+    /// Puts the word for an error before the message, in the language of the log.
     pub(crate) fn failed(mut self) -> Self {
         self.failed = true;
         self
     }
 
-    /// How long the activity's lines may take to be written before the activity is ended without them.
-    /// Default: 10 s. The process never waits longer for the log.
+    /// How long to wait until the lines of the activity are written. Then the activity is ended in any case.
+    /// Default: 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -85,9 +84,9 @@ impl fmt::Debug for Completion {
     }
 }
 
-/// A value for the process: text, a number, yes or no, nothing, or a list of these.
+/// A value for the process: text, a number, a `bool`, nothing, or a list of these.
 ///
-/// It is made with `From`, so [`Completion::value`] takes the types themselves.
+/// It is made with `From`, so [`Completion::value`] accepts values of these types directly.
 ///
 /// ```
 /// use tracing_bizproc::ReturnValue;

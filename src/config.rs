@@ -3,8 +3,8 @@
 //! [`Quota`], [`Retention`], [`Overflow`] and [`UnknownOutcome`] are values of the options with similar names of
 //! the [`Builder`](crate::Builder).
 //!
-//! A [`Config`] holds the options that were given, and [`Builder::config`](crate::Builder::config)
-//! applies them. What it does not hold keeps its default.
+//! A [`Config`] contains the options that were given, and [`Builder::config`](crate::Builder::config)
+//! applies them. Other options keep their values.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,8 +18,7 @@
 //! # }
 //! ```
 //!
-//! With the feature `serde` a `Config` can be a part of the app's own configuration, in TOML for
-//! instance:
+//! With the feature `serde`, a `Config` can be part of the app's own configuration, for example in TOML:
 //!
 #![cfg_attr(feature = "serde", doc = "```")]
 #![cfg_attr(not(feature = "serde"), doc = "```ignore")]
@@ -59,8 +58,8 @@
 //!
 //! # The options
 //!
-//! Names are those of the [`Builder`](crate::Builder)'s methods, where defaults and limits stand. The
-//! environment's variables are `BIZPROC_` and the name in capitals; a point becomes an underscore.
+//! The names are those of the methods of [`Builder`](crate::Builder), whose docs have defaults and limits.
+//! The environment variable is `BIZPROC_` and the name in capitals; a dot becomes an underscore.
 //!
 //! | option | variable | value |
 //! |---|---|---|
@@ -82,15 +81,15 @@
 //! | `line_prefix` | `BIZPROC_LINE_PREFIX` | text |
 //! | `keep_supplementary_characters` | `BIZPROC_KEEP_SUPPLEMENTARY_CHARACTERS` | `true` or `false` |
 //! | `fail_open_activities` | `BIZPROC_FAIL_OPEN_ACTIVITIES` | text |
-//! | `extra_roots_file` | `BIZPROC_EXTRA_ROOTS_FILE` | the path of a PEM file, read at once |
-//! | `trust_certificate` | `BIZPROC_TRUST_CERTIFICATE` | SHA-256 fingerprints in hexadecimal digits, apart by commas |
+//! | `extra_roots_file` | `BIZPROC_EXTRA_ROOTS_FILE` | the path of a PEM file, which is read at once |
+//! | `trust_certificate` | `BIZPROC_TRUST_CERTIFICATE` | SHA-256 fingerprints in hexadecimal digits, separated by commas |
 //! | `fields.event_token`, `fields.portal`, `fields.marker` | `BIZPROC_FIELDS_EVENT_TOKEN`, .. | a field's name |
-//! | `fields.private` | `BIZPROC_FIELDS_PRIVATE` | names, apart by commas |
+//! | `fields.private` | `BIZPROC_FIELDS_PRIVATE` | names, separated by commas |
 //! | `fields.shorten` | `BIZPROC_FIELDS_SHORTEN` | names and bytes: `body=200, agent=20` |
 //! | `fields.longest`, `fields.longest_in_spans` | `BIZPROC_FIELDS_LONGEST`, .. | bytes |
 //! | `fields.marked_from` | `BIZPROC_FIELDS_MARKED_FROM` | a level |
 //!
-//! Credentials are no options, since they are secrets: [`Webhook::from_env`](crate::auth::Webhook::from_env)
+//! Credentials are secrets, so they are not options: [`Webhook::from_env`](crate::auth::Webhook::from_env)
 //! reads `BITRIX24_WEBHOOK_URL`, and [`OAuth::from_env`](crate::auth::OAuth::from_env) reads
 //! `BITRIX24_CLIENT_ID` and `BITRIX24_CLIENT_SECRET`.
 
@@ -206,18 +205,18 @@ options! {
 }
 
 impl Config {
-    /// No option is given.
+    /// No option is set.
     pub fn new() -> Self {
         Config::default()
     }
 
-    /// The options that the environment's variables give. A variable that is empty gives none.
+    /// Reads the options from environment variables. An empty variable is ignored.
     ///
     /// Other variables that begin with `BIZPROC_` are ignored, because other programs may use them. A
     /// name that differs from an option in one or two letters is an error.
     ///
     /// # Errors
-    /// When a variable has no usable value. The error names both.
+    /// When the value of a variable is not valid. The error names both.
     pub fn from_env() -> Result<Self, ConfigError> {
         Config::from_variables(env::vars_os())
     }
@@ -258,7 +257,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Gives the option of this name a value.
+    /// Sets the option with this name.
     ///
     /// # Errors
     /// When there is no such option, or the value is not valid.
@@ -282,7 +281,7 @@ fn is_misspelled(option: &str, given: &str) -> bool {
     if option.len().abs_diff(given.len()) > 2 {
         return false;
     }
-    // The distance of Levenshtein, a row at a time.
+    // The Levenshtein distance, row by row.
     let mut row: Vec<usize> = (0..=given.len()).collect();
     for (n, a) in option.iter().enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], n + 1);
@@ -295,7 +294,7 @@ fn is_misspelled(option: &str, given: &str) -> bool {
     (1..=2).contains(&row[given.len()])
 }
 
-/// How the environment's variables begin.
+/// The prefix of the environment variables.
 const PREFIX: &str = "BIZPROC_";
 
 #[cfg(test)]

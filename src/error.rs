@@ -3,7 +3,7 @@
 //!
 //! | when | error |
 //! |---|---|
-//! | a layer is built | [`BuildError`], which may hold a [`TransportError`] |
+//! | a layer is built | [`BuildError`], which may contain a [`TransportError`] |
 //! | credentials are made | [`WebhookError`], [`OAuthError`], [`EndpointError`] |
 //! | options are given as text | [`ConfigError`], [`InvalidOption`] |
 //! | an event token is read | [`InvalidEventToken`] |
@@ -27,7 +27,7 @@ pub use self::app::{
     RegistrationError, RequestError, VerifyError,
 };
 
-/// An error whose type is no part of this crate's API.
+/// An error whose type is not part of this crate's API.
 type Source = Box<dyn Error + Send + Sync>;
 
 /// Why the URL of a webhook was not accepted. The URL is a secret, so no message contains any part of
@@ -55,12 +55,12 @@ pub enum WebhookError {
     /// It would send the secret in clear text over a network.
     #[error(
         "the webhook's URL is not https, so its secret could be read on the way: use https, or \
-         `Webhook::allow_http` where you trust the network (loopback needs neither)"
+         `Webhook::allow_http` in a network that you trust (loopback addresses need neither)"
     )]
     Insecure,
     /// It is a URL, but not one of a webhook.
     #[error(
-        "the webhook's URL {problem}: expected https://HOST/rest/USER/CODE/ and nothing behind"
+        "the webhook's URL {problem}: expected https://HOST/rest/USER/CODE/ and nothing after it"
     )]
     #[non_exhaustive]
     Shape {
@@ -69,7 +69,7 @@ pub enum WebhookError {
     },
 }
 
-/// Why an app's OAuth credentials were not taken.
+/// Why an app's OAuth credentials were not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OAuthError {
@@ -77,7 +77,10 @@ pub enum OAuthError {
     #[error("the authorization server is not a URL: expected https://HOST/oauth/token/")]
     NotAUrl,
     /// The environment variable is not set, or empty.
-    #[error("{variable} is not set: see the app's page on the portal, or that of its vendor")]
+    #[error(
+        "{variable} is not set: copy it from the app's page on the portal (local app), or from the \
+         partner cabinet (Market app)"
+    )]
     #[non_exhaustive]
     NotSet {
         /// The variable's name.
@@ -91,7 +94,10 @@ pub enum OAuthError {
         variable: &'static str,
     },
     /// The client secret would go over a network in clear text.
-    #[error("the authorization server's URL is not https, so the client secret could be read")]
+    #[error(
+        "the authorization server's URL is not https, so the client secret could be read on the way: \
+         use https (plain http only for loopback addresses)"
+    )]
     Insecure,
 }
 
@@ -107,8 +113,8 @@ pub enum EndpointError {
     NotAUrl,
     /// The tokens would go over a network in clear text.
     #[error(
-        "the portal's endpoint is not https, so the tokens could be read on the way: expected \
-         https://HOST/rest/ (http is taken for loopback hosts)"
+        "the portal's endpoint is not https, so the tokens could be read on the way: use https, or \
+         `Tokens::allow_http` and `OAuth::allow_http` in a network that you trust"
     )]
     Insecure,
     /// It has a user name or a password before its host.
@@ -126,21 +132,20 @@ pub enum TransportError {
     /// No cryptography for TLS is linked, and the app has installed none. Also for a portal that is
     /// called without TLS: the HTTP client needs one in any case.
     #[error(
-        "there is no TLS provider: enable the feature `aws-lc-rs` (it is a default one) or `ring` of \
+        "there is no TLS provider: enable the feature `aws-lc-rs` (enabled by default) or `ring` of \
          tracing-bizproc, or install a provider (`CryptoProvider::install_default` of rustls) before \
          `build`"
     )]
     NoTlsProvider,
-    /// The system's certificate roots could not be loaded.
+    /// The system's root certificates could not be loaded.
     #[error(
-        "no certificate roots to check the portal with: install the system's CA certificates \
-         (package ca-certificates), or give roots of your own"
+        "no root certificates were found, so the portal's certificate cannot be checked: install the \
+         system's CA certificates (package ca-certificates), or set `Builder::extra_roots`"
     )]
     Roots(#[source] Source),
     /// The additional roots are not certificates.
     #[error(
-        "what was given with `Builder::extra_roots` is not certificates in PEM, or one of them is \
-         broken"
+        "`Builder::extra_roots` needs certificates in PEM: the text has none, or one of them is damaged"
     )]
     ExtraRoots(#[source] Source),
     /// Anything else.
@@ -148,9 +153,9 @@ pub enum TransportError {
     Client(#[source] Source),
 }
 
-/// A text that is no value of an option.
+/// A text that is not a value of the option.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is none of its values: expected {expected}")]
+#[error("invalid value {text:?}: expected {expected}")]
 pub struct InvalidOption {
     text: String,
     expected: &'static str,
@@ -162,20 +167,20 @@ impl InvalidOption {
     }
 }
 
-/// Why options that were given as text were not taken.
+/// Why options that were given as text were not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no such option.
-    #[error("{name} is no option{}", .meant.as_ref().map(|meant| format!(": is {meant} meant?")).unwrap_or_default())]
+    #[error("unknown option {name}{}", .meant.as_ref().map(|meant| format!("; did you mean {meant}?")).unwrap_or_default())]
     #[non_exhaustive]
     Unknown {
         /// The option or the variable, as it was given.
         name: String,
-        /// One that differs in a letter or two.
+        /// An option whose name differs in a letter or two.
         meant: Option<String>,
     },
-    /// The value is none of the option's.
+    /// The option does not have this value.
     #[error("{name} is {value:?}: expected {expected}")]
     #[non_exhaustive]
     Value {
@@ -248,28 +253,27 @@ pub enum BuildError {
 #[non_exhaustive]
 pub enum WorkerError {
     /// The worker was closed: its guard was dropped.
-    #[error("the worker has been closed: keep its guard until the app needs the worker no more")]
+    #[error("the worker is closed: keep its guard as long as the app needs the worker")]
     Closed,
-    /// Too many requests to the worker are waiting already: hundreds in the queue to it, or ends of
-    /// activities that hold as many bytes as lines may
-    /// ([`pending_bytes`](crate::Builder::pending_bytes)).
+    /// Too many requests to the worker are waiting already: hundreds in its queue, or ends of
+    /// activities with more bytes than [`pending_bytes`](crate::Builder::pending_bytes).
     #[error("too many requests are waiting for the worker: try again later")]
     Busy,
     /// The process is a fork of the one that has the worker's thread.
     #[error("the worker's thread did not survive the fork: build the layer after forking")]
     Forked,
-    /// It was asked for on the worker's own thread, or on one that the worker waits for: in a layer,
-    /// at one of the worker's reports, or in a token store or an access provider.
+    /// It was called on the worker's own thread, or on a thread that the worker waits for: in a layer
+    /// that handles a report of the worker, in a token store, or in an access provider.
     #[error(
-        "called on the thread that delivers, or on one that it waits for, where it would wait for \
-         itself: flush, complete and call on a thread of the app's"
+        "called on the worker's thread, or on one that the worker waits for (in a layer, a token store \
+         or an access provider), where it would never return: call it on another thread of the app"
     )]
     DeliveryThread,
     /// The worker did not answer by the deadline, because something blocks its thread. Only the blocking
     /// methods return this.
     #[error(
-        "the worker did not answer in time: something holds its thread, such as a layer that waits, or \
-         a token store or an access provider that blocks (see `on_thread`)"
+        "the worker did not answer in time: something blocks its thread, for example a layer that \
+         waits, or a token store or an access provider that blocks (see `on_thread`)"
     )]
     NoAnswer,
 }
@@ -302,12 +306,12 @@ pub enum CompleteError {
         name: String,
     },
     /// A return value of another kind than the one that was declared.
-    #[error("the return value {name:?} has to be {expected}, as it was declared")]
+    #[error("the return value {name:?} was declared as {expected}, and this one is not")]
     #[non_exhaustive]
     WrongKind {
         /// The value's name.
         name: String,
-        /// What it has to be.
+        /// What was declared.
         expected: &'static str,
     },
     /// It was completed before, or is being completed. This completion is not sent, because the portal
@@ -320,11 +324,13 @@ pub enum CompleteError {
     AlreadyCompleted,
     /// No span with this event token has logged lately, and there is no default portal to ask.
     #[error(
-        "nobody knows which portal the event token is of: name it, with `complete_on`, or set a \
-         default portal"
+        "the portal of this event token is not known: call `complete_on`, or set \
+         `OAuth::default_portal`"
     )]
     UnknownPortal,
     /// The portal could not be reached in two minutes, or the app shut down before.
-    #[error("the portal could not be told that the activity has ended: end it again later")]
+    #[error(
+        "the activity could not be ended, because the portal was not reached: complete it again later"
+    )]
     NotSent,
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use tracing_core::field::Field;
 use tracing_core::{LevelFilter, Metadata};
 
-/// What the layer does with fields, by their names: which field has the event token, which are private
-/// or shortened, and which field lets a single event in or keeps it out.
+/// What the layer does with fields, by their names: which field has the event token, which fields are
+/// private or shortened, and which field selects or excludes a single event.
 ///
 /// For [`Builder::fields`](crate::Builder::fields). Names are compared as a whole, and the case matters.
 /// This is computed once for each place in the code, not for each event.
@@ -82,39 +82,39 @@ impl Fields {
         marked_from: LevelFilter::OFF,
     };
 
-    /// The defaults, which stand at each method.
+    /// The defaults; see each method.
     pub const fn new() -> Self {
         Fields::DEFAULT
     }
 
-    /// The field of a span or an event that holds the event token. Default: `event_token`.
+    /// The field of a span or an event that contains the event token. Default: `event_token`.
     ///
-    /// A field with the default name is then ignored. It is not written either, because it probably
-    /// holds a secret.
+    /// With another name, a field `event_token` is ignored. It is not written either, because it probably
+    /// contains a secret.
     pub fn event_token(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.names.event_token = name.into();
         self.renamed = true;
         self
     }
 
-    /// The field beside the event token that says which portal it is of. Default: `portal`.
+    /// The field, in the same span or event, that names the portal of the event token. Default: `portal`.
     pub fn portal(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.names.portal = name.into();
         self.renamed = true;
         self
     }
 
-    /// Fields that are never written, neither of events nor of spans. Adds to those given before;
-    /// default: those that begin with `private.`. A name that ends in `.*` stands for all fields that
-    /// begin so.
+    /// Fields that are never written, neither those of events nor those of spans. They are added to the
+    /// fields given before; default: those that begin with `private.`. A name that ends in `.*` means all
+    /// fields that begin with the text before `*`.
     ///
-    /// The inside of a value, and the message, are not checked.
+    /// The message, and the inside of a value, are not checked.
     pub fn private<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.private.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Shortens a field to so many bytes. The line says how many are missing. Default: none.
+    /// Shortens a field to this number of bytes. The line says how many are missing. Default: no field.
     pub fn shorten(mut self, name: impl Into<String>, bytes: usize) -> Self {
         self.shortened.push((name.into(), bytes));
         self
@@ -134,17 +134,17 @@ impl Fields {
         self
     }
 
-    /// The field that lets an event in, or keeps it out. Default: `bizproc`.
+    /// The field that selects or excludes an event. Default: `bizproc`.
     pub fn marker(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.marker = name.into();
         self
     }
 
     /// Events of this level and above are written if they are [marked](Self#marked-events) with
-    /// `true`, also below the layer's own level. Default: none are.
+    /// `true`, also below the layer's own level. Default: off.
     ///
-    /// This needs a level of the process that is as low as that. This layer asks for it, so `tracing`
-    /// and `log` look at all events of these levels. Layers with a filter see the same as before.
+    /// The maximum level of the process must then be at least that verbose. This layer asks for it, so
+    /// `tracing` and `log` look at all events of these levels. Layers with a filter see the same as before.
     pub fn marked_from(mut self, level: impl Into<LevelFilter>) -> Self {
         self.marked_from = level.into();
         self
@@ -157,13 +157,13 @@ impl Fields {
         let private = self.private.iter().map(String::as_str);
         let shortened = self.shortened.iter().map(|(name, _)| name.as_str());
         if own.into_iter().chain(private).chain(shortened).any(|name| name.trim().is_empty()) {
-            Some("has a field without a name")
+            Some("must not have a field without a name")
         } else if own.contains(&MESSAGE) {
-            Some("takes the message for the token, the portal or the marker")
+            Some("must not use the field `message` for the token, the portal or the marker")
         } else if event_token == portal || own[..2].contains(&&*self.marker) {
-            Some("has one name for two of the token, the portal and the marker")
+            Some("needs three different names for the token, the portal and the marker")
         } else if own[..2].iter().any(|name| self.hides(name)) {
-            Some("names the token or the portal as private, which they are anyway")
+            Some("must not list the token or the portal as private, because they are never shown")
         } else {
             None
         }

@@ -1,16 +1,15 @@
-//! How a line of the process log reads: its words, its time, and what it shows of an event.
+//! How a line of the process log looks: its language, its time, and what it shows of an event.
 //!
-//! All of this runs on the worker's thread. An event's call only packs typed values, so a format
-//! costs the caller nothing.
+//! All of this runs on the worker's thread. An event call only packs typed values, so a format costs the
+//! caller nothing.
 //!
 //! Three choices, each an option of [`Builder`](crate::Builder):
 //!
 //! - [`format`](crate::Builder::format): what is shown of an event. [`Story`] is the default;
-//!   [`MessageOnly`], [`Full`] and [`Json`] are there too, and a closure or a [`Format`] of your own.
-//! - [`wording`](crate::Builder::wording): the language of what this crate itself writes into the
-//!   log. [`Language::English`] is the default, [`Language::Russian`] is there too, and a
-//!   [`Wording`] of your own serves for any other.
-//! - [`line_time`](crate::Builder::line_time): how a line states its time, see [`LineTime`].
+//!   others are [`MessageOnly`], [`Full`], [`Json`], a closure, and your own [`Format`].
+//! - [`wording`](crate::Builder::wording): the language of the texts of this crate.
+//!   [`Language::English`] is the default; others are [`Language::Russian`] and your own [`Wording`].
+//! - [`line_time`](crate::Builder::line_time): how a line shows its time, see [`LineTime`].
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,10 +28,10 @@
 //!
 //! # What a format cannot do
 //!
-//! What a format writes is made safe afterwards. It stays one line: line breaks in it become ` ¶ `.
-//! The mark that opens a line (`•`) becomes `·`. Expressions that the portal would evaluate
-//! (`$result[..]`, `{=user:..}`, `[timestamp=..]`) are shown as they were written. A format that
-//! panics, or returns an error, costs no line: the line is written as [`Story`] does, and
+//! The text of a format is made safe afterwards. It stays one line: line breaks become ` ¶ `. The mark at the
+//! beginning of a line (`•`) becomes `·`. Expressions that the portal would evaluate (`$result[..]`,
+//! `{=user:..}`, `[timestamp=..]`) are shown as text. If a format panics or returns an error, no line is
+//! lost: the line is written as [`Story`] does, and
 //! [`Snapshot::format_failures`](crate::stats::Snapshot::format_failures) counts it.
 
 use std::fmt;
@@ -56,8 +55,8 @@ pub use crate::line::Value;
 
 /// Makes the text of a line of an event.
 ///
-/// A closure does: it takes a [`Line`] and writes to the sink. The line's mark, its time and its
-/// prefix stand before what it writes.
+/// It may be a closure that takes a [`Line`] and writes to the sink. The mark, the time and the prefix of
+/// the line come before this text.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -80,14 +79,14 @@ pub use crate::line::Value;
 /// # }
 /// ```
 ///
-/// It runs on the worker's thread, once for each line, and holds up all lines while it runs: it must
-/// not wait for anything. A line that is longer than [`line_bytes`](crate::Builder::line_bytes) is cut, and
+/// It runs on the worker's thread, once for each line, and all other lines wait while it runs: it must not
+/// block. A line that is longer than [`line_bytes`](crate::Builder::line_bytes) is cut, and
 /// says so; when 1 MiB more has been written, the sink returns errors.
 pub trait Format: Send + Sync + 'static {
     /// Writes the text of `line`.
     ///
     /// # Errors
-    /// Those of `out`. After an error the line is written as [`Story`] does, and counted as a
+    /// The errors of `out`. After an error the line is written as [`Story`] does, and counted as a
     /// [failure](crate::stats::Snapshot::format_failures).
     fn format(&self, line: &Line<'_>, out: &mut dyn fmt::Write) -> fmt::Result;
 }

@@ -1,5 +1,5 @@
-//! What must hold for any bytes: run by the targets in `fuzz/`, and over their corpora by
-//! `cargo test`.
+//! Properties of the parsers that must be true for any bytes. The targets in `fuzz/` check them, and `cargo test`
+//! checks them for the corpora.
 
 use std::str;
 
@@ -14,7 +14,7 @@ use crate::transport::auth::Hosts;
 /// An answer: two bytes of status, one of how many commands were sent (0: a call), the body.
 ///
 /// # Panics
-/// When a request that ran has not one outcome per command.
+/// When a request that ran does not have one outcome per command.
 pub fn reply(data: &[u8]) {
     let [low, high, commands, body @ ..] = data else { return };
     let status = u16::from_le_bytes([*low, *high]);
@@ -29,11 +29,11 @@ pub fn reply(data: &[u8]) {
     }
 }
 
-/// Texts, apart at zero bytes: an event token, then messages.
+/// Texts, separated by zero bytes: an event token, then messages.
 ///
 /// # Panics
-/// When a batch does not carry what it was given, is not as long as it says, or carries a message
-/// that the portal would substitute.
+/// When a batch does not contain the given texts, does not have the length that it returns, or contains text that
+/// the portal would replace.
 pub fn command(data: &[u8]) {
     let parts = String::from_utf8_lossy(data);
     let mut parts = parts.split('\0');
@@ -67,23 +67,23 @@ pub fn command(data: &[u8]) {
 /// A handler's request: a byte that says whether it is JSON, then the body.
 ///
 /// # Panics
-/// When a request is believed although no host is allowed.
+/// When a request is verified although no host is allowed.
 pub fn activity(data: &[u8]) {
     let [kind, body @ ..] = data else { return };
     let kind = (*kind == b'j').then_some("application/json");
     if let Ok(request) = ActivityRequest::parse(kind, body) {
-        // No host is allowed, so it fails whatever the token.
+        // No host is allowed, so it fails with any token.
         let installation = Installation::new("token", Hosts::default());
         assert!(request.verify(&installation).is_err());
     }
 }
 
-/// A request of an app's life: a byte that says whether the body is JSON, the query, a zero byte, the
-/// body.
+/// A request about an installation, an update or a removal: a byte that says whether the body is JSON, the query,
+/// a zero byte, the body.
 ///
 /// # Panics
-/// When a request is believed although no host is allowed, or a text that was no installation is read
-/// as one and not written as it was read.
+/// When a request is verified although no host is allowed, or when an installation that was read is not written
+/// as the same text.
 pub fn life(data: &[u8]) {
     let [kind, rest @ ..] = data else { return };
     let kind = (*kind == b'j').then_some("application/json");
@@ -104,7 +104,7 @@ pub fn life(data: &[u8]) {
 /// A property: the format of a date, a zero byte, and a form in which the property is `p`.
 ///
 /// # Panics
-/// When a date is read that does not exist.
+/// When a date that does not exist is accepted.
 pub fn property(data: &[u8]) {
     let mut parts = data.splitn(2, |&b| b == 0);
     let format = String::from_utf8_lossy(parts.next().unwrap_or_default());
@@ -114,7 +114,7 @@ pub fn property(data: &[u8]) {
         &auth[client_endpoint]=https://a.example/&"
         .to_vec();
     for &b in properties {
-        // The name stands for itself within the request.
+        // The name is not escaped in the request.
         match b {
             b'p' => body.extend_from_slice(b"properties[p]"),
             _ => body.push(b),
@@ -132,7 +132,7 @@ pub fn property(data: &[u8]) {
     }
 }
 
-/// Percent-decoding, in the plainest way.
+/// Percent-decoding, as simple as possible.
 fn decode(query: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = query.as_bytes();
@@ -155,7 +155,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Runs `check` over a corpus. A published package carries none.
+    /// Runs `check` over a corpus. The published package does not contain one.
     fn replay(target: &str, check: fn(&[u8])) {
         let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
         if !fuzz.exists() {
@@ -170,27 +170,27 @@ mod tests {
     }
 
     #[test]
-    fn the_corpus_of_replies_holds() {
+    fn every_input_of_the_replies_corpus_passes() {
         replay("reply", super::reply);
     }
 
     #[test]
-    fn the_corpus_of_activities_holds() {
+    fn every_input_of_the_activities_corpus_passes() {
         replay("activity", super::activity);
     }
 
     #[test]
-    fn the_corpus_of_properties_holds() {
+    fn every_input_of_the_properties_corpus_passes() {
         replay("property", super::property);
     }
 
     #[test]
-    fn the_corpus_of_an_apps_life_holds() {
+    fn every_input_of_the_life_corpus_passes() {
         replay("life", super::life);
     }
 
     #[test]
-    fn the_corpus_of_commands_holds() {
+    fn every_input_of_the_commands_corpus_passes() {
         replay("command", super::command);
     }
 }

@@ -1,5 +1,5 @@
-//! What the app holds: a handle to flush, to end activities and to read counters, and the guard that
-//! closes the worker.
+//! What the app keeps: a handle for everything that it asks of the worker, and the guard that closes the
+//! worker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ pub use self::installations::Installations;
 pub use self::opened::{Opened, Repeat};
 pub use self::shutdown::ShutdownReport;
 
-/// A handle to the worker, cheap to clone: flushes, and reads counters.
+/// A handle to the worker: flushes, opens and ends activities, calls REST methods, and reads counters.
+/// Cheap to clone.
 ///
 /// ```no_run
 /// # async fn handler(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::error::WorkerError> {
@@ -68,18 +69,19 @@ impl Handle {
     }
 
     /// Sends everything that was logged before this call, without waiting for the schedule. Returns when
-    /// all of it is settled, or after `timeout`. Delivery of lines that are still pending then goes on.
+    /// all of it is acknowledged, late or lost, or after `timeout`. The delivery of lines that are still
+    /// pending then goes on.
     ///
-    /// Needs no runtime, and works on any. The worker keeps the deadline: if its thread is blocked, for
-    /// example by an access provider, this waits longer.
+    /// Works on every async runtime. The worker watches the deadline: if its thread is blocked, for example
+    /// by an access provider, this waits longer.
     ///
     /// # Errors
-    /// When there is no worker to ask, or it would wait for the caller: see [`WorkerError`].
+    /// When there is no worker, or when it would wait for itself: see [`WorkerError`].
     pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, WorkerError> {
         self.ask(Scope::All, after(timeout))?.await.map_err(|_| WorkerError::Closed)
     }
 
-    /// As [`flush`](Self::flush), for one event token: before its activity is ended, for instance.
+    /// As [`flush`](Self::flush), for one event token: for example before its activity is ended.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
@@ -94,8 +96,8 @@ impl Handle {
 
     /// As [`flush`](Self::flush), but blocks the calling thread. For code that is not async. Inside a
     /// runtime it works, too, but blocks a thread of the runtime. On the worker's own thread (in a layer
-    /// that gets one of the worker's reports) it returns [an error](WorkerError::DeliveryThread) at once,
-    /// because it would wait for itself.
+    /// that handles a report of the worker) it returns [an error](WorkerError::DeliveryThread) at once,
+    /// because it would never return.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).
@@ -115,13 +117,13 @@ impl Handle {
     /// portal with [`complete_on`](Self::complete_on).
     ///
     /// Many completions at once share requests if their return values are texts or lists of texts, with
-    /// names of ASCII letters, digits and `_`. Each other completion is a request of its own, so that
-    /// numbers, `true` and `null` keep their types. A cloud portal takes about two of them in a second.
+    /// names of ASCII letters, digits and `_`. Every other completion is a separate request, so that
+    /// numbers, `true` and `null` keep their types. A cloud portal accepts about two of them per second.
     ///
     /// `Ok` means that the portal answered `true`. Older servers answer when the activity has ended; the
     /// newest ones answer when they have queued a job that ends it (server behaviour).
     ///
-    /// Returns what became of the lines. Needs no runtime.
+    /// Returns what happened to the lines. Works on every async runtime.
     ///
     /// # Errors
     /// When the portal refuses, or cannot be reached within two minutes after the timeout of the
@@ -135,9 +137,8 @@ impl Handle {
         self.complete_at(None, event_token, completion).await
     }
 
-    /// As [`complete`](Self::complete), for an activity whose spans name this portal: after a restart
-    /// of the app, for instance, which has kept the event token. While the app runs, an [`Activity`]
-    /// does this.
+    /// As [`complete`](Self::complete), for an activity on this portal: for example after a restart of the
+    /// app, if the app has kept the event token. While the app runs, use [`Activity::complete`].
     ///
     /// # Errors
     /// As [`complete`](Self::complete).
@@ -159,7 +160,7 @@ impl Handle {
         self.may_wait()?;
         let deadline = after(completion.timeout);
         let mut ending = self.activities.begin_end(event_token, portal.as_ref())?;
-        // From here on the worker is responsible: it ends the activity, or says that it could not.
+        // From here on the worker is responsible: it ends the activity, or reports that it could not.
         ending.asked(self.ask_complete(portal, event_token, completion, deadline)?);
         ending.wait().await
     }
@@ -184,10 +185,10 @@ impl Handle {
     }
 
     /// Opens an activity: gives the worker the tokens of the request and the time for which the portal
-    /// waits, and returns what a handler works with. For a request that was delivered before, see
+    /// waits, and returns the [`Activity`] for the handler. For a request that was delivered before, see
     /// [`Opened`].
     ///
-    /// Never fails and never waits: without a worker, an activity can still be worked on.
+    /// Never fails and never waits. It works without a worker, too.
     ///
     /// The span of the activity names its portal. [`OAuth`](crate::auth::OAuth) has tokens for it, because
     /// they come with the request. A webhook serves it only with
@@ -208,7 +209,7 @@ impl Handle {
     fn fail_open(&self, text: &str, deadline: Instant) -> Vec<String> {
         let mut failing = Vec::new();
         for (portal, event_token) in self.activities.open_ones() {
-            // It is being ended already.
+            // The app is ending it already.
             let Ok(mut ending) = self.activities.begin_end(&event_token, portal.as_ref()) else {
                 continue;
             };
@@ -233,9 +234,10 @@ impl Handle {
     /// Calls a REST method of the portal (`None`: the default portal, or the webhook's), with `params`
     /// as a JSON object in text.
     ///
-    /// It goes through the portal's lane: with the same access token, which is renewed once for all
-    /// requests that wait, and within the same rate limit. Lines and ends of activities do not wait for
-    /// calls. A call is repeated only if it was certainly not executed, and for two minutes at most.
+    /// Calls and log entries of a portal share the access token, which is renewed once for all requests
+    /// that wait, and the rate limit. Ends of activities are sent before calls. If the rate limit is
+    /// reached, calls and entries take turns. A call is repeated only if it was certainly not executed, and
+    /// for two minutes at most.
     ///
     /// ```
     /// # async fn app(handle: tracing_bizproc::Handle, portal: tracing_bizproc::PortalId)
@@ -245,7 +247,7 @@ impl Handle {
     /// # Ok(()) }
     /// ```
     ///
-    /// Needs no runtime. If you drop the future, a call that was sent is still executed.
+    /// Works on every async runtime. If you drop the future, a call that was sent is still executed.
     ///
     /// # Errors
     /// When there is no result. See [`CallError`].
@@ -282,22 +284,22 @@ impl Handle {
         serde_json::from_value(answer.result).map_err(|_| CallError::Type)
     }
 
-    /// Gives the worker tokens of a portal, for example those of an installation. They are stored and
-    /// used from now on, in place of those in use. Delivery that was blocked because tokens were missing
-    /// goes on. (A webhook does not use them.)
+    /// Gives the worker tokens of a portal, for example those of an installation. They are stored, and
+    /// replace the tokens in use. Delivery that was blocked because tokens were missing goes on. (A webhook
+    /// does not use them.)
     ///
-    /// Only for tokens that were verified: these tokens decide to which portal lines are sent.
+    /// Call it only with verified tokens: their endpoint decides to which portal lines are sent.
     ///
     /// # Errors
-    /// When there is no worker to take them: see [`WorkerError`].
+    /// When there is no worker: see [`WorkerError`].
     pub fn accept(&self, portal: &PortalId, tokens: Tokens) -> Result<(), WorkerError> {
         let tokens = Arrived::Handed(tokens);
         self.send(Control::Accept(Accept { portal: portal.clone(), tokens }))
     }
 
-    /// All counters at this moment.
+    /// All counters, as they are now.
     ///
-    /// In a forked process, which has no worker, all that is pending is lost: see [`DropReason::Forked`].
+    /// In a forked process, which has no worker, all pending lines are lost: see [`DropReason::Forked`].
     pub fn stats(&self) -> Snapshot {
         self.stats.snapshot(&AtDoor {
             accepted: self.producer.accepted(),
@@ -311,8 +313,8 @@ impl Handle {
         })
     }
 
-    /// Counters of each portal that the worker knows, in the order in which they were first seen. None in
-    /// a forked process, which has no worker.
+    /// The counters of each portal that the worker knows, in the order in which the portals were first used.
+    /// None in a forked process, which has no worker.
     pub fn portals(&self) -> Vec<PortalSnapshot> {
         if self.producer.is_forked() {
             return Vec::new();
@@ -320,7 +322,7 @@ impl Handle {
         self.stats.portals(after(Duration::ZERO))
     }
 
-    /// Whether lines reach their logs, and if not, why: for a health check, and for people.
+    /// Whether lines reach their logs, and if not, why: for a status page or an alert.
     pub fn health(&self) -> Health {
         let closed = self.producer.is_closed() || self.producer.is_forked();
         Health::new(closed, self.producer.is_full(), &self.portals(), self.patience)
@@ -401,7 +403,7 @@ fn failure(text: &str) -> Completion {
     Completion::new().message(text).failed()
 }
 
-/// An activity in a report. It holds no secret.
+/// An activity in a report. It contains no secret.
 fn named(portal: Option<&PortalId>, event_token: &EventToken) -> String {
     match portal {
         Some(portal) => format!("{portal}: {event_token}"),

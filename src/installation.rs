@@ -1,4 +1,4 @@
-//! An app's life on a portal: installed, updated, renamed, removed.
+//! An app on a portal: installation, updates, renames, removal.
 //!
 //! Requests of a portal are parsed here, and verified with what was stored at the installation. A new
 //! installation is checked by [`Installations`](crate::app::Installations), which asks the authorization

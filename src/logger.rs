@@ -1,6 +1,6 @@
-//! For apps that log with the `log` crate: a logger around the app's own.
+//! For apps that log with the `log` crate: a logger that wraps the app's own logger.
 //!
-//! It sees each record first, hands those of an event token to the worker, and passes all of them on. The
+//! It gets each record first, sends records with an event token to the worker, and passes all records on. The
 //! worker, the queue and their promises are those of the layer.
 
 use std::fmt;
@@ -22,10 +22,9 @@ pub use scope::{LogScope, Scoped, WithEventToken, with_event_token};
 /// Writes records of the `log` crate into the log of a business process, and passes every record on to
 /// the app's own logger.
 ///
-/// A record belongs to the event token that it has as a key-value (`event_token = token`), or else to
-/// the scope in which it is logged: [`with_event_token`], or [`WithEventToken`] for futures. Other
-/// records are passed on and nothing else. Made by
-/// [`Builder::build_logger`](crate::Builder::build_logger).
+/// A record belongs to the event token in its key-values (`event_token = token`). Without one, it belongs to
+/// the scope in which it is logged: [`with_event_token`], or [`WithEventToken`] for futures. Other records
+/// are only passed on. [`Builder::build_logger`](crate::Builder::build_logger) creates this logger.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -54,19 +53,19 @@ pub use scope::{LogScope, Scoped, WithEventToken, with_event_token};
 ///
 /// # What is written
 ///
-/// Records of the builder's level (INFO by default) and above, with their key-values behind the text. The
-/// app's own logger decides by itself what it shows, and never sees an event token: it finds the
-/// redaction that [`EventToken`](crate::EventToken) prints.
+/// It writes records of the builder's level (INFO by default) and above, with their key-values after the text.
+/// The app's own logger decides by itself what it shows. It never sees an event token, only its redacted form
+/// (the `Display` of [`EventToken`](crate::EventToken)).
 ///
-/// The reports of the worker go to the app's own logger, at the target `tracing_bizproc`.
+/// The reports of the worker go to the app's own logger, with the target `tracing_bizproc`.
 pub struct BizprocLogger<L> {
     producer: Producer,
-    /// For the scopes. Leaked once, as the layer does.
+    /// For the scopes. Leaked once, as in the layer.
     weak: &'static WeakProducer,
     level: LevelFilter,
-    /// Down to this level, marked records are written.
+    /// Marked records are written from this level on.
     marked_from: LevelFilter,
-    /// Leaked once, as the layer does.
+    /// Leaked once, as in the layer.
     fields: &'static Fields,
     own: L,
 }
@@ -81,7 +80,7 @@ impl<L: Log> BizprocLogger<L> {
         let weak = Box::leak(Box::new(producer.downgrade()));
         let (level, marked_from) = (of_log(level), of_log(fields.lowest_marked()));
         let fields = Box::leak(Box::new(fields));
-        // Nothing else notices a logger that was never installed, or whose level was lowered later.
+        // Finds a logger that was never installed, or whose level was lowered later.
         producer.search_by(move |meant| {
             let max = log::max_level();
             let is_hidden = meant == Meant::Activity && max < level.min(LevelFilter::Info);
@@ -90,11 +89,11 @@ impl<L: Log> BizprocLogger<L> {
         BizprocLogger { producer, weak, level, marked_from, fields, own }
     }
 
-    /// Makes this the logger of the process, and lets records through that either it or the app's own
-    /// logger wants: `own_level` is the latter's (`filter()` of an `env_logger::Logger`).
+    /// Makes this the logger of the process. The maximum level is the more verbose one of its own level and
+    /// `own_level`, the level of the app's own logger (`filter()` of an `env_logger::Logger`).
     ///
     /// # Errors
-    /// When the process has a logger already.
+    /// When the process already has a logger.
     pub fn init(self, own_level: LevelFilter) -> Result<(), SetLoggerError>
     where
         L: 'static,
@@ -131,7 +130,7 @@ impl<L: Log> BizprocLogger<L> {
         #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each record")]
         let at = std::time::SystemTime::now();
         let (metadata, fields) = record::packed(record, self.fields);
-        // The queue has counted the refusal, and the caller does not need to know.
+        // If the line is refused, the queue has counted it.
         let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span: None });
     }
 }
@@ -151,7 +150,7 @@ impl<L: Log> Log for BizprocLogger<L> {
             return;
         }
         match has_token {
-            // A token is a secret, and a record may have it as text.
+            // A token is a secret, and a record may contain it as text.
             true => self.own.log(
                 &record.to_builder().key_values(&Shown(record.key_values(), self.fields)).build(),
             ),
@@ -176,7 +175,7 @@ impl<L> fmt::Debug for BizprocLogger<L> {
     }
 }
 
-/// A level of tracing's as one of the `log` crate.
+/// Converts a level of `tracing` to one of the `log` crate.
 fn of_log(level: tracing_core::LevelFilter) -> LevelFilter {
     match level.into_level() {
         None => LevelFilter::Off,
@@ -188,7 +187,7 @@ fn of_log(level: tracing_core::LevelFilter) -> LevelFilter {
     }
 }
 
-/// Where this crate reports its own trouble: never to the portal.
+/// The target of the reports of this crate. They are never sent to the portal.
 const OWN_TARGET: &str = "tracing_bizproc";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Asks PHP, for tests that take it as the oracle.
+//! Runs PHP, for tests that compare with it.
 //!
-//! Where `php` is not installed they say that they were skipped, or fail when
-//! `BIZPROC_REQUIRE_PHP` is set.
+//! If `php` is not installed, these tests say that they were skipped, or fail if `BIZPROC_REQUIRE_PHP` is
+//! set.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -53,7 +53,7 @@ pub(crate) fn hex(text: &str) -> String {
     text.bytes().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Draws from strategies, the same in every run.
+/// Samples of strategies, the same in every run.
 pub(crate) struct Source(TestRunner);
 
 impl Source {

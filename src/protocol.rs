@@ -17,7 +17,7 @@ pub(crate) enum Method {
     ActivityLog,
     EventSend,
     Batch,
-    /// One that the app calls.
+    /// A method that the app calls.
     Named(Arc<str>),
 }
 
@@ -37,35 +37,35 @@ impl Method {
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) body: Vec<u8>,
-    /// How many commands the body carries: 1, or up to 50 in a batch.
+    /// How many commands the body has: 1, or up to 50 in a batch.
     pub(crate) commands: usize,
 }
 
-/// Without the body, which holds event tokens.
+/// Without the body, which contains event tokens.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({} commands, {} bytes)", self.method.name(), self.commands, self.body.len())
     }
 }
 
-/// What came of a [`Request`].
+/// The result of a [`Request`].
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    /// An answer, whole. Whether it is JSON is for [`reply::read`] to find out.
+    /// A complete answer. [`reply::read`] finds out whether it is JSON.
     Http { status: u16, body: Vec<u8> },
-    /// A redirect, not followed, to another name of the portal: its host, when it is known.
+    /// A redirect to another host of the portal, if the host is known. It was not followed.
     Moved { host: Option<String> },
-    /// A redirect, not followed, that somebody has to do something about: what it seems to be.
+    /// Another redirect, with a description. It was not followed, and a person has to fix the cause.
     Redirected(reply::Code),
     /// Certainly not executed: there was no address, no connection, or no TLS.
     NotSent(Cause),
     /// Not sent: there are no credentials for the portal. They may still arrive.
     UnknownPortal(Cause),
-    /// The request may have been executed, but no whole answer came: the outcome is unknown.
+    /// The request may have been executed, but there was no complete answer: the outcome is unknown.
     Unanswered(Cause),
 }
 
-/// What went wrong below HTTP, in words that hold no secret.
+/// What failed below HTTP, in words without a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause(pub(crate) String);
 

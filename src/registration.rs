@@ -1,4 +1,4 @@
-//! What an app adds to business processes: activities and robots, and their values.
+//! The activities and robots that an app adds to business processes, and their values.
 
 use serde_json::{Map, Value, json};
 
@@ -39,7 +39,7 @@ pub struct Registration {
     return_values: Vec<(String, Parameter)>,
 }
 
-/// Which of the two it is.
+/// An activity or a robot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Activity,
@@ -49,7 +49,7 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const ALL: [Kind; 2] = [Kind::Activity, Kind::Robot];
 
-    /// The name of its method that does this.
+    /// The name of the method for this kind and action.
     pub(crate) fn method(self, does: &str) -> String {
         let kind = match self {
             Kind::Activity => "activity",
@@ -109,7 +109,7 @@ impl Registration {
         self
     }
 
-    /// The process goes on without waiting for the app. There is no log then, and no return value.
+    /// The process goes on without waiting for the app. Then there is no log and no return value.
     #[must_use]
     pub fn without_waiting(mut self) -> Self {
         self.waits = false;
@@ -124,7 +124,7 @@ impl Registration {
         self
     }
 
-    /// The document whose own kinds of fields its values may have: module, entity and type.
+    /// The document type whose field types its values may have: module, entity and type.
     #[must_use]
     pub fn document_type(mut self, module: &str, entity: &str, document: &str) -> Self {
         self.document_type = Some([module, entity, document].map(str::to_owned));
@@ -155,13 +155,13 @@ impl Registration {
         self.kind
     }
 
-    /// The declaration of a return value. Its case does not matter (server behaviour).
+    /// The declaration of a return value. Upper and lower case are the same (server behaviour).
     pub(crate) fn returned(&self, name: &str) -> Option<&Parameter> {
         let mut declared = self.return_values.iter();
         declared.find_map(|(own, value)| own.eq_ignore_ascii_case(name).then_some(value))
     }
 
-    /// What the portal would refuse, found before it is asked.
+    /// Finds what the portal would refuse, before anything is sent.
     pub(crate) fn check(&self) -> Result<(), RegistrationError> {
         let wrong = |problem: &'static str| {
             Err(RegistrationError::Invalid { code: self.code.clone(), problem })
@@ -171,7 +171,7 @@ impl Registration {
             return wrong("needs a code of letters, digits, dots, hyphens and underscores");
         }
         if !["https://", "http://"].iter().any(|scheme| self.handler.starts_with(scheme)) {
-            return wrong("needs a handler's address with https:// or http://");
+            return wrong("needs the address of a handler, with https:// or http://");
         }
         if self.name.as_str().is_some_and(str::is_empty) {
             return wrong("needs a name");
@@ -181,11 +181,14 @@ impl Registration {
                 let starts = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
                 if !starts || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                     return wrong(
-                        "has a value whose name is not a letter and then letters, digits and _",
+                        "needs names of properties and return values that start with a letter and have only \
+                         letters, digits and _",
                     );
                 }
                 if values[..n].iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
-                    return wrong("has two values of one name: their case does not matter");
+                    return wrong(
+                        "has two values with the same name (upper and lower case are the same)",
+                    );
                 }
                 parameter.check().or_else(wrong)?;
             }
@@ -193,7 +196,7 @@ impl Registration {
         Ok(())
     }
 
-    /// The fields of `bizproc.activity.add`, but for the code.
+    /// The fields of `bizproc.activity.add`, without the code.
     fn fields(&self) -> Map<String, Value> {
         let values = |values: &[(String, Parameter)]| {
             let values = values.iter().map(|(name, value)| (name.clone(), value.to_value()));

@@ -32,7 +32,7 @@ pub(crate) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Array, Req
     }
 }
 
-/// Reads a query, the part of an address behind `?`.
+/// Reads a query, the part of an address after `?`.
 pub(crate) fn query(query: &str) -> Result<Array, RequestError> {
     match query.len() {
         0..=Bounds::BYTES => form::parse(query.as_bytes()),
@@ -44,18 +44,18 @@ fn is_windows_1251(parameters: &str) -> bool {
     parameters.contains("1251")
 }
 
-/// What a request may hold.
+/// Limits of a request.
 #[derive(Default)]
 pub(crate) struct Bounds {
     fields: Cell<usize>,
 }
 
 impl Bounds {
-    /// Real ones have 2 to 20 KiB.
+    /// Real requests have 2 to 20 KiB.
     pub(crate) const BYTES: usize = 1 << 20;
-    /// Keys within keys. Real ones have 3.
+    /// Levels of nested keys. Real requests have 3.
     pub(crate) const DEPTH: usize = 16;
-    /// Values. Real ones have 30 to 100; PHP takes 1,000 by default.
+    /// Values. Real requests have 30 to 100; PHP accepts 1,000 by default.
     pub(crate) const FIELDS: usize = 4_096;
 
     fn count(&self) -> Result<(), RequestError> {
@@ -64,7 +64,7 @@ impl Bounds {
     }
 }
 
-/// A text that must be there, and not empty.
+/// A required text, which must not be empty.
 pub(crate) fn required(fields: &mut Array, field: &'static str) -> Result<String, RequestError> {
     optional(fields, field)?.ok_or(RequestError::Missing { field })
 }
@@ -77,7 +77,7 @@ pub(crate) fn optional(
     Ok(text(fields, field)?.filter(|text| !text.is_empty()))
 }
 
-/// A text that may be there, also an empty one.
+/// An optional text, which may be empty.
 pub(crate) fn text(
     fields: &mut Array,
     field: &'static str,
@@ -101,7 +101,7 @@ pub(crate) fn seconds(
     }
 }
 
-/// An array that must be there.
+/// A required array.
 pub(crate) fn array(fields: &mut Array, field: &'static str) -> Result<Array, RequestError> {
     match fields.take(field) {
         Some(Node::Array(array)) => Ok(array),
@@ -110,5 +110,5 @@ pub(crate) fn array(fields: &mut Array, field: &'static str) -> Result<Array, Re
     }
 }
 
-/// The year 9999: what is added to a time stays within what a time can be.
+/// The year 9999, so that adding to a time cannot overflow.
 const LATEST: u64 = 253_402_300_799;

@@ -187,18 +187,18 @@ pub(crate) struct AtDoor {
 ///
 /// # What is counted
 ///
-/// The names are those of the metrics that [`publish_metrics`] hands over, with the feature `metrics`.
+/// The metrics are those of [`publish_metrics`], with the feature `metrics`.
 ///
 /// | here | metric | what it counts |
 /// |---|---|---|
-/// | [`accepted`](Self::accepted) | `bizproc_lines_accepted_total` | lines that the queue took in |
-/// | [`acknowledged`](Self::acknowledged) | `bizproc_lines_acknowledged_total` | lines of entries to which the portal said true |
+/// | [`accepted`](Self::accepted) | `bizproc_lines_accepted_total` | lines that the queue accepted |
+/// | [`acknowledged`](Self::acknowledged) | `bizproc_lines_acknowledged_total` | lines of entries that the portal answered with `true` |
 /// | [`late`](Self::late) | `bizproc_lines_late_total` | lines after the end of their activity |
 /// | [`lost`](Self::lost), [`by_reason`](Self::by_reason) | `bizproc_lines_dropped_total`, by `reason` | accepted lines that were dropped |
-/// | [`refused`](Self::refused), [`by_reason`](Self::by_reason) | `bizproc_lines_refused_total`, by `reason` | lines that were turned away at the door |
+/// | [`refused`](Self::refused), [`by_reason`](Self::by_reason) | `bizproc_lines_refused_total`, by `reason` | lines that were refused, so never accepted |
 /// | [`rolled_off`](Self::rolled_off) | `bizproc_lines_rolled_off_total` | lines that the portal no longer shows |
-/// | [`pending`](Self::pending) | `bizproc_pending_lines` (gauge) | lines accepted and not yet settled |
-/// | [`PortalSnapshot::oldest_pending`] | `bizproc_oldest_pending_seconds` (gauge) | how long the oldest of them has waited; 0 without any |
+/// | [`pending`](Self::pending) | `bizproc_pending_lines` (gauge) | lines accepted, and not yet acknowledged, late or lost |
+/// | [`PortalSnapshot::oldest_pending`] | `bizproc_oldest_pending_seconds` (gauge) | how long the oldest of them has waited; 0 if there is none |
 /// | [`PortalSnapshot::since_success`] | `bizproc_last_success_timestamp_seconds` (gauge) | when a portal last acknowledged something, in Unix time |
 /// | [`requests`](Self::requests) | `bizproc_requests_total` | requests sent to portals |
 /// | [`commands`](Self::commands) | `bizproc_commands_total` | commands in those requests |
@@ -206,14 +206,14 @@ pub(crate) struct AtDoor {
 /// | [`rate_limited`](Self::rate_limited) | `bizproc_rate_limited_total` | requests that a portal refused for their rate |
 /// | [`operating_limited`](Self::operating_limited) | `bizproc_operating_limited_total` | replies with a refusal for operating time |
 /// | [`unknown_outcomes`](Self::unknown_outcomes) | `bizproc_unknown_outcomes_total` | requests whose outcome could not be known |
-/// | [`unusable_tokens`](Self::unusable_tokens) | `bizproc_unusable_tokens_total` | values of the token's field that no portal issues |
+/// | [`unusable_tokens`](Self::unusable_tokens) | `bizproc_unusable_tokens_total` | values of the token's field that cannot be event tokens |
 /// | [`unseen`](Self::unseen) | `bizproc_unseen_total` | tagged spans, or events in spans, that were hidden from the layer |
 /// | [`format_failures`](Self::format_failures) | `bizproc_format_failures_total` | lines and notices whose format or wording failed |
 /// | [`abandoned`](Self::abandoned) | `bizproc_abandoned_activities_total` | activities that were dropped without an end |
 /// | [`restarts`](Self::restarts) | `bizproc_restarts_total` | restarts of the worker after a panic |
-/// | [`Handle::portals`](crate::Handle::portals) | `bizproc_portals` (gauge) | portals of which the worker knows |
-/// | [`PortalSnapshot::blocked`] | `bizproc_blocked_portals` (gauge) | those that take nothing before something is mended |
-/// | [`Handle::health`](crate::Handle::health) | `bizproc_health` (gauge), by `status` | 1 at the present status, 0 at the others |
+/// | [`Handle::portals`](crate::Handle::portals) | `bizproc_portals` (gauge) | portals that the worker knows |
+/// | [`PortalSnapshot::blocked`] | `bizproc_blocked_portals` (gauge) | portals that accept nothing until something is fixed |
+/// | [`Handle::health`](crate::Handle::health) | `bizproc_health` (gauge), by `status` | 1 for the current status, 0 for the others |
 ///
 /// Counters have the unit 1; the values of `reason` are [`DropReason::label`]s, and those of `status`
 /// [`Status::as_str`]s.
@@ -243,9 +243,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// Lines that the queue accepted.
     ///
-    /// A line that is being refused may be counted, here and in [`pending`](Self::pending), for the
-    /// moment that this takes: one line per thread at most, and none when nothing is in motion. So
-    /// compute a rate from two snapshots with `saturating_sub`.
+    /// A line that is being refused may be counted for a short moment, here and in
+    /// [`pending`](Self::pending): at most one line per thread. So compute a rate from two snapshots with
+    /// `saturating_sub`.
     pub fn accepted(&self) -> u64 {
         self.accepted
     }
@@ -256,17 +256,17 @@ impl Snapshot {
         self.acknowledged
     }
 
-    /// Lines that came, or were still waiting, when their activity had been completed.
+    /// Lines that were logged, or were still pending, when their activity had ended or timed out.
     pub fn late(&self) -> u64 {
         self.late
     }
 
-    /// Lines accepted and not yet settled.
+    /// Lines that are accepted, and not yet acknowledged, late or lost.
     pub fn pending(&self) -> u64 {
         self.pending
     }
 
-    /// Accepted lines that were dropped, for whatever reason.
+    /// Accepted lines that were dropped, for any reason.
     pub fn lost(&self) -> u64 {
         self.sum(|reason| !reason.is_refusal())
     }
@@ -281,12 +281,12 @@ impl Snapshot {
         self.by_reason[reason as usize]
     }
 
-    /// Requests sent to portals, repeats among them.
+    /// Requests sent to portals, including repeats.
     pub fn requests(&self) -> u64 {
         self.requests
     }
 
-    /// Commands in those requests: entries, mostly.
+    /// Commands in those requests. Most of them are entries.
     pub fn commands(&self) -> u64 {
         self.commands
     }
@@ -301,48 +301,48 @@ impl Snapshot {
         self.rolled_off
     }
 
-    /// Requests that a portal refused for their rate (`QUERY_LIMIT_EXCEEDED`).
+    /// Requests that a portal refused because there were too many (`QUERY_LIMIT_EXCEEDED`).
     pub fn rate_limited(&self) -> u64 {
         self.rate_limited
     }
 
-    /// Replies with a refusal for operating time (`OPERATION_TIME_LIMIT`).
+    /// Replies that say that the server time is used up (`OPERATION_TIME_LIMIT`).
     pub fn operating_limited(&self) -> u64 {
         self.operating_limited
     }
 
-    /// Requests whose outcome is unknown.
+    /// Requests of which it is not known whether they were executed.
     pub fn unknown_outcomes(&self) -> u64 {
         self.unknown_outcomes
     }
 
-    /// Values of an `event_token` field that no portal can have issued. Their spans are not tagged.
+    /// Values of the field `event_token` that cannot be event tokens. Their spans are not tagged.
     pub fn unusable_tokens(&self) -> u64 {
         self.unusable_tokens
     }
 
-    /// Tagged spans, and events in spans, that this layer could not see, as far as that can be known: a
-    /// filter hides them, or another layer has panicked while it held the data of the span. Their lines
-    /// are in no other counter. The worker's report says what to add to the filter.
+    /// Tagged spans, and events in spans, that this layer could not see: a filter hides them, or another
+    /// layer panicked while it used the data of the span. Not all of them can be counted. Their lines are
+    /// in no other counter. The worker's report says what to add to the filter.
     pub fn unseen(&self) -> u64 {
         self.unseen
     }
 
     /// How often the worker was restarted after a panic. Either the panic was its own (please report
-    /// it), or a layer of the app panicked at one of the worker's reports. (Token stores and providers
-    /// that panic are reported as failed, and asked again.)
+    /// it), or a layer of the app panicked while it handled a report of the worker. (Token stores and
+    /// providers that panic are reported as failed, and asked again.)
     pub fn restarts(&self) -> u64 {
         self.restarts
     }
 
-    /// Activities that the app took on and dropped without ending them: their workflows wait until
-    /// the portal's own timeout, if there is one.
+    /// Activities that the app opened, and dropped without an end. Their workflows wait until the timeout
+    /// of the activity, if there is one.
     pub fn abandoned(&self) -> u64 {
         self.abandoned
     }
 
-    /// Lines and notices that were written as by default, since the [`Format`] or the [`Wording`] of
-    /// the app panicked, or returned an error. None of them is lost.
+    /// Lines and notices that were written in the default format, because the [`Format`] or the [`Wording`]
+    /// of the app panicked or returned an error. None of them is lost.
     ///
     /// [`Format`]: crate::format::Format
     /// [`Wording`]: crate::format::Wording
@@ -401,7 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_went_wrong_is_shown_and_what_did_not_is_left_out() {
+    fn a_snapshot_shows_only_the_counters_that_are_above_zero() {
         let stats = Stats::default();
         let mut door = AtDoor {
             accepted: 0,

@@ -1,4 +1,4 @@
-//! The border between decisions and I/O: a request goes out, a reply comes back.
+//! The border between decisions and I/O: sends a request, and returns the reply.
 
 use std::future::{Future, ready};
 
@@ -14,7 +14,7 @@ pub(crate) mod nowhere;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
-/// Carries requests to portals. Decides nothing: it neither retries nor paces.
+/// Sends requests to portals. It does not retry, and applies no rate limit.
 pub(crate) trait Transport: Clone + Send + 'static {
     /// Sends `request` to `portal` (`None`: the default portal). Every failure is a [`Reply`].
     fn call(
@@ -32,7 +32,7 @@ pub(crate) trait Transport: Clone + Send + 'static {
         ready(Refreshed::Denied(Code("no OAuth".to_owned())))
     }
 
-    /// `portal` says that it lives on `host` now ([`Refusal::Moved`]): calls it there from now on,
+    /// `portal` says that it has moved to `host` ([`Refusal::Moved`]): calls it there from now on,
     /// if the app allows that host.
     ///
     /// [`Refusal::Moved`]: crate::protocol::reply::Refusal::Moved
@@ -45,10 +45,10 @@ pub(crate) trait Transport: Clone + Send + 'static {
         ready(Refreshed::Denied(Code("no OAuth".to_owned())))
     }
 
-    /// Takes over tokens that have arrived, and says whether they are used now.
+    /// Stores tokens that have arrived, and returns whether they are used now.
     ///
     /// # Errors
-    /// When they could not be stored. They are used all the same.
+    /// When they could not be stored. They are used in any case.
     fn accept(
         &self,
         portal: &PortalId,
@@ -71,33 +71,33 @@ pub(crate) trait Transport: Clone + Send + 'static {
     /// The app was removed from the portal: forgets its tokens.
     ///
     /// # Errors
-    /// When they could not be removed from the store. They are not used all the same.
+    /// When they could not be removed from the store. They are not used in any case.
     fn forget(&self, portal: &PortalId) -> impl Future<Output = Result<(), Cause>> + Send {
         let _ = portal;
         ready(Ok(()))
     }
 }
 
-/// What is not known of a request that names a portal.
+/// What has to be confirmed about a request that names a portal.
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
-    /// Nothing to ask: it has the right application token. These are its tokens.
+    /// Nothing: it has the right application token. These are its tokens.
     Known(Tokens),
-    /// It would install the app: are these tokens of the portal?
+    /// It would install the app: do these tokens belong to the portal?
     Install(Tokens),
-    /// It knows the application token, and names a new address: is the portal there? With the tokens
-    /// that came with it, if there are any.
+    /// It has the right application token, and names a new address: is the portal there? With the tokens of
+    /// the request, if it has any.
     Renamed(Endpoint, Option<Tokens>),
 }
 
 /// The answer to a [`Question`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Confirmed {
-    /// The portal is there. These tokens are to be used from now on: asking has spent the former.
+    /// The portal is there. Use these tokens from now on: the old refresh token is not valid any more.
     Yes(Endpoint, Option<Box<Tokens>>),
-    /// It is not, or that cannot be known.
+    /// It is not there, or this cannot be confirmed.
     No(Code),
-    /// Nobody could answer now.
+    /// There was no answer now.
     Later(Cause),
 }
 
@@ -106,7 +106,7 @@ pub(crate) enum Confirmed {
 pub(crate) enum Arrived {
     /// Given by the app, for example after an installation. They always replace the old ones.
     Handed(Tokens),
-    /// With a handler's request, of which there may be one every second.
+    /// With the request to a handler. There may be one every second.
     WithRequest(Tokens),
 }
 
@@ -115,7 +115,7 @@ pub(crate) enum Arrived {
 pub(crate) enum NoAccess {
     /// There are no credentials for it.
     Unknown(&'static str),
-    /// Nobody could answer.
+    /// There was no answer.
     Later(Cause),
 }
 
@@ -152,13 +152,13 @@ impl From<Cause> for NoAccess {
     }
 }
 
-/// What came of asking for other access to a portal.
+/// The result of requesting other access to a portal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refreshed {
     /// There is access that has not been tried yet: repeat the request.
     Renewed,
-    /// Nobody could answer: ask again, with backoff.
+    /// There was no answer: ask again, with backoff.
     Later(Cause),
-    /// There is none until new tokens arrive, or a person fixes something.
+    /// There is no access until new tokens arrive, or a person fixes something.
     Denied(Code),
 }

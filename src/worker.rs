@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use self::engine::{Engine, Outgoing, Step};
 use self::lane::Renewal;
-use self::report::{Trouble, Voice};
+use self::report::{ReportSink, Trouble};
 use self::runtime::WorkerRuntime;
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
@@ -61,7 +61,7 @@ pub(crate) struct Worker<T> {
     /// count.
     taking: Option<Message>,
     /// By what it reports.
-    voice: Voice,
+    sink: ReportSink,
     /// Reports that are made once, and were made.
     told: Told,
     /// Kinds of unusable tokens that were reported.
@@ -96,7 +96,7 @@ impl<T: Transport> Worker<T> {
             calls: JoinSet::new(),
             callers: HashMap::new(),
             taking: None,
-            voice: Voice::default(),
+            sink: ReportSink::default(),
             told: Told::default(),
             unusable: [0; InvalidEventToken::ALL.len()],
             asked: VecDeque::new(),
@@ -108,9 +108,9 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    /// The same, with this voice.
-    pub(crate) fn with_voice(self, voice: Voice) -> Self {
-        Worker { voice, ..self }
+    /// The same, with another place for its reports.
+    pub(crate) fn with_sink(self, sink: ReportSink) -> Self {
+        Worker { sink, ..self }
     }
 
     /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
@@ -198,7 +198,7 @@ impl<T: Transport> Worker<T> {
             self.engine.report(Trouble::SharedSpans, None, "");
         }
         for report in self.engine.due_reports(last, Instant::now().into_std()) {
-            report.tell(self.voice);
+            report.emit(self.sink);
         }
     }
 
@@ -304,9 +304,9 @@ impl<T: Transport> Worker<T> {
             self.asked.pop_front();
         }
         if matches!(question, Question::Known(_)) {
-            // Nobody is asked.
+            // No server is asked, so it does not count.
         } else if self.asked.len() >= QUESTIONS_A_MINUTE {
-            let trouble = "too many requests of unknown portals in a minute".to_owned();
+            let trouble = "more than 60 unverified requests in a minute".to_owned();
             // The caller may no longer wait for the answer.
             drop(reply.send(Confirmed::Later(protocol::Cause(trouble))));
             return;
@@ -404,7 +404,8 @@ impl<T: Transport> Worker<T> {
                 let portal =
                     awaited.and_then(|awaited| self.engine.portal(awaited.call())).cloned();
                 self.engine.report(Trouble::Panicked, portal.as_ref(), "");
-                let trouble = protocol::Cause("a panic".to_owned());
+                let trouble =
+                    protocol::Cause("the request panicked inside of tracing-bizproc".to_owned());
                 match awaited {
                     Some(Awaited::Reply(call)) => {
                         self.engine.settle(call, &Reply::Unanswered(trouble), now);

@@ -181,7 +181,7 @@ async fn fulfil(order: Order, bizproc: Handle, record: Arc<Record>, mut random: 
     let Order { activity, portal, event_token, lines } = order;
     let span = info_span!(
         "activity",
-        event_token = event_token.tag(),
+        event_token = event_token.as_field(),
         portal = portal.as_str(),
         order = activity
     );

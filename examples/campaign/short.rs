@@ -122,7 +122,7 @@ pub(crate) fn process(directory: &Path, options: &Options) -> Result<(), Box<dyn
     let builder = tracing_bizproc::builder(Webhook::new(url)?);
     let (layer, guard) = spool::with(builder, directory, options).build()?;
     tracing_subscriber::registry().with(layer).init();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         for number in 1..=LINES {
             info!(number, "A line of a short life");
         }

@@ -5,8 +5,8 @@ use crate::error::DateFormatError;
 /// The format of a site's dates, as its settings have it: `DD.MM.YYYY HH:MI:SS`.
 ///
 /// `YYYY` is the year, `MM` the month, `DD` the day, `HH`, `H`, `GG` and `G` the hour, `MI` the minute,
-/// `SS` the second, `T` and `TT` am or pm. Everything else stands for itself. In a text the time may be
-/// missing, and numbers may lack their zeros.
+/// `SS` the second, `T` and `TT` am or pm. Everything else must be in the text as it is. The time may be
+/// missing in a text, and numbers may be without leading zeros.
 ///
 /// A request does not say which format the portal has: `27.11.2026` can only be one day, but
 /// `11/12/2026` can be two. Ask for the format when the app is set up, or let the template pass it as a
@@ -42,19 +42,19 @@ enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct SiteDate {
-    /// 2026, for instance.
+    /// For example 2026.
     pub year: u16,
     /// From 1.
     pub month: u8,
     /// From 1.
     pub day: u8,
-    /// Of 24; 0 for a day without a time.
+    /// From 0 to 23; 0 for a day without a time.
     pub hour: u8,
     /// From 0.
     pub minute: u8,
     /// From 0.
     pub second: u8,
-    /// Seconds ahead of UTC, where the portal says so: `[10800]` behind the time.
+    /// Seconds ahead of UTC, if the portal has added them: `[10800]` after the time.
     pub offset: Option<i32>,
 }
 
@@ -70,7 +70,7 @@ impl DateFormat {
             let known = WORDS.iter().find(|(word, _)| rest.starts_with(word));
             let (length, part) = match known {
                 Some((word, part)) => (word.len(), *part),
-                // A letter that means nothing would be looked for in every date.
+                // An unknown letter would have to be in every date.
                 None if first.is_alphabetic() => return Err(DateFormatError),
                 None => (first.len_utf8(), Part::Other(first)),
             };
@@ -86,7 +86,7 @@ impl DateFormat {
         Ok(DateFormat(parts))
     }
 
-    /// Reads a date; `None` if it is not in this format, or is no date.
+    /// Reads a date; `None` if it is not in this format, or does not exist.
     pub fn read(&self, text: &str) -> Option<SiteDate> {
         let (text, offset) = match text.trim().strip_suffix(']') {
             Some(text) => {
@@ -103,7 +103,7 @@ impl DateFormat {
         let (mut afternoon, mut hours, mut minutes) = (None, false, false);
         let mut rest = text;
         for part in &self.0 {
-            // The time may be missing, with all that stands before it.
+            // The time may be missing, with the text before it.
             if rest.is_empty() && date.is_a_day() {
                 break;
             }
@@ -152,7 +152,7 @@ impl DateFormat {
             }
             date.hour = date.hour % 12 + if afternoon { 12 } else { 0 };
         }
-        // An hour alone is a text that was cut off. Seconds may be missing.
+        // Seconds may be missing. An hour alone is a text that was cut off.
         let whole = hours == minutes || !self.0.contains(&Part::Minute);
         (rest.is_empty() && whole && date.is_possible()).then_some(date)
     }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_in_this_format_is_none() {
+    fn texts_that_are_not_dates_in_this_format_are_none() {
         let german = format("DD.MM.YYYY HH:MI:SS");
         for text in [
             "",

@@ -10,7 +10,7 @@ use crate::request::Property;
 /// A portal converts properties with the settings of its site, and sends texts: numbers are digits,
 /// users are `user_5`, files are ids, dates are in the site's format; null is an empty text, and an
 /// empty array is not sent at all (server behaviour). So a missing property, an empty text and an empty
-/// array are all the same here: not set.
+/// array are treated in the same way: not set.
 ///
 /// Errors name the property and what was expected. They do not contain the value.
 ///
@@ -38,7 +38,7 @@ impl<'a> Input<'a> {
         Input { name, value }
     }
 
-    /// Whether there is anything.
+    /// Whether it has a value.
     pub fn is_set(&self) -> bool {
         self.value.is_some_and(|value| !is_nothing(value))
     }
@@ -48,10 +48,10 @@ impl<'a> Input<'a> {
         self.is_set().then_some(self)
     }
 
-    /// A text. A list with one value is one.
+    /// A text. A list with one value counts as that value.
     ///
     /// # Errors
-    /// When it is not set, or is something else.
+    /// When it is not set, or has another type.
     pub fn text(&self) -> Result<&'a str, PropertyError> {
         self.single("text")
     }
@@ -59,7 +59,7 @@ impl<'a> Input<'a> {
     /// A whole number.
     ///
     /// # Errors
-    /// When it is not set, or is something else.
+    /// When it is not set, or has another type.
     pub fn integer(&self) -> Result<i64, PropertyError> {
         let expected = "a whole number";
         self.single(expected)?.trim().parse().map_err(|_| self.wrong(expected))
@@ -68,7 +68,7 @@ impl<'a> Input<'a> {
     /// A number.
     ///
     /// # Errors
-    /// When it is not set, or is something else.
+    /// When it is not set, or has another type.
     pub fn number(&self) -> Result<f64, PropertyError> {
         let expected = "a number";
         let number =
@@ -79,7 +79,7 @@ impl<'a> Input<'a> {
     /// Yes or no: `Y` and `N`, or `1` and `0`.
     ///
     /// # Errors
-    /// When it is not set, or is something else.
+    /// When it is not set, or has another type.
     pub fn boolean(&self) -> Result<bool, PropertyError> {
         let expected = "yes or no";
         match self.single(expected)?.trim() {
@@ -92,32 +92,32 @@ impl<'a> Input<'a> {
     /// A user's id, of `user_5` or of a number.
     ///
     /// # Errors
-    /// When it is not set, or is something else: a group, or several.
+    /// When it is not set, or has another type: a group, or several.
     pub fn user(&self) -> Result<u64, PropertyError> {
         let expected = "a user";
         user(self.single(expected)?).ok_or_else(|| self.wrong(expected))
     }
 
-    /// Users' ids; none if it is not set.
+    /// Ids of users; empty if it is not set.
     ///
     /// # Errors
-    /// When something else is among them: a group, for instance.
+    /// When the list has another value, for example a group.
     pub fn users(&self) -> Result<Vec<u64>, PropertyError> {
         let expected = "users";
         self.each(expected, user)
     }
 
-    /// Files' ids, as the portal numbers them; none if it is not set. `disk.file.get` or the document's
-    /// own methods give the files.
+    /// Ids of files on the portal; empty if it is not set. Get the files with `disk.file.get`, or with the
+    /// methods of the document.
     ///
     /// # Errors
-    /// When something else is among them.
+    /// When the list has another value.
     pub fn files(&self) -> Result<Vec<u64>, PropertyError> {
         self.each("files' ids", |text| text.trim().parse().ok())
     }
 
-    /// Texts in order, whatever keys they have: lists may have holes. None if it is not set; a text is
-    /// one.
+    /// The texts in their order, with any keys (a list may have gaps). Empty if it is not set. A single
+    /// text counts as a list with one value.
     ///
     /// # Errors
     /// When there are lists within the list.
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(input(&read("p[0]=user_5")).user(), Ok(5));
         assert_eq!(input(&read("p[0]=user_5&p[1]=7")).users(), Ok(vec![5, 7]));
         assert_eq!(input(&read("p[0]=101&p[1]=102")).files(), Ok(vec![101, 102]));
-        // With holes, and with names for keys.
+        // With gaps, and with names as keys.
         assert_eq!(input(&read("p[3]=a&p[7]=b")).texts(), Ok(vec!["a", "b"]));
         assert_eq!(input(&read("p[x]=a&p[y]=&p[z]=b")).texts(), Ok(vec!["a", "b"]));
         assert_eq!(input(&read("p=a")).texts(), Ok(vec!["a"]));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_is_said_to_be_not_set() {
+    fn missing_and_empty_properties_are_not_set() {
         for form in ["", "p=", "p[0]=", "p[0]=&p[1]="] {
             let value = property(form);
             let input = input(&value);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_something_else_is_said_in_words_and_not_repeated() {
+    fn an_error_names_the_property_and_the_type_and_not_the_value() {
         let (secret, group) = (property("p=s3cret"), property("p[0]=user_1&p[1]=group_s3cret"));
         let (many, deep) = (property("p[0]=s3cret&p[1]=b"), property("p[0][0]=s3cret"));
         for (error, part) in [

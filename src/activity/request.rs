@@ -57,18 +57,18 @@ impl ActivityRequest {
     /// portal.
     ///
     /// # Errors
-    /// When one of them differs. Nothing of the request may be used then.
+    /// When one of them differs. Then do not use anything of the request.
     pub fn verify(self, installation: &Installation) -> Result<VerifiedActivity, VerifyError> {
         let endpoint = self.claim.verify(installation)?;
         Ok(self.believe(endpoint))
     }
 
-    /// What the request says of its sender.
+    /// What the request says about its sender.
     pub(crate) fn claim(&self) -> &Claim {
         &self.claim
     }
 
-    /// The request as one of a portal that is found at this address.
+    /// The request, verified, of a portal at this address.
     pub(crate) fn believe(self, endpoint: Endpoint) -> VerifiedActivity {
         let tokens = self.claim.tokens(endpoint);
         VerifiedActivity::new(self.claim.portal, tokens, self.parts)

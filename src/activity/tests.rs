@@ -119,7 +119,7 @@ fn form_and_json_read_alike() {
 }
 
 #[test]
-fn what_may_be_missing_is_not_missed() {
+fn optional_fields_may_be_missing() {
     for (fields, check) in [
         (without("/ts"), (|a| a.waits_until().is_none()) as fn(&VerifiedActivity) -> bool),
         (with("/timeout_duration", json!("0")), |a| a.waits_until().is_none()),
@@ -144,7 +144,7 @@ fn what_may_be_missing_is_not_missed() {
 }
 
 #[test]
-fn a_forged_request_is_not_believed() {
+fn a_forged_request_is_rejected() {
     let elsewhere = |named: &str| VerifyError::Host {
         named: named.to_owned(),
         stored: "acme.bitrix24.com".to_owned(),
@@ -205,7 +205,7 @@ fn hostile_input_gets_a_typed_error() {
 }
 
 #[test]
-fn bodies_that_are_no_request_get_a_typed_error() {
+fn bodies_that_are_not_requests_get_a_typed_error() {
     type Expected = fn(&RequestError) -> bool;
     let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100), "]".repeat(100));
     let deepest = "[".repeat(500_000);
@@ -254,7 +254,7 @@ impl io::Write for Printed {
 }
 
 #[test]
-fn a_span_is_tagged_only_where_there_is_a_log_and_shows_no_secret() {
+fn a_span_is_tagged_only_if_there_is_a_log_and_shows_no_secret() {
     let printed = Printed::default();
     let writer = printed.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
@@ -290,9 +290,9 @@ fn nothing_secret_is_shown() {
     }
 }
 
-/// The stand-in portal is written from the portal's rules and from nothing of this crate.
+/// The stand-in portal shares no code with this crate.
 #[test]
-fn what_a_portal_sends_is_understood_and_its_tokens_work() {
+fn a_request_of_the_stand_in_portal_is_parsed_and_its_tokens_work() {
     let portal = bizproc_portal::Portal::builder().start().unwrap();
     let app = portal.install_app();
     let (send, received) = mpsc::channel();

@@ -19,11 +19,11 @@ pub struct VerifiedActivity {
     portal: PortalId,
     tokens: Option<Tokens>,
     parts: Parts,
-    /// A span of it was hidden from the layer since this was last asked.
+    /// Whether a span of it was hidden from the layer since the last check.
     hidden: Arc<AtomicBool>,
 }
 
-/// The parts that say nothing of who sent them.
+/// The fields without credentials.
 #[derive(Clone)]
 pub(super) struct Parts {
     pub(super) event_token: EventToken,
@@ -58,7 +58,7 @@ impl VerifiedActivity {
     /// [`Handle::activity`](crate::Handle::activity), the worker reports it, on standard error if
     /// necessary, and counts it as [unseen](crate::stats::Snapshot::unseen).
     ///
-    /// A span of your own does as well, by `#[instrument]` for instance, with the fields
+    /// You can also use your own span, for example with `#[instrument]`, with the fields
     /// `event_token = activity.event_token().as_field()` and `portal = activity.portal().as_str()`.
     ///
     /// Without a [subscription](Self::can_log), the span has no event token, so its events are not sent.
@@ -92,7 +92,7 @@ impl VerifiedActivity {
             span
         } else {
             if NO_LOG.is_news(code) {
-                // Not into the log of another activity that this thread works on.
+                // Otherwise an outer tagged span would take these events into its log.
                 tracing::warn!(
                     target: "tracing_bizproc",
                     parent: None,
@@ -106,7 +106,7 @@ impl VerifiedActivity {
         }
     }
 
-    /// Whether it was not reported yet that activities of this code have no log.
+    /// Whether it must still be reported that activities of this code have no log.
     #[cfg(feature = "log")]
     pub(crate) fn has_no_log_is_news(&self) -> bool {
         NO_LOG.is_news(&self.parts.code)
@@ -179,15 +179,15 @@ impl VerifiedActivity {
         self.parts.sent_at
     }
 
-    /// When the portal stops waiting (`ts` and `timeout_duration`): lines that come later are
-    /// thrown away. `None` if it waits as long as it takes.
+    /// When the portal stops waiting (`ts` and `timeout_duration`). It throws later lines away. `None`: it
+    /// waits without limit.
     pub fn waits_until(&self) -> Option<SystemTime> {
         Some(self.parts.sent_at? + self.parts.timeout?)
     }
 }
 
-/// The spans' target: apps name it in their filters. `tracing_bizproc` in a filter is this one and
-/// that of the reports. (The layer passes over what is of that very target, but not over this.)
+/// The target of the spans. A filter for `tracing_bizproc` matches this target and the target of the
+/// reports. The layer ignores events with exactly the target `tracing_bizproc`.
 const TARGET: &str = "tracing_bizproc::activity";
 
 /// Activities for which it was reported that there is no log.
@@ -199,7 +199,7 @@ static HIDDEN: Said = Said(Mutex::new(BTreeSet::new()));
 struct Said(Mutex<BTreeSet<String>>);
 
 impl Said {
-    /// Whether it was not reported of this activity yet.
+    /// Whether it was not reported for this code yet. Marks it as reported.
     fn is_news(&self, code: &str) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // An app has a handful of activities. The limit is for the case that requests bring many codes.

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-/// Reads a time. Every number needs its unit: what a bare number means is a guess.
+/// Reads a time. Every number needs a unit.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut sum = Duration::ZERO;
@@ -23,7 +23,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     }
 }
 
-/// So many times a unit. Whole numbers are exact.
+/// A number of units. Whole numbers are exact.
 fn times(number: &str, nanoseconds: u64) -> Option<Duration> {
     if let Ok(number) = number.parse::<u64>() {
         let all = u128::from(number) * u128::from(nanoseconds);
@@ -51,7 +51,7 @@ pub(super) fn write(out: &mut impl Write, time: Duration) -> fmt::Result {
     Ok(())
 }
 
-/// Units by their names, of which the first is written, and their nanoseconds.
+/// Units: their names, of which the first one is used for writing, and their nanoseconds.
 const UNITS: &[(&str, u64)] = &[
     ("d day days", 86_400_000_000_000),
     ("h hour hours", 3_600_000_000_000),
@@ -89,7 +89,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_was_written_is_read(nanoseconds: u64) {
+        fn a_written_time_is_read_again(nanoseconds: u64) {
             let time = Duration::from_nanos(nanoseconds);
             let mut text = String::new();
             write(&mut text, time).unwrap();

@@ -1,6 +1,6 @@
 //! Options in the app's own configuration, through serde.
 //!
-//! A value may be text, or what the format has for it: a number, a yes or no, a list.
+//! A value may be text, or the type of the format: a number, a `bool`, a list.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::worker::rate::Quota;
 use crate::worker::retry::UnknownOutcome;
 use crate::worker::schedule::Retention;
 
-/// A map of options. Needs a format that describes itself, such as TOML, JSON or YAML.
+/// A map of options. Needs a self-describing format, such as TOML, JSON or YAML.
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut config = Config::new();
@@ -52,9 +52,9 @@ impl Config {
     }
 }
 
-/// What was given for an option.
+/// The value of an option.
 enum Node {
-    /// A value as text; a list with commas in it.
+    /// A value as text; a list is separated by commas.
     Text(String),
     /// A group of options.
     Map(Vec<(String, Node)>),
@@ -111,7 +111,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some(name) = map.next_key::<String>()? {
             if options.len() >= MOST_OPTIONS {
                 map.next_value::<IgnoredAny>()?;
-                return Err(de::Error::custom("expected fewer options"));
+                return Err(de::Error::custom("too many options"));
             }
             options.push((name, map.next_value()?));
         }
@@ -119,7 +119,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
-/// More than there are options, or fields that anybody shortens.
+/// More than the number of options, or of fields to shorten in practice.
 const MOST_OPTIONS: usize = 1_000;
 
 /// A map of options as text, with the group `fields`.
@@ -182,7 +182,7 @@ impl Serialize for PortalId {
     }
 }
 
-/// From its URL. There is no way back: it is a secret.
+/// From its URL. It cannot be serialized, because it is a secret.
 impl<'de> Deserialize<'de> for Webhook {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let url = String::deserialize(deserializer)?;

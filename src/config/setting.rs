@@ -17,14 +17,14 @@ use crate::worker::schedule::Retention;
 
 /// A kind of option.
 pub(super) trait Setting: Sized {
-    /// Reads `text`; `said` is the name under which it was given, for errors.
+    /// Reads `text`. `said` is the name that the user gave, for errors.
     fn parse(text: &str, said: &str) -> Result<Self, ConfigError>;
 
     /// Writes it so that `parse` reads the same.
     fn show(&self) -> String;
 }
 
-/// Kinds that know their text themselves.
+/// Types with `FromStr` and `Display`.
 macro_rules! by_their_text {
     ($($of:ty),*) => {$(
         impl Setting for $of {
@@ -41,7 +41,7 @@ macro_rules! by_their_text {
 
 by_their_text!(Language, LineTime, Overflow, Quota, Retention, UnknownOutcome);
 
-/// Kinds that are read by a function.
+/// Types that are read by a function.
 macro_rules! by_function {
     ($($of:ty, $expected:literal, $read:expr, $show:expr;)*) => {$(
         impl Setting for $of {
@@ -78,9 +78,9 @@ by_function! {
     ReadyFormat, "story, message-only, full or json", ReadyFormat::parse, |format| {
         format.as_str().to_owned()
     };
-    Fingerprints, "SHA-256 fingerprints of 64 hexadecimal digits, apart by commas", Fingerprints::parse,
+    Fingerprints, "SHA-256 fingerprints of 64 hexadecimal digits, separated by commas", Fingerprints::parse,
     Fingerprints::show_all;
-    List, "names, apart by commas", List::parse, |list| list.0.join(", ");
+    List, "names, separated by commas", List::parse, |list| list.0.join(", ");
     Shortened, "names and bytes such as body=200, agent=20", Shortened::parse, |shortened| {
         let pairs = shortened.0.iter().map(|(name, bytes)| format!("{name}={bytes}"));
         pairs.collect::<Vec<_>>().join(", ")
@@ -106,7 +106,7 @@ fn bytes(text: &str) -> Option<usize> {
     number.replace('_', "").parse::<usize>().ok()?.checked_mul(unit)
 }
 
-/// A format that is built in.
+/// A built-in format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadyFormat {
     Story,
@@ -133,7 +133,7 @@ impl ReadyFormat {
     }
 }
 
-/// Text of which the spaces at its ends count.
+/// Text whose spaces at both ends are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix(pub(crate) String);
 
@@ -147,7 +147,7 @@ impl Setting for Prefix {
     }
 }
 
-/// Names, apart by commas.
+/// Names, separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct List(pub(crate) Vec<String>);
 
@@ -158,7 +158,7 @@ impl List {
     }
 }
 
-/// Fingerprints of certificates, apart by commas.
+/// Fingerprints of certificates, separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprints(pub(crate) Vec<Fingerprint>);
 
@@ -189,7 +189,7 @@ impl Shortened {
     }
 }
 
-/// A file of certificates, read when the option was given.
+/// A file of certificates, which is read when the option is set.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RootsFile {
     path: PathBuf,

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A text for each option that it takes, and shows the same.
+/// For each option, a text that it accepts and shows again.
 const SAMPLES: &[(&str, &[&str])] = &[
     ("disabled", &["true", "false"]),
     ("self_hosted", &["true"]),
@@ -51,7 +51,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn every_option_shows_what_it_takes() {
+fn every_option_shows_the_text_that_it_accepts() {
     assert_eq!(SAMPLES.iter().map(|(name, _)| *name).collect::<Vec<_>>(), NAMES);
     for (name, texts) in SAMPLES {
         for text in *texts {
@@ -92,8 +92,8 @@ fn an_error_names_option_and_value_and_what_was_expected() {
             "9F:86",
             "trust_certificate is \"9F:86\": expected SHA-256 fingerprints",
         ),
-        ("levle", "info", "levle is no option: is level meant?"),
-        ("colour", "red", "colour is no option"),
+        ("levle", "info", "unknown option levle; did you mean level?"),
+        ("colour", "red", "unknown option colour"),
     ] {
         let error = Config::new().set(name, value).unwrap_err().to_string();
         assert!(error.starts_with(said), "{error}");
@@ -123,7 +123,7 @@ fn the_environment_gives_options_under_their_names_in_capitals() {
     assert_eq!(error("BIZPROC_WORDING", "de"), r#"BIZPROC_WORDING is "de": expected en or ru"#);
     assert_eq!(
         error("BIZPROC_LEVLE", "debug"),
-        "BIZPROC_LEVLE is no option: is BIZPROC_LEVEL meant?"
+        "unknown option BIZPROC_LEVLE; did you mean BIZPROC_LEVEL?"
     );
 }
 
@@ -151,7 +151,7 @@ mod through_serde {
     use crate::transport::auth::Webhook;
 
     #[test]
-    fn what_was_written_is_read() {
+    fn a_written_config_is_read_again() {
         let mut config = Config::new();
         SAMPLES.iter().for_each(|(name, texts)| config.set(name, texts[0]).unwrap());
         let json = serde_json::to_string(&config).unwrap();
@@ -160,7 +160,7 @@ mod through_serde {
     }
 
     #[test]
-    fn values_may_be_of_their_own_types() {
+    fn values_may_have_the_types_of_the_format() {
         let json = r#"{
             "level": "debug", "queue_lines": 100, "portal_share": 0.25, "self_hosted": true,
             "fields": { "private": ["password", "pin"], "shorten": { "body": 200 }, "longest": 10 }
@@ -182,11 +182,11 @@ mod through_serde {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_names() {
+    fn invalid_options_are_refused_with_their_names() {
         for (json, said) in [
-            (r#"{"levle": "info"}"#, "levle is no option: is level meant?"),
-            (r#"{"fields": {"privat": []}}"#, "fields.privat is no option"),
-            (r#"{"level": {"root": "info"}}"#, "level.root is no option"),
+            (r#"{"levle": "info"}"#, "unknown option levle; did you mean level?"),
+            (r#"{"fields": {"privat": []}}"#, "unknown option fields.privat"),
+            (r#"{"level": {"root": "info"}}"#, "unknown option level.root"),
             (r#"{"linger": 5}"#, "linger is \"5\": expected a time"),
             (r#""info""#, "expected a table of options"),
             (r#"{"fields": {"private": [{}]}}"#, "expected a list of texts"),
@@ -197,7 +197,7 @@ mod through_serde {
     }
 
     #[test]
-    fn a_webhook_is_read_and_its_error_repeats_nothing_of_it() {
+    fn a_webhook_is_read_and_its_error_does_not_contain_it() {
         let webhook: Webhook =
             serde_json::from_str(r#""https://b24.example/rest/1/s3cr3t/""#).unwrap();
         assert_eq!(webhook.host(), "b24.example");

@@ -1,4 +1,4 @@
-//! Options' values as text, where the types themselves know nothing of it.
+//! Values of options as text, for types of other modules.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;
@@ -134,7 +134,7 @@ impl Display for UnknownOutcome {
     }
 }
 
-/// The words of a text, if there are as many as that.
+/// The words of a text, if it has exactly this number of words.
 fn words<const N: usize>(text: &str) -> Option<[&str; N]> {
     text.split_whitespace().collect::<Vec<_>>().try_into().ok()
 }

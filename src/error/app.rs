@@ -17,45 +17,45 @@ pub enum RequestError {
     /// It has too many fields.
     #[error("the request has more than 4,096 fields")]
     TooMany,
-    /// It holds text that is not UTF-8.
+    /// It has text that is not UTF-8.
     #[error(
-        "the request is not UTF-8: a portal whose site is in windows-1251 sends such forms, and has \
-         to be moved to UTF-8"
+        "the request is not UTF-8: a portal whose site is in windows-1251 sends such forms; convert \
+         the site to UTF-8"
     )]
     NotUtf8,
-    /// It says that it is in windows-1251, and it is.
+    /// It declares windows-1251 as its encoding.
     #[error(
-        "the request is in windows-1251, the encoding of the portal's site: move the site to UTF-8"
+        "the request is in windows-1251, the encoding of the portal's site: convert the site to UTF-8"
     )]
     Windows1251,
-    /// It is neither a form nor JSON by its content type.
+    /// Its content type is neither a form nor JSON.
     #[error("the request is neither a form nor JSON: answer it with 415")]
     ContentType,
     /// It is not JSON.
     #[error("the request is not JSON (line {line}, column {column})")]
     NotJson {
-        /// Where reading stopped, from 1.
+        /// The line of the error, from 1.
         line: usize,
-        /// Where in the line, from 1.
+        /// The column of the error, from 1.
         column: usize,
     },
     /// Two values under one key: it is not clear which one was meant.
     #[error("the request has two values for one field")]
     Duplicate,
-    /// A field is not there.
-    #[error("the request has no field {field}: is the address called by a portal?")]
+    /// A field is missing.
+    #[error("the request has no field {field}: does it come from a portal?")]
     Missing {
         /// The field.
         field: &'static str,
     },
     /// A field is text where it should be an array, or the other way round.
-    #[error("{field} is of the wrong type")]
+    #[error("the request's field {field} has the wrong type")]
     WrongType {
         /// The field.
         field: &'static str,
     },
-    /// A field has a value that it cannot have.
-    #[error("the request's field {field} has no usable value")]
+    /// A field has a value that is not valid.
+    #[error("the request's field {field} has a value that is not valid")]
     #[non_exhaustive]
     Invalid {
         /// The field.
@@ -63,33 +63,33 @@ pub enum RequestError {
     },
 }
 
-/// Why a property of an activity is not what the app needs. The value is not repeated.
+/// Why a property of an activity is not what the app needs. The text does not contain the value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PropertyError {
-    /// It is not there, or is empty.
+    /// It is missing or empty.
     #[error("the property {name:?} is not set in the template")]
     #[non_exhaustive]
     NotSet {
         /// The property's name.
         name: String,
     },
-    /// It is something else.
-    #[error("the property {name:?} should be {expected}, and is something else")]
+    /// It has another type.
+    #[error("the property {name:?} is not {expected}")]
     #[non_exhaustive]
     Kind {
         /// The property's name.
         name: String,
-        /// What it should be.
+        /// What was expected.
         expected: &'static str,
     },
 }
 
-/// What was given is no format of dates.
+/// The text is not a date format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a format of dates needs YYYY, MM and DD, each once, and may have HH, MI, SS and T: \
-     DD.MM.YYYY HH:MI:SS, for instance"
+    "a date format needs YYYY, MM and DD, each once, and may have HH, MI, SS and T, for example \
+     DD.MM.YYYY HH:MI:SS"
 )]
 pub struct DateFormatError;
 
@@ -99,16 +99,16 @@ pub struct DateFormatError;
 pub enum VerifyError {
     /// The request's application token is not the one of this installation.
     #[error(
-        "the request's application_token is not the portal's: it is forged; or the app was \
-         installed again and its new token was not stored; or what is stored is the APP_SID of an \
-         install page, which is something else"
+        "the request's application_token is not the stored one: the request is forged; or the app was \
+         installed again and its new token was not stored; or the APP_SID of an install page was \
+         stored, which is not the application token"
     )]
     ApplicationToken,
-    /// The request names an address that is not on the list, and it is not confirmed that the portal was
+    /// The request names a host that is not the stored one, and it is not confirmed that the portal was
     /// renamed.
     #[error(
-        "the request names the host {named}, and the portal is known at {stored}: if the portal \
-         was renamed, add the host to `OAuth::hosts`, or to the stored installation"
+        "the request names the host {named}, but the stored host of the portal is {stored}: if the \
+         portal was renamed, add the new host to `OAuth::hosts`, or to the stored installation"
     )]
     #[non_exhaustive]
     Host {
@@ -118,25 +118,25 @@ pub enum VerifyError {
         stored: String,
     },
     /// The address to call is not a URL.
-    #[error("the request names a portal's address that is not a usable URL")]
+    #[error("the portal's address in the request is not a valid URL")]
     Address,
     /// The address to call is not https.
     #[error(
-        "the request names an address that is not https, so tokens could be read on the way: in a \
-         network that you trust, see `Installation::allow_http` and `OAuth::allow_http`"
+        "the portal's address in the request is not https, so tokens could be read on the way: use \
+         https, or `Installation::allow_http` and `OAuth::allow_http` in a network that you trust"
     )]
     Insecure,
 }
 
 /// Why a handler did not get an activity. As a response: 400, 403, 413, 415, 500 if the store failed, or
-/// 503 if it could not be found out whether the portal was renamed.
+/// 503 if it could not be checked whether the portal was renamed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActivityRejection {
     /// The body could not be read.
     #[error("the request's body could not be read")]
     Body(#[source] Source),
-    /// The request was not understood.
+    /// The request could not be parsed.
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The app is not installed on the portal that the request names.
@@ -147,32 +147,32 @@ pub enum ActivityRejection {
     Verify(#[from] VerifyError),
     /// The portal seems to have been renamed, and this could not be confirmed now. If the request is
     /// delivered again later, it may succeed.
-    #[error("nobody could say whether the portal was renamed: {why}")]
+    #[error("it could not be checked whether the portal was renamed: {why}")]
     #[non_exhaustive]
     Unconfirmed {
         /// What went wrong.
         why: String,
     },
-    /// The installation could not be looked up, or not be changed.
+    /// The installation could not be loaded or stored.
     #[error("the store of installations failed")]
     Store(#[source] Source),
 }
 
-/// Why an installation, an update or a removal failed. Nothing has changed then. As a response: 400,
-/// 403, 500 if the store failed, or 503 if it may succeed later.
+/// Why an installation, an update or a removal failed. Nothing has changed then, unless the variant says
+/// so. As a response: 400, 403, 500 if a store failed, or 503 if it may succeed later.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
-    /// The request has no `application_token`, by which later requests are known.
+    /// The request has no `application_token`, which is needed to verify later requests.
     #[error(
-        "the request has no application_token (an install page's APPLICATION_TOKEN; its APP_SID is \
-         something else): wait for the event ONAPPINSTALL, which has one"
+        "the request has no application_token (on an install page it is APPLICATION_TOKEN; APP_SID is \
+         another value): wait for the event ONAPPINSTALL, which has one"
     )]
     NoApplicationToken,
     /// The request has no access token, so it cannot be checked.
     #[error(
-        "the request has no access token, so nobody can say whether it comes from the portal: open \
-         the app on the portal, or install it again"
+        "the request has no access token, so it cannot be checked whether it comes from the portal: \
+         open the app on the portal, or install it again"
     )]
     NoTokens,
     /// The request failed verification.
@@ -185,18 +185,32 @@ pub enum InstallError {
         /// Why not.
         why: String,
     },
-    /// It could not be checked now, or its tokens could not be stored.
-    #[error("the request could not be confirmed: {why}; install the app again later")]
+    /// An installation or an update could not be checked now, or its tokens could not be stored.
+    #[error(
+        "the installation or update could not be confirmed now: {why}; open the app on the portal \
+         later, or install it again"
+    )]
     #[non_exhaustive]
     Later {
+        /// What went wrong.
+        why: String,
+    },
+    /// The app was removed from the portal, and its installation is deleted, but the token store failed:
+    /// it may still have the tokens of the portal.
+    #[error(
+        "the app was removed, but the portal's tokens could not be deleted: {why}; delete them in the \
+         token store"
+    )]
+    #[non_exhaustive]
+    TokensRemain {
         /// What went wrong.
         why: String,
     },
     /// The app is not installed on that portal.
     #[error("the app is not installed on the portal that the request names")]
     UnknownPortal,
-    /// Another process keeps changing the same installation.
-    #[error("the installation was changed by somebody else at the same time: try again")]
+    /// Another process has changed the same installation at the same time.
+    #[error("the installation was changed by another process at the same time: try again")]
     Raced,
     /// The store of installations failed.
     #[error("the store of installations failed")]
@@ -204,13 +218,13 @@ pub enum InstallError {
     /// There is no worker to ask.
     #[error(transparent)]
     Worker(#[from] WorkerError),
-    /// The app is installed, and its activities could not be registered: do that again with
-    /// [`Installations::register`](crate::app::Installations::register).
+    /// The app is installed, but its activities could not be registered. Call
+    /// [`Installations::register`](crate::app::Installations::register) again.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
 }
 
-/// Why a REST call of the app's own has no result.
+/// Why a REST call of the app has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -237,16 +251,16 @@ pub enum CallError {
     Credential {
         /// The portal's error code.
         code: String,
-        /// What the portal says of it.
+        /// The portal's description.
         description: Description,
     },
-    /// The portal is closed, leads elsewhere, or does not have the method. It was not executed.
-    #[error("the portal does not have the method, or is not where it was ({code})")]
+    /// The portal is closed, redirects, or does not have the method. It was not executed.
+    #[error("the portal has no such method, is closed, or has moved ({code})")]
     #[non_exhaustive]
     Portal {
-        /// The portal's error code, or what it seems to be.
+        /// The portal's error code, or a description of its answer.
         code: String,
-        /// What the portal says of it.
+        /// The portal's description.
         description: Description,
     },
     /// The portal refused the call as it is.
@@ -255,29 +269,32 @@ pub enum CallError {
     Refused {
         /// The portal's error code.
         code: String,
-        /// What the portal says of it.
+        /// The portal's description.
         description: Description,
     },
-    /// The method has used up the time that the portal grants it (`OPERATION_TIME_LIMIT`). It was not
-    /// executed; it may be called again in about ten minutes.
-    #[error("the portal grants the method no more time for now: call it again in ten minutes")]
+    /// The method has used up its server time on the portal (`OPERATION_TIME_LIMIT`). It was not
+    /// executed; you may call it again in about ten minutes.
+    #[error(
+        "the server time that the portal allows for this method is used up: call it again in ten \
+         minutes"
+    )]
     OperatingLimit,
-    /// It was certainly not executed, for two minutes: it may be called again.
-    #[error("the portal could not be called: {why}")]
+    /// It was tried for two minutes, and was certainly not executed. You may call it again.
+    #[error("the call was not sent: {why}; call it again later")]
     #[non_exhaustive]
     NotSent {
         /// Why not.
         why: String,
     },
     /// It may have been executed, or not: no usable answer came. It was not repeated.
-    #[error("nobody knows whether the portal executed the call: {why}")]
+    #[error("it is not known whether the portal executed the call: {why}")]
     #[non_exhaustive]
     OutcomeUnknown {
         /// What went wrong.
         why: String,
     },
-    /// The result is of another type than the one that was asked for.
-    #[error("the portal's result is of another type than the one that was asked for")]
+    /// The result does not have the requested type.
+    #[error("the portal's result does not have the requested type")]
     Type,
 }
 
@@ -312,10 +329,10 @@ pub enum RegistrationError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// A call has failed. You may simply try again.
-    #[error("the app's activities could not be registered: see the source")]
+    /// A call has failed. You may try again.
+    #[error("the app's activities could not be registered: {0}")]
     Call(#[from] CallError),
-    /// The answer of the portal is not of a known form.
-    #[error("the portal's list of registrations is not as documented")]
+    /// The portal's answer does not have the documented form.
+    #[error("the portal's list of activities does not have the documented form")]
     Answer,
 }

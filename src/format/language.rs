@@ -1,4 +1,4 @@
-//! The languages that are built in.
+//! The built-in languages.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::wording::Wording;
 use crate::error::InvalidOption;
 use crate::stats::DropReason;
 
-/// A language that is built in.
+/// A built-in language.
 ///
 /// As text, in a configuration: `en` or `ru`.
 ///
@@ -83,7 +83,7 @@ impl Wording for Language {
 
     fn may_be_told(&self, lines: u64) -> Cow<'_, str> {
         let text = match self {
-            Language::English => format!("{lines} of them may have been told before"),
+            Language::English => format!("{lines} of them may have been reported before"),
             Language::Russian => {
                 let told = russian(lines, "упомянута", "упомянуты", "упомянуто");
                 format!("{lines} из них, возможно, уже {told} раньше")
@@ -169,11 +169,11 @@ fn russian_reason(reason: DropReason) -> &'static str {
         DropReason::TokenDenied => "портал не принял ключ действия",
         DropReason::WorkflowGone => "бизнес-процесс завершён",
         DropReason::EntryRefused => "портал отклонил запись",
-        DropReason::CredentialBlocked => "портал не даёт доступа приложению",
-        DropReason::PortalBlocked => "портал закрыт",
+        DropReason::CredentialBlocked => "портал не принимает доступ приложения",
+        DropReason::PortalBlocked => "портал недоступен",
         DropReason::UnknownPortal => "портал неизвестен",
         DropReason::Uninstalled => "приложение удалено с портала",
-        DropReason::RetriesSpent => "портал долго не отвечал",
+        DropReason::RetriesSpent => "доставить не удалось",
         DropReason::OutcomeUnknown => "неизвестно, записаны ли они",
         DropReason::ShutdownDeadline => "приложение завершило работу",
         DropReason::SpoolFull => "место на диске для строк исчерпано",

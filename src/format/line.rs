@@ -1,4 +1,4 @@
-//! What a format gets to see of an event.
+//! An event, as a format sees it.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -10,8 +10,8 @@ use super::wording::Words;
 use crate::fields::MESSAGE;
 use crate::line::{FIELDS_LEFT_OUT, LogLine, SpanFields, Value};
 
-/// An event, as a [`Format`](super::Format) sees it: what was said, with which fields, inside which
-/// spans, and where in the code.
+/// An event, as a [`Format`](super::Format) sees it: its message, its fields, the spans around it, and its
+/// place in the code.
 ///
 /// The field with the event token, and its portal, are not among the fields, nor are private ones.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ impl<'a> Line<'a> {
         Line { source, words }
     }
 
-    /// What the event says. `None` if it says nothing, and has fields only.
+    /// The message of the event. `None` if it has only fields.
     pub fn message(&self) -> Option<Field<'a>> {
         let (name, value) = self.source.fields().find(|(name, _)| *name == MESSAGE)?;
         (value != Value::Str("")).then(|| self.field(name, value))
@@ -36,7 +36,7 @@ impl<'a> Line<'a> {
         let line = *self;
         let mut message_passed = false;
         let others = self.source.fields().filter(move |(name, _)| {
-            // A second field of that name is a field like others.
+            // A second field of that name is an ordinary field.
             let message = *name == MESSAGE && !message_passed;
             message_passed |= message;
             !message
@@ -56,8 +56,8 @@ impl<'a> Line<'a> {
         *self.source.metadata.level()
     }
 
-    /// The word that stands for the event's level in the log's language: `WARNING`, `ERROR`; empty
-    /// for levels that go without saying.
+    /// The word for the level in the language of the log: `WARNING`, `ERROR`. Empty for levels that are not
+    /// shown.
     pub fn level_word(&self) -> &'a str {
         self.words.level(self.level())
     }

@@ -1,4 +1,4 @@
-//! The formats that are there already.
+//! The built-in formats.
 
 use std::fmt::{self, Write};
 
@@ -6,7 +6,7 @@ use super::time::write_rfc3339;
 use super::{Field, Format, Line, Sink, Value};
 use crate::protocol::text;
 
-/// The message, then the fields, then those of the spans around, innermost first. The default.
+/// The message, then the fields, then the fields of the spans around it, innermost first. The default.
 ///
 /// ```text
 /// WARNING: The bank asks for a second factor (code=7; authorise: attempt=1; payment: provider=Kassa)
@@ -20,8 +20,7 @@ impl Format for Story {
     }
 }
 
-/// The message, and nothing else: for a log that reads as prose. An event without a message shows its
-/// fields.
+/// Only the message. An event without a message shows its fields.
 ///
 /// ```text
 /// WARNING: The bank asks for a second factor
@@ -41,8 +40,7 @@ impl Format for MessageOnly {
     }
 }
 
-/// All that is known: level, target, message, fields, and the place in the code. For the people who
-/// wrote the app.
+/// Everything: level, target, message, fields, and the place in the code. For the developers of the app.
 ///
 /// ```text
 /// WARN shop::payment: The bank asks for a second factor (code=7; payment: provider=Kassa) src/payment.rs:42
@@ -66,11 +64,11 @@ impl Format for Full {
 ///
 /// The members are `time` (RFC 3339, UTC), `level`, `target`, `message` if there is one, `fields`, and
 /// `spans` with `name` and `fields`, innermost first. Numbers are numbers, with all their digits. Text
-/// survives as it was: characters that a log must not hold are written as JSON escapes.
+/// is not changed: characters that a log must not contain are written as JSON escapes.
 ///
-/// The line's mark stands before the object. Its time is in the object, so
-/// [`LineTime::None`](super::LineTime::None) goes well with it. An object that is longer than
-/// [`line_bytes`](crate::Builder::line_bytes) is cut as every line is, and is no JSON then.
+/// The mark of the line is before the object. The object has the time, so use
+/// [`LineTime::None`](super::LineTime::None) with it. An object that is longer than
+/// [`line_bytes`](crate::Builder::line_bytes) is cut like every line, and then it is not valid JSON.
 ///
 /// ```text
 /// {"time":"2026-11-27T12:00:05.042Z","level":"WARN","target":"shop::payment","message":"..","fields":{"code":7},"spans":[{"name":"payment","fields":{"provider":"Kassa"}}]}
@@ -142,7 +140,7 @@ fn write_text(out: &mut impl Sink, line: &Line<'_>) -> fmt::Result {
     list.close()
 }
 
-/// Fields in parentheses, which are there only if there is a field.
+/// Fields in parentheses. Without a field there are no parentheses.
 struct FieldList<'a, W> {
     out: &'a mut W,
     open: &'static str,
@@ -194,7 +192,7 @@ fn write_object<'a>(out: &mut dyn Write, fields: impl Iterator<Item = Field<'a>>
     out.write_char('}')
 }
 
-/// A JSON string of characters that may stand in a log as they are; all others as escapes.
+/// A JSON string. Characters that a log must not contain are written as escapes.
 fn write_string(out: &mut dyn Write, text: &str) -> fmt::Result {
     out.write_char('"')?;
     let mut copied = 0;

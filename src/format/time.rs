@@ -1,4 +1,4 @@
-//! How a line states its time.
+//! How a line shows its time.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::InvalidOption;
 
-/// How a line states its time. The portal stamps an entry with the time of the call, which may be
+/// How a line shows its time. The portal stamps an entry with the time of the call, which may be
 /// minutes after the event.
 ///
 /// As text, in a configuration: `viewer`, `utc`, `none`, or an offset such as `+03:00`.
@@ -24,20 +24,20 @@ use crate::error::InvalidOption;
 #[non_exhaustive]
 pub enum LineTime {
     /// In the time zone of the reader: the portal converts its `[timestamp=..]` tag when it shows the
-    /// log (server behaviour). If the log is read in another way, it shows the tag itself, with the time
-    /// in UTC inside. The default.
+    /// log (server behaviour). If the log is read in another way, the tag itself is shown, with the time in
+    /// UTC inside. The default.
     #[default]
     Viewer,
     /// The time of day in UTC, as plain text: `12:00:05 UTC`.
     Utc,
     /// The time of day at a fixed distance from UTC, as plain text: `15:00:05 +03:00`.
     Offset(UtcOffset),
-    /// No time. The portal's own time of the entry remains. A notice of missing lines still has
-    /// its time, in UTC.
+    /// No time. The portal still shows the time of the entry. A notice about missing lines still has its
+    /// time, in UTC.
     None,
 }
 
-/// A distance from UTC, as of a time zone without daylight saving time: Moscow's is 3 hours.
+/// An offset from UTC. For time zones without daylight saving time: Moscow has 3 hours.
 ///
 /// ```
 /// use tracing_bizproc::format::UtcOffset;
@@ -51,13 +51,12 @@ pub struct UtcOffset {
 }
 
 impl UtcOffset {
-    /// So many hours east of UTC, or west if negative. `Builder::build` takes up to 18 either way.
+    /// This number of hours east of UTC; west if it is negative. `Builder::build` accepts up to 18 hours.
     pub const fn hours(hours: i8) -> UtcOffset {
         UtcOffset { minutes: hours as i16 * 60 }
     }
 
-    /// So many minutes east of UTC, or west if negative. `Builder::build` takes up to 18 hours
-    /// either way.
+    /// This number of minutes east of UTC; west if it is negative. `Builder::build` accepts up to 18 hours.
     pub const fn minutes(minutes: i16) -> UtcOffset {
         UtcOffset { minutes }
     }
@@ -76,7 +75,7 @@ impl LineTime {
     }
 }
 
-/// Writes the time of day as this choice states it, or nothing.
+/// Writes the time of day in this form, or nothing.
 pub(crate) fn write_clock(out: &mut String, time: LineTime, at: SystemTime) -> fmt::Result {
     let second = unix_seconds(at);
     match time {
@@ -102,7 +101,7 @@ fn write_time_of_day(out: &mut impl Write, second: i64) -> fmt::Result {
     write!(out, "{:02}:{:02}:{:02}", day / 3_600, day / 60 % 60, day % 60)
 }
 
-/// Writes date and time of day of a moment, as this choice states it: UTC where it names no zone.
+/// Writes date and time of day in this form; in UTC if it has no zone.
 pub(super) fn write_date(out: &mut impl Write, time: LineTime, second: i64) -> fmt::Result {
     let offset = match time {
         LineTime::Offset(offset) => offset,
@@ -118,9 +117,9 @@ pub(super) fn write_date(out: &mut impl Write, time: LineTime, second: i64) -> f
     }
 }
 
-/// Writes a moment as RFC 3339 has it, in UTC with milliseconds.
+/// Writes a time in the format of RFC 3339, in UTC with milliseconds.
 pub(super) fn write_rfc3339(out: &mut dyn Write, at: SystemTime) -> fmt::Result {
-    // Through i128, since a clock may say anything.
+    // In i128, because a clock may have any value.
     let milliseconds = match at.duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_millis() as i128,
         Err(before) => -(before.duration().as_millis() as i128),
@@ -153,7 +152,7 @@ fn date(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// Whole seconds since 1970, negative before, whatever the clock says.
+/// Whole seconds since 1970, negative before it. Works with every value of a clock.
 pub(crate) fn unix_seconds(at: SystemTime) -> i64 {
     match at.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
@@ -219,7 +218,7 @@ impl FromStr for LineTime {
     }
 }
 
-/// No zone is further from UTC than 14 hours; ISO 8601 libraries take 18.
+/// No zone is further from UTC than 14 hours. Libraries for ISO 8601 accept 18.
 const MOST_MINUTES: u16 = 18 * 60;
 
 #[cfg(test)]
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn each_choice_states_the_same_moment() {
+    fn each_form_shows_the_same_time() {
         let at = UNIX_EPOCH + Duration::from_secs(86_400 * 3 + 22 * 3_600 + 5);
         assert_eq!(clock(LineTime::Viewer, at), "[timestamp=338405]22:00:05 UTC[/timestamp]");
         assert_eq!(clock(LineTime::Utc, at), "22:00:05 UTC");
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_before_1970_is_only_odd() {
+    fn times_before_1970_do_not_panic() {
         assert_eq!(clock(LineTime::Utc, UNIX_EPOCH - Duration::from_secs(1)), "23:59:59 UTC");
     }
 
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_time_say_what_would_be() {
+    fn an_invalid_line_time_names_the_expected_values() {
         for wrong in ["", "+", "+3:60", "03:00", "+19", "+-3", "zone", "+1:00:00", "+٣"] {
             let error = wrong.parse::<LineTime>().unwrap_err().to_string();
             assert!(error.contains("viewer, utc, none"), "{error}");

@@ -1,4 +1,4 @@
-//! How a value reads to the owner of a process.
+//! How a value is shown to the owner of a process.
 
 use std::fmt::{self, Write};
 
@@ -6,9 +6,9 @@ use super::time::write_date;
 use super::wording::Words;
 use crate::line::Value;
 
-/// What takes values.
+/// Receives values.
 pub(crate) trait Sink: Write {
-    /// Tells that so many bytes of a value are not here.
+    /// Says that this many bytes of a value are missing.
     fn write_missing(&mut self, bytes: u64, words: &Words) -> fmt::Result {
         write!(self, "… ({})", words.more_bytes(bytes))
     }
@@ -40,8 +40,8 @@ pub(super) fn write(out: &mut impl Sink, value: Value<'_>, words: &Words) -> fmt
     }
 }
 
-/// The shortest digits that say it, as people write numbers: an `f64` has 17 significant digits, of
-/// which the last two are mostly noise, as in 0.1 + 0.2 = 0.30000000000000004.
+/// The shortest digits for the number, as people write it. An `f64` has 17 significant digits, and the last
+/// two are mostly noise, as in 0.1 + 0.2 = 0.30000000000000004.
 fn write_float(out: &mut impl Write, n: f64) -> fmt::Result {
     if n == 0.0 {
         return out.write_char('0');
@@ -57,7 +57,7 @@ fn write_float(out: &mut impl Write, n: f64) -> fmt::Result {
     }
     let single = n as f32;
     if f64::from(single) == n && n.fract() != 0.0 {
-        // It was an `f32`, and its other digits are made up by the conversion.
+        // It was an `f32`. The conversion has added the other digits.
         return write!(out, "{single}");
     }
     let mut rounded = Short::default();
@@ -68,7 +68,7 @@ fn write_float(out: &mut impl Write, n: f64) -> fmt::Result {
     }
 }
 
-/// Any decimal number of so many digits survives the way through an `f64`.
+/// A decimal number with this many digits does not change when it is converted to `f64` and back.
 const SURE_DIGITS: usize = 15;
 
 /// A number's text on the stack.
@@ -101,8 +101,8 @@ impl Write for Short {
     }
 }
 
-/// The second that a `SystemTime` names, of which `?time` is all that can be logged. Should its
-/// `Debug` change, it is shown as it is.
+/// The second of a `SystemTime`, which can be logged only as `?time`. If its `Debug` output changes in
+/// another version of Rust, the output is shown as it is.
 fn moment(text: &str) -> Option<i64> {
     let rest = text.strip_prefix("SystemTime { tv_sec: ")?;
     let (seconds, rest) = rest.split_once(", tv_nsec: ")?;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn a_cut_value_says_how_much_is_missing() {
         assert_eq!(shown(Value::Cut { text: "be", missing: 7 }), "be… (7 bytes more)");
         assert_eq!(shown(Value::Unwritable), "(could not be written)");
     }

@@ -1,4 +1,4 @@
-//! What this crate itself writes into a customer's log, in the customer's language.
+//! The texts of this crate in a log, in the language of the customer.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,13 +13,11 @@ use super::time::{LineTime, write_clock};
 use crate::protocol::text::{Astral, push_safe, split_at_boundary};
 use crate::stats::{DropReason, Stats};
 
-/// The words that this crate itself writes into a log: for levels, for lines that are missing, for
-/// repeats and cuts.
+/// The texts that this crate itself writes into a log: for levels, missing lines, repeats and cuts.
 ///
-/// [`Language`] has English and Russian. For any other language, write an implementation. A method
-/// that is left out says it in English. What a wording says is made safe as every line is; one that
-/// panics is replaced by English, and counted as a
-/// [failure](crate::stats::Snapshot::format_failures).
+/// [`Language`] has English and Russian. For other languages, implement this trait. A method that you do
+/// not implement returns English. The texts are made safe like every line. If a method panics, the English
+/// text is used, and counted as a [failure](crate::stats::Snapshot::format_failures).
 ///
 /// ```
 /// use std::borrow::Cow;
@@ -51,29 +49,29 @@ use crate::stats::{DropReason, Stats};
 /// # }
 /// ```
 pub trait Wording: Send + Sync + 'static {
-    /// The word before a line of this level. Empty: the level goes without saying.
+    /// The word before a line of this level. Empty: the level is not shown.
     ///
     /// English: `ERROR`, `WARNING`, and nothing for other levels.
     fn level(&self, level: Level) -> Cow<'_, str> {
         Language::English.level(level)
     }
 
-    /// Lines are missing. `since` stands for the time of the first of them, which takes its place.
-    /// `reasons` is made of [`reason`](Self::reason)s.
+    /// Lines are missing. `since` is a placeholder: the time of the first missing line replaces it.
+    /// `reasons` is a list of [`reason`](Self::reason)s.
     ///
     /// English: `3 lines missing since 12:00:05 UTC: queue full`.
     fn missing(&self, lines: u64, since: &str, reasons: &str) -> Cow<'_, str> {
         Cow::Owned(Language::English.missing(lines, since, reasons).into_owned())
     }
 
-    /// As [`missing`](Self::missing), where nobody knows whether they are: an answer was lost.
+    /// As [`missing`](Self::missing), if it is not known whether they are missing: an answer was lost.
     ///
     /// English: `3 lines may be missing since 12:00:05 UTC: outcome unknown`.
     fn may_be_missing(&self, lines: u64, since: &str, reasons: &str) -> Cow<'_, str> {
         Cow::Owned(Language::English.may_be_missing(lines, since, reasons).into_owned())
     }
 
-    /// Of the missing lines, some may be in the log. Stands behind [`missing`](Self::missing) and a
+    /// Some of the missing lines may be in the log. This text follows [`missing`](Self::missing), after a
     /// semicolon.
     ///
     /// English: `2 of them may be in the log`.
@@ -81,10 +79,10 @@ pub trait Wording: Send + Sync + 'static {
         Cow::Owned(Language::English.may_be_there(lines).into_owned())
     }
 
-    /// Of the missing lines, some may have been told before. Stands behind
-    /// [`missing`](Self::missing) and a semicolon.
+    /// Some of the missing lines may have been reported before. This text follows
+    /// [`missing`](Self::missing), after a semicolon.
     ///
-    /// English: `2 of them may have been told before`.
+    /// English: `2 of them may have been reported before`.
     fn may_be_told(&self, lines: u64) -> Cow<'_, str> {
         Cow::Owned(Language::English.may_be_told(lines).into_owned())
     }
@@ -96,7 +94,7 @@ pub trait Wording: Send + Sync + 'static {
         Language::English.reason(reason)
     }
 
-    /// An entry may stand in the log twice.
+    /// An entry may be in the log twice.
     ///
     /// English: `possible repeat: the answer to the first try was lost`.
     fn possible_repeat(&self) -> Cow<'_, str> {
@@ -110,22 +108,22 @@ pub trait Wording: Send + Sync + 'static {
         Cow::Owned(Language::English.rolled_off(lines).into_owned())
     }
 
-    /// A value was cut. Stands in parentheses behind what was kept.
+    /// A value was cut. This text follows the rest of the value, in parentheses.
     ///
     /// English: `1200 bytes more`.
     fn more_bytes(&self, bytes: u64) -> Cow<'_, str> {
         Cow::Owned(Language::English.more_bytes(bytes).into_owned())
     }
 
-    /// The name of the field that counts the fields which found no room. Stands before `=` and a number.
+    /// The name of the field that counts the fields that did not fit. `=` and a number follow.
     ///
     /// English: `fields_left_out`.
     fn fields_left_out(&self) -> Cow<'_, str> {
         Language::English.fields_left_out()
     }
 
-    /// A value could not be written, since its `Debug` or `Display` panicked. Stands in parentheses
-    /// in its place.
+    /// A value could not be written, because its `Debug` or `Display` panicked. This text replaces it, in
+    /// parentheses.
     ///
     /// English: `could not be written`.
     fn unwritable(&self) -> Cow<'_, str> {
@@ -133,11 +131,11 @@ pub trait Wording: Send + Sync + 'static {
     }
 }
 
-/// The wording in use, asked so that it can do no harm. Cheap to clone.
+/// The wording in use. Its panics are caught, and its texts are limited. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Words {
     wording: Arc<dyn Wording>,
-    /// Asked once: every line has a level.
+    /// Computed once, because every line has a level.
     levels: Arc<[String; 5]>,
     fields_left_out: Arc<str>,
     time: LineTime,
@@ -184,7 +182,7 @@ impl Words {
     }
 
     /// "3 lines missing since 12:00:05 UTC: queue full", safe and not longer than `room`. Of these
-    /// lines, `doubtful` may be in the log, and of `retold` a notice may have told before.
+    /// lines, `doubtful` may be in the log, and of `retold` a notice may have reported before.
     pub(crate) fn missing(
         &self,
         out: &mut String,
@@ -198,7 +196,7 @@ impl Words {
         for (n, &(reason, count)) in lost.iter().enumerate() {
             let told = self.said(|wording| wording.reason(reason));
             let count = if lost.len() > 1 { format!(" ({count})") } else { String::new() };
-            // Room for the rest of the notice is kept: what is many reasons is no story.
+            // Keeps room for the rest of the notice. Further reasons are left out.
             if n > 0 && reasons.len() + told.len() + count.len() + 2 > room / 2 {
                 reasons.push_str(", …");
                 break;
@@ -227,7 +225,7 @@ impl Words {
         }
         let before = out.len();
         self.push(out, &said, room.saturating_sub(clock.len()));
-        // Put in when all is safe: it may be the portal's own tag.
+        // Inserted after the text was made safe, because it may be a tag of the portal.
         if let Some(place) = out[before..].find(TIME_GOES_HERE) {
             let place = before + place;
             out.replace_range(place..place + TIME_GOES_HERE.len(), &clock);
@@ -254,7 +252,7 @@ impl Words {
         out
     }
 
-    /// Cuts safe text down to `room` bytes, and tells how many are missing.
+    /// Cuts safe text down to `room` bytes, and says how many are missing.
     fn shorten(&self, safe: &mut String, room: usize) {
         if safe.len() <= room {
             return;
@@ -292,7 +290,7 @@ impl Words {
         }
     }
 
-    /// What the wording says. It is the user's code: if it panics, it is said in English.
+    /// The text of the wording. It is code of the app: if it panics, the English text is used.
     fn said(&self, what: impl Fn(&dyn Wording) -> Cow<'_, str>) -> String {
         let said = catch_unwind(AssertUnwindSafe(|| what(&*self.wording).into_owned()));
         said.unwrap_or_else(|_| {
@@ -308,9 +306,9 @@ impl fmt::Debug for Words {
     }
 }
 
-/// Stands for a time until the text around it is safe. A private character, which means nothing.
+/// Placeholder for a time until the text around it is safe. A private-use character.
 const TIME_GOES_HERE: &str = "\u{E000}";
-/// Room for what tells that the end of a text was cut, in any language.
+/// Room for the note that the end of a text was cut, in any language.
 pub(crate) const TELLS_CUT: usize = 64;
 /// Ends a text that was too long.
 const CUT: &str = "…";
@@ -318,7 +316,7 @@ const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG
 
 #[cfg(test)]
 impl Words {
-    /// Words that no counter hears of.
+    /// Words without a counter of failures.
     pub(crate) fn of(wording: impl Wording, time: LineTime) -> Self {
         Words::new(Arc::new(wording), time, Astral::Escape, Arc::default())
     }
@@ -357,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_certain_is_said_as_such() {
+    fn uncertain_losses_say_may_be_missing() {
         let told = |language, doubtful, retold| {
             let mut out = String::new();
             let lost = [(DropReason::OutcomeUnknown, 3)];
@@ -372,7 +370,7 @@ mod tests {
                 1,
                 2,
                 "3 lines missing since 00:00:00 UTC: outcome unknown; 1 of them may be in the log; \
-                 2 of them may have been told before",
+                 2 of them may have been reported before",
             ),
             (
                 Language::Russian,
@@ -393,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shortened_says_by_how_much() {
+    fn a_shortened_text_says_how_much_is_missing() {
         let words = Words::of(Language::English, LineTime::Utc);
         let mut text = "слово ".repeat(100);
         let before = text.len();
@@ -417,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_states_its_time_as_lines_do() {
+    fn a_notice_shows_its_time_like_a_line() {
         let lost = [(DropReason::Evicted, 2), (DropReason::QueueFull, 1)];
         let notice = missing(&Words::of(Language::English, LineTime::Viewer), &lost);
         assert_eq!(
@@ -430,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_of_every_language_is_its_own_and_fits_its_room() {
+    fn the_texts_of_each_language_are_different_and_fit_their_room() {
         for language in [Language::English, Language::Russian] {
             let words = Words::of(language, LineTime::Viewer);
             let lost: Vec<_> =
@@ -448,7 +446,7 @@ mod tests {
         }
     }
 
-    /// Panics at each word, or says too much, or tries to pose as something else.
+    /// Panics in each method, or returns a text that is too long or looks like another line.
     struct Hostile(bool);
 
     impl Wording for Hostile {
@@ -478,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wording_can_neither_break_nor_flood_a_line() {
+    fn a_wording_cannot_break_or_overflow_a_line() {
         let words = Words::of(Hostile(false), LineTime::Viewer);
         let notice = missing(&words, &[(DropReason::QueueFull, 1)]);
         assert!(notice.len() <= 600, "{}", notice.len());

@@ -20,7 +20,7 @@ pub(super) type Ended = Result<FlushReport, CompleteError>;
 #[derive(Default)]
 pub(super) struct Activities {
     table: Mutex<Table>,
-    /// Rung when an activity is no longer open.
+    /// Notified when an activity is no longer open.
     closed: Condvar,
 }
 
@@ -39,11 +39,11 @@ struct Entry {
 }
 
 enum State {
-    /// Somebody works on it.
+    /// The app works on it.
     Open,
-    /// The worker was asked to end it, and somebody waits for the answer.
+    /// The worker was asked to end it, and a caller waits for the answer.
     Ending,
-    /// The worker was asked to end it, and nobody waits for the answer.
+    /// The worker was asked to end it, and no caller waits for the answer.
     Unwatched(oneshot::Receiver<Ended>),
     /// It has ended.
     Ended,
@@ -57,7 +57,7 @@ pub(super) enum Known {
 }
 
 impl Activities {
-    /// Takes an activity on, unless it is known already.
+    /// Opens an activity, unless it is known already.
     pub(super) fn open(
         &self,
         event_token: &EventToken,
@@ -120,7 +120,7 @@ impl Activities {
         Ok(Ending { activities: self, event_token, was_open, answer: None })
     }
 
-    /// Activities that somebody works on, or that are being ended, and for whose end a workflow waits.
+    /// Activities that are open or are being ended, and for which a workflow waits.
     pub(super) fn open_ones(&self) -> Vec<(Option<PortalId>, EventToken)> {
         let mut table = self.table();
         let tokens: Vec<_> = table.by_token.keys().cloned().collect();
@@ -151,11 +151,11 @@ impl Activities {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Every change is whole before anything can panic.
+        // No code panics in the middle of a change, so the table is consistent also if it is poisoned.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What came of an end.
+    /// Processes the result of a completion.
     fn ended(&self, event_token: &EventToken, was_open: bool, ended: Option<&Ended>) {
         let mut table = self.table();
         match ended {
@@ -174,7 +174,7 @@ impl Entry {
 }
 
 impl Table {
-    /// Processes an answer for which nobody waits.
+    /// Processes an answer for which no caller waits.
     fn look(&mut self, event_token: &EventToken) {
         let Some(entry) = self.by_token.get_mut(event_token) else { return };
         let State::Unwatched(answer) = &mut entry.state else { return };
@@ -201,7 +201,7 @@ impl Table {
         }
     }
 
-    /// It can be ended again.
+    /// The completion failed, so the activity can be completed again.
     fn not_ended(&mut self, event_token: &EventToken, was_open: bool) {
         if !was_open {
             self.by_token.remove(event_token);
@@ -211,17 +211,17 @@ impl Table {
     }
 }
 
-/// An activity that is being ended. If the future is dropped, it is ended all the same.
+/// An activity that is being ended. If the future is dropped, the worker still ends it.
 pub(super) struct Ending<'a> {
     activities: &'a Activities,
     event_token: EventToken,
-    /// This process had taken it on.
+    /// This process had opened it.
     was_open: bool,
     answer: Option<oneshot::Receiver<Ended>>,
 }
 
 impl Ending<'_> {
-    /// The answer for which to wait. Without one, nothing has ended.
+    /// Sets the answer to wait for. Without one, the worker was not asked.
     pub(super) fn asked(&mut self, answer: oneshot::Receiver<Ended>) {
         self.answer = Some(answer);
     }
@@ -251,7 +251,7 @@ impl Drop for Ending<'_> {
                 let entry = table.by_token.get(&self.event_token);
                 let undecided = entry.is_some_and(|entry| matches!(entry.state, State::Ending));
                 drop(table);
-                // It was never asked for.
+                // The worker was never asked to end the activity.
                 if undecided {
                     self.activities.ended(&self.event_token, self.was_open, None);
                 }
@@ -260,8 +260,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Activities that have ended are remembered until so many more have. Proxies that deliver twice do it
-/// within seconds.
+/// How many ended activities are remembered. Proxies that deliver a request twice do so within seconds.
 const KEPT: usize = 10_000;
 
 #[cfg(test)]
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_failed_can_be_asked_for_again() {
+    fn a_completion_that_failed_can_be_repeated() {
         let activities = Activities::default();
         open(&activities, 1).unwrap();
         for _ in 0..2 {
@@ -311,16 +310,16 @@ mod tests {
             assert_eq!(failed, Err(CompleteError::NotSent));
             assert_eq!(open(&activities, 1), Err(Known::Open));
         }
-        // Never asked for: there was no room.
+        // The worker was not asked: its queue was full.
         drop(activities.begin_end(&token(1), None).unwrap());
         assert!(end(&activities, 1, Ok(FlushReport::default())).is_ok());
-        // One that was not taken on here leaves nothing behind when it fails.
+        // An activity that this process has not opened is not remembered if its completion fails.
         assert!(end(&activities, 2, Err(CompleteError::NotSent)).is_err());
         assert_eq!(open(&activities, 2), Ok(()));
     }
 
     #[test]
-    fn whoever_stops_waiting_does_not_stop_the_end() {
+    fn dropping_the_future_does_not_cancel_the_completion() {
         let activities = Activities::default();
         open(&activities, 1).unwrap();
         for (answer, then) in [
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_activities_of_a_portal_that_has_removed_the_app() {
+    fn activities_of_a_portal_that_has_removed_the_app_are_not_waited_for() {
         let activities = Activities::default();
         open(&activities, 1).unwrap();
         activities.open(&token(2), &PortalId::from("another"), true).unwrap();
@@ -353,20 +352,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_may_be_delivered_again() {
+    fn an_abandoned_activity_can_be_opened_again() {
         let activities = Activities::default();
         open(&activities, 1).unwrap();
         assert!(activities.give_up(&token(1)));
         assert!(!activities.give_up(&token(1)));
         assert_eq!(open(&activities, 1), Ok(()));
-        // Nobody waits for one without a subscription, so it ends with its work.
+        // No workflow waits for an activity without a subscription, so it ends with its work.
         activities.open(&token(2), &PortalId::from("m"), false).unwrap();
         assert!(!activities.give_up(&token(2)));
         assert_eq!(open(&activities, 2), Err(Known::Ended));
     }
 
     #[test]
-    fn ends_are_forgotten_after_ten_thousand_more() {
+    fn ended_activities_are_forgotten_after_ten_thousand_more() {
         let activities = Activities::default();
         for n in 0..KEPT + 100 {
             open(&activities, n).unwrap();

@@ -1,4 +1,4 @@
-//! What a handler holds while it works on an activity.
+//! An open activity: what a handler works with.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,11 +15,11 @@ use crate::registration::Registration;
 use crate::stats::{FlushReport, Hidden};
 use crate::transport::Arrived;
 
-/// An activity under way: its span to log in, and its end.
+/// An open activity: its span to log in, and methods that end it.
 ///
-/// It is made of a [`VerifiedActivity`] by [`Handle::activity`], and moves into the task that does
-/// the work, since a handler answers its portal at once. End it on every way out: a workflow waits
-/// for [`complete`](Activity::complete) or [`fail`](Activity::fail). One that is dropped without an
+/// [`Handle::activity`] makes it from a [`VerifiedActivity`]. Move it into the task that does the work,
+/// because a handler should answer its portal at once. End it on every code path: the workflow waits for
+/// [`complete`](Activity::complete) or [`fail`](Activity::fail). An activity that is dropped without an
 /// end is [counted](crate::stats::Snapshot::abandoned) and reported.
 ///
 /// ```
@@ -41,7 +41,7 @@ pub struct Activity {
     pub(super) verified: VerifiedActivity,
     /// Messages for which the worker's queue had no room yet.
     untold: Mutex<Vec<Control>>,
-    /// As which it was registered, where that is known.
+    /// How it was registered, if this is known.
     registration: Option<Arc<Registration>>,
 }
 
@@ -82,14 +82,14 @@ impl Activity {
         span
     }
 
-    /// The token for what is logged, if the portal waits for it. Otherwise the worker says why not.
+    /// The token to log to, if the portal waits for the activity. Otherwise the worker reports why not.
     #[cfg(feature = "log")]
     pub(crate) fn token_to_log(&self) -> Option<&EventToken> {
         if self.verified.can_log() {
             return Some(self.verified.event_token());
         }
         if self.verified.has_no_log_is_news() {
-            // A full queue has no room for it, and more trouble than this.
+            // If the queue is full, this report is skipped: lost lines are reported anyway.
             drop(self.handle.try_send(Control::NoLog(self.verified.code().to_owned())));
         }
         None
@@ -102,10 +102,10 @@ impl Activity {
     }
 
     /// Sends what was logged before this call, without waiting for the schedule. Returns when it is
-    /// settled, or after `timeout`. See [`Handle::flush_token`].
+    /// acknowledged, late or lost, or after `timeout`. See [`Handle::flush_token`].
     ///
     /// # Errors
-    /// When there is no worker to ask.
+    /// When there is no worker. See [`WorkerError`].
     pub async fn flush(&self, timeout: Duration) -> Result<FlushReport, WorkerError> {
         self.tell();
         self.handle.flush_token(self.verified.event_token(), timeout).await
@@ -117,13 +117,13 @@ impl Activity {
     /// sent.
     ///
     /// If the activity has [no subscription](VerifiedActivity::can_log), the workflow has already gone
-    /// on, and nothing is sent. If you drop the future, the activity is ended all the same. What `Ok`
-    /// means, and which completions share requests: see [`Handle::complete`](crate::Handle::complete).
+    /// on, and nothing is sent. If you drop the future, the activity is still ended. What `Ok` means, and
+    /// which completions share requests: see [`Handle::complete`](crate::Handle::complete).
     ///
     /// # Errors
-    /// When the portal refuses, or cannot be reached within two minutes after the timeout: you may call
-    /// it again then. When it has been ended already: [`CompleteError::AlreadyCompleted`]. When a return
-    /// value is not as the activity was [registered](crate::app::Registration): before anything is sent.
+    /// When the portal refuses, or cannot be reached within two minutes after the timeout: then you may call
+    /// it again. When the activity has been ended already: [`CompleteError::AlreadyCompleted`]. When a return
+    /// value does not match the [registration](crate::app::Registration): then nothing is sent.
     pub async fn complete(&self, completion: Completion) -> Result<FlushReport, CompleteError> {
         self.check(&completion)?;
         if !self.verified.can_log() {
@@ -147,7 +147,7 @@ impl Activity {
         self.complete(failure(&message.into())).await
     }
 
-    /// Whether the values are those that it was registered with. The portal would drop others.
+    /// Whether the values match the registration. The portal would drop others.
     fn check(&self, completion: &Completion) -> Result<(), CompleteError> {
         let Some(registration) = &self.registration else { return Ok(()) };
         for (name, value) in &completion.values {
@@ -182,7 +182,7 @@ impl Drop for Activity {
         }
         self.handle.stats.abandoned();
         let portal = self.verified.portal().clone();
-        // It is counted; with the worker gone, nobody is left to tell of it.
+        // It is counted. Without a worker there is no report.
         drop(self.handle.try_send(Control::Abandoned { event_token, portal }));
     }
 }
@@ -193,8 +193,8 @@ impl fmt::Debug for Activity {
     }
 }
 
-/// How much longer the portal waits. By its own clock as far as ours agrees: never longer than the
-/// time that it gave.
+/// How much longer the portal waits. The times are those of the portal's clock, so if our clock is behind,
+/// the result is limited to the whole timeout.
 fn time_left(verified: &VerifiedActivity, now: SystemTime) -> Option<Duration> {
     if !verified.can_log() {
         return None;
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_portal_waits_as_long_as_it_said_and_no_longer_by_a_clock_that_is_behind() {
+    fn the_time_left_is_never_longer_than_the_timeout_of_the_portal() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let waits = verified("use_subscription=Y&timeout_duration=60");
         for (now, left) in [(1_000, 60), (1_050, 10), (1_060, 0), (9_999, 0), (500, 60)] {

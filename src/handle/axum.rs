@@ -1,5 +1,5 @@
-//! Feature `axum`: a handler takes an [`Opened`] activity, or what there is of an app's life, as an
-//! argument.
+//! Feature `axum`: a handler gets an [`Opened`] activity, a [`VerifiedActivity`] or an [`AppRequest`] as
+//! an argument.
 
 use axum_core::extract::{DefaultBodyLimit, FromRef, FromRequest, Request};
 use axum_core::response::{IntoResponse, Response};
@@ -12,7 +12,7 @@ use crate::activity::{ActivityRequest, VerifiedActivity};
 use crate::error::{ActivityRejection, InstallError, RequestError};
 use crate::installation::AppRequest;
 
-/// Reads at most 1 MiB, accepts only verified requests, and follows a portal that was renamed: see
+/// Reads at most 1 MiB, accepts only verified requests, and recognizes a portal that was renamed: see
 /// [`Installations::verify`]. A request that was delivered before is [`Opened::Again`].
 impl<S> FromRequest<S> for Opened
 where
@@ -110,7 +110,9 @@ impl IntoResponse for InstallError {
             | InstallError::Raced
             | InstallError::Worker(_)
             | InstallError::Registration(_) => StatusCode::SERVICE_UNAVAILABLE,
-            InstallError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            InstallError::Store(_) | InstallError::TokensRemain { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
         .into_response()
     }
@@ -128,7 +130,7 @@ mod tests {
     const BODY: &str = "event_token=5e.1|A1|3.ab&auth[member_id]=m&auth[application_token]=t0ken&\
         auth[client_endpoint]=https://a.example/rest/";
 
-    /// An app's state that has more in it.
+    /// The state of an app, with more than the installations.
     struct App {
         installations: Installations,
         _guard: crate::WorkerGuard,
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_gets_what_there_is_of_the_apps_life() {
+    fn a_handler_gets_an_app_request() {
         let app = app("m", "t0ken");
         for (body, is_expected) in [
             ("AUTH_ID=a&member_id=m", (|r| matches!(r, AppRequest::Install(_))) as fn(_) -> bool),
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_verified_is_answered_by_its_status() {
+    fn a_rejected_request_is_answered_with_the_status_for_its_reason() {
         let app = app("m", "t0ken");
         let big = "x".repeat(ActivityRequest::MAX_BYTES + 1);
         for (kind, body, status) in [

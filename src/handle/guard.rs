@@ -24,9 +24,9 @@ use crate::thread_role::is_delivery_thread;
 /// lost. If it is dropped later, it closes the worker; the first line that is refused after that leads
 /// to a warning. (Warnings go to `tracing`, or to standard error if no subscriber shows them.)
 ///
-/// A drop refuses further lines, sends what is pending, and waits for that at most `shutdown_timeout`
+/// Dropping it refuses further lines, sends pending lines, and waits for them at most `shutdown_timeout`
 /// (an option of the builder, 5 s by default), also if the portal never answers. Lines that are still
-/// pending then are counted as lost. A drop never panics, also inside a runtime. It does not wait for
+/// pending then are counted as lost. The drop never panics, also inside a runtime. It does not wait for
 /// open activities: use [`shutdown`](WorkerGuard::shutdown) for that. On the worker's own thread, or on
 /// a thread that the worker waits for, it closes without waiting, and this is reported. In a forked
 /// process, which has no worker, it does nothing.
@@ -49,7 +49,7 @@ use crate::thread_role::is_delivery_thread;
 pub struct WorkerGuard {
     handle: Handle,
     timeout: Duration,
-    /// With which open activities are ended.
+    /// The text with which open activities are ended.
     fail_with: Option<String>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -69,10 +69,10 @@ impl WorkerGuard {
         self.handle.clone()
     }
 
-    /// Shuts down in order, within `timeout`. It waits for open activities for at most three quarters of
-    /// the time, while lines and ends still go out. With
-    /// [`Builder::fail_open_activities`](crate::Builder::fail_open_activities) it then ends the
-    /// activities that are left. It sends what is pending, and closes the worker.
+    /// Shuts down within `timeout`. First it waits for open activities, for at most three quarters of the
+    /// time; lines and ends are still sent. Then, with
+    /// [`Builder::fail_open_activities`](crate::Builder::fail_open_activities), it ends the activities that
+    /// are left. At last it sends pending lines, and closes the worker.
     ///
     /// Stop accepting requests before that. With axum, on SIGTERM:
     ///
@@ -93,7 +93,7 @@ impl WorkerGuard {
     /// # }
     /// ```
     ///
-    /// Needs no runtime, and works on any. If you drop the future, the shutdown goes on.
+    /// Works on every async runtime. If you drop the future, the shutdown goes on.
     pub async fn shutdown(self, timeout: Duration) -> ShutdownReport {
         let (reply, answer) = oneshot::channel();
         let handle = self.handle.clone();
@@ -106,12 +106,12 @@ impl WorkerGuard {
         answer.await.unwrap_or_else(|_| unanswered(&handle))
     }
 
-    /// As [`shutdown`](Self::shutdown), but blocks the calling thread: activities whose work runs on
-    /// this thread cannot end meanwhile.
+    /// As [`shutdown`](Self::shutdown), but blocks the calling thread. Activities whose work runs on this
+    /// thread cannot end during that time.
     pub fn shutdown_blocking(mut self, timeout: Duration) -> ShutdownReport {
         let began = after(Duration::ZERO);
         let now = || after(Duration::ZERO);
-        // On the worker's own threads this would wait for itself.
+        // On the worker's own thread this would never return.
         if !is_delivery_thread() && !self.handle.producer.is_forked() {
             self.handle.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
         }
@@ -137,8 +137,8 @@ impl WorkerGuard {
         let closed =
             self.ask_close(deadline).and_then(|answer| block_until(answer, deadline + GRACE));
         let Ok(lines) = closed else { return unanswered(&self.handle) };
-        // The thread has nothing left to do. Only the app's layers, which get its last reports, could
-        // delay its end, so the wait is short.
+        // The thread has nothing left to do, except that layers of the app get its last reports. They may
+        // be slow, so the wait is short.
         let patience = after(LAST_REPORTS);
         while !thread.is_finished() && after(Duration::ZERO) < patience {
             thread::park_timeout(A_MOMENT);
@@ -164,7 +164,7 @@ impl WorkerGuard {
     }
 }
 
-/// What can be said when the worker does not answer.
+/// The report if the worker does not answer.
 fn unanswered(handle: &Handle) -> ShutdownReport {
     let stats = handle.stats();
     let mut lines = FlushReport::default();
@@ -191,7 +191,7 @@ impl fmt::Debug for WorkerGuard {
     }
 }
 
-/// Waits on the calling thread. tokio's own blocking forms panic inside a runtime.
+/// Waits on the calling thread. The blocking methods of tokio panic inside a runtime.
 pub(super) fn block_until(
     answer: oneshot::Receiver<FlushReport>,
     deadline: Instant,

@@ -21,7 +21,7 @@ use crate::registration::{Called, Registered, Registration, Wanted, reconcile};
 use crate::transport::auth::Endpoint;
 use crate::transport::{Confirmed, Question};
 
-/// The portals on which the app is installed. It handles installations, updates and removals, follows
+/// The portals on which the app is installed. It handles installations, updates and removals, recognizes
 /// portals that are renamed, and opens activities for their requests. Cheap to clone.
 ///
 /// # What is verified
@@ -42,8 +42,8 @@ use crate::transport::{Confirmed, Question};
 /// direct lines to another host: a new host is accepted only if the app has named it, or if the
 /// authorization server says that the portal is there.
 ///
-/// Requests that fail these checks are reported at the target `tracing_bizproc`, each kind once a
-/// minute.
+/// Requests that fail these checks are reported with the target `tracing_bizproc`, each kind at most once
+/// a minute.
 ///
 /// ```
 /// # async fn handler(
@@ -134,9 +134,9 @@ impl Installations {
         self
     }
 
-    /// Registers on a portal what is declared, and removes the rest. This happens automatically at the
-    /// installation and after each update. Call it after a change of the declarations without an update,
-    /// or when it has failed. It needs tokens of an administrator (documentation).
+    /// Registers the declared activities and robots on a portal, and removes others of this app. This happens
+    /// automatically at the installation and after each update. Call it if the declarations have changed
+    /// without an update, or if it has failed. It needs tokens of an administrator (documentation).
     ///
     /// # Errors
     /// When a call fails. See [`RegistrationError`].
@@ -174,8 +174,8 @@ impl Installations {
         self.admit_and_register(request.claim, "installation").await
     }
 
-    /// Handles an update. It has deleted the app's activities, robots and event bindings on the portal:
-    /// those that are [declared](Self::declare) are registered again.
+    /// Handles an update. The update has deleted the app's activities, robots and event bindings on the
+    /// portal; those that are [declared](Self::declare) are registered again.
     ///
     /// # Errors
     /// As [`handle`](Self::handle).
@@ -199,8 +199,8 @@ impl Installations {
     /// lost, and counted as [`Uninstalled`](crate::stats::DropReason::Uninstalled).
     ///
     /// # Errors
-    /// As [`handle`](Self::handle). [`InstallError::Later`] when the installation is gone, and only
-    /// its tokens could not be removed from their store.
+    /// As [`handle`](Self::handle). [`InstallError::TokensRemain`] when the installation is deleted, but
+    /// its tokens could not be deleted from their store.
     pub async fn uninstall(&self, request: UninstallRequest) -> Result<PortalId, InstallError> {
         let claim = request.claim;
         let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
@@ -218,12 +218,12 @@ impl Installations {
         self.handle.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
         match answer.await.map_err(|_| WorkerError::Closed)? {
             Ok(()) => Ok(claim.portal),
-            Err(trouble) => Err(InstallError::Later { why: trouble.to_string() }),
+            Err(trouble) => Err(InstallError::TokensRemain { why: trouble.to_string() }),
         }
     }
 
-    /// Verifies a handler's request with the stored installation. A portal that was renamed is followed
-    /// if the app has named the new host, or if the authorization server says that the portal is there.
+    /// Verifies a handler's request with the stored installation. If a portal was renamed, its new host is
+    /// accepted if the app has named it, or if the authorization server confirms it.
     ///
     /// # Errors
     /// When the request fails the checks, or the store failed. See [`ActivityRejection`].
@@ -258,7 +258,7 @@ impl Installations {
         self.handle.open(verified, registration)
     }
 
-    /// The installation of a portal that says that it has another name now.
+    /// Handles a request of a portal that names a new host.
     async fn follow(
         &self,
         claim: &Claim,
@@ -286,7 +286,7 @@ impl Installations {
             Ok(Confirmed::No(code)) => code.to_string(),
             Ok(Confirmed::Later(trouble)) => {
                 let why = trouble.to_string();
-                self.tell("request of a renamed portal", &claim.portal, &why);
+                self.tell("request after a rename", &claim.portal, &why);
                 return Err(ActivityRejection::Unconfirmed { why });
             }
             Err(gone) => return Err(ActivityRejection::Unconfirmed { why: gone.to_string() }),
@@ -300,15 +300,15 @@ impl Installations {
         let application_token =
             claim.application_token().ok_or(InstallError::NoApplicationToken)?;
         let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
-        // It is known already, and proves that it is the portal.
+        // The application token proves that the request comes from the portal.
         if let Some(endpoint) = stored.as_ref().and_then(|stored| claim.verify(stored).ok()) {
             if let Some(tokens) = claim.tokens(endpoint) {
-                // Those of whoever has installed or updated it: an administrator.
+                // They belong to the administrator who has installed or updated the app.
                 self.confirm(&claim.portal, Question::Known(tokens)).await?;
             }
             return Ok(claim.portal);
         }
-        // Whether plain http may be called is the app's to say, and asked before the call.
+        // Plain http is accepted here: whether the app allows it is checked before the call.
         let tokens = claim.tokens(claim.endpoint(true)?).ok_or(InstallError::NoTokens)?;
         let endpoint = match self.confirm(&claim.portal, Question::Install(tokens)).await? {
             Confirmed::Yes(endpoint, _) => endpoint,
@@ -361,8 +361,8 @@ impl Installations {
         self.store.swap_installation(portal, expected, new).await
     }
 
-    /// Reports a request that failed the checks, each kind once a minute: anybody can post any number of
-    /// them.
+    /// Reports a request that failed the checks, each kind at most once a minute, because anybody can post
+    /// any number of them.
     fn tell(&self, what: &'static str, portal: &PortalId, why: &dyn fmt::Display) {
         let now = after(Duration::ZERO);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -377,7 +377,7 @@ impl Installations {
             parent: None,
             portal = &portal[..portal.len().min(64)],
             %why,
-            "a portal's {what} was not taken in"
+            "{what} rejected"
         );
     }
 }

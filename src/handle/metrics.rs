@@ -9,15 +9,14 @@ use crate::stats::{DropReason, Snapshot, Status};
 
 /// With the feature `metrics`.
 impl Handle {
-    /// Hands the counters and gauges of this moment to the recorder of the crate
-    /// [`metrics`](https://docs.rs/metrics) that the app has installed. Without a recorder nothing
-    /// happens.
+    /// Passes the current counters and gauges to the recorder of the crate
+    /// [`metrics`](https://docs.rs/metrics) that the app has installed. Without a recorder nothing happens.
     ///
-    /// Call it before metrics are read: in the handler of `/metrics`, or by a timer where an exporter
-    /// pushes. `examples/watched.rs` has the former. It takes a few microseconds, and asks nobody.
+    /// Call it before metrics are read: in the handler of `/metrics` (as in `examples/watched.rs`), or on a
+    /// timer if the exporter pushes. It takes a few microseconds, and sends nothing.
     ///
-    /// What there is stands in the table at [`Snapshot`](crate::stats::Snapshot#what-is-counted), with the names.
-    /// Names, labels and units stay as they are.
+    /// [`Snapshot`](crate::stats::Snapshot#what-is-counted) has a table of all metrics. Their names, labels
+    /// and units will not change.
     pub fn publish_metrics(&self) {
         let stats = self.stats();
         for (name, help, count) in counters(&stats) {
@@ -54,7 +53,7 @@ impl Handle {
     }
 }
 
-/// The Unix time of a moment that was so long ago.
+/// The Unix time of the moment `ago`.
 fn unix_seconds(ago: Duration) -> f64 {
     #[expect(clippy::disallowed_methods, reason = "the gauge is a time of the clock")]
     let at = SystemTime::now() - ago;

@@ -7,10 +7,10 @@ use crate::activity::VerifiedActivity;
 
 /// What [`Handle::activity`](crate::Handle::activity) returns for a request.
 ///
-/// A portal sends a request once, but proxies and operators may deliver it twice. An app that works on
-/// both does the work twice, and the portal drops the values of the second end.
+/// A portal sends a request once, but a proxy, or a person who replays it, may deliver it twice. An app that
+/// handles both does the work twice, and the portal drops the values of the second completion.
 ///
-/// A repeat is recognised within one process, for activities that are open and for the 10,000 that ended
+/// A repeat is recognized within one process, for activities that are open and for the 10,000 that ended
 /// last. An activity that was dropped without an end may be delivered again.
 ///
 /// ```
@@ -65,7 +65,10 @@ impl Repeat {
 impl fmt::Display for Repeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (code, event_token) = (self.verified.code(), self.verified.event_token());
-        let state = if self.is_open { "under way" } else { "ended" };
-        write!(f, "activity {code} ({event_token}) was delivered twice, and is {state}")
+        let state = if self.is_open { "is open" } else { "has ended" };
+        write!(
+            f,
+            "the request for the activity {code} ({event_token}) was delivered twice; the activity {state}"
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! What an activity's request says, by name: what a handler asks for most.
+//! The parts of an activity's request that handlers use most.
 
 use std::time::SystemTime;
 

@@ -29,13 +29,13 @@ impl ShutdownReport {
         self.lines.is_complete() && self.open.is_empty()
     }
 
-    /// What became of the pending lines.
+    /// What happened to the pending lines.
     pub fn lines(&self) -> &FlushReport {
         &self.lines
     }
 
-    /// Activities that are still open: their workflows wait until the portal's own timeout, if there is
-    /// one. Each by its portal and the readable part of its event token.
+    /// Activities that are still open: their workflows wait until the timeout of the activity, if there is
+    /// one. Each is named by its portal and the readable part of its event token.
     pub fn open(&self) -> &[String] {
         &self.open
     }

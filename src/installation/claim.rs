@@ -1,4 +1,4 @@
-//! What a request says about its sender: not to be used before it is verified.
+//! What a request says about its sender. It must not be used before it is verified.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use crate::line::PortalId;
 use crate::request::{Array, optional, required, seconds};
 use crate::transport::auth::{Endpoint, Tokens};
 
-/// The portal that a request names, and what it proves itself with. Secrets: Debug shows none.
+/// The portal that a request names, and its proof. Debug does not show the secrets.
 pub(crate) struct Claim {
     pub(crate) portal: PortalId,
-    /// `None`: the request has none, as an install page's may.
+    /// `None`: the request has none. This is possible for an install page.
     pub(super) application_token: Option<String>,
-    /// The portal's address, as it was written.
+    /// The portal's address, as it is in the request.
     pub(super) endpoint: String,
     pub(super) access_token: Option<String>,
     pub(super) refresh_token: Option<String>,
-    /// Unix seconds; 0: not said.
+    /// Unix seconds; 0: not known.
     pub(super) expires: u64,
-    /// The portal's authorization server, as it was written.
+    /// The portal's authorization server, as it is in the request.
     pub(super) server: Option<String>,
     pub(crate) user_id: Option<String>,
 }
@@ -34,7 +34,7 @@ impl Claim {
             application_token: Some(required(auth, "application_token")?),
             endpoint: match optional(auth, "client_endpoint")? {
                 Some(endpoint) => endpoint,
-                // A host, as it is: the endpoint is checked when the request is verified.
+                // Not checked here: the endpoint is checked when the request is verified.
                 None => match optional(auth, "domain")? {
                     Some(domain) => format!("https://{domain}/rest/"),
                     None => String::new(),
@@ -61,11 +61,11 @@ impl Claim {
         Ok(endpoint)
     }
 
-    /// Whether it knows the installation's application token. Compared in constant time.
+    /// Whether it has the application token of the installation. Compared in constant time.
     pub(crate) fn knows(&self, installation: &Installation) -> Result<(), VerifyError> {
         let expected = installation.application_token().as_bytes();
         let given = self.application_token.as_deref().unwrap_or_default().as_bytes();
-        // Everybody would know an empty token.
+        // An empty token proves nothing.
         if expected.is_empty() || !bool::from(expected.ct_eq(given)) {
             return Err(VerifyError::ApplicationToken);
         }
@@ -84,15 +84,15 @@ impl Claim {
         Ok(endpoint)
     }
 
-    /// The tokens of the request, for this address. An access token alone is one; a refresh token
-    /// alone is nothing.
+    /// The tokens of the request, for this address. An access token is enough; a refresh token alone is
+    /// not.
     pub(crate) fn tokens(&self, endpoint: Endpoint) -> Option<Tokens> {
         let access_token = self.access_token.clone()?;
         let (refresh_token, server) = (self.refresh_token.clone(), self.server.clone());
         Some(Tokens::of(access_token, refresh_token, endpoint, server, self.expires))
     }
 
-    /// What the request would have the app store.
+    /// The installation that the app would store for this request.
     pub(crate) fn application_token(&self) -> Option<&str> {
         self.application_token.as_deref()
     }

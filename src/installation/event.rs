@@ -11,7 +11,7 @@ use crate::request::{self, Array, Node, optional, required, seconds};
 /// install page. It is parsed, and not verified yet: see
 /// [`Installations::install`](crate::app::Installations::install).
 ///
-/// An install page's `application_token` may be missing. Its `APP_SID` is something else, and is never
+/// The request of an install page may have no `application_token`. Its `APP_SID` is another value, and is never
 /// used for it.
 ///
 /// ```
@@ -37,7 +37,7 @@ impl InstallRequest {
     /// content type and its body.
     ///
     /// # Errors
-    /// When it is no such request. See [`RequestError`].
+    /// When it is not such a request. See [`RequestError`].
     pub fn parse(
         query: &str,
         content_type: Option<&str>,
@@ -79,11 +79,11 @@ impl InstallRequest {
             None | Some("1") => "https",
             Some(_) => return Err(RequestError::Invalid { field: "PROTOCOL" }),
         };
-        // Only a host may stand there: no path, no user, and no other port by a trick.
+        // Only a host is allowed: no path, no user, and no port hidden in another way.
         if domain.contains(['/', '\\', '@', '?', '#']) {
             return Err(RequestError::Invalid { field: "DOMAIN" });
         }
-        // It says how long they live, and not from when on: so their end is not known.
+        // It has their lifetime, but not its start, so it is not known when they expire.
         seconds(&mut body, "AUTH_EXPIRES")?;
         let claim = Claim {
             portal: PortalId::from(required(&mut body, "member_id")?),
@@ -102,8 +102,8 @@ impl InstallRequest {
 /// The event `ONAPPUPDATE`: a new version of the app is on the portal. The app's activities, robots
 /// and event bindings are gone there, and it may bring another application token.
 ///
-/// Portals with the REST module 26.800 or newer send apps with an installation wizard no
-/// `ONAPPINSTALL` after an update: this event is all that says so.
+/// With the REST module 26.800 or newer, portals do not send `ONAPPINSTALL` after an update to apps with an
+/// installation wizard. Then this event is the only notice.
 pub struct UpdateRequest {
     pub(crate) claim: Claim,
     version: Option<String>,
@@ -114,7 +114,7 @@ impl UpdateRequest {
     /// Parses the event.
     ///
     /// # Errors
-    /// When it is no such request. See [`RequestError`].
+    /// When it is not such a request. See [`RequestError`].
     pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, RequestError> {
         match AppRequest::parse("", content_type, body)? {
             AppRequest::Update(request) => Ok(request),
@@ -127,12 +127,12 @@ impl UpdateRequest {
         &self.claim.portal
     }
 
-    /// The app's version now.
+    /// The new version of the app.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
-    /// The app's version before.
+    /// The previous version of the app.
     pub fn previous_version(&self) -> Option<&str> {
         self.previous_version.as_deref()
     }
@@ -148,7 +148,7 @@ impl UninstallRequest {
     /// Parses the event.
     ///
     /// # Errors
-    /// When it is no such request. See [`RequestError`].
+    /// When it is not such a request. See [`RequestError`].
     pub fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, RequestError> {
         match AppRequest::parse("", content_type, body)? {
             AppRequest::Uninstall(request) => Ok(request),
@@ -161,13 +161,13 @@ impl UninstallRequest {
         &self.claim.portal
     }
 
-    /// Whether the user asked that the app's own data of the portal be deleted, too (`CLEAN`).
+    /// Whether the user asked to delete the app's data of the portal, too (`CLEAN`).
     pub fn clean(&self) -> bool {
         self.clean
     }
 }
 
-/// A request of an app's life, for a handler that takes all of them.
+/// A request about the installation, an update or the removal of the app: for a handler of all of them.
 ///
 /// ```
 /// # use tracing_bizproc::app::AppRequest;
@@ -193,7 +193,7 @@ pub enum AppRequest {
 }
 
 impl AppRequest {
-    /// Parses a request by what it names itself: its `event`, or what an install page has.
+    /// Parses a request. Its kind follows from its `event`, or from the fields of an install page.
     ///
     /// # Errors
     /// When it is none of these. See [`RequestError`].
@@ -243,7 +243,7 @@ impl AppRequest {
         &self.claim().portal
     }
 
-    /// What the request says of its sender.
+    /// What the request says about its sender.
     pub(crate) fn claim(&self) -> &Claim {
         match self {
             AppRequest::Install(InstallRequest { claim, .. })
@@ -252,7 +252,7 @@ impl AppRequest {
         }
     }
 
-    /// It is a request, and not the one that was expected.
+    /// It is a request of another kind.
     fn unexpected(self) -> RequestError {
         RequestError::Invalid { field: "event" }
     }

@@ -11,7 +11,7 @@ use crate::transport::auth::{Endpoint, Hosts};
 /// What identifies an installation of the app on one portal. The app stores it at the installation, and
 /// verifies the requests of the portal with it.
 ///
-/// [`Installations`](crate::app::Installations) makes and stores it. By hand:
+/// [`Installations`](crate::app::Installations) creates and stores it. Without that:
 ///
 /// ```
 /// # use tracing_bizproc::app::Installation;
@@ -22,8 +22,7 @@ use crate::transport::auth::{Endpoint, Hosts};
 /// assert_eq!(Installation::from_json(&stored), Some(installation));
 /// ```
 ///
-/// It can be serialized with serde, by formats that describe themselves (JSON is one). Debug shows
-/// the hosts only.
+/// It can be serialized with serde, in self-describing formats such as JSON. Debug shows only the hosts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Installation {
     application_token: String,
@@ -38,9 +37,9 @@ impl Installation {
         Installation { application_token: application_token.into(), hosts, allow_http: false }
     }
 
-    /// Accepts requests of a portal that is called by plain http, for an on-premise portal in a network
-    /// that you trust: anybody on the way can read its tokens. Off by default; loopback hosts are always
-    /// allowed. Calls have to be allowed, too: [`OAuth::allow_http`](crate::auth::OAuth::allow_http).
+    /// Accepts requests of a portal that has a plain http address: for an on-premise portal in a network that
+    /// you trust, because everybody between the app and the portal can read its tokens. Off by default;
+    /// loopback hosts are always allowed. Calls must be allowed, too: [`OAuth::allow_http`](crate::auth::OAuth::allow_http).
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
@@ -73,7 +72,7 @@ impl Installation {
     /// What is stored when the app is installed on the portal at this address.
     pub(crate) fn of_portal(application_token: &str, endpoint: &Endpoint) -> Self {
         let installation = Installation::new(application_token, Hosts::from([endpoint.host()]));
-        // The app has allowed it for this host, or it would not have been called.
+        // The host was called, so the app has allowed plain http for it.
         if endpoint.is_plain() { installation.allow_http() } else { installation }
     }
 
@@ -83,7 +82,7 @@ impl Installation {
         self
     }
 
-    /// With this host instead of those before: a portal has one.
+    /// With only this host: a portal has one host at a time.
     pub(crate) fn at(mut self, host: &str) -> Self {
         self.hosts = Hosts::from([host]);
         self
@@ -114,7 +113,7 @@ impl Serialize for Installation {
 impl<'de> Deserialize<'de> for Installation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        // The value is not repeated: it holds a secret.
+        // The error does not contain the value, because it has a secret.
         Installation::of(&value).ok_or_else(|| D::Error::custom("not an installation"))
     }
 }

@@ -1,4 +1,4 @@
-//! Where installations are kept, beside the tokens.
+//! Where installations are stored, together with the tokens.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use super::record::Installation;
 use crate::line::PortalId;
 use crate::transport::auth::{CredentialFuture, FileStore, MemoryStore};
 
-/// Where an app keeps the list of portals on which it is installed. The rules are those of a
+/// Where an app stores the portals on which it is installed. The rules are those of a
 /// [`TokenStore`](crate::auth::TokenStore): a new record is stored only if the stored one is still the one
-/// that it replaces, so that replicas that share the store agree.
+/// that it replaces, so replicas that share the store agree.
 ///
 /// [`MemoryStore`] and [`FileStore`] implement both traits: pass a clone of the store that
 /// [`OAuth`](crate::auth::OAuth) has. In a database, store an installation as text:
@@ -89,9 +89,11 @@ impl InstallationStore for FileStore {
             match serde_json::from_value(stored) {
                 Ok(installation) => Ok(Some(installation)),
                 // Not `None`: then anybody could install the app in the name of this portal.
-                Err(_) => Err("the file holds no installation under this portal: remove its \
-                               `installation`, and install the app there again"
-                    .into()),
+                Err(_) => {
+                    Err("the installation of this portal in the file cannot be read: delete the \
+                               key `installation` there, then install the app on the portal again"
+                        .into())
+                }
             }
         })
     }

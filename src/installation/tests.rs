@@ -26,7 +26,7 @@ fn parse(query: &str, body: &str) -> Result<AppRequest, RequestError> {
 }
 
 #[test]
-fn the_event_and_the_install_page_say_the_same() {
+fn the_event_and_the_install_page_give_the_same_installation() {
     let event = format!("event=ONAPPINSTALL&data[VERSION]=7&data[LANGUAGE_ID]=en&{AUTH}");
     for (request, is_page, version) in [
         (InstallRequest::parse("", FORM, event.as_bytes()), false, Some("7")),
@@ -46,7 +46,7 @@ fn the_event_and_the_install_page_say_the_same() {
 }
 
 #[test]
-fn updates_and_removals_are_told_apart() {
+fn updates_and_removals_are_recognized() {
     let update = format!("event=OnAppUpdate&data[VERSION]=8&data[PREVIOUS_VERSION]=7&{AUTH}");
     let update = UpdateRequest::parse(FORM, update.as_bytes()).unwrap();
     assert_eq!((update.version(), update.previous_version()), (Some("8"), Some("7")));
@@ -71,12 +71,12 @@ fn updates_and_removals_are_told_apart() {
 
 /// A widespread client stores the APP_SID as application token.
 #[test]
-fn the_app_sid_is_never_taken_for_the_application_token() {
+fn the_app_sid_is_never_used_as_application_token() {
     for page in ["", "APPLICATION_TOKEN=&"] {
         let page = format!("{page}AUTH_ID=a&member_id=m&APP_SID=s1d");
         let request = parse(QUERY, &page).unwrap();
         assert_eq!(request.claim().application_token(), None);
-        // An empty token is known to everybody.
+        // An empty token proves nothing.
         let empty = Installation::new("", Hosts::from(["acme.bitrix24.com"]));
         assert_eq!(request.claim().verify(&empty).unwrap_err(), VerifyError::ApplicationToken);
     }
@@ -84,7 +84,7 @@ fn the_app_sid_is_never_taken_for_the_application_token() {
 }
 
 #[test]
-fn what_is_no_such_request_gets_a_typed_error() {
+fn other_requests_get_a_typed_error() {
     type Expected = fn(&RequestError) -> bool;
     let event = |name: &str| format!("event={name}&{AUTH}");
     let page = |query: &str| (query.to_owned(), PAGE.to_owned());
@@ -115,7 +115,7 @@ fn what_is_no_such_request_gets_a_typed_error() {
 }
 
 #[test]
-fn a_page_over_plain_http_needs_leave() {
+fn an_install_page_over_http_needs_allow_http() {
     let request = parse("DOMAIN=box.local&PROTOCOL=0", PAGE).unwrap();
     assert_eq!(request.claim().endpoint(false), Err(VerifyError::Insecure));
     assert_eq!(request.claim().endpoint(true).unwrap().as_str(), "http://box.local/rest/");
@@ -155,7 +155,7 @@ fn nothing_secret_is_shown() {
     }
 }
 
-/// Pieces of such requests, put together so that most of them are none.
+/// Pieces of such requests. Most of their combinations are not valid.
 fn bodies() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "event",
@@ -196,8 +196,8 @@ fn bodies() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Whatever is posted: it is parsed or refused, and nothing is believed that does not know the
-    /// application token, or that names another host.
+    /// Any request is parsed or refused. It is not verified if it has another application token or names
+    /// another host.
     #[test]
     fn nothing_is_believed_without_the_token_and_the_host(
         query in bodies(), body in bodies(), bytes in prop::collection::vec(any::<u8>(), 0..200),

@@ -1,4 +1,4 @@
-//! The key-values of a record: its event token, and what others are shown of it.
+//! The key-values of a record: its event token, and the redacted form for other loggers.
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,18 +8,18 @@ use log::kv::{self, Key, Source, ToValue, Value, VisitSource, VisitValue};
 use crate::fields::Fields;
 use crate::line::{EventToken, InvalidEventToken, PortalId};
 
-/// The token that a record names itself.
+/// The token in the key-values of a record.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) event_token: Option<Result<EventToken, InvalidEventToken>>,
     pub(super) portal: Option<PortalId>,
-    /// What the marker says, if it is there.
+    /// The value of the marker, if there is one.
     pub(super) marked: Option<bool>,
 }
 
 impl Found {
     pub(super) fn of(pairs: &dyn Source, fields: &Fields) -> Found {
-        // It is user code that makes text of a value.
+        // Code of the app makes the text of a value.
         let found = catch_unwind(AssertUnwindSafe(|| Found::read(pairs, fields)));
         let unusable = Some(Err(InvalidEventToken::Empty));
         found.unwrap_or(Found { event_token: unusable, ..Found::default() })
@@ -41,7 +41,7 @@ impl Found {
 
 fn parsed(value: &Value<'_>) -> Result<EventToken, InvalidEventToken> {
     let mut typed = Typed(None);
-    // Whatever else it may be, it has a text.
+    // Every other value has a text.
     let _ = value.visit(&mut typed);
     typed.0.map_or_else(|| EventToken::parse(&value.to_string()), Ok)
 }
@@ -65,13 +65,13 @@ impl<'v> VisitValue<'v> for Typed {
 }
 
 impl ToValue for EventToken {
-    /// Other loggers print the redaction.
+    /// Other loggers print the redacted form.
     fn to_value(&self) -> Value<'_> {
         Value::from_dyn_error(self.as_field())
     }
 }
 
-/// Key-values with the redaction in place of the event token.
+/// Key-values with the redacted form instead of the event token.
 pub(super) struct Shown<'a>(pub(super) &'a dyn Source, pub(super) &'a Fields);
 
 impl Source for Shown<'_> {

@@ -1,4 +1,4 @@
-//! A record as a line: packed as an event is, with the names of its key-values.
+//! A record as a line: packed like an event, with the names of its key-values.
 
 use std::cell::Cell;
 use std::fmt::Write;
@@ -14,7 +14,7 @@ use crate::line::{Packed, Packer, RECORD_FIELDS, RECORD_TARGET, Value};
 
 /// The metadata and the fields of a record.
 pub(super) fn packed(record: &Record<'_>, fields: &Fields) -> (&'static Metadata<'static>, Packed) {
-    // Taken out and not borrowed, since user code runs meanwhile, which may log.
+    // Taken out and not borrowed, because code of the app runs in the meantime, and may log.
     thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let metadata = metadata(record.level());
     let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
@@ -38,7 +38,7 @@ pub(super) fn packed(record: &Record<'_>, fields: &Fields) -> (&'static Metadata
             }),
         }
     }
-    // What a source says after an error of its own is lost to all loggers.
+    // If the source returns an error, the rest of its key-values is lost for all loggers.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         record.key_values().visit(&mut Pairs(&mut packer, fields))
     }));
@@ -50,13 +50,12 @@ pub(super) fn packed(record: &Record<'_>, fields: &Fields) -> (&'static Metadata
     (metadata, packed)
 }
 
-/// The text. It is user code that writes it, and it may panic: without us it might not have been
-/// called at all.
+/// The text. Code of the app writes it, and may panic. Without this logger it might not have been called.
 fn message(packer: &mut Packer<'_>, field: &tracing_core::Field, record: &Record<'_>) {
     let start = packer.len();
     let written = catch_unwind(AssertUnwindSafe(|| {
         packer.text(field, usize::MAX, |sink| {
-            // An error is the sink's "enough" or the value's own; the text so far stands.
+            // An error of the sink (it is full) or of the value. The text so far is kept.
             let _enough = sink.write_fmt(*record.args());
         });
     }));
@@ -128,7 +127,7 @@ impl<'v> VisitValue<'v> for Named<'_, '_> {
     }
 }
 
-/// A larger buffer is given back rather than kept for each thread.
+/// A larger buffer is freed and not kept for each thread.
 const MAX_SCRATCH: usize = 64 * 1024;
 
 fn metadata(level: Level) -> &'static Metadata<'static> {
@@ -141,7 +140,7 @@ fn metadata(level: Level) -> &'static Metadata<'static> {
     }
 }
 
-/// What all records of a level have in common. Nobody registers it: no subscriber sees records.
+/// The metadata of all records of a level. They are not registered, because no subscriber sees records.
 struct OfLevel(Metadata<'static>);
 
 impl Callsite for OfLevel {

@@ -12,8 +12,8 @@ use crate::handle::Activity;
 use crate::line::{EventToken, PortalId, Tag};
 use crate::queue::{Producer, WeakProducer};
 
-/// To which log the records of a scope belong: an event token, and the portal if the app works with
-/// many. It is made from an [`EventToken`], or from an [`Activity`], which knows both.
+/// The log to which the records of a scope belong: an event token, and the portal if the app has many. It is
+/// made from an [`EventToken`], or from an [`Activity`], which knows both.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,7 +27,7 @@ use crate::queue::{Producer, WeakProducer};
 /// ```
 #[derive(Clone)]
 pub struct LogScope {
-    /// `None`: of an activity that has no log.
+    /// `None`: the activity has no log.
     event_token: Option<EventToken>,
     portal: Option<PortalId>,
 }
@@ -48,8 +48,8 @@ impl From<&EventToken> for LogScope {
 }
 
 impl From<&Activity> for LogScope {
-    /// Nothing is sent for an activity [without a subscription](crate::app::VerifiedActivity::can_log), and the
-    /// worker says so, once per activity's code.
+    /// Nothing is sent for an activity [without a subscription](crate::app::VerifiedActivity::can_log). The worker
+    /// reports this, once for each code of an activity.
     fn from(activity: &Activity) -> Self {
         let event_token = activity.token_to_log().cloned();
         LogScope { event_token, portal: Some(activity.portal().clone()) }
@@ -65,10 +65,10 @@ impl fmt::Debug for LogScope {
     }
 }
 
-/// Runs `work`: what it logs with the `log` crate, on this thread, goes to the log of this event token,
-/// by the [`BizprocLogger`](super::BizprocLogger) of the process. The innermost scope counts.
+/// Runs `work`. The [`BizprocLogger`](super::BizprocLogger) of the process writes its records of the `log`
+/// crate, on this thread, to the log of this event token. The innermost scope is used.
 ///
-/// Threads and tasks that are started inside are not in the scope: give them one of their own.
+/// Threads and tasks that are started inside are not in the scope: they need their own scope.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -102,7 +102,7 @@ pub fn with_event_token<R>(scope: impl Into<LogScope>, work: impl FnOnce() -> R)
 /// # }
 /// ```
 pub trait WithEventToken: Future + Sized {
-    /// This future in a scope: what it logs goes to the log of this event token.
+    /// Runs this future in a scope: its records go to the log of this event token.
     fn with_event_token(self, scope: impl Into<LogScope>) -> Scoped<Self> {
         let scope = Arc::new(Scope::new(scope.into()));
         Scoped { future: Some(Box::pin(self)), scope }
@@ -114,7 +114,7 @@ impl<F: Future> WithEventToken for F {}
 /// A future in a scope: see [`WithEventToken`].
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Scoped<F> {
-    /// `None` once it is dropped, which happens inside of the scope, too.
+    /// `None` after it was dropped. The drop also runs inside of the scope.
     future: Option<Pin<Box<F>>>,
     scope: Arc<Scope>,
 }
@@ -126,7 +126,7 @@ impl<F: Future> Future for Scoped<F> {
         let _entered = Entered::new(&self.scope.clone());
         match &mut self.future {
             Some(future) => future.as_mut().poll(context),
-            // Only a drop takes it, after which nobody can poll.
+            // Only the drop takes it, and a dropped future cannot be polled.
             None => Poll::Pending,
         }
     }
@@ -145,10 +145,10 @@ impl<F> fmt::Debug for Scoped<F> {
     }
 }
 
-/// A scope that was opened. It is closed when its work is done.
+/// An open scope. It is closed when its work ends.
 pub(super) struct Scope {
     whose: LogScope,
-    /// Made by the first record.
+    /// Created with the first record.
     issued: OnceLock<Issued>,
 }
 
@@ -162,7 +162,7 @@ impl Scope {
         Scope { whose, issued: OnceLock::new() }
     }
 
-    /// The tag of this scope's records, if they have a log.
+    /// The tag for records of this scope, if it has a log.
     pub(super) fn tag(
         &self,
         producer: &Producer,
@@ -171,7 +171,7 @@ impl Scope {
         let event_token = self.whose.event_token.as_ref()?;
         let tag = || producer.tag(event_token.clone(), self.whose.portal.clone(), 0);
         let issued = self.issued.get_or_init(|| Issued { tag: tag(), owner });
-        // One of two loggers around each other has a queue of its own.
+        // If two loggers wrap each other, each has its own queue.
         Some(if ptr::eq(issued.owner, owner) { issued.tag.clone() } else { tag() })
     }
 }
@@ -190,7 +190,7 @@ thread_local! {
     static CURRENT: Cell<Option<Arc<Scope>>> = const { Cell::new(None) };
 }
 
-/// The scope that this thread is in.
+/// The current scope of this thread.
 pub(super) fn current() -> Option<Arc<Scope>> {
     CURRENT
         .try_with(|current| {
@@ -202,7 +202,7 @@ pub(super) fn current() -> Option<Arc<Scope>> {
         .flatten()
 }
 
-/// This thread is in a scope, until the value is dropped: also when the work unwinds.
+/// Keeps this thread in a scope until it is dropped, also if the work panics.
 struct Entered {
     around: Option<Arc<Scope>>,
 }
@@ -218,7 +218,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let around = self.around.take();
         let left = CURRENT.try_with(|current| current.replace(around));
-        // Outside of the borrow: the last holder of a scope tells the worker of its end.
+        // After the borrow, because dropping the last reference to a scope sends a message to the worker.
         drop(left);
     }
 }

@@ -117,7 +117,7 @@ fn token(text: &str) -> EventToken {
 }
 
 #[test]
-fn records_in_a_scope_are_lines_and_all_records_are_the_apps() {
+fn records_in_a_scope_are_lines_and_the_app_gets_all_records() {
     let mut rig = Rig::new();
     rig.info("outside");
     let result = with_event_token(&token(A), || {
@@ -149,7 +149,7 @@ fn a_scope_ends_with_its_work_also_when_that_panics() {
 }
 
 #[test]
-fn a_token_among_the_key_values_wins_and_nobody_is_shown_it() {
+fn a_token_in_the_key_values_is_used_and_never_shown() {
     let mut rig = Rig::new();
     with_event_token(&token(A), || {
         let typed = token(B);
@@ -164,7 +164,7 @@ fn a_token_among_the_key_values_wins_and_nobody_is_shown_it() {
 }
 
 #[test]
-fn a_portal_beside_the_token_is_its_portal() {
+fn a_portal_in_the_key_values_is_used() {
     let mut rig = Rig::new();
     rig.log(Level::Info, "app", format_args!("x"), &[("event_token", A), ("portal", "p1")]);
     let scope = LogScope::from(&token(B)).on(&crate::line::PortalId::from("p2"));
@@ -231,7 +231,7 @@ fn values_keep_their_types_and_a_record_says_where_it_was_logged() {
 }
 
 #[test]
-fn fields_are_chosen_as_they_are_of_events() {
+fn fields_are_selected_as_for_events() {
     let fields = Fields::new()
         .event_token("b24_token")
         .private(["password"])
@@ -269,7 +269,7 @@ impl fmt::Display for Broken {
 }
 
 #[test]
-fn a_value_that_panics_spoils_only_the_line() {
+fn a_value_that_panics_affects_only_its_line() {
     let mut rig = Rig::new();
     let own_panics = catch_unwind(AssertUnwindSafe(|| {
         with_event_token(&token(A), || {
@@ -282,7 +282,7 @@ fn a_value_that_panics_spoils_only_the_line() {
 }
 
 #[test]
-fn nothing_that_the_workers_thread_logs_is_a_line() {
+fn records_of_the_workers_thread_are_not_lines() {
     let mut rig = Rig::new();
     std::thread::scope(|threads| {
         threads.spawn(|| {
@@ -294,7 +294,7 @@ fn nothing_that_the_workers_thread_logs_is_a_line() {
     assert_eq!(rig.own.records(), ["a report {}"]);
 }
 
-/// Gives way once at each call.
+/// Yields once.
 async fn give_way() {
     let mut first = true;
     poll_fn(|_| if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) }).await;
@@ -349,7 +349,7 @@ fn futures_that_take_turns_keep_their_logs_apart() {
 }
 
 #[test]
-fn two_loggers_around_each_other_both_get_the_line() {
+fn two_nested_loggers_both_write_the_line() {
     let mut inner = Rig::new();
     let limits = Limits {
         queue: 100,
@@ -373,7 +373,7 @@ fn two_loggers_around_each_other_both_get_the_line() {
 }
 
 #[test]
-fn a_scope_without_a_logger_is_no_more_than_its_work() {
+fn a_scope_without_a_logger_only_runs_its_work() {
     let ran = with_event_token(&token(A), || {
         info!("to nobody");
         logger().enabled(&Metadata::builder().build())

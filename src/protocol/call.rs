@@ -1,14 +1,14 @@
-//! A REST call of the app's own: its request, and its answer.
+//! A REST call of the app: its request, and its answer.
 
 use serde_json::{Map, Value};
 
 use super::reply::{self, Refusal, Verdict};
 use super::{Cause, Method, Reply};
 
-/// A call that may be sent: the method's name, and the parameters as a JSON object.
+/// Builds a call: the name of the method, and the parameters as a JSON object.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Says what is wrong with it.
 pub(crate) fn request(method: &str, params: &str) -> Result<(Method, Vec<u8>), &'static str> {
     let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_');
     let dots = method.starts_with('.') || method.ends_with('.') || method.contains("..");
@@ -19,14 +19,16 @@ pub(crate) fn request(method: &str, params: &str) -> Result<(Method, Vec<u8>), &
         "" => Map::new(),
         params => match serde_json::from_str(params) {
             Ok(Value::Object(params)) => params,
-            // PHP's empty array, and that of many a client.
+            // PHP and many clients write an empty object as an empty array.
             Ok(Value::Array(params)) if params.is_empty() => Map::new(),
             _ => return Err("params must be a JSON object"),
         },
     };
-    // The portal takes the first that it finds, and all of these before ours or instead of it.
+    // A portal looks for the access token under several names. It would find these before ours.
     if RESERVED.iter().any(|name| params.contains_key(*name)) {
-        return Err("params must not have `auth` or `access_token`: that is the crate's to add");
+        return Err(
+            "params must not have `auth` or `access_token`: the crate adds the access token",
+        );
     }
     let body = Value::Object(params).to_string().into_bytes();
     Ok((Method::Named(method.into()), body))
@@ -34,17 +36,17 @@ pub(crate) fn request(method: &str, params: &str) -> Result<(Method, Vec<u8>), &
 
 /// Names by which a portal reads an access token ("how to make a request", server behaviour).
 const RESERVED: [&str; 2] = ["auth", "access_token"];
-/// Real ones have up to 50 characters.
+/// Real names have up to 50 characters.
 const LONGEST_NAME: usize = 128;
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) enum Called {
     /// It has a result.
     Done(Answer),
-    /// It was refused. What the portal says of it in prose is for the caller alone.
+    /// It was refused. Only the caller gets the portal's description.
     Refused(Refusal, String),
-    /// Not known: it may have been executed.
+    /// It is not known whether it was executed.
     Unknown(Cause),
 }
 
@@ -74,7 +76,7 @@ pub(crate) fn read(reply: &Reply) -> Called {
         }
         (Some(Verdict::Unknown(trouble)), _) => Called::Unknown(trouble),
         (Some(Verdict::Ran { .. }) | None, _) => {
-            Called::Unknown(Cause("neither result nor error".to_owned()))
+            Called::Unknown(Cause("the answer has neither `result` nor `error`".to_owned()))
         }
     }
 }
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_a_name_and_an_object() {
+    fn a_call_needs_a_name_and_an_object() {
         for (params, expected) in [
             ("", json!({"auth": "t"})),
             ("[]", json!({"auth": "t"})),
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_sorted_by_the_same_table() {
+    fn a_refusal_is_classified_by_the_same_table() {
         let refused = |status, code: &str| {
             let body = json!({"error": code, "error_description": "in words"});
             let Called::Refused(refusal, said) = answer(status, body) else { panic!("{code}") };
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_proves_nothing_is_unknown() {
+    fn an_answer_that_proves_nothing_is_unknown() {
         for (status, body) in [
             (200, "{}"),
             (200, "<html>"),

@@ -11,7 +11,7 @@ pub(crate) use end::{EndCommand, end_command};
 /// Most commands that the portal executes in one batch ("batch", REST API documentation).
 pub(crate) const BATCH_COMMANDS: usize = 50;
 
-/// A `bizproc.activity.log` call of its own.
+/// A direct call of `bizproc.activity.log`.
 pub(crate) fn activity_log(event_token: &str, message: &str) -> Request {
     let mut body = Vec::with_capacity(48 + event_token.len() + message.len());
     body.extend_from_slice(b"{\"EVENT_TOKEN\":");
@@ -22,8 +22,8 @@ pub(crate) fn activity_log(event_token: &str, message: &str) -> Request {
     Request { method: Method::ActivityLog, body, commands: 1 }
 }
 
-/// A `bizproc.event.send` call, which closes the activity. `log_message` saves a call for the last
-/// lines; `None` leaves the portal's default text out of the way.
+/// A `bizproc.event.send` call, which ends the activity. `log_message` is written as its last line. With
+/// `None` the portal writes its default text (server behaviour).
 pub(crate) fn event_send(
     event_token: &str,
     return_values: &Map<String, Value>,
@@ -44,9 +44,9 @@ pub(crate) fn event_send(
     Request { method: Method::EventSend, body, commands: 1 }
 }
 
-/// Adds an access token to a request's body: in the address it would be written to logs.
+/// Adds an access token to the body of a request. An address would be written to logs on the way.
 pub(crate) fn authorize(body: &mut Vec<u8>, access_token: &str) {
-    // Every body is an object, written without blanks at its end.
+    // Every body is an object without spaces at its end.
     body.pop();
     if body.last() != Some(&b'{') {
         body.push(b',');
@@ -56,7 +56,7 @@ pub(crate) fn authorize(body: &mut Vec<u8>, access_token: &str) {
     body.push(b'}');
 }
 
-/// A `batch` under construction, which knows its length in bytes as it grows.
+/// A `batch` under construction. It always knows its length in bytes.
 pub(crate) struct Batch {
     /// The body without [`CLOSE`].
     body: Vec<u8>,
@@ -88,7 +88,7 @@ impl Batch {
 
     /// Opens a command under the key `c` and its index.
     fn open_command(&mut self) {
-        // JSON allows spaces here: they make every command cost the same, wherever it stands.
+        // JSON allows spaces here. With them, every command has the same cost at every position.
         let lead = match self.commands {
             0 => "  ",
             1..=9 => ", ",
@@ -122,7 +122,7 @@ impl Batch {
     }
 }
 
-/// About how many bytes a value holds, to keep to a bound with.
+/// About how many bytes a value uses, for a limit.
 pub(crate) fn bytes(value: &Value) -> usize {
     let inner = match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
@@ -133,8 +133,8 @@ pub(crate) fn bytes(value: &Value) -> usize {
     size_of::<Value>() + inner
 }
 
-/// `halt` is a number because the portal casts it to bool: "false" would be true (server
-/// behaviour). 0: a command that fails does not keep the next ones from running.
+/// `halt` is a number because the portal casts it to bool: "false" would be true (server behaviour). 0:
+/// if a command fails, the next ones still run.
 const OPEN: &[u8] = b"{\"halt\":0,\"cmd\":{";
 const CLOSE: &[u8] = b"}}";
 const LOG_OPEN: &[u8] = b"bizproc.activity.log?EVENT_TOKEN=";
@@ -142,8 +142,8 @@ const LOG_MESSAGE: &[u8] = b"&LOG_MESSAGE=";
 /// Bytes around a command: `, "c0":"` before it, and `"` behind it.
 const FRAME: usize = 8 + 1;
 
-/// The key of the command with this index. Not a bare number, since PHP answers integer keys as a
-/// list or as an object, depending on holes ("batch", server behaviour).
+/// The key of the command with this index. It is not a number, because PHP returns integer keys as a list or
+/// as an object, depending on gaps ("batch", server behaviour).
 pub(super) fn key(index: usize) -> String {
     format!("c{index}")
 }
@@ -152,12 +152,12 @@ fn push_json(body: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(body, text).expect("a string serialises, and a Vec takes all of it");
 }
 
-/// Appends `text`, each byte but `A-Z a-z 0-9 - _ . ~` as `%XX`, once. A command is read by
-/// `parse_url` and `parse_str` ("batch", server behaviour), to which `#`, `&`, `+`, `%`, `[` and
-/// control bytes mean something; JSON adds no second layer.
+/// Appends `text`. Each byte except `A-Z a-z 0-9 - _ . ~` is written as `%XX`, once. `parse_url` and
+/// `parse_str` read a command ("batch", server behaviour), and `#`, `&`, `+`, `%`, `[` and control bytes
+/// have a meaning there. JSON adds no second layer.
 pub(super) fn push_encoded(body: &mut Vec<u8>, text: &str) {
     body.reserve(encoded_len(text));
-    // Every byte writes four and advances by one or three: no branch that depends on the text.
+    // Every byte writes four bytes and advances by one or three, without a branch that depends on the text.
     let mut block = [0u8; 3 * BLOCK + 1];
     for bytes in text.as_bytes().chunks(BLOCK) {
         let mut end = 0;
@@ -171,7 +171,7 @@ pub(super) fn push_encoded(body: &mut Vec<u8>, text: &str) {
 }
 
 fn encoded_len(text: &str) -> usize {
-    // Counted in bytes, which cannot overflow within a block: the compiler then counts 16 at once.
+    // Counted in `u8`, which cannot overflow within a block, so that the compiler counts 16 bytes at once.
     let escaped = |block: &[u8]| block.iter().fold(0, |n: u8, &b| n + u8::from(!is_unreserved(b)));
     let blocks = text.as_bytes().chunks(BLOCK);
     text.len() + 2 * blocks.map(|block| usize::from(escaped(block))).sum::<usize>()
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    /// What a batch carries, read by other people's decoders.
+    /// The contents of a batch, read with decoders of other crates.
     fn commands(request: &Request) -> Vec<(String, String, String)> {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         assert_eq!(body["halt"], 0);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_reads_as_documented() {
+    fn a_batch_has_the_documented_form() {
         let mut batch = Batch::new();
         assert_eq!(batch.bytes(), r#"{"halt":0,"cmd":{}}"#.len());
         batch.push_log("t|a.f0", "x=1 & y");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_access_token_joins_any_body() {
+    fn an_access_token_is_added_to_any_body() {
         for mut request in [
             activity_log("t", "m"),
             event_send("t", &Map::new(), None),
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_carries_its_values_and_its_last_lines() {
+    fn an_end_has_its_values_and_its_message() {
         let values = serde_json::json!({"sum": 12.5, "tags": ["a", "b"]});
         let request = event_send("t", values.as_object().unwrap(), Some("done"));
         let body: Value = serde_json::from_slice(&request.body).unwrap();

@@ -22,9 +22,9 @@ pub(crate) fn refresh_form(client_id: &str, client_secret: &str, refresh_token: 
     form
 }
 
-/// What the authorization server said. It holds secrets, so it cannot be printed.
+/// What the authorization server answered. It contains secrets, so it cannot be printed.
 pub(crate) enum Answer {
-    /// A new pair. The old refresh token is spent.
+    /// A new pair. The old refresh token is not valid any more.
     Granted(Granted),
     /// It gives no new pair until a person fixes something.
     Denied(Code),
@@ -36,11 +36,11 @@ pub(crate) enum Answer {
 pub(crate) struct Granted {
     pub(crate) access_token: String,
     pub(crate) refresh_token: String,
-    /// Unix seconds; 0: not said.
+    /// Unix seconds; 0: not known.
     pub(crate) expires: u64,
     /// Where the portal is now.
     pub(crate) client_endpoint: Option<String>,
-    /// Which portal the pair is of.
+    /// The portal to which the pair belongs.
     pub(crate) member_id: Option<String>,
     /// The portal's authorization server.
     pub(crate) server_endpoint: Option<String>,
@@ -51,12 +51,12 @@ pub(crate) fn read(reply: &Reply) -> Answer {
     let later = |what: String| Answer::Later(Cause(what));
     let (status, body) = match reply {
         Reply::Http { status, body } => (*status, body),
-        // The secret goes to the configured host and nowhere else.
+        // The secret is sent only to the configured host.
         Reply::Moved { host } => {
             let host = host.as_deref().unwrap_or("another host");
             return later(format!(
-                "the authorization server redirects to {host}, where the secret does not go: see \
-                 `OAuth::authorization_server`"
+                "the authorization server redirects to {host}, and the client secret is not sent there: \
+                 see `OAuth::authorization_server`"
             ));
         }
         Reply::Redirected(code) => return later(format!("the authorization server: {code}")),
@@ -100,6 +100,7 @@ pub(crate) fn read(reply: &Reply) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_final_is_told_from_what_passes() {
+    fn permanent_and_temporary_errors_differ() {
         for code in [
             "invalid_request",
             "invalid_client",
@@ -182,4 +183,38 @@ mod tests {
             assert!(matches!(read(&reply), Answer::Later(_)), "{reply:?}");
         }
     }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_and_a_pair_is_never_empty(
+            status in 100..600_u16,
+            pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..6),
+        ) {
+            let body = format!("{{{}}}", pieces.join(",")).into_bytes();
+            if let Answer::Granted(granted) = read(&Reply::Http { status, body }) {
+                prop_assert!((200..300).contains(&status));
+                prop_assert!(!granted.access_token.is_empty() && !granted.refresh_token.is_empty());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_no_pair(status: u16, body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let is_pair = matches!(read(&Reply::Http { status, body }), Answer::Granted(_));
+            prop_assert!(!is_pair);
+        }
+    }
+
+    /// Parts of answers, right and wrong.
+    const PIECES: [&str; 10] = [
+        r#""access_token":"a""#,
+        r#""access_token":"""#,
+        r#""access_token":7"#,
+        r#""refresh_token":"r""#,
+        r#""refresh_token":null"#,
+        r#""expires":"1700003600""#,
+        r#""expires":-1"#,
+        r#""error":"invalid_grant""#,
+        r#""client_endpoint":[]"#,
+        "}",
+    ];
 }

@@ -1,4 +1,4 @@
-//! PHP as the oracle: what a portal's own functions read must be what was sent.
+//! Compares with PHP: the functions that a portal uses must read what was sent.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -8,10 +8,10 @@ use super::command::{Batch, activity_log, end_command, event_send};
 use super::text::{Astral, LINE_MARK, push_safe, split_at_boundary};
 use crate::php::{self, Source, hex};
 
-/// What one command carries.
+/// The contents of one command.
 type Sent = (String, String);
 
-/// Text as programs log it, and text made to do harm.
+/// Ordinary text of programs, and hostile text.
 fn texts() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => any::<char>().prop_map(String::from),
@@ -29,7 +29,7 @@ fn texts() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..16).prop_map(|pieces| pieces.concat())
 }
 
-/// An entry as the worker writes it: lines, each behind its mark.
+/// An entry as the worker writes it: lines, each after its mark.
 fn entry(lines: &[String], astral: Astral) -> String {
     let mut entry = String::new();
     for line in lines {
@@ -43,8 +43,8 @@ fn entry(lines: &[String], astral: Astral) -> String {
     entry
 }
 
-/// Asks PHP about the requests, and holds what it read against what was sent. `safe`: nothing may
-/// have been found in it either.
+/// Lets PHP read the requests, and compares the result with what was sent. `safe`: PHP must also find nothing
+/// to replace.
 fn check(requests: Vec<(Request, Vec<Sent>, bool)>) {
     let bodies = requests.iter().map(|(request, _, _)| request.body.clone()).collect();
     let Some(read) = php::ask("oracle.php", bodies) else { return };
@@ -127,9 +127,9 @@ fn php_finds_nothing_to_substitute_where_an_entry_was_split() {
     check(requests);
 }
 
-/// An end travels in a batch only where PHP reads the same from it as from a call of its own.
+/// An end is sent in a batch only if PHP reads the same from it as from a direct call.
 #[test]
-fn php_reads_the_same_end_in_a_batch_as_by_itself() {
+fn php_reads_the_same_end_in_a_batch_as_in_a_direct_call() {
     let mut source = Source::new();
     let names = || prop_oneof!["[A-Za-z0-9_]{1,12}", texts()];
     let values = || {

@@ -19,37 +19,37 @@ pub(crate) enum Verdict {
     Ran { outcomes: Vec<Outcome>, time: ServerTime },
     /// It was refused as a whole: no command was executed.
     Refused(Refusal),
-    /// Not known: some, all or none of the commands may have been executed.
+    /// It is not known whether some, all or none of the commands were executed.
     Unknown(Cause),
 }
 
-/// What became of one command of a request that ran.
+/// The result of one command of a request that ran.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
-    /// The portal said true.
+    /// The portal answered `true`.
     Done(ServerTime),
     /// The portal refused this command, and only this one.
     Refused(Refusal),
-    /// The portal never came to it (its key is in neither section).
+    /// The portal did not execute it (its key is in neither section).
     NotExecuted,
 }
 
-/// Why a request or a command was refused, sorted by what is to be done about it.
+/// Why a request or a command was refused, by what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Never sent: no address, no connection, no TLS. Repeat with backoff.
     Unreachable(Cause),
     /// Never sent: there are no credentials for the portal. Wait for them.
     UnknownPortal(Cause),
-    /// Too many hits from this address: slow down, repeat with backoff.
+    /// Too many requests from this address: slow down, repeat with backoff.
     RateLimit,
-    /// The method's operating time is spent: pause until the window lifts.
+    /// The operating time of the method is used up: pause until the limit ends.
     OperatingLimit,
-    /// The request is larger than the portal takes: split it.
+    /// The request is larger than the portal accepts: split it.
     TooLarge,
-    /// The portal lives elsewhere now: the host that it names, when it names one.
+    /// The portal has moved: the host that it names, if it names one.
     Moved(Option<String>),
-    /// The portal redirects to another place, and a person has to fix that. In words.
+    /// The portal redirects to another place, and a person has to fix this. A description.
     Redirected(Code),
     /// The access token has expired or is not valid: refresh once, repeat.
     Grant(Code),
@@ -57,14 +57,14 @@ pub(crate) enum Refusal {
     Credential(Code),
     /// The portal is closed or lacks business processes.
     Portal(Code),
-    /// The event token is not accepted: this token is finished.
+    /// The event token is not accepted: send nothing more for it.
     TokenDenied(Code),
     /// The workflow instance is gone (or, for a fresh token, not there yet).
     WorkflowGone(Code),
-    /// Another hit holds the workflow: repeat this command later.
+    /// Another request has locked the workflow: repeat this command later.
     Locked(Code),
-    /// This command can never succeed: do not repeat it. Of a whole batch: one of its commands, or
-    /// all of them.
+    /// This command can never succeed: do not repeat it. If it is the answer to a whole batch, this is true for
+    /// at least one of its commands.
     Command(Code),
     /// An internal error of the portal: repeat a few times. If it concerns a whole request, nothing was
     /// executed. If it concerns a command in a batch, the command may have been executed, so a repeat
@@ -72,8 +72,8 @@ pub(crate) enum Refusal {
     Server(Code),
 }
 
-/// The parts of a `time` object that pacing needs. Absent parts are `None`: self-hosted portals
-/// run without the limiter.
+/// The parts of a `time` object that the limits need. Missing parts are `None`: self-hosted portals have no
+/// operating limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ServerTime {
     /// Seconds that the portal worked on it.
@@ -86,17 +86,17 @@ pub(crate) struct ServerTime {
     pub(crate) finish: Option<f64>,
 }
 
-/// How the request was sent, which decides where its codes may stand.
+/// How the request was sent. Error codes have different places for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// One command, called by its own method.
+    /// One command, as a direct call.
     Single,
     /// This many commands in one `batch`.
     Batch(usize),
 }
 
-/// Reads `reply` as the answer to a request sent as `sent`. Total: any bytes have a verdict, and a
-/// request that ran has exactly one outcome per command.
+/// Reads `reply` as the answer to a request sent as `sent`. Any bytes have a verdict, and a request that ran
+/// has exactly one outcome per command.
 ///
 /// The code decides. The status is used only if the code is missing or unknown, because documentation
 /// and portals differ about the status of most codes. If an answer proves nothing, the verdict is
@@ -112,15 +112,15 @@ pub(crate) fn read(reply: &Reply, sent: Sent) -> Verdict {
     }
 }
 
-/// Reads `reply` as the answer to a call of the app's: what it is if it is no result, and the answer
-/// as it came, if it is one.
+/// Reads `reply` as the answer to a call of the app: the verdict, if it is not a result, and the answer object,
+/// if it is one.
 pub(super) fn read_answer(reply: &Reply) -> (Option<Verdict>, Option<Map<String, Value>>) {
     let Reply::Http { status, body } = reply else {
         return (Some(read(reply, Sent::Single)), None);
     };
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
-        return (Some(by_status(*status, "no JSON object")), None);
+        return (Some(by_status(*status, "the answer is not a JSON object")), None);
     };
     let verdict = match failure_of(&answer) {
         Some(failure) => Some(match classify(&failure, Place::Call { status: *status }) {
@@ -128,12 +128,12 @@ pub(super) fn read_answer(reply: &Reply) -> (Option<Verdict>, Option<Map<String,
             None => Verdict::Unknown(Cause(format!("HTTP {status}, {}", failure.code))),
         }),
         None if answer.contains_key("result") && (200..300).contains(status) => None,
-        None => Some(by_status(*status, "neither result nor error")),
+        None => Some(by_status(*status, "the answer has neither `result` nor `error`")),
     };
     (verdict, Some(answer))
 }
 
-/// The error of an answer. An empty code is one, but not beside a result.
+/// The error of an answer. An empty code is an error, except if there is a result, too.
 fn failure_of(answer: &Map<String, Value>) -> Option<Failure<'_>> {
     let is_error =
         |failure: &Failure<'_>| !failure.code.0.is_empty() || !answer.contains_key("result");
@@ -144,7 +144,7 @@ fn read_http(status: u16, body: &[u8], sent: Sent) -> Verdict {
     // Some installations write a byte order mark before the JSON.
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Ok(Value::Object(answer)) = serde_json::from_slice(body) else {
-        return by_status(status, "no JSON object");
+        return by_status(status, "the answer is not a JSON object");
     };
     if let Some(failure) = failure_of(&answer) {
         return refused(&failure, status, sent);
@@ -159,7 +159,7 @@ fn read_http(status: u16, body: &[u8], sent: Sent) -> Verdict {
     };
     match ran {
         Some(outcomes) => Verdict::Ran { outcomes, time },
-        None => by_status(status, "neither result nor error"),
+        None => by_status(status, "the answer has neither `result` nor `error`"),
     }
 }
 
@@ -171,7 +171,7 @@ fn refused(failure: &Failure<'_>, status: u16, sent: Sent) -> Verdict {
     };
     match (classify(failure, place), sent) {
         (None, _) => Verdict::Unknown(Cause(format!("HTTP {status}, {}", failure.code))),
-        // What is wrong with the one command is its outcome, as it would be in a batch.
+        // An error of the single command is its outcome, as in a batch.
         (Some(refusal), Sent::Single) if refusal.is_of_command() => {
             let outcomes = vec![Outcome::Refused(refusal)];
             Verdict::Ran { outcomes, time: ServerTime::default() }
@@ -181,7 +181,7 @@ fn refused(failure: &Failure<'_>, status: u16, sent: Sent) -> Verdict {
 }
 
 impl Refusal {
-    /// Whether asking again would not change it.
+    /// Whether another try would give the same.
     pub(crate) fn is_final(&self) -> bool {
         !matches!(
             self,
@@ -193,7 +193,7 @@ impl Refusal {
         )
     }
 
-    /// Whether it is about one command, whatever else was in the request.
+    /// Whether it is about one command, and not about the rest of the request.
     fn is_of_command(&self) -> bool {
         matches!(
             self,
@@ -205,7 +205,7 @@ impl Refusal {
     }
 }
 
-/// The portal's code where there is one, and else what happened.
+/// The portal's code, if there is one. Otherwise a description.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -228,22 +228,22 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Reads an answer that is no answer of the REST server: a page of a web server or a proxy, an
-/// empty body, half of one. Refused only where the status proves that nothing was executed.
+/// Reads an answer that does not come from the REST server: a page of a web server or a proxy, an empty body,
+/// or half a body. It is a refusal only if the status proves that nothing was executed.
 fn by_status(status: u16, what: &str) -> Verdict {
     let code = || Code(format!("HTTP {status}"));
     let refusal = match status {
         301 | 302 | 303 | 307 | 308 => Refusal::Moved(None),
         401 | 403 => Refusal::Credential(code()),
-        // The REST server is not there: no such path, or no such site any more.
+        // There is no REST server: the path or the site does not exist any more.
         404 | 405 | 410 => Refusal::Portal(code()),
         // The server gave up waiting for the whole request (RFC 9110, 15.5.9).
         408 => Refusal::Server(code()),
         413 => Refusal::TooLarge,
         429 => Refusal::RateLimit,
         400..=499 => Refusal::Command(code()),
-        // 503 as well: a web server says it also of a request that it cut off half-way.
-        _ => return Verdict::Unknown(Cause(format!("HTTP {status} with {what}"))),
+        // Also 503: a web server also sends it if it has stopped a request that was running.
+        _ => return Verdict::Unknown(Cause(format!("HTTP {status}, {what}"))),
     };
     Verdict::Refused(refusal)
 }
@@ -281,7 +281,7 @@ fn in_section<'a>(section: Option<&'a Value>, key: &str, index: usize) -> Option
     }
 }
 
-/// What a command's own result says. Both methods that we call answer `true` or an error.
+/// The outcome of a command from its result. Both methods that we call return `true` or an error.
 fn outcome_of_value(value: &Value, time: ServerTime) -> Option<Outcome> {
     match value {
         Value::Null => None,
@@ -300,7 +300,7 @@ impl ServerTime {
         ServerTime {
             duration: seconds("duration"),
             operating: seconds("operating"),
-            // Far below 2^53, or no time at all.
+            // A time is far below 2^53.
             operating_reset_at: seconds("operating_reset_at")
                 .filter(|&at| at < 1e12)
                 .map(|at| at as i64),

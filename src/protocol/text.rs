@@ -13,17 +13,17 @@ use std::fmt::Write as _;
 /// rest is room for what the portal adds.
 pub(crate) const ENTRY_BYTES: usize = 60_000;
 
-/// Opens every line, since the page collapses line breaks. Never stands inside a line: see
+/// The first character of every line, because the page collapses line breaks. It is never inside a line: see
 /// [`push_safe`].
 pub(crate) const LINE_MARK: char = '•';
 
-/// Stands in a line for [`LINE_MARK`].
+/// Replaces [`LINE_MARK`] inside of a line.
 const MARK_IN_TEXT: char = '·';
 
-/// Stands in a line for a run of line breaks.
+/// Replaces line breaks inside of a line.
 const BREAK_IN_TEXT: &str = " ¶ ";
 
-/// WORD JOINER: takes no room, joins no letters, and ends every pattern that the portal looks for.
+/// WORD JOINER: it is invisible, does not join letters, and breaks every pattern that the portal looks for.
 const GUARD: char = '\u{2060}';
 
 /// What happens to characters above U+FFFF, which some installations cannot store.
@@ -38,11 +38,11 @@ pub(crate) enum Astral {
 /// Appends `text` to `out` in a safe form: it cannot break the storage of the portal, the portal
 /// replaces and interprets nothing in it, and it cannot look like another line.
 ///
-/// - `$result[..]` and its kin, `{=..}` and `[timestamp=..]` get an invisible guard inside;
+/// - `$result[..]` and similar expressions, `{=..}` and `[timestamp=..]` get an invisible guard inside;
 /// - a run of line breaks becomes ` ¶ `, a tab becomes a space;
-/// - other control characters, bidirectional controls and characters that are not seen are shown as
-///   `\u{..}`; the joiners U+200C and U+200D stay, since words are spelled with them, and so does what
-///   says how the symbol before it looks;
+/// - other control characters, bidirectional controls and invisible characters are written as `\u{..}`; the
+///   joiners U+200C and U+200D are kept, because some languages need them, and so are selectors for the look
+///   of the symbol before them;
 /// - [`LINE_MARK`] becomes `·`.
 pub(crate) fn push_safe(out: &mut String, text: &str, astral: Astral) {
     out.reserve(text.len());
@@ -81,10 +81,10 @@ pub(crate) fn push_safe(out: &mut String, text: &str, astral: Astral) {
     out.push_str(&text[copied..]);
 }
 
-/// The longest prefix of `text` that fits into `max_bytes` and splits no character, and the rest.
-/// It prefers to end behind a space near its end. Both halves of safe text are safe.
+/// The longest prefix of `text` that fits into `max_bytes` without splitting a character, and the rest. If
+/// there is a space near the end, the prefix ends after it. Both halves of safe text are safe.
 ///
-/// The prefix is empty only when not even the first character fits.
+/// The prefix is empty only if the first character does not fit.
 pub(crate) fn split_at_boundary(text: &str, max_bytes: usize) -> (&str, &str) {
     if text.len() <= max_bytes {
         return (text, "");
@@ -101,8 +101,8 @@ pub(crate) fn split_at_boundary(text: &str, max_bytes: usize) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// Whether [`push_safe`] leaves a character of a JSON string as it is, between what is `before` it and the
-/// `rest` of that string.
+/// Whether [`push_safe`] does not change a character of a JSON string, between the text `before` it and the
+/// `rest` of the string.
 pub(crate) fn stays(c: char, before: &str, rest: &str) -> bool {
     let rest = if rest.is_empty() { "\"" } else { rest };
     matches!(judge(c, before, rest.as_bytes(), Astral::Escape), Fate::Keep)
@@ -111,10 +111,10 @@ pub(crate) fn stays(c: char, before: &str, rest: &str) -> bool {
 /// How far back from the limit a space is looked for, in bytes.
 const SPLIT_SLACK: usize = 128;
 
-/// What becomes of one character.
+/// What happens to one character.
 enum Fate {
     Keep,
-    /// Kept, with the guard behind it.
+    /// Kept, with the guard after it.
     Guard,
     Replace(char),
     Escape,
@@ -140,8 +140,8 @@ fn judge(c: char, before: &str, rest: &[u8], astral: Astral) -> Fate {
     }
 }
 
-/// Whether the portal might replace something in `text` when it stands in a batch. Stricter than the
-/// portal, which wants a key in brackets behind the word.
+/// Whether the portal might replace something in `text` in a batch. Stricter than the portal, which needs a key
+/// in brackets after the word.
 pub(crate) fn is_substituted(text: &str) -> bool {
     let bytes = text.as_bytes();
     let behind =
@@ -149,11 +149,11 @@ pub(crate) fn is_substituted(text: &str) -> bool {
     behind.into_iter().any(|rest| SUBSTITUTED.iter().any(|word| begins(rest, word)))
 }
 
-/// The words behind `$` that the portal substitutes ("batch", server behaviour).
+/// The words after `$` that the portal replaces ("batch", server behaviour).
 const SUBSTITUTED: [&[u8]; 5] = [b"result", b"next", b"total", b"time", b"error"];
 
-/// Whether `rest` begins with `word`, or ends before that can be told: what is appended later
-/// might complete it. U+017F folds to `s` where the portal's patterns are Unicode-aware.
+/// Whether `rest` begins with `word`, or with the beginning of `word` at its end: text that is appended later
+/// might complete it. U+017F folds to `s` if the portal's patterns are Unicode-aware.
 fn begins(rest: &[u8], word: &[u8]) -> bool {
     let mut at = 0;
     for &wanted in word {
@@ -176,11 +176,11 @@ fn breaks_ahead(text: &str) -> usize {
     text.len() - text.trim_start_matches(is_break).len()
 }
 
-/// Characters that are not seen, or that change how others are seen: controls, what Unicode calls
-/// default-ignorable (DerivedCoreProperties.txt, Unicode 16), annotations and noncharacters.
+/// Characters that are invisible, or that change how others look: controls, default-ignorable characters
+/// (DerivedCoreProperties.txt, Unicode 16), annotations and noncharacters.
 ///
-/// Of the default-ignorable ones U+200C and U+200D stay, since words are spelled with them, and U+2060,
-/// which is the guard: safe text stays as it is when it is made safe again.
+/// U+200C and U+200D are kept, because some languages need them. U+2060, the guard, is kept so that safe text
+/// does not change when it is made safe again.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -203,8 +203,8 @@ fn is_hidden(c: char) -> bool {
         || u32::from(c) & 0xFFFE == 0xFFFE
 }
 
-/// Whether U+FE0E or U+FE0F says how the symbol before it looks, as in "✔️" and "1️⃣". Anywhere else it
-/// would be a character that nobody sees.
+/// Whether U+FE0E or U+FE0F selects the look of the symbol before it, as in "✔️" and "1️⃣". Elsewhere it would
+/// be an invisible character.
 fn selects(before: &str, rest: &[u8], astral: Astral) -> bool {
     match before.chars().next_back() {
         Some('0'..='9' | '#' | '*') => rest.starts_with("\u{20E3}".as_bytes()),
@@ -218,7 +218,7 @@ fn selects(before: &str, rest: &[u8], astral: Astral) -> bool {
     }
 }
 
-/// How many bytes from the start of `bytes` need no look at all.
+/// How many bytes from the start of `bytes` need no check.
 fn plain_run(bytes: &[u8]) -> usize {
     let mut at = 0;
     // Whole blocks without a branch inside, so that the compiler can use vector instructions.
@@ -232,8 +232,7 @@ fn plain_run(bytes: &[u8]) -> usize {
     while at + 1 < bytes.len() && !needs_look(bytes[at], bytes[at + 1]) {
         at += 1;
     }
-    // The last byte has nothing behind it that could make it plain. It may end a character, and
-    // cannot begin a longer one.
+    // The last byte has no next byte. It may end a character, but cannot begin a longer one.
     match bytes.get(at) {
         Some(&b) if at + 1 == bytes.len() && (b.is_ascii_alphanumeric() || b >= 0x80) => at + 1,
         _ => at,
@@ -242,8 +241,8 @@ fn plain_run(bytes: &[u8]) -> usize {
 
 const BLOCK: usize = 16;
 
-/// Whether a character that starts with `b`, before `next`, may be other than plain.
-/// Continuation bytes need no look of their own.
+/// Whether a character that starts with `b`, before `next`, may need a change. Continuation bytes need no
+/// check.
 fn needs_look(b: u8, next: u8) -> bool {
     (b < 0x20)
         | (b == 0x7F)
@@ -323,7 +322,7 @@ mod tests {
         })
     }
 
-    /// Text that is rich in what push_safe looks for.
+    /// Text with many of the patterns that push_safe looks for.
     fn nasty() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             4 => any::<char>().prop_map(String::from),
@@ -356,7 +355,7 @@ mod tests {
         }
 
         #[test]
-        fn safe_text_ending_in_no_guard_stays_as_it_is(text in nasty()) {
+        fn safe_text_does_not_change_when_it_is_made_safe_again(text in nasty()) {
             let mut once = safe(&text);
             once.push('.');
             prop_assert_eq!(safe(&once), once);
@@ -385,9 +384,9 @@ mod tests {
         }
     }
 
-    /// U+180E and U+3164 once passed: a name may look like another one, or like nothing.
+    /// Regression: U+180E and U+3164 were kept, so a name could look like another one, or be invisible.
     #[test]
-    fn no_character_that_nobody_sees_passes_anywhere() {
+    fn no_invisible_character_is_kept() {
         for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32).filter(|c| is_ignorable(*c))
         {
             if matches!(c, '\u{200C}' | '\u{200D}' | GUARD) {
@@ -403,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_stays_behind_what_it_selects_for() {
+    fn a_selector_is_kept_after_its_symbol() {
         for kept in ["✔\u{FE0F} done", "1\u{FE0F}\u{20E3}", "©\u{FE0E}", "☎\u{FE0F}"] {
             assert_eq!(safe(kept), kept);
         }

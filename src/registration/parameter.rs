@@ -1,4 +1,4 @@
-//! A declared value: of a property, or a return value.
+//! The declaration of a property or a return value.
 
 use serde_json::{Value, json};
 
@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ValueKind {
-    /// Yes or no: `true` and `false`, or `Y` and `N`.
+    /// `true` and `false`, or `Y` and `N`.
     Bool,
-    /// A day, as text.
+    /// A date, as text.
     Date,
-    /// A moment, as text.
+    /// A date with time, as text.
     DateTime,
     /// A number.
     Double,
@@ -26,7 +26,7 @@ pub enum ValueKind {
     User,
     /// A file.
     File,
-    /// A kind that the document has of its own, `UF:address` for instance.
+    /// A type that the document defines, for example `UF:address`.
     Other(String),
 }
 
@@ -85,7 +85,7 @@ impl Parameter {
         }
     }
 
-    /// Its name in one language more, `de` for instance.
+    /// Its name in another language, for example `de`.
     #[must_use]
     pub fn name_in(mut self, language: impl Into<String>, name: impl Into<String>) -> Self {
         translate(&mut self.name, language.into(), name.into());
@@ -106,7 +106,7 @@ impl Parameter {
         self
     }
 
-    /// There may be several.
+    /// It may have several values.
     #[must_use]
     pub fn multiple(mut self) -> Self {
         self.multiple = true;
@@ -120,7 +120,7 @@ impl Parameter {
         self
     }
 
-    /// A choice of [`ValueKind::Select`]: its value, and what people read.
+    /// A choice of [`ValueKind::Select`]: its value, and its name for people.
     #[must_use]
     pub fn option(mut self, value: impl Into<String>, name: impl Into<String>) -> Self {
         self.options.push((value.into(), name.into()));
@@ -130,7 +130,9 @@ impl Parameter {
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let select = self.kind == ValueKind::Select;
         if select == self.options.is_empty() {
-            return Err("has a value of kind select without options, or options of another kind");
+            return Err(
+                "has a `ValueKind::Select` without options, or options of another kind of value",
+            );
         }
         if self.name.as_str().is_some_and(str::is_empty) || self.kind.name().is_empty() {
             return Err("has a value without a name, or without a kind");
@@ -159,7 +161,7 @@ impl Parameter {
         value
     }
 
-    /// What a value that is given back has to be, if this one is not.
+    /// If a return value does not match the declaration: what was declared.
     pub(crate) fn mismatch(&self, value: &Value) -> Option<&'static str> {
         match value {
             Value::Array(_) if !self.multiple => {
@@ -202,7 +204,7 @@ impl Parameter {
     }
 }
 
-/// One more language. A name alone is taken for English.
+/// Adds a language. A name without a language counts as English.
 pub(super) fn translate(name: &mut Value, language: String, text: String) {
     if let Value::String(english) = name {
         *name = json!({"en": std::mem::take(english)});

@@ -14,14 +14,14 @@ use crate::error::{CallError, RegistrationError};
 /// Calls a method of the portal with parameters in JSON.
 pub(crate) type Caller<'a> = dyn Fn(String, String) -> Called + Send + Sync + 'a;
 
-/// What it gives, later.
+/// Its result.
 pub(crate) type Called = Pin<Box<dyn Future<Output = Result<CallAnswer, CallError>> + Send>>;
 
-/// What an app wants to have on a portal.
+/// What an app declares for each portal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) registrations: Vec<Arc<Registration>>,
-    /// The address that is to hear of updates and of the removal.
+    /// The address that gets the events of updates and of the removal.
     pub(crate) life_events: Option<String>,
 }
 
@@ -30,18 +30,18 @@ impl Wanted {
         self.registrations.is_empty() && self.life_events.is_none()
     }
 
-    /// The one with this code. A portal keeps activities and robots apart, but calls them alike.
+    /// The registration with this code. A request does not say whether it is of an activity or a robot.
     pub(crate) fn activity(&self, code: &str) -> Option<Arc<Registration>> {
         let mut found = self.registrations.iter().filter(|wanted| wanted.code() == code);
         match (found.next(), found.next()) {
             (Some(only), None) => Some(Arc::clone(only)),
-            // An activity and a robot of one code: nobody can say which it is.
+            // An activity and a robot with one code: it is not known which one is called.
             _ => None,
         }
     }
 }
 
-/// What was done on a portal, by codes of activities and robots.
+/// What was changed on a portal, by the codes of activities and robots.
 ///
 /// ```
 /// # async fn again(
@@ -61,18 +61,18 @@ pub struct Registered {
 }
 
 impl Registered {
-    /// What the portal did not have.
+    /// Registrations that the portal did not have.
     pub fn added(&self) -> &[String] {
         &self.added
     }
 
-    /// What it had: it is as declared now. (A portal tells the codes, and not what stands behind them,
-    /// so all of them are written again.)
+    /// Registrations that the portal had. They are now as declared. (A portal lists only codes, so all of them
+    /// are written again.)
     pub fn updated(&self) -> &[String] {
         &self.updated
     }
 
-    /// What the app no longer declares.
+    /// Registrations that the app no longer declares.
     pub fn removed(&self) -> &[String] {
         &self.removed
     }
@@ -140,7 +140,7 @@ async fn update(registration: &Registration, call: &Caller<'_>) -> Result<bool, 
     known(updated, "ERROR_ACTIVITY_NOT_FOUND")
 }
 
-/// Whether it was done; not, if the portal refused it with this code.
+/// Returns `true` if it was done, and `false` if the portal refused it with this code.
 fn known(answer: Result<CallAnswer, CallError>, refusal: &str) -> Result<bool, RegistrationError> {
     match answer {
         Ok(_) => Ok(true),
@@ -159,7 +159,7 @@ async fn bind(handler: &str, call: &Caller<'_>) -> Result<Vec<String>, Registrat
         }
         let params = json!({"event": event, "handler": handler}).to_string();
         if let Err(error) = call("event.bind".to_owned(), params).await {
-            // Somebody may have been faster, for which there is no code of its own.
+            // Another replica may have bound it first. There is no error code for that.
             there = call("event.get".to_owned(), "{}".to_owned()).await?.result;
             if !is_bound(&there, event, handler)? {
                 return Err(error.into());
@@ -178,7 +178,7 @@ fn is_bound(there: &Value, event: &str, handler: &str) -> Result<bool, Registrat
     }))
 }
 
-/// The codes in the answer of a list: an array, or an object where PHP found holes in it.
+/// The codes in the answer of a list: an array, or an object if PHP found gaps in it.
 fn codes(result: &Value) -> Result<BTreeSet<String>, RegistrationError> {
     let code = |value: &Value| value.as_str().map(str::to_owned).ok_or(RegistrationError::Answer);
     match result {

@@ -15,8 +15,7 @@ fn fulfil() -> Registration {
         .return_value("Status", Parameter::new(ValueKind::Text, "Status"))
 }
 
-/// A portal that knows nothing but registrations and bindings: what it has, by their method's kind and
-/// their code.
+/// A portal that has only registrations and event bindings.
 #[derive(Default)]
 struct Portal {
     has: Mutex<BTreeMap<(String, String), Value>>,
@@ -93,7 +92,7 @@ fn wanted(registrations: Vec<Registration>) -> Wanted {
 }
 
 #[test]
-fn what_the_portal_has_is_made_what_the_app_declares() {
+fn registrations_on_the_portal_become_those_that_the_app_declares() {
     let portal = Portal::default();
     portal.put("activity", "fulfil");
     portal.put("activity", "former");
@@ -119,7 +118,7 @@ fn what_the_portal_has_is_made_what_the_app_declares() {
 }
 
 #[test]
-fn a_reconciliation_that_failed_anywhere_is_made_good_by_the_next() {
+fn a_reconciliation_that_failed_at_any_call_can_be_repeated() {
     let expected = Portal::default();
     let wanted = wanted(vec![fulfil(), Registration::robot("ship", "https://a.example/", "Ship")]);
     expected.reconcile(&wanted).unwrap();
@@ -137,7 +136,7 @@ fn a_reconciliation_that_failed_anywhere_is_made_good_by_the_next() {
 }
 
 #[test]
-fn a_portal_without_robots_is_no_trouble_where_none_is_declared() {
+fn a_portal_without_robots_is_not_an_error_if_no_robot_is_declared() {
     let missing = || CallError::Portal {
         code: "ERROR_METHOD_NOT_FOUND".to_owned(),
         description: Description::default(),
@@ -159,7 +158,7 @@ fn a_portal_without_robots_is_no_trouble_where_none_is_declared() {
 }
 
 #[test]
-fn what_the_portal_would_refuse_is_found_before_it_is_asked() {
+fn an_invalid_registration_is_refused_before_anything_is_sent() {
     let text = || Parameter::new(ValueKind::Text, "A");
     assert_eq!(fulfil().check(), Ok(()));
     for (wrong, part) in [
@@ -168,10 +167,10 @@ fn what_the_portal_would_refuse_is_found_before_it_is_asked() {
         (Registration::activity("a", "a.example", "A"), "https://"),
         (Registration::activity("a", "ftp://a.example", "A"), "https://"),
         (Registration::activity("a", "https://a.example/", ""), "needs a name"),
-        (fulfil().property("7", text()), "not a letter"),
-        (fulfil().property("a-b", text()), "not a letter"),
-        (fulfil().property("ORDER", text()), "two values"),
-        (fulfil().return_value("status", text()), "two values"),
+        (fulfil().property("7", text()), "start with a letter"),
+        (fulfil().property("a-b", text()), "start with a letter"),
+        (fulfil().property("ORDER", text()), "same name"),
+        (fulfil().return_value("status", text()), "same name"),
         (fulfil().property("a", Parameter::new(ValueKind::Select, "A")), "options"),
         (fulfil().property("a", text().option("a", "A")), "options"),
         (fulfil().property("a", Parameter::new(ValueKind::Text, "")), "without a name"),
@@ -191,7 +190,7 @@ fn names_may_be_in_several_languages() {
 }
 
 #[test]
-fn a_value_is_of_its_declared_kind_or_it_is_said_what_it_should_be() {
+fn a_value_of_another_kind_names_the_declared_one() {
     let of = |kind| Parameter::new(kind, "A");
     let select = of(ValueKind::Select).option("dhl", "DHL");
     for (declared, fits, not) in [
@@ -224,7 +223,7 @@ fn a_value_is_of_its_declared_kind_or_it_is_said_what_it_should_be() {
 }
 
 proptest! {
-    /// Whatever a portal has, it has afterwards what is declared and nothing else.
+    /// With any start, the portal has afterwards exactly what is declared.
     #[test]
     fn whatever_a_portal_has_it_ends_up_with_what_is_declared(
         has in prop::collection::vec(("activity|robot", "[a-d]"), 0..8),

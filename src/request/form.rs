@@ -1,7 +1,7 @@
 //! Reads a form as PHP does, nested keys included.
 //!
-//! The rules are those of PHP's own `parse_str`, but where PHP silently drops or overwrites, this
-//! says so: a handler's request that is cut short is not to be half understood.
+//! The rules are those of PHP's `parse_str`. If PHP would silently drop or overwrite a value, this returns an
+//! error, so that a request that was cut is not accepted.
 
 use super::Bounds;
 use super::property::{Array, Node};
@@ -33,7 +33,7 @@ struct Path<'a> {
 }
 
 impl<'a> Path<'a> {
-    /// `None`: a name that PHP takes for none.
+    /// `None`: PHP ignores this name.
     fn of(name: &'a str) -> Option<Self> {
         let name = name.trim_start_matches(' ');
         // PHP's names end at a zero byte.
@@ -46,7 +46,7 @@ impl<'a> Path<'a> {
         let mut path = Path { first, rest: Vec::new() };
         let mut tail = &name[open..];
         while let Some(inside) = tail.strip_prefix('[') {
-            // A single blank before the key's end is no key.
+            // A single space as a key is ignored.
             let blank = inside.strip_prefix([' ', '\t', '\n', '\r', '\u{b}', '\u{c}']);
             if let Some(after) = blank.unwrap_or(inside).strip_prefix(']') {
                 path.rest.push(None);
@@ -56,7 +56,7 @@ impl<'a> Path<'a> {
                 tail = after;
             } else {
                 if path.rest.is_empty() {
-                    // A bracket that is never closed is a part of the name.
+                    // A bracket that is not closed is part of the name.
                     let inside = inside.replace([' ', '.', '['], "_");
                     path.first = format!("{}_{inside}", path.first);
                 }
@@ -86,7 +86,7 @@ fn insert(root: &mut Array, path: &Path<'_>, value: String) -> Result<(), Reques
     array.push(key, Node::Text(value)).map(|_| ()).ok_or(RequestError::Duplicate)
 }
 
-/// Percent-decoding, with `+` for a space; a `%` without two digits stands for itself.
+/// Percent-decoding, with `+` for a space. A `%` without two digits is kept.
 fn decode(text: &[u8]) -> Result<String, RequestError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -134,7 +134,7 @@ mod tests {
         parse(body.as_bytes()).map(|array| Node::Array(array).into())
     }
 
-    /// Pieces of forms, put together so that some of them are none.
+    /// Pieces of forms. Some of their combinations are not valid forms.
     fn bodies() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "a", "b", "auth", "0", "1", "7", "07", "-1", "99", "[", "]", "[]", "[ ]", "[x]", "[0]",

@@ -30,7 +30,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Array, RequestError> {
 #[derive(Clone, Copy)]
 struct Value<'a> {
     limits: &'a Bounds,
-    /// Why a value was refused: the parser's own error has no room for it.
+    /// Why a value was refused. The parser's error type cannot carry it.
     refused: &'a Cell<Option<RequestError>>,
     depth: usize,
 }

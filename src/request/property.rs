@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 /// The value of an activity's property.
 ///
-/// Forms carry nothing but text, so what came as JSON reads the same: `true` is `1`, `false` and
-/// `null` are empty, a number is its digits.
+/// Forms contain only text, so JSON is converted to the same texts: `true` is `1`, `false` and `null` are
+/// empty, a number is its digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Property {
@@ -58,8 +58,7 @@ pub(crate) enum Node {
 #[derive(Debug, Default)]
 pub(crate) struct Array {
     pairs: Vec<(String, Node)>,
-    /// Where a key stands in `pairs`: a search through them all would let one request of 1 MiB
-    /// cost as much time as thousands.
+    /// The index of each key in `pairs`. A linear search would be too slow for a request of 1 MiB.
     places: HashMap<String, usize>,
     /// The number that PHP gives to a value that is appended.
     next: usize,

@@ -166,7 +166,7 @@ impl Outcome {
     }
 
     /// How many lines a workflow's log says are missing, each told once. What a notice says that may
-    /// have been told before does not count, nor what a repeated entry says.
+    /// have been reported before does not count, nor what a repeated entry says.
     fn told_missing(&self, workflow: u32) -> u64 {
         let log = self.portal.log(workflow).iter();
         let told_once = log.filter(|entry| !entry.text.contains("(possible repeat"));
@@ -175,7 +175,7 @@ impl Outcome {
         notices
             .map(|notice| {
                 number_before(notice, " line")
-                    .saturating_sub(number_before(notice, " of them may have been told"))
+                    .saturating_sub(number_before(notice, " of them may have been reported"))
             })
             .sum()
     }

@@ -7,8 +7,8 @@ use super::{DropReason, PortalSnapshot};
 
 /// Whether lines reach their logs, and if not, why.
 ///
-/// It is made of what is known without asking anybody: no request is sent for it. Its `Display` is a
-/// line for people.
+/// It is computed from what the worker knows already: no request is sent for it. Its `Display` is one line
+/// of text.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,15 +33,15 @@ pub struct Health {
     causes: Vec<Cause>,
 }
 
-/// One word for a [`Health`]. The worse, the greater.
+/// One word for a [`Health`]. Ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Status {
     /// Lines reach their logs, or none has been logged yet.
     Ready,
-    /// Some lines do not, or are late. What waits may still arrive.
+    /// Some lines do not reach their logs, or not in time. Pending lines may still arrive.
     Degraded,
-    /// None do, and somebody has to mend something first.
+    /// No lines reach their logs, and something must be fixed first.
     Blocked,
 }
 
@@ -51,12 +51,12 @@ pub enum Status {
 pub enum Cause {
     /// The worker was closed: its guard was dropped, or this process is a fork.
     Closed,
-    /// A portal takes nothing before something is mended.
+    /// A portal accepts nothing, and something must be fixed first.
     #[non_exhaustive]
     PortalBlocked {
-        /// The portal, as spans name it; `None` for the portal of spans that name none.
+        /// The portal, as spans name it; `None` for the portal of spans without the field `portal`.
         portal: Option<String>,
-        /// What is to be mended.
+        /// What must be fixed.
         reason: DropReason,
     },
     /// Requests to a portal fail, and are tried again.
@@ -67,7 +67,7 @@ pub enum Cause {
         /// For how long.
         since: Duration,
     },
-    /// Lines of a portal wait longer than the longest that they should, `max_hold` and a minute.
+    /// Lines of a portal have waited longer than `max_hold` plus one minute.
     #[non_exhaustive]
     LinesWait {
         /// The portal, as above.
@@ -75,7 +75,7 @@ pub enum Cause {
         /// How long the oldest has waited.
         oldest: Duration,
     },
-    /// There is no room for another line: the queue is full, or the budget spent.
+    /// There is no room for another line: the queue is full, or the budget is used up.
     NoRoom,
 }
 
@@ -143,10 +143,10 @@ impl Health {
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.status.as_str())?;
-        for (n, cause) in self.causes.iter().take(CAUSES_TOLD).enumerate() {
+        for (n, cause) in self.causes.iter().take(CAUSES_SHOWN).enumerate() {
             write!(f, "{}{cause}", if n == 0 { ": " } else { "; " })?;
         }
-        match self.causes.len().saturating_sub(CAUSES_TOLD) {
+        match self.causes.len().saturating_sub(CAUSES_SHOWN) {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }
@@ -179,5 +179,5 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Causes that are told in one line.
-const CAUSES_TOLD: usize = 8;
+/// How many causes the line of text contains.
+const CAUSES_SHOWN: usize = 8;

@@ -16,7 +16,7 @@ pub(crate) struct PortalCounters {
     acknowledged: AtomicU64,
     late: AtomicU64,
     lost: AtomicU64,
-    /// 0, or a reason's place in [`DropReason::ALL`] and one.
+    /// 0, or 1 plus the index of a reason in [`DropReason::ALL`].
     blocked: AtomicU8,
     start: Start,
     last_success: Mark,
@@ -80,7 +80,7 @@ impl PortalCounters {
         }
     }
 
-    /// When the oldest line that is not settled was taken in.
+    /// When the oldest pending line was received.
     pub(crate) fn oldest_pending(&self, at: Option<Instant>) {
         self.oldest_pending.set(at, &self.start);
     }
@@ -117,33 +117,33 @@ pub struct PortalSnapshot {
 }
 
 impl PortalSnapshot {
-    /// The portal, as spans name it; `None` for the portal of spans that name none.
+    /// The portal, as spans name it; `None` for the portal of spans without the field `portal`.
     pub fn portal(&self) -> Option<&str> {
         self.portal.as_deref()
     }
 
-    /// Lines that are not settled yet.
+    /// Lines that are not acknowledged, late or lost yet.
     pub fn pending(&self) -> u64 {
         self.pending
     }
 
-    /// Lines of entries to which the portal said true.
+    /// Lines of entries that the portal answered with `true`.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
 
-    /// Lines that came, or still waited, when their activity was over.
+    /// Lines that were logged, or were still pending, when their activity had ended.
     pub fn late(&self) -> u64 {
         self.late
     }
 
-    /// Lines that were dropped, for whatever reason.
+    /// Lines that were dropped, for any reason.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
     /// Why nothing is sent to the portal at the moment: its credentials are refused or missing, or the
-    /// portal is closed. Pending lines wait until that is fixed.
+    /// portal is not available. Pending lines wait until this is fixed, but not longer than `max_age`.
     pub fn blocked(&self) -> Option<DropReason> {
         self.blocked
     }
@@ -158,8 +158,7 @@ impl PortalSnapshot {
         self.failing_for
     }
 
-    /// How long ago the worker took in the oldest line that is not settled yet, nearly: `None` if
-    /// there is none.
+    /// About how long ago the worker received the oldest pending line. `None` if no line is pending.
     pub fn oldest_pending(&self) -> Option<Duration> {
         self.oldest_pending
     }

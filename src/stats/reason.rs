@@ -2,22 +2,22 @@
 
 use std::fmt;
 
-/// Why an accepted line was given up, or why a line was refused at the door.
+/// Why an accepted line was dropped, or why a line was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DropReason {
     /// Refused: the queue between the callers and the worker was full.
     QueueFull,
-    /// Refused: the budget of lines or bytes between accept and settle was spent.
+    /// Refused: the budget of pending lines or bytes was used up.
     BudgetSpent,
-    /// Refused: the worker had been closed.
+    /// Refused: the worker was closed, because its guard was dropped.
     Closed,
-    /// Refused: its event token already held its share of the queue or of the budget.
+    /// Refused: its event token had already used its share of the queue or of the budget.
     TokenShare,
-    /// Dropped: evicted to make room for newer lines (`Overflow::DropOldest`).
+    /// Dropped: removed to make room for newer lines (`Overflow::DropOldest`).
     Evicted,
-    /// Dropped: its portal already held its share of the budget, or its token too much of that share; or
-    /// its text, longer than the line since much of it was escaped, found no room.
+    /// Dropped: its portal had already used its share of the budget, or its event token too much of that
+    /// share; or its text became longer because characters were escaped, and there was no memory left.
     PortalShare,
     /// Dropped: the portal does not accept the event token (forged, damaged, or of another portal).
     TokenDenied,
@@ -27,17 +27,19 @@ pub enum DropReason {
     EntryRefused,
     /// Dropped: the credentials are not accepted, or lack the `bizproc` scope.
     CredentialBlocked,
-    /// Dropped: the portal is closed, or has no business processes.
+    /// Dropped: the portal is closed, has moved to an address that is not confirmed, or has no business
+    /// processes.
     PortalBlocked,
-    /// Dropped: no credentials arrived for the portal that the span names.
+    /// Dropped: there were no credentials for the portal of the span, for ten minutes.
     UnknownPortal,
     /// Dropped: the app was removed from the portal.
     Uninstalled,
-    /// Dropped: retried as long, or as often, as the retry policy allows.
+    /// Dropped: delivery failed for longer than `max_age`, or too often for this entry: for example, the
+    /// portal was not reached, answered with errors, or kept the workflow locked.
     RetriesSpent,
-    /// Dropped: the outcome was unknown and the user prefers a gap to a repeat.
+    /// Dropped: it is not known whether the portal wrote it, and `on_unknown_outcome` is `GiveUp`.
     OutcomeUnknown,
-    /// Dropped: still pending when the deadline of the shutdown passed.
+    /// Dropped: it was still pending at the deadline of the shutdown.
     ShutdownDeadline,
     /// Dropped: the oldest lines of a spool that had reached its size.
     SpoolFull,
@@ -78,7 +80,7 @@ impl DropReason {
         DropReason::Internal,
     ];
 
-    /// How many there are: what an array with a place for each needs.
+    /// How many there are: the length of an array with a counter for each.
     pub(crate) const COUNT: usize = DropReason::ALL.len();
 
     /// The reasons for which lines are refused.
@@ -86,7 +88,7 @@ impl DropReason {
         DropReason::ALL.iter().copied().filter(|reason| reason.is_refusal())
     }
 
-    /// Whether lines with this reason were turned away at the door, and so never accepted.
+    /// Whether lines with this reason were refused, and so never accepted.
     pub fn is_refusal(self) -> bool {
         matches!(
             self,
@@ -97,7 +99,7 @@ impl DropReason {
         )
     }
 
-    /// The reason as a label of metrics: a word in `snake_case` that stays as it is.
+    /// The reason as a label of metrics: a word in `snake_case` that will not change.
     ///
     /// ```
     /// assert_eq!(tracing_bizproc::stats::DropReason::QueueFull.label(), "queue_full");
@@ -128,23 +130,23 @@ impl DropReason {
         }
     }
 
-    /// The reason in a few words, as the process log states it.
+    /// The reason in a few words, as it is written into the process log.
     pub fn as_str(self) -> &'static str {
         match self {
             DropReason::QueueFull => "queue full",
-            DropReason::BudgetSpent => "memory budget spent",
+            DropReason::BudgetSpent => "memory budget used up",
             DropReason::Closed => "logging was closed",
             DropReason::TokenShare => "too many lines at once",
             DropReason::Evicted => "made room for newer lines",
-            DropReason::PortalShare => "portal's share of memory spent",
-            DropReason::TokenDenied => "event token denied",
+            DropReason::PortalShare => "portal's share of memory used up",
+            DropReason::TokenDenied => "event token not accepted",
             DropReason::WorkflowGone => "workflow has ended",
             DropReason::EntryRefused => "entry refused",
             DropReason::CredentialBlocked => "credentials not accepted",
-            DropReason::PortalBlocked => "portal closed",
+            DropReason::PortalBlocked => "portal not available",
             DropReason::UnknownPortal => "portal unknown",
             DropReason::Uninstalled => "app removed from the portal",
-            DropReason::RetriesSpent => "portal not reachable in time",
+            DropReason::RetriesSpent => "could not be delivered",
             DropReason::OutcomeUnknown => "outcome unknown",
             DropReason::ShutdownDeadline => "app shut down",
             DropReason::SpoolFull => "disk space for lines spent",
@@ -165,9 +167,10 @@ impl fmt::Display for DropReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::{Language, Wording};
 
     #[test]
-    fn every_reason_stands_in_its_own_place() {
+    fn the_list_of_all_reasons_is_complete_and_in_order() {
         for (place, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, place);
         }
@@ -175,5 +178,19 @@ mod tests {
             DropReason::ALL.iter().map(|reason| reason.label()).collect();
         assert_eq!(labels.len(), DropReason::COUNT);
         assert_eq!(DropReason::COUNT, DropReason::Internal as usize + 1, "it is the last");
+    }
+
+    /// Regression: a process log said "portal closed" for a portal that had moved, and "portal not
+    /// reachable in time" for a workflow that another request had locked.
+    #[test]
+    fn a_reason_with_several_causes_does_not_name_one_of_them() {
+        for (reason, too_narrow) in [
+            (DropReason::PortalBlocked, ["closed", "закрыт"]),
+            (DropReason::RetriesSpent, ["reach", "не отвечал"]),
+        ] {
+            assert!(!reason.as_str().contains(too_narrow[0]), "{reason}");
+            let russian = Language::Russian.reason(reason);
+            assert!(!russian.contains(too_narrow[1]), "{russian}");
+        }
     }
 }

@@ -1,18 +1,19 @@
-//! Why the layer may not be shown what is meant for it.
+//! Reasons why the layer does not see spans or events of a process log.
 
 use std::fmt;
 
 use tracing_core::{LevelFilter, Metadata};
 
-/// Something that was meant for a log was hidden from the layer.
+/// Why the layer did not see a span or an event of a process log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Unseen {
     /// A filter hides a span that declares an event token.
     Filtered,
-    /// Another layer panicked while it held the span's data, which cannot be read since.
+    /// Another layer panicked while it held the lock of the span's data, so the data cannot be read any
+    /// more.
     Poisoned,
-    /// A filter hides an event's span, and the subscriber's type hides the Registry, which knows the
-    /// spans around that.
+    /// A filter hides the span of an event, and the subscriber's type does not forward `downcast_raw` to the
+    /// Registry, so the spans around the hidden one are not found.
     Enclosed,
 }
 
@@ -20,12 +21,12 @@ impl Unseen {
     pub(crate) const ALL: [Unseen; 3] = [Unseen::Filtered, Unseen::Poisoned, Unseen::Enclosed];
 }
 
-/// What shows that something was meant for a log.
+/// How we know that a hidden span belongs to a process log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meant {
     /// The app works on an activity.
     Activity,
-    /// Only that the code has such a callsite: the app may have had no activity at all.
+    /// The code has a callsite with the token field. The app may not have had an activity yet.
     Code,
 }
 
@@ -38,7 +39,7 @@ pub(crate) enum Hidden {
     Callsite(&'static Metadata<'static>),
     /// All spans at INFO, by the level of the whole process.
     Level(LevelFilter),
-    /// All records that our logger wants, by the level of the `log` crate: its own name for that.
+    /// All records that our logger wants, by `log::max_level()`, with the level's name in the `log` crate.
     #[cfg(feature = "log")]
     Records(&'static str),
 }
@@ -57,7 +58,7 @@ impl fmt::Display for Hidden {
         match self {
             Hidden::Activity => f.write_str(
                 "the span of an activity: let `tracing_bizproc=info` through, as in \
-                 RUST_LOG=my_app=info,tracing_bizproc=info, and see that the layer is part of the \
+                 RUST_LOG=my_app=info,tracing_bizproc=info, and check that the layer is part of the \
                  subscriber",
             ),
             Hidden::Callsite(metadata) => {
@@ -68,13 +69,13 @@ impl fmt::Display for Hidden {
             }
             Hidden::Level(level) => write!(
                 f,
-                "every span at INFO, since the level of the whole process is {}: let INFO through",
+                "every span at INFO, because the maximum level of the whole process is {}: let INFO through",
                 level.to_string().to_uppercase()
             ),
             #[cfg(feature = "log")]
             Hidden::Records(level) => write!(
                 f,
-                "every record, since `log::max_level()` is {level}: call `BizprocLogger::init`, or \
+                "every record, because `log::max_level()` is {level}: call `BizprocLogger::init`, or \
                  `log::set_max_level`"
             ),
         }

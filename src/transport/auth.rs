@@ -1,4 +1,4 @@
-//! Credentials: a webhook, or an app with OAuth tokens. Owns the secrets, and shows none of them.
+//! Credentials: a webhook, or an app with OAuth tokens. Owns the secrets, and does not show them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,12 +44,12 @@ impl Credentials {
         Credentials::Provider(Arc::new(provider))
     }
 
-    /// Whether there may be a portal for spans that name none.
+    /// Whether there may be a portal for spans without the field `portal`.
     pub(crate) fn have_default_portal(&self) -> bool {
         match self {
             Credentials::Webhook(_) => true,
             Credentials::OAuth(oauth) => oauth.default_portal.is_some(),
-            // Only the provider can tell.
+            // Only the provider knows.
             Credentials::Provider(_) => true,
         }
     }

@@ -1,4 +1,4 @@
-//! The transport over HTTP: sends each request to its portal, with the credentials that there are.
+//! The transport over HTTP: sends each request to its portal, with the credentials.
 
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ impl Http {
     /// Sets up everything that can fail before the first request: it sends nothing.
     ///
     /// # Errors
-    /// When there is no TLS provider, when there are no certificate roots for an https portal, or when
-    /// the extra ones are none.
+    /// When there is no TLS provider, when there are no root certificates for an https portal, or when the
+    /// extra ones are not valid.
     pub(crate) fn new(
         credentials: impl Into<Credentials>,
         options: HttpOptions,
@@ -63,17 +63,17 @@ impl Http {
 }
 
 impl Http {
-    /// The portal has another name now. If the credentials cannot follow it, the error says what to do.
+    /// The portal has moved. If the new host cannot be used automatically, the error says what to do.
     fn moved(&self, portal: Option<&PortalId>, host: String) -> Reply {
         let advice = match &self.caller {
-            Caller::Webhook(_) => "write that host into the webhook's URL",
-            Caller::Provider(_) => "give that address as the portal's",
+            Caller::Webhook(_) => "write this host into the webhook's URL",
+            Caller::Provider(_) => "return this address from your `AccessProvider`",
             Caller::OAuth(grants) if grants.may_relocate(portal, &host) => {
                 return Reply::Moved { host: Some(host) };
             }
-            Caller::OAuth(_) => "if that is right, name it in `OAuth::hosts`",
+            Caller::OAuth(_) => "if this is correct, add it to `OAuth::hosts`",
         };
-        Reply::Redirected(Code(format!("the portal says that it is at {host} now: {advice}")))
+        Reply::Redirected(Code(format!("the portal has moved to {host}: {advice}")))
     }
 }
 
@@ -119,7 +119,7 @@ impl Transport for Http {
     async fn relocate(&self, portal: Option<&PortalId>, host: &str) -> Refreshed {
         match &self.caller {
             Caller::Webhook(_) | Caller::Provider(_) => {
-                Refreshed::Denied(Code("the address is the app's to change".to_owned()))
+                Refreshed::Denied(Code("only the app can change the address".to_owned()))
             }
             Caller::OAuth(grants) => grants.relocate(portal, host, &self.clients).await,
         }
@@ -147,12 +147,12 @@ impl Transport for Http {
     }
 }
 
-/// Without OAuth there is no server to ask to whom the tokens belong.
+/// Without OAuth there is no server that can say to whom the tokens belong.
 const NO_OAUTH: &str = "the app's credentials are not `OAuth`";
 
-/// An event token is a secret of its portal: it is not tried at another.
-const ONE_PORTAL: &str = "the span names a portal, and the webhook is not said to be of that one: \
-                          see `Webhook::for_portal`";
+/// An event token is a secret of its portal: it is not sent to another portal.
+const ONE_PORTAL: &str = "the span names a portal, but the webhook is not bound to this portal: \
+                          call `Webhook::for_portal`, or remove `portal` from the span";
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Sends nothing, and says that all is well: for apps that run without a portal.
+//! Sends nothing, and answers as if all was sent: for apps that run without a portal.
 
 use super::Transport;
 use crate::line::PortalId;
@@ -11,11 +11,11 @@ pub(crate) struct Nowhere;
 impl Transport for Nowhere {
     async fn call(&self, _: Option<&PortalId>, request: Request) -> Reply {
         match request.method {
-            // A call of the app's own: what it would bring is not known.
+            // A call of the app: its result is not known.
             Method::Named(_) => {
                 Reply::UnknownPortal(Cause("nothing is sent, the layer is disabled".to_owned()))
             }
-            // Ends of activities: without a level there are no lines.
+            // Only ends of activities: with the level OFF there are no lines.
             _ => Reply::Http { status: 200, body: br#"{"result":true}"#.to_vec() },
         }
     }

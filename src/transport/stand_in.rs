@@ -1,4 +1,4 @@
-//! A server for tests: as little HTTP as a test needs, on threads of its own.
+//! A minimal HTTP server for tests, on its own threads.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -26,7 +26,7 @@ pub(crate) fn read_request(stream: &mut impl Read) -> String {
     head + &String::from_utf8(body).unwrap()
 }
 
-/// Answers every request by a function of it, until dropped.
+/// Answers every request with a function, until it is dropped.
 pub(crate) struct Server {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
@@ -67,7 +67,7 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// What has been asked so far.
+    /// The requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -76,7 +76,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
-        // Wakes the thread, which then sees that it is to stop.
+        // Wakes the thread, so that it sees that it has to stop.
         drop(TcpStream::connect(("127.0.0.1", self.port)));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

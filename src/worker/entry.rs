@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(
             notice(&more, Language::English),
             "• (7 lines missing since 00:00:00 UTC: queue full (4), outcome unknown (3); 3 of them may \
-             be in the log; 3 of them may have been told before)\n"
+             be in the log; 3 of them may have been reported before)\n"
         );
         assert_eq!(
             notice(&more, Language::Russian),
@@ -271,7 +271,7 @@ mod tests {
         }
         widen(&mut entry.gap, Gap::new(DropReason::QueueFull, 1, UNIX_EPOCH));
         for (language, last) in
-            [(Language::English, "told before)"), (Language::Russian, "раньше)")]
+            [(Language::English, "reported before)"), (Language::Russian, "раньше)")]
         {
             let mut out = String::new();
             entry.write_message(&Words::of(language, LineTime::Viewer), &mut out);

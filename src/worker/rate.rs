@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-/// How many requests a portal takes from one source address (REST API limits, "Leaky Bucket").
+/// How many requests a portal accepts from one IP address (REST API limits, "Leaky Bucket").
 ///
-/// The portal counts every HTTP request against a bucket that leaks at a steady rate, and refuses
-/// what would overflow it. All apps and webhooks behind one IP address share the bucket, so by
-/// default nine tenths of the rate and four fifths of the bucket are used.
+/// The portal counts every HTTP request in a bucket that leaks at a steady rate, and refuses requests
+/// that would overflow it. All apps and webhooks behind one IP address share the bucket, so by default
+/// this crate uses 90 % of the rate and 80 % of the bucket.
 ///
 /// ```
 /// use tracing_bizproc::config::Quota;
@@ -23,11 +23,11 @@ pub enum Quota {
     Standard,
     /// The Enterprise tariff: 5 requests per second, bursts of 250.
     Enterprise,
-    /// A limit of your own, used in full.
+    /// Your own limit. It is used completely.
     Custom {
         /// Requests per second, above zero.
         per_second: f64,
-        /// Requests that may go at once, at least 1.
+        /// Requests that may be sent at once, at least 1.
         burst: u32,
     },
     /// No limit of requests: self-hosted portals have none by default.

@@ -17,7 +17,7 @@ use crate::stats::{DropReason, Unseen};
 pub(crate) enum Trouble {
     Lost(DropReason),
     Late,
-    /// The portal stops waiting for an activity soon, and lines are pending.
+    /// The portal soon stops waiting for an activity, and lines of it are pending.
     TimeRunsOut,
     /// An activity was dropped without an end.
     Abandoned,
@@ -38,22 +38,22 @@ pub(crate) enum Trouble {
     /// The same, where a gap is preferred to a repeat.
     OutcomeGivenUp,
     UnusableToken(InvalidEventToken),
-    /// The guard was dropped on a thread that delivery waits for.
+    /// The guard was dropped on the worker's thread, or on one that the worker waits for.
     ClosedByItself,
     FormatFailed,
     /// The guard was dropped before the first line.
     Unguarded,
-    /// A line was refused since the guard was dropped.
+    /// A line was refused because the guard is dropped.
     Closed,
-    /// Two layers take the same spans.
+    /// Two layers handle the same spans.
     SharedSpans,
-    /// The layer was not shown what was meant for it.
+    /// The layer does not see spans or events that it needs.
     Unseen(Unseen),
     Panicked,
 }
 
 impl Trouble {
-    /// It is unknown whether a request was executed. `choice`: what is done about it.
+    /// It is not known whether a request was executed. `choice`: what happens to its entries.
     pub(crate) fn unknown_outcome(choice: UnknownOutcome) -> Trouble {
         match choice {
             UnknownOutcome::Repeat => Trouble::UnknownOutcome,
@@ -61,8 +61,8 @@ impl Trouble {
         }
     }
 
-    /// Mistakes that look like success unless somebody reads the reports.
-    fn is_told_in_any_case(self) -> bool {
+    /// Mistakes of the app that look like success if nobody sees the report.
+    fn goes_to_stderr_if_hidden(self) -> bool {
         matches!(self, Trouble::Unguarded | Trouble::Closed | Trouble::Unseen(Unseen::Filtered))
     }
 
@@ -70,126 +70,128 @@ impl Trouble {
     fn advice(self) -> &'static str {
         match self {
             Trouble::Lost(DropReason::Closed) => {
-                "lines came after the guard was dropped, and are lost: drop it at the end of `main`"
+                "lines were logged after the guard was dropped, and are lost: drop it at the end of `main`"
             }
             Trouble::Lost(DropReason::TokenShare) => {
-                "an event token logs more than its share of the queue or of memory, and lines of it are \
-                 lost, so that the others lose none: log less there, or see `token_share`"
+                "one event token logs more than its share of the queue or of memory, so lines of it are \
+                 lost, and no lines of others: log less there, or change `token_share`"
             }
             Trouble::Lost(reason) if reason.is_refusal() => {
-                "lines found no room and are lost: is there a portal that takes no more, or does the \
-                 app log more than portals take? see `queue_lines`, `pending_lines`, `pending_bytes`"
+                "the queue or the memory budget is full, and lines are lost: check whether a portal is \
+                 blocked or slow, or log less; see `queue_lines`, `pending_lines`, `pending_bytes`"
             }
             Trouble::Lost(_) => "lines were lost: see the reason, and `Snapshot::by_reason`",
             Trouble::Late => {
-                "lines came after the end of their activity, or of the time that its portal waits, \
-                 when nothing can be written any more: complete the activity after the last line"
+                "lines were logged, or were still pending, when their activity had ended or timed out, so \
+                 they are not written: complete the activity after the last line"
             }
             Trouble::TimeRunsOut => {
-                "the portal stops waiting for an activity soon, and lines of it are still pending: \
-                 what is not written by then is late; complete sooner, or raise TIMEOUT_DURATION"
+                "the portal soon stops waiting for an activity, and lines of it are still pending; lines \
+                 that are not written in time are late: complete the activity earlier, or set a longer \
+                 timeout in the template"
             }
             Trouble::Abandoned => {
                 "an activity was dropped without an end, so its workflow waits: call `complete` or \
-                 `fail` on every way out of the handler"
+                 `fail` on every code path of the handler"
             }
             #[cfg(feature = "log")]
             Trouble::NoLog => {
-                "the portal does not wait for this activity, so it has no log to write to: register it \
-                 with USE_SUBSCRIPTION = Y, or ask the template's author to switch waiting on"
+                "the portal does not wait for this activity, so nothing can be written to its log: \
+                 register it with USE_SUBSCRIPTION = Y, or switch waiting on in the template"
             }
             Trouble::CredentialBlocked => {
-                "the portal does not accept the credentials: check that the webhook exists, or that \
-                 the app is installed and its tokens are renewed, and the scope `bizproc`; lines \
-                 wait until it is mended, or too old"
+                "the portal does not accept the credentials: check (1) that the webhook exists, or that \
+                 the app is installed, (2) that it has the scope `bizproc`, (3) that the app's tokens \
+                 are valid; lines wait until this is fixed, but not longer than `max_age`"
             }
             Trouble::PortalBlocked => {
-                "the portal is closed, leads elsewhere, or has no business processes; lines wait until \
-                 it is back, or too old"
+                "the portal is closed, has moved, redirects to a page, or has no business processes: see \
+                 the detail; lines wait until this is fixed, but not longer than `max_age`"
             }
             Trouble::UnknownPortal => {
-                "there are no credentials for a portal that spans name; its lines wait ten minutes \
-                 for them: hand tokens over with `Handle::activity` or `Handle::accept`, or \
-                 check the span's `portal`"
+                "there are no credentials for the portal of a span: give its tokens to `Handle::activity` \
+                 or `Handle::accept`, or check the field `portal` of the span; its lines wait for ten \
+                 minutes"
             }
             Trouble::Unstored => {
-                "tokens that came with a request could not be stored; they are used, and lost with \
-                 the process: see to the token store"
+                "tokens that came with a request could not be stored; they are used until the process \
+                 ends: check the token store"
             }
             Trouble::NeverWorked => {
-                "the portal denies event tokens, and has not accepted one since the start: is the \
-                 webhook of the portal, and of the app, that the tokens come from?"
+                "the portal has rejected all event tokens so far: check that the webhook, or the app, \
+                 belongs to the portal from which the requests come"
             }
             Trouble::RateLimited => {
-                "the portal refuses requests for their rate: something else behind this IP address \
-                 calls it too; lines are delayed, not lost"
+                "the portal refuses requests because there are too many: another program behind this IP \
+                 address also calls it (see `quota`); lines are delayed, not lost"
             }
             Trouble::OperatingLimited => {
-                "the portal refuses to spend more time on logging for now: log less, or in larger \
+                "the server time that the portal allows for logging is used up: log less, or in larger \
                  entries (`linger`, `retention`); lines are delayed, not lost"
             }
             Trouble::Unreachable => {
-                "the portal cannot be reached, or there is no access to it: see the detail; lines wait"
+                "the portal cannot be reached, or there is no access to it: see the detail; lines wait, \
+                 but not longer than `max_age`"
             }
             Trouble::UnknownOutcome => {
-                "no usable answer came from the portal: what was sent may stand in the log, and is \
-                 sent again with a mark"
+                "the portal gave no usable answer: what was sent may be in the log, and is sent again \
+                 with a mark"
             }
             Trouble::OutcomeGivenUp => {
-                "no usable answer came from the portal: what was sent may stand in the log, and is \
-                 given up, as `on_unknown_outcome` says"
+                "the portal gave no usable answer: what was sent may be in the log, and is given \
+                 up, because `on_unknown_outcome` is `GiveUp`"
             }
             Trouble::UnusableToken(InvalidEventToken::Redacted) => {
                 "a span's `event_token` is the redacted form of an EventToken: write \
                  `event_token = token.as_field()`; the span is not tagged"
             }
             Trouble::UnusableToken(_) => {
-                "a span's `event_token` is nothing that a portal issues; the span is not tagged"
+                "the `event_token` of a span cannot be an event token of a portal; the span is not tagged"
             }
             Trouble::FormatFailed => {
-                "the app's `Format` or `Wording` panicked or returned an error: those lines are \
-                 written as by default, none is lost"
+                "the app's `Format` or `Wording` panicked or returned an error: these lines are written \
+                 in the default format, none is lost"
             }
             Trouble::Unguarded => {
-                "the WorkerGuard was dropped before anything was logged: lines are delivered, but \
-                 those that are pending when the process ends will be lost; keep the guard until the \
-                 end of `main`, under a name (`let (layer, guard) = ..`, and not `_`)"
+                "the WorkerGuard was dropped before anything was logged: lines are delivered, but lines \
+                 that are pending when the process ends will be lost; keep the guard until the end of \
+                 `main`, under a name (`let (layer, guard) = ..`, and not `_`)"
             }
             Trouble::Closed => {
-                "a line was refused since the WorkerGuard was dropped, and so will be all others \
-                 (`Snapshot::by_reason`): keep the guard until the end of `main`"
+                "a line was refused because the WorkerGuard is dropped; all further lines will be refused, \
+                 too (`Snapshot::by_reason`): keep the guard until the end of `main`"
             }
             Trouble::SharedSpans => {
-                "two layers of tracing-bizproc take the same spans, so that every line goes to both, \
-                 and one of them cannot deliver it: build one layer, whose credentials know all \
-                 portals (`Credentials::provider` of a map of webhooks)"
+                "two layers of tracing-bizproc handle the same spans, so every line is sent twice: build \
+                 one layer, with credentials for all portals (`Credentials::provider` of a map of \
+                 webhooks)"
             }
             Trouble::Unseen(Unseen::Filtered) => {
-                "a filter hides what is meant for a process's log, so it is not written; the detail says \
-                 what is hidden, and what to add to the filter:"
+                "a filter hides spans or events of a process log, so they are not written; the detail \
+                 says what is hidden, and what to add to the filter:"
             }
             Trouble::Unseen(Unseen::Poisoned) => {
-                "another layer panicked while it held a span's data, which cannot be read since: events \
-                 in that span are not written; see to that panic"
+                "another layer panicked while it used the data of a span, so the data cannot be read any \
+                 more, and events in that span are not written: fix that panic"
             }
             Trouble::Unseen(Unseen::Enclosed) => {
-                "a filter hides the span of an event, and the subscriber's type hides the Registry \
-                 that knows the spans around it, so the event is not written: let `downcast_raw` of \
-                 that type pass the Registry on, or let the span through"
+                "a filter hides the span of an event, and the subscriber's type does not forward \
+                 `downcast_raw` to the Registry, so the event is not written: forward it, or let the \
+                 span pass the filter"
             }
             Trouble::ClosedByItself => {
-                "the guard was dropped on the worker's own thread, or on one that it waits for, and so \
-                 without a wait for pending lines: drop it at the end of `main`"
+                "the guard was dropped on the worker's own thread, or on one that the worker waits for, so \
+                 it did not wait for pending lines: drop it at the end of `main`"
             }
             Trouble::Panicked => {
-                "the worker panicked and goes on: see the panic's message; where it is not of a layer of \
-                 the app's, please report it"
+                "the worker panicked and goes on: see the message of the panic; if it does not come from a \
+                 layer of the app, please report it"
             }
         }
     }
 }
 
-/// Reports to be made.
+/// Reports that wait to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     kinds: BTreeMap<Trouble, Kind>,
@@ -198,10 +200,11 @@ pub(crate) struct Reports {
 #[derive(Debug, Default)]
 struct Kind {
     count: u64,
-    /// The portals that it happened to, as far as they have names: some of them.
+    /// Some of the portals to which it happened, if they have names.
     portals: BTreeSet<Box<str>>,
     detail: String,
-    told: Option<Instant>,
+    /// When it was last reported.
+    reported: Option<Instant>,
 }
 
 /// One report that is due.
@@ -214,7 +217,7 @@ pub(crate) struct Report {
 }
 
 impl Reports {
-    /// Notes that it happened `count` times to a portal. The last detail is reported: a code or an
+    /// Notes that it happened `count` times to a portal. The report has the last detail: a code or an
     /// error, never a secret.
     pub(crate) fn add(
         &mut self,
@@ -226,27 +229,27 @@ impl Reports {
         let kind = self.kinds.entry(trouble).or_default();
         kind.count += count;
         if let Some(portal) = portal {
-            if kind.portals.len() < PORTALS_TOLD && !kind.portals.contains(portal) {
+            if kind.portals.len() < PORTALS_NAMED && !kind.portals.contains(portal) {
                 kind.portals.insert(portal.into());
             }
         }
         let detail = detail.into();
         match trouble {
-            // Each is something else to do.
+            // Each detail asks for a change of its own, so all are kept.
             Trouble::Unseen(Unseen::Filtered) if !kind.detail.is_empty() => {
                 kind.detail.push_str("; ");
                 kind.detail.push_str(&detail);
             }
-            // What was said of some is better than nothing.
+            // An earlier detail is better than none.
             _ if detail.is_empty() => {}
             _ => kind.detail = detail,
         }
     }
 
-    /// When the next kind that is held back may be reported.
+    /// When the next kind that waits for the end of its minute may be reported.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         let held = self.kinds.values().filter(|kind| kind.count > 0);
-        held.filter_map(|kind| Some(kind.told? + SILENCE)).min()
+        held.filter_map(|kind| Some(kind.reported? + SILENCE)).min()
     }
 
     /// Reports that are due: of kinds that were silent for a minute. `last`: all of them.
@@ -254,7 +257,7 @@ impl Reports {
         let mut due = Vec::new();
         for (trouble, kind) in &mut self.kinds {
             let silent =
-                kind.told.is_none_or(|told| now.saturating_duration_since(told) >= SILENCE);
+                kind.reported.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE);
             if kind.count > 0 && (silent || last) {
                 due.push(Report {
                     trouble: *trouble,
@@ -262,38 +265,41 @@ impl Reports {
                     portals: std::mem::take(&mut kind.portals),
                     detail: std::mem::take(&mut kind.detail),
                 });
-                kind.told = Some(now);
+                kind.reported = Some(now);
             }
         }
         due
     }
 }
 
-/// How the worker writes its reports.
+/// Where the worker writes its reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Voice {
+pub(crate) enum ReportSink {
     /// An event, for the app's subscriber.
     #[default]
     Tracing,
-    /// A record, for the app's logger. By `log` itself: tracing's own feature for it would make records
-    /// of all crates' events.
+    /// A record, for the app's logger. It is written with the `log` crate, because the feature `log` of
+    /// `tracing` would turn the events of all crates into records.
     #[cfg(feature = "log")]
     Log,
 }
 
-impl Voice {
-    fn is_heard(self) -> bool {
+impl ReportSink {
+    /// Whether the app's subscriber or logger shows the reports.
+    fn is_enabled(self) -> bool {
         match self {
-            Voice::Tracing => tracing::enabled!(target: "tracing_bizproc", tracing::Level::WARN),
+            ReportSink::Tracing => {
+                tracing::enabled!(target: "tracing_bizproc", tracing::Level::WARN)
+            }
             #[cfg(feature = "log")]
-            Voice::Log => log::log_enabled!(target: "tracing_bizproc", log::Level::Warn),
+            ReportSink::Log => log::log_enabled!(target: "tracing_bizproc", log::Level::Warn),
         }
     }
 }
 
 impl Report {
     /// Writes the report outside of any span, whatever span the worker's thread may be in.
-    pub(crate) fn tell(self, voice: Voice) {
+    pub(crate) fn emit(self, sink: ReportSink) {
         let Report { trouble, count, portals, detail } = self;
         let portals = portals.into_iter().collect::<Vec<_>>().join(", ");
         let advice = trouble.advice();
@@ -301,19 +307,19 @@ impl Report {
             Trouble::Lost(reason) => reason.as_str(),
             _ => "",
         };
-        match voice {
-            Voice::Tracing => {
+        match sink {
+            ReportSink::Tracing => {
                 tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail = &*detail, "{advice}");
             }
             #[cfg(feature = "log")]
-            Voice::Log => {
+            ReportSink::Log => {
                 log::warn!(target: "tracing_bizproc", count, portals = &*portals, reason, detail = &*detail; "{advice}");
             }
         }
-        if trouble.is_told_in_any_case() && !voice.is_heard() {
-            // Writing to standard error may fail, too.
-            let said = format!("tracing-bizproc: {advice} {detail}");
-            let _ = writeln!(std::io::stderr(), "{}", said.trim_end());
+        if trouble.goes_to_stderr_if_hidden() && !sink.is_enabled() {
+            let text = format!("tracing-bizproc: {advice} {detail}");
+            // There is nowhere else to write if this fails.
+            let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
         }
     }
 }
@@ -321,23 +327,23 @@ impl Report {
 /// Reports that a line was refused because the worker is closed. This happens on a thread of its own:
 /// the worker's thread has ended, and a caller must not wait for what the app's layers do with the
 /// report.
-pub(crate) fn tell_closed(voice: Voice) {
+pub(crate) fn report_closed(sink: ReportSink) {
     let report = Report {
         trouble: Trouble::Closed,
         count: 1,
         portals: BTreeSet::new(),
         detail: String::new(),
     };
-    let tells = std::thread::Builder::new().name("tracing-bizproc".to_owned()).spawn(move || {
+    let thread = std::thread::Builder::new().name("tracing-bizproc".to_owned()).spawn(move || {
         mark_worker_thread();
-        report.tell(voice);
+        report.emit(sink);
     });
-    // Without a thread there is no report. The lines are counted.
-    drop(tells);
+    // If no thread can be started there is no report. The lines are counted in any case.
+    drop(thread);
 }
 
-/// Portals that a report names at the most.
-const PORTALS_TOLD: usize = 8;
+/// How many portals a report names at most.
+const PORTALS_NAMED: usize = 8;
 /// How long a kind of trouble is not reported again.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -346,29 +352,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_told_at_once_and_then_once_a_minute_with_its_count() {
+    fn a_kind_is_reported_at_once_and_then_once_a_minute_with_its_count() {
         let start = Instant::now();
         let mut reports = Reports::default();
-        let told = |reports: &mut Reports, after: u64| {
+        let reported = |reports: &mut Reports, after: u64| {
             let due = reports.due(false, start + Duration::from_secs(after));
             due.iter().map(|report| report.count).collect::<Vec<_>>()
         };
-        assert!(told(&mut reports, 0).is_empty());
+        assert!(reported(&mut reports, 0).is_empty());
         reports.add(Trouble::Late, 1, None, "");
-        assert_eq!(told(&mut reports, 0), [1]);
+        assert_eq!(reported(&mut reports, 0), [1]);
         for _ in 0..5 {
             reports.add(Trouble::Late, 2, None, "");
         }
         reports.add(Trouble::RateLimited, 1, None, "");
-        assert_eq!(told(&mut reports, 59), [1], "the other kind only");
+        assert_eq!(reported(&mut reports, 59), [1], "the other kind only");
         assert_eq!(reports.next_at(), Some(start + SILENCE));
-        assert_eq!(told(&mut reports, 60), [10]);
+        assert_eq!(reported(&mut reports, 60), [10]);
         assert_eq!(reports.next_at(), None);
-        assert!(told(&mut reports, 200).is_empty());
+        assert!(reported(&mut reports, 200).is_empty());
     }
 
     #[test]
-    fn at_the_end_everything_is_told() {
+    fn at_the_end_everything_is_reported() {
         let now = Instant::now();
         let mut reports = Reports::default();
         reports.add(Trouble::Late, 1, None, "");
@@ -390,7 +396,7 @@ mod tests {
             );
         }
         let due = reports.due(false, now);
-        assert_eq!((due[0].count, due[0].portals.len()), (100, PORTALS_TOLD));
+        assert_eq!((due[0].count, due[0].portals.len()), (100, PORTALS_NAMED));
         assert!(due[0].portals.contains("portal 0"));
     }
 }

@@ -19,14 +19,16 @@ impl Default for RetryPolicy {
 
 /// What to do with an entry when it is not known whether the portal wrote it.
 ///
-/// `bizproc.activity.log` cannot recognise a repeat, so you have to choose one of two faults.
+/// `bizproc.activity.log` does not recognize a repeat, so either the log may have the entry twice, or the
+/// entry may be missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownOutcome {
     /// Send the entry again, marked as a possible repeat. The default.
     #[default]
     Repeat,
-    /// Give it up, counted as [`DropReason::OutcomeUnknown`](crate::stats::DropReason::OutcomeUnknown).
+    /// Do not send it again, and count its lines as
+    /// [`DropReason::OutcomeUnknown`](crate::stats::DropReason::OutcomeUnknown).
     GiveUp,
 }
 

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 /// How many entries of a workflow its portal keeps. The schedule of new entries follows from it.
 ///
-/// The entry after `k` others goes no earlier than `T(k) = base * (growth^k - 1) / (growth - 1)` after
-/// the first. With the default base of 1 s and growth of 1.3, the 5th entry goes after 6 s, the 10th
-/// after 32 s, the 20th after 8 minutes, unless `max_hold` is reached earlier. Flushes, full entries,
-/// and the close of a tagged span do not wait for the schedule.
+/// The entry after `k` others is sent no earlier than `T(k) = base * (growth^k - 1) / (growth - 1)` after
+/// the first. With the default base of 1 s and growth of 1.3, the 5th entry is sent after 6 s, the 10th
+/// after 32 s, the 20th after 8 minutes, unless `max_hold` is reached earlier.
+///
+/// Flushes, full entries, and ends of activities do not wait for the schedule. Lines of a tagged span that
+/// closes do not wait either, until the workflow has used half of the entries that the portal keeps.
 ///
 /// ```
 /// use tracing_bizproc::config::Retention;
@@ -25,9 +27,9 @@ pub enum Retention {
     /// The newest 50 entries are kept: entries follow the schedule. The default.
     #[default]
     Cloud,
-    /// All entries are kept: every entry goes at its linger.
+    /// All entries are kept: every entry is sent after its `linger`.
     SelfHosted,
-    /// A number of entries and a growth of your own.
+    /// Your own numbers.
     Custom {
         /// Entries that the portal keeps, at least 1.
         kept: u32,

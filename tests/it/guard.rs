@@ -80,7 +80,7 @@ fn lines_after_a_guard_was_dropped_are_told_once() {
     drop(guard);
     activity.in_scope(|| (0..3).for_each(|n| info!(n, "too late")));
     assert_eq!(bizproc.stats().by_reason(DropReason::Closed), 3);
-    let told = || captured.text().matches("refused since the WorkerGuard was dropped").count();
+    let told = || captured.text().matches("refused because the WorkerGuard is dropped").count();
     eventually(|| told() > 0);
     assert_eq!(told(), 1);
     assert_eq!(lines(&workflow), ["in time"]);

@@ -67,7 +67,7 @@ macro_rules! alone {
 fn names_the_filter(said: (String, u64, u64), wanted: &str) {
     let (text, accepted, unseen) = said;
     assert_eq!((accepted, unseen), (0, 1), "{text}");
-    assert_eq!(text.matches("a filter hides what is meant").count(), 1, "{text}");
+    assert_eq!(text.matches("a filter hides spans or events").count(), 1, "{text}");
     assert!(text.contains(wanted), "{text}");
 }
 
@@ -102,7 +102,7 @@ alone!(an_env_filter_above_the_layer, {
 
 alone!(a_level_of_the_whole_process, {
     let filter = EnvFilter::new("warn");
-    let wanted = "the level of the whole process is WARN: let INFO through";
+    let wanted = "the maximum level of the whole process is WARN: let INFO through";
     names_the_filter(said(|layer, base| base.with(layer).with(filter)), wanted);
 });
 
@@ -171,7 +171,7 @@ alone!(the_level_of_fmt_is_told_too, {
     let bizproc = app(&portal, &guard);
     drop(guard);
     let stats = bizproc.stats();
-    let wanted = "the level of the whole process is WARN: let INFO through";
+    let wanted = "the maximum level of the whole process is WARN: let INFO through";
     names_the_filter((captured.text(), stats.accepted(), stats.unseen()), wanted);
 });
 
@@ -195,7 +195,7 @@ fn a_hidden_activity_is_told_on_standard_error_if_reports_are_hidden_too() {
     if !is_child() {
         let errors = errors_of_child(name, &[]);
         assert!(errors.contains("RUST_LOG=my_app=info,tracing_bizproc=info"), "{errors}");
-        assert_eq!(errors.matches("a filter hides what is meant").count(), 1, "{errors}");
+        assert_eq!(errors.matches("a filter hides spans or events").count(), 1, "{errors}");
         return;
     }
     let stage = AppStage::new(1);

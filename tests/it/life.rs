@@ -9,7 +9,7 @@ use tracing_bizproc::app::{
     ActivityRequest, AppRequest, Installation, InstallationStore, Installations, Opened, Parameter,
     Registration, ValueKind,
 };
-use tracing_bizproc::auth::{FileStore, MemoryStore, TokenStore};
+use tracing_bizproc::auth::{CredentialFuture, FileStore, MemoryStore, TokenStore, Tokens};
 use tracing_bizproc::error::{ActivityRejection, CompleteError, InstallError, VerifyError};
 use tracing_bizproc::stats::DropReason;
 use tracing_bizproc::{Completion, PortalId};
@@ -247,6 +247,49 @@ fn a_portal_that_removes_the_app_loses_its_lines_with_a_count() {
     assert!(stored(&stage, stays).is_some());
     let error = wait(installations.verify(request(&opened[0].2))).unwrap_err();
     assert!(matches!(error, ActivityRejection::UnknownPortal), "{error}");
+}
+
+/// A store of tokens that cannot delete.
+struct KeepsAll(Arc<MemoryStore>);
+
+impl TokenStore for KeepsAll {
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
+        self.0.load(portal)
+    }
+
+    fn swap<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Tokens>,
+        new: &'a Tokens,
+    ) -> CredentialFuture<'a, bool> {
+        self.0.swap(portal, expected, new)
+    }
+
+    fn remove<'a>(&'a self, _portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+        Box::pin(async { Err("the disk is read-only".into()) })
+    }
+}
+
+/// Regression: the error said "install the app again later", for an app that had just been removed.
+#[test]
+fn a_removal_whose_tokens_cannot_be_deleted_is_reported_as_such() {
+    let stage = AppStage::new(1);
+    let site = &stage.portals[0];
+    let store = KeepsAll(Arc::clone(&stage.store));
+    let (layer, guard) = quick(credentials(site, store)).build().unwrap();
+    let _subscriber = tracing_subscriber::registry().with(layer).set_default();
+    let installations = Installations::new(guard.handle(), Arc::clone(&stage.store));
+    wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+
+    let removal = Post { tokens: None, ..Post::of(site, "ONAPPUNINSTALL") };
+    let error = wait(installations.handle(removal.parse())).unwrap_err();
+    assert!(matches!(error, InstallError::TokensRemain { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("the disk is read-only") && text.contains("removed"), "{text}");
+    assert!(!text.contains("install the app"), "{text}");
+    assert_eq!(stored(&stage, site), None, "the installation is deleted");
+    assert!(wait(stage.store.load(&site.id())).unwrap().is_some(), "the tokens remain");
 }
 
 #[test]
@@ -541,12 +584,12 @@ fn requests_that_are_not_believed_are_told_with_both_hosts_and_once_a_minute() {
         assert!(wait(installations.handle(forged.parse())).is_err());
     }
     let told = captured.text();
-    let rejected: Vec<_> = told.lines().filter(|line| line.contains("was not taken in")).collect();
+    let rejected: Vec<_> = told.lines().filter(|line| line.contains("rejected")).collect();
     let [request, removal] = rejected.as_slice() else { panic!("{told}") };
     for part in ["elsewhere.example", &site.host(), site.portal.member_id(), "OAuth::hosts"] {
         assert!(request.contains(part), "{request}");
     }
-    assert!(removal.contains("a portal's removal") && removal.contains("application_token"));
+    assert!(removal.contains("removal rejected") && removal.contains("application_token"));
 }
 
 /// Anybody can post forged installations: apps that ask the authorization server too often may be

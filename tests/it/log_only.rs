@@ -111,7 +111,7 @@ fn what_the_worker_has_to_report_reaches_the_apps_logger() {
 
     drop(guard);
     with_event_token(&event_token, || info!("after the guard"));
-    eventually(|| captured.text().contains("refused since the WorkerGuard was dropped"));
+    eventually(|| captured.text().contains("refused because the WorkerGuard is dropped"));
     assert_eq!(bizproc.stats().by_reason(DropReason::Closed), 1);
 }
 

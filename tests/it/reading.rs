@@ -294,5 +294,5 @@ fn options_of_a_line_are_checked() {
     assert!(error(quick(&portal).line_prefix("x".repeat(201))).contains("line_prefix"));
     assert!(error(quick(&portal).line_prefix("\0".repeat(67))).contains("line_prefix"));
     let error = error(quick(&portal).line_prefix("[shop] ").line_bytes(262));
-    assert!(error.contains("line_bytes leaves less"), "{error}");
+    assert!(error.contains("line_bytes must be at least 256 bytes longer"), "{error}");
 }

@@ -26,7 +26,7 @@ fn nothing_in_flight_does_not_mean_that_all_is_done() {
     let stage = Stage::quick();
     stage.portal.faults().next(Fault::Answer(Moment::BeforeExecution, Canned::html(500)));
     let (workflow, _, event_token) = stage.activity();
-    info_span!("activity", event_token = event_token.tag()).in_scope(|| info!("one"));
+    info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("one"));
     assert!(stage.portal.wait_for(PATIENCE, |portal| {
         portal.journal().first().is_some_and(|hit| hit.answered.is_some())
     }));
@@ -43,7 +43,7 @@ fn a_retry_waits_for_no_further_line() {
     let stage = Stage::quick();
     stage.portal.faults().next(bad_gateway()).next(bad_gateway());
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("one"));
     // Nothing is logged, flushed or closed from here on.
     let has_come = |workflow: &bizproc_portal::Workflow| !workflow.texts().is_empty();
@@ -61,7 +61,7 @@ fn an_item_whose_request_has_failed_is_not_passed_over() {
         let (workflow, _, event_token) = stage.activity();
         let wide = "x".repeat(700);
         // Each line fills an entry with the notices that may stand before it.
-        info_span!("activity", event_token = event_token.tag()).in_scope(|| {
+        info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
             (1..=4).for_each(|number| info!("line {number} {wide}"));
         });
         let report = stage.bizproc.flush_blocking(PATIENCE).unwrap();
@@ -82,7 +82,7 @@ fn an_overflow_is_counted_to_the_line_and_a_full_queue_takes_the_flush() {
         builder.overflow(Overflow::DropOldest).pending_lines(5).linger(Duration::from_secs(5))
     });
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     for number in 0..10 {
         span.in_scope(|| info!("line {number}"));
     }
@@ -98,7 +98,7 @@ fn an_overflow_is_counted_to_the_line_and_a_full_queue_takes_the_flush() {
     let stage = Stage::with(Portal::builder(), |builder| builder.queue_lines(1).pending_lines(5));
     stage.portal.faults().next(Fault::Hang(Moment::BeforeExecution));
     let (_, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     for number in 0..1_000 {
         span.in_scope(|| info!("line {number}"));
     }
@@ -120,7 +120,7 @@ impl Drop for LastWords {
     fn drop(&mut self) {
         // (Entering a span here panics in the Registry of tracing-subscriber itself.)
         info!(parent: &self.0, "last words");
-        info!(parent: None, event_token = self.1.tag(), "really the last words");
+        info!(parent: None, event_token = self.1.as_field(), "really the last words");
     }
 }
 
@@ -138,7 +138,7 @@ fn a_line_from_the_destructor_of_a_thread_local_value_is_delivered() {
     let workflow = portal.start_workflow("Order");
     let event_token = workflow.open_activity("Fulfil").event_token();
     let event_token = EventToken::parse(&event_token).unwrap();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     let for_thread = span.clone();
     std::thread::spawn(move || {
         // Before our own values and those of `tracing`, so that it is dropped behind them.
@@ -163,7 +163,7 @@ fn what_is_tried_again_goes_before_newer_lines() {
     let stage = Stage::quick();
     stage.portal.faults().next(Fault::Reset(Moment::AfterExecution)).next(bad_gateway());
     let (workflow, _, event_token) = stage.activity();
-    let span = info_span!("activity", event_token = event_token.tag());
+    let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("older"));
     assert!(stage.portal.wait_for(PATIENCE, |portal| portal.counters().hits > 0));
     span.in_scope(|| info!("newer"));

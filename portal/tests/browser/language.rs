@@ -34,7 +34,7 @@ fn a_story_reads_well_in_russian_and_in_english() {
             "+03:00 WARNING: Power cord: last one in stock, reorder",
             "• (possible repeat: the answer to the first try was lost)",
             "• (3 lines missing since ",
-            "+03:00: memory budget spent)",
+            "+03:00: memory budget used up)",
             "+03:00 ERROR: The bank declined the card: insufficient funds",
         ],
     );

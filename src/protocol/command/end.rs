@@ -1,9 +1,9 @@
-//! The end of an activity as a command of a batch, where that means the same as a call of its own.
+//! The end of an activity as a command of a batch, if it means the same there as in a direct call.
 //!
-//! A call of its own is JSON: values keep their types, and nothing in them is substituted. In a batch
-//! PHP reads the command with `parse_str`, which knows only text and arrays, and `$result[..]` and its
-//! like are replaced ("batch", server behaviour). So only text may travel that way, under names in
-//! which PHP sees nothing, and only where there is nothing to replace.
+//! A direct call is JSON: values keep their types, and nothing in them is replaced. In a batch, PHP reads the
+//! command with `parse_str`, which knows only text and arrays, and the portal replaces `$result[..]` and
+//! similar expressions ("batch", server behaviour). So a batch may have only texts, with names that have no
+//! special meaning for PHP, and without anything that would be replaced.
 
 use serde_json::{Map, Value};
 
@@ -19,7 +19,7 @@ impl EndCommand {
         super::FRAME + self.0.len()
     }
 
-    /// Bytes that it holds.
+    /// Its length in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.len()
     }
@@ -29,14 +29,14 @@ impl EndCommand {
     }
 }
 
-/// Without its text, which holds an event token and return values.
+/// Without its text, which contains an event token and return values.
 impl std::fmt::Debug for EndCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "EndCommand({} bytes)", self.0.len())
     }
 }
 
-/// The command, if the portal reads the same from it as from a call of its own.
+/// The command, if the portal reads the same from it as from a direct call.
 pub(crate) fn end_command(
     event_token: &str,
     values: &Map<String, Value>,
@@ -75,8 +75,8 @@ pub(crate) fn end_command(
     Some(EndCommand(command.into()))
 }
 
-/// The texts of a value that is text, or a list of texts with something in it. Everything else would
-/// lose its type on the way: an empty list is not sent at all.
+/// The texts of a value that is a text, or a list of texts that is not empty. Everything else would lose its
+/// type; an empty list would not be sent at all.
 fn texts(value: &Value) -> Option<Vec<&str>> {
     let texts = match value {
         Value::String(text) => vec![text.as_str()],
@@ -88,13 +88,13 @@ fn texts(value: &Value) -> Option<Vec<&str>> {
     (!texts.iter().any(|text| is_substituted(text))).then_some(texts)
 }
 
-/// Whether `parse_str` reads the name as it stands, whatever PHP's settings are.
+/// Whether `parse_str` does not change the name, with any settings of PHP.
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 const OPEN: &[u8] = b"bizproc.event.send?EVENT_TOKEN=";
-/// PHP reads no more than 1,000 variables of one command (`max_input_vars`).
+/// PHP reads at most 1,000 variables of one command (`max_input_vars`).
 const MOST_VARIABLES: usize = 200;
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_with_texts_reads_as_documented() {
+    fn an_end_with_texts_has_the_documented_form() {
         assert_eq!(
             command(&json!({"status": "paid & done", "tags": ["a", "b"]}), Some("Ready")).unwrap(),
             "bizproc.event.send?EVENT_TOKEN=5e.1%7CA1%7C3.ab&RETURN_VALUES%5Bstatus%5D=paid%20%26%20done\
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_lose_its_type_or_its_text_goes_by_itself() {
+    fn an_end_that_would_change_in_a_batch_is_a_direct_call() {
         for values in [
             json!({"n": 2}),
             json!({"n": 2.5}),

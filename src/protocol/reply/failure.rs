@@ -1,4 +1,4 @@
-//! Sorts a portal's error codes by what is to be done about them.
+//! Classifies a portal's error codes by what to do next.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use serde_json::{Map, Value};
 
 use super::Refusal;
 
-/// The portal's error code, cleaned: at most 64 ASCII letters, digits, `_`, `-`, `.`; or words of
-/// ours where there is none. Never the portal's prose, which could repeat a secret.
+/// The portal's error code: at most 64 ASCII letters, digits, `_`, `-`, `.`. If there is none, our own words.
+/// Never the portal's description, which could contain a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Code(pub(crate) String);
 
 /// An `error` as the portal states it.
 pub(in crate::protocol) struct Failure<'a> {
     pub(in crate::protocol) code: Code,
-    /// Used only to tell two meanings of one code apart; may be localised. Never shown.
+    /// Used only for a code with two meanings. It may be in any language. Never shown.
     description: &'a str,
 }
 
@@ -46,19 +46,19 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// Where an error stood, which decides what some codes mean.
+/// Where an error was. Some codes have different meanings at different places.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
     /// At the top of the answer to a call.
     Call { status: u16 },
     /// At the top of the answer to a batch.
     Batch { status: u16 },
-    /// In a batch's `result_error`, always below status 200.
+    /// In a batch's `result_error`. The HTTP status is always 200.
     Command,
 }
 
-/// Sorts an error. `None`: it does not say whether the request was executed (or, of a command, it
-/// says that it was not).
+/// Classifies an error. `None` for a request: it is not known whether it was executed. `None` for a command of
+/// a batch: it was not executed.
 pub(super) fn classify(failure: &Failure<'_>, place: Place) -> Option<Refusal> {
     let code = || failure.code.clone();
     Some(match failure.code.0.to_ascii_uppercase().as_str() {
@@ -81,7 +81,7 @@ pub(super) fn classify(failure: &Failure<'_>, place: Place) -> Option<Refusal> {
         | "INVALID_GRANT"
         | "WRONG_CLIENT"
         | "NOT_INSTALLED"
-        // A block set by hand at the vendor's.
+        // The vendor has blocked it manually.
         | "OVERLOAD_LIMIT" => Refusal::Credential(code()),
         "ACCESS_DENIED" => access_denied(failure, place),
         "PORTAL_DELETED" | "ERROR_METHOD_NOT_FOUND" => Refusal::Portal(code()),
@@ -89,10 +89,10 @@ pub(super) fn classify(failure: &Failure<'_>, place: Place) -> Option<Refusal> {
         "CONNECTION_ERROR" => Refusal::Server(code()),
         "INTERNAL_SERVER_ERROR" | "ERROR_UNEXPECTED_ANSWER" => match place {
             Place::Command => Refusal::Server(code()),
-            // An exception half-way: earlier commands are done, and no one says which.
+            // An exception in the middle: earlier commands are done, but it is not known which.
             Place::Call { .. } | Place::Batch { .. } => return None,
         },
-        // Past the portal's limit of commands: the first ones ran, this one did not.
+        // Above the portal's limit of commands: the first ones ran, this one did not.
         "ERROR_BATCH_LENGTH_EXCEEDED" => match place {
             Place::Command => return None,
             Place::Call { .. } | Place::Batch { .. } => Refusal::TooLarge,
@@ -138,7 +138,7 @@ impl Code {
             Value::Number(code) => code.to_string(),
             _ => String::new(),
         };
-        // A code that is none, an address or a sentence, is not repeated to anybody.
+        // A text that is not a code, for example an address or a sentence, is never shown.
         let odd = |b: u8| !(b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
         let raw = raw.trim();
         Code(if raw.len() > Self::BYTES || raw.bytes().any(odd) {

@@ -23,7 +23,7 @@ fn ran(outcome: Outcome) -> Verdict {
     Verdict::Ran { outcomes: vec![outcome], time: ServerTime::default() }
 }
 
-/// What is expected of a code where it stands alone, on top of a batch, and in a batch.
+/// The expected result of a code in a direct call, for a whole batch, and in a batch.
 enum Expected {
     /// The same refusal everywhere.
     Everywhere(fn(Code) -> Refusal),
@@ -36,7 +36,7 @@ use Expected::{Command, Everywhere, Stumble};
 
 /// Every row of the portal's error codes, with each status that documentation or servers give.
 #[test]
-fn every_code_is_sorted_alike_whatever_the_status() {
+fn every_code_is_classified_independently_of_the_status() {
     let rows: &[(&str, &[u16], Expected)] = &[
         ("QUERY_LIMIT_EXCEEDED", &[503], Everywhere(|_| Refusal::RateLimit)),
         ("OPERATION_TIME_LIMIT", &[429], Everywhere(|_| Refusal::OperatingLimit)),
@@ -136,7 +136,7 @@ fn access_denied_means_the_plan_or_the_event_token() {
 }
 
 #[test]
-fn what_is_no_answer_is_refused_only_where_the_status_proves_it() {
+fn other_answers_are_refusals_only_if_the_status_proves_it() {
     let page = "<html><body>Bad</body></html>";
     let cut = r#"{"result":{"result":{"c0":tr"#;
     for body in [page, "", cut, "true", "[]", "{}", "null", "\u{feff}"] {
@@ -162,7 +162,7 @@ fn what_is_no_answer_is_refused_only_where_the_status_proves_it() {
 }
 
 #[test]
-fn codes_that_nobody_knows_go_by_their_status() {
+fn unknown_codes_are_classified_by_the_status() {
     let answer = json!({"error": "BRAND_NEW"});
     for status in [401, 403] {
         let blocked = Verdict::Refused(Refusal::Credential(code("BRAND_NEW")));
@@ -254,7 +254,7 @@ fn a_call_is_done_only_when_the_portal_says_so() {
 }
 
 #[test]
-fn odd_times_are_no_times() {
+fn invalid_time_fields_are_ignored() {
     let time = json!({"duration": -1, "operating": "NaN", "operating_reset_at": 1e300,
         "finish": {"a": 1}});
     let answer = json!({"result": true, "time": time});
@@ -262,7 +262,7 @@ fn odd_times_are_no_times() {
 }
 
 #[test]
-fn a_code_never_repeats_prose() {
+fn a_code_never_contains_a_description() {
     for error in ["see https://portal/rest/1/s3cret/", "a b", &"x".repeat(65), "ключ"] {
         let Verdict::Ran { outcomes, .. } = single(400, json!({"error": error})) else {
             panic!("not an outcome: {error}");
@@ -272,7 +272,7 @@ fn a_code_never_repeats_prose() {
 }
 
 #[test]
-fn failures_below_http_keep_apart_what_was_sent_and_what_was_not() {
+fn failures_below_http_differ_for_sent_and_unsent_requests() {
     let trouble = Cause("refused".to_owned());
     assert_eq!(
         read(&Reply::NotSent(trouble.clone()), Sent::Single),

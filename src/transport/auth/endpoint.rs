@@ -1,4 +1,4 @@
-//! Where a portal is called, and which hosts may be called at all.
+//! The address of a portal, and the hosts that may be called.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::is_loopback;
 use crate::error::EndpointError;
 use crate::protocol::Method;
 
-/// The address of a portal's REST API, `https://HOST/rest/`. It holds no secret.
+/// The address of a portal's REST API, `https://HOST/rest/`. It contains no secret.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint(Url);
 
@@ -20,8 +20,8 @@ impl Endpoint {
         if endpoint.is_plain() { Err(EndpointError::Insecure) } else { Ok(endpoint) }
     }
 
-    /// As [`parse`](Endpoint::parse), and takes plain http to any host. Whether that may be called is
-    /// asked before each call.
+    /// As [`parse`](Endpoint::parse), but also accepts plain http to any host. Whether it may be called is
+    /// checked before each call.
     pub(crate) fn parse_with_http(url: &str) -> Result<Self, EndpointError> {
         let mut url = Url::parse(url).map_err(|_| EndpointError::NotAUrl)?;
         if url.host_str().is_none() {
@@ -35,12 +35,12 @@ impl Endpoint {
         }
         url.set_query(None);
         url.set_fragment(None);
-        // Whatever path is named: the methods of REST v2 are there and nowhere else.
+        // The path of the request is ignored: REST v2 is always at `/rest/`.
         url.set_path("/rest/");
         Ok(Endpoint(url))
     }
 
-    /// Whether what is sent there could be read on the way.
+    /// Whether requests could be read on the way: plain http to another machine.
     pub(crate) fn is_plain(&self) -> bool {
         self.0.scheme() != "https" && !is_loopback(&self.0)
     }
@@ -79,11 +79,11 @@ impl fmt::Debug for Endpoint {
 
 /// The hosts at which portals may be called with an app's tokens.
 ///
-/// An entry is a host, `portal.example`, or with `*.` before it the hosts below one,
-/// `*.bitrix24.com`; a port other than https's own is a part of it, `127.0.0.1:8080`. Of a URL,
-/// `https://portal.example/rest/`, the host counts. Case does not matter.
+/// An entry is a host (`portal.example`), or `*.` and a domain for all of its subdomains (`*.bitrix24.com`).
+/// Add the port if it is not 443 (`127.0.0.1:8080`). If the entry is a URL
+/// (`https://portal.example/rest/`), only its host is used. Case does not matter.
 ///
-/// Entries such as `*` or `*example`, for which anybody could register a host, allow nothing.
+/// Entries such as `*` or `*example` allow nothing, because anybody could register a matching host.
 ///
 /// ```
 /// # use tracing_bizproc::auth::Hosts;
@@ -100,8 +100,8 @@ impl fmt::Debug for Endpoint {
 pub struct Hosts(Vec<String>);
 
 impl Hosts {
-    /// The domains of the vendor's cloud portals. Anybody can open a portal there, so they do not prove
-    /// who calls.
+    /// The domains of the vendor's cloud portals. Anybody can open a portal there, so such a host proves
+    /// nothing about the caller.
     ///
     /// ```
     /// # use tracing_bizproc::auth::Hosts;
@@ -127,7 +127,7 @@ impl Hosts {
     pub fn allows(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         self.0.iter().any(|entry| match entry.strip_prefix('*') {
-            // ".acme.example": something has to stand before the dot.
+            // ".acme.example": there must be something before the dot.
             Some(below) => host.len() > below.len() && host.ends_with(below),
             None => *entry == host,
         })
@@ -140,7 +140,7 @@ const CLOUD: [&str; 21] = [
     "kz", "mx", "pl", "ru", "ua", "uk", "vn",
 ];
 
-/// The entries, apart at commas.
+/// The entries, separated by commas.
 impl fmt::Display for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_https_or_this_machine_and_always_ends_in_rest() {
+    fn an_endpoint_is_https_or_loopback_and_ends_in_rest() {
         for (given, expected) in [
             ("https://a.bitrix24.com/rest/", "https://a.bitrix24.com/rest/batch"),
             ("https://A.bitrix24.com", "https://a.bitrix24.com/rest/batch"),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_allows_what_is_below_a_name_and_nothing_else() {
+    fn a_star_allows_subdomains_only() {
         let hosts = Hosts::from(["a.example", "*.b.example", "*", "*c.example", "d.example:444"]);
         for host in ["a.example", "A.EXAMPLE", "x.b.example", "x.y.b.example", "d.example:444"] {
             assert!(hosts.allows(host), "{host}");

@@ -32,7 +32,7 @@ pub(in crate::transport) struct Grants {
 #[derive(Default)]
 struct Grant {
     held: Mutex<Held>,
-    /// Held while the pair is being renewed: one renewal at a time.
+    /// Locked while the pair is being renewed: one renewal at a time.
     renewing: tokio::sync::Mutex<()>,
 }
 
@@ -42,13 +42,13 @@ struct Held {
     tokens: Option<Tokens>,
     /// The access token that the last call was made with.
     used: Option<String>,
-    /// A new pair that is not stored yet, and the one that it replaces. It is all that there is:
-    /// the old refresh token is spent. Not used before it is stored.
+    /// A new pair that is not stored yet, and the pair that it replaces. The old refresh token is not valid
+    /// any more. The new pair is not used before it is stored.
     unstored: Option<(Tokens, Tokens)>,
     /// The tokens in use cannot be renewed.
     denied: Option<Code>,
-    /// The last tokens that came with a request and were not fresher than those in use: for when these
-    /// cannot be renewed.
+    /// The last tokens that came with a request and were not fresher than those in use. They are used if
+    /// those in use cannot be renewed.
     spare: Option<Tokens>,
 }
 
@@ -69,7 +69,7 @@ impl Held {
 
 impl Grant {
     fn held(&self) -> MutexGuard<'_, Held> {
-        // Every change is whole before anything can panic.
+        // No code panics in the middle of a change, so the value is consistent also if it is poisoned.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,7 +84,7 @@ impl Grants {
         &self.oauth.server
     }
 
-    /// Where and with which access token to call the portal.
+    /// The address and the access token to call the portal with.
     pub(in crate::transport) async fn access(
         &self,
         portal: Option<&PortalId>,
@@ -100,7 +100,7 @@ impl Grants {
                     return Err(NO_TOKENS);
                 };
                 let mut held = grant.held();
-                // What has arrived meanwhile is newer.
+                // Tokens that have arrived in the meantime are newer.
                 held.tokens.get_or_insert(loaded).clone()
             }
         };
@@ -111,7 +111,7 @@ impl Grants {
         Ok((tokens.endpoint().method(method), tokens.access().to_owned()))
     }
 
-    /// The token of the last call was refused: gets another.
+    /// The token of the last call was refused: gets another one.
     pub(in crate::transport) async fn refresh(
         &self,
         portal: Option<&PortalId>,
@@ -169,7 +169,7 @@ impl Grants {
                 self.keep(portal, grant, stored, new).await
             }
             Answer::Denied(code) => {
-                // A replica may have spent the refresh token: then there is a new pair.
+                // A replica may have used the refresh token: then the store has a new pair.
                 match self.load(portal).await? {
                     Some(now) if now != stored => {
                         grant.held().adopt(now);
@@ -182,7 +182,7 @@ impl Grants {
         }
     }
 
-    /// The tokens in use cannot be renewed: uses those that came with a request since, if any did.
+    /// The tokens in use cannot be renewed: uses those that came with a later request, if there are any.
     async fn give_up(
         &self,
         portal: &PortalId,
@@ -193,7 +193,7 @@ impl Grants {
         let spare = {
             let mut held = grant.held();
             if held.tokens.as_ref().is_some_and(|used| used.access() != stored.access()) {
-                // Others have arrived meanwhile. They may not be stored yet; nobody has refused them.
+                // Others have arrived in the meantime. They may not be stored yet, but were not refused.
                 return Ok(Refreshed::Renewed);
             }
             let spare = held.spare.take();
@@ -221,7 +221,7 @@ impl Grants {
             grant.held().adopt(new);
             return Ok(Refreshed::Renewed);
         }
-        // Somebody has stored another pair since: all use that one.
+        // Another process has stored another pair: all use that one.
         match self.load(portal).await? {
             Some(theirs) => {
                 grant.held().adopt(theirs);
@@ -234,12 +234,11 @@ impl Grants {
         }
     }
 
-    /// Takes over tokens that have arrived. Says whether they are used now: always if they were
-    /// handed over; if they came with a request, unless it is known that those in use are about as
-    /// fresh.
+    /// Stores tokens that have arrived. Returns whether they are used now: always if the app has given them;
+    /// if they came with a request, only if it is not known that those in use are about as fresh.
     ///
     /// # Errors
-    /// When they could not be stored. They are used all the same.
+    /// When they could not be stored. They are used in any case.
     pub(in crate::transport) async fn accept(
         &self,
         portal: &PortalId,
@@ -258,7 +257,7 @@ impl Grants {
             }
             held.adopt(tokens.clone());
         }
-        // Twice at most: whoever stores in between has fresh tokens too.
+        // At most twice: a process that stores in between also has fresh tokens.
         for _ in 0..2 {
             let stored = self.load(portal).await?;
             if stored.as_ref() == Some(tokens) || self.swap(portal, stored.as_ref(), tokens).await?
@@ -287,10 +286,10 @@ impl Grants {
         Ok((portal, grant))
     }
 
-    /// Keeps nothing of a portal that is unknown: spans may name any number of them.
+    /// Remembers nothing about unknown portals, because spans may name any number of them.
     fn forget(&self, portal: &PortalId, grant: &Arc<Grant>) {
         let mut portals = self.portals();
-        // The map's and ours: no tokens are about to arrive there. And none have.
+        // Only the map and this function refer to it, so no tokens are arriving; and it has none.
         if Arc::strong_count(grant) == 2 && grant.held().tokens.is_none() {
             portals.remove(portal);
         }
@@ -314,7 +313,7 @@ impl Grants {
         self.oauth.hosts.allows(&endpoint.host())
     }
 
-    /// The app was removed from the portal: its tokens are worth nothing.
+    /// The app was removed from the portal: its tokens are not valid any more.
     pub(in crate::transport) async fn uninstalled(&self, portal: &PortalId) -> Result<(), Cause> {
         if let Some(grant) = self.portals().remove(portal) {
             *grant.held() = Held::default();
@@ -339,7 +338,7 @@ impl Grants {
         &'a self,
         call: impl FnOnce(&'a dyn TokenStore) -> CredentialFuture<'a, T>,
     ) -> Result<T, Cause> {
-        // Called inside, since it may panic before there is a future.
+        // Called inside, because it may panic before it returns a future.
         let calling = async {
             let answer = call(&*self.oauth.store).await;
             answer.map_err(|error| Cause(format!("the token store failed: {error}")))
@@ -354,10 +353,10 @@ impl Grants {
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Whether tokens that came with a request are to take the place of those in use. Where one of both
-/// does not say when it expires, they are: the refresh token in use may have been spent for them.
+/// Whether tokens that came with a request replace those in use. If it is not known when one of them
+/// expires, they do, because the refresh token in use may have been used for them.
 ///
-/// A pair is worth more than an access token alone, until it is refused.
+/// A pair is preferred to an access token alone, until it is refused.
 fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
     match (new.can_be_renewed(), used.can_be_renewed()) {
         (true, false) => return true,
@@ -370,21 +369,21 @@ fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
     }
 }
 
-/// How much longer tokens must last to be taken over those in use, in seconds: a handler that is
-/// called every second would otherwise write to the store every second.
+/// How much longer tokens must be valid to replace those in use, in seconds. Otherwise a handler that is
+/// called every second would write to the store every second.
 const FRESHER: u64 = 600;
 
-/// What happens when an access token that has no refresh token has run out.
-const NO_REFRESH: &str = "the access token has run out, and the portal gave no refresh token: its \
-                          next request brings another one";
+/// For an access token without a refresh token that has expired.
+const NO_REFRESH: &str = "the access token has expired, and the portal gave no refresh token: wait \
+                          for the next request of the portal, which brings a new one";
 const PLAIN_HTTP: NoAccess = NoAccess::Unknown(PLAIN_HTTP_WHY);
-const PLAIN_HTTP_WHY: &str = "the portal is called by plain http, and `OAuth::allow_http` does not \
-                              name its host";
+const PLAIN_HTTP_WHY: &str = "the portal has a plain http address, and `OAuth::allow_http` does not \
+                              allow its host";
 const NO_TOKENS: NoAccess = NoAccess::Unknown("there are no tokens for this portal");
 const NO_DEFAULT: NoAccess =
-    NoAccess::Unknown("the span names no portal, and there is no default one");
+    NoAccess::Unknown("the span names no portal, and there is no default portal");
 
-/// The new pair, at the address that comes with it if that is usable.
+/// The new pair, with the address that comes with it if that is valid.
 fn renewed(old: &Tokens, granted: Granted) -> Tokens {
     let endpoint = granted.client_endpoint.and_then(|url| Endpoint::parse_with_http(&url).ok());
     let endpoint = endpoint.unwrap_or_else(|| old.endpoint().clone());

@@ -48,7 +48,7 @@ pub struct OAuth {
 
 impl OAuth {
     /// The app's `client_id` and `client_secret`, and where tokens are kept:
-    /// [`MemoryStore`](super::MemoryStore), [`FileStore`](super::FileStore), or one of your own.
+    /// [`MemoryStore`](super::MemoryStore), [`FileStore`](super::FileStore), or your own store.
     pub fn new(
         client_id: impl Into<String>,
         client_secret: impl Into<String>,
@@ -82,8 +82,8 @@ impl OAuth {
     /// ```
     ///
     /// # Errors
-    /// When one of the first two is not set, or one of the three has no usable value. The error names
-    /// the variable, and repeats nothing of its value.
+    /// When one of the first two is not set, or one of the three does not have a valid value. The error
+    /// names the variable and does not contain its value.
     pub fn from_env(tokens: impl TokenStore) -> Result<Self, OAuthError> {
         let [id, secret, server] = OAuth::VARIABLES.map(variable);
         let needed = |value: Option<String>, variable| value.ok_or(OAuthError::NotSet { variable });
@@ -100,12 +100,12 @@ impl OAuth {
         ["BITRIX24_CLIENT_ID", "BITRIX24_CLIENT_SECRET", "BITRIX24_OAUTH_URL"];
 
     /// The token address of the authorization server. It is then used for all portals, whatever server
-    /// they name. Default: `https://oauth.bitrix.info/oauth/token/`, and for portals that name another
-    /// one of the vendor's servers, that one. See
+    /// they name. Default: `https://oauth.bitrix.info/oauth/token/`; for portals that name another
+    /// server of the vendor, that server. See
     /// [`authorization_servers`](OAuth::authorization_servers).
     ///
     /// # Errors
-    /// When it is no https address (http is taken for loopback hosts).
+    /// When it is not an https address (http is allowed for loopback hosts).
     pub fn authorization_server(mut self, url: &str) -> Result<Self, OAuthError> {
         let server = Url::parse(url).map_err(|_| OAuthError::NotAUrl)?;
         if !is_safe(&server) {
@@ -128,9 +128,9 @@ impl OAuth {
         self
     }
 
-    /// Portals that may be called by plain http, for on-premise portals in a network that you trust:
-    /// anybody on the way can read the tokens and use them. Default: none. Loopback hosts are always
-    /// allowed.
+    /// Hosts that may be called by plain http: for on-premise portals in a network that you trust.
+    /// Everybody between the app and the portal can read the tokens and use them. Default: none. Loopback
+    /// hosts are always allowed.
     ///
     /// ```
     /// use tracing_bizproc::auth::{Hosts, MemoryStore, OAuth};
@@ -177,11 +177,11 @@ impl OAuth {
         named.unwrap_or_else(|| self.server.clone())
     }
 
-    /// The server that the portal names, if the secret may not go there: its host, to be told.
+    /// The host of the server that the portal names, if the secret must not be sent there. For a report.
     pub(super) fn unknown_server(&self, tokens: &Tokens) -> Option<String> {
         let named = tokens.server().filter(|named| self.allowed_server(named).is_none())?;
         let url = Url::parse(named).ok();
-        Some(url.as_ref().map_or_else(|| "an address that is none".to_owned(), host))
+        Some(url.as_ref().map_or_else(|| "(not a URL)".to_owned(), host))
     }
 
     fn allowed_server(&self, named: &str) -> Option<Url> {
@@ -202,7 +202,7 @@ impl OAuth {
     }
 }
 
-/// Whether nobody on the way can read what is sent there.
+/// Whether requests to it cannot be read on the way.
 fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
@@ -218,7 +218,7 @@ fn host(url: &Url) -> String {
 
 /// The vendor's servers: the usual one, and that of the Russian documentation.
 const VENDOR: [&str; 2] = ["oauth.bitrix.info", "oauth.bitrix24.tech"];
-/// Where an authorization server gives tokens ("OAuth 2.0: automatic renewal").
+/// The path at which an authorization server gives tokens ("OAuth 2.0: automatic renewal").
 const TOKEN_PATH: &str = "/oauth/token/";
 /// The value of an environment variable, if it is set and not empty.
 fn variable(variable: &'static str) -> Result<Option<String>, OAuthError> {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_goes_to_a_known_server_whatever_a_portal_names() {
+    fn the_secret_is_sent_only_to_known_servers() {
         let (usual, regional) = (SERVER, "https://oauth.bitrix24.tech/oauth/token/");
         let own = "https://auth.acme.example/oauth/token/";
         let list = Hosts::from(["auth.acme.example"]);
@@ -279,7 +279,7 @@ mod tests {
         let named = naming("https://auth.acme.example/rest/");
         assert_eq!(listed.server_for(&named).as_str(), own);
         assert_eq!(listed.server_for(&naming("https://oauth.bitrix24.tech/rest/")).as_str(), usual);
-        // An address that the app gives is meant.
+        // The app itself has named this address.
         let given = oauth().authorization_server(own).unwrap();
         assert_eq!(given.server_for(&naming("https://oauth.bitrix24.tech/")).as_str(), own);
         assert_eq!(
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_is_for_hosts_that_the_app_names() {
+    fn plain_http_is_allowed_only_for_hosts_that_the_app_names() {
         let endpoint = |url| Endpoint::parse_with_http(url).unwrap();
         let oauth = oauth().allow_http(Hosts::from(["box.local", "box.local:8080"]));
         for url in [

@@ -39,7 +39,7 @@ impl Access {
     /// With an access token, at the portal's `client_endpoint`.
     ///
     /// # Errors
-    /// When that is no https address (http is taken for loopback hosts). See [`EndpointError`].
+    /// When it is not an https address (http is allowed for loopback hosts). See [`EndpointError`].
     pub fn token(
         client_endpoint: &str,
         access_token: impl Into<String>,
@@ -48,8 +48,8 @@ impl Access {
         Ok(Access(Kind::Token { endpoint, access_token: access_token.into() }))
     }
 
-    /// As [`token`](Access::token), but also accepts plain http to any host. Anybody on the way can then
-    /// read the access token, and use it.
+    /// As [`token`](Access::token), but also accepts plain http to any host. Then everybody between the app
+    /// and the portal can read the access token and use it.
     ///
     /// # Errors
     /// As [`token`](Access::token).
@@ -61,7 +61,7 @@ impl Access {
         Ok(Access(Kind::Token { endpoint, access_token: access_token.into() }))
     }
 
-    /// The address of a method, and the access token that the body has to carry.
+    /// The address of a method, and the access token for the body.
     pub(in crate::transport) fn to(&self, method: &Method) -> (Url, Option<&str>) {
         match &self.0 {
             Kind::Webhook(webhook) => (webhook.method(method), None),
@@ -79,7 +79,7 @@ impl fmt::Debug for Access {
     }
 }
 
-/// Gives access to portals, for what [`Webhook`] and [`OAuth`](super::OAuth) do not cover.
+/// Gives access to portals, if [`Webhook`] and [`OAuth`](super::OAuth) do not fit.
 ///
 /// A map from portals to webhooks implements it.
 pub trait AccessProvider: Send + Sync + 'static {
@@ -87,9 +87,8 @@ pub trait AccessProvider: Send + Sync + 'static {
     /// has refused the access as expired or invalid: `refused` is that access, and another one is
     /// needed.
     ///
-    /// It is awaited on the worker's thread, for 10 s at most; see
-    /// [`on_thread`](super::on_thread) for work that blocks. Delivery to the portal waits for it, so a
-    /// flush in here fails at once.
+    /// It is awaited on the worker's thread, for 10 s at most; see [`on_thread`](super::on_thread) for work
+    /// that blocks. Delivery to the portal waits for it, so a flush inside of it returns an error at once.
     fn access<'a>(
         &'a self,
         portal: Option<&'a PortalId>,
@@ -108,7 +107,7 @@ impl AccessProvider for HashMap<PortalId, Webhook> {
     }
 }
 
-/// What a provider has given, portal by portal.
+/// The access that a provider has given, for each portal.
 pub(in crate::transport) struct Provided {
     provider: Arc<dyn AccessProvider>,
     portals: Mutex<HashMap<Option<PortalId>, Arc<Slot>>>,
@@ -120,7 +119,7 @@ struct Slot {
     held: Mutex<Option<Access>>,
     /// The access of the last call.
     used: Mutex<Option<Access>>,
-    /// Held while the provider is asked: once at a time.
+    /// Locked while the provider is asked: one question at a time.
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -129,7 +128,7 @@ impl Provided {
         Provided { provider, portals: Mutex::default() }
     }
 
-    /// By which to call the portal.
+    /// The access to call the portal with.
     pub(in crate::transport) async fn access(
         &self,
         portal: Option<&PortalId>,
@@ -177,7 +176,7 @@ impl Provided {
         portal: Option<&PortalId>,
         refused: Option<&Access>,
     ) -> Result<Option<Access>, Cause> {
-        // Called inside, since it may panic before there is a future.
+        // Called inside, because it may panic before it returns a future.
         let asking = async {
             let access = self.provider.access(portal, refused).await;
             access.map_err(|error| Cause(format!("the access provider failed: {error}")))
@@ -189,10 +188,10 @@ impl Provided {
         }
     }
 
-    /// Keeps nothing of a portal that is unknown: spans may name any number of them.
+    /// Remembers nothing about unknown portals, because spans may name any number of them.
     fn forget(&self, portal: Option<&PortalId>, slot: &Arc<Slot>) {
         let mut portals = lock(&self.portals);
-        // The map's and ours: nobody else is about to use it.
+        // Only the map and this function refer to it, so it is not in use.
         if Arc::strong_count(slot) == 2 {
             portals.remove(&portal.cloned());
         }
@@ -206,7 +205,7 @@ impl Provided {
 /// How long a provider may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Every change is whole before anything can panic.
+/// No code panics in the middle of a change, so the value is consistent also if it is poisoned.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -252,7 +251,7 @@ mod tests {
             for _ in 0..3 {
                 assert_eq!(provided.access(None).await, Ok(access("s3cret0")));
             }
-            // Who waits for the same answer shares it.
+            // Callers that wait for the same answer share it.
             let both = tokio::join!(provided.refresh(None), provided.refresh(None));
             assert_eq!(both, (Refreshed::Renewed, Refreshed::Renewed));
             assert_eq!(provided.access(None).await, Ok(access("s3cret1")));
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_that_panics_has_no_answer_yet() {
+    fn a_panic_of_a_provider_is_a_temporary_failure() {
         let expected = Cause("the access provider panicked".to_owned());
         for at_once in [true, false] {
             let provided = Provided::new(Arc::new(Panics(at_once)));
@@ -304,7 +303,7 @@ mod tests {
                 let (url, access_token) = access.to(&Method::Batch);
                 assert_eq!(url.as_str(), format!("https://{host}/rest/1/c0de/batch"));
                 assert_eq!(access_token, None);
-                // A webhook that is refused has no other.
+                // There is no other access for a webhook.
                 assert!(matches!(provided.refresh(Some(portal)).await, Refreshed::Denied(_)));
             }
             assert!(provided.access(None).await.is_err());

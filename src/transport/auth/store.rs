@@ -20,14 +20,14 @@ pub use self::file::FileStore;
 /// What went wrong in a store or a provider. It is reported, so it must not contain a secret.
 pub type CredentialError = Box<dyn Error + Send + Sync>;
 
-/// What a store or a provider answers, later.
+/// The answer of a store or a provider.
 pub type CredentialFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, CredentialError>> + Send + 'a>>;
 
-/// Where the tokens of portals are kept.
+/// Where the tokens of portals are stored.
 ///
 /// A refresh token works once. So a new pair is stored before it is used, and only if the stored pair is
-/// still the one that it replaces. In this way, replicas that share a store agree on one pair.
+/// still the one that it replaces. So replicas that share a store agree on one pair.
 ///
 /// The futures are awaited on the worker's thread, each for as long as
 /// [`OAuth::store_timeout`](super::OAuth::store_timeout) says. If the client of a store blocks, use
@@ -70,7 +70,7 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
     }
 }
 
-/// Runs work that blocks on a thread of its own, for stores whose client is not async.
+/// Runs blocking work on its own thread, for stores whose client is not async.
 ///
 /// Delivery waits for this work, so the work must not wait for delivery: a flush or the end of an
 /// activity fails there at once with [`WorkerError::DeliveryThread`](crate::error::WorkerError::DeliveryThread).
@@ -80,7 +80,7 @@ pub fn on_thread<T: Send + 'static>(
     let (reply, answer) = oneshot::channel();
     let started = thread::Builder::new().name("bizproc-store".to_owned()).spawn(move || {
         mark_helper_thread();
-        // Nobody waits any more: the timeout has passed.
+        // The receiver was dropped after a timeout.
         let _ = reply.send(work());
     });
     Box::pin(async move {
@@ -98,7 +98,7 @@ pub struct MemoryStore(Mutex<HashMap<PortalId, Kept>>);
 #[derive(Default)]
 struct Kept {
     tokens: Option<Tokens>,
-    /// As JSON: what it holds is no business of a store.
+    /// As JSON, because a store does not need its parts.
     installation: Option<String>,
 }
 
@@ -109,7 +109,7 @@ impl MemoryStore {
     }
 
     fn with<T>(&self, portal: &PortalId, work: impl FnOnce(&mut Kept) -> T) -> T {
-        // Each change is whole whatever panicked beside it.
+        // No code panics in the middle of a change, so the map is consistent also if it is poisoned.
         let mut portals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = portals.entry(portal.clone()).or_default();
         let answer = work(kept);
@@ -123,7 +123,7 @@ impl MemoryStore {
         self.with(portal, |kept| kept.installation.clone())
     }
 
-    /// Puts `new` in the place of `expected`, and says whether that was there.
+    /// Replaces `expected` with `new`. Returns whether `expected` was there.
     pub(crate) fn swap_installation(
         &self,
         portal: &PortalId,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_damaged_is_moved_aside_and_begun_anew() {
+    fn a_damaged_file_is_renamed_and_a_new_one_is_used() {
         let folder = Folder::new("damaged");
         let path = folder.0.join("tokens.json");
         let (portal, store) = (PortalId::from("one"), FileStore::new(&path));
@@ -257,9 +257,9 @@ mod tests {
         }
     }
 
-    /// An empty refresh token was stored once, and from then on nothing could be loaded.
+    /// Regression: an empty refresh token was stored, and after that nothing could be loaded.
     #[test]
-    fn what_is_of_no_use_is_replaced_and_touches_no_other_portal() {
+    fn unreadable_tokens_are_replaced_and_other_portals_are_not_affected() {
         let folder = Folder::new("poisoned");
         let path = folder.0.join("tokens.json");
         let (one, two) = (PortalId::from("one"), PortalId::from("two"));
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(stored.iter().filter(|&&stored| stored).count(), 1);
     }
 
-    /// Each portal's first call made a thread of its own, that waited for the file.
+    /// Regression: the first call of each portal started a thread that waited for the file.
     #[test]
     fn many_portals_at_once_wait_without_threads() {
         let folder = Folder::new("many");
@@ -330,7 +330,7 @@ mod tests {
         for load in &mut loads {
             assert!(load.as_mut().poll(&mut context).is_pending());
         }
-        // One of them is at work, on the only thread.
+        // One of them runs, on the only thread.
         assert_eq!(store.at_work.available_permits(), 0);
         drop(held);
         for load in loads {

@@ -1,4 +1,4 @@
-//! The tokens of one portal. They are secrets, and shown only by methods that are called for them.
+//! The tokens of one portal. They are secrets: only methods that are made for this show them.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,13 +9,13 @@ use super::endpoint::Endpoint;
 use crate::error::EndpointError;
 
 /// The OAuth tokens of one portal, and the address for calls with them: an access token, and in most
-/// cases a refresh token, which gives another pair when the access token has expired.
+/// cases a refresh token, with which a new pair is requested when the access token has expired.
 ///
 /// Some portals give no refresh token (isolated on-premise portals: "custom auth provider", REST API
 /// documentation). Their access token is used as long as the portal accepts it. Then lines wait for the
 /// next request of the portal, which brings another token.
 ///
-/// Debug shows the endpoint, and nothing of the tokens.
+/// Debug shows the endpoint, and not the tokens.
 ///
 /// ```
 /// # use tracing_bizproc::auth::Tokens;
@@ -27,21 +27,21 @@ use crate::error::EndpointError;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tokens {
     access: String,
-    /// `None`: the portal gives none. Invariant: never empty.
+    /// `None`: the portal gives no refresh token. Invariant: never empty.
     refresh: Option<String>,
     endpoint: Endpoint,
-    /// The portal's authorization server, as it was named. Checked when it is used.
+    /// The authorization server that the portal names. Checked when it is used.
     server: Option<String>,
     /// Unix seconds; 0: not known.
     expires: u64,
 }
 
 impl Tokens {
-    /// A pair as the authorization server or a portal's request gives it: `access_token`,
-    /// `refresh_token` (empty: there is none), `client_endpoint`.
+    /// The tokens from the authorization server or from a portal's request: `access_token`, `refresh_token`
+    /// (may be empty), `client_endpoint`.
     ///
     /// # Errors
-    /// When the endpoint is no https address (http is taken for loopback hosts). See
+    /// When the endpoint is not an https address (http is allowed for loopback hosts). See
     /// [`EndpointError`].
     pub fn new(
         access_token: impl Into<String>,
@@ -52,9 +52,9 @@ impl Tokens {
         Ok(Tokens::of(access_token.into(), Some(refresh_token.into()), endpoint, None, 0))
     }
 
-    /// As [`new`](Tokens::new), but also accepts plain http to any host, for an on-premise portal in a
-    /// network that you trust: anybody on the way can read the tokens. They are used only if
-    /// [`OAuth::allow_http`](super::OAuth::allow_http) names the host, too.
+    /// As [`new`](Tokens::new), but also accepts plain http to any host: for an on-premise portal in a network
+    /// that you trust, because everybody between the app and the portal can read the tokens. They are used
+    /// only if [`OAuth::allow_http`](super::OAuth::allow_http) allows the host, too.
     ///
     /// # Errors
     /// As [`new`](Tokens::new).
@@ -67,9 +67,9 @@ impl Tokens {
         Ok(Tokens::of(access_token.into(), Some(refresh_token.into()), endpoint, None, 0))
     }
 
-    /// The portal's authorization server: the `server_endpoint` that comes with the tokens. The pair
-    /// is renewed there if [`OAuth`](super::OAuth) knows the server, and else at the app's usual one.
-    /// Not known by default.
+    /// The portal's authorization server: the `server_endpoint` that comes with the tokens. The pair is renewed
+    /// there if [`OAuth`](super::OAuth) allows the server; otherwise at the usual server of the app.
+    /// Default: not known.
     #[must_use]
     pub fn server_endpoint(mut self, url: impl Into<String>) -> Self {
         self.server = Some(url.into()).filter(|url| !url.is_empty());
@@ -152,7 +152,7 @@ impl Tokens {
         self.refresh.as_deref()
     }
 
-    /// The portal's authorization server, as it was named.
+    /// The authorization server that the portal names.
     pub(super) fn server(&self) -> Option<&str> {
         self.server.as_deref()
     }
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_store_is_given_it_gives_back() {
+    fn tokens_are_the_same_after_storing_and_loading() {
         let url = "https://a.example/rest/";
         for tokens in [
             Tokens::new("a", "r", url).unwrap(),
@@ -188,10 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_refresh_token_is_none() {
+    fn an_empty_refresh_token_counts_as_missing() {
         let tokens = Tokens::new("a", "", "https://a.example/rest/").unwrap();
         assert!(!tokens.can_be_renewed() && !tokens.to_json().contains("refresh_token"));
-        // As former versions have written it.
+        // Former versions have written this.
         let stored = r#"{"access_token":"a","refresh_token":"","client_endpoint":"https://a.example/rest/","expires":0}"#;
         assert_eq!(Tokens::from_json(stored), Some(tokens));
         for damaged in [

@@ -35,7 +35,7 @@ impl Webhook {
     /// http is accepted for loopback hosts only.
     ///
     /// # Errors
-    /// When it is not such a URL. The error repeats nothing of it.
+    /// When it is not such a URL. The error does not contain it.
     pub fn new(url: impl AsRef<str>) -> Result<Self, WebhookError> {
         let webhook = Webhook::parse(url.as_ref())?;
         if webhook.base.scheme() == "https" || is_loopback(&webhook.base) {
@@ -45,8 +45,8 @@ impl Webhook {
         }
     }
 
-    /// As [`new`](Webhook::new), but also accepts plain http to any host. Anybody on the way can then
-    /// read the code, and use it.
+    /// As [`new`](Webhook::new), but also accepts plain http to any host. Then everybody between the app and
+    /// the portal can read the code and use it.
     ///
     /// # Errors
     /// As [`new`](Webhook::new).
@@ -57,7 +57,7 @@ impl Webhook {
     /// The webhook whose URL is in `BITRIX24_WEBHOOK_URL`.
     ///
     /// # Errors
-    /// When the variable is not set, is empty, or holds no webhook's URL.
+    /// When the variable is not set, is empty, or is not the URL of a webhook.
     pub fn from_env() -> Result<Self, WebhookError> {
         let variable = Webhook::VARIABLE;
         match env::var(variable) {
@@ -72,8 +72,8 @@ impl Webhook {
     /// portal, and spans that name none. Lines of spans that name another portal are never sent, because
     /// this portal must not see their event tokens.
     ///
-    /// Name the portal in all spans, or in none. The two kinds are paced separately, but the portal
-    /// counts the requests of both together.
+    /// Name the portal in all spans, or in none of them. The rate limit of this crate is separate for the two
+    /// kinds, but the portal counts the requests of both together.
     ///
     /// ```
     /// use tracing_bizproc::auth::Webhook;
@@ -104,9 +104,9 @@ impl Webhook {
     fn parse(url: &str) -> Result<Self, WebhookError> {
         let shape = |problem| WebhookError::Shape { problem };
         let url = url.trim();
-        // The URL parser would drop line breaks and tabs without a word.
+        // The URL parser would drop line breaks and tabs silently.
         if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(shape("has a blank or a line break in it"));
+            return Err(shape("has a space or a line break"));
         }
         let mut base = Url::parse(url).map_err(|error| WebhookError::NotAUrl(error.into()))?;
         if !matches!(base.scheme(), "https" | "http") {
@@ -123,16 +123,16 @@ impl Webhook {
         let (user, code) = match [(); 5].map(|()| parts.next()) {
             [Some(""), Some("rest"), Some(user), Some(code), None] => (user, code),
             [Some(""), Some("rest"), Some(_), Some(_), Some(_)] => {
-                return Err(shape("goes on behind the code (a method's name?)"));
+                return Err(shape("has text after the code (remove the name of the method)"));
             }
             _ => return Err(shape("does not have the path /rest/USER/CODE/")),
         };
         if user.is_empty() || !user.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(shape("does not have a user's number behind /rest/"));
+            return Err(shape("needs the number of a user after /rest/"));
         }
         let in_code = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         if code.is_empty() || !code.bytes().all(in_code) {
-            return Err(shape("does not have a code of letters and digits"));
+            return Err(shape("needs a code of letters, digits, - and _"));
         }
         let user = user.to_owned();
         base.set_path(&format!("{path}/"));
@@ -190,7 +190,7 @@ mod tests {
     const CODE: &str = "s3cr3tc0de";
 
     #[test]
-    fn a_webhook_is_taken_with_and_without_its_last_slash() {
+    fn a_webhook_is_accepted_with_and_without_its_last_slash() {
         for (given, batch) in [
             (
                 "https://a.bitrix24.com/rest/1/s3cr3tc0de/",
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_webhook_is_refused_and_not_repeated() {
+    fn other_urls_are_refused_and_not_shown() {
         for given in [
             "",
             "s3cr3tc0de",

@@ -1,4 +1,4 @@
-//! HTTP itself: timeouts, body cap, no redirect, nothing secret in errors.
+//! HTTP: timeouts, a limit for bodies, no redirects, no secrets in errors.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -22,18 +22,18 @@ use crate::transport::caught::{Panicked, caught};
 /// How portals are reached.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpOptions {
-    /// For the address, the connection and TLS. Default: 10 s.
+    /// For DNS, the connection and TLS. Default: 10 s.
     pub(crate) connect_timeout: Duration,
-    /// For all of a request. Default: 75 s, since the portal gives a request up to 60 s. There is no
-    /// other limit for the answer: a shorter one would make a longer `timeout` useless.
+    /// For the whole request. Default: 75 s, because a portal may take 60 s. There is no shorter limit for
+    /// the answer, because it would make a longer `timeout` useless.
     pub(crate) timeout: Duration,
     /// How long an idle connection is kept. Default: 30 s, below the 60 to 75 s at which web
     /// servers close it: a request on a connection that is just being closed has an unknown
     /// outcome.
     pub(crate) idle_timeout: Duration,
-    /// PEM certificates to trust beside the system's. Default: none.
+    /// PEM certificates to trust in addition to those of the system. Default: none.
     pub(crate) extra_roots: Vec<u8>,
-    /// Certificates to trust whoever has issued them. Default: none.
+    /// Certificates to trust, whatever their issuer. Default: none.
     pub(crate) fingerprints: Vec<Fingerprint>,
 }
 
@@ -49,18 +49,18 @@ impl Default for HttpOptions {
     }
 }
 
-/// Most bytes of an answer. A batch of 50 answers with about 20 KiB.
+/// Largest answer. The answer to a batch of 50 has about 20 KiB.
 pub(super) const ANSWER_BYTES: usize = 8 << 20;
 
-/// The body's type for REST calls.
+/// The content type of REST calls.
 pub(in crate::transport) const JSON: &str = "application/json";
 
-/// HTTP clients, made when first needed: a loopback portal needs less than a remote one.
+/// HTTP clients. Each is created when it is first needed, because a loopback portal needs less than others.
 #[derive(Clone)]
 pub(in crate::transport) struct Clients {
     options: Arc<HttpOptions>,
     provider: Arc<CryptoProvider>,
-    /// By whether it is for loopback, then by whether it needs TLS.
+    /// The first index: whether it is for loopback. The second: whether it needs TLS.
     made: Arc<[[OnceLock<Client>; 2]; 2]>,
 }
 
@@ -72,7 +72,7 @@ impl Clients {
         Ok(Clients { options, provider, made: Arc::default() })
     }
 
-    /// Posts `body`, and reads the whole answer or says why there is none.
+    /// Posts `body`, and returns the whole answer, or why there is none.
     pub(in crate::transport) async fn post(
         &self,
         url: Url,
@@ -114,13 +114,13 @@ impl Clients {
         let trust = tls.then_some((&*options.extra_roots, &*options.fingerprints));
         let mut builder = Client::builder()
             .user_agent(concat!("tracing-bizproc/", env!("CARGO_PKG_VERSION")))
-            // Also where no TLS is needed: without one given, reqwest panics if none is installed.
+            // Also if no TLS is needed: reqwest panics if no provider is given and none is installed.
             .tls_backend_preconfigured(tls::config(self.provider.clone(), trust)?)
             // A redirect would send the secret to a host that nobody has approved.
             .redirect(reqwest::redirect::Policy::none())
-            // Whether a request is repeated is decided in one place, and not here.
+            // Requests are repeated by the worker only.
             .retry(reqwest::retry::never())
-            // A connection is a part of the request.
+            // Connecting is part of the request.
             .connect_timeout(options.connect_timeout.min(options.timeout))
             .timeout(options.timeout)
             .pool_idle_timeout(options.idle_timeout)
@@ -172,11 +172,11 @@ async fn whole_body(mut response: Response) -> Result<Vec<u8>, Cause> {
     }
 }
 
-/// What the panic said is on the process's standard error, if anywhere.
+/// The message of the panic was printed by the panic hook of the process.
 const PANICKED: &str = "the HTTP client panicked";
 
-/// An error and what caused it, in one line. The errors of the libraries below name hosts and
-/// reasons; the URL has been taken off by the caller.
+/// An error and its causes, in one line. The errors of the libraries name hosts and reasons. The caller has
+/// removed the URL.
 fn describe(error: &dyn Error) -> Cause {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,8 +1,8 @@
-//! Whether a request has left the process. If not, it was certainly not executed, whatever went wrong.
+//! Whether a request has left the process. If not, it was certainly not executed.
 //!
-//! The HTTP client asks for the body when it has a connection and is about to write, and writes nothing
-//! before. So a body that nobody has asked for tells more than any error does: a timeout may have
-//! passed while the connection was being made, and a panic has no kind at all.
+//! The HTTP client asks for the body when it has a connection and is about to write; it writes nothing
+//! before. So a body that was not asked for is a better proof than an error: a timeout may pass while the
+//! client connects, and a panic does not say when it happened.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use std::task::{Context, Poll};
 use http_body::{Frame, SizeHint};
 use reqwest::Body;
 
-/// Says whether the body that it belongs to has left.
+/// Knows whether the body has left.
 pub(super) struct Departure(Arc<AtomicU8>);
 
 const WAITING: u8 = 0;
 const LEFT: u8 = 1;
 const WITHDRAWN: u8 = 2;
 
-/// A body whose departure is known.
+/// A body that notes when it is asked for.
 pub(super) fn watched(bytes: Vec<u8>) -> (Body, Departure) {
     let state = Arc::new(AtomicU8::new(WAITING));
     let watched = Watched { body: Body::from(bytes), state: Arc::clone(&state) };
@@ -28,7 +28,7 @@ pub(super) fn watched(bytes: Vec<u8>) -> (Body, Departure) {
 }
 
 impl Departure {
-    /// Prevents that the body leaves. Returns `false` if it has left already.
+    /// Prevents the body from being sent. Returns `false` if it was asked for already.
     pub(super) fn prevent(self) -> bool {
         self.0.compare_exchange(WAITING, WITHDRAWN, SeqCst, SeqCst).is_ok()
     }
@@ -48,7 +48,9 @@ impl http_body::Body for Watched {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.state.compare_exchange(WAITING, LEFT, SeqCst, SeqCst) {
-            Err(WITHDRAWN) => Poll::Ready(Some(Err("the request was withdrawn".into()))),
+            Err(WITHDRAWN) => {
+                Poll::Ready(Some(Err("the request was cancelled before it was sent".into())))
+            }
             _ => Pin::new(&mut self.body).poll_frame(context).map_err(Into::into),
         }
     }
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_either_leaves_or_is_prevented_from_it() {
+    fn a_body_is_sent_or_cancelled_but_not_both() {
         let (mut body, departure) = watched(b"abc".to_vec());
         assert_eq!(body.size_hint().exact(), Some(3), "or it would be sent in chunks");
         assert_eq!(next(&mut body), Some(b"abc".to_vec()));

@@ -1,4 +1,4 @@
-//! What a redirect says. It is not followed: that would send the secret to a host that nobody has
+//! Reads redirects. They are not followed, because this would send the secret to a host that is not
 //! approved.
 
 use reqwest::Url;
@@ -7,15 +7,17 @@ use crate::protocol::Reply;
 use crate::protocol::reply::Code;
 use crate::transport::auth::Hosts;
 
-/// Reads the target of a redirect, where there is one, that came as the answer of `from`.
+/// Reads the target of a redirect (`location`) that came as the answer of `from`.
 ///
-/// A portal that was renamed answers at its old name with the new one ("changing the address of
-/// Bitrix24", REST API documentation). One whose licence has expired leads to a page, of its own or of
-/// the vendor's (server behaviour). A web server that wants https leads to itself.
+/// A portal that was renamed redirects from its old host to the new one ("changing the address of
+/// Bitrix24", REST API documentation). A portal whose licence has expired redirects to one of its pages, or
+/// to a page of the vendor (server behaviour). A web server that wants https redirects to itself.
 pub(super) fn read(from: &Url, location: Option<&str>) -> Reply {
     let target = location.and_then(|location| from.join(location).ok());
     let Some((target, host)) = target.as_ref().and_then(|url| Some((url, host(url)?))) else {
-        return Reply::Redirected(Code("it redirects to no address".to_owned()));
+        return Reply::Redirected(Code(
+            "the portal redirects, but not to a valid address".to_owned(),
+        ));
     };
     let same_name = from.host_str() == target.host_str();
     if same_name && from.scheme() == "http" && target.scheme() == "https" {
@@ -26,7 +28,7 @@ pub(super) fn read(from: &Url, location: Option<&str>) -> Reply {
     let same = same_name && from.port_or_known_default() == target.port_or_known_default();
     if same || is_vendors_page(target) {
         return Reply::Redirected(Code(format!(
-            "it redirects to a page of {host}: the portal's licence may have expired"
+            "the portal redirects to a page of {host}: its licence may have expired"
         )));
     }
     Reply::Moved { host: Some(host) }
@@ -41,15 +43,16 @@ fn host(url: &Url) -> Option<String> {
     })
 }
 
-/// Whether it leads to one of the vendor's sites, and not to the REST API of a portal.
+/// Whether the target is on one of the vendor's sites, and not the REST API of a portal.
 fn is_vendors_page(target: &Url) -> bool {
     let Some(host) = target.host_str() else { return false };
-    // "x.": so that a name itself counts as one below it.
+    // Patterns such as `*.bitrix.info` match subdomains only. With "x." in front, they match the
+    // domain itself, too.
     let vendors = Hosts::bitrix24().and(Hosts::from(VENDOR));
     !target.path().starts_with("/rest/") && vendors.allows(&format!("x.{host}"))
 }
 
-/// Sites of the vendor's beside its cloud portals.
+/// The vendor's sites, other than its cloud portals.
 const VENDOR: [&str; 4] = ["*.1c-bitrix.ru", "*.bitrixsoft.com", "*.bitrix24.net", "*.bitrix.info"];
 
 #[cfg(test)]
@@ -63,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_says_what_it_is() {
+    fn each_kind_of_redirect_is_recognized() {
         let old = "https://old.bitrix24.com/rest/1/s3cret/batch";
         for (from, location, expected) in [
             (old, "https://new.bitrix24.com/rest/1/s3cret/batch", "new.bitrix24.com"),
@@ -84,8 +87,8 @@ mod tests {
             (box_at, "https://box.example/rest/1/s3cret/batch", "write https://box.example"),
             (box_at, "https://box.example:8443/", "write https://box.example:8443"),
             (box_at, "http://box.example/bitrix/coupon", "licence"),
-            (old, "https://[broken/", "no address"),
-            (old, "mailto:x@y.example", "no address"),
+            (old, "https://[broken/", "not to a valid address"),
+            (old, "mailto:x@y.example", "not to a valid address"),
         ] {
             let Reply::Redirected(code) = at(from, location) else { panic!("{location}") };
             assert!(code.0.contains(part) && !code.0.contains("s3cret"), "{code}");
@@ -94,7 +97,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_location_is_read_and_nothing_but_its_host_is_told(path in "[ -~]{0,40}") {
+        fn any_location_is_read_and_only_its_host_is_reported(path in "[ -~]{0,40}") {
             for location in [path.clone(), format!("https://new.example/{path}?s3cret#s3cret")] {
                 match at("https://old.example/rest/1/s3cret/batch", &location) {
                     Reply::Moved { host: Some(told) } => prop_assert!(!told.contains('/')),

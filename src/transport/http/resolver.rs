@@ -1,7 +1,7 @@
-//! Looks up the addresses of hosts, on threads of its own.
+//! Resolves hosts, on its own threads.
 //!
-//! The usual resolver uses the runtime's pool of threads, which panics in the middle of a call where the
-//! process has no thread left. Here that is an error, and the call is known not to have been sent.
+//! The usual resolver uses the thread pool of the runtime, which panics if no thread can be started. Here
+//! this is an error, so it is known that the request was not sent.
 
 use std::io;
 use std::net::ToSocketAddrs;
@@ -26,18 +26,21 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let lookups = Arc::clone(&self.lookups);
         Box::pin(async move {
-            // Held by the thread until it ends, also when nobody waits for it any more.
+            // The thread keeps it until it ends, also if the request has timed out.
             let place = lookups.acquire_owned().await?;
             let host = name.as_str().to_owned();
             let (reply, answer) = oneshot::channel();
             let look_up = move || {
                 let _place = place;
-                // Nobody waits any more: the timeout has passed.
+                // If the request has timed out, the receiver is gone.
                 let _ = reply.send((host.as_str(), 0).to_socket_addrs());
             };
             let started = thread::Builder::new().name("bizproc-resolver".to_owned()).spawn(look_up);
             started.map_err(|error| {
-                io::Error::new(error.kind(), format!("no thread to look the host up on: {error}"))
+                io::Error::new(
+                    error.kind(),
+                    format!("no thread could be started to resolve the host: {error}"),
+                )
             })?;
             let addresses = answer.await??;
             Ok(Box::new(addresses) as Addrs)
@@ -45,6 +48,6 @@ impl Resolve for Resolver {
     }
 }
 
-/// Hosts that are looked up at the same time. A look-up cannot be stopped, so that without a limit a
-/// name server that does not answer would cost a thread for each portal.
+/// How many hosts are resolved at the same time. A look-up cannot be cancelled, so without a limit a name
+/// server that does not answer would cost one thread for each portal.
 const MOST_LOOKUPS: usize = 16;

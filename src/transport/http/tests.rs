@@ -12,7 +12,7 @@ use crate::transport::stand_in::{Server, read_request};
 
 const CODE: &str = "s3cr3tc0de";
 
-/// Serves one connection with `serve`, on a thread of its own.
+/// Serves one connection with `serve`, on its own thread.
 fn server<T: Send + 'static>(
     serve: impl FnOnce(TcpStream) -> T + Send + 'static,
 ) -> (u16, JoinHandle<T>) {
@@ -26,7 +26,7 @@ fn answering(answer: impl Into<Vec<u8>>) -> (u16, JoinHandle<String>) {
     let answer = answer.into();
     server(move |mut stream| {
         let request = read_request(&mut stream);
-        // The client may have hung up: that is what some tests are about.
+        // In some tests, the client has closed the connection.
         let _ = stream.write_all(&answer);
         request
     })
@@ -68,8 +68,7 @@ fn a_call_is_posted_as_json_and_its_answer_read_whole() {
     assert!(request.ends_with("\r\n\r\n{\"cmd\":{}}"));
 }
 
-/// Runs the first test in a process whose environment names a proxy that is not there, and no
-/// certificates.
+/// Runs the first test in a process with a proxy that does not exist, and without certificates.
 #[test]
 fn loopback_needs_no_proxy_and_no_certificates() {
     let mut child = Command::new(std::env::current_exe().unwrap());
@@ -118,11 +117,11 @@ fn no_connection_means_not_sent() {
     assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
 }
 
-/// A timeout may pass while the connection is being made, and then its error does not say so.
+/// If the timeout passes while the client connects, the error does not say so.
 #[test]
-fn what_has_not_left_at_its_timeout_is_not_sent() {
+fn a_timeout_before_the_body_is_sent_means_not_sent() {
     let (port, served) = server(|mut stream| {
-        // Takes the connection, and never says a word of TLS.
+        // Accepts the connection, and never answers.
         let mut hello = [0; 1024];
         while stream.read(&mut hello).unwrap_or(0) > 0 {}
     });
@@ -135,23 +134,23 @@ fn what_has_not_left_at_its_timeout_is_not_sent() {
     served.join().unwrap();
 }
 
-/// The pool of threads that usually looks hosts up panics where the process has no thread left, and a
-/// panic was taken for a request of which nobody knows whether it was executed.
+/// Regression: if no thread could be started, the usual resolver panicked, and the outcome of the request
+/// was treated as unknown.
 #[test]
-fn a_host_that_no_thread_can_look_up_is_not_sent_to() {
+fn without_a_thread_for_dns_nothing_is_sent() {
     const CHILD: &str = "TRACING_BIZPROC_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let reply = runtime.block_on(http("http", "localhost:9", quick()).call(None, batch()));
         let Reply::NotSent(trouble) = reply else { panic!("{reply:?}") };
         return assert!(
-            trouble.to_string().contains("no thread to look the host up on"),
+            trouble.to_string().contains("no thread could be started to resolve the host"),
             "{trouble}"
         );
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["a_host_that_no_thread_can_look_up_is_not_sent_to", "--test-threads=1"])
-        // More than any machine has for the stack of a thread.
+        .args(["without_a_thread_for_dns_nothing_is_sent", "--test-threads=1"])
+        // No thread can be started with a stack of this size.
         .env("RUST_MIN_STACK", "1152921504606846976")
         .env(CHILD, "1")
         .output()
@@ -188,15 +187,15 @@ fn no_whole_answer_means_an_unknown_outcome() {
     }
 }
 
-/// A fixed limit of 65 s for the next byte once cut in before a longer `request_timeout`.
+/// Regression: a fixed limit of 65 s for the next byte ended a request before a longer `request_timeout`.
 ///
-/// The clock is paused: it jumps to the next timeout when nothing but time can bring the call on.
+/// The clock is paused: it jumps to the next timeout if nothing else can happen.
 #[test]
-fn a_server_that_never_answers_is_left_at_the_timeout_and_not_before() {
+fn a_request_without_an_answer_ends_at_its_timeout_and_not_before() {
     for timeout in [1, 70, 120, 3_600].map(Duration::from_secs) {
         let (port, served) = server(|mut stream| {
             read_request(&mut stream);
-            // Until the client hangs up.
+            // Until the client closes the connection.
             stream.read(&mut [0]).unwrap_or(0)
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -218,15 +217,15 @@ fn a_server_that_never_answers_is_left_at_the_timeout_and_not_before() {
 }
 
 #[test]
-fn a_redirect_is_told_and_not_followed() {
+fn a_redirect_is_reported_and_not_followed() {
     for (location, part) in [
-        ("Location: https://new.example/rest/1/s3cr3tc0de/batch\r\n", "at new.example now"),
-        ("Location: https://new.example:444/\r\n", "at new.example:444 now"),
-        ("Location: //new.example/\r\n", "at new.example now"),
+        ("Location: https://new.example/rest/1/s3cr3tc0de/batch\r\n", "moved to new.example:"),
+        ("Location: https://new.example:444/\r\n", "moved to new.example:444:"),
+        ("Location: //new.example/\r\n", "moved to new.example:"),
         ("Location: https://127.0.0.1/\r\n", "wants https"),
         ("Location: /login\r\n", "licence"),
-        ("Location: https://[broken/\r\n", "no address"),
-        ("", "no address"),
+        ("Location: https://[broken/\r\n", "not to a valid address"),
+        ("", "not to a valid address"),
     ] {
         for status in [301, 302, 303, 307, 308] {
             let (port, served) = answering(format!(
@@ -264,9 +263,9 @@ fn serving_tls(
     })
 }
 
-/// As `openssl req -x509` makes it. "CaUsedAsEndEntity" told nobody what to do.
+/// Regression: the error was "CaUsedAsEndEntity", without advice. `openssl req -x509` makes such certificates.
 #[test]
-fn a_self_signed_certificate_is_trusted_by_its_fingerprint_and_no_other_is() {
+fn only_the_certificate_with_the_fingerprint_is_trusted() {
     let made = |name: &str| {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
@@ -279,7 +278,7 @@ fn a_self_signed_certificate_is_trusted_by_its_fingerprint_and_no_other_is() {
     };
     let (own, key) = made("127.0.0.1");
     let (other, other_key) = made("127.0.0.1");
-    // Whatever name stands in it.
+    // The name in the certificate does not matter.
     let (odd, odd_key) = made("box.example");
     let options = HttpOptions {
         fingerprints: vec![fingerprint(&own), fingerprint(&odd)],
@@ -328,7 +327,7 @@ fn tls_is_checked_against_the_roots_given() {
     assert!(matches!(reply, Reply::Http { status: 200, .. }), "{reply:?}");
     assert!(served.join().unwrap().starts_with("POST /rest/1/"));
 
-    // Signed by somebody else: nothing is sent, the secret least of all.
+    // Signed by another CA: nothing is sent.
     let mut stranger = rcgen::CertificateParams::new([]).unwrap();
     stranger.distinguished_name.push(rcgen::DnType::OrganizationName, "Stranger");
     let stranger = stranger.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
@@ -346,10 +345,10 @@ fn tls_is_checked_against_the_roots_given() {
 }
 
 #[test]
-fn extra_roots_that_are_none_are_an_error() {
+fn invalid_extra_roots_are_an_error() {
     let webhook = Webhook::new(format!("https://127.0.0.1/rest/1/{CODE}/")).unwrap();
     let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
-    // PEM as it should be, and something else than a certificate in it.
+    // Valid PEM that does not contain a certificate.
     let other = "-----BEGIN CERTIFICATE-----\nMAUCAQECAQI=\n-----END CERTIFICATE-----\n";
     for pem in ["no certificate", broken, other] {
         let options = HttpOptions { extra_roots: pem.into(), ..quick() };

@@ -1,10 +1,9 @@
 //! TLS: which cryptography provider is used, and which certificates are trusted.
 //!
-//! rustls chooses a provider for the app by itself only where exactly one is linked into the process.
-//! A library that links a second one makes `rustls::ClientConfig::builder()` panic in the app's own
-//! code. So this crate links the one that rustls and reqwest use by default, and another or none where
-//! the app asks for that by a feature. It never installs one: a process has only one, and that is the
-//! app's to choose.
+//! rustls chooses a provider by itself only if exactly one is linked into the process. A library that links
+//! a second one makes `rustls::ClientConfig::builder()` panic in the app. So by default this crate links the
+//! provider that rustls and reqwest use by default; features choose another one, or none. It never installs
+//! a provider: a process has only one, and only the app should choose it.
 
 use std::sync::Arc;
 
@@ -17,10 +16,10 @@ use rustls_platform_verifier::Verifier;
 use super::trust::{self, Fingerprint};
 use crate::error::TransportError;
 
-/// The provider that the app has installed, or else the one that is linked by a feature.
+/// The provider that the app has installed. Otherwise the one that is linked by a feature.
 ///
 /// # Errors
-/// When there is neither.
+/// When there is none.
 pub(super) fn provider() -> Result<Arc<CryptoProvider>, TransportError> {
     let installed = CryptoProvider::get_default().cloned();
     installed.or_else(linked).ok_or(TransportError::NoTlsProvider)
@@ -41,9 +40,9 @@ fn linked() -> Option<Arc<CryptoProvider>> {
     None
 }
 
-/// `trust`: PEM certificates of roots to trust beside the system's, and fingerprints of certificates to
-/// trust as they are. `None`: nothing that needs TLS is called, so no roots are looked for. A test
-/// machine may have none.
+/// `trust`: root certificates to trust in addition to those of the system, as PEM, and fingerprints of
+/// certificates to trust. `None`: no TLS is needed, so no root certificates are loaded. A test machine may
+/// have none.
 pub(super) fn config(
     provider: Arc<CryptoProvider>,
     trust: Option<(&[u8], &[Fingerprint])>,
@@ -58,9 +57,9 @@ pub(super) fn config(
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TransportError::ExtraRoots(error.into()))?;
     if extra.is_empty() && !extra_roots.is_empty() {
-        return Err(TransportError::ExtraRoots("no certificate in it".into()));
+        return Err(TransportError::ExtraRoots("the text contains no certificate in PEM".into()));
     }
-    // Looked at by itself: below, nobody could say whose fault it is.
+    // Checked here, so that an error of the verifier below cannot come from these certificates.
     let mut readable = RootCertStore::empty();
     for root in &extra {
         readable.add(root.clone()).map_err(|error| TransportError::ExtraRoots(error.into()))?;

@@ -1,4 +1,4 @@
-//! Certificates that are trusted by their fingerprints; and what to do about one that is not.
+//! Certificates that are trusted by their fingerprints, and advice for those that are not trusted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use rustls::crypto::hash::{Hash, HashAlgorithm};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme, SupportedCipherSuite};
 
-/// The SHA-256 of a certificate. Whoever has that certificate's key is trusted.
+/// The SHA-256 of a certificate. A server that has the key of this certificate is trusted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 32]);
 
@@ -44,7 +44,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// A verifier that takes the certificates with these fingerprints, and asks `usual` about all others.
+/// A verifier that accepts the certificates with these fingerprints, and lets `usual` check all others.
 pub(super) fn or_fingerprints(
     usual: Arc<dyn ServerCertVerifier>,
     provider: &CryptoProvider,
@@ -91,7 +91,7 @@ impl ServerCertVerifier for ByFingerprint {
     ) -> Result<ServerCertVerified, Error> {
         let seen = self.sha256.hash(end_entity);
         if self.fingerprints.iter().any(|known| known.0.as_slice() == seen.as_ref()) {
-            // Whatever names and times stand in it. That the server has its key is checked below.
+            // Its names and dates do not matter. Below it is checked that the server has its key.
             return Ok(ServerCertVerified::assertion());
         }
         self.usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
@@ -120,17 +120,18 @@ impl ServerCertVerifier for ByFingerprint {
     }
 }
 
-/// What to do about a certificate that was refused, if the error's text says why.
+/// What to do if a certificate was refused, if the text of the error says why.
 pub(super) fn advice(error: &str) -> Option<&'static str> {
     if error.contains("UnknownIssuer") {
         Some(
-            "the certificate's issuer is not known here: give its root certificate with \
+            "the certificate's issuer is not trusted: add its root certificate with \
              `Builder::extra_roots`",
         )
     } else if error.contains("CaUsedAsEndEntity") {
         Some(
-            "the certificate is self-signed, as `openssl req -x509` makes it: issue one that is no \
-             CA, or trust exactly this one, on a test box, with `Builder::trust_certificate`",
+            "the certificate is a self-signed CA certificate, as `openssl req -x509` makes it: create \
+             one with `basicConstraints=CA:FALSE`, or trust this one, on a test portal, with \
+             `Builder::trust_certificate`",
         )
     } else {
         None

@@ -150,7 +150,7 @@ impl Lane {
 
     fn why_not(&self) -> String {
         match self.failure.is_empty() {
-            true => "the portal takes no more requests for now".to_owned(),
+            true => "the request limit of the portal is reached".to_owned(),
             false => self.failure.clone(),
         }
     }

@@ -173,7 +173,7 @@ pub(super) fn trouble(refusal: &Refusal) -> Option<(Trouble, String)> {
         Refusal::Portal(code) | Refusal::Redirected(code) => {
             (Trouble::PortalBlocked, code.to_string())
         }
-        Refusal::Moved(None) => (Trouble::PortalBlocked, "moved, nobody knows where".to_owned()),
+        Refusal::Moved(None) => (Trouble::PortalBlocked, "moved to an unknown address".to_owned()),
         Refusal::Moved(Some(_))
         | Refusal::Grant(_)
         | Refusal::TooLarge

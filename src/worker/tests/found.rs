@@ -252,7 +252,7 @@ fn a_notice_says_what_may_be_in_the_log_and_what_may_have_been_told() {
     }
     stage.log(&tag, "kept");
     let (call, request) = stage.sent();
-    let told = "outcome unknown; 1 of them may have been told before)";
+    let told = "outcome unknown; 1 of them may have been reported before)";
     assert!(
         says(&request, "(2 lines may be missing since ") && says(&request, told),
         "{request:?}"

@@ -16,10 +16,10 @@ use crate::transport::http::{Clients, JSON};
 use crate::transport::{Confirmed, Question};
 
 impl Grants {
-    /// Finds out whether a request comes from this portal: the authorization server says of which
-    /// portal the tokens are, and where that is, and then the portal has to take them.
+    /// Checks whether a request comes from this portal. The authorization server says to which portal the
+    /// tokens belong and where that is. Then the portal must accept them.
     ///
-    /// If the server cannot be asked, the app has to have named the host.
+    /// If the server cannot be asked, the app must have listed the host.
     pub(in crate::transport) async fn confirm(
         &self,
         portal: &PortalId,
@@ -40,7 +40,7 @@ impl Grants {
             Question::Renamed(endpoint, None) => return no(cannot_be_asked(&endpoint)),
             Question::Renamed(_, Some(tokens)) | Question::Install(tokens) => tokens,
         };
-        // The portal sends such a request once: what may pass is waited for a little.
+        // The portal sends such a request only once, so a temporary failure is repeated a few times.
         let mut pauses = PAUSES.into_iter();
         let tokens = loop {
             match self.owned(portal, tokens.clone(), clients).await {
@@ -60,7 +60,7 @@ impl Grants {
         }
     }
 
-    /// The tokens, if they are of this portal. Asking has spent the refresh token.
+    /// The new tokens, if they belong to this portal. The old refresh token is not valid any more.
     async fn owned(
         &self,
         portal: &PortalId,
@@ -73,7 +73,7 @@ impl Grants {
         }
         match self.ask(&tokens, clients).await {
             Answer::Granted(granted) if granted.member_id.as_deref() != Some(portal.as_str()) => {
-                Err(no("the tokens are of another portal"))
+                Err(no("the tokens belong to another portal"))
             }
             Answer::Granted(Granted { client_endpoint: None, .. }) if !listed => {
                 Err(no("the authorization server does not say where the portal is"))
@@ -84,8 +84,8 @@ impl Grants {
         }
     }
 
-    /// Whether the portal takes the access token; of an administrator, if an app is installed with it:
-    /// others have tokens of an app, too, once they have opened its page.
+    /// Whether the portal accepts the access token. For an installation it must belong to an administrator:
+    /// other users have tokens of the app, too, after they have opened its page.
     async fn is_taken(
         &self,
         tokens: &Tokens,
@@ -110,7 +110,7 @@ impl Grants {
     }
 }
 
-/// Waits, if it is worth to ask again.
+/// Waits, if another try makes sense.
 async fn pause(answer: &Confirmed, pauses: &mut impl Iterator<Item = Duration>) -> bool {
     match (answer, pauses.next()) {
         (Confirmed::Later(_), Some(pause)) => {
@@ -121,17 +121,17 @@ async fn pause(answer: &Confirmed, pauses: &mut impl Iterator<Item = Duration>) 
     }
 }
 
-/// Somebody waits for the answer.
+/// Short, because a handler waits for the answer.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 
-/// As the portal says no: as JSON, or in its own way.
+/// Whether the portal means "no": JSON `false`, `N`, `0`, or an empty text.
 fn is_no(value: &Value) -> bool {
     *value == Value::Bool(false)
         || value.as_str().is_some_and(|text| matches!(text, "N" | "0" | ""))
 }
 
-const NO_ADMINISTRATOR: &str = "the tokens are not those of an administrator of the portal, who alone \
-                                can install an app";
+const NO_ADMINISTRATOR: &str = "the tokens do not belong to an administrator of the portal, and only an \
+                                administrator can install an app";
 
 fn no(why: impl Into<String>) -> Confirmed {
     Confirmed::No(Code(why.into()))
@@ -139,8 +139,8 @@ fn no(why: impl Into<String>) -> Confirmed {
 
 fn cannot_be_asked(endpoint: &Endpoint) -> String {
     format!(
-        "without a refresh token the authorization server cannot be asked whether the portal is at \
-         {0}: if it is, name {0} in `OAuth::hosts`",
+        "without a refresh token the authorization server cannot confirm that the portal is at {0}: if \
+         this is correct, add {0} to `OAuth::hosts`",
         endpoint.host()
     )
 }

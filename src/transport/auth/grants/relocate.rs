@@ -1,4 +1,4 @@
-//! A portal that says that it has another name now.
+//! A portal that has moved to another host.
 
 use super::{Grant, Grants, renewed};
 use crate::line::PortalId;
@@ -11,16 +11,16 @@ use crate::transport::auth::tokens::Tokens;
 use crate::transport::http::Clients;
 
 impl Grants {
-    /// Whether [`relocate`](Grants::relocate) could find out that the portal is there: the app lists
-    /// the host, or there is a refresh token to ask the authorization server with.
+    /// Whether [`relocate`](Grants::relocate) can confirm that the portal is there: the app lists the host,
+    /// or there is a refresh token for a question to the authorization server.
     pub(in crate::transport) fn may_relocate(&self, portal: Option<&PortalId>, host: &str) -> bool {
         let Ok((_, grant)) = self.grant(portal) else { return false };
         let held = grant.held();
         self.oauth.hosts.allows(host) || held.tokens.as_ref().is_some_and(Tokens::can_be_renewed)
     }
 
-    /// The portal says that it lives on `host` now: calls it there, if the app lists that host, or if
-    /// the authorization server says so.
+    /// The portal has moved to `host`: calls it there, if the app lists that host, or if the authorization
+    /// server confirms it.
     pub(in crate::transport) async fn relocate(
         &self,
         portal: Option<&PortalId>,
@@ -35,7 +35,7 @@ impl Grants {
         let Some(old) = grant.held().tokens.clone() else {
             return Refreshed::Denied(Code("no tokens".to_owned()));
         };
-        // Another task was faster.
+        // Another task has done it.
         if old.endpoint().host() == host {
             return Refreshed::Renewed;
         }
@@ -56,13 +56,13 @@ impl Grants {
     ) -> Result<Refreshed, Cause> {
         let scheme = if old.endpoint().as_str().starts_with("http:") { "http" } else { "https" };
         let Ok(endpoint) = Endpoint::parse_with_http(&format!("{scheme}://{host}/")) else {
-            return Ok(Refreshed::Denied(Code(format!("{host} is no usable host"))));
+            return Ok(Refreshed::Denied(Code(format!("{host} is not a valid host"))));
         };
         let new = old.clone().at(endpoint);
         self.keep(portal, grant, old, new).await
     }
 
-    /// A renewal says where the portal is. It is worth one: a portal is renamed seldom.
+    /// A renewal says where the portal is. This happens seldom.
     async fn ask_where(
         &self,
         portal: &PortalId,
@@ -92,7 +92,7 @@ impl Grants {
 
 fn not_confirmed(host: &str) -> String {
     format!(
-        "the portal redirects to {host}, and the authorization server does not say that it is there: \
-         if it is, name {host} in `OAuth::hosts`"
+        "the portal redirects to {host}, and the authorization server does not confirm that it is \
+         there: if this is correct, add {host} to `OAuth::hosts`"
     )
 }

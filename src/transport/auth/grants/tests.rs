@@ -22,7 +22,7 @@ fn portal() -> PortalId {
     PortalId::from("member")
 }
 
-/// A portal that takes the access tokens given to it at any time.
+/// A portal that accepts the access tokens in the list, which may change.
 fn portal_server(taken: impl Fn() -> String + Send + 'static) -> Server {
     Server::new(move |request| {
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
@@ -68,7 +68,7 @@ fn with_request(tokens: Tokens) -> Arrived {
     Arrived::WithRequest(tokens)
 }
 
-/// A pair of which nobody has said when it expires.
+/// A pair without a time of expiry.
 fn timeless(generation: u32, at: &Server) -> Tokens {
     tokens(generation, at).expires_at(UNIX_EPOCH)
 }
@@ -122,7 +122,7 @@ fn an_expired_token_is_renewed_once_and_stored() {
 }
 
 #[test]
-fn who_waits_for_a_renewal_shares_it() {
+fn callers_that_wait_for_a_renewal_share_it() {
     let (server, site) = (authorization(), portal_server(|| "a2".to_owned()));
     let http = http(app(&server, store_with(&tokens(1, &site))));
     run(async {
@@ -153,8 +153,8 @@ fn a_replica_uses_the_pair_that_another_has_stored() {
     assert_eq!(server.requests().len(), 1);
 }
 
-/// Both replicas ask with the same refresh token; the loser is told `invalid_grant`, finds the
-/// winner's pair in the store, and goes on with it.
+/// Both replicas use the same refresh token. The second one gets `invalid_grant`, and then finds the new
+/// pair in the store.
 #[test]
 fn a_replica_that_came_second_reads_the_store_again() {
     let site = portal_server(|| "a2".to_owned());
@@ -267,7 +267,7 @@ async fn run_store(store: &MemoryStore) -> Option<Tokens> {
 }
 
 #[test]
-fn what_the_authorization_server_cannot_say_is_asked_again() {
+fn a_temporary_failure_of_the_authorization_server_is_repeated() {
     let site = portal_server(|| "a2".to_owned());
     let elsewhere = authorization();
     let location = format!("Location: http://{}/\r\n", elsewhere.host());
@@ -291,7 +291,7 @@ fn what_the_authorization_server_cannot_say_is_asked_again() {
     assert!(elsewhere.requests().is_empty(), "the client secret goes to one host only");
 }
 
-/// A store that works only while it is told to; with `hangs` it says nothing when it does not.
+/// A store that can be switched off. With `hangs` it then does not answer; otherwise it returns an error.
 struct Moody {
     inner: MemoryStore,
     broken: Arc<AtomicBool>,
@@ -321,9 +321,8 @@ impl TokenStore for Moody {
     }
 }
 
-/// New tokens arrived while the old ones were being renewed, and were in use but not stored yet. The
-/// refusal of the old ones was put down to the new ones: the portal was blocked, and once more when the
-/// new access token expired, without asking.
+/// Regression: new tokens arrived during a renewal of the old ones, and were used but not stored yet. The
+/// refusal of the old tokens was counted for the new ones, so the portal was blocked.
 #[test]
 fn tokens_that_arrive_during_a_renewal_are_not_denied_with_the_old_ones() {
     let (server, site) = (authorization(), portal_server(|| "a9".to_owned()));
@@ -396,7 +395,7 @@ fn spans_that_name_no_portal_go_to_the_default_one() {
 }
 
 #[test]
-fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_says_so() {
+fn a_moved_portal_is_called_at_its_new_host_if_the_app_or_the_server_confirms_it() {
     let site = portal_server(|| "a2".to_owned());
     let new_host = site.host();
     let location = format!("Location: http://{new_host}/rest/\r\n");
@@ -441,9 +440,9 @@ fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_say
     }
 }
 
-/// Who cannot ask is told what to do, and the portal is asked again after a minute.
+/// Credentials that cannot follow a renamed portal: the reply names the new host, and says what to do.
 #[test]
-fn who_cannot_follow_a_portal_is_told_its_new_name() {
+fn a_renamed_portal_that_cannot_be_followed_is_named_with_advice() {
     let old =
         Server::new(|_| (302, "Location: https://new.example/rest/\r\n".into(), String::new()));
     let server = answering(500, "nobody asks");
@@ -454,7 +453,7 @@ fn who_cannot_follow_a_portal_is_told_its_new_name() {
     let provider = Credentials::provider(Given(given));
     for (credentials, named) in [
         (Credentials::from(webhook), "webhook's URL"),
-        (provider, "give that address"),
+        (provider, "return this address"),
         (app(&server, store_with(&alone)).default_portal(portal()).into(), "OAuth::hosts"),
     ] {
         let http = Http::new(credentials, HttpOptions::default()).unwrap();
@@ -490,7 +489,8 @@ fn credentials_show_no_secret() {
     assert!(oauth.authorization_server("oauth").is_err());
 }
 
-/// Isolated boxes give no refresh token: their requests were thrown away, and the lane was blocked.
+/// Regression: requests of isolated portals, which give no refresh token, were rejected, and the lane was
+/// blocked.
 #[test]
 fn an_access_token_alone_is_used_while_it_lives_and_then_the_next_one() {
     let taken = Arc::new(std::sync::Mutex::new("a1"));
@@ -519,7 +519,7 @@ fn an_access_token_alone_is_used_while_it_lives_and_then_the_next_one() {
 }
 
 #[test]
-fn a_pair_is_worth_more_than_an_access_token_alone() {
+fn a_pair_is_preferred_to_an_access_token_alone() {
     let site = portal_server(|| "a1".to_owned());
     let alone = Tokens::new("a9", "", &format!("http://{}/rest/", site.host())).unwrap();
     let pair = tokens(1, &site);
@@ -571,7 +571,7 @@ fn plain_http_is_called_only_where_the_app_has_named_the_host() {
     let reply_without = reply(app(&server, store_with(&tokens)));
     assert!(matches!(&reply_without, Reply::UnknownPortal(why) if why.0.contains("allow_http")));
     let allowed = app(&server, store_with(&tokens)).allow_http(Hosts::from(["box.invalid"]));
-    // Called, and not found: there is no such host.
+    // It is called, but the host does not exist.
     assert!(matches!(
         reply(allowed),
         Reply::NotSent(_) | Reply::Http { .. } | Reply::Unanswered(_)
@@ -617,7 +617,7 @@ fn an_installation_is_confirmed_by_the_authorization_server_and_the_portal() {
         panic!("not confirmed")
     };
     assert_eq!((endpoint.host(), tokens.access()), (site.host(), "a2"));
-    // Whatever host the request names, the server says where the portal is.
+    // The host in the request does not matter: the server says where the portal is.
     let Confirmed::Yes(endpoint, _) = ask(&server, &[], claimed("r-member", &evil)) else {
         panic!("not confirmed")
     };
@@ -626,7 +626,7 @@ fn an_installation_is_confirmed_by_the_authorization_server_and_the_portal() {
     is_no(ask(&server, &[], claimed("guessed", &site)), "invalid_grant");
     is_no(ask(&knowing(None), &[], claimed("r-member", &evil)), "does not say where");
     is_no(ask(&knowing(Some(at(&deaf))), &[], claimed("r-member", &deaf)), "expired_token");
-    // Without a refresh token, the app's own list is all there is.
+    // Without a refresh token, only the app's own list counts.
     is_no(ask(&server, &[], claimed("", &evil)), "OAuth::hosts");
     let alone = Question::Install(Tokens::new("a2", "", &at(&site)).unwrap());
     assert!(matches!(ask(&server, &[&site], alone), Confirmed::Yes(..)));
@@ -637,7 +637,7 @@ fn an_installation_is_confirmed_by_the_authorization_server_and_the_portal() {
 
 /// A portal does not send the event of its installation again.
 #[test]
-fn a_server_that_stumbles_costs_no_installation() {
+fn a_temporary_failure_of_the_server_does_not_fail_an_installation() {
     let site = portal_server(|| "a2".to_owned());
     let endpoint = format!("http://{}/rest/", site.host());
     let (pair, mut asked) = (endpoint.clone(), 0);
@@ -660,7 +660,7 @@ fn a_server_that_stumbles_costs_no_installation() {
 }
 
 #[test]
-fn a_new_name_is_believed_if_the_app_lists_it_or_the_authorization_server_says_so() {
+fn a_new_host_is_accepted_if_the_app_lists_it_or_the_authorization_server_confirms_it() {
     let site = portal_server(|| "a2".to_owned());
     let at = |server: &Server| Endpoint::parse(&format!("http://{}/rest/", server.host())).unwrap();
     let server = knowing(Some(at(&site).as_str().to_owned()));
@@ -670,7 +670,7 @@ fn a_new_name_is_believed_if_the_app_lists_it_or_the_authorization_server_says_s
         run(http.confirm(&portal(), Question::Renamed(at(&site), tokens)))
     };
     let asked = || server.requests().len();
-    // A listed host is believed without asking, with whatever tokens there are.
+    // A listed host is accepted without a question, with any tokens.
     assert!(matches!(ask(Hosts::from([site.host()]), None), Confirmed::Yes(_, None)));
     assert!(matches!(ask(Hosts::from([site.host()]), Some("guessed")), Confirmed::Yes(..)));
     assert_eq!(asked(), 0);
@@ -694,10 +694,10 @@ fn a_portal_that_is_forgotten_has_no_tokens() {
     });
 }
 
-/// Tokens that were hardly fresher than those in use were dropped, and were all there was when these
-/// could not be renewed.
+/// Regression: tokens that were hardly fresher than those in use were dropped, and were missing when those in
+/// use could not be renewed.
 #[test]
-fn tokens_that_were_not_needed_when_they_came_are_used_when_they_are() {
+fn tokens_that_were_not_used_at_first_are_used_when_the_others_cannot_be_renewed() {
     let refuses = answering(400, r#"{"error":"invalid_grant"}"#);
     for refresh in ["", "r"] {
         let taken = Arc::new(std::sync::Mutex::new("a1"));
@@ -719,7 +719,7 @@ fn tokens_that_were_not_needed_when_they_came_are_used_when_they_are() {
             assert_eq!(http.refresh(Some(&portal())).await, Refreshed::Renewed);
             assert_eq!(status(&http).await, 200);
             assert_eq!(store.load(&portal()).await.unwrap(), Some(of(2)));
-            // Nothing is left now; whatever comes next is taken.
+            // No tokens are left, so the next ones are used.
             *taken.lock().unwrap() = "a3";
             assert_eq!(status(&http).await, 401);
             assert!(matches!(http.refresh(Some(&portal())).await, Refreshed::Denied(_)));
@@ -752,7 +752,7 @@ impl TokenStore for Panics {
     }
 }
 
-/// Its panic was taken for a request of which nobody knows whether it was executed.
+/// Regression: its panic made the outcome of the request unknown.
 #[test]
 fn a_store_that_panics_means_not_sent() {
     for at_once in [true, false] {
@@ -766,7 +766,7 @@ fn a_store_that_panics_means_not_sent() {
 }
 
 #[test]
-fn nothing_is_kept_of_portals_that_are_unknown() {
+fn unknown_portals_are_not_remembered() {
     let grants = Grants::new(OAuth::new("id", SECRET, MemoryStore::new()));
     run(async {
         for n in 0..100 {

@@ -23,7 +23,7 @@ use crate::transport::auth::tokens::Tokens;
 #[derive(Clone, Debug)]
 pub struct FileStore {
     pub(super) path: Arc<Mutex<PathBuf>>,
-    /// Held by the thread that is at work: many portals at once do not make as many threads.
+    /// Held while a thread works, so that many portals do not start many threads.
     pub(super) at_work: Arc<Semaphore>,
 }
 
@@ -60,7 +60,7 @@ impl FileStore {
         })
     }
 
-    /// Puts `new` in the place of `expected`, and says whether that was there.
+    /// Replaces `expected` with `new`. Returns whether `expected` was there.
     pub(crate) fn swap_installation(
         &self,
         portal: &PortalId,
@@ -126,15 +126,15 @@ impl TokenStore for FileStore {
     }
 }
 
-/// The name under which a portal's installation stands, beside its tokens.
+/// The key of the installation, next to the tokens of a portal.
 const INSTALLATION: &str = "installation";
 
-/// Leaves nothing but the installation.
+/// Removes everything except the installation.
 fn take_tokens(kept: &mut Map<String, Value>) {
     kept.retain(|name, _| name == INSTALLATION);
 }
 
-/// Changes what is kept of a portal, and nothing else.
+/// Changes the data of one portal only.
 fn change(
     portals: &mut Map<String, Value>,
     portal: &PortalId,
@@ -142,7 +142,7 @@ fn change(
 ) {
     let mut kept = match portals.remove(portal.as_str()) {
         Some(Value::Object(kept)) => kept,
-        // What else there may be is of no use to anybody.
+        // Other keys are not used by anything.
         _ => Map::new(),
     };
     work(&mut kept);
@@ -151,7 +151,7 @@ fn change(
     }
 }
 
-/// The portal's tokens, if they are any.
+/// The portal's tokens, if they can be read.
 fn stored(portals: &Map<String, Value>, portal: &PortalId) -> Option<Tokens> {
     let kept = portals.get(portal.as_str())?;
     let tokens = Tokens::of_value(kept);
@@ -162,8 +162,8 @@ fn stored(portals: &Map<String, Value>, portal: &PortalId) -> Option<Tokens> {
             target: "tracing_bizproc",
             parent: None,
             portal = portal.as_str(),
-            "the token file holds something of no use under this portal; it is passed over until \
-             new tokens come"
+            "the tokens of this portal in the token file cannot be read; they are ignored until new \
+             tokens arrive"
         );
     }
     tokens
@@ -175,7 +175,7 @@ fn read_file(path: &Path) -> Result<Map<String, Value>, CredentialError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Map::new()),
         Err(error) => return Err(error.into()),
     };
-    // The parser's own error may repeat what it read.
+    // The error of the parser is not shown, because it may contain the input.
     if let Ok(portals) = serde_json::from_slice(&text) {
         return Ok(portals);
     }
@@ -184,13 +184,13 @@ fn read_file(path: &Path) -> Result<Map<String, Value>, CredentialError> {
         target: "tracing_bizproc",
         parent: None,
         aside = %aside.display(),
-        "the token file was no JSON object: it was moved aside, and a new one is begun; portals' next \
-         requests bring new tokens"
+        "the token file is not a JSON object: it was renamed, and a new file is used; new tokens come \
+         with the next request of each portal"
     );
     Ok(Map::new())
 }
 
-/// Moves a file that cannot be read out of the way, over none that was moved before.
+/// Renames a file that cannot be read. Does not replace files that were renamed before.
 fn set_aside(path: &Path) -> Result<PathBuf, CredentialError> {
     for n in 0..1_000 {
         let mut aside = path.as_os_str().to_owned();
@@ -201,11 +201,12 @@ fn set_aside(path: &Path) -> Result<PathBuf, CredentialError> {
             return Ok(aside);
         }
     }
-    Err("the token file is damaged, and a thousand such files lie beside it already".into())
+    Err("the token file is damaged, and cannot be renamed: there are already 1,000 `.damaged` files in this \
+         folder".into())
 }
 
-/// Writes beside the file, makes sure that it is on the disk, and puts it in the file's place: a reader
-/// sees the old pair or the new one, also after a power failure.
+/// Writes a new file, makes sure that it is on the disk, and renames it: a reader sees the old pair or the
+/// new one, also after a power failure.
 fn write_file(path: &Path, portals: &Map<String, Value>) -> Result<(), CredentialError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
