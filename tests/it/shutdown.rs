@@ -188,7 +188,7 @@ fn a_shutdown_beside_callers_that_log_and_flush_loses_no_count() {
     let logged = AtomicU64::new(0);
     let lines_of = |n: usize| {
         let span = info_span!("activity", n, event_token = event_token.as_field()).entered();
-        while !bizproc.stats().by_reason(DropReason::Closed) > 0 {
+        while bizproc.stats().by_reason(DropReason::Closed) == 0 {
             info!("a line");
             logged.fetch_add(1, SeqCst);
         }

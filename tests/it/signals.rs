@@ -15,11 +15,11 @@ use crate::stage::{PATIENCE, child, is_child, lines};
 const WEBHOOK: &str = "BIZPROC_TEST_WEBHOOK";
 const EVENT_TOKEN: &str = "BIZPROC_TEST_EVENT_TOKEN";
 
-/// In the child: logs a line that waits for an hour, unless somebody flushes.
+/// In the child: logs a line that waits for ten minutes, unless somebody flushes.
 fn log_a_line() -> WorkerGuard {
     let webhook = Webhook::new(std::env::var(WEBHOOK).unwrap()).unwrap();
-    let options = tracing_bizproc::builder(webhook).linger(Duration::from_secs(3_600));
-    let (layer, guard) = options.max_age(Duration::from_secs(7_200)).build().unwrap();
+    let options = tracing_bizproc::builder(webhook).linger(Duration::from_secs(600));
+    let (layer, guard) = options.build().unwrap();
     tracing_subscriber::registry().with(layer).init();
     let event_token = EventToken::parse(&std::env::var(EVENT_TOKEN).unwrap()).unwrap();
     let span = info_span!("activity", event_token = event_token.as_field());
