@@ -80,13 +80,13 @@ fn with_each_policy_every_line_is_in_its_log_or_told_as_missing_there() {
                 spans[n % 3].in_scope(|| info!(padding, "line {n}"));
                 logged[n % 3] += 1;
             }
-            drop(stage.bizproc.flush_blocking(PATIENCE).unwrap());
+            stage.bizproc.flush_blocking(PATIENCE).unwrap();
             // There is room again, so that the next line of each says what is missing.
             for (n, span) in spans.into_iter().enumerate() {
                 span.in_scope(|| info!("at last"));
                 logged[n] += 1;
             }
-            drop(stage.bizproc.flush_blocking(PATIENCE).unwrap());
+            stage.bizproc.flush_blocking(PATIENCE).unwrap();
 
             let stats = stage.bizproc.stats();
             let told = format!("{overflow:?}, {pending_lines}, {pending_bytes}, {queue}: {stats}");

@@ -71,7 +71,7 @@ fn close_in(trouble: Trouble, before: Duration, patience: Duration) -> (Duration
             let (reply, answer) = oneshot::channel();
             let deadline = (asked + patience).into_std();
             assert!(producer.control(Control::Close(Close { deadline, reply })).is_ok());
-            drop(answer.await.unwrap());
+            answer.await.unwrap();
             asked
         };
         let (asked, ()) = tokio::join!(close, worker.run());
