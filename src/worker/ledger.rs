@@ -123,6 +123,11 @@ impl Ledger {
         self.outbox.as_mut()
     }
 
+    /// Whether the journal owes an answer to a batch.
+    pub(crate) fn has_batches_out(&self) -> bool {
+        self.outbox.as_ref().is_some_and(Outbox::has_batches_out)
+    }
+
     pub(crate) fn has_journal(&self) -> bool {
         self.outbox.is_some()
     }
