@@ -621,7 +621,8 @@ impl Builder {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let (producer, guard) = self.start(ReportSink::Tracing)?;
-        Ok((layer::layer(producer, self.event_level()), guard))
+        let layer = layer::layer(producer, self.event_level());
+        Ok((layer.with_clock(self.lines.clock), guard))
     }
 
     /// As [`build`](Self::build), for an app that logs with the `log` crate. Returns a logger that wraps

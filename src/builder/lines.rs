@@ -1,9 +1,11 @@
 //! Options for the text of lines.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use super::Builder;
-use crate::format::{Format, Language, LineTime, Wording, Words};
+use crate::format::{Format, Full, Language, LineTime, MessageOnly, Story, Wording, Words};
+use crate::line::Clock;
 use crate::protocol::text::{Astral, push_safe};
 use crate::stats::Stats;
 use crate::worker::render::Renderer;
@@ -15,6 +17,8 @@ pub(super) struct Lines {
     astral: Astral,
     /// `None`: [`Story`](crate::format::Story).
     format: Option<Arc<dyn Format>>,
+    /// How exact the times have to be that the format may show.
+    pub(super) clock: Clock,
     wording: Arc<dyn Wording>,
     prefix: String,
 }
@@ -25,6 +29,7 @@ impl Default for Lines {
             time: LineTime::default(),
             astral: Astral::Escape,
             format: None,
+            clock: Clock::Coarse,
             wording: Arc::new(Language::default()),
             prefix: String::new(),
         }
@@ -48,6 +53,12 @@ impl Lines {
     }
 }
 
+/// These formats leave the time to what stands before a line, which shows seconds.
+fn clock_for<F: Format>(_: &F) -> Clock {
+    let seconds = [TypeId::of::<Story>(), TypeId::of::<MessageOnly>(), TypeId::of::<Full>()];
+    if seconds.contains(&TypeId::of::<F>()) { Clock::Coarse } else { Clock::Exact }
+}
+
 /// How lines read: see [`format`](crate::format).
 impl Builder {
     /// What a line shows of an event. Default: [`Story`](crate::format::Story), the message and the
@@ -62,6 +73,7 @@ impl Builder {
     /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
     /// ```
     pub fn format(mut self, format: impl Format) -> Self {
+        self.lines.clock = clock_for(&format);
         self.lines.format = Some(Arc::new(format));
         self
     }

@@ -96,7 +96,8 @@ impl<'a> Line<'a> {
         self.source.origin().line
     }
 
-    /// When it was logged, by the clock of the app.
+    /// When it was logged, by the clock of the app. (Exact for [`Json`](super::Json) and formats of your
+    /// own. For the others, which show seconds, it may be a few milliseconds early.)
     pub fn time(&self) -> SystemTime {
         self.source.at
     }

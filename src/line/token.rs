@@ -164,7 +164,8 @@ fn is_printable_ascii(text: &str) -> bool {
             *worst = (*worst).max(byte.wrapping_sub(b' '));
         }
     }
-    worst.into_iter().fold(0, u8::max) <= PRINTABLE
+    // No early end, which would be a branch for each byte.
+    worst.iter().fold(true, |all, byte| all & (*byte <= PRINTABLE))
 }
 
 /// Stands for the secret part in `Debug` and `Display`.
