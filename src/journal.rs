@@ -31,6 +31,9 @@ pub mod codec;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
 pub mod contract;
+pub(crate) mod driver;
+#[cfg(test)]
+pub(crate) mod memory;
 
 /// What went wrong in a journal. It is reported, so it must not contain a secret.
 pub type JournalError = Box<dyn Error + Send + Sync>;

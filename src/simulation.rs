@@ -134,8 +134,13 @@ where
     let (handle, outcome) = runtime.block_on(async {
         let start = Instant::now();
         let transport = Scripted { start: Some(start), ..transport };
-        let Parts { producer, consumer, engine, stats, tick } = builder.parts(seed);
-        let mut worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
+        let Parts { producer, consumer, engine, stats, tick, journal } = builder.parts(seed);
+        let (desk, driver) = journal.unzip();
+        let mut worker =
+            Worker::new(consumer, engine, transport, stats.clone(), tick).with_journal(desk);
+        if let Some(driver) = driver {
+            tokio::spawn(driver.run());
+        }
         let handle = Handle::new(producer.clone(), stats, builder.patience());
         let layer = layer::layer(producer, builder.event_level());
         let subscriber = tracing_subscriber::registry().with(beside).with(layer);

@@ -63,6 +63,13 @@ pub struct Spool {
 }
 
 /// What lines in a spool survive.
+///
+/// ```
+/// use tracing_bizproc::spool::{Durability, Spool};
+///
+/// let spool = Spool::new("/var/lib/orders/bizproc").durability(Durability::Fsync);
+/// # drop(spool);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
@@ -135,6 +142,13 @@ impl Spool {
     #[doc(hidden)]
     pub fn line_bound(&self) -> Duration {
         self.bound
+    }
+}
+
+impl Spool {
+    /// How long lines are kept.
+    pub(crate) fn line_age(&self) -> Duration {
+        self.max_age
     }
 }
 

@@ -153,7 +153,7 @@ impl WorkerGuard {
 /// The report if the worker does not answer.
 fn unanswered(handle: &Handle) -> ShutdownReport {
     let mut lines = FlushReport::default();
-    lines.set_pending(handle.stats().pending());
+    lines.set_pending(handle.stats().pending(), u64::MAX);
     ShutdownReport { lines, failed: Vec::new(), open: handle.open_activities() }
 }
 

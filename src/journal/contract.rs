@@ -112,18 +112,21 @@ impl Model {
         written.last.clone()
     }
 
-    /// A mark on some numbers of one token, and sometimes on some that were settled or never written.
+    /// A mark on some numbers of one token, and sometimes on some that are settled, or another token's.
     fn mark(&mut self, random: &mut Random) -> Option<Mark> {
         let (key, held) = random.pick(self.held.iter())?;
         let numbers: Vec<Number> = held.keys().copied().collect();
-        let from = numbers.get(random.below(numbers.len().max(1) as u64) as usize).copied();
-        let from = from.unwrap_or(1).saturating_sub(random.below(3)).max(1);
+        let from = random.pick(numbers.into_iter()).unwrap_or(1);
+        let from = from.saturating_sub(random.below(3)).max(1);
+        // Nobody marks what was not written yet.
+        let mut written = self.publishers.iter().filter(|(publisher, _)| *publisher == key.0);
+        let up_to = written.next()?.1.next.min(from + random.below(8));
         let kind = match random.below(5) {
             0 | 1 => MarkKind::Tried,
             2 => MarkKind::Returned,
             _ => MarkKind::Settled,
         };
-        let mark = mark(key, from, from + random.below(8), kind);
+        let mark = mark(key, from, up_to, kind);
         self.apply(&mark);
         Some(mark)
     }
@@ -157,9 +160,17 @@ impl Model {
             let numbers: Vec<Number> = pieces.iter().map(|(no, _)| *no).collect();
             assert!(numbers.is_sorted(), "{at}: {key:?} in the order {numbers:?}");
         }
-        let read: BTreeMap<Key, BTreeMap<Number, Piece>> =
-            read.into_iter().map(|(key, pieces)| (key, pieces.into_iter().collect())).collect();
-        assert_eq!(read.iter().collect::<BTreeMap<_, _>>(), held, "{at}");
+        assert_eq!(
+            read.keys().collect::<Vec<_>>(),
+            held.keys().copied().collect::<Vec<_>>(),
+            "{at}"
+        );
+        for ((key, pieces), held) in read.iter().zip(held.values()) {
+            let (read, held) = (pieces.iter(), held.iter());
+            let differ = read.zip(held).find(|(read, held)| (&read.0, &read.1) != *held);
+            assert_eq!(differ, None, "{at}: of {key:?}, what was read and what should be there");
+            assert_eq!(pieces.len(), self.held[key].len(), "{at}: {key:?}");
+        }
 
         let portal = [None, Some(PortalId::from("one"))][random.below(2) as usize].clone();
         let of_one = self::read(journal, Some(&portal), random).await;
