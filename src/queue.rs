@@ -269,6 +269,7 @@ impl Producer {
     }
 
     /// Hands a line to the worker, or refuses it and counts that.
+    #[cfg(any(feature = "log", feature = "simulation", test))]
     pub(crate) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
         let charged = self.charge(&line.tag, line.bytes());
         self.offer_charged(charged, || line)
