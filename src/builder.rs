@@ -194,6 +194,14 @@ impl Builder {
     /// Events at this level and more severe ones are written. Default: INFO.
     ///
     /// This is a filter of this layer only: it does not change what other layers see.
+    ///
+    /// ```
+    /// use tracing::Level;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.level(Level::DEBUG);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn level(mut self, level: impl Into<LevelFilter>) -> Self {
         self.level = level.into();
         self
@@ -201,12 +209,30 @@ impl Builder {
 
     /// Which fields contain the event token, are private, are shortened, or select single events. Default:
     /// [`Fields::new`].
+    ///
+    /// ```
+    /// use tracing_bizproc::fields::Fields;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Only other logs show the card, and a comment is shown up to 200 bytes.
+    /// let builder = builder.fields(Fields::new().private(["card"]).shorten("comment", 200));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn fields(mut self, fields: Fields) -> Self {
         self.fields = fields;
         self
     }
 
     /// How long the first line of an entry waits for more. Default: 1 s. At most `max_hold`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The log grows sooner, by smaller entries.
+    /// let builder = builder.linger(Duration::from_millis(200));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -214,12 +240,30 @@ impl Builder {
 
     /// How long a line waits at most for the schedule of entries (see [`Retention`]). Default: 10
     /// minutes. A longer time keeps more of a long story within the portal's 50 entries.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A story of a whole day fits, and its lines appear up to an hour late.
+    /// let builder = builder.max_hold(Duration::from_secs(3_600)).max_age(Duration::from_secs(7_200));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = max_hold;
         self
     }
 
     /// How many entries of a workflow the portal keeps. Default: [`Retention::Cloud`].
+    ///
+    /// ```
+    /// use tracing_bizproc::config::Retention;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The portal keeps all entries.
+    /// let builder = builder.retention(Retention::SelfHosted);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
@@ -227,6 +271,15 @@ impl Builder {
 
     /// A line at this level, or a more severe one, sends its entry at once. Default: none does.
     /// Every entry counts against the workflow's entry budget.
+    ///
+    /// ```
+    /// use tracing::Level;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // An error is in the log as soon as the portal takes it.
+    /// let builder = builder.send_at_once_from(Level::ERROR);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn send_at_once_from(mut self, level: tracing_core::Level) -> Self {
         self.ahead_from = Some(level);
         self
@@ -234,6 +287,13 @@ impl Builder {
 
     /// Largest entry, in bytes of UTF-8. Default and maximum: 60,000, because the portal's column holds
     /// 65,535 (server behaviour). At least 2,000. A longer line continues in the next entry.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A proxy before the portal takes less.
+    /// let builder = builder.entry_bytes(20_000);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn entry_bytes(mut self, bytes: usize) -> Self {
         self.entry_bytes = bytes;
         self
@@ -243,6 +303,13 @@ impl Builder {
     /// 256 plus the length of `line_prefix`, at most 1,048,576. A longer line is cut, and says how many
     /// bytes are missing. A cloud portal keeps the newest 50 entries: a few lines of 1 MiB would fill all
     /// of them.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Nobody reads more of a line.
+    /// let builder = builder.line_bytes(4_000);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn line_bytes(mut self, bytes: usize) -> Self {
         self.line_bytes = bytes;
         self
@@ -250,12 +317,28 @@ impl Builder {
 
     /// Largest request body, in bytes. Default: 1,000,000. At least 500,000, so that one entry
     /// always fits.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A proxy before the portal takes half a megabyte.
+    /// let builder = builder.request_bytes(500_000);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn request_bytes(mut self, bytes: usize) -> Self {
         self.request_bytes = bytes;
         self
     }
 
     /// The portal's limit of requests. Default: [`Quota::Standard`].
+    ///
+    /// ```
+    /// use tracing_bizproc::config::Quota;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Three replicas share the limit of one address.
+    /// let builder = builder.quota(Quota::Custom { per_second: 0.6, burst: 13 });
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = quota;
         self
@@ -263,6 +346,15 @@ impl Builder {
 
     /// Server time that the portal allows for a method in ten minutes ("operating" in the REST API
     /// limits). Default: 420 s, the smallest known limit. A refusal lowers it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Leave half of it to the other calls of the app.
+    /// let builder = builder.operating_limit(Duration::from_secs(210));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn operating_limit(mut self, limit: Duration) -> Self {
         self.operating_limit = limit;
         self
@@ -270,6 +362,15 @@ impl Builder {
 
     /// What happens to a line if the queue is full or the budget is spent. Default:
     /// [`Overflow::DropNewest`].
+    ///
+    /// ```
+    /// use tracing_bizproc::config::Overflow;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The newest lines matter most.
+    /// let builder = builder.overflow(Overflow::DropOldest);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.limits.overflow = overflow;
         self
@@ -278,6 +379,13 @@ impl Builder {
     /// Lines in the queue between the callers and the worker. Default: 8,192; at most 16,777,216. This
     /// limit and those below are exact up to 512 lines and 128 KiB. Threads that log at the same moment may
     /// exceed larger limits, by about 248 lines at most.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Threads that log much at the same moment need more room.
+    /// let builder = builder.queue_lines(65_536);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn queue_lines(mut self, lines: usize) -> Self {
         self.limits.queue = lines;
         self
@@ -285,6 +393,13 @@ impl Builder {
 
     /// Lines that may be pending: accepted, and not yet acknowledged, late or lost. Default: 65,536; at
     /// most 67,108,864.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A portal may be away for longer before lines are refused.
+    /// let builder = builder.pending_lines(1_000_000);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn pending_lines(mut self, lines: usize) -> Self {
         self.limits.lines = lines;
         self
@@ -294,6 +409,13 @@ impl Builder {
     /// for each line itself; or their text, if it is longer because many characters had to be escaped.
     /// Default: 16 MiB; at least `entry_bytes`, at most 16 GiB. A line that is larger than this limit is
     /// accepted if no other line is pending.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A small machine.
+    /// let builder = builder.pending_bytes(4 << 20);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
@@ -304,6 +426,13 @@ impl Builder {
     /// which has one portal, 1. Further lines are dropped, and counted as
     /// [`PortalShare`](crate::stats::DropReason::PortalShare): the newest, or the portal's oldest under
     /// [`Overflow::DropOldest`].
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // No portal may hold more than a tenth of what may be pending.
+    /// let builder = builder.portal_share(0.1);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn portal_share(mut self, share: f64) -> Self {
         self.portal_share = share;
         self
@@ -317,6 +446,13 @@ impl Builder {
     /// With [`Overflow::DropOldest`], if a token uses more than a sixteenth of what may be pending, its own
     /// oldest lines are dropped first. Limits of up to 1,024 lines or 256 KiB are not shared like this. 1
     /// switches the share off.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A workflow that logs without end takes a quarter of the room at most.
+    /// let builder = builder.token_share(0.25);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn token_share(mut self, share: f64) -> Self {
         self.limits.token_share = share;
         self
@@ -324,6 +460,15 @@ impl Builder {
 
     /// How long the delivery of a line is tried. After that the line is lost. Default: 1 hour. Must be
     /// longer than `max_hold`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // What is ten minutes late is of no use.
+    /// let builder = builder.max_age(Duration::from_secs(600)).max_hold(Duration::from_secs(60));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.retry.max_age = max_age;
         self
@@ -331,12 +476,30 @@ impl Builder {
 
     /// What happens to an entry if it is unknown whether the portal wrote it. Default:
     /// [`UnknownOutcome::Repeat`].
+    ///
+    /// ```
+    /// use tracing_bizproc::config::UnknownOutcome;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Rather a gap than a line that may stand there twice.
+    /// let builder = builder.on_unknown_outcome(UnknownOutcome::GiveUp);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn on_unknown_outcome(mut self, choice: UnknownOutcome) -> Self {
         self.retry.on_unknown = choice;
         self
     }
 
     /// How long dropping the guard waits for pending lines, at most. Default: 5 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The platform kills the process 10 s after SIGTERM.
+    /// let builder = builder.shutdown_timeout(Duration::from_secs(8));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
         self
@@ -345,6 +508,12 @@ impl Builder {
     /// Ends activities that are still open when the app ends, with this text as the last line of their log,
     /// as [`Activity::fail`](crate::app::Activity::fail) does. Their workflows go on without return values.
     /// Default: such activities stay open and are reported, and their workflows wait.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.fail_open_activities("The app was stopped: start the workflow again");
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn fail_open_activities(mut self, text: impl Into<String>) -> Self {
         self.fail_with = Some(text.into());
         self
@@ -352,6 +521,14 @@ impl Builder {
 
     /// How long it may take to connect, DNS and TLS included. Default: 10 s. It is part of
     /// `request_timeout`, so it is never longer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.connect_timeout(Duration::from_secs(3));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.http.connect_timeout = timeout;
         self
@@ -360,12 +537,31 @@ impl Builder {
     /// How long a request may take, from the connection to the last byte of the answer. Default: 75 s,
     /// because the portal stops its own work after 60 s. A request that is given up has an unknown outcome,
     /// unless its body was not sent yet.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A portal that does not answer in 20 s is asked again.
+    /// let builder = builder.request_timeout(Duration::from_secs(20));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.http.timeout = timeout;
         self
     }
 
     /// Certificates to trust in addition to those of the system, as PEM. Default: none.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The portal has a certificate of the company's own authority.
+    /// let builder = builder.extra_roots(std::fs::read("company-ca.pem")?);
+    /// # drop(builder);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn extra_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.http.extra_roots = pem.into();
         self
@@ -406,6 +602,17 @@ impl Builder {
     /// [provider](Credentials::provider) such as a map of webhooks. Two layers in one subscriber would
     /// send every line twice.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
+    /// use tracing_subscriber::prelude::*;
+    ///
+    /// let (bizproc, _guard) = tracing_bizproc::builder(webhook).build()?;
+    /// tracing_subscriber::registry().with(bizproc).init();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When an option is out of its bounds, or when the thread, its runtime or the HTTP client cannot be
     /// created.
@@ -414,11 +621,23 @@ impl Builder {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let (producer, guard) = self.start(ReportSink::Tracing)?;
-        Ok((layer::layer(producer, self.event_level()), guard))
+        let layer = layer::layer(producer, self.event_level());
+        Ok((layer.with_clock(self.lines.clock), guard))
     }
 
     /// As [`build`](Self::build), for an app that logs with the `log` crate. Returns a logger that wraps
     /// the app's own logger and passes every record to it. See [`BizprocLogger`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let builder = tracing_bizproc::disabled();
+    /// let own = env_logger::Builder::from_default_env().build();
+    /// let own_level = own.filter();
+    /// let (logger, _guard) = builder.build_logger(own)?;
+    /// logger.init(own_level)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`build`](Self::build).

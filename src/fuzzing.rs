@@ -208,7 +208,7 @@ mod tests {
 
     #[cfg(feature = "spool")]
     #[test]
-    fn the_corpus_of_spools_holds() {
+    fn every_input_of_the_spools_corpus_passes() {
         replay("spool", super::spool);
     }
 

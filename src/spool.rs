@@ -29,7 +29,7 @@ mod segment;
 mod tests;
 mod writer;
 
-pub use crate::error::SpoolError;
+use crate::error::SpoolError;
 
 /// A directory in which lines and ends of activities are kept until they are settled.
 ///
@@ -63,6 +63,13 @@ pub struct Spool {
 }
 
 /// What lines in a spool survive.
+///
+/// ```
+/// use tracing_bizproc::spool::{Durability, Spool};
+///
+/// let spool = Spool::new("/var/lib/orders/bizproc").durability(Durability::Fsync);
+/// # drop(spool);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {

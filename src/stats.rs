@@ -1,6 +1,13 @@
-//! Counters: how every line ended. Owns the numbers and the rule that connects them. Decides nothing.
+//! Counters and health: how every line ended, and whether lines reach their logs.
 //!
-//! The sum that is true whenever no line is in motion:
+//! | from | you get |
+//! |---|---|
+//! | [`Handle::stats`](crate::Handle::stats) | a [`Snapshot`] of all counters |
+//! | [`Handle::portals`](crate::Handle::portals) | a [`PortalSnapshot`] for each portal |
+//! | [`Handle::health`](crate::Handle::health) | [`Health`]: one word, and the causes |
+//! | [`Handle::flush`](crate::Handle::flush), [`Handle::complete`](crate::Handle::complete) | a [`FlushReport`] of the lines that it covered |
+//!
+//! The sum that is true whenever no line is in motion, with a [`DropReason`] for each line that was dropped:
 //!
 //! ```text
 //! accepted + recovered = acknowledged + handed over + late + sum of dropped[reason] + pending

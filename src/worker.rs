@@ -246,7 +246,8 @@ impl<T: Transport> Worker<T> {
             self.taking = self.consumer.try_take();
             match &self.taking {
                 None => return,
-                Some(Message::Line(line) | Message::Scarce(line)) => self.engine.line(line, now),
+                Some(Message::Line(line)) => self.engine.line(line, now),
+                Some(Message::Scarce(line)) => self.engine.line(line, now),
                 Some(Message::SpanClosed(tag)) => {
                     self.engine.span_closed(tag, now);
                 }

@@ -12,6 +12,18 @@ use super::keeping::SpoolOptions;
 impl Builder {
     /// Applies the options that a [`Config`] holds. Other options keep their values. A method that is
     /// called after this one wins.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let builder = tracing_bizproc::disabled();
+    /// use tracing_bizproc::config::Config;
+    ///
+    /// // BIZPROC_LEVEL, BIZPROC_LINGER and so on win over what stands in the code.
+    /// let builder = builder.line_prefix("shop: ").config(&Config::from_env()?);
+    /// # drop(builder);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn config(mut self, config: &Config) -> Self {
         // Listed one by one, so that the compiler finds a missing one.
         let Config {
@@ -132,6 +144,12 @@ impl Builder {
     /// For self-hosted portals, and for tests against the stand-in portal: no limit of requests
     /// ([`Quota::Unlimited`]), and no entry budget ([`Retention::SelfHosted`]), so that lines appear
     /// at their linger.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.self_hosted();
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn self_hosted(self) -> Self {
         self.quota(Quota::Unlimited).retention(Retention::SelfHosted)
     }

@@ -4,6 +4,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a spool could not be opened or used. No message contains anything of what it holds.
+///
+/// ```
+/// use tracing_bizproc::error::SpoolError;
+///
+/// fn advice(error: &SpoolError) -> String {
+///     match error {
+///         SpoolError::NoParent { path } => format!("mount the volume for {} first", path.display()),
+///         error => error.to_string(),
+///     }
+/// }
+/// # drop(advice);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {

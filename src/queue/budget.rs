@@ -71,6 +71,7 @@ pub(crate) const MOST_BYTES: u64 = 1 << (62 - LINE_BITS);
 
 /// Lines and bytes in one number. It wraps, and lines carry into bytes: a difference of two words is
 /// right all the same, as long as what is pending fits.
+#[inline]
 pub(super) fn word(lines: u64, bytes: u64) -> u64 {
     lines.wrapping_add(bytes << LINE_BITS)
 }
@@ -105,6 +106,7 @@ pub(super) const UNSEEN: Standing = {
 };
 
 /// The calling thread's stripe.
+#[inline]
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static STRIPE: Cell<usize> = const { Cell::new(STRIPES) });

@@ -51,7 +51,7 @@ impl Consumer {
         let message = match self.receiver.try_recv().ok() {
             Some(Message::Scarce(line)) => {
                 self.door.shares.take(line.tag.fingerprint(), line.bytes() as u64);
-                Some(Message::Line(line))
+                Some(Message::Line(*line))
             }
             message => message,
         };

@@ -11,8 +11,11 @@ use super::record::Keys;
 use super::run::{Place, Reading, Recovery, Run, Setup};
 use crate::error::SpoolError;
 use crate::journal::{
-    Adopted, Batch, Evicted, Held, Journal, JournalFuture, Mark, Position, Publisher, Query, Read,
+    Adopted, Batch, Evicted, Journal, JournalFuture, Mark, Position, Publisher, Query, Read,
 };
+
+mod adopt;
+mod bounds;
 
 /// What a spool was told.
 #[derive(Clone, Debug)]
@@ -43,9 +46,6 @@ struct State {
 
 /// In positions, the own run stands behind all others.
 const OWN: u32 = u32::MAX;
-
-/// So many bytes of other runs' files are read in one call.
-const STEP_BYTES: u64 = 32 << 20;
 
 impl Files {
     pub(super) fn open(
@@ -127,23 +127,8 @@ impl State {
         result
     }
 
-    fn remove_drained(&mut self) {
-        for (order, run) in std::mem::take(&mut self.adopted) {
-            match run.is_drained() {
-                true => self.remove(run),
-                false => self.adopted.push((order, run)),
-            }
-        }
-    }
-
-    fn remove(&mut self, mut run: Run) {
-        self.lost.append(&mut run.lost);
-        // What cannot be removed now is taken over by the next run, which finds it settled.
-        run.remove();
-    }
-
     fn append(&mut self, batch: &Batch) -> Result<Position, SpoolError> {
-        let bounds = self.keep_bounds();
+        let bounds = self.keep_bounds(batch);
         self.note(bounds);
         let end = match self.own.append(batch.no, &batch.chunks) {
             Err(SpoolError::Vanished { .. }) => {
@@ -170,126 +155,6 @@ impl State {
         let lost = self.own.begin_anew(path, lock);
         self.lost.extend(lost);
         Ok(())
-    }
-
-    /// Gives up the oldest, as long as there is too much.
-    fn keep_bounds(&mut self) -> Result<(), SpoolError> {
-        while self.bytes() > self.limits.max_bytes {
-            let before = self.bytes();
-            if !self.rewrite_one()? {
-                let adopted = self.adopted.iter_mut().map(|(_, run)| run);
-                for run in adopted.chain(std::iter::once(&mut self.own)) {
-                    if run.evict_oldest()? {
-                        break;
-                    }
-                }
-                self.remove_drained();
-            }
-            if self.bytes() >= before {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes one file smaller, of which little is needed. Returns whether there was one.
-    fn rewrite_one(&mut self) -> Result<bool, SpoolError> {
-        let adopted = self.adopted.iter_mut().map(|(_, run)| run);
-        for run in adopted.chain(std::iter::once(&mut self.own)) {
-            if let Some(number) = run.worth_rewriting() {
-                run.rewrite(number)?;
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn adopt(&mut self) -> Result<Adopted, SpoolError> {
-        let mut adopted = Adopted::default();
-        let mut budget = STEP_BYTES;
-        let mut candidates = Vec::new();
-        if self.recovering.is_none() {
-            candidates = folder::runs(&*self.setup.disk, &self.limits.dir)?;
-            candidates.retain(|(_, publisher)| !self.has(*publisher));
-            candidates.reverse();
-        }
-        loop {
-            if self.recovering.is_none() {
-                let Some((path, publisher)) = candidates.pop() else { return Ok(adopted) };
-                let bytes = folder::bytes(&*self.setup.disk, &path);
-                // What is taken over must not make room for itself.
-                if !self.adopted.is_empty() && self.bytes() + bytes > self.limits.max_bytes / 2 {
-                    return Ok(adopted);
-                }
-                match self.begin(path, publisher) {
-                    Ok(begun) => self.recovering = begun,
-                    Err(error) => adopted.left.push(error.into()),
-                }
-            }
-            let Some(mut recovery) = self.recovering.take() else { continue };
-            if budget == 0 {
-                self.recovering = Some(recovery);
-                adopted.more = true;
-                return Ok(adopted);
-            }
-            match recovery.step(budget) {
-                Ok(true) => {
-                    let (run, held) = recovery.finish();
-                    budget = budget.saturating_sub(run.bytes().max(1));
-                    self.keep(run, held, &mut adopted.held);
-                }
-                Ok(false) => {
-                    self.recovering = Some(recovery);
-                    budget = 0;
-                }
-                Err(error) => adopted.left.push(error.into()),
-            }
-        }
-    }
-
-    fn has(&self, publisher: u128) -> bool {
-        let adopted = self.adopted.iter().map(|(_, run)| run);
-        adopted.chain([&self.own]).any(|run| run.publisher() == publisher)
-    }
-
-    fn begin(&self, path: PathBuf, publisher: u128) -> Result<Option<Recovery>, SpoolError> {
-        let Some(lock) = folder::take(&*self.setup.disk, &path)? else { return Ok(None) };
-        Recovery::begin(self.setup.clone(), path, publisher, lock).map(Some)
-    }
-
-    fn keep(&mut self, mut run: Run, held: Vec<Held>, all: &mut Vec<Held>) {
-        self.lost.append(&mut run.lost);
-        if run.is_drained() {
-            return self.remove(run);
-        }
-        let order = self.adopted.last().map_or(0, |(last, _)| last + 1);
-        self.adopted.push((order, run));
-        self.generation += 1;
-        for new in held {
-            match all.iter_mut().find(|held| held.portal == new.portal) {
-                Some(held) => held.lines += new.lines,
-                None => all.push(new),
-            }
-        }
-    }
-
-    /// What was given up. If there is nothing, what did not work.
-    fn evicted(&mut self, now: SystemTime) -> Result<Vec<Evicted>, SpoolError> {
-        let Limits { max_age, .. } = self.limits;
-        let before = |age| now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut done = self.own.end_old_segment(before(max_age / 16));
-        let adopted = self.adopted.iter_mut().map(|(_, run)| run);
-        for run in adopted.chain(std::iter::once(&mut self.own)) {
-            // The others expire in any case.
-            done = done.and(run.expire(before(max_age)));
-            self.lost.append(&mut run.lost);
-        }
-        self.note(done);
-        self.remove_drained();
-        match self.trouble.take().filter(|_| self.lost.is_empty()) {
-            Some(trouble) => Err(trouble),
-            None => Ok(std::mem::take(&mut self.lost)),
-        }
     }
 }
 

@@ -25,6 +25,7 @@ mod recover;
 mod rewrite;
 mod sweep;
 
+pub(super) use self::append::bytes;
 pub(super) use self::read::Reading;
 pub(super) use self::recover::Recovery;
 
@@ -218,6 +219,9 @@ impl Run {
 fn segment_name(number: u32) -> String {
     format!("{number:08x}.seg")
 }
+
+/// The end of the name of a file that takes a segment's place when it is written.
+const UNFINISHED: &str = ".new";
 
 /// The number in the name of a segment's file.
 fn segment_number(name: &str) -> Option<u32> {

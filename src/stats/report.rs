@@ -5,6 +5,16 @@ use std::fmt;
 use super::{DropReason, write_reasons};
 
 /// The result of a flush or a shutdown: the lines that it covered, by how they ended.
+///
+/// ```
+/// # async fn step(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::error::WorkerError> {
+/// let report = handle.flush(std::time::Duration::from_secs(5)).await?;
+/// if !report.is_complete() {
+///     println!("{} lines wait, {} are lost", report.pending(), report.lost());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlushReport {
     acknowledged: u64,

@@ -30,6 +30,8 @@ mod reports;
 mod secrets;
 mod seeds;
 mod selecting;
+#[cfg(feature = "spool")]
+mod short_lived;
 mod shutdown;
 mod simulation;
 mod snippets;

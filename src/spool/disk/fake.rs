@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Disk, DiskFile, Lock, Status};
@@ -99,7 +99,7 @@ impl FakeDisk {
     /// Changes a file behind the spool's back.
     pub(in crate::spool) fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut world = self.world();
-        let id = world.find(path).expect("the path of an open file");
+        let id = world.find(path).expect("a file of this name");
         change(&mut world.nodes[id].data);
     }
 
@@ -109,7 +109,7 @@ impl FakeDisk {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock().expect("no panic with the lock held")
     }
 
     fn call(&self, name: &'static str) -> io::Result<MutexGuard<'_, World>> {

@@ -3,7 +3,7 @@
 use super::{Place, Run, SEGMENT_LINES, SEGMENT_NAMES};
 use crate::error::SpoolError;
 use crate::journal::codec::{Base, nanos, put_content};
-use crate::journal::{Chunk, Content};
+use crate::journal::{Batch, Chunk, Content};
 use crate::spool::frame::{self, HEAD};
 use crate::spool::header::Header;
 use crate::spool::index::Index;
@@ -164,6 +164,11 @@ fn note(segment: &mut Segment, index: Option<&mut Index>, keys: &[NameKeys], chu
             Content::End(end) => add(end.no, end.deadline, false),
         }
     }
+}
+
+/// About how many bytes a batch takes in a file.
+pub(in crate::spool) fn bytes(batch: &Batch) -> u64 {
+    batch.chunks.iter().map(text).sum::<usize>() as u64
 }
 
 fn text(chunk: &Chunk) -> usize {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Run, Segment, segment_name};
+use super::{Run, Segment, UNFINISHED, segment_name};
 use crate::error::SpoolError;
 use crate::journal::codec::{Base, Piece, put_content};
 use crate::journal::{Content, MarkKind};
@@ -132,7 +132,7 @@ impl Run {
     ) -> Result<u64, SpoolError> {
         let disk = &*self.setup.disk;
         let path = self.file(header.segment);
-        let new = child(&self.path, &format!("{}.new", segment_name(header.segment)));
+        let new = child(&self.path, &format!("{}{UNFINISHED}", segment_name(header.segment)));
         // One that a crash has left.
         let _ = disk.remove_file(&new);
         let written = Writer::create(disk, new.clone(), header, self.setup.keys.clone()).and_then(

@@ -1,6 +1,7 @@
 //! Deletes what is not needed any more.
 
-use super::Run;
+use super::{Run, UNFINISHED};
+use crate::spool::disk::child;
 use crate::spool::folder;
 
 impl Run {
@@ -52,6 +53,14 @@ impl Run {
         synced
     }
 
+    /// Removes what was being written as a process was killed.
+    fn remove_unfinished(&self) -> bool {
+        let names = self.setup.disk.list(&self.path).unwrap_or_default();
+        let unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED));
+        let paths = unfinished.map(|name| child(&self.path, name));
+        paths.into_iter().all(|path| self.setup.disk.remove_file(&path).is_ok())
+    }
+
     fn remove_folder(&self) -> bool {
         folder::remove(&*self.setup.disk, &self.path).is_ok()
     }
@@ -64,6 +73,8 @@ impl Run {
         self.writer = None;
         let numbers: Vec<_> = self.segments.keys().copied().collect();
         // In their order: a file must not outlive the marks of its lines.
-        numbers.into_iter().all(|number| self.delete(number)) && self.remove_folder()
+        numbers.into_iter().all(|number| self.delete(number))
+            && self.remove_unfinished()
+            && self.remove_folder()
     }
 }
