@@ -37,6 +37,19 @@ use self::rows::{ChunkRows, evicted, publisher_key, publisher_of, what_is_left};
 /// [`Ownership`](crate::Ownership).
 ///
 /// Payloads hold event tokens and the texts of lines, which are secrets; keys hold hashes of the tokens only.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// use tracing_bizproc::journal::{Journal, Query};
+/// use tracing_bizproc_relay::{PgConfig, PgJournal, Shard};
+///
+/// let journal = PgJournal::new(PgConfig::from_env()?)?;
+/// journal.migrate().await?;
+/// journal.read_shards(Shard::all());
+/// let read = journal.read(Query { portal: None, after: None, most_bytes: 64 << 10 }).await?;
+/// assert!(read.at_end || !read.chunks.is_empty());
+/// # Ok(()) }
+/// ```
 pub struct PgJournal {
     connection: Connection,
     sql: Sql,
