@@ -75,6 +75,10 @@ pub(crate) enum Said {
         trouble: String,
     },
     Evicted(Vec<Evicted>),
+    /// Its own upkeep does not work.
+    Failing {
+        trouble: String,
+    },
 }
 
 /// Lines of other runs for one token.
@@ -186,16 +190,21 @@ impl Driver {
                 Some(Ask::Read { portal, after, generation, most_bytes }) => {
                     self.read(portal, after, generation, most_bytes).await;
                 }
-                Some(Ask::Close(done)) => {
-                    drop(self.note_marks().await);
-                    // The worker may no longer wait.
-                    let _ = done.send(());
-                    return;
-                }
+                Some(Ask::Close(done)) => return self.close(done).await,
                 None if self.scan.is_some() => self.scan_on().await,
                 None => self.adopt().await,
             }
         }
+    }
+
+    /// The journal is put away on this thread.
+    async fn close(mut self, done: oneshot::Sender<()>) {
+        if let Err(error) = self.note_marks().await {
+            self.tell(Said::NotMarked { trouble: error.to_string() });
+        }
+        drop(self);
+        // The worker may no longer wait.
+        let _ = done.send(());
     }
 
     async fn append(&mut self, batch: Batch) {
@@ -322,10 +331,10 @@ impl Driver {
     async fn look_for_evicted(&mut self) {
         #[expect(clippy::disallowed_methods, reason = "lines age by the clock of the app")]
         let now = SystemTime::now();
-        if let Ok(evicted) = guarded(self.journal.evicted(now)).await {
-            if !evicted.is_empty() {
-                self.tell(Said::Evicted(evicted));
-            }
+        match guarded(self.journal.evicted(now)).await {
+            Ok(evicted) if evicted.is_empty() => {}
+            Ok(evicted) => self.tell(Said::Evicted(evicted)),
+            Err(error) => self.tell(Said::Failing { trouble: error.to_string() }),
         }
     }
 

@@ -25,6 +25,7 @@ struct Inside {
     ever_tried: HashSet<(Publisher, EventToken, Number)>,
     faults: Faults,
     reads: u64,
+    evicted: Vec<Evicted>,
     runs: u128,
 }
 
@@ -79,6 +80,29 @@ impl Disk {
     /// From now on this goes wrong.
     pub(crate) fn fail(&self, faults: Faults) {
         self.inside().faults = faults;
+    }
+
+    /// Gives up the oldest chunk of lines that is not settled.
+    pub(crate) fn evict(&self) {
+        let mut inside = self.inside();
+        let oldest = inside.chunks.iter().find_map(|(publisher, chunk)| {
+            let left = inside.left(*publisher, chunk)?;
+            matches!(left.content, Content::Lines(_)).then_some((*publisher, left))
+        });
+        let Some((publisher, chunk)) = oldest else { return };
+        let Content::Lines(lines) = &chunk.content else { return };
+        for line in lines {
+            inside.settled.insert((publisher, chunk.event_token.clone(), line.no));
+        }
+        let numbers = (lines[0].no, lines[lines.len() - 1].no);
+        inside.evicted.push(Evicted {
+            of: Some((publisher, chunk.portal.clone(), chunk.event_token.clone())),
+            numbers: Some(numbers),
+            lines: lines.len() as u64,
+            ends: 0,
+            since: lines[0].at,
+            reason: crate::stats::DropReason::SpoolFull,
+        });
     }
 
     /// How often it was read.
@@ -310,7 +334,7 @@ impl Journal for MemoryJournal {
     }
 
     fn evicted<'a>(&'a self, _now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async { Ok(std::mem::take(&mut self.disk.inside().evicted)) })
     }
 
     fn generation(&self) -> u64 {

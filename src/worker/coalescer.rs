@@ -410,7 +410,7 @@ impl Coalescer {
 
     /// Lines of a token that are not settled, those in flight among them.
     pub(crate) fn pending(&self, event_token: &EventToken) -> u64 {
-        self.keys.get(event_token).map_or(0, |&key| self.tokens[key].pending())
+        self.keys.get(event_token).map_or(0, |&key| self.tokens[key].here())
     }
 
     /// Whether anything is known of the token.

@@ -24,9 +24,13 @@ use crate::queue::{self, Close, Complete, Expect, Flush, Limits, Overflow, Scope
 use crate::stats::DropReason;
 use crate::transport::Refreshed;
 
-mod stored;
+mod behind;
+mod found;
+mod replay;
+mod store;
 
-use stored::{Behind, Store};
+use behind::Behind;
+use store::Store;
 
 /// A request that is out: whose, and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,8 @@ pub(crate) struct Ledger {
     clock: Option<(Instant, SystemTime)>,
     /// Lines that are in the journal only: of this run, and of others.
     stored: u64,
+    /// Lines of unknown tokens that the journal has lost, and of which not all were missed yet.
+    damaged: u64,
 }
 
 /// How a portal's lane stands.
@@ -108,6 +110,7 @@ impl Ledger {
             outbox: None,
             clock: None,
             stored: 0,
+            damaged: 0,
         }
     }
 
@@ -383,16 +386,27 @@ impl Ledger {
     /// were settled after all; of this run there can be none, or the journal has lost them.
     pub(crate) fn correct(&mut self, page: &mut Page) {
         let (found, stored) = (page.found, page.stored);
-        if found > 0 {
-            self.stats.not_recovered(found);
-            self.sub_stored(page, false, found);
-            self.watches.forgotten(found);
+        if found + stored == 0 {
+            return;
         }
-        if stored > 0 {
-            self.count_lost(Some(page), stored, DropReason::Internal);
-            self.sub_stored(page, true, stored);
-            self.watches.forgotten(stored);
+        let damaged = self.damaged.min(found + stored);
+        self.damaged -= damaged;
+        let (of_found, of_stored) = (damaged.min(found), damaged.saturating_sub(found));
+        if damaged > 0 {
+            self.count_lost(Some(page), damaged, DropReason::SpoolDamaged);
         }
+        if stored > of_stored {
+            self.count_lost(Some(page), stored - of_stored, DropReason::Internal);
+        }
+        self.stats.not_recovered(found - of_found);
+        self.sub_stored(page, false, found);
+        self.sub_stored(page, true, stored);
+        self.watches.forgotten(found + stored);
+    }
+
+    /// The journal has lost lines, and does not know whose.
+    pub(crate) fn damaged(&mut self, lines: u64) {
+        self.damaged += lines;
     }
 
     /// Lines of this run go on from memory alone.

@@ -24,7 +24,11 @@ mod calls;
 mod crash;
 mod ends;
 mod found;
+#[cfg(feature = "simulation")]
+mod kept;
 mod portals;
+#[cfg(feature = "simulation")]
+mod recovery;
 mod storm;
 
 /// An engine with its clock in hand.

@@ -175,11 +175,16 @@ impl TokenBuffer {
         }
     }
 
-    /// Lines that are not settled, those in flight among them.
+    /// Lines that are not settled, those in flight among them, and for an end those in the journal.
     pub(super) fn pending(&self) -> u64 {
+        self.here() + self.elsewhere
+    }
+
+    /// The same without those that are only in the journal.
+    pub(super) fn here(&self) -> u64 {
         let waiting = self.sealed.iter().map(|(_, entry)| entry).chain(&self.open);
         let waiting: u64 = waiting.map(|entry| u64::from(entry.lines)).sum();
-        waiting + self.in_flight.map_or(0, u64::from) + self.elsewhere
+        waiting + self.in_flight.map_or(0, u64::from)
     }
 
     pub(super) fn oldest(&self) -> Option<Instant> {
