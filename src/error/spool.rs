@@ -119,6 +119,15 @@ pub enum SpoolError {
         /// The run's directory.
         path: PathBuf,
     },
+    /// An option is out of its bounds.
+    #[error("the spool's {option} {problem}")]
+    #[non_exhaustive]
+    Option {
+        /// The option's name on [`Spool`](crate::spool::Spool).
+        option: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The batch is larger than one file may be.
     #[error("{bytes} bytes are too many for one batch: append at most 32 MiB at once")]
     #[non_exhaustive]

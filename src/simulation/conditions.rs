@@ -1,5 +1,7 @@
 //! The properties of a simulated portal. The worker does not know them.
 
+use std::time::Duration;
+
 use super::Random;
 
 /// How a portal behaves in a run.
@@ -27,6 +29,8 @@ pub struct Conditions {
     pub end: (f64, f64),
     /// Entries of a workflow that are kept.
     pub kept: Option<usize>,
+    /// The time without a connection, from the start of the run.
+    pub outage: Option<(Duration, Duration)>,
     /// Faults and their probabilities.
     pub faults: Faults,
 }
@@ -94,6 +98,7 @@ impl Default for Conditions {
             event_send: EventSend::AtOnce,
             end: (0.005, 0.005),
             kept: Some(50),
+            outage: None,
             faults: Faults::default(),
         }
     }

@@ -68,7 +68,7 @@ impl Outcome {
                 "completions tell of {reported} late lines, {most} may be: {stats}"
             );
         }
-        let missing: u64 = self.sent.keys().map(|workflow| self.told_missing(*workflow)).sum();
+        let missing = self.told_missing();
         if missing > stats.lost() + stats.refused() {
             let _ = writeln!(wrong, "the logs tell of {missing} missing lines: {stats}");
         }
@@ -166,9 +166,14 @@ impl Outcome {
         self.completions.iter().map(of_one).sum::<usize>() as u64
     }
 
+    /// How many lines are missing by the notices in the logs, each counted once.
+    pub fn told_missing(&self) -> u64 {
+        self.sent.keys().map(|workflow| self.told_missing_in(*workflow)).sum()
+    }
+
     /// How many lines are missing by the notices in a workflow's log. Lines that may have been reported
     /// before, and notices of repeated entries, do not count.
-    fn told_missing(&self, workflow: u32) -> u64 {
+    fn told_missing_in(&self, workflow: u32) -> u64 {
         let log = self.portal.log(workflow).iter();
         let told_once = log.filter(|entry| !entry.text.contains("(possible repeat"));
         let notices = told_once.flat_map(|entry| entry.text.lines());

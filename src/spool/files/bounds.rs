@@ -59,6 +59,11 @@ impl State {
         }
         self.note(done);
         self.remove_drained();
+        // Early enough that no line has to be dropped for it. Nothing waits for this call.
+        if self.bytes() > self.limits.max_bytes / 2 {
+            let rewritten = self.rewrite_one().map(|_| ());
+            self.note(rewritten);
+        }
         if !self.lost.is_empty() {
             return Ok(std::mem::take(&mut self.lost));
         }
