@@ -57,6 +57,12 @@ const LADDER: &[(Work, &[Candidate])] = {
         (Work::Fields3, &[Registry, Floor, Ours, FmtAppender]),
         (Work::Fields8, &[Registry, Floor, Ours, FmtAppender]),
         (Work::TwoThreads, &[Registry, Floor, Ours, FmtAppender]),
+        (Work::FourThreads, &[Registry, Floor, Ours]),
+        (Work::EightThreads, &[Registry, Floor, Ours]),
+        (Work::Hidden8, &[Ours]),
+        (Work::Hidden1024, &[Ours]),
+        (Work::PollTagged, &[Registry, Floor, Ours]),
+        (Work::Alternating, &[Registry, Floor, Ours]),
         (Work::Isolated, &[Registry, Floor, Ours, FmtAppender]),
         (Work::Untagged, &[Registry, NoOpFiltered, Ours]),
         (Work::UntaggedOthers1, &[Registry, Ours]),
@@ -65,6 +71,7 @@ const LADDER: &[(Work, &[Candidate])] = {
         (Work::TaggedSpan, &[Registry, NoOpFiltered, Floor, Ours, FmtAppender]),
         (Work::PlainSpan, &[Registry, NoOpFiltered, Ours]),
         (Work::EnterExit, &[Registry, NoOpFiltered, Ours]),
+        (Work::EnterTagged, &[Registry, Ours]),
         (Work::EnterExitOthers, &[Registry, NoOpFiltered, Ours]),
         (Work::PollOthers, &[Registry, NoOpFiltered, Ours]),
         (Work::Full, &[Ours]),
@@ -102,20 +109,32 @@ fn ladder(in_full: bool) {
 }
 
 fn figures(results: &BTreeMap<(Work, Candidate), Rounds>) {
+    let registry = Candidate::Registry;
     let of = |work, candidate| &results[&(work, candidate)];
     let ours = |work| of(work, Candidate::Ours);
     let over = |name: &str, work: Work, other: Candidate, target: f64| {
         let ratio = ratio(&ours(work).medians, &of(work, other).medians);
         figure(name, ratio, target);
     };
-    over("tagged event, depth 1, over the floor", Work::Fields1, Candidate::Floor, 1.15);
-    over("tagged event, depth 3, over the floor", Work::Fields3, Candidate::Floor, 1.15);
-    over("tagged event, depth 8, over the floor", Work::Fields8, Candidate::Floor, 1.15);
-    over("tagged event, two threads, over the floor", Work::TwoThreads, Candidate::Floor, 1.15);
-    over("isolated event, over the floor", Work::Isolated, Candidate::Floor, 1.15);
+    let floor = Candidate::Floor;
+    over("tagged event, depth 1, over the floor", Work::Fields1, floor, 0.75);
+    over("tagged event, depth 3, over the floor", Work::Fields3, floor, 0.75);
+    over("tagged event, depth 8, over the floor", Work::Fields8, floor, 0.75);
+    over("tagged event, two threads, over the floor", Work::TwoThreads, floor, 0.9);
+    over("tagged event, four threads, over the floor", Work::FourThreads, floor, 0.9);
+    over("tagged event, eight threads, over the floor", Work::EightThreads, floor, 0.9);
+    over("tagged future polled, one event, over the floor", Work::PollTagged, floor, 0.9);
+    over("two tagged spans that alternate, over the floor", Work::Alternating, floor, 1.0);
+    figure(
+        "tagged event, 1,024 hidden spans over 8",
+        ratio(&ours(Work::Hidden1024).medians, &ours(Work::Hidden8).medians),
+        2.0,
+    );
+    over("isolated event, over the floor", Work::Isolated, floor, 1.15);
     over("tagged event, over fmt + appender", Work::Fields1, Candidate::FmtAppender, 0.2);
     let others_alive = &ours(Work::UntaggedOthers1).medians;
-    figure("untagged event, others alive, ns", quantile(others_alive, 0.1), 100.0);
+    figure("untagged event, others alive, ns", quantile(others_alive, 0.1), 40.0);
+    over("untagged event, others alive, over the Registry", Work::UntaggedOthers1, registry, 3.5);
     figure(
         "untagged event, others alive, depth 8 over depth 1",
         ratio(&ours(Work::UntaggedOthers8).medians, others_alive),
@@ -125,12 +144,13 @@ fn figures(results: &BTreeMap<(Work, Candidate), Rounds>) {
         let (ours, theirs) = (&ours(work).medians, &of(work, other).medians);
         figure(name, median_of(ours, theirs, |ours, theirs| ours - theirs), target);
     };
-    let registry = Candidate::Registry;
+    more("span entered, none alive, ns over the Registry", Work::EnterExit, registry, 2.0);
+    more("tagged span entered, ns over the Registry", Work::EnterTagged, registry, 10.0);
     more("span entered, others alive, ns over the Registry", Work::EnterExitOthers, registry, 10.0);
     more("span polled, others alive, ns over the Registry", Work::PollOthers, registry, 10.0);
     more("filtered event, ns over no subscriber", Work::Filtered, Candidate::NoSubscriber, 1.0);
-    over("tagged span, over the floor", Work::TaggedSpan, Candidate::Floor, 1.1);
-    over("untagged span, over the Registry", Work::PlainSpan, Candidate::Registry, 1.05);
+    over("tagged span, over the floor", Work::TaggedSpan, floor, 1.1);
+    over("untagged span, over the Registry", Work::PlainSpan, registry, 1.05);
     figure(
         "full queue, over an accepted event",
         ratio(&ours(Work::Full).medians, &ours(Work::Fields1).medians),

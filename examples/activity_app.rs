@@ -1,11 +1,11 @@
-//! A Bitrix24 app for its whole life: axum takes the requests of four portals, tasks do the work, and
-//! the processes' logs fill with ordinary `tracing` calls.
+//! A whole Bitrix24 app: axum receives the requests of four portals, tasks do the work, and ordinary
+//! `tracing` calls become lines of the process logs.
 //!
 //! `cargo run --example activity_app --features axum` starts four bare stand-in portals in this process.
-//! The app is installed on each by an event, and registers its activity. Then workflows run, while things
-//! happen to the portals: `north` is renamed, `south` gets an update of the app, a proxy delivers a
-//! request of `west` twice, and `box` gives no refresh tokens. At the end SIGTERM comes with work
-//! running. What became of each workflow is printed from the portals' own journals.
+//! The app is installed on each of them, and registers its activity. Then workflows run. In the meantime,
+//! `north` is renamed, `south` gets an update of the app, a proxy delivers a request of `west` twice, and
+//! `box` gives no refresh tokens. At the end there is a SIGTERM while work is running. The results are
+//! printed from the journals of the portals.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -34,11 +34,11 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
-/// What the app's handlers know.
+/// The state of the app's handlers.
 #[derive(Clone)]
 struct AppState {
     installations: Installations,
-    /// Whether the app is being stopped: work that takes long looks at it.
+    /// Whether the app is being stopped. Long work checks it.
     stopping: watch::Receiver<bool>,
 }
 
@@ -48,8 +48,8 @@ impl FromRef<AppState> for Installations {
     }
 }
 
-/// Installed, updated, removed: the crate takes it in, and registers the activity. In a task, since
-/// axum drops a handler when whoever has called it hangs up.
+/// Installation, update, removal: the crate handles them, and registers the activity. In a task, because axum
+/// drops a handler when the client closes the connection.
 async fn life(
     State(installations): State<Installations>,
     request: AppRequest,
@@ -80,7 +80,7 @@ async fn activity(State(state): State<AppState>, opened: Opened) -> StatusCode {
     StatusCode::OK
 }
 
-/// The work itself: it knows nothing of Bitrix24 but how the activity ends.
+/// The work itself. Of Bitrix24 it knows only the end of the activity.
 async fn fulfil(
     activity: &Activity,
     mut stopping: watch::Receiver<bool>,
@@ -96,7 +96,7 @@ async fn fulfil(
     }
     info!(order, "Card charged");
     if order.ends_with("long") {
-        // Takes as long as the app runs, and then a moment.
+        // Runs until the app is stopped, and then a short time more.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     }
     if order.ends_with("endless") {
@@ -113,7 +113,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let first = &sites[0];
     let oauth = OAuth::new(first.app.client_id(), first.app.client_secret(), Arc::clone(&store))
         .authorization_server(&first.portal.oauth_url())?
-        // A box that gives no refresh tokens: nobody can be asked whether it is what it says.
+        // An on-premise portal without refresh tokens: the authorization server cannot confirm it.
         .hosts(Hosts::from([sites[3].portal.client_endpoint()]));
     let (layer, guard) = tracing_bizproc::builder(oauth)
         .self_hosted()
@@ -142,10 +142,10 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let server = axum::serve(listener, router).with_graceful_shutdown(sigterm());
     let served = tokio::spawn(server.into_future());
 
-    // The portals' side. It waits with blocking calls, and ends with SIGTERM.
+    // The portals. This waits with blocking calls, and ends with SIGTERM.
     let portals = tokio::task::spawn_blocking(move || run(sites, &url));
     served.await??;
-    // No more requests come. Running activities end, or are failed, and then the lines are delivered.
+    // There are no more requests. Open activities end or are failed, and then the lines are delivered.
     stop.send_replace(true);
     let report = guard.shutdown(Duration::from_secs(8)).await;
     let sites = portals.await?;
@@ -167,7 +167,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What a bad proxy before the app does: it delivers a request of `west` twice.
+/// A bad proxy in front of the app: it delivers a request of `west` twice.
 async fn proxy(request: Request, next: Next) -> Response {
     static DELIVERED: AtomicBool = AtomicBool::new(false);
     let (head, body) = request.into_parts();
@@ -182,7 +182,7 @@ async fn proxy(request: Request, next: Next) -> Response {
     next.run(request(body)).await
 }
 
-/// Waits for the signal by which services are stopped.
+/// Waits for the signal that stops services.
 async fn sigterm() {
     #[cfg(unix)]
     if let Ok(mut signal) =
@@ -194,7 +194,7 @@ async fn sigterm() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
-/// Installs the app, starts all workflows, and lets things happen to the portals.
+/// Installs the app, starts all workflows, and changes the portals in the meantime.
 fn run(mut sites: Vec<Site>, url: &str) -> Vec<Site> {
     for site in &sites {
         site.app.install_at(&format!("{url}/life"));
@@ -212,7 +212,7 @@ fn run(mut sites: Vec<Site>, url: &str) -> Vec<Site> {
             sites[0].portal.move_away().expect("there is a free port");
             sites[1].app.update_with_new_token();
             sites[1].is_registered(2);
-            // Access tokens live for an hour. Here their hour is over now.
+            // Access tokens are valid for an hour. Here they expire now.
             sites.iter().for_each(|site| site.app.expire_access_tokens());
         }
     }
@@ -230,7 +230,7 @@ fn run(mut sites: Vec<Site>, url: &str) -> Vec<Site> {
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A portal on which the app is installed, and its workflows by their orders.
+/// A portal with the app, and its workflows by order.
 struct Site {
     name: &'static str,
     portal: Portal,
@@ -257,7 +257,7 @@ impl Site {
         Ok(sites)
     }
 
-    /// Waits until the app has registered its activity so many times, and bound its events.
+    /// Waits until the app has registered its activity this number of times, and has bound its events.
     fn is_registered(&self, times: usize) {
         let count = |portal: &Portal, method: &str| {
             portal
@@ -282,8 +282,8 @@ impl Site {
         activity
     }
 
-    /// Whether the portal's journal has every line in the workflow that it is about, in order, and all
-    /// activities have ended.
+    /// Whether the portal's journal has every line in the right workflow and in order, and all activities have
+    /// ended.
     fn check(&self) -> bool {
         let journal = self.portal.journal();
         let mut right = true;

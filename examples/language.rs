@@ -1,12 +1,11 @@
-//! A log in its reader's language: the app's own messages, and the words around them.
+//! A log in the language of its reader: the messages of the app, and the texts of this crate.
 //!
-//! `cargo run --example language` starts a stand-in portal in this process and writes a small story there
-//! in Russian, with Moscow time and without fields; `-- en` tells the same story in English. Some things go
-//! wrong in it, so that this crate has something to say itself: there is a warning, an error, and lines that
-//! found no room.
+//! `cargo run --example language` starts a stand-in portal in this process and writes a few lines there in
+//! Russian, with Moscow time and without fields; with `-- en` in English. There are a warning, an error and
+//! dropped lines, so that the log has texts of this crate, too.
 //!
-//! With `BITRIX24_WEBHOOK_URL` and `EVENT_TOKEN` set it writes to that portal instead. Options may be given
-//! by the environment: `BIZPROC_FORMAT=story` shows the fields.
+//! If `BITRIX24_WEBHOOK_URL` and `EVENT_TOKEN` are set, it writes to that portal instead. Options can be set
+//! with environment variables: `BIZPROC_FORMAT=story` shows the fields.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::env;
@@ -33,7 +32,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         .wording(language)
         .format(MessageOnly)
         .line_time(LineTime::Offset(UtcOffset::hours(3)))
-        // So little room that a story of this size meets its end.
+        // A small queue, so that some lines are dropped.
         .pending_lines(4)
         .config(&Config::from_env()?)
         .build()?;
@@ -68,7 +67,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the app says.
+/// The messages of the app.
 #[derive(Clone, Copy)]
 struct Texts {
     title: &'static str,
@@ -100,7 +99,7 @@ const ENGLISH: Texts = Texts {
     done: "Order 1042 handed to the courier",
 };
 
-/// Where the example plays: a stand-in portal in this process, or a real one.
+/// Where the example writes: a stand-in portal in this process, or a real one.
 struct Stage {
     webhook: Webhook,
     event_token: EventToken,

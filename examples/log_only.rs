@@ -1,4 +1,4 @@
-//! An app without `tracing`: records of the `log` crate in the log of a business process, beside
+//! An app without `tracing`: records of the `log` crate in the log of a business process, together with
 //! env_logger.
 //!
 //! `cargo run --example log_only` starts a stand-in portal in this process, starts a
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let workflow = portal.start_workflow("Order 1042");
     let event_token = workflow.open_activity("Fulfil").event_token();
 
-    // The logger that the app has, and ours around it.
+    // The app's own logger, wrapped by the logger of this crate.
     let own = env_logger::Builder::new()
         .filter_level(LevelFilter::Debug)
         .filter_module("hyper_util", LevelFilter::Info)
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     info!("Listening");
     handle_activity(&EventToken::parse(&event_token)?);
 
-    // The order's number came by another way: no scope, but a key-value.
+    // Outside of a scope, the event token is given as a key-value.
     let event_token = EventToken::parse(&event_token)?;
     info!(event_token, tracking = "JD014600003RU"; "Handed to the carrier");
 
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What is logged in the scope goes to the process's log, from functions that know nothing of it, too.
+/// Records in the scope go to the process log, also from functions that do not know it.
 fn handle_activity(event_token: &EventToken) {
     with_event_token(event_token, || {
         info!(order = 1042, items = 3; "Order received");

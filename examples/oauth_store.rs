@@ -2,8 +2,8 @@
 //! in several replicas.
 //!
 //! `cargo run --example oauth_store` starts a stand-in portal in this process, installs an app
-//! there, and logs. Midway the access token expires: it is renewed once, and the new pair is in
-//! the database before it is used.
+//! there, and logs. In the middle the access token expires: it is renewed once, and the new pair is in the
+//! database before it is used.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -20,7 +20,7 @@ use tracing_bizproc::auth::{
 use tracing_bizproc::{EventToken, PortalId};
 use tracing_subscriber::prelude::*;
 
-/// A row per portal. Clones share the connection.
+/// One row for each portal. Clones share the connection.
 #[derive(Clone)]
 struct Database(Arc<Mutex<Connection>>);
 
@@ -33,7 +33,7 @@ impl Database {
         Ok(Database(Arc::new(Mutex::new(connection))))
     }
 
-    /// SQLite blocks, so it works on a thread of its own.
+    /// SQLite blocks, so it runs on its own thread.
     fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, CredentialError> + Send + 'static,
@@ -97,7 +97,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let app = portal.install_app();
     let id = PortalId::from(portal.member_id());
 
-    // What an app does when it is installed (`ONAPPINSTALL`): it keeps what it was given.
+    // When an app is installed (`ONAPPINSTALL`), it stores the tokens.
     let database = Database::open(":memory:")?;
     let given = app.issue_tokens();
     let tokens = Tokens::new(given.access_token, given.refresh_token, &portal.client_endpoint())?;

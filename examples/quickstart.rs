@@ -3,8 +3,8 @@
 //! `cargo run --example quickstart` starts a stand-in portal in this process, starts a workflow
 //! there, does a small piece of work, ends the activity, and prints the log as its owner reads it.
 //!
-//! With `BITRIX24_WEBHOOK_URL` and `EVENT_TOKEN` set it writes to that portal instead: take the
-//! token from the request that the portal sends to your activity's handler.
+//! If `BITRIX24_WEBHOOK_URL` and `EVENT_TOKEN` are set, it writes to that portal instead. The token is in
+//! the request that the portal sends to the handler of your activity.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::env;
@@ -26,7 +26,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let real = env::var_os(Webhook::VARIABLE).is_some();
     let stage = if real { Stage::real()? } else { Stage::stand_in()? };
 
-    // The subscriber that the app has, and ours beside it.
+    // The subscriber of the app, with the layer of this crate.
     let (bizproc, guard) = tracing_bizproc::builder(stage.webhook.clone()).build()?;
     tracing_subscriber::registry()
         .with(fmt::layer().with_writer(std::io::stderr).with_filter(LevelFilter::INFO))
@@ -48,11 +48,11 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 /// What an app does when the portal calls its handler.
 async fn handle_activity(handle: &Handle, event_token: &EventToken) -> Result<(), Box<dyn Error>> {
-    // The tag: everything that is logged inside goes to the process's log too.
+    // The tag: all events inside go to the process log, too.
     let activity = info_span!("activity", event_token = event_token.as_field());
     fulfil(1042).instrument(activity).await;
 
-    // The last line is written by the call that ends the activity.
+    // The request that ends the activity writes the last line.
     let completion = Completion::new().value("status", "shipped").message("Order 1042 is done");
     handle.complete(event_token, completion).await?;
     Ok(())
@@ -91,7 +91,7 @@ async fn ship(order: u32) {
     info!(customer = "Anna", "Message to the customer sent");
 }
 
-/// Where the example plays: a stand-in portal in this process, or a real one.
+/// Where the example writes: a stand-in portal in this process, or a real one.
 struct Stage {
     webhook: Webhook,
     event_token: EventToken,
@@ -119,8 +119,7 @@ impl Stage {
     }
 }
 
-/// Prints the log as the portal holds it. Says whether every line of the work is in the portal's
-/// journal.
+/// Prints the log of the portal. Returns whether the portal's journal has every line of the work.
 fn show(portal: &Portal, workflow: &Workflow, counters: &Snapshot) -> bool {
     portal.wait_for(Duration::from_secs(5), |_| !workflow.texts().is_empty());
     println!("\nThe process log of \"Order 1042\" on the portal:\n");
@@ -142,8 +141,8 @@ fn show(portal: &Portal, workflow: &Workflow, counters: &Snapshot) -> bool {
     written as u64 == counters.accepted() && counters.acknowledged() == counters.accepted()
 }
 
-/// A line as the portal's page shows it: the time tag gives way to the reader's local time, here
-/// UTC.
+/// A line as the page of the portal shows it: with the local time of the reader, here UTC, instead of the time
+/// tag.
 fn displayed(line: &str) -> String {
     match (line.find("[timestamp="), line.find(']'), line.find("[/timestamp]")) {
         (Some(start), Some(open), Some(end)) if start < open && open < end => {

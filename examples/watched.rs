@@ -1,11 +1,10 @@
-//! An app that is watched: `/metrics` for Prometheus, `/health` for whoever restarts or alerts.
+//! Monitoring: `/metrics` for Prometheus, and `/health` for alerts.
 //!
 //! `cargo run --example watched --features metrics` starts a stand-in portal and the app in this process,
-//! logs a few lines, and shows what both addresses answer: while all is well, while the portal does not
-//! accept the webhook, and when the worker has been closed.
+//! logs a few lines, and shows the answers of both addresses: when lines are delivered, when the portal does
+//! not accept the webhook, and when the worker is closed.
 //!
-//! The exporter is used without its default features: they bring an HTTP server of their own, and another
-//! TLS provider.
+//! The exporter is used without its default features: they add an HTTP server and another TLS provider.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -33,13 +32,13 @@ struct AppState {
     prometheus: PrometheusHandle,
 }
 
-/// Brings the counters up to date, then shows what there is: the app's own metrics too.
+/// Updates the counters, then returns all metrics, also those of the app.
 async fn metrics(State(state): State<AppState>) -> String {
     state.handle.publish_metrics();
     state.prometheus.render()
 }
 
-/// The app works without its log, so that only a log that nobody gets is a failure.
+/// The app works without its log, so only `blocked` is an error here.
 async fn health(State(state): State<AppState>) -> (StatusCode, String) {
     let health = state.handle.health();
     let code = match health.status() {
@@ -83,7 +82,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let blocked = read(address, "/health").await?;
     println!("{blocked}");
 
-    // A portal that is closed is asked again now and then, for an hour: not for as long as that here.
+    // Lines for a blocked portal are tried for an hour. The example does not wait for that.
     guard.shutdown(Duration::from_millis(100)).await;
     let closed = read(address, "/health").await?;
     println!("{closed}");
@@ -98,7 +97,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A GET in its plainest form.
+/// A minimal GET.
 async fn read(address: SocketAddr, path: &'static str) -> Result<String, Box<dyn Error>> {
     let reading = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address)?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing_core::{LevelFilter, Subscriber};
 use tracing_subscriber::registry::LookupSpan;
@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::BuildError;
 use crate::fields::Fields;
 use crate::handle::{Handle, WorkerGuard};
+use crate::journal::driver::{Desk, Driver};
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
 #[cfg(feature = "log")]
@@ -29,6 +30,7 @@ use crate::worker::engine::Engine;
 use crate::worker::lane::Rules;
 use crate::worker::ledger::Ledger;
 use crate::worker::operating::OPERATING_LIMIT;
+use crate::worker::outbox::Outbox;
 use crate::worker::rate::Quota;
 use crate::worker::render::LINE_BYTES;
 use crate::worker::report::{self, ReportSink};
@@ -37,8 +39,11 @@ use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
 
 mod config;
+mod keeping;
 mod lines;
 
+use keeping::Keep;
+pub(crate) use keeping::Keeping;
 use lines::Lines;
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, the OAuth
@@ -134,6 +139,7 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
         fail_with: None,
         http: HttpOptions::default(),
         fingerprints_are_right: true,
+        keep: Keep::default(),
     }
 }
 
@@ -180,12 +186,22 @@ pub struct Builder {
     http: HttpOptions,
     /// Whether all given fingerprints are valid.
     fingerprints_are_right: bool,
+    /// What keeps lines beyond the process.
+    keep: Keep,
 }
 
 impl Builder {
     /// Events at this level and more severe ones are written. Default: INFO.
     ///
     /// This is a filter of this layer only: it does not change what other layers see.
+    ///
+    /// ```
+    /// use tracing::Level;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.level(Level::DEBUG);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn level(mut self, level: impl Into<LevelFilter>) -> Self {
         self.level = level.into();
         self
@@ -193,12 +209,30 @@ impl Builder {
 
     /// Which fields contain the event token, are private, are shortened, or select single events. Default:
     /// [`Fields::new`].
+    ///
+    /// ```
+    /// use tracing_bizproc::fields::Fields;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Only other logs show the card, and a comment is shown up to 200 bytes.
+    /// let builder = builder.fields(Fields::new().private(["card"]).shorten("comment", 200));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn fields(mut self, fields: Fields) -> Self {
         self.fields = fields;
         self
     }
 
     /// How long the first line of an entry waits for more. Default: 1 s. At most `max_hold`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The log grows sooner, by smaller entries.
+    /// let builder = builder.linger(Duration::from_millis(200));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -206,12 +240,30 @@ impl Builder {
 
     /// How long a line waits at most for the schedule of entries (see [`Retention`]). Default: 10
     /// minutes. A longer time keeps more of a long story within the portal's 50 entries.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A story of a whole day fits, and its lines appear up to an hour late.
+    /// let builder = builder.max_hold(Duration::from_secs(3_600)).max_age(Duration::from_secs(7_200));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = max_hold;
         self
     }
 
     /// How many entries of a workflow the portal keeps. Default: [`Retention::Cloud`].
+    ///
+    /// ```
+    /// use tracing_bizproc::config::Retention;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The portal keeps all entries.
+    /// let builder = builder.retention(Retention::SelfHosted);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
@@ -219,6 +271,15 @@ impl Builder {
 
     /// A line at this level, or a more severe one, sends its entry at once. Default: none does.
     /// Every entry counts against the workflow's entry budget.
+    ///
+    /// ```
+    /// use tracing::Level;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // An error is in the log as soon as the portal takes it.
+    /// let builder = builder.send_at_once_from(Level::ERROR);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn send_at_once_from(mut self, level: tracing_core::Level) -> Self {
         self.ahead_from = Some(level);
         self
@@ -226,6 +287,13 @@ impl Builder {
 
     /// Largest entry, in bytes of UTF-8. Default and maximum: 60,000, because the portal's column holds
     /// 65,535 (server behaviour). At least 2,000. A longer line continues in the next entry.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A proxy before the portal takes less.
+    /// let builder = builder.entry_bytes(20_000);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn entry_bytes(mut self, bytes: usize) -> Self {
         self.entry_bytes = bytes;
         self
@@ -235,6 +303,13 @@ impl Builder {
     /// 256 plus the length of `line_prefix`, at most 1,048,576. A longer line is cut, and says how many
     /// bytes are missing. A cloud portal keeps the newest 50 entries: a few lines of 1 MiB would fill all
     /// of them.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Nobody reads more of a line.
+    /// let builder = builder.line_bytes(4_000);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn line_bytes(mut self, bytes: usize) -> Self {
         self.line_bytes = bytes;
         self
@@ -242,12 +317,28 @@ impl Builder {
 
     /// Largest request body, in bytes. Default: 1,000,000. At least 500,000, so that one entry
     /// always fits.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A proxy before the portal takes half a megabyte.
+    /// let builder = builder.request_bytes(500_000);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn request_bytes(mut self, bytes: usize) -> Self {
         self.request_bytes = bytes;
         self
     }
 
     /// The portal's limit of requests. Default: [`Quota::Standard`].
+    ///
+    /// ```
+    /// use tracing_bizproc::config::Quota;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Three replicas share the limit of one address.
+    /// let builder = builder.quota(Quota::Custom { per_second: 0.6, burst: 13 });
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = quota;
         self
@@ -255,6 +346,15 @@ impl Builder {
 
     /// Server time that the portal allows for a method in ten minutes ("operating" in the REST API
     /// limits). Default: 420 s, the smallest known limit. A refusal lowers it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Leave half of it to the other calls of the app.
+    /// let builder = builder.operating_limit(Duration::from_secs(210));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn operating_limit(mut self, limit: Duration) -> Self {
         self.operating_limit = limit;
         self
@@ -262,6 +362,15 @@ impl Builder {
 
     /// What happens to a line if the queue is full or the budget is spent. Default:
     /// [`Overflow::DropNewest`].
+    ///
+    /// ```
+    /// use tracing_bizproc::config::Overflow;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The newest lines matter most.
+    /// let builder = builder.overflow(Overflow::DropOldest);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.limits.overflow = overflow;
         self
@@ -270,6 +379,13 @@ impl Builder {
     /// Lines in the queue between the callers and the worker. Default: 8,192; at most 16,777,216. This
     /// limit and those below are exact up to 512 lines and 128 KiB. Threads that log at the same moment may
     /// exceed larger limits, by about 248 lines at most.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Threads that log much at the same moment need more room.
+    /// let builder = builder.queue_lines(65_536);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn queue_lines(mut self, lines: usize) -> Self {
         self.limits.queue = lines;
         self
@@ -277,6 +393,13 @@ impl Builder {
 
     /// Lines that may be pending: accepted, and not yet acknowledged, late or lost. Default: 65,536; at
     /// most 67,108,864.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A portal may be away for longer before lines are refused.
+    /// let builder = builder.pending_lines(1_000_000);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn pending_lines(mut self, lines: usize) -> Self {
         self.limits.lines = lines;
         self
@@ -286,6 +409,13 @@ impl Builder {
     /// for each line itself; or their text, if it is longer because many characters had to be escaped.
     /// Default: 16 MiB; at least `entry_bytes`, at most 16 GiB. A line that is larger than this limit is
     /// accepted if no other line is pending.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A small machine.
+    /// let builder = builder.pending_bytes(4 << 20);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn pending_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
@@ -296,6 +426,13 @@ impl Builder {
     /// which has one portal, 1. Further lines are dropped, and counted as
     /// [`PortalShare`](crate::stats::DropReason::PortalShare): the newest, or the portal's oldest under
     /// [`Overflow::DropOldest`].
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // No portal may hold more than a tenth of what may be pending.
+    /// let builder = builder.portal_share(0.1);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn portal_share(mut self, share: f64) -> Self {
         self.portal_share = share;
         self
@@ -309,6 +446,13 @@ impl Builder {
     /// With [`Overflow::DropOldest`], if a token uses more than a sixteenth of what may be pending, its own
     /// oldest lines are dropped first. Limits of up to 1,024 lines or 256 KiB are not shared like this. 1
     /// switches the share off.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A workflow that logs without end takes a quarter of the room at most.
+    /// let builder = builder.token_share(0.25);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn token_share(mut self, share: f64) -> Self {
         self.limits.token_share = share;
         self
@@ -316,6 +460,15 @@ impl Builder {
 
     /// How long the delivery of a line is tried. After that the line is lost. Default: 1 hour. Must be
     /// longer than `max_hold`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // What is ten minutes late is of no use.
+    /// let builder = builder.max_age(Duration::from_secs(600)).max_hold(Duration::from_secs(60));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.retry.max_age = max_age;
         self
@@ -323,12 +476,30 @@ impl Builder {
 
     /// What happens to an entry if it is unknown whether the portal wrote it. Default:
     /// [`UnknownOutcome::Repeat`].
+    ///
+    /// ```
+    /// use tracing_bizproc::config::UnknownOutcome;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Rather a gap than a line that may stand there twice.
+    /// let builder = builder.on_unknown_outcome(UnknownOutcome::GiveUp);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn on_unknown_outcome(mut self, choice: UnknownOutcome) -> Self {
         self.retry.on_unknown = choice;
         self
     }
 
     /// How long dropping the guard waits for pending lines, at most. Default: 5 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The platform kills the process 10 s after SIGTERM.
+    /// let builder = builder.shutdown_timeout(Duration::from_secs(8));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = timeout;
         self
@@ -337,6 +508,12 @@ impl Builder {
     /// Ends activities that are still open when the app ends, with this text as the last line of their log,
     /// as [`Activity::fail`](crate::app::Activity::fail) does. Their workflows go on without return values.
     /// Default: such activities stay open and are reported, and their workflows wait.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.fail_open_activities("The app was stopped: start the workflow again");
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn fail_open_activities(mut self, text: impl Into<String>) -> Self {
         self.fail_with = Some(text.into());
         self
@@ -344,6 +521,14 @@ impl Builder {
 
     /// How long it may take to connect, DNS and TLS included. Default: 10 s. It is part of
     /// `request_timeout`, so it is never longer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.connect_timeout(Duration::from_secs(3));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.http.connect_timeout = timeout;
         self
@@ -352,12 +537,31 @@ impl Builder {
     /// How long a request may take, from the connection to the last byte of the answer. Default: 75 s,
     /// because the portal stops its own work after 60 s. A request that is given up has an unknown outcome,
     /// unless its body was not sent yet.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // A portal that does not answer in 20 s is asked again.
+    /// let builder = builder.request_timeout(Duration::from_secs(20));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.http.timeout = timeout;
         self
     }
 
     /// Certificates to trust in addition to those of the system, as PEM. Default: none.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let builder = tracing_bizproc::disabled();
+    /// // The portal has a certificate of the company's own authority.
+    /// let builder = builder.extra_roots(std::fs::read("company-ca.pem")?);
+    /// # drop(builder);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn extra_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.http.extra_roots = pem.into();
         self
@@ -398,6 +602,17 @@ impl Builder {
     /// [provider](Credentials::provider) such as a map of webhooks. Two layers in one subscriber would
     /// send every line twice.
     ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let webhook = tracing_bizproc::auth::Webhook::new("https://b24.example/rest/1/secret/")?;
+    /// use tracing_subscriber::prelude::*;
+    ///
+    /// let (bizproc, _guard) = tracing_bizproc::builder(webhook).build()?;
+    /// tracing_subscriber::registry().with(bizproc).init();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When an option is out of its bounds, or when the thread, its runtime or the HTTP client cannot be
     /// created.
@@ -406,11 +621,23 @@ impl Builder {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let (producer, guard) = self.start(ReportSink::Tracing)?;
-        Ok((layer::layer(producer, self.event_level()), guard))
+        let layer = layer::layer(producer, self.event_level());
+        Ok((layer.with_clock(self.lines.clock), guard))
     }
 
     /// As [`build`](Self::build), for an app that logs with the `log` crate. Returns a logger that wraps
     /// the app's own logger and passes every record to it. See [`BizprocLogger`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let builder = tracing_bizproc::disabled();
+    /// let own = env_logger::Builder::from_default_env().build();
+    /// let own_level = own.filter();
+    /// let (logger, _guard) = builder.build_logger(own)?;
+    /// logger.init(own_level)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`build`](Self::build).
@@ -443,8 +670,18 @@ impl Builder {
     ) -> Result<(Producer, WorkerGuard), BuildError> {
         // Any number will do: it only keeps replicas from retrying at the same moments.
         let seed = std::hash::RandomState::new().build_hasher().finish();
-        let Parts { producer, consumer, engine, stats, tick } = self.parts(seed);
-        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick).with_sink(sink);
+        // Where nothing is sent, nothing is kept.
+        let keeping = match self.credentials {
+            Some(_) => self.keep.open()?,
+            None => None,
+        };
+        let parts = self.parts_with(seed, keeping);
+        let Parts { producer, consumer, engine, stats, tick, journal } = parts;
+        let (desk, driver) = journal.unzip();
+        let worker = Worker::new(consumer, engine, transport, stats.clone(), tick)
+            .with_sink(sink)
+            .with_journal(desk);
+        driver.map_or(Ok(()), Driver::start).map_err(BuildError::Thread)?;
         let runtime = WorkerRuntime::new().map_err(BuildError::Runtime)?;
         let thread = thread::Builder::new()
             .name(THREAD.to_owned())
@@ -461,7 +698,12 @@ impl Builder {
     }
 
     /// Everything but the thread and the transport.
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn parts(&self, seed: u64) -> Parts {
+        self.parts_with(seed, self.keep.open().expect("the spool can be opened"))
+    }
+
+    fn parts_with(&self, seed: u64, keeping: Option<Keeping>) -> Parts {
         let stats = Arc::new(Stats::default());
         let (producer, consumer) = queue::queue(self.limits);
         let words = self.lines.words(&stats);
@@ -476,15 +718,25 @@ impl Builder {
             quota: self.quota,
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
-            retry: self.retry,
+            retry: RetryPolicy {
+                max_age: keeping.as_ref().map_or(self.retry.max_age, |keeping| keeping.max_age),
+                ..self.retry
+            },
             words: words.clone(),
             portal_share: self.portal_share,
             default_portal: self.credentials.as_ref().is_none_or(Credentials::have_default_portal),
         };
         let renderer = self.lines.renderer(words, &stats, self.line_bytes);
         let ledger = Ledger::new(stats.clone(), consumer.shares(), self.limits.bytes);
-        let engine = Engine::new(rules, self.limits, renderer, ledger, seed);
-        Parts { producer, consumer, engine, stats, tick: self.tick() }
+        let mut engine = Engine::new(rules, self.limits, renderer, ledger, seed);
+        let journal = keeping.map(|keeping| {
+            let publisher = keeping.publisher;
+            let most_bytes = (self.limits.bytes / 4).clamp(LEAST_OUTBOX, MOST_OUTBOX);
+            #[expect(clippy::disallowed_methods, reason = "the run begins here")]
+            engine.keep(Outbox::new(publisher, keeping.bound, most_bytes), Instant::now());
+            Driver::new(keeping.journal, publisher)
+        });
+        Parts { producer, consumer, engine, stats, tick: self.tick(), journal }
     }
 
     pub(crate) fn event_level(&self) -> EventLevel {
@@ -501,14 +753,16 @@ impl Builder {
 
     /// How often the worker looks at its queue while lines may come.
     fn tick(&self) -> Duration {
-        (self.linger / 4).clamp(LEAST_TICK, LONGEST_TICK)
+        let tick = self.linger / 4;
+        let bound = self.keep.bound().map(|bound| bound / 4);
+        bound.map_or(tick, |bound| bound.min(tick)).clamp(LEAST_TICK, LONGEST_TICK)
     }
 
     fn check(&self) -> Result<(), BuildError> {
+        self.check_keep()?;
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
-        for (option, duration) in
-            [("max_age", self.retry.max_age), ("request_timeout", self.http.timeout)]
-        {
+        let max_age = self.keep.max_age().unwrap_or(self.retry.max_age);
+        for (option, duration) in [("max_age", max_age), ("request_timeout", self.http.timeout)] {
             if duration > YEAR {
                 return wrong(option, "must not be longer than a year");
             }
@@ -523,7 +777,7 @@ impl Builder {
         if self.linger > self.max_hold {
             return wrong("linger", "must not be longer than max_hold");
         }
-        if self.max_hold >= self.retry.max_age {
+        if self.max_hold >= max_age {
             return wrong("max_age", "must be longer than max_hold");
         }
         if !(2_000..=ENTRY_BYTES).contains(&self.entry_bytes) {
@@ -599,8 +853,21 @@ pub(crate) struct Parts {
     pub(crate) stats: Arc<Stats>,
     /// How often the queue is looked at while lines may come.
     pub(crate) tick: Duration,
+    /// Both ends of the journal's driver.
+    pub(crate) journal: Option<(Desk, Driver)>,
 }
 
+/// A number that no other run has.
+#[cfg(any(test, feature = "spool"))]
+fn random() -> u128 {
+    let half = || u128::from(std::hash::RandomState::new().build_hasher().finish());
+    half() << 64 | half()
+}
+
+/// What the worker may hold for its journal at the least, in bytes.
+const LEAST_OUTBOX: usize = 1 << 20;
+/// The same at the most: a second's worth of very many lines.
+const MOST_OUTBOX: usize = 16 << 20;
 /// One portal's share of the budget, where there may be many.
 const PORTAL_SHARE: f64 = 0.5;
 /// One token's share of the queue and of the budget.

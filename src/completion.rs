@@ -54,6 +54,18 @@ impl Completion {
         self
     }
 
+    /// The return values as a JSON object.
+    pub(crate) fn values_text(&self) -> String {
+        // Text, numbers, yes and no, and lists of these can always be written.
+        serde_json::to_string(&self.values).unwrap_or_default()
+    }
+
+    /// A completion that was stored; `None` if these are no return values. Its time is over.
+    pub(crate) fn stored(values: &str, message: Option<String>, failed: bool) -> Option<Self> {
+        let values = serde_json::from_str(values).ok()?;
+        Some(Completion { values, message, timeout: Duration::ZERO, failed })
+    }
+
     /// Puts the word for an error before the message, in the language of the log.
     pub(crate) fn failed(mut self) -> Self {
         self.failed = true;

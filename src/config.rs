@@ -88,6 +88,10 @@
 //! | `fields.shorten` | `BIZPROC_FIELDS_SHORTEN` | names and bytes: `body=200, agent=20` |
 //! | `fields.longest`, `fields.longest_in_spans` | `BIZPROC_FIELDS_LONGEST`, .. | bytes |
 //! | `fields.marked_from` | `BIZPROC_FIELDS_MARKED_FROM` | a level |
+//! | `spool.dir` | `BIZPROC_SPOOL_DIR` | a directory: lines are kept there until they are settled (feature `spool`) |
+//! | `spool.fsync` | `BIZPROC_SPOOL_FSYNC` | `true`: lines survive a loss of power, too |
+//! | `spool.bound`, `spool.max_age` | `BIZPROC_SPOOL_BOUND`, .. | a time |
+//! | `spool.max_bytes` | `BIZPROC_SPOOL_MAX_BYTES` | bytes |
 //!
 //! Credentials are secrets, so they are not options: [`Webhook::from_env`](crate::auth::Webhook::from_env)
 //! reads `BITRIX24_WEBHOOK_URL`, and [`OAuth::from_env`](crate::auth::OAuth::from_env) reads
@@ -202,6 +206,11 @@ options! {
     longest "fields.longest": usize,
     longest_in_spans "fields.longest_in_spans": usize,
     marked_from "fields.marked_from": LevelFilter,
+    spool_dir "spool.dir": String,
+    spool_fsync "spool.fsync": bool,
+    spool_bound "spool.bound": Duration,
+    spool_max_bytes "spool.max_bytes": usize,
+    spool_max_age "spool.max_age": Duration,
 }
 
 impl Config {

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | a layer is built | [`BuildError`], which may contain a [`TransportError`] |
 //! | credentials are made | [`WebhookError`], [`OAuthError`], [`EndpointError`] |
+//! | a spool is opened or used, with the feature `spool` | `SpoolError` |
 //! | options are given as text | [`ConfigError`], [`InvalidOption`] |
 //! | an event token is read | [`InvalidEventToken`] |
 //! | the worker is asked for something: a flush, for instance | [`WorkerError`] |
@@ -21,17 +22,34 @@ use std::error::Error;
 pub use crate::line::InvalidEventToken;
 
 mod app;
+mod call;
+mod config;
+#[cfg(feature = "spool")]
+mod spool;
 
 pub use self::app::{
-    ActivityRejection, CallError, DateFormatError, Description, InstallError, PropertyError,
-    RegistrationError, RequestError, VerifyError,
+    ActivityRejection, DateFormatError, InstallError, PropertyError, RequestError, VerifyError,
 };
+pub use self::call::{CallError, Description, RegistrationError};
+pub use self::config::{ConfigError, InvalidOption};
+
+#[cfg(feature = "spool")]
+pub use self::spool::SpoolError;
 
 /// An error whose type is not part of this crate's API.
 type Source = Box<dyn Error + Send + Sync>;
 
 /// Why the URL of a webhook was not accepted. The URL is a secret, so no message contains any part of
 /// it.
+///
+/// ```
+/// use tracing_bizproc::auth::Webhook;
+/// use tracing_bizproc::error::WebhookError;
+///
+/// let error = Webhook::new("http://portal.example/rest/1/c0de/").unwrap_err();
+/// assert!(matches!(error, WebhookError::Insecure));
+/// assert!(!error.to_string().contains("c0de"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
@@ -70,6 +88,15 @@ pub enum WebhookError {
 }
 
 /// Why an app's OAuth credentials were not accepted.
+///
+/// ```
+/// use tracing_bizproc::auth::{MemoryStore, OAuth};
+/// use tracing_bizproc::error::OAuthError;
+///
+/// let oauth = OAuth::new("local.5e4a77", "the app's secret", MemoryStore::new());
+/// let error = oauth.authorization_server("http://oauth.example/oauth/token/").unwrap_err();
+/// assert_eq!(error, OAuthError::Insecure);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OAuthError {
@@ -102,6 +129,14 @@ pub enum OAuthError {
 }
 
 /// Why the address of a portal (its `client_endpoint`) was not accepted. No message contains it.
+///
+/// ```
+/// use tracing_bizproc::auth::Access;
+/// use tracing_bizproc::error::EndpointError;
+///
+/// let error = Access::token("http://portal.example/rest/", "an access token").unwrap_err();
+/// assert_eq!(error, EndpointError::Insecure);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -126,6 +161,19 @@ pub enum EndpointError {
 }
 
 /// Why the connection to portals could not be set up.
+///
+/// ```
+/// use tracing_bizproc::error::{BuildError, TransportError};
+///
+/// fn advice(error: &BuildError) -> &'static str {
+///     match error {
+///         BuildError::Transport(TransportError::Roots(_)) => "install ca-certificates in the image",
+///         BuildError::Transport(_) => "see the features of TLS",
+///         _ => "see the options",
+///     }
+/// }
+/// # drop(advice);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
@@ -153,77 +201,15 @@ pub enum TransportError {
     Client(#[source] Source),
 }
 
-/// A text that is not a value of the option.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid value {text:?}: expected {expected}")]
-pub struct InvalidOption {
-    text: String,
-    expected: &'static str,
-}
-
-impl InvalidOption {
-    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
-        InvalidOption { text: text.to_owned(), expected }
-    }
-}
-
-/// Why options that were given as text were not accepted.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// There is no such option.
-    #[error("unknown option {name}{}", .meant.as_ref().map(|meant| format!("; did you mean {meant}?")).unwrap_or_default())]
-    #[non_exhaustive]
-    Unknown {
-        /// The option or the variable, as it was given.
-        name: String,
-        /// An option whose name differs in a letter or two.
-        meant: Option<String>,
-    },
-    /// The option does not have this value.
-    #[error("{name} is {value:?}: expected {expected}")]
-    #[non_exhaustive]
-    Value {
-        /// The option or the variable.
-        name: String,
-        /// The value, as it was given.
-        value: String,
-        /// What was expected.
-        expected: &'static str,
-    },
-    /// The file that the option names could not be read.
-    #[error("{name} names a file that could not be read: {}", .path.display())]
-    #[non_exhaustive]
-    File {
-        /// The option or the variable.
-        name: String,
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The variable holds no UTF-8.
-    #[error("{variable} is not UTF-8")]
-    #[non_exhaustive]
-    NotUnicode {
-        /// The variable.
-        variable: String,
-    },
-}
-
-impl ConfigError {
-    pub(crate) fn value(name: &str, value: &str, expected: &'static str) -> Self {
-        ConfigError::Value { name: name.to_owned(), value: value.to_owned(), expected }
-    }
-
-    pub(crate) fn from_option(name: &str, error: InvalidOption) -> Self {
-        let InvalidOption { text, expected } = error;
-        ConfigError::Value { name: name.to_owned(), value: text, expected }
-    }
-}
-
 /// Why a layer could not be built.
+///
+/// ```
+/// use tracing_bizproc::error::BuildError;
+/// use tracing_subscriber::Registry;
+///
+/// let error = tracing_bizproc::disabled().portal_share(2.0).build::<Registry>().unwrap_err();
+/// assert!(matches!(error, BuildError::Option { option: "portal_share", .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -239,6 +225,11 @@ pub enum BuildError {
     /// The connection to portals could not be set up.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The spool could not be opened.
+    #[cfg(feature = "spool")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "spool")))]
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The worker's runtime could not be made.
     #[error("the worker's runtime could not be made: is the process out of file descriptors?")]
     Runtime(#[source] std::io::Error),
@@ -249,6 +240,22 @@ pub enum BuildError {
 
 /// Why the worker did not do what it was asked for: a flush, the end of an activity, a call, or the
 /// tokens of a portal.
+///
+/// ```
+/// use tracing_bizproc::Handle;
+/// use tracing_bizproc::error::WorkerError;
+///
+/// async fn step(handle: &Handle) -> Result<(), WorkerError> {
+///     match handle.flush(std::time::Duration::from_secs(5)).await {
+///         Ok(report) => println!("{report}"),
+///         // Without a worker nothing is delivered any more, but the work goes on.
+///         Err(WorkerError::Closed) => println!("the log is closed"),
+///         Err(error) => return Err(error),
+///     }
+///     Ok(())
+/// }
+/// # drop(step);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
@@ -279,6 +286,21 @@ pub enum WorkerError {
 }
 
 /// Why an activity could not be ended.
+///
+/// ```
+/// use tracing_bizproc::app::Activity;
+/// use tracing_bizproc::Completion;
+/// use tracing_bizproc::error::CompleteError;
+///
+/// async fn end(activity: &Activity) -> Result<(), CompleteError> {
+///     match activity.complete(Completion::new().value("status", "shipped")).await {
+///         Ok(_) | Err(CompleteError::AlreadyCompleted) => Ok(()),
+///         // The portal could not be reached: end it again later.
+///         Err(error) => Err(error),
+///     }
+/// }
+/// # drop(end);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompleteError {

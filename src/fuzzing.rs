@@ -5,6 +5,8 @@ use std::str;
 
 use crate::activity::{ActivityRequest, DateFormat};
 use crate::installation::{AppRequest, Claim, Installation};
+#[cfg(feature = "spool")]
+use crate::journal::codec;
 use crate::protocol::command::{BATCH_COMMANDS, Batch};
 use crate::protocol::reply::{self, Sent, Verdict};
 use crate::protocol::text::{self, Astral};
@@ -132,6 +134,21 @@ pub fn property(data: &[u8]) {
     }
 }
 
+/// The files of a spool that a dead run has left, and a chunk by itself.
+///
+/// # Panics
+/// When reading does not come to its end, what is read cannot be settled, or a chunk that was read is not
+/// written as it was read.
+#[cfg(feature = "spool")]
+pub fn spool(data: &[u8]) {
+    crate::spool::fuzz::replay(data);
+    if let Ok(chunk) = codec::decode(data) {
+        let mut bytes = Vec::new();
+        codec::encode(&chunk, &mut bytes);
+        assert!(codec::decode(&bytes).is_ok_and(|again| again == chunk));
+    }
+}
+
 /// Percent-decoding, as simple as possible.
 fn decode(query: &str) -> String {
     let mut bytes = Vec::new();
@@ -187,6 +204,12 @@ mod tests {
     #[test]
     fn every_input_of_the_life_corpus_passes() {
         replay("life", super::life);
+    }
+
+    #[cfg(feature = "spool")]
+    #[test]
+    fn every_input_of_the_spools_corpus_passes() {
+        replay("spool", super::spool);
     }
 
     #[test]

@@ -26,6 +26,15 @@ use tracing_core::Level;
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
+#[doc(hidden)]
+pub mod codec;
+#[cfg(any(test, feature = "simulation"))]
+#[doc(hidden)]
+pub mod contract;
+pub(crate) mod driver;
+#[cfg(test)]
+pub(crate) mod memory;
+
 /// What went wrong in a journal. It is reported, so it must not contain a secret.
 pub type JournalError = Box<dyn Error + Send + Sync>;
 
@@ -43,6 +52,12 @@ pub type Number = u64;
 /// journal's [`generation`](Journal::generation) changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u128);
+
+/// The secret itself, for a journal that has to compare tokens without storing them: it stores a hash.
+#[doc(hidden)]
+pub fn event_token_text(event_token: &EventToken) -> &str {
+    event_token.expose()
+}
 
 /// What is appended at once.
 #[derive(Clone, Debug)]

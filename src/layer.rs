@@ -10,12 +10,15 @@ use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::line::Clock;
 use crate::queue::Producer;
 
 mod callsites;
 mod capture;
+mod entered;
 mod host;
 mod level;
+mod recent;
 mod scope;
 mod search;
 mod visit;
@@ -164,6 +167,14 @@ where
     BizprocLayer { filter, has_filters: true, capture }
 }
 
+impl<S> BizprocLayer<S> {
+    /// With another clock than the exact one for its events.
+    pub(crate) fn with_clock(mut self, clock: Clock) -> Self {
+        self.capture.clock = clock;
+        self
+    }
+}
+
 // `Filtered` does what a filter of a single layer needs: it marks the layer, adds the interest in each
 // callsite, and keeps notes on the thread, which only its own callbacks remove. But two costs of these
 // callbacks are too high:
@@ -179,7 +190,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        self.capture.on_register_dispatch(dispatch);
+        let sees_all_spans = self.has_filters && host::has_directly::<Self, S>(dispatch, self);
+        self.capture.on_register_dispatch(dispatch, sees_all_spans);
     }
 
     fn on_layer(&mut self, subscriber: &mut S) {
@@ -220,6 +232,14 @@ where
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
         self.capture.on_record(id, values, &ctx);
+    }
+
+    fn on_enter(&self, id: &Id, _: Context<'_, S>) {
+        self.capture.on_enter(id);
+    }
+
+    fn on_exit(&self, id: &Id, _: Context<'_, S>) {
+        self.capture.on_exit(id);
     }
 
     // `event_enabled` keeps its default, which lets events pass: the filter never looks at the values of

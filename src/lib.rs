@@ -46,11 +46,12 @@
 //! # What is promised
 //!
 //! An accepted line is sent until the portal acknowledges it, or it is dropped and counted with a reason.
-//! When no line is being processed, `accepted = acknowledged + late + lost + pending`
-//! ([`Snapshot`](stats::Snapshot)). If lines are missing, the next entry of the token says how many, since
+//! When no line is being processed,
+//! `accepted + recovered = acknowledged + handed_over + late + lost + pending` ([`Snapshot`](stats::Snapshot)). If lines are missing, the next entry of the token says how many, since
 //! when, and why. Order is kept within a token. An entry is in the log twice only if it was not known
-//! whether the portal had executed a request; then the repeat is marked. Lines do not survive a crash of
-//! the process.
+//! whether the portal had executed a request; then the repeat is marked. With a spool (feature `spool`),
+//! lines survive a crash of the process as soon as they are on disk, after 100 ms by default. Without it they
+//! do not.
 //!
 //! *Acknowledged* means that the portal answered `true`. It also answers `true` for lines that it throws
 //! away: after the end of an activity, and if an activity does not wait (`USE_SUBSCRIPTION` is not Y).
@@ -83,6 +84,9 @@
 //! | `late` | lines after the end or the timeout of their activity | complete the activity after the last line |
 //! | `abandoned` | an [`Activity`](app::Activity) was dropped without an end, and its workflow waits | `complete` or `fail` on every code path |
 //! | `repeats` | an answer was lost, and entries that may be in the log were sent again, with a mark | the network; `on_unknown_outcome` |
+//! | `recovered` | lines of earlier runs were found on disk | why these runs ended without a shutdown, if you do not expect it |
+//! | `unstored` | the disk failed, was full or slow, so lines were delivered from memory alone | the disk of the spool; the worker's reports |
+//! | `late_ends` | an activity was ended shortly before a crash, and its portal did not wait until the next start | how long the app was away |
 //! | `format_failures` | the app's [`Format`](format::Format) or [`Wording`](format::Wording) panicked, or returned an error | its code; the lines are written in the default format |
 //! | `restarts` | something panicked on the worker's thread: a layer of the app that handled a report of the worker, or the worker itself | the message of the panic; if it comes from the worker, please report it |
 //! | `acknowledged` grows, but the log is empty | the activity does not wait for the app, or has ended or timed out before | `USE_SUBSCRIPTION` and the timeout of the activity |
@@ -113,6 +117,9 @@ mod handle;
 mod installation;
 #[cfg(feature = "journal")]
 pub mod journal;
+#[cfg(not(feature = "journal"))]
+#[expect(dead_code, unreachable_pub, reason = "only a journal uses all of it")]
+mod journal;
 mod layer;
 mod line;
 #[cfg(feature = "log")]
@@ -126,6 +133,9 @@ mod request;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+#[cfg(feature = "spool")]
+#[cfg_attr(docsrs, doc(cfg(feature = "spool")))]
+pub mod spool;
 pub mod stats;
 mod thread_role;
 mod transport;

@@ -1,7 +1,7 @@
 //! What travels from the caller to the worker: the log ([`Tag`]) and the line ([`LogLine`]).
 //!
 //! Owns the shape of a line while it waits. It makes no text: the worker does that. It reads the clock
-//! only when a line is refused, and takes a lock only for a tag that was replaced.
+//! for an event, and when a line is refused, and takes a lock only for a tag that was replaced.
 
 use std::mem::size_of;
 use std::sync::atomic::{
@@ -14,11 +14,13 @@ use tracing_core::Metadata;
 
 use crate::stats::DropReason;
 
+mod clock;
 mod live;
 mod packed;
 mod record;
 mod token;
 
+pub(crate) use clock::Clock;
 pub(crate) use live::{Alive, Live, Seen};
 pub use packed::Value;
 pub(crate) use packed::{FIELDS_LEFT_OUT, Kind, Packed, Packer, Sink};
@@ -136,7 +138,26 @@ impl Tag {
         size_of::<Tag>() + self.event_token.expose().len() + portal
     }
 
+    /// The spans inside of the one that this tag is of, from `span` on.
+    fn spans_inside<'a>(
+        &self,
+        span: Option<&'a SpanFields>,
+    ) -> impl Iterator<Item = &'a SpanFields> + use<'a> {
+        // A span that was tagged from the start begins a chain of its own. One that was tagged
+        // later is a member of the chain that its children had inherited by then: stop there.
+        let tagged_by = self.tagged_by;
+        std::iter::successors(span, |span| span.up.as_deref())
+            .take_while(move |span| tagged_by == 0 || span.tagged_by != tagged_by)
+    }
+
+    /// The bytes of these spans' long fields.
+    #[cold]
+    fn bytes_around(&self, span: Option<&SpanFields>) -> usize {
+        self.spans_inside(span).map(|span| span.fields.boxed_bytes()).sum()
+    }
+
     /// Notes that a line is on its way. Reads first: the flag is shared by all threads of a span.
+    #[inline]
     pub(crate) fn note_line(&self) {
         if !self.logged.load(Relaxed) {
             self.logged.store(true, Relaxed);
@@ -202,13 +223,19 @@ impl LogLine {
     /// around it, which each line shows again, and the tag if it belongs to this line only.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        let around = match (&self.span, self.tag.tagged_by) {
-            (None, Tag::OF_EVENT) => self.tag.bytes(),
+        LogLine::bytes_of(&self.tag, self.span.as_deref(), self.fields.len())
+    }
+
+    /// As [`bytes`](Self::bytes), of a line with so many bytes of its own.
+    #[inline]
+    pub(crate) fn bytes_of(tag: &Tag, span: Option<&SpanFields>, own: usize) -> usize {
+        let around = match (span, tag.tagged_by) {
+            (None, Tag::OF_EVENT) => tag.bytes(),
             (None, _) => 0,
             (Some(span), 0) => span.boxed_bytes,
-            (Some(_), _) => self.spans().map(|span| span.fields.boxed_bytes()).sum(),
+            (Some(_), _) => tag.bytes_around(span),
         };
-        OVERHEAD + self.fields.len() + around
+        OVERHEAD + own + around
     }
 
     /// The event's own fields.
@@ -222,12 +249,7 @@ impl LogLine {
     /// The spans between the tagged span (exclusive) and the event, innermost first. Spans without
     /// fields are left out.
     pub(crate) fn spans(&self) -> impl Iterator<Item = &SpanFields> {
-        // A span that was tagged from the start begins a chain of its own. One that was tagged
-        // later is a member of the chain that its children had inherited by then: stop there.
-        let tagged_by = self.tag.tagged_by;
-        std::iter::successors(self.span.as_deref(), |span| span.up.as_deref())
-            .take_while(move |span| tagged_by == 0 || span.tagged_by != tagged_by)
-            .filter(|span| span.fields.len() > 0)
+        self.tag.spans_inside(self.span.as_deref()).filter(|span| span.fields.len() > 0)
     }
 }
 
@@ -290,14 +312,14 @@ impl LogLine {
             fields: message
         );
         let metadata = tracing_core::Callsite::metadata(metadata);
-        let mut bytes = Vec::new();
+        let mut packer = Packer::new();
         let field = metadata.fields().field("message").unwrap();
-        Packer::new(&mut bytes).str(&field, message, usize::MAX);
+        packer.str(&field, message, usize::MAX);
         LogLine {
             tag: tag.clone(),
             metadata,
             at: SystemTime::UNIX_EPOCH,
-            fields: Packed::take(&mut bytes),
+            fields: packer.take(),
             span: None,
         }
     }

@@ -42,10 +42,21 @@ mod shares;
 pub(crate) use crate::thread_role::{enter, mark_worker_thread};
 pub(crate) use budget::{MOST_BYTES, MOST_LINES};
 pub(crate) use consumer::Consumer;
-use door::Door;
+use door::{Charged, Door};
 pub(crate) use shares::{Load, Shares};
 
 /// What happens to a line that finds no room.
+///
+/// ```
+/// # fn main() -> Result<(), tracing_bizproc::error::InvalidOption> {
+/// use std::time::Duration;
+/// use tracing_bizproc::config::Overflow;
+///
+/// let batch_job = Overflow::Block(Duration::from_millis(100));
+/// assert_eq!("block 100ms".parse::<Overflow>()?, batch_job);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -93,8 +104,8 @@ impl Limits {
 pub(crate) enum Message {
     Line(LogLine),
     /// A line that was let in while room was tight, and counts for its token: see `shares`. The
-    /// consumer makes a plain line of it.
-    Scarce(LogLine),
+    /// consumer makes a plain line of it. Boxed, so that a usual line is a message as it is.
+    Scarce(Box<LogLine>),
     /// The tagged span has closed, or its token was replaced: no more lines come of this tag.
     SpanClosed(Arc<Tag>),
     Control(Box<Control>),
@@ -249,6 +260,7 @@ impl Producer {
 
     /// Whether a line is worth packing. If not, it has been counted as refused. This costs a load and a
     /// compare, and more only after a refusal.
+    #[inline]
     pub(crate) fn admits(&self, tag: &Tag) -> bool {
         if !self.0.signals.full.load(Relaxed) {
             return true;
@@ -257,9 +269,27 @@ impl Producer {
     }
 
     /// Hands a line to the worker, or refuses it and counts that.
-    #[inline]
+    #[cfg(any(feature = "log", feature = "simulation", test))]
     pub(crate) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
-        self.0.offer(line)
+        let charged = self.charge(&line.tag, line.bytes());
+        self.offer_charged(charged, || line)
+    }
+
+    /// Charges a line that is about to be offered, and has so many bytes.
+    #[inline]
+    pub(crate) fn charge(&self, tag: &Tag, bytes: usize) -> Charged {
+        self.0.reserve(tag, bytes as u64)
+    }
+
+    /// As [`offer`](Self::offer), of a line that was charged. It is made where it is sent from: each
+    /// time that it is moved, its 128 bytes are copied.
+    #[inline]
+    pub(crate) fn offer_charged(
+        &self,
+        charged: Charged,
+        line: impl FnOnce() -> LogLine,
+    ) -> Result<(), DropReason> {
+        self.0.offer(charged, line)
     }
 
     /// Tells the worker that no more lines of this tag come, unless it never had one.

@@ -45,6 +45,7 @@ pub use verify::Waits;
 #[derive(Clone)]
 pub struct Run {
     start: Instant,
+    portal: Arc<Mutex<Portal>>,
     handle: Handle,
     spans: Rc<RefCell<BTreeMap<u32, tracing::Span>>>,
     sent: Rc<RefCell<BTreeMap<u32, Vec<Duration>>>>,
@@ -134,13 +135,19 @@ where
     let (handle, outcome) = runtime.block_on(async {
         let start = Instant::now();
         let transport = Scripted { start: Some(start), ..transport };
-        let Parts { producer, consumer, engine, stats, tick } = builder.parts(seed);
-        let mut worker = Worker::new(consumer, engine, transport, stats.clone(), tick);
+        let Parts { producer, consumer, engine, stats, tick, journal } = builder.parts(seed);
+        let (desk, driver) = journal.unzip();
+        let mut worker =
+            Worker::new(consumer, engine, transport, stats.clone(), tick).with_journal(desk);
+        if let Some(driver) = driver {
+            tokio::spawn(driver.run());
+        }
         let handle = Handle::new(producer.clone(), stats, builder.patience());
         let layer = layer::layer(producer, builder.event_level());
         let subscriber = tracing_subscriber::registry().with(beside).with(layer);
         let run = Run {
             start,
+            portal: portal.clone(),
             handle: handle.clone(),
             spans: Rc::default(),
             sent: Rc::default(),
@@ -258,9 +265,11 @@ impl Run {
         report
     }
 
-    /// Bytes that the run itself holds to verify its outcome later.
+    /// Bytes that the portal holds, and the run itself to verify its outcome later.
     pub fn bytes(&self) -> usize {
-        self.sent.borrow().values().map(|sent| sent.capacity() * size_of::<Duration>()).sum()
+        let written = self.portal.lock().unwrap_or_else(PoisonError::into_inner).bytes;
+        let sent = self.sent.borrow();
+        written + sent.values().map(|sent| sent.capacity() * size_of::<Duration>()).sum::<usize>()
     }
 
     /// The counters.

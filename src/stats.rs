@@ -1,9 +1,16 @@
-//! Counters: how every line ended. Owns the numbers and the rule that connects them. Decides nothing.
+//! Counters and health: how every line ended, and whether lines reach their logs.
 //!
-//! The sum that is true whenever no line is in motion:
+//! | from | you get |
+//! |---|---|
+//! | [`Handle::stats`](crate::Handle::stats) | a [`Snapshot`] of all counters |
+//! | [`Handle::portals`](crate::Handle::portals) | a [`PortalSnapshot`] for each portal |
+//! | [`Handle::health`](crate::Handle::health) | [`Health`]: one word, and the causes |
+//! | [`Handle::flush`](crate::Handle::flush), [`Handle::complete`](crate::Handle::complete) | a [`FlushReport`] of the lines that it covered |
+//!
+//! The sum that is true whenever no line is in motion, with a [`DropReason`] for each line that was dropped:
 //!
 //! ```text
-//! accepted = acknowledged + late + sum of dropped[reason] + pending
+//! accepted + recovered = acknowledged + handed over + late + sum of dropped[reason] + pending
 //! ```
 //!
 //! Lines that were refused at the door were never accepted and are counted apart.
@@ -43,6 +50,12 @@ pub(crate) struct Stats {
     restarts: AtomicU64,
     abandoned: AtomicU64,
     format_failures: AtomicU64,
+    recovered: AtomicU64,
+    handed_over: AtomicU64,
+    unstored: AtomicU64,
+    late_ends: AtomicU64,
+    /// Lines that are in the journal only, which the door does not count.
+    stored: AtomicU64,
     portals: Mutex<Vec<Arc<PortalCounters>>>,
     start: marks::Start,
 }
@@ -106,6 +119,31 @@ impl Stats {
         self.format_failures.load(Relaxed)
     }
 
+    /// Counts lines of other runs that were found in the journal.
+    pub(crate) fn recovered(&self, lines: u64) {
+        self.recovered.fetch_add(lines, Relaxed);
+    }
+
+    /// Takes lines back that were counted as found, and were not there.
+    pub(crate) fn not_recovered(&self, lines: u64) {
+        self.recovered.fetch_sub(lines, Relaxed);
+    }
+
+    /// So many lines are in the journal only.
+    pub(crate) fn stored(&self, lines: u64) {
+        self.stored.store(lines, Relaxed);
+    }
+
+    /// Counts lines that are delivered from memory, since the journal could not take them.
+    pub(crate) fn unstored(&self, lines: u64) {
+        self.unstored.fetch_add(lines, Relaxed);
+    }
+
+    /// Counts ends that were found when their portal no longer waited for them, or not at all.
+    pub(crate) fn late_ends(&self, ends: u64) {
+        self.late_ends.fetch_add(ends, Relaxed);
+    }
+
     /// Counters for a portal of which the worker has heard for the first time.
     pub(crate) fn add_portal(&self, portal: Option<&str>) -> Arc<PortalCounters> {
         let counters = Arc::new(PortalCounters::new(portal, self.start.clone()));
@@ -130,11 +168,17 @@ impl Stats {
         for &(reason, lines) in &door.refused {
             by_reason[reason as usize] += lines;
         }
-        let pending = if door.is_forked { 0 } else { door.pending };
-        by_reason[DropReason::Forked as usize] += door.pending - pending;
+        let mut pending = door.pending + self.stored.load(Relaxed);
+        if door.is_forked {
+            by_reason[DropReason::Forked as usize] += std::mem::take(&mut pending);
+        }
         Snapshot {
             accepted: door.accepted,
             pending,
+            recovered: self.recovered.load(Relaxed),
+            handed_over: self.handed_over.load(Relaxed),
+            unstored: self.unstored.load(Relaxed),
+            late_ends: self.late_ends.load(Relaxed),
             unusable_tokens: door.unusable_tokens,
             unseen: door.unseen,
             acknowledged: self.acknowledged.load(Relaxed),
@@ -170,8 +214,9 @@ pub(crate) struct AtDoor {
 ///
 /// Counters only grow, except [`pending`](Self::pending), and [`accepted`](Self::accepted) while lines
 /// are being refused. They are read one after the other, so they may differ by the lines that are in
-/// motion. When no line is in motion, this is true: [`accepted`](Self::accepted) =
-/// [`acknowledged`](Self::acknowledged) + [`late`](Self::late) + [`lost`](Self::lost) +
+/// motion. When no line is in motion, this is true: [`accepted`](Self::accepted) +
+/// [`recovered`](Self::recovered) = [`acknowledged`](Self::acknowledged) +
+/// [`handed_over`](Self::handed_over) + [`late`](Self::late) + [`lost`](Self::lost) +
 /// [`pending`](Self::pending).
 ///
 /// ```
@@ -197,7 +242,11 @@ pub(crate) struct AtDoor {
 /// | [`lost`](Self::lost), [`by_reason`](Self::by_reason) | `bizproc_lines_dropped_total`, by `reason` | accepted lines that were dropped |
 /// | [`refused`](Self::refused), [`by_reason`](Self::by_reason) | `bizproc_lines_refused_total`, by `reason` | lines that were refused, so never accepted |
 /// | [`rolled_off`](Self::rolled_off) | `bizproc_lines_rolled_off_total` | lines that the portal no longer shows |
-/// | [`pending`](Self::pending) | `bizproc_pending_lines` (gauge) | lines accepted, and not yet acknowledged, late or lost |
+/// | [`pending`](Self::pending) | `bizproc_pending_lines` (gauge) | lines accepted or recovered, and not yet acknowledged, late or lost |
+/// | [`recovered`](Self::recovered) | `bizproc_lines_recovered_total` | lines of earlier runs, found on disk |
+/// | [`handed_over`](Self::handed_over) | `bizproc_lines_handed_over_total` | lines that another process delivers |
+/// | [`unstored`](Self::unstored) | `bizproc_lines_unstored_total` | lines that would not survive a crash, since the disk failed or was slow |
+/// | [`late_ends`](Self::late_ends) | `bizproc_late_ends_total` | ends of activities that were found on disk too late |
 /// | [`PortalSnapshot::oldest_pending`] | `bizproc_oldest_pending_seconds` (gauge) | how long the oldest of them has waited; 0 if there is none |
 /// | [`PortalSnapshot::since_success`] | `bizproc_last_success_timestamp_seconds` (gauge) | when a portal last acknowledged something, in Unix time |
 /// | [`requests`](Self::requests) | `bizproc_requests_total` | requests sent to portals |
@@ -238,6 +287,10 @@ pub struct Snapshot {
     restarts: u64,
     abandoned: u64,
     format_failures: u64,
+    recovered: u64,
+    handed_over: u64,
+    unstored: u64,
+    late_ends: u64,
 }
 
 impl Snapshot {
@@ -261,9 +314,33 @@ impl Snapshot {
         self.late
     }
 
-    /// Lines that are accepted, and not yet acknowledged, late or lost.
+    /// Lines that are accepted or recovered, and not yet acknowledged, late or lost; those on disk among
+    /// them.
     pub fn pending(&self) -> u64 {
         self.pending
+    }
+
+    /// Lines of earlier runs that were found on disk (`Builder::spool`). When the reading finds that
+    /// some of them were settled, or too old, they are taken off again.
+    pub fn recovered(&self) -> u64 {
+        self.recovered
+    }
+
+    /// Lines that another process delivers. There is no such process yet, so this is 0.
+    pub fn handed_over(&self) -> u64 {
+        self.handed_over
+    }
+
+    /// Accepted lines that are delivered from memory alone, since the disk failed or was slow: they
+    /// would not survive a crash. They are counted elsewhere, too, by what becomes of them.
+    pub fn unstored(&self) -> u64 {
+        self.unstored
+    }
+
+    /// Ends of activities that were found on disk when their portal no longer waited for them, and so
+    /// were not sent.
+    pub fn late_ends(&self) -> u64 {
+        self.late_ends
     }
 
     /// Accepted lines that were dropped, for any reason.
@@ -365,11 +442,15 @@ impl fmt::Display for Snapshot {
             self.lost()
         )?;
         let others = [
+            ("recovered", self.recovered),
+            ("handed_over", self.handed_over),
             ("late", self.late),
             ("pending", self.pending),
             ("refused", self.refused()),
             ("unusable_tokens", self.unusable_tokens),
             ("unseen", self.unseen),
+            ("unstored", self.unstored),
+            ("late_ends", self.late_ends),
             ("abandoned", self.abandoned),
             ("format_failures", self.format_failures),
             ("restarts", self.restarts),

@@ -11,8 +11,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use tokio::sync::oneshot;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
@@ -20,6 +21,7 @@ use self::engine::{Engine, Outgoing, Step};
 use self::lane::Renewal;
 use self::report::{ReportSink, Trouble};
 use self::runtime::WorkerRuntime;
+use crate::journal::driver::{Ask, Desk, Said};
 use crate::line::{InvalidEventToken, PortalId};
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Accept, Confirm, Consumer, Control, Forget, Message, Scope};
@@ -34,10 +36,12 @@ pub(crate) mod end;
 pub(crate) mod ending;
 pub(crate) mod engine;
 pub(crate) mod entry;
+pub(crate) mod incoming;
 pub(crate) mod lane;
 pub(crate) mod ledger;
 pub(crate) mod meters;
 pub(crate) mod operating;
+pub(crate) mod outbox;
 pub(crate) mod rate;
 pub(crate) mod render;
 pub(crate) mod report;
@@ -60,6 +64,10 @@ pub(crate) struct Worker<T> {
     /// The message that is being processed. It is kept here so that a panic does not lose it without a
     /// count.
     taking: Option<Message>,
+    /// Set if there is a journal, until the end of the run.
+    desk: Option<Desk>,
+    /// What the journal could take was handed over for the last time.
+    handed_rest: bool,
     /// By what it reports.
     sink: ReportSink,
     /// Reports that are made once, and were made.
@@ -96,6 +104,8 @@ impl<T: Transport> Worker<T> {
             calls: JoinSet::new(),
             callers: HashMap::new(),
             taking: None,
+            desk: None,
+            handed_rest: false,
             sink: ReportSink::default(),
             told: Told::default(),
             unusable: [0; InvalidEventToken::ALL.len()],
@@ -111,6 +121,11 @@ impl<T: Transport> Worker<T> {
     /// The same, with another place for its reports.
     pub(crate) fn with_sink(self, sink: ReportSink) -> Self {
         Worker { sink, ..self }
+    }
+
+    /// The same, with the desk of its engine's journal.
+    pub(crate) fn with_journal(self, desk: Option<Desk>) -> Self {
+        Worker { desk, ..self }
     }
 
     /// Runs until closed, on `runtime`, through panics: what was pending is still there after one.
@@ -132,11 +147,25 @@ impl<T: Transport> Worker<T> {
         loop {
             self.take_in();
             let wake_at = loop {
-                let now = Instant::now().into_std();
+                let mut now = Instant::now().into_std();
+                self.hear(now);
+                if self.engine.is_out_of_time(now)
+                    && !std::mem::replace(&mut self.handed_rest, true)
+                {
+                    self.hand_over_rest(now).await;
+                    self.take_in();
+                    now = Instant::now().into_std();
+                }
                 let step = self.engine.next(now);
+                if matches!(step, Step::Closed) && self.consumer.is_drained() {
+                    self.end_journal(now).await;
+                }
                 let freed = self.engine.freed();
                 if freed.held > 0 {
                     self.consumer.hold(freed.held as u64);
+                }
+                if freed.read.lines > 0 {
+                    self.consumer.take_back(freed.read.lines, freed.read.bytes as u64);
                 }
                 if freed.lines > 0 || freed.bytes > 0 {
                     self.consumer.release(freed.lines, freed.bytes as u64);
@@ -145,7 +174,10 @@ impl<T: Transport> Worker<T> {
                 match step {
                     Step::Send(call, request) => self.send(call, request),
                     Step::Access(call, access) => self.access(call, access),
-                    Step::Wait(at) => break at,
+                    Step::Wait(at) => {
+                        self.hand_over(false, now);
+                        break at;
+                    }
                     Step::Closed if self.consumer.is_drained() => return self.tell(true),
                     Step::Closed => break Some((Instant::now() + AFTER_CLOSE).into_std()),
                 }
@@ -204,11 +236,18 @@ impl<T: Transport> Worker<T> {
 
     fn take_in(&mut self) {
         let now = Instant::now().into_std();
+        if self.desk.is_some() {
+            self.engine.set_clock(now, SystemTime::now());
+        }
         for _ in 0..TAKE_AT_ONCE {
+            if self.engine.has_full_batch() {
+                return;
+            }
             self.taking = self.consumer.try_take();
             match &self.taking {
                 None => return,
-                Some(Message::Line(line) | Message::Scarce(line)) => self.engine.line(line, now),
+                Some(Message::Line(line)) => self.engine.line(line, now),
+                Some(Message::Scarce(line)) => self.engine.line(line, now),
                 Some(Message::SpanClosed(tag)) => {
                     self.engine.span_closed(tag, now);
                 }
@@ -263,10 +302,74 @@ impl<T: Transport> Worker<T> {
         }
     }
 
+    /// Gives the journal's driver what it is to do. `all`: also what could wait for company.
+    fn hand_over(&mut self, all: bool, now: std::time::Instant) {
+        let Some(desk) = &self.desk else { return };
+        for ask in self.engine.asks(all, now) {
+            desk.ask(ask);
+        }
+    }
+
+    /// The same before a request leaves. Returns when the journal knows that it does, if it has to know.
+    fn announce(&mut self, now: std::time::Instant) -> Option<oneshot::Receiver<()>> {
+        let desk = self.desk.as_ref()?;
+        if !self.engine.asks_first() {
+            return None;
+        }
+        let (noted, is_noted) = oneshot::channel();
+        let mut noted = Some(noted);
+        for ask in self.engine.asks(true, now) {
+            desk.ask(match ask {
+                Ask::Mark(marks, _) => Ask::Mark(marks, noted.take()),
+                ask => ask,
+            });
+        }
+        Some(is_noted)
+    }
+
+    /// Takes in what the journal's driver has said.
+    fn hear(&mut self, now: std::time::Instant) {
+        while let Some(told) = self.desk.as_mut().and_then(Desk::try_told) {
+            self.engine.told(told, now);
+        }
+    }
+
+    /// The shutdown's time is over: what was accepted in the last moment is stored all the same, if the
+    /// journal answers soon.
+    async fn hand_over_rest(&mut self, now: std::time::Instant) {
+        self.hand_over(true, now);
+        let until = Instant::now() + LAST_WORD;
+        while let Some(desk) = &mut self.desk {
+            if self.engine.has_stored_all() {
+                return;
+            }
+            match tokio::time::timeout_at(until, desk.told()).await {
+                Ok(Some(told)) => self.engine.told(told, Instant::now().into_std()),
+                _ => return,
+            }
+        }
+    }
+
+    /// The run ends: the last marks are noted, if the journal answers by the deadline.
+    async fn end_journal(&mut self, now: std::time::Instant) {
+        self.hand_over(true, now);
+        let Some(desk) = self.desk.take() else { return };
+        let (done, is_done) = oneshot::channel();
+        desk.ask(Ask::Close(done));
+        let patience = self.engine.time_left(now) + LAST_WORD;
+        // A journal that hangs has none of it.
+        drop(tokio::time::timeout(patience, is_done).await);
+    }
+
     fn send(&mut self, call: Outgoing, request: Request) {
+        let noted = self.announce(Instant::now().into_std());
         let transport = self.transport.clone();
         let portal = self.engine.portal(call).cloned();
         let sending = async move {
+            if let Some(noted) = noted {
+                // A journal that hangs, or has failed, delays no request for longer.
+                drop(tokio::time::timeout(NOTED_WITHIN, noted).await);
+            }
             let reply = transport.call(portal.as_ref(), request).await;
             Came::Reply(call, reply)
         };
@@ -356,8 +459,13 @@ impl<T: Transport> Worker<T> {
                 None => std::future::pending().await,
             }
         };
+        let mut told = None;
         let joined = tokio::select! {
             biased;
+            said = told_by(&mut self.desk) => {
+                told = Some(said);
+                None
+            }
             Some(joined) = self.calls.join_next_with_id() => Some(joined),
             () = self.consumer.bell() => {
                 self.at_rest = false;
@@ -369,6 +477,14 @@ impl<T: Transport> Worker<T> {
             }
         };
         drop(parked);
+        match told {
+            Some(Some(told)) => self.engine.told(told, Instant::now().into_std()),
+            Some(None) => {
+                self.desk = None;
+                self.engine.journal_is_away("its thread has ended", Instant::now().into_std());
+            }
+            None => {}
+        }
         if let Some(joined) = joined {
             self.joined(joined);
         }
@@ -420,6 +536,14 @@ impl<T: Transport> Worker<T> {
     }
 }
 
+/// What the journal's driver says next; never, without one.
+async fn told_by(desk: &mut Option<Desk>) -> Option<Said> {
+    match desk {
+        Some(desk) => desk.told().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What was reported about the app's setup. The setup does not change, so each report is made once.
 #[derive(Default)]
 struct Told {
@@ -462,6 +586,10 @@ const QUESTIONS_A_MINUTE: usize = 60;
 const A_MINUTE: Duration = Duration::from_secs(60);
 /// Messages that are received between two checks of what is due.
 const TAKE_AT_ONCE: usize = 4_096;
+/// How long a request waits at most until the journal knows that it leaves.
+const NOTED_WITHIN: Duration = Duration::from_millis(200);
+/// How long the journal has at the end for what could not be said before.
+const LAST_WORD: Duration = Duration::from_millis(40);
 /// Pause after a panic.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
 /// A caller that was accepted before the close may still be on its way in.

@@ -1,4 +1,4 @@
-//! What the caller's thread allocates. A binary of its own, since it replaces the allocator.
+//! Allocations of the caller's thread. Its own binary, because it replaces the allocator.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tracing::{debug, info, info_span};
 use tracing_bizproc::auth::Webhook;
 use tracing_subscriber::prelude::*;
 
-/// A port where nobody answers: lines stay pending, and the worker's thread is not counted.
+/// A port without a server, so lines stay pending. The worker's thread is not counted.
 const NOBODY: &str = "http://127.0.0.1:9/rest/1/secret/";
 
 const EVENTS: u64 = 100;
 
 fn allocations_per_event(event: impl Fn()) -> f64 {
-    // The first ones may make buffers and register callsites.
+    // The first events may allocate buffers and register callsites.
     (0..5).for_each(|_| event());
     let info = measure(|| (0..EVENTS).for_each(|_| event()));
     info.count_total as f64 / EVENTS as f64

@@ -81,8 +81,18 @@ enum Sink {
 const TOKEN: &str = "68f1e5d2a3b4c1.12345678|A12345_67890_12345_67890|420.\
     0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456";
 
-/// Makes the candidate the global subscriber, at INFO. `small`: with a budget of few lines.
-pub(crate) fn install(candidate: Candidate, small: bool) -> Installed {
+/// What a workload needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setup {
+    Usual,
+    /// A budget of few lines.
+    Small,
+    /// Beside another layer, which wants everything.
+    Verbose,
+}
+
+/// Makes the candidate the global subscriber, at INFO.
+pub(crate) fn install(candidate: Candidate, setup: Setup) -> Installed {
     let registry = tracing_subscriber::registry();
     let sink = match candidate {
         Candidate::NoSubscriber => Sink::None,
@@ -112,24 +122,27 @@ pub(crate) fn install(candidate: Candidate, small: bool) -> Installed {
             registry.with(LevelFilter::INFO).with(fmt).init();
             Sink::Counted { arrived, _guard: Some(guard) }
         }
-        Candidate::Ours => return ours(small),
+        Candidate::Ours => return ours(setup),
     };
     Installed { sink, event_token: TOKEN.to_owned() }
 }
 
-fn ours(small: bool) -> Installed {
+fn ours(setup: Setup) -> Installed {
     let portal = Portal::builder().start().expect("the stand-in portal starts");
     let workflow = portal.start_workflow("bench");
     let event_token = workflow.open_activity("Log_1").event_token();
     let webhook = Webhook::new(portal.webhook_url()).expect("the portal's own URL");
     let mut builder =
         tracing_bizproc::builder(webhook).retention(Retention::SelfHosted).quota(Quota::Unlimited);
-    if small {
+    if setup == Setup::Small {
         builder = builder.pending_lines(64).linger(Duration::from_secs(60));
     }
     let (layer, guard) = builder.build().expect("the worker starts");
     let handle = guard.handle();
-    tracing_subscriber::registry().with(layer).init();
+    match setup {
+        Setup::Usual | Setup::Small => tracing_subscriber::registry().with(layer).init(),
+        Setup::Verbose => tracing_subscriber::registry().with(layer).with(NoOp).init(),
+    }
     Installed { sink: Sink::Portal { handle, _guard: guard, _portal: portal }, event_token }
 }
 

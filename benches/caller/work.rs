@@ -1,16 +1,16 @@
 //! What is measured: bursts of events into a drained queue, one event a millisecond, spans.
 
-use std::cell::RefCell;
-use std::hint::black_box;
+use std::cell::{Cell, RefCell};
+use std::hint::{black_box, spin_loop};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Barrier, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tracing::{Instrument, Span, debug, info, info_span};
+use tracing::{Instrument, Span, debug, debug_span, info, info_span};
 
-use crate::candidate::{Candidate, Installed, install};
+use crate::candidate::{Candidate, Installed, Setup, install};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {
@@ -24,6 +24,18 @@ pub(crate) enum Work {
     Fields8,
     /// As `Fields1`, on two threads, each in a tagged span of its own.
     TwoThreads,
+    /// The same on four.
+    FourThreads,
+    /// The same on eight.
+    EightThreads,
+    /// As `Fields1`, inside of eight spans that the layer's level hides.
+    Hidden8,
+    /// The same inside of 1,024.
+    Hidden1024,
+    /// Polling a future that is instrumented with a tagged span and logs one event, as `Fields1`.
+    PollTagged,
+    /// As `Fields1`, in one of two tagged spans after the other, which is entered for it.
+    Alternating,
     /// As `Fields1`, one a millisecond.
     Isolated,
     /// In no span, while none is tagged.
@@ -40,6 +52,8 @@ pub(crate) enum Work {
     PlainSpan,
     /// Entering and leaving a span, while none is tagged.
     EnterExit,
+    /// Entering and leaving a tagged span.
+    EnterTagged,
     /// The same, while another span is tagged.
     EnterExitOthers,
     /// Polling a future that is instrumented with a span, while another span is tagged.
@@ -49,12 +63,18 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    const ALL: [Work; 16] = [
+    const ALL: [Work; 23] = [
         Work::Message,
         Work::Fields1,
         Work::Fields3,
         Work::Fields8,
         Work::TwoThreads,
+        Work::FourThreads,
+        Work::EightThreads,
+        Work::Hidden8,
+        Work::Hidden1024,
+        Work::PollTagged,
+        Work::Alternating,
         Work::Isolated,
         Work::Untagged,
         Work::UntaggedOthers1,
@@ -63,6 +83,7 @@ impl Work {
         Work::TaggedSpan,
         Work::PlainSpan,
         Work::EnterExit,
+        Work::EnterTagged,
         Work::EnterExitOthers,
         Work::PollOthers,
         Work::Full,
@@ -75,6 +96,12 @@ impl Work {
             Work::Fields3 => "fields-depth-3",
             Work::Fields8 => "fields-depth-8",
             Work::TwoThreads => "two-threads",
+            Work::FourThreads => "four-threads",
+            Work::EightThreads => "eight-threads",
+            Work::Hidden8 => "hidden-8",
+            Work::Hidden1024 => "hidden-1024",
+            Work::PollTagged => "poll-tagged",
+            Work::Alternating => "alternating",
             Work::Isolated => "isolated",
             Work::Untagged => "untagged",
             Work::UntaggedOthers1 => "others-depth-1",
@@ -83,6 +110,7 @@ impl Work {
             Work::TaggedSpan => "tagged-span",
             Work::PlainSpan => "plain-span",
             Work::EnterExit => "enter-exit",
+            Work::EnterTagged => "enter-tagged",
             Work::EnterExitOthers => "enter-exit-others",
             Work::PollOthers => "poll-others",
             Work::Full => "full",
@@ -118,14 +146,41 @@ const BURST: u64 = 256;
 
 /// Runs a candidate on a workload. Once per process, since the subscriber is the global one.
 pub(crate) fn run(candidate: Candidate, work: Work, effort: Effort) -> Measured {
-    let installed = install(candidate, work == Work::Full);
+    let setup = match work {
+        Work::Full => Setup::Small,
+        Work::Hidden8 | Work::Hidden1024 => Setup::Verbose,
+        _ => Setup::Usual,
+    };
+    let installed = install(candidate, setup);
     match work {
         Work::Message => tagged(&installed, 1, effort, || info!("charging card")),
         Work::Fields1 => tagged(&installed, 1, effort, charge),
         Work::Fields3 => tagged(&installed, 3, effort, charge),
         Work::Fields8 => tagged(&installed, 8, effort, charge),
         Work::Isolated => isolated(&installed, effort),
-        Work::TwoThreads => two_threads(&installed, effort),
+        Work::TwoThreads => threads(2, &installed, effort),
+        Work::FourThreads => threads(4, &installed, effort),
+        Work::EightThreads => threads(8, &installed, effort),
+        Work::Hidden8 => hidden(8, &installed, effort),
+        Work::Hidden1024 => hidden(1_024, &installed, effort),
+        Work::PollTagged => {
+            let logging = std::future::poll_fn(|_| {
+                charge();
+                Poll::<()>::Pending
+            });
+            let logging = RefCell::new(Box::pin(logging.instrument(order(&installed))));
+            bursts(&installed, effort, true, || {
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(logging.borrow_mut().as_mut().poll(&mut context).is_pending());
+            })
+        }
+        Work::Alternating => {
+            let (spans, next) = ([order(&installed), order(&installed)], Cell::new(0));
+            bursts(&installed, effort, true, || {
+                next.set(1 - next.get());
+                spans[next.get()].in_scope(charge);
+            })
+        }
         Work::Untagged => bursts(&installed, effort, false, charge),
         Work::UntaggedOthers1 => {
             let _elsewhere = order(&installed);
@@ -147,6 +202,10 @@ pub(crate) fn run(candidate: Candidate, work: Work, effort: Effort) -> Measured 
         Work::EnterExit => {
             let step = info_span!("step", n = 1);
             bursts(&installed, effort, false, || step.in_scope(|| black_box(())))
+        }
+        Work::EnterTagged => {
+            let order = order(&installed);
+            bursts(&installed, effort, false, || order.in_scope(|| black_box(())))
         }
         Work::EnterExitOthers => {
             let _elsewhere = order(&installed);
@@ -189,6 +248,17 @@ fn nested<R>(depth: u32, work: &mut dyn FnMut() -> R) -> R {
         0 => work(),
         _ => info_span!("step", depth).in_scope(|| nested(depth - 1, work)),
     }
+}
+
+/// In a tagged span, inside of so many spans that the layer's level hides and another layer wants.
+fn hidden(depth: u32, installed: &Installed, effort: Effort) -> Measured {
+    fn inside<R>(depth: u32, work: &mut dyn FnMut() -> R) -> R {
+        match depth {
+            0 => work(),
+            _ => debug_span!("hidden", depth).in_scope(|| inside(depth - 1, work)),
+        }
+    }
+    order(installed).in_scope(|| inside(depth, &mut || bursts(installed, effort, true, charge)))
 }
 
 fn bursts(installed: &Installed, effort: Effort, arrives: bool, event: impl Fn()) -> Measured {
@@ -246,22 +316,24 @@ fn isolated(installed: &Installed, effort: Effort) -> Measured {
     Measured { median: at(&mut single, 0.5), p999: at(&mut single, 0.999) }
 }
 
-fn two_threads(installed: &Installed, effort: Effort) -> Measured {
+fn threads(number: u32, installed: &Installed, effort: Effort) -> Measured {
     let Effort::Bursts(count) = effort else { panic!("no need to count these") };
-    let (start, done, settled) = (Barrier::new(3), Barrier::new(3), Barrier::new(3));
+    let barrier = || Barrier::new(number as usize + 1);
+    let (start, done, settled) = (barrier(), barrier(), barrier());
     let all = Mutex::new(Vec::new());
     // Threads wake from a barrier one after the other, and the first would be through before the second
     // begins: so they meet again, awake.
     let met = AtomicU32::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..number {
             scope.spawn(|| {
                 order(installed).in_scope(|| {
                     for burst in 0..count + 5 {
                         start.wait();
                         met.fetch_add(1, SeqCst);
-                        while met.load(SeqCst) < 2 * (burst + 1) {
-                            std::hint::spin_loop();
+                        while met.load(SeqCst) < number * (burst + 1) {
+                            // With more threads than cores, the others need this one.
+                            if number > 2 { std::thread::yield_now() } else { spin_loop() }
                         }
                         let from = Instant::now();
                         (0..BURST).for_each(|_| charge());
@@ -278,7 +350,7 @@ fn two_threads(installed: &Installed, effort: Effort) -> Measured {
         for burst in 1..=u64::from(count) + 5 {
             start.wait();
             done.wait();
-            installed.settle(burst * 2 * BURST);
+            installed.settle(burst * u64::from(number) * BURST);
             settled.wait();
         }
     });

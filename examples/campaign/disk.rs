@@ -13,10 +13,17 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Makes the directory. Only root may mount a file system of its own there.
-    pub(crate) fn new(path: &Path, is_used: bool) -> io::Result<Disk> {
-        fs::create_dir_all(path)?;
-        let is_tmpfs = is_used && mount(path);
+    /// Mounts a disk in memory there, if that is wanted: only root may. Otherwise the spool makes the
+    /// directory itself.
+    pub(crate) fn new(path: &Path, in_memory: bool) -> io::Result<Disk> {
+        let mut is_tmpfs = false;
+        if in_memory {
+            fs::create_dir(path)?;
+            is_tmpfs = mount(path);
+            if !is_tmpfs {
+                fs::remove_dir(path)?;
+            }
+        }
         Ok(Disk { path: path.to_owned(), is_tmpfs })
     }
 
@@ -56,7 +63,7 @@ impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.is_tmpfs {
             true => f.write_str("disk: a tmpfs of 64 MiB"),
-            false => f.write_str("disk: cannot be filled, since that takes root and a spool"),
+            false => f.write_str("disk: the machine's own, which is not filled"),
         }
     }
 }

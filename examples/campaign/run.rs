@@ -90,6 +90,8 @@ const PORTALS: usize = 6;
 const TICK: Duration = Duration::from_millis(10);
 /// How long the last process may take to deliver everything.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// An app that ends by itself so often is not worth a campaign.
+const MOST_UNSEEN: usize = 5;
 /// No kill comes so soon after a disk was full: what is in memory only is delivered first.
 const AFTER_FULL_DISK: Duration = Duration::from_secs(30);
 
@@ -97,7 +99,9 @@ impl Campaign {
     fn new(options: Options) -> Result<Campaign, Box<dyn Error>> {
         let directory = std::env::temp_dir().join(format!("campaign-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
-        let disk = Disk::new(&spool::in_directory(&directory), options.spool)?;
+        // On a disk in memory a sync would cost nothing.
+        let in_memory = options.spool && !options.fsync;
+        let disk = Disk::new(&spool::in_directory(&directory), in_memory)?;
         let portals = portals(options.seed)?;
         let addresses: Result<Vec<SocketAddr>, _> =
             portals.iter().map(|portal| authority(&portal.webhook_url()).parse()).collect();
@@ -266,6 +270,9 @@ impl Campaign {
             let number = self.processes.len() - 1;
             self.unseen.push(format!("process {number} ended by itself: {status}"));
             self.take_story()?;
+            if self.unseen.len() >= MOST_UNSEEN {
+                return Err("the app does not stay alive: see its standard error".into());
+            }
             self.start()?;
         }
         Ok(())

@@ -83,7 +83,7 @@ fn play(processes: usize, options: &Options) -> Result<Figures, Box<dyn Error>> 
         child.wait()?;
     }
     if options.spool {
-        spool::drain(&directory, Webhook::new(portal.webhook_url())?)?;
+        spool::drain(&directory, Webhook::new(portal.webhook_url())?, options)?;
     }
 
     let lines = tasks.iter().map(|(workflow, _)| workflow.lines().len());

@@ -9,7 +9,7 @@ use tracing_bizproc::auth::Webhook;
 use crate::options::Options;
 
 /// Whether there is one to be had.
-pub(crate) const IS_THERE: bool = false;
+pub(crate) const IS_THERE: bool = cfg!(feature = "spool");
 
 /// Where it is, in the directory of the campaign.
 pub(crate) fn in_directory(directory: &Path) -> PathBuf {
@@ -17,11 +17,41 @@ pub(crate) fn in_directory(directory: &Path) -> PathBuf {
 }
 
 /// Gives the app the spool that the options ask for.
+#[cfg(feature = "spool")]
+pub(crate) fn with(builder: Builder, directory: &Path, options: &Options) -> Builder {
+    use tracing_bizproc::spool::{Durability, Spool};
+
+    if !options.spool {
+        return builder;
+    }
+    let durability = if options.fsync { Durability::Fsync } else { Durability::Buffered };
+    let spool = Spool::new(in_directory(directory)).durability(durability).bound(options.bound);
+    builder.spool(spool)
+}
+
+#[cfg(not(feature = "spool"))]
 pub(crate) fn with(builder: Builder, _directory: &Path, _options: &Options) -> Builder {
     builder
 }
 
 /// Delivers what processes have left there.
-pub(crate) fn drain(_directory: &Path, _webhook: Webhook) -> Result<(), Box<dyn Error>> {
+#[cfg(feature = "spool")]
+pub(crate) fn drain(
+    directory: &Path,
+    webhook: Webhook,
+    options: &Options,
+) -> Result<(), Box<dyn Error>> {
+    let builder = with(tracing_bizproc::builder(webhook), directory, options);
+    let stats = builder.drain_blocking(std::time::Duration::from_secs(120))?;
+    println!("drained: {stats}");
+    Ok(())
+}
+
+#[cfg(not(feature = "spool"))]
+pub(crate) fn drain(
+    _directory: &Path,
+    _webhook: Webhook,
+    _options: &Options,
+) -> Result<(), Box<dyn Error>> {
     Ok(())
 }

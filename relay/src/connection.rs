@@ -13,11 +13,25 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
-use tokio_postgres::Client;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, Row};
 
 use crate::config::PgConfig;
-use crate::error::{PgError, wants_another_connection};
+use crate::error::{PgError, is_conflict, wants_another_connection};
 use crate::tls::Tls;
+
+/// Values with their types.
+pub(crate) type Parameters = Vec<(Box<dyn ToSql + Sync + Send>, Type)>;
+
+macro_rules! parameters {
+    ($($value:expr => $kind:ident),* $(,)?) => {
+        vec![$((
+            Box::new($value) as Box<dyn tokio_postgres::types::ToSql + Sync + Send>,
+            tokio_postgres::types::Type::$kind,
+        )),*]
+    };
+}
+pub(crate) use parameters;
 
 /// A connection that is made when it is needed, and made anew when it is lost. The last clone closes it.
 #[derive(Clone)]
@@ -89,8 +103,33 @@ impl Connection {
         Ok(Connection { shared: Arc::new(shared), thread: Arc::new(thread) })
     }
 
+    /// How often the connection was made anew.
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.shared.made.load(Ordering::Acquire).saturating_sub(1)
+    }
+
     pub(crate) fn schema(&self) -> &str {
         self.shared.config.schema_name()
+    }
+
+    /// Runs a statement that may be run any number of times.
+    pub(crate) async fn rows(
+        &self,
+        statement: &Arc<str>,
+        parameters: Parameters,
+    ) -> Result<Vec<Row>, PgError> {
+        let (statement, parameters) = (Arc::clone(statement), Arc::new(parameters));
+        let run = move |client: Arc<Client>, _| {
+            let (statement, parameters) = (Arc::clone(&statement), Arc::clone(&parameters));
+            async move {
+                let parameters: Vec<(&(dyn ToSql + Sync), Type)> = parameters
+                    .iter()
+                    .map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone()))
+                    .collect();
+                Ok(client.query_typed(&statement, &parameters).await?)
+            }
+        };
+        self.run(run).await
     }
 
     /// Does some work in the time of one call. It goes on if nobody waits for it any more.
@@ -157,11 +196,11 @@ impl Shared {
                 Err(Failure::Postgres(error)) => error,
             };
             tries += 1;
-            if !wants_another_connection(&error) {
-                return Err(PgError::of_statement(&error, self.config.schema_name()));
+            let is_lost = wants_another_connection(&error);
+            if is_lost {
+                self.give_up(&client).await;
             }
-            self.give_up(&client).await;
-            if tries == TRIES {
+            if tries == TRIES || !(is_lost || is_conflict(&error)) {
                 return Err(PgError::of_statement(&error, self.config.schema_name()));
             }
         }
@@ -209,6 +248,11 @@ impl Shared {
             *held = None;
         }
     }
+}
+
+/// A column of a row.
+pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, n: usize) -> Result<T, PgError> {
+    row.try_get(n).map_err(|error| PgError::Unexpected(error.to_string()))
 }
 
 /// How often a call is tried: a connection may be dead, and the next one may lead to the old primary.

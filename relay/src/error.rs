@@ -123,6 +123,12 @@ pub(crate) fn wants_another_connection(error: &tokio_postgres::Error) -> bool {
     }
 }
 
+/// Whether two transactions were in each other's way, and this one was taken back.
+pub(crate) fn is_conflict(error: &tokio_postgres::Error) -> bool {
+    let conflicts = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
+    error.code().is_some_and(|code| conflicts.contains(code))
+}
+
 /// Whether the error is one of the connection, and not of what was asked for.
 fn is_transport(error: &tokio_postgres::Error) -> bool {
     if error.is_closed() {

@@ -4,10 +4,18 @@
 mod config;
 mod connection;
 mod error;
+mod journal;
 mod migrate;
+mod ownership;
+mod shard;
 mod store;
 mod tls;
 
 pub use config::PgConfig;
 pub use error::PgError;
+pub use journal::PgJournal;
+pub use ownership::{
+    Change, Claim, Epoch, Intent, Leases, Member, Owner, Ownership, OwnershipFuture, PgOwnership,
+};
+pub use shard::Shard;
 pub use store::PgStore;

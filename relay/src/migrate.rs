@@ -11,7 +11,11 @@ use crate::error::PgError;
 
 /// The steps. Each is applied once, in this order, and never changed after a release: what is to be
 /// different is a new step. `{schema}` is the schema's name.
-const STEPS: &[&str] = &[include_str!("migrate/0001_portals.sql")];
+const STEPS: &[&str] = &[
+    include_str!("migrate/0001_portals.sql"),
+    include_str!("migrate/0002_journal.sql"),
+    include_str!("migrate/0003_shards.sql"),
+];
 
 /// The version that tables have when all steps were applied.
 #[expect(clippy::cast_possible_truncation, reason = "a few steps")]

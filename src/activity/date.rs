@@ -39,6 +39,16 @@ enum Part {
 
 /// A date as a site writes it. Its time is in the zone of the site, or of the user for whom it was
 /// written. Portals do not say which; newer ones append an offset.
+///
+/// ```
+/// # fn main() -> Result<(), tracing_bizproc::error::DateFormatError> {
+/// use tracing_bizproc::app::DateFormat;
+///
+/// let date = DateFormat::parse("DD.MM.YYYY HH:MI:SS")?.read("27.11.2026 14:10:05 [10800]");
+/// let date = date.expect("it is in this format");
+/// assert_eq!((date.day, date.hour, date.offset), (27, 14, Some(10_800)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct SiteDate {

@@ -14,6 +14,16 @@ use crate::request::Property;
 use crate::transport::auth::Tokens;
 
 /// A handler's request that comes from the portal that it names.
+///
+/// ```
+/// use tracing_bizproc::app::VerifiedActivity;
+///
+/// fn describe(verified: &VerifiedActivity) -> String {
+///     let [_, entity, id] = verified.document_id();
+///     format!("{} of {entity} {id}, on {}", verified.code(), verified.portal())
+/// }
+/// # drop(describe);
+/// ```
 #[derive(Clone)]
 pub struct VerifiedActivity {
     portal: PortalId,

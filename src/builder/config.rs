@@ -7,10 +7,23 @@ use crate::worker::rate::Quota;
 use crate::worker::schedule::Retention;
 
 use super::Builder;
+use super::keeping::SpoolOptions;
 
 impl Builder {
     /// Applies the options that a [`Config`] holds. Other options keep their values. A method that is
     /// called after this one wins.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let builder = tracing_bizproc::disabled();
+    /// use tracing_bizproc::config::Config;
+    ///
+    /// // BIZPROC_LEVEL, BIZPROC_LINGER and so on win over what stands in the code.
+    /// let builder = builder.line_prefix("shop: ").config(&Config::from_env()?);
+    /// # drop(builder);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn config(mut self, config: &Config) -> Self {
         // Listed one by one, so that the compiler finds a missing one.
         let Config {
@@ -53,6 +66,11 @@ impl Builder {
             longest,
             longest_in_spans,
             marked_from,
+            spool_dir,
+            spool_fsync,
+            spool_bound,
+            spool_max_bytes,
+            spool_max_age,
         } = config.clone();
         if disabled == Some(true) {
             self.credentials = None;
@@ -98,6 +116,13 @@ impl Builder {
                 builder.http.fingerprints.extend(certificates.0);
                 builder
             });
+        self = self.spool_options(SpoolOptions {
+            dir: spool_dir,
+            fsync: spool_fsync,
+            bound: spool_bound,
+            max_bytes: spool_max_bytes,
+            max_age: spool_max_age,
+        });
         self.fields = self
             .fields
             .given(event_token_field, Fields::event_token)
@@ -119,6 +144,12 @@ impl Builder {
     /// For self-hosted portals, and for tests against the stand-in portal: no limit of requests
     /// ([`Quota::Unlimited`]), and no entry budget ([`Retention::SelfHosted`]), so that lines appear
     /// at their linger.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.self_hosted();
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn self_hosted(self) -> Self {
         self.quota(Quota::Unlimited).retention(Retention::SelfHosted)
     }

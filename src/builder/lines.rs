@@ -1,9 +1,11 @@
 //! Options for the text of lines.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use super::Builder;
-use crate::format::{Format, Language, LineTime, Wording, Words};
+use crate::format::{Format, Full, Language, LineTime, MessageOnly, Story, Wording, Words};
+use crate::line::Clock;
 use crate::protocol::text::{Astral, push_safe};
 use crate::stats::Stats;
 use crate::worker::render::Renderer;
@@ -15,6 +17,8 @@ pub(super) struct Lines {
     astral: Astral,
     /// `None`: [`Story`](crate::format::Story).
     format: Option<Arc<dyn Format>>,
+    /// How exact the times have to be that the format may show.
+    pub(super) clock: Clock,
     wording: Arc<dyn Wording>,
     prefix: String,
 }
@@ -25,6 +29,7 @@ impl Default for Lines {
             time: LineTime::default(),
             astral: Astral::Escape,
             format: None,
+            clock: Clock::Coarse,
             wording: Arc::new(Language::default()),
             prefix: String::new(),
         }
@@ -48,22 +53,55 @@ impl Lines {
     }
 }
 
+/// These formats leave the time to what stands before a line, which shows seconds.
+fn clock_for<F: Format>(_: &F) -> Clock {
+    let seconds = [TypeId::of::<Story>(), TypeId::of::<MessageOnly>(), TypeId::of::<Full>()];
+    if seconds.contains(&TypeId::of::<F>()) { Clock::Coarse } else { Clock::Exact }
+}
+
 /// How lines read: see [`format`](crate::format).
 impl Builder {
     /// What a line shows of an event. Default: [`Story`](crate::format::Story), the message and the
     /// fields. It can be a closure: see [`Format`].
+    ///
+    /// ```
+    /// use tracing_bizproc::format::MessageOnly;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Messages are complete sentences, and the fields are for other logs.
+    /// let builder = builder.format(MessageOnly);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn format(mut self, format: impl Format) -> Self {
+        self.lines.clock = clock_for(&format);
         self.lines.format = Some(Arc::new(format));
         self
     }
 
     /// The words that this crate itself writes into the log. Default: [`Language::English`].
+    ///
+    /// ```
+    /// use tracing_bizproc::format::Language;
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.wording(Language::Russian);
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn wording(mut self, wording: impl Wording) -> Self {
         self.lines.wording = Arc::new(wording);
         self
     }
 
     /// How lines state their time. Default: [`LineTime::Viewer`].
+    ///
+    /// ```
+    /// use tracing_bizproc::format::{LineTime, UtcOffset};
+    ///
+    /// # let builder = tracing_bizproc::disabled();
+    /// // Moscow's time, wherever the log is read.
+    /// let builder = builder.line_time(LineTime::Offset(UtcOffset::hours(3)));
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn line_time(mut self, time: LineTime) -> Self {
         self.lines.time = time;
         self
@@ -71,6 +109,12 @@ impl Builder {
 
     /// Text before each line, after its time: for example the name of the app, if several apps write to
     /// one log. Default: none. At most 200 bytes in the log.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// let builder = builder.line_prefix("shop: ");
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn line_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.lines.prefix = prefix.into();
         self
@@ -79,6 +123,13 @@ impl Builder {
     /// Writes characters above U+FFFF (emoji, mostly) as they are. Default: they are written as
     /// `\u{1F600}`, since installations whose tables are not `utf8mb4` may end the workflow over
     /// them. Cloud portals store them.
+    ///
+    /// ```
+    /// # let builder = tracing_bizproc::disabled();
+    /// // All portals of this app are in the cloud.
+    /// let builder = builder.keep_supplementary_characters();
+    /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
+    /// ```
     pub fn keep_supplementary_characters(self) -> Self {
         self.supplementary_characters(true)
     }

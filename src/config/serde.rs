@@ -122,17 +122,20 @@ impl<'de> Visitor<'de> for NodeVisitor {
 /// More than the number of options, or of fields to shorten in practice.
 const MOST_OPTIONS: usize = 1_000;
 
-/// A map of options as text, with the group `fields`.
+/// A map of options as text, with the groups `fields` and `spool`.
 impl Serialize for Config {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (fields, others): (Vec<_>, Vec<_>) =
-            self.options().partition(|(name, _)| name.starts_with(FIELDS));
         let mut map = serializer.serialize_map(None)?;
-        for (name, text) in &others {
-            map.serialize_entry(name, text)?;
+        for (name, text) in self.options().filter(|(name, _)| !name.contains('.')) {
+            map.serialize_entry(name, &text)?;
         }
-        if !fields.is_empty() {
-            map.serialize_entry("fields", &Group(&fields))?;
+        for group in ["fields", "spool"] {
+            let of_group = |name: &'static str| name.strip_prefix(group)?.strip_prefix('.');
+            let options = self.options().filter_map(|(name, text)| Some((of_group(name)?, text)));
+            let options: Vec<_> = options.collect();
+            if !options.is_empty() {
+                map.serialize_entry(group, &Group(&options))?;
+            }
         }
         map.end()
     }
@@ -142,13 +145,9 @@ struct Group<'a>(&'a [(&'static str, String)]);
 
 impl Serialize for Group<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            self.0.iter().map(|(name, text)| (name.strip_prefix(FIELDS).unwrap_or(name), text)),
-        )
+        serializer.collect_map(self.0.iter().map(|(name, text)| (name, text)))
     }
 }
-
-const FIELDS: &str = "fields.";
 
 /// Types that are text in a configuration.
 macro_rules! as_text {

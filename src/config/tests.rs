@@ -48,6 +48,11 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("fields.longest", &["4096"]),
     ("fields.longest_in_spans", &["512"]),
     ("fields.marked_from", &["debug"]),
+    ("spool.dir", &["/var/lib/shop/bizproc"]),
+    ("spool.fsync", &["true", "false"]),
+    ("spool.bound", &["50ms"]),
+    ("spool.max_bytes", &["1073741824"]),
+    ("spool.max_age", &["3h"]),
 ];
 
 #[test]

@@ -1,10 +1,16 @@
-//! Errors in requests from portals, and in calls to them.
+//! Errors in requests from portals.
 
-use std::fmt;
-
-use super::{Source, WorkerError};
+use super::{RegistrationError, Source, WorkerError};
 
 /// Why a portal's request to the app could not be parsed. No message contains anything of the request.
+///
+/// ```
+/// use tracing_bizproc::app::ActivityRequest;
+/// use tracing_bizproc::error::RequestError;
+///
+/// let error = ActivityRequest::parse(None, b"name=value").unwrap_err();
+/// assert!(matches!(error, RequestError::Missing { .. }));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -64,6 +70,23 @@ pub enum RequestError {
 }
 
 /// Why a property of an activity is not what the app needs. The text does not contain the value.
+///
+/// ```
+/// use tracing_bizproc::app::Activity;
+/// use tracing_bizproc::error::{CompleteError, PropertyError};
+///
+/// async fn work(activity: &Activity) -> Result<(), CompleteError> {
+///     let amount = match activity.input("Amount").number() {
+///         Ok(amount) => amount,
+///         Err(PropertyError::NotSet { .. }) => 0.0,
+///         // The author of the template reads it in the log.
+///         Err(error) => return activity.fail(error.to_string()).await.map(drop),
+///     };
+///     # let _ = amount;
+///     Ok(())
+/// }
+/// # drop(work);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PropertyError {
@@ -86,6 +109,14 @@ pub enum PropertyError {
 }
 
 /// The text is not a date format.
+///
+/// ```
+/// use tracing_bizproc::app::DateFormat;
+/// use tracing_bizproc::error::DateFormatError;
+///
+/// // The year is missing.
+/// assert_eq!(DateFormat::parse("DD.MM HH:MI").unwrap_err(), DateFormatError);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a date format needs YYYY, MM and DD, each once, and may have HH, MI, SS and T, for example \
@@ -94,6 +125,24 @@ pub enum PropertyError {
 pub struct DateFormatError;
 
 /// Why a portal's request failed verification. Answer it with 403, and do nothing.
+///
+/// ```
+/// use tracing_bizproc::app::{ActivityRequest, Installation, VerifiedActivity};
+/// use tracing_bizproc::error::VerifyError;
+///
+/// fn trust(request: ActivityRequest, installation: &Installation) -> Option<VerifiedActivity> {
+///     match request.verify(installation) {
+///         Ok(verified) => Some(verified),
+///         // Somebody else has sent it: answer 403.
+///         Err(VerifyError::ApplicationToken) => None,
+///         Err(error) => {
+///             eprintln!("{error}");
+///             None
+///         }
+///     }
+/// }
+/// # drop(trust);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -130,6 +179,21 @@ pub enum VerifyError {
 
 /// Why a handler did not get an activity. As a response: 400, 403, 413, 415, 500 if the store failed, or
 /// 503 if it could not be checked whether the portal was renamed.
+///
+/// ```
+/// use tracing_bizproc::error::ActivityRejection;
+///
+/// /// What a handler answers, with a framework of your own.
+/// fn status(rejection: &ActivityRejection) -> u16 {
+///     match rejection {
+///         ActivityRejection::Request(_) | ActivityRejection::Body(_) => 400,
+///         ActivityRejection::UnknownPortal | ActivityRejection::Verify(_) => 403,
+///         ActivityRejection::Unconfirmed { .. } => 503,
+///         _ => 500,
+///     }
+/// }
+/// # drop(status);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ActivityRejection {
@@ -160,6 +224,21 @@ pub enum ActivityRejection {
 
 /// Why an installation, an update or a removal failed. Nothing has changed then, unless the variant says
 /// so. As a response: 400, 403, 500 if a store failed, or 503 if it may succeed later.
+///
+/// ```
+/// use tracing_bizproc::error::InstallError;
+///
+/// /// What the address for the app's life answers.
+/// fn status(error: &InstallError) -> u16 {
+///     match error {
+///         InstallError::NoApplicationToken | InstallError::NoTokens => 400,
+///         InstallError::Verify(_) | InstallError::Denied { .. } | InstallError::UnknownPortal => 403,
+///         InstallError::Store(_) => 500,
+///         _ => 503,
+///     }
+/// }
+/// # drop(status);
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -222,117 +301,4 @@ pub enum InstallError {
     /// [`Installations::register`](crate::app::Installations::register) again.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
-}
-
-/// Why a REST call of the app has no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The call is not valid and was not sent.
-    #[error("{problem}")]
-    #[non_exhaustive]
-    Request {
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// There is no worker, or a thousand calls of this portal are waiting already.
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
-    /// There are no credentials for the portal.
-    #[error("the portal cannot be called: {why}")]
-    #[non_exhaustive]
-    UnknownPortal {
-        /// Why not.
-        why: String,
-    },
-    /// The credentials are not accepted, or lack a scope. It was not executed.
-    #[error("the portal does not accept the credentials for this method ({code})")]
-    #[non_exhaustive]
-    Credential {
-        /// The portal's error code.
-        code: String,
-        /// The portal's description.
-        description: Description,
-    },
-    /// The portal is closed, redirects, or does not have the method. It was not executed.
-    #[error("the portal has no such method, is closed, or has moved ({code})")]
-    #[non_exhaustive]
-    Portal {
-        /// The portal's error code, or a description of its answer.
-        code: String,
-        /// The portal's description.
-        description: Description,
-    },
-    /// The portal refused the call as it is.
-    #[error("the portal refused the call ({code})")]
-    #[non_exhaustive]
-    Refused {
-        /// The portal's error code.
-        code: String,
-        /// The portal's description.
-        description: Description,
-    },
-    /// The method has used up its server time on the portal (`OPERATION_TIME_LIMIT`). It was not
-    /// executed; you may call it again in about ten minutes.
-    #[error(
-        "the server time that the portal allows for this method is used up: call it again in ten \
-         minutes"
-    )]
-    OperatingLimit,
-    /// It was tried for two minutes, and was certainly not executed. You may call it again.
-    #[error("the call was not sent: {why}; call it again later")]
-    #[non_exhaustive]
-    NotSent {
-        /// Why not.
-        why: String,
-    },
-    /// It may have been executed, or not: no usable answer came. It was not repeated.
-    #[error("it is not known whether the portal executed the call: {why}")]
-    #[non_exhaustive]
-    OutcomeUnknown {
-        /// What went wrong.
-        why: String,
-    },
-    /// The result does not have the requested type.
-    #[error("the portal's result does not have the requested type")]
-    Type,
-}
-
-/// The portal's description of an error, in the language of the portal. It may contain what was sent, so
-/// neither Debug nor Display shows it.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Description(pub(crate) String);
-
-impl Description {
-    /// The text; empty if there is none.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Description {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Description(..)")
-    }
-}
-
-/// Why the app's activities and robots could not be registered on a portal.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegistrationError {
-    /// The portal would refuse it.
-    #[error("the registration {code:?} {problem}")]
-    #[non_exhaustive]
-    Invalid {
-        /// The activity's or the robot's code.
-        code: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// A call has failed. You may try again.
-    #[error("the app's activities could not be registered: {0}")]
-    Call(#[from] CallError),
-    /// The portal's answer does not have the documented form.
-    #[error("the portal's list of activities does not have the documented form")]
-    Answer,
 }

@@ -14,6 +14,19 @@ use crate::line::{FIELDS_LEFT_OUT, LogLine, SpanFields, Value};
 /// place in the code.
 ///
 /// The field with the event token, and its portal, are not among the fields, nor are private ones.
+///
+/// ```
+/// use std::fmt::{self, Write};
+/// use tracing_bizproc::format::Line;
+///
+/// /// WARN Card declined (payment: amount=99.5)
+/// fn with_level(line: &Line<'_>, out: &mut dyn Write) -> fmt::Result {
+///     write!(out, "{} ", line.level())?;
+///     line.message().map_or(Ok(()), |message| write!(out, "{message}"))
+/// }
+/// let builder = tracing_bizproc::disabled().format(with_level);
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Line<'a> {
     source: &'a LogLine,
@@ -83,7 +96,8 @@ impl<'a> Line<'a> {
         self.source.origin().line
     }
 
-    /// When it was logged, by the clock of the app.
+    /// When it was logged, by the clock of the app. (Exact for [`Json`](super::Json) and formats of your
+    /// own. For the others, which show seconds, it may be a few milliseconds early.)
     pub fn time(&self) -> SystemTime {
         self.source.at
     }
@@ -103,6 +117,20 @@ impl fmt::Debug for Line<'_> {
 }
 
 /// A span around an event.
+///
+/// ```
+/// use std::fmt::{self, Write};
+/// use tracing_bizproc::format::Line;
+///
+/// /// order > payment: Card charged
+/// fn with_spans(line: &Line<'_>, out: &mut dyn Write) -> fmt::Result {
+///     let names: Vec<&str> = line.spans().map(|span| span.name()).collect();
+///     write!(out, "{}: ", names.join(" > "))?;
+///     line.message().map_or(Ok(()), |message| write!(out, "{message}"))
+/// }
+/// let builder = tracing_bizproc::disabled().format(with_spans);
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Span<'a> {
     source: &'a SpanFields,
@@ -141,6 +169,18 @@ impl fmt::Debug for Span<'_> {
 /// - An error (`error = &e as &dyn Error`) is shown with its sources: `not saved: disk full`.
 /// - An `Option` that is a field by itself shows what is in it; `None` leaves the field out. With
 ///   `?` it is shown as Rust writes it, `Some(5)`.
+///
+/// ```
+/// use std::fmt::{self, Write};
+/// use tracing_bizproc::format::Line;
+///
+/// /// amount: 99.5; currency: EUR;
+/// fn only_fields(line: &Line<'_>, out: &mut dyn Write) -> fmt::Result {
+///     line.fields().try_for_each(|field| write!(out, "{}: {field}; ", field.name()))
+/// }
+/// let builder = tracing_bizproc::disabled().format(only_fields);
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Field<'a> {
     name: &'a str,

@@ -168,7 +168,7 @@ impl WorkerGuard {
 fn unanswered(handle: &Handle) -> ShutdownReport {
     let stats = handle.stats();
     let mut lines = FlushReport::default();
-    lines.set_pending(stats.pending());
+    lines.set_pending(stats.pending(), u64::MAX);
     lines.count_dropped(DropReason::Forked, stats.by_reason(DropReason::Forked));
     ShutdownReport { lines, failed: Vec::new(), open: handle.open_activities() }
 }

@@ -61,7 +61,7 @@ fn unix_seconds(ago: Duration) -> f64 {
 }
 
 /// Counters without labels: their names, what they count, and how much.
-fn counters(stats: &Snapshot) -> [(&'static str, &'static str, u64); 15] {
+fn counters(stats: &Snapshot) -> [(&'static str, &'static str, u64); 19] {
     [
         ("bizproc_lines_accepted_total", "lines that the queue took in", stats.accepted()),
         (
@@ -112,6 +112,26 @@ fn counters(stats: &Snapshot) -> [(&'static str, &'static str, u64); 15] {
             "bizproc_abandoned_activities_total",
             "activities that were dropped without an end",
             stats.abandoned(),
+        ),
+        (
+            "bizproc_lines_recovered_total",
+            "lines of earlier runs, found on disk",
+            stats.recovered(),
+        ),
+        (
+            "bizproc_lines_handed_over_total",
+            "lines that another process delivers",
+            stats.handed_over(),
+        ),
+        (
+            "bizproc_lines_unstored_total",
+            "lines that would not survive a crash, since the disk failed or was slow",
+            stats.unstored(),
+        ),
+        (
+            "bizproc_late_ends_total",
+            "ends of activities that were found on disk too late",
+            stats.late_ends(),
         ),
         ("bizproc_restarts_total", "restarts of the worker after a panic", stats.restarts()),
     ]

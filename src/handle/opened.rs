@@ -44,6 +44,19 @@ impl Opened {
 }
 
 /// A request that was delivered before.
+///
+/// ```
+/// use tracing_bizproc::app::Opened;
+///
+/// fn answer(opened: Opened) -> &'static str {
+///     match opened {
+///         Opened::First(activity) => { /* work in a task */ drop(activity); "accepted" }
+///         Opened::Again(repeat) if repeat.is_open() => "under way",
+///         Opened::Again(_) => "done already",
+///     }
+/// }
+/// # drop(answer);
+/// ```
 #[derive(Debug)]
 pub struct Repeat {
     pub(super) verified: VerifiedActivity,

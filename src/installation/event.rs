@@ -104,6 +104,18 @@ impl InstallRequest {
 ///
 /// With the REST module 26.800 or newer, portals do not send `ONAPPINSTALL` after an update to apps with an
 /// installation wizard. Then this event is the only notice.
+///
+/// ```
+/// use tracing_bizproc::app::{Installations, UpdateRequest};
+/// use tracing_bizproc::error::InstallError;
+///
+/// async fn take(installations: &Installations, request: UpdateRequest) -> Result<(), InstallError> {
+///     let portal = installations.update(request).await?;
+///     println!("update: {portal}");
+///     Ok(())
+/// }
+/// # drop(take);
+/// ```
 pub struct UpdateRequest {
     pub(crate) claim: Claim,
     version: Option<String>,
@@ -139,6 +151,18 @@ impl UpdateRequest {
 }
 
 /// The event `ONAPPUNINSTALL`: the app was removed from the portal. It brings no usable tokens.
+///
+/// ```
+/// use tracing_bizproc::app::{Installations, UninstallRequest};
+/// use tracing_bizproc::error::InstallError;
+///
+/// async fn take(installations: &Installations, request: UninstallRequest) -> Result<(), InstallError> {
+///     let portal = installations.uninstall(request).await?;
+///     println!("uninstall: {portal}");
+///     Ok(())
+/// }
+/// # drop(take);
+/// ```
 pub struct UninstallRequest {
     pub(crate) claim: Claim,
     clean: bool,

@@ -19,6 +19,49 @@ use crate::transport::auth::{CredentialFuture, FileStore, MemoryStore};
 ///
 /// The futures are awaited in the app's handlers. If the client of a store blocks, use
 /// [`on_thread`](crate::auth::on_thread).
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+/// use tracing_bizproc::PortalId;
+/// use tracing_bizproc::app::{Installation, InstallationStore};
+/// use tracing_bizproc::auth::CredentialFuture;
+///
+/// /// As text, as a database would keep it.
+/// struct Table(Mutex<HashMap<PortalId, String>>);
+///
+/// impl InstallationStore for Table {
+///     fn installation<'a>(
+///         &'a self,
+///         portal: &'a PortalId,
+///     ) -> CredentialFuture<'a, Option<Installation>> {
+///         Box::pin(async move {
+///             let rows = self.0.lock().map_err(|_| "the table is broken")?;
+///             Ok(rows.get(portal).and_then(|text| Installation::from_json(text)))
+///         })
+///     }
+///
+///     fn swap_installation<'a>(
+///         &'a self,
+///         portal: &'a PortalId,
+///         expected: Option<&'a Installation>,
+///         new: Option<&'a Installation>,
+///     ) -> CredentialFuture<'a, bool> {
+///         Box::pin(async move {
+///             // In a database: one `UPDATE .. WHERE installation = $expected`.
+///             let mut rows = self.0.lock().map_err(|_| "the table is broken")?;
+///             if rows.get(portal) != expected.map(Installation::to_json).as_ref() {
+///                 return Ok(false);
+///             }
+///             match new {
+///                 Some(new) => drop(rows.insert(portal.clone(), new.to_json())),
+///                 None => drop(rows.remove(portal)),
+///             }
+///             Ok(true)
+///         })
+///     }
+/// }
+/// ```
 pub trait InstallationStore: Send + Sync + 'static {
     /// The installation on this portal, if there is one.
     fn installation<'a>(

@@ -43,14 +43,24 @@ impl Callsites {
 /// Finds an answer, and keeps it. Apart, so that whoever asks needs no registers for it.
 #[cold]
 #[inline(never)]
-fn found(place: &AtomicUsize, address: usize, find: impl FnOnce() -> bool) -> bool {
+fn found(place: &AtomicUsize, address: usize, find: impl FnOnce() -> Answer) -> Answer {
     let answer = find();
-    place.store(address | usize::from(answer), Relaxed);
+    let (special, wanted) = (usize::from(answer.is_special), usize::from(answer.is_wanted));
+    place.store(address | special | wanted << 1, Relaxed);
     answer
 }
 
-/// A cache of one answer for each callsite, found out by its names. It is exact: two callsites that fall
-/// on one place displace each other.
+/// What follows from the names and the level of a callsite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Whether some field needs a look, or may hold a token.
+    pub(super) is_special: bool,
+    /// Whether the layer's level lets it in.
+    pub(super) is_wanted: bool,
+}
+
+/// A cache of one answer for each callsite. It is exact: two callsites that fall on one place displace
+/// each other.
 pub(super) struct Answers([AtomicUsize; PLACES]);
 
 const PLACES: usize = 128;
@@ -62,20 +72,21 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// What `find` says of these metadata, or said before. A place holds the address, which is even,
-    /// and the answer in its lowest bit; so one load is enough, and needs no order.
+    /// What `find` says of these metadata, or said before. A place holds the address, which is a
+    /// multiple of eight, and the answer in its lowest bits; so one load is enough, and needs no order.
     #[inline]
     pub(super) fn get(
         &self,
         metadata: &'static Metadata<'static>,
-        find: impl FnOnce() -> bool,
-    ) -> bool {
+        find: impl FnOnce() -> Answer,
+    ) -> Answer {
+        const { assert!(align_of::<Metadata<'static>>() >= 4) };
         let address = ptr::from_ref(metadata).addr();
         let hash = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57;
         let place = &self.0[hash as usize % PLACES];
         let known = place.load(Relaxed);
-        if known & !1 == address {
-            return known & 1 != 0;
+        if known & !3 == address {
+            return Answer { is_special: known & 1 != 0, is_wanted: known & 2 != 0 };
         }
         found(place, address, find)
     }
@@ -110,14 +121,21 @@ mod tests {
         let (one, other) = (info_span!("one"), info_span!("other"));
         let (one, other) = (one.metadata().unwrap(), other.metadata().unwrap());
         let answers = Answers::default();
-        for _ in 0..2 {
-            assert!(answers.get(one, || true));
-            assert!(!answers.get(other, || false));
+        let all = [(true, true), (true, false), (false, true), (false, false)];
+        for (is_special, is_wanted) in all {
+            let answer = Answer { is_special, is_wanted };
+            let answers = Answers::default();
+            assert_eq!(answers.get(one, || answer), answer);
+            assert_eq!(answers.get(one, || unreachable!("it is known")), answer);
         }
-        assert!(answers.get(one, || unreachable!("it is known")));
+        let [yes, no] = [true, false].map(|is| Answer { is_special: is, is_wanted: is });
+        for _ in 0..2 {
+            assert_eq!(answers.get(one, || yes), yes);
+            assert_eq!(answers.get(other, || no), no);
+        }
         // Whoever falls on its place displaces it, and is never taken for it.
         let displaced = Answers([const { AtomicUsize::new(usize::MAX) }; PLACES]);
-        assert!(!displaced.get(one, || false));
+        assert_eq!(displaced.get(one, || no), no);
     }
 
     #[test]

@@ -5,15 +5,15 @@
 //!
 //! What an event costs, step by step:
 //! 1. one load, if no span that could be tagged is alive in the process;
-//! 2. its span's data, where its span's creation left a [`SpanState`]: the same cost at any depth;
+//! 2. its span, which is on top of the thread's own stack (see [`Stacks`]), and what was found of that
+//!    span before (see [`recent`]); the first time, a look-up of the span's data, where its creation has
+//!    left a [`SpanState`]. This costs the same at any depth;
 //! 3. one clock read, and its fields as typed bytes (see [`visit`](super::visit));
 //! 4. a box for these bytes, if they are many, and a push (see `queue`).
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::SystemTime;
 
 use tracing_core::dispatcher::WeakDispatch;
 use tracing_core::field::{Field, Visit};
@@ -24,21 +24,24 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::fields::Names;
-use crate::line::{Alive, EventToken, Live, LogLine, Packed, Seen, SpanFields, Tag};
+use crate::line::{Alive, Clock, EventToken, Live, LogLine, Packed, Packer, Seen, Tag};
 use crate::queue::{Producer, WeakProducer, enter};
 use crate::stats::Unseen;
 
-use super::callsites::{Answers, Callsites};
+use super::callsites::{Answer, Answers, Callsites};
+use super::entered::{Current, Stacks};
 use super::level::EventLevel;
+use super::recent::{self, Found, Stamp};
 use super::scope::{Inherited, LayerId, MakeTag, SpanState, SpanStates};
 use super::search::Search;
 use super::visit::{LineVisitor, Look, LookingVisitor, MarkVisitor, TokenVisitor};
 
-/// What an event has itself.
-struct Own {
-    tag: Option<Arc<Tag>>,
-    /// If its callsite declares the token field: by which names.
-    declares: Option<&'static Names>,
+/// How to go on with an event.
+enum Step {
+    /// It is delivered, or not ours.
+    Done,
+    /// Its span has to be looked up. It is the current one, if an id is given.
+    LookUp(Option<u64>),
 }
 
 /// What [`BizprocLayer`](super::BizprocLayer) does.
@@ -50,10 +53,13 @@ pub(super) struct Capture {
     alive: &'static Alive,
     id: LayerId,
     level: EventLevel,
+    pub(super) clock: Clock,
+    /// The spans that each thread has entered, if the layer is told of all of them.
+    entered: Stacks,
     /// Callsites whose spans have or had a [`SpanState`].
     callsites: Callsites,
-    /// Which callsites have fields that need a look.
-    special: Answers,
+    /// What follows from the names and the level of each callsite.
+    answers: Answers,
     /// Whose layer this is (see [`Capture::with_enabled_ancestor`]), and what it is not shown.
     search: Arc<Search>,
 }
@@ -64,15 +70,36 @@ impl Capture {
         let alive = producer.alive();
         let id = LayerId(LAYERS.fetch_add(1, Relaxed));
         let weak = Box::leak(Box::new(producer.downgrade()));
-        let (callsites, special) = (Callsites::default(), Answers::default());
+        let (callsites, answers) = (Callsites::default(), Answers::default());
         let search = Arc::new(Search::new(level));
         let searching = Arc::clone(&search);
         producer.search_by(move |meant| searching.hidden(meant));
-        Capture { producer, weak, alive, id, level, callsites, special, search }
+        let entered = Stacks::unused();
+        let clock = Clock::default();
+        Capture { producer, weak, alive, id, level, clock, entered, callsites, answers, search }
     }
 
-    pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch) {
+    /// `sees_all_spans`: whether nothing around the layer hides spans from it.
+    pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch, sees_all_spans: bool) {
+        if sees_all_spans {
+            self.entered.use_for(self.id);
+        }
         let _ = self.search.dispatch.set(dispatch.downgrade());
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembers(&self) -> bool {
+        self.entered.are_used()
+    }
+
+    #[inline]
+    pub(super) fn on_enter(&self, id: &Id) {
+        self.entered.enter(id);
+    }
+
+    #[inline]
+    pub(super) fn on_exit(&self, id: &Id) {
+        self.entered.exit(id);
     }
 
     /// Without this, events of the callsite are ignored while no tagged span is alive.
@@ -135,9 +162,10 @@ impl Capture {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let token = self.token_field(attrs.metadata());
+        let answer = self.answer(attrs.metadata());
+        let token = if answer.is_special { self.token_field(attrs.metadata()) } else { None };
         if token.is_some() || seen.has_slots() {
-            self.new_span(attrs, &id, &ctx, token);
+            self.new_span(attrs, &id, &ctx, token, answer.is_wanted);
         }
     }
 
@@ -150,12 +178,12 @@ impl Capture {
         id: &Id,
         ctx: &Context<'_, S>,
         token: Option<(Field, &'static Names)>,
+        is_shown: bool,
     ) where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
-        let is_shown = self.level.wants(attrs.metadata());
         let around =
             || self.with_state(&span.parent()?, |state| Some(state.inherited(self.make_tag())));
         let state = match token.filter(|_| is_shown) {
@@ -192,7 +220,7 @@ impl Capture {
         let mut found = TokenVisitor::new(token);
         attrs.record(&mut found);
         let portal = found.portal.take();
-        match self.usable(found) {
+        match self.usable(&mut found) {
             Some(event_token) => {
                 SpanState::tagged(event_token, portal, self.producer.tagged_span(), self.weak)
             }
@@ -219,7 +247,7 @@ impl Capture {
         let mut shows_fields = None;
         state(&mut |state| shows_fields = Some(state.shows_fields()));
         let Some(shows_fields) = shows_fields else { return };
-        let shows_fields = shows_fields && self.level.wants(span.metadata());
+        let shows_fields = shows_fields && self.answer(span.metadata()).is_wanted;
         // Without the lock on the extensions, since user code runs in between.
         let token = self.token_field(span.metadata());
         let declares = token.as_ref().map(|(_, names)| *names);
@@ -227,12 +255,13 @@ impl Capture {
             let mut found = TokenVisitor::new(token);
             values.record(&mut found);
             let portal = found.portal.take();
-            let event_token = self.usable(found);
+            let event_token = self.usable(&mut found);
             if event_token.is_some() || portal.is_some() {
                 let mut place = None;
                 state(&mut |state| place = Some(state.place(self.make_tag())));
                 let replaced =
                     place.and_then(|place| place.record(event_token, portal, self.make_tag()));
+                self.alive.note_change();
                 if let Some(replaced) = replaced {
                     self.producer.span_closed(replaced);
                 }
@@ -252,61 +281,127 @@ impl Capture {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let Some(_inside) = enter() else { return };
-        let metadata = event.metadata();
-        let Own { tag, declares } = match seen.events_declare() {
-            true => self.own_tag(event),
-            false => Own { tag: None, declares: None },
-        };
-        let own = tag.map(|tag| (tag, None));
-        let Some((tag, span)) = own.or_else(|| self.scope(event, ctx)) else { return };
-        if declares.is_some() || self.is_special(metadata) {
-            return self.special_event(event, tag, span, declares);
+        if let Step::LookUp(known) = self.event_if_known(event, seen) {
+            self.event_looked_up(event, ctx, known);
         }
-        self.deliver(event, tag, span, None);
     }
 
-    /// An event of which some field needs a look. Apart from [`event`](Self::event), which is faster
-    /// without it.
+    /// Delivers the event, if that takes no look-up. Not generic, so that it is compiled together with
+    /// what it calls.
     #[inline(never)]
-    fn special_event(
-        &self,
-        event: &Event<'_>,
-        tag: Arc<Tag>,
-        span: Option<Arc<SpanFields>>,
-        declares: Option<&'static Names>,
-    ) {
-        if self.is_let_in(event) {
-            let look = self.look(event.metadata(), declares);
-            self.deliver(event, tag, span, look.as_ref());
+    fn event_if_known(&self, event: &Event<'_>, seen: Seen) -> Step {
+        let metadata = event.metadata();
+        if seen.events_declare() && self.answer(metadata).is_special {
+            return self.event_that_may_declare(event, seen);
+        }
+        let current = match event.is_contextual() {
+            true => self.entered.current(),
+            false => Current::Unknown,
+        };
+        if current == Current::NotOurs || !seen.has_slots() {
+            return Step::Done;
+        }
+        let answer = self.answer(metadata);
+        if !answer.is_wanted {
+            return Step::Done;
+        }
+        let Current::Span(id) = current else { return Step::LookUp(None) };
+        let stamp = Stamp::now(self.alive.changes(), id);
+        let Some(found) = recent::recall(self.id, id, stamp) else { return Step::LookUp(Some(id)) };
+        if let Some(_inside) = enter() {
+            self.found_event(event, found, answer.is_special);
+        }
+        Step::Done
+    }
+
+    #[cold]
+    fn event_that_may_declare(&self, event: &Event<'_>, seen: Seen) -> Step {
+        let Some(_inside) = enter() else { return Step::Done };
+        match self.own_tag(event) {
+            Some(tag) => self.special_event(event, (tag, None)),
+            None if seen.has_slots() => return Step::LookUp(None),
+            None => {}
+        }
+        Step::Done
+    }
+
+    #[inline(never)]
+    fn event_looked_up<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, known: Option<u64>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let Some(_inside) = enter() else { return };
+        let found = match known {
+            Some(id) => self.known_scope(id, ctx),
+            None => self.scope(event, ctx),
+        };
+        if let Some(found) = found {
+            self.found_event(event, found, self.answer(event.metadata()).is_special);
         }
     }
 
     #[inline]
-    fn deliver(
-        &self,
-        event: &Event<'_>,
-        tag: Arc<Tag>,
-        span: Option<Arc<SpanFields>>,
-        look: Option<&Look>,
-    ) {
-        let metadata = event.metadata();
+    fn found_event(&self, event: &Event<'_>, found: Found, is_special: bool) {
+        match is_special {
+            true => self.special_event(event, found),
+            false => self.deliver(event, found, None),
+        }
+    }
+
+    /// An event of which some field needs a look. Apart from the others, which are faster without it.
+    #[inline(never)]
+    fn special_event(&self, event: &Event<'_>, found: Found) {
+        if self.is_let_in(event) {
+            let declares = self.token_field(event.metadata()).map(|(_, names)| names);
+            let look = self.look(event.metadata(), declares);
+            self.deliver(event, found, look.as_ref());
+        }
+    }
+
+    #[inline]
+    fn deliver(&self, event: &Event<'_>, found: Found, look: Option<&Look>) {
+        let ((tag, span), metadata) = (found, event.metadata());
         if !self.producer.admits(&tag) {
             return;
         }
-        #[expect(clippy::disallowed_methods, reason = "the one look at the clock for each event")]
-        let at = SystemTime::now();
-        let fields = packed(|visitor| event.record(visitor), look);
+        let at = self.clock.now();
+        let mut packer = Packer::new();
+        pack(&mut packer, |visitor| event.record(visitor), look);
+        // Charged before the line is put together. What was written piece by piece can be copied as a
+        // whole only once the pieces have reached the cache, and the charge waits for that anyway.
+        let bytes = LogLine::bytes_of(&tag, span.as_deref(), packer.len());
+        let charged = self.producer.charge(&tag, bytes);
+        let line = || LogLine { tag, metadata, at, fields: packer.take(), span };
         // The queue has counted the refusal, and the caller does not need to know.
-        let _counted = self.producer.offer(LogLine { tag, metadata, at, fields, span });
+        let _counted = self.producer.offer_charged(charged, line);
+    }
+
+    /// As [`scope`](Self::scope), of the span that is known to be the current one. Notes what it finds.
+    fn known_scope<S>(&self, id: u64, ctx: &Context<'_, S>) -> Option<Found>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let stamp = Stamp::now(self.alive.changes(), id);
+        let span = ctx.span(&Id::from_u64(id))?;
+        let read = |state: &SpanState| {
+            let found = (state.tag(self.make_tag())?, state.fields.clone());
+            recent::note(self.id, id, stamp, &found, &state.noted_by);
+            Some(found)
+        };
+        // A span gets its state when it is made, or never.
+        let not_ours = || {
+            self.entered.note_not_ours(id);
+            None
+        };
+        if !self.callsites.may_contain(span.metadata()) {
+            return not_ours();
+        }
+        let look = || SpanStates::get(&span.extensions(), self.id).map_or_else(not_ours, read);
+        self.unless_poisoned(look).flatten()
     }
 
     /// To which log the event belongs, and the fields of the spans inside the tagged one.
-    fn scope<S>(
-        &self,
-        event: &Event<'_>,
-        ctx: &Context<'_, S>,
-    ) -> Option<(Arc<Tag>, Option<Arc<SpanFields>>)>
+    fn scope<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>) -> Option<Found>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
@@ -315,12 +410,7 @@ impl Capture {
         }
         let current = ctx.current_span();
         let id = event.parent().or_else(|| current.id())?;
-        let read = |state: &SpanState| {
-            // Asked last: most events are in spans that are not ours.
-            let shown = self.level.wants(event.metadata());
-            let tag = if shown { state.tag(self.make_tag()) } else { None };
-            Some((tag?, state.fields.clone()))
-        };
+        let read = |state: &SpanState| Some((state.tag(self.make_tag())?, state.fields.clone()));
         match ctx.span(id) {
             Some(span) => self.with_state(&span, read),
             None => self.with_enabled_ancestor(id, event, ctx, read),
@@ -386,25 +476,19 @@ impl Capture {
 
     /// A token on the event itself. No span is inside of that, so no span's fields go with it.
     #[inline(never)]
-    fn own_tag(&self, event: &Event<'_>) -> Own {
+    fn own_tag(&self, event: &Event<'_>) -> Option<Arc<Tag>> {
         let metadata = event.metadata();
-        let Some((token, names)) = self.token_field(metadata) else {
-            return Own { tag: None, declares: None };
-        };
-        if !self.level.wants(metadata) {
-            return Own { tag: None, declares: Some(names) };
-        }
-        let mut found = TokenVisitor::new((token, names));
+        let token = self.token_field(metadata).filter(|_| self.level.wants(metadata))?;
+        let mut found = TokenVisitor::new(token);
         event.record(&mut found);
         let portal = found.portal.take();
-        let event_token = self.usable(found);
-        let tag = event_token.map(|token| self.producer.tag(token, portal, Tag::OF_EVENT));
-        Own { tag, declares: Some(names) }
+        Some(self.producer.tag(self.usable(&mut found)?, portal, Tag::OF_EVENT))
     }
 
+    /// By reference: what was just written field by field is slow to move.
     #[inline]
-    fn usable(&self, found: TokenVisitor) -> Option<EventToken> {
-        match found.event_token? {
+    fn usable(&self, found: &mut TokenVisitor) -> Option<EventToken> {
+        match found.event_token.take()? {
             Ok(event_token) => Some(event_token),
             Err(why) => {
                 self.producer.note_unusable(why);
@@ -418,26 +502,31 @@ impl Capture {
         self.level.fields.token_field(metadata)
     }
 
-    /// How to look at the fields of a callsite, if some need it.
+    /// How to look at the fields of a callsite, if some need it. `declares`: see [`Look`].
     #[inline]
     fn look(
         &self,
         metadata: &'static Metadata<'static>,
         declares: Option<&'static Names>,
     ) -> Option<Look> {
-        let special = declares.is_some() || self.is_special(metadata);
         let fields = self.level.fields;
-        special.then(|| Look { fields, declares, is_event: metadata.is_event() })
+        self.answer(metadata).is_special.then(|| Look {
+            fields,
+            declares,
+            is_event: metadata.is_event(),
+        })
     }
 
-    /// Whether some field of a callsite needs a look.
     #[inline]
-    fn is_special(&self, metadata: &'static Metadata<'static>) -> bool {
-        self.special.get(metadata, || self.level.fields.need_look(metadata))
+    fn answer(&self, metadata: &'static Metadata<'static>) -> Answer {
+        self.answers.get(metadata, || {
+            let fields = self.level.fields;
+            let is_special = fields.need_look(metadata) || fields.token_field(metadata).is_some();
+            Answer { is_special, is_wanted: self.level.wants(metadata) }
+        })
     }
 
     /// Whether an event that may bear the marker is written.
-    #[cold]
     fn is_let_in(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         let marked = self.level.fields.marker_field(metadata).and_then(|marker| {
@@ -454,32 +543,17 @@ impl Capture {
 }
 
 /// Packs what `record` hands to the visitor.
-///
-/// The buffer is taken out of its thread-local and not borrowed, since user code runs meanwhile: a
-/// `Debug` impl that logs finds an empty one, and one that panics leaves none behind.
-#[inline]
 fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packed {
-    thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
-    let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    bytes.clear();
-    match look {
-        None => {
-            let mut visitor = LineVisitor::new(&mut bytes);
-            record(&mut visitor);
-            visitor.finish();
-        }
-        Some(look) => {
-            let mut visitor = LookingVisitor::new(&mut bytes, look);
-            record(&mut visitor);
-            visitor.finish();
-        }
-    }
-    let packed = Packed::take(&mut bytes);
-    if bytes.capacity() <= MAX_SCRATCH {
-        let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
-    }
-    packed
+    let mut packer = Packer::new();
+    pack(&mut packer, record, look);
+    packer.take()
 }
 
-/// A larger buffer is freed and not kept for each thread.
-const MAX_SCRATCH: usize = 64 * 1024;
+#[inline]
+fn pack(packer: &mut Packer, record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) {
+    match look {
+        None => record(&mut LineVisitor::new(packer)),
+        Some(look) => record(&mut LookingVisitor::new(packer, look)),
+    }
+    packer.finish();
+}

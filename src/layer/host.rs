@@ -1,16 +1,30 @@
-//! What the subscriber below the layer supports.
+//! What the subscriber supports, below the layer and around it.
 
 use std::any::type_name;
+use std::mem::size_of_val;
+use std::ptr;
 
-use tracing_core::Subscriber;
+use tracing_core::{Dispatch, Subscriber};
 use tracing_subscriber::Registry;
-use tracing_subscriber::layer::{Identity, Layered};
+use tracing_subscriber::layer::{Identity, Layer, Layered};
 
 /// Whether the subscriber lets a layer have a filter of its own. The Registry does, and layers on it
 /// pass that on. `fmt::Subscriber` does not, and a type of the app's may not: asked for a filter, they
 /// panic.
 pub(super) fn has_filters<S: Subscriber>() -> bool {
     is_registry(type_name::<S>())
+}
+
+/// Whether a layer stands directly on its subscriber, so that it is told of each span that is entered.
+/// Around it there may be a filter, or a type of the app's, which hides some of them.
+///
+/// The type says it: `registry.with(layer)` is a `Layered<L, S>`, and `registry.with(layer.boxed())` or
+/// `registry.with(layer.with_filter(..))` is not.
+pub(super) fn has_directly<L: Layer<S>, S: Subscriber>(dispatch: &Dispatch, layer: &L) -> bool {
+    dispatch.downcast_ref::<Layered<L, S>>().is_some_and(|layered| {
+        let start = ptr::from_ref(layered).addr();
+        (start..start + size_of_val(layered)).contains(&ptr::from_ref(layer).addr())
+    })
 }
 
 /// Whether this is the name of the Registry, or of layers on it.

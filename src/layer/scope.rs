@@ -13,8 +13,10 @@ use tracing_subscriber::registry::{Extensions, ExtensionsMut};
 use crate::line::{EventToken, Live, Packed, PortalId, SpanFields, Tag};
 use crate::queue::WeakProducer;
 
+use super::recent::NotedBy;
+
 /// Tells two of our layers in one subscriber apart.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LayerId(pub(super) usize);
 
 /// The states of one span: one for each of our layers, and so nearly always one.
@@ -75,6 +77,8 @@ pub(super) struct SpanState {
     owns_fields: bool,
     /// Of a span that declares the token field: whom to tell when it closes.
     owner: Option<&'static WeakProducer>,
+    /// For the threads that log in this span.
+    pub(super) noted_by: NotedBy,
 }
 
 impl SpanState {
@@ -89,7 +93,8 @@ impl SpanState {
     ) -> SpanState {
         let early = Early { event_token, portal, tag: OnceLock::new(), _live: live };
         let source = Source::Early(early);
-        SpanState { source, fields: None, owns_fields: false, owner: Some(owner) }
+        let noted_by = NotedBy::default();
+        SpanState { source, fields: None, owns_fields: false, owner: Some(owner), noted_by }
     }
 
     /// A span that declares the token field and may get a token later. Until then its events belong to
@@ -115,6 +120,7 @@ impl SpanState {
             fields: chain(fields_around, metadata, fields, tagged_by),
             owns_fields: true,
             owner: Some(owner),
+            noted_by: NotedBy::default(),
         }
     }
 
@@ -126,8 +132,13 @@ impl SpanState {
     ) -> SpanState {
         let Inherited { place, fields: fields_around } = around;
         let source = Source::Place(place);
-        let mut state =
-            SpanState { source, fields: fields_around, owns_fields: false, owner: None };
+        let mut state = SpanState {
+            source,
+            fields: fields_around,
+            owns_fields: false,
+            owner: None,
+            noted_by: NotedBy::default(),
+        };
         state.add_fields(metadata, fields);
         state
     }
@@ -173,6 +184,7 @@ impl SpanState {
         if newer.len() == 0 {
             return;
         }
+        self.noted_by.invalidate();
         self.fields = match self.fields.take() {
             // Replaced, not changed: lines that wait show the values of the time when they were logged.
             Some(own) if self.owns_fields => {
@@ -190,6 +202,7 @@ impl SpanState {
 
 impl Drop for SpanState {
     fn drop(&mut self) {
+        self.noted_by.invalidate();
         if let Some(owner) = self.owner {
             if let Some(tag) = self.ended() {
                 owner.span_closed(tag);

@@ -21,6 +21,7 @@ use crate::queue::{Consumer, Limits, Message, Overflow, mark_worker_thread, queu
 use crate::stats::DropReason;
 
 mod harm;
+mod remembering;
 mod subscribers;
 
 const A: &str = "5e.a|A|1.ff";
@@ -47,7 +48,8 @@ impl Inbox {
         let mut lines = Vec::new();
         while let Some(message) = self.0.try_take() {
             lines.push(match message {
-                Message::Line(line) | Message::Scarce(line) => shown(&line),
+                Message::Line(line) => shown(&line),
+                Message::Scarce(line) => shown(&line),
                 Message::SpanClosed(tag) => format!("{}: closed", name(&tag)),
                 Message::Control(_) => "control".to_owned(),
             });

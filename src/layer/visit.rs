@@ -15,7 +15,7 @@ use crate::line::{EventToken, InvalidEventToken, Kind, Packed, Packer, PortalId,
 
 /// Packs all fields, of a callsite of which no field needs a look.
 pub(super) struct LineVisitor<'a> {
-    packer: Packer<'a>,
+    packer: &'a mut Packer,
 }
 
 /// Packs the fields that may be written, as far as they may be.
@@ -54,21 +54,16 @@ impl Look {
 }
 
 impl<'a> LineVisitor<'a> {
-    pub(super) fn new(bytes: &'a mut Vec<u8>) -> LineVisitor<'a> {
-        LineVisitor { packer: Packer::new(bytes) }
-    }
-
-    /// Says how many fields found no room.
     #[inline]
-    pub(super) fn finish(self) {
-        self.packer.finish();
+    pub(super) fn new(packer: &'a mut Packer) -> LineVisitor<'a> {
+        LineVisitor { packer }
     }
 
     /// Packs what `write` writes, or a note that it panicked.
     #[inline]
     fn write(&mut self, field: &Field, limit: usize, write: impl FnOnce(&mut Sink<'_>)) {
         let start = self.packer.len();
-        let packer = &mut self.packer;
+        let packer = &mut *self.packer;
         if catch_unwind(AssertUnwindSafe(|| packer.text(field, limit, write))).is_err() {
             self.packer.truncate(start);
             self.packer.unwritable(field);
@@ -123,13 +118,8 @@ impl Visit for LineVisitor<'_> {
 }
 
 impl<'a> LookingVisitor<'a> {
-    pub(super) fn new(bytes: &'a mut Vec<u8>, look: &'a Look) -> LookingVisitor<'a> {
-        LookingVisitor { line: LineVisitor::new(bytes), look }
-    }
-
-    /// Says how many fields found no room.
-    pub(super) fn finish(self) {
-        self.line.finish();
+    pub(super) fn new(packer: &'a mut Packer, look: &'a Look) -> LookingVisitor<'a> {
+        LookingVisitor { line: LineVisitor::new(packer), look }
     }
 
     fn writes(&self, field: &Field) -> bool {

@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 /// On a cache line of its own: written when tagged spans come and go, read by every event.
 #[derive(Default)]
 #[repr(align(128))]
-pub(crate) struct Alive(AtomicU64);
+pub(crate) struct Alive {
+    word: AtomicU64,
+    /// How often a token or a portal was recorded: what is remembered of spans may be wrong then.
+    changes: AtomicU64,
+}
 
 /// Spans that declare the token field, tagged or not yet. Bits 0 to 31.
 const SLOT: u64 = 1;
@@ -31,7 +35,7 @@ impl Alive {
     /// or on one that handed the span over, and so its count is seen.
     #[inline]
     pub(crate) fn read(&self) -> Seen {
-        Seen(self.0.load(Relaxed))
+        Seen(self.word.load(Relaxed))
     }
 
     pub(crate) fn note_span_callsite(&self) {
@@ -44,14 +48,24 @@ impl Alive {
 
     /// Reads first, because our layer is asked about each event if another layer is.
     fn note(&self, bit: u64) {
-        if self.0.load(Relaxed) & bit == 0 {
-            self.0.fetch_or(bit, Relaxed);
+        if self.word.load(Relaxed) & bit == 0 {
+            self.word.fetch_or(bit, Relaxed);
         }
+    }
+
+    /// A token or a portal was recorded, and can be found.
+    pub(crate) fn note_change(&self) {
+        self.changes.fetch_add(1, SeqCst);
+    }
+
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(SeqCst)
     }
 
     /// Whether a line may come, or waits. Ordered against the worker's intention to sleep (see `queue`).
     pub(crate) fn lines_may_come(&self) -> bool {
-        self.0.load(SeqCst) & (SPANS_DECLARE - 1) >= TAG
+        self.word.load(SeqCst) & (SPANS_DECLARE - 1) >= TAG
     }
 }
 
@@ -73,10 +87,12 @@ impl Seen {
     }
 
     /// Some event may have a token itself.
+    #[inline]
     pub(crate) fn events_declare(self) -> bool {
         self.0 & EVENTS_DECLARE != 0
     }
 
+    #[inline]
     pub(crate) fn has_slots(self) -> bool {
         self.0 & (TAG - 1) != 0
     }
@@ -111,7 +127,7 @@ impl Live {
 
     #[inline]
     fn units(alive: &'static Alive, units: u64) -> Live {
-        alive.0.fetch_add(units, SeqCst);
+        alive.word.fetch_add(units, SeqCst);
         Live { alive: Some(alive), units }
     }
 }
@@ -119,7 +135,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(alive) = self.alive {
-            alive.0.fetch_sub(self.units, SeqCst);
+            alive.word.fetch_sub(self.units, SeqCst);
         }
     }
 }

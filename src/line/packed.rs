@@ -4,6 +4,7 @@
 //! length and text. Formatting a number costs the caller about as much as all the rest of an event,
 //! so it is left to the worker; text that borrows has to be made at once.
 
+use std::cell::Cell;
 use std::fmt::{self, Write};
 
 use tracing_core::Metadata;
@@ -20,10 +21,26 @@ enum Bytes {
     Long(Box<[u8]>),
 }
 
-/// Room for a sentence and two numbers, and [`Packed`] is ten words.
-const SHORT: usize = 78;
+/// Room for a sentence and two numbers. With it a line has 128 bytes, two cache lines, and is a message
+/// to the worker without another word in front of it.
+const SHORT: usize = 86;
 
 /// The value of a field, by its type.
+///
+/// ```
+/// use std::fmt::{self, Write};
+/// use tracing_bizproc::format::{Line, Value};
+///
+/// /// Amounts with two places: amount=99.50
+/// fn amounts(line: &Line<'_>, out: &mut dyn Write) -> fmt::Result {
+///     line.fields().try_for_each(|field| match field.value() {
+///         Value::F64(amount) => write!(out, "{}={amount:.2} ", field.name()),
+///         _ => write!(out, "{}={field} ", field.name()),
+///     })
+/// }
+/// let builder = tracing_bizproc::disabled().format(amounts);
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value<'a> {
@@ -56,28 +73,25 @@ impl Packed {
     /// Most bytes that are captured of one event or span.
     pub(crate) const MAX_LEN: usize = 1 << 20;
 
-    /// Takes over records that a [`Packer`] wrote, and leaves the buffer for others.
-    ///
-    /// Few of them are copied with the rest of the line's own bytes. What is written piece by piece and
-    /// read as a whole at once waits until the pieces have reached the cache: a copy of just these
-    /// bytes into zeros did that a second time, which is a tenth of an event with two threads.
-    #[inline]
-    pub(crate) fn take(records: &mut Vec<u8>) -> Packed {
-        let len = records.len();
-        if len <= SHORT {
-            records.resize(SHORT, 0);
-        }
-        match records.first_chunk() {
-            Some(short) if len <= SHORT => Packed(Bytes::Short(len as u8, *short)),
-            _ => Packed(Bytes::Long(records[..].into())),
+    /// Records as a [`Packer`] wrote them.
+    fn of(records: &[u8]) -> Packed {
+        let mut short = [0; SHORT];
+        match short.get_mut(..records.len()) {
+            Some(room) => {
+                room.copy_from_slice(records);
+                Packed(Bytes::Short(records.len() as u8, short))
+            }
+            None => Packed(Bytes::Long(records.into())),
         }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes().len()
     }
 
     /// Bytes that are not kept here but in a box.
+    #[inline]
     pub(crate) fn boxed_bytes(&self) -> usize {
         match &self.0 {
             Bytes::Short(..) => 0,
@@ -85,6 +99,7 @@ impl Packed {
         }
     }
 
+    #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.0 {
             Bytes::Short(len, bytes) => bytes.get(..usize::from(*len)).unwrap_or_default(),
@@ -122,11 +137,12 @@ impl Packed {
         }
         bytes.extend_from_slice(newer.bytes());
         bytes.truncate(Self::MAX_LEN + 64);
-        Packed::take(&mut bytes)
+        Packed::of(&bytes)
     }
 }
 
 impl Default for Packed {
+    #[inline]
     fn default() -> Packed {
         Packed(Bytes::Short(0, [0; SHORT]))
     }
@@ -140,24 +156,143 @@ const LEFT_OUT: u8 = u8::MAX;
 /// The index of no field: the record has its name with it.
 const NAMED: u8 = u8::MAX - 1;
 
-/// Appends records to a buffer, up to [`Packed::MAX_LEN`].
-pub(crate) struct Packer<'a> {
-    bytes: &'a mut Vec<u8>,
+/// Bytes that are written one after the other: few of them where they stay, many of them in a vector.
+struct Buffer {
+    /// `Long`, of nothing, once the bytes are in `long`.
+    packed: Packed,
+    long: Vec<u8>,
+}
+
+impl Buffer {
+    #[inline]
+    fn new() -> Buffer {
+        Buffer { packed: Packed::default(), long: Vec::new() }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        match &self.packed.0 {
+            Bytes::Short(len, _) => usize::from(*len),
+            Bytes::Long(_) => self.long.len(),
+        }
+    }
+
+    #[inline]
+    fn put<const N: usize>(&mut self, more: [u8; N]) {
+        if let Bytes::Short(len, bytes) = &mut self.packed.0 {
+            let start = usize::from(*len);
+            if let Some(room) = bytes.get_mut(start..start + N) {
+                room.copy_from_slice(&more);
+                *len += N as u8;
+                return;
+            }
+        }
+        self.put_long(&more);
+    }
+
+    #[inline]
+    fn put_text(&mut self, text: &str) {
+        if let Bytes::Short(len, bytes) = &mut self.packed.0 {
+            let start = usize::from(*len);
+            if let Some(room) = bytes.get_mut(start..start + text.len()) {
+                room.copy_from_slice(text.as_bytes());
+                *len += text.len() as u8;
+                return;
+            }
+        }
+        self.put_long(text.as_bytes());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_long(&mut self, more: &[u8]) {
+        if let Bytes::Short(..) = &self.packed.0 {
+            self.long = SCRATCH.try_with(Cell::take).unwrap_or_default();
+            self.long.clear();
+            self.long.extend_from_slice(self.packed.bytes());
+            self.packed = Packed(Bytes::Long(Box::default()));
+        }
+        self.long.extend_from_slice(more);
+    }
+
+    /// Replaces bytes that were written.
+    #[inline]
+    fn patch<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
+        let written = match &mut self.packed.0 {
+            Bytes::Short(_, bytes) => &mut bytes[..],
+            Bytes::Long(_) => &mut self.long,
+        };
+        if let Some(place) = written.get_mut(at..at + N) {
+            place.copy_from_slice(&bytes);
+        }
+    }
+
+    fn truncate(&mut self, to: usize) {
+        match &mut self.packed.0 {
+            Bytes::Short(len, _) => *len = to.min(usize::from(*len)) as u8,
+            Bytes::Long(_) => self.long.truncate(to),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self) -> Packed {
+        match &self.packed.0 {
+            Bytes::Short(..) => {
+                std::mem::replace(&mut self.packed, Packed(Bytes::Long(Box::default())))
+            }
+            Bytes::Long(_) => self.take_long(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_long(&mut self) -> Packed {
+        let long = std::mem::take(&mut self.long);
+        let packed = Packed::of(&long);
+        if long.capacity() <= MAX_SCRATCH {
+            let _ = SCRATCH.try_with(|scratch| scratch.set(long));
+        }
+        packed
+    }
+}
+
+thread_local! {
+    /// For many bytes. Taken out and not borrowed, since user code runs meanwhile: a `Debug` impl that
+    /// logs finds an empty one, and one that panics leaves none behind.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A larger one is freed and not kept for each thread.
+const MAX_SCRATCH: usize = 64 * 1024;
+
+/// Writes records, up to [`Packed::MAX_LEN`].
+///
+/// Few bytes are written where they stay until the line is sent. (Through a buffer for each thread,
+/// they were filled up and copied once more: 60 instructions of 1,016.)
+pub(crate) struct Packer {
+    bytes: Buffer,
     left_out: u64,
 }
 
-impl<'a> Packer<'a> {
-    pub(crate) fn new(bytes: &'a mut Vec<u8>) -> Packer<'a> {
-        Packer { bytes, left_out: 0 }
+impl Packer {
+    #[inline]
+    pub(crate) fn new() -> Packer {
+        Packer { bytes: Buffer::new(), left_out: 0 }
     }
 
-    /// Marks that fields are missing, if any are.
+    /// Marks that fields are missing, if any are. Nothing is written after that.
     #[inline]
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(&mut self) {
         if self.left_out > 0 {
-            self.bytes.extend_from_slice(&[LEFT_OUT, Kind::U64 as u8]);
-            self.bytes.extend_from_slice(&self.left_out.to_le_bytes());
+            self.bytes.put([LEFT_OUT, Kind::U64 as u8]);
+            self.bytes.put(self.left_out.to_le_bytes());
         }
+    }
+
+    /// What was written, once it is finished. By reference, so that the bytes are not moved before.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Packed {
+        self.bytes.take()
     }
 
     #[inline]
@@ -167,13 +302,13 @@ impl<'a> Packer<'a> {
         record[0] = index;
         record[1] = kind as u8;
         record[2..].copy_from_slice(&word);
-        self.bytes.extend_from_slice(&record);
+        self.bytes.put(record);
     }
 
     pub(crate) fn wide(&mut self, field: &Field, kind: Kind, wide: [u8; 16]) {
         let Some(index) = self.room(field) else { return };
-        self.bytes.extend_from_slice(&[index, kind as u8]);
-        self.bytes.extend_from_slice(&wide);
+        self.bytes.put([index, kind as u8]);
+        self.bytes.put(wide);
     }
 
     #[inline]
@@ -188,72 +323,80 @@ impl<'a> Packer<'a> {
     #[inline]
     pub(crate) fn text(&mut self, field: &Field, limit: usize, write: impl FnOnce(&mut Sink<'_>)) {
         let Some(index) = self.room(field) else { return };
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[index, Kind::Str as u8]);
-        let kind = self.put_text(limit, write);
-        self.bytes[start + 1] = kind as u8;
+        let start = self.len();
+        self.bytes.put([index, Kind::Str as u8, 0, 0, 0, 0]);
+        self.write_text(start + 1, start + 2, limit, write);
     }
 
-    /// A length and the text that `write` writes.
+    /// The text that `write` writes. Its length, and whether it was cut, stand before it.
     #[inline]
-    fn put_text(&mut self, limit: usize, write: impl FnOnce(&mut Sink<'_>)) -> Kind {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; 4]);
-        let end = self.bytes.len().saturating_add(limit).min(Packed::MAX_LEN);
-        let mut sink = Sink { bytes: self.bytes, end, cut: 0 };
+    fn write_text(
+        &mut self,
+        kind_at: usize,
+        len_at: usize,
+        limit: usize,
+        write: impl FnOnce(&mut Sink<'_>),
+    ) {
+        let start = self.len();
+        let end = start.saturating_add(limit).min(Packed::MAX_LEN);
+        let mut sink = Sink { bytes: &mut self.bytes, end, cut: 0 };
         write(&mut sink);
         let cut = sink.cut;
-        let len = (self.bytes.len() - start - 4) as u32;
-        self.bytes[start..start + 4].copy_from_slice(&len.to_le_bytes());
-        if cut == 0 {
-            return Kind::Str;
+        self.bytes.patch(len_at, ((self.len() - start) as u32).to_le_bytes());
+        if cut > 0 {
+            self.bytes.put((cut as u64).to_le_bytes());
+            self.bytes.patch(kind_at, [Kind::CutStr as u8]);
         }
-        self.bytes.extend_from_slice(&(cut as u64).to_le_bytes());
-        Kind::CutStr
     }
 
     /// A record of a value whose name the metadata do not know.
     #[cfg(feature = "log")]
     pub(crate) fn named(&mut self, name: &str, value: Value<'_>, limit: usize) {
-        if self.bytes.len() >= Packed::MAX_LEN {
+        if self.len() >= Packed::MAX_LEN {
             self.left_out += 1;
             return;
         }
-        let start = self.bytes.len();
+        let start = self.len();
         let most = usize::from(u16::MAX);
         let end = (0..=most.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
         let name = &name[..end.unwrap_or(0)];
-        self.bytes.extend_from_slice(&[NAMED, 0]);
-        self.bytes.extend_from_slice(&(name.len() as u16).to_le_bytes());
-        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.put([NAMED, 0]);
+        self.bytes.put((name.len() as u16).to_le_bytes());
+        self.bytes.put_text(name);
         let kind = match value {
-            Value::I64(n) => self.put(Kind::I64, &n.to_le_bytes()),
-            Value::U64(n) => self.put(Kind::U64, &n.to_le_bytes()),
-            Value::I128(n) => self.put(Kind::I128, &n.to_le_bytes()),
-            Value::U128(n) => self.put(Kind::U128, &n.to_le_bytes()),
-            Value::F64(n) => self.put(Kind::F64, &n.to_le_bytes()),
-            Value::Bool(b) => self.put(Kind::Bool, &u64::from(b).to_le_bytes()),
-            Value::Str(text) | Value::Cut { text, .. } => self.put_text(limit, |sink| {
-                let _enough = sink.write_str(text);
-            }),
+            Value::I64(n) => self.put(Kind::I64, n.to_le_bytes()),
+            Value::U64(n) => self.put(Kind::U64, n.to_le_bytes()),
+            Value::I128(n) => self.put(Kind::I128, n.to_le_bytes()),
+            Value::U128(n) => self.put(Kind::U128, n.to_le_bytes()),
+            Value::F64(n) => self.put(Kind::F64, n.to_le_bytes()),
+            Value::Bool(b) => self.put(Kind::Bool, u64::from(b).to_le_bytes()),
+            Value::Str(text) | Value::Cut { text, .. } => {
+                self.bytes.patch(start + 1, [Kind::Str as u8]);
+                let len_at = self.len();
+                self.bytes.put([0; 4]);
+                return self.write_text(start + 1, len_at, limit, |sink| {
+                    let _enough = sink.write_str(text);
+                });
+            }
             Value::Unwritable => Kind::Unwritable,
         };
-        self.bytes[start + 1] = kind as u8;
+        self.bytes.patch(start + 1, [kind as u8]);
     }
 
     #[cfg(feature = "log")]
-    fn put(&mut self, kind: Kind, bytes: &[u8]) -> Kind {
-        self.bytes.extend_from_slice(bytes);
+    fn put<const N: usize>(&mut self, kind: Kind, bytes: [u8; N]) -> Kind {
+        self.bytes.put(bytes);
         kind
     }
 
     /// Stands for a value that could not be written.
     pub(crate) fn unwritable(&mut self, field: &Field) {
         if let Some(index) = self.room(field) {
-            self.bytes.extend_from_slice(&[index, Kind::Unwritable as u8]);
+            self.bytes.put([index, Kind::Unwritable as u8]);
         }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -267,7 +410,7 @@ impl<'a> Packer<'a> {
     #[inline]
     fn room(&mut self, field: &Field) -> Option<u8> {
         match u8::try_from(field.index()) {
-            Ok(index) if index < NAMED && self.bytes.len() < Packed::MAX_LEN => Some(index),
+            Ok(index) if index < NAMED && self.len() < Packed::MAX_LEN => Some(index),
             _ => {
                 self.left_out += 1;
                 None
@@ -278,7 +421,7 @@ impl<'a> Packer<'a> {
 
 /// Takes text up to the cap, then tells the formatter to stop.
 pub(crate) struct Sink<'a> {
-    bytes: &'a mut Vec<u8>,
+    bytes: &'a mut Buffer,
     /// The length at which it has enough.
     end: usize,
     cut: usize,
@@ -288,7 +431,7 @@ impl Write for Sink<'_> {
     #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if text.len() <= self.end.saturating_sub(self.bytes.len()) && self.cut == 0 {
-            self.bytes.extend_from_slice(text.as_bytes());
+            self.bytes.put_text(text);
             return Ok(());
         }
         self.cut(text)
@@ -304,7 +447,7 @@ impl Sink<'_> {
         };
         let end = (0..=room.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
         let kept = &text[..end.unwrap_or(0)];
-        self.bytes.extend_from_slice(kept.as_bytes());
+        self.bytes.put_text(kept);
         self.cut += text.len() - kept.len();
         Err(fmt::Error)
     }
@@ -414,12 +557,11 @@ mod tests {
         metadata().fields().field(name).unwrap()
     }
 
-    fn pack(fill: impl FnOnce(&mut Packer<'_>)) -> Packed {
-        let mut bytes = Vec::new();
-        let mut packer = Packer::new(&mut bytes);
+    fn pack(fill: impl FnOnce(&mut Packer)) -> Packed {
+        let mut packer = Packer::new();
         fill(&mut packer);
         packer.finish();
-        Packed::take(&mut bytes)
+        packer.take()
     }
 
     fn unpack(packed: &Packed) -> Vec<(&str, Value<'_>)> {
@@ -456,6 +598,25 @@ mod tests {
             assert_eq!(packed.len(), len + 6);
             assert_eq!(unpack(&packed), [("a", Value::Str(&text))]);
         }
+    }
+
+    /// As with a `Debug` impl that panics behind a text that found no room in place.
+    #[test]
+    fn what_was_removed_again_leaves_the_rest_whole() {
+        let long = "x".repeat(2 * SHORT);
+        let packed = pack(|packer| {
+            packer.str(&field("a"), "kept", usize::MAX);
+            let start = packer.len();
+            packer.str(&field("b"), &long, usize::MAX);
+            packer.truncate(start);
+            packer.unwritable(&field("b"));
+            packer.word(&field("c"), Kind::Bool, 1u64.to_le_bytes());
+        });
+        assert_eq!(packed.boxed_bytes(), 0);
+        assert_eq!(
+            unpack(&packed),
+            [("a", Value::Str("kept")), ("b", Value::Unwritable), ("c", Value::Bool(true))]
+        );
     }
 
     #[test]
@@ -542,8 +703,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn bytes_that_nobody_packed_are_read_without_a_panic(mut bytes: Vec<u8>) {
-            let _ = Packed::take(&mut bytes).iter(metadata()).count();
+        fn bytes_that_nobody_packed_are_read_without_a_panic(bytes: Vec<u8>) {
+            let _ = Packed::of(&bytes).iter(metadata()).count();
         }
     }
 }

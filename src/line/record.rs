@@ -66,7 +66,7 @@ mod tests {
     use tracing_core::Callsite;
 
     use super::*;
-    use crate::line::{Kind, Packed, Packer, Tag};
+    use crate::line::{Kind, Packer, Tag};
 
     /// As tracing-log makes them, by whatever version: other names are fields like others.
     #[test]
@@ -110,15 +110,14 @@ mod tests {
 
     fn line(
         metadata: &'static Metadata<'static>,
-        mut pack: impl FnMut(&mut Packer<'_>, &str, &tracing_core::Field),
+        mut pack: impl FnMut(&mut Packer, &str, &tracing_core::Field),
     ) -> LogLine {
-        let mut bytes = Vec::new();
-        let mut packer = Packer::new(&mut bytes);
+        let mut packer = Packer::new();
         for field in metadata.fields() {
             pack(&mut packer, field.name(), &field);
         }
         packer.finish();
-        let fields = Packed::take(&mut bytes);
+        let fields = packer.take();
         let tag: Arc<Tag> = Tag::detached("t", None);
         LogLine { tag, metadata, at: std::time::UNIX_EPOCH, fields, span: None }
     }

@@ -164,7 +164,8 @@ fn is_printable_ascii(text: &str) -> bool {
             *worst = (*worst).max(byte.wrapping_sub(b' '));
         }
     }
-    worst.into_iter().fold(0, u8::max) <= PRINTABLE
+    // No early end, which would be a branch for each byte.
+    worst.iter().fold(true, |all, byte| all & (*byte <= PRINTABLE))
 }
 
 /// Stands for the secret part in `Debug` and `Display`.
@@ -225,6 +226,17 @@ impl TryFrom<String> for EventToken {
 }
 
 /// Why a text cannot be an event token. Never repeats the text.
+///
+/// ```
+/// use tracing_bizproc::EventToken;
+/// use tracing_bizproc::error::InvalidEventToken;
+///
+/// let event_token = EventToken::parse("5e4a77.12345678|A1|7.c0ffee")?;
+/// // What it prints is not what it is.
+/// let error = EventToken::parse(&event_token.to_string()).unwrap_err();
+/// assert_eq!(error, InvalidEventToken::Redacted);
+/// # Ok::<(), InvalidEventToken>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEventToken {
@@ -254,6 +266,15 @@ impl InvalidEventToken {
 }
 
 /// Which portal a line is for: its `member_id`, or a name under which its credentials were given.
+///
+/// ```
+/// use tracing::info_span;
+/// use tracing_bizproc::PortalId;
+///
+/// let portal = PortalId::from("da45a03b265edd8787f8a258d793cc5d");
+/// let span = info_span!("order", portal = portal.as_str());
+/// # drop(span);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PortalId(Arc<str>);
 

@@ -1,6 +1,5 @@
 //! A record as a line: packed like an event, with the names of its key-values.
 
-use std::cell::Cell;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,12 +13,8 @@ use crate::line::{Packed, Packer, RECORD_FIELDS, RECORD_TARGET, Value};
 
 /// The metadata and the fields of a record.
 pub(super) fn packed(record: &Record<'_>, fields: &Fields) -> (&'static Metadata<'static>, Packed) {
-    // Taken out and not borrowed, because code of the app runs in the meantime, and may log.
-    thread_local!(static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
     let metadata = metadata(record.level());
-    let mut bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    bytes.clear();
-    let mut packer = Packer::new(&mut bytes);
+    let mut packer = Packer::new();
     for field in metadata.fields() {
         match field.name() {
             "message" => message(&mut packer, &field, record),
@@ -43,15 +38,11 @@ pub(super) fn packed(record: &Record<'_>, fields: &Fields) -> (&'static Metadata
         record.key_values().visit(&mut Pairs(&mut packer, fields))
     }));
     packer.finish();
-    let packed = Packed::take(&mut bytes);
-    if bytes.capacity() <= MAX_SCRATCH {
-        let _ = SCRATCH.try_with(|scratch| scratch.set(bytes));
-    }
-    (metadata, packed)
+    (metadata, packer.take())
 }
 
 /// The text. Code of the app writes it, and may panic. Without this logger it might not have been called.
-fn message(packer: &mut Packer<'_>, field: &tracing_core::Field, record: &Record<'_>) {
+fn message(packer: &mut Packer, field: &tracing_core::Field, record: &Record<'_>) {
     let start = packer.len();
     let written = catch_unwind(AssertUnwindSafe(|| {
         packer.text(field, usize::MAX, |sink| {
@@ -65,9 +56,9 @@ fn message(packer: &mut Packer<'_>, field: &tracing_core::Field, record: &Record
     }
 }
 
-struct Pairs<'a, 'b>(&'a mut Packer<'b>, &'a Fields);
+struct Pairs<'a>(&'a mut Packer, &'a Fields);
 
-impl<'kvs> VisitSource<'kvs> for Pairs<'_, '_> {
+impl<'kvs> VisitSource<'kvs> for Pairs<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
         let (Pairs(packer, fields), name) = (self, key.as_str());
         let marks = fields.is_marker(name) && value.to_bool().is_some();
@@ -79,9 +70,9 @@ impl<'kvs> VisitSource<'kvs> for Pairs<'_, '_> {
 }
 
 /// A value under its name.
-struct Named<'a, 'b>(&'a mut Packer<'b>, &'a str, usize);
+struct Named<'a>(&'a mut Packer, &'a str, usize);
 
-impl<'v> VisitValue<'v> for Named<'_, '_> {
+impl<'v> VisitValue<'v> for Named<'_> {
     fn visit_any(&mut self, value: kv::Value<'_>) -> Result<(), kv::Error> {
         // `Display`, as loggers show it.
         self.visit_str(&value.to_string())
@@ -126,9 +117,6 @@ impl<'v> VisitValue<'v> for Named<'_, '_> {
         Ok(())
     }
 }
-
-/// A larger buffer is freed and not kept for each thread.
-const MAX_SCRATCH: usize = 64 * 1024;
 
 fn metadata(level: Level) -> &'static Metadata<'static> {
     match level {

@@ -112,6 +112,17 @@ pub trait WithEventToken: Future + Sized {
 impl<F: Future> WithEventToken for F {}
 
 /// A future in a scope: see [`WithEventToken`].
+///
+/// ```
+/// use log::info;
+/// use tracing_bizproc::EventToken;
+/// use tracing_bizproc::logger::{Scoped, WithEventToken};
+///
+/// fn work(event_token: &EventToken) -> Scoped<impl Future<Output = ()> + use<>> {
+///     async { info!("Card charged") }.with_event_token(event_token)
+/// }
+/// # drop(work);
+/// ```
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Scoped<F> {
     /// `None` after it was dropped. The drop also runs inside of the scope.

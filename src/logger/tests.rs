@@ -97,7 +97,8 @@ fn name(tag: &Tag) -> &str {
 
 fn shown(message: &Message) -> String {
     let line = match message {
-        Message::Line(line) | Message::Scarce(line) => line,
+        Message::Line(line) => line,
+        Message::Scarce(line) => line,
         Message::SpanClosed(tag) => return format!("{}: closed", name(tag)),
         Message::Control(_) => return "control".to_owned(),
     };
@@ -170,9 +171,7 @@ fn a_portal_in_the_key_values_is_used() {
     let scope = LogScope::from(&token(B)).on(&crate::line::PortalId::from("p2"));
     with_event_token(scope, || rig.info("y"));
     let portals = std::iter::from_fn(|| rig.inbox.try_take()).filter_map(|message| match message {
-        Message::Line(line) | Message::Scarce(line) => {
-            line.tag.portal.as_ref().map(ToString::to_string)
-        }
+        Message::Line(line) => line.tag.portal.as_ref().map(ToString::to_string),
         _ => None,
     });
     assert_eq!(portals.collect::<Vec<_>>(), ["p1", "p2"]);

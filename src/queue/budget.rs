@@ -71,6 +71,7 @@ pub(crate) const MOST_BYTES: u64 = 1 << (62 - LINE_BITS);
 
 /// Lines and bytes in one number. It wraps, and lines carry into bytes: a difference of two words is
 /// right all the same, as long as what is pending fits.
+#[inline]
 pub(super) fn word(lines: u64, bytes: u64) -> u64 {
     lines.wrapping_add(bytes << LINE_BITS)
 }
@@ -105,6 +106,7 @@ pub(super) const UNSEEN: Standing = {
 };
 
 /// The calling thread's stripe.
+#[inline]
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static STRIPE: Cell<usize> = const { Cell::new(STRIPES) });
@@ -161,7 +163,8 @@ impl Budget {
 
     pub(super) fn accepted_lines(&self) -> u64 {
         let released = self.worker.released_lines.load(SeqCst);
-        released + lines(self.charged().wrapping_sub(released))
+        // Below zero where lines were read from a journal that this run has not charged.
+        released.wrapping_add(lines(self.charged().wrapping_sub(released)))
     }
 
     /// Whether all that is charged was taken.
@@ -180,6 +183,12 @@ impl Budget {
     pub(super) fn release(&self, lines: u64, bytes: u64) {
         grow(&self.worker.released_lines, lines);
         grow(&self.worker.released_bytes, bytes);
+    }
+
+    /// The worker holds these lines again, or lines that were never charged.
+    pub(super) fn take_back(&self, lines: u64, bytes: u64) {
+        grow(&self.worker.released_lines, lines.wrapping_neg());
+        self.hold(bytes);
     }
 
     /// The worker holds so many bytes more than were charged: as if that much less were settled.

@@ -51,7 +51,7 @@ impl Consumer {
         let message = match self.receiver.try_recv().ok() {
             Some(Message::Scarce(line)) => {
                 self.door.shares.take(line.tag.fingerprint(), line.bytes() as u64);
-                Some(Message::Line(line))
+                Some(Message::Line(*line))
             }
             message => message,
         };
@@ -106,6 +106,11 @@ impl Consumer {
     /// Charges bytes that lines hold on top of what they were charged at the door.
     pub(crate) fn hold(&self, bytes: u64) {
         self.door.budget.hold(bytes);
+    }
+
+    /// Charges lines that were read from a journal.
+    pub(crate) fn take_back(&self, lines: u64, bytes: u64) {
+        self.door.budget.take_back(lines, bytes);
     }
 
     /// From here on every line is refused. What was accepted before can still be taken.

@@ -48,7 +48,10 @@ pub(super) struct Door {
 /// line's turn to look), and whether room is tight, so that the line counts for its token. In one word,
 /// which is returned in a register.
 #[derive(Clone, Copy)]
-struct Place(u64);
+pub(crate) struct Place(u64);
+
+/// A line's place, or why there is none.
+pub(crate) type Charged = Result<Place, DropReason>;
 
 impl Place {
     const UNKNOWN: Place = Place(0);
@@ -57,10 +60,12 @@ impl Place {
         Place(queued << 1 | u64::from(scarce))
     }
 
+    #[inline]
     fn queued(self) -> u64 {
         self.0 >> 1
     }
 
+    #[inline]
     fn is_scarce(self) -> bool {
         self.0 & 1 == 1
     }
@@ -160,10 +165,15 @@ impl Door {
     }
 
     #[inline]
-    pub(super) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
-        match self.reserve(&line) {
-            Ok(place) => self.push(line, place),
-            Err(reason) => self.offer_again(line, reason),
+    pub(super) fn offer(
+        &self,
+        charged: Charged,
+        line: impl FnOnce() -> LogLine,
+    ) -> Result<(), DropReason> {
+        match charged {
+            Ok(place) if place.is_scarce() => self.push_scarce(line(), place),
+            Ok(place) => self.push(Message::Line(line()), place),
+            Err(reason) => self.offer_again(line(), reason),
         }
     }
 
@@ -173,8 +183,8 @@ impl Door {
         if let Overflow::Block(patience) = self.limits.overflow {
             let deadline = Instant::now() + patience.min(LONGEST_WAIT);
             while reason != DropReason::Closed && self.wait_for_room(&line, deadline) {
-                match self.reserve(&line) {
-                    Ok(place) => return self.push(line, place),
+                match self.reserve(&line.tag, line.bytes() as u64) {
+                    Ok(place) => return self.offer(Ok(place), || line),
                     Err(again) => reason = again,
                 }
             }
@@ -219,30 +229,31 @@ impl Door {
         self.signals.left_out.store(true, SeqCst);
     }
 
-    /// Charges the line, or says why not.
+    /// Charges a line of this tag, or says why not.
     #[inline]
-    fn reserve(&self, line: &LogLine) -> Result<Place, DropReason> {
-        let bytes = line.bytes() as u64;
+    pub(super) fn reserve(&self, tag: &Tag, bytes: u64) -> Charged {
         let looks = self.budget.charge(bytes);
         // Looked at after the charge: the worker closes first and then waits for charged lines.
         if self.signals.closed.load(SeqCst) {
             self.budget.revert(bytes);
             return Err(DropReason::Closed);
         }
-        match looks || self.signals.tight.load(Relaxed) {
-            true => self.look(line, bytes),
-            false => Ok(Place::UNKNOWN),
-        }
+        let place = match looks || self.signals.tight.load(Relaxed) {
+            true => self.look(tag, bytes)?,
+            false => Place::UNKNOWN,
+        };
+        tag.note_line();
+        Ok(place)
     }
 
     /// Whether there is room for a line that was just charged, and how tight it is.
     #[inline(never)]
-    fn look(&self, line: &LogLine, bytes: u64) -> Result<Place, DropReason> {
+    fn look(&self, tag: &Tag, bytes: u64) -> Charged {
         let standing = self.budget.standing();
         if !self.is_roomy(standing) && !self.signals.tight.load(SeqCst) {
             self.signals.tight.store(true, SeqCst);
         }
-        let verdict = self.verdict_for(&line.tag, standing);
+        let verdict = self.verdict_for(tag, standing);
         if verdict.is_err() {
             self.budget.revert(bytes);
             // A caller may be waiting for the room that was charged for a moment.
@@ -280,12 +291,8 @@ impl Door {
     }
 
     #[inline]
-    fn push(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
-        if place.is_scarce() {
-            return self.push_scarce(line, place);
-        }
-        line.tag.note_line();
-        match self.sender.try_send(Message::Line(line)) {
+    fn push(&self, message: Message, place: Place) -> Result<(), DropReason> {
+        match self.sender.try_send(message) {
             Ok(()) => {
                 self.ring_if_half_full(place.queued());
                 Ok(())
@@ -296,16 +303,10 @@ impl Door {
 
     /// As [`push`](Self::push), and counts the line for its token, from before it can be taken.
     #[cold]
+    #[inline(never)]
     fn push_scarce(&self, line: LogLine, place: Place) -> Result<(), DropReason> {
-        line.tag.note_line();
         self.shares.push(line.tag.fingerprint(), line.bytes() as u64);
-        match self.sender.try_send(Message::Scarce(line)) {
-            Ok(()) => {
-                self.ring_if_half_full(place.queued());
-                Ok(())
-            }
-            Err(error) => Err(self.not_sent(error)),
-        }
+        self.push(Message::Scarce(Box::new(line)), place)
     }
 
     #[cold]
@@ -314,14 +315,16 @@ impl Door {
             TrySendError::Full(_) => DropReason::QueueFull,
             TrySendError::Disconnected(_) => DropReason::Closed,
         };
-        let message = error.into_inner();
-        if let Message::Scarce(line) = &message {
-            self.shares.take(line.tag.fingerprint(), line.bytes() as u64);
-        }
-        if let Message::Line(line) | Message::Scarce(line) = message {
-            self.budget.revert(line.bytes() as u64);
-            self.refuse(&line.tag, reason);
-        }
+        let line = match error.into_inner() {
+            Message::Line(line) => line,
+            Message::Scarce(line) => {
+                self.shares.take(line.tag.fingerprint(), line.bytes() as u64);
+                *line
+            }
+            Message::SpanClosed(_) | Message::Control(_) => return reason,
+        };
+        self.budget.revert(line.bytes() as u64);
+        self.refuse(&line.tag, reason);
         reason
     }
 

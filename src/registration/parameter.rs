@@ -3,6 +3,14 @@
 use serde_json::{Value, json};
 
 /// What kind of value it is.
+///
+/// ```
+/// use tracing_bizproc::app::{Parameter, ValueKind};
+///
+/// let amount = Parameter::new(ValueKind::Double, "Amount");
+/// let address = Parameter::new(ValueKind::Other("UF:address".to_owned()), "Address");
+/// # drop((amount, address));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ValueKind {

@@ -6,6 +6,15 @@ use std::collections::HashMap;
 ///
 /// Forms contain only text, so JSON is converted to the same texts: `true` is `1`, `false` and `null` are
 /// empty, a number is its digits.
+///
+/// ```
+/// use tracing_bizproc::app::Property;
+///
+/// let text = |text: &str| Property::Text(text.to_owned());
+/// let carriers = Property::List(vec![text("DHL"), text("Mail")]);
+/// assert_eq!(carriers.get("1").and_then(Property::as_str), Some("Mail"));
+/// assert_eq!(carriers.values().len(), 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Property {

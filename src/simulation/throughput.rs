@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::builder::{Builder, Parts};
 use crate::completion::Completion;
-use crate::line::{EventToken, LogLine, Packed, Packer, Tag};
+use crate::line::{EventToken, LogLine, Packer, Tag};
 use crate::protocol::Reply;
 use crate::queue::{Complete, Message};
 use crate::worker::engine::{Engine, Step};
@@ -191,13 +191,13 @@ fn line(tag: &Arc<Tag>, text: &str) -> LogLine {
     );
     let metadata = tracing_core::Callsite::metadata(metadata);
     let message = metadata.fields().field("message").expect("it was just declared");
-    let mut packed = Vec::new();
-    Packer::new(&mut packed).str(&message, text, usize::MAX);
+    let mut packer = Packer::new();
+    packer.str(&message, text, usize::MAX);
     LogLine {
         tag: Arc::clone(tag),
         metadata,
         at: std::time::SystemTime::UNIX_EPOCH,
-        fields: Packed::take(&mut packed),
+        fields: packer.take(),
         span: None,
     }
 }

@@ -34,6 +34,16 @@ pub struct Health {
 }
 
 /// One word for a [`Health`]. Ordered from best to worst.
+///
+/// ```
+/// use tracing_bizproc::stats::Status;
+///
+/// // What a page for operators may show; a liveness probe should not look at it.
+/// fn http_status(status: Status) -> u16 {
+///     if status < Status::Blocked { 200 } else { 503 }
+/// }
+/// assert_eq!(http_status(Status::Degraded), 200);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Status {
@@ -46,6 +56,20 @@ pub enum Status {
 }
 
 /// Why lines do not reach their logs, or not in time.
+///
+/// ```
+/// use tracing_bizproc::stats::{Cause, Health};
+///
+/// /// Portals whose customers have to do something.
+/// fn blocked(health: &Health) -> Vec<Option<&str>> {
+///     let portal = |cause| match cause {
+///         &Cause::PortalBlocked { ref portal, .. } => Some(portal.as_deref()),
+///         _ => None,
+///     };
+///     health.causes().iter().filter_map(portal).collect()
+/// }
+/// # drop(blocked);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {

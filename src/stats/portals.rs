@@ -103,6 +103,16 @@ impl PortalCounters {
 
 /// The counters of one portal at one moment. They count the lines that the worker has received. It holds
 /// no secret.
+///
+/// ```
+/// # fn watch(handle: &tracing_bizproc::Handle) {
+/// for portal in handle.portals() {
+///     if let Some(reason) = portal.blocked() {
+///         println!("{:?} takes nothing: {reason}; {} lines wait", portal.portal(), portal.pending());
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortalSnapshot {
     portal: Option<Arc<str>>,

@@ -3,6 +3,19 @@
 use std::fmt;
 
 /// Why an accepted line was dropped, or why a line was refused.
+///
+/// ```
+/// use tracing_bizproc::stats::DropReason;
+///
+/// assert!(DropReason::QueueFull.is_refusal());
+/// assert_eq!(DropReason::WorkflowGone.label(), "workflow_gone");
+///
+/// # fn show(stats: &tracing_bizproc::stats::Snapshot) {
+/// for &reason in DropReason::ALL {
+///     println!("{}: {}", reason.label(), stats.by_reason(reason));
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DropReason {

@@ -5,11 +5,22 @@ use std::fmt;
 use super::{DropReason, write_reasons};
 
 /// The result of a flush or a shutdown: the lines that it covered, by how they ended.
+///
+/// ```
+/// # async fn step(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::error::WorkerError> {
+/// let report = handle.flush(std::time::Duration::from_secs(5)).await?;
+/// if !report.is_complete() {
+///     println!("{} lines wait, {} are lost", report.pending(), report.lost());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlushReport {
     acknowledged: u64,
     late: u64,
     pending: u64,
+    stored: u64,
     by_reason: [u64; DropReason::COUNT],
 }
 
@@ -30,9 +41,15 @@ impl FlushReport {
     }
 
     /// Covered lines that were not settled when the deadline passed. After a flush they are still
-    /// under way; after a shutdown they are counted as lost instead.
+    /// under way. After a shutdown they are counted as lost instead, unless they are on disk.
     pub fn pending(&self) -> u64 {
         self.pending
+    }
+
+    /// Of the [`pending`](Self::pending) lines, those that are on disk (`Builder::spool`): the next run
+    /// delivers what this one does not.
+    pub fn stored(&self) -> u64 {
+        self.stored
     }
 
     /// Covered lines that were dropped.
@@ -72,20 +89,26 @@ impl FlushReport {
             acknowledged: self.acknowledged.saturating_sub(earlier.acknowledged),
             late: self.late.saturating_sub(earlier.late),
             pending: 0,
+            stored: 0,
             by_reason: std::array::from_fn(|n| {
                 self.by_reason[n].saturating_sub(earlier.by_reason[n])
             }),
         }
     }
 
-    pub(crate) fn set_pending(&mut self, lines: u64) {
+    /// `unstored`: lines that are in no journal, whether they are covered or not.
+    pub(crate) fn set_pending(&mut self, lines: u64, unstored: u64) {
         self.pending = lines;
+        self.stored = lines.saturating_sub(unstored);
     }
 }
 
 impl fmt::Display for FlushReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "acknowledged={} pending={}", self.acknowledged, self.pending)?;
+        if self.stored > 0 {
+            write!(f, " (on disk: {})", self.stored)?;
+        }
         if self.late > 0 {
             write!(f, " late={}", self.late)?;
         }

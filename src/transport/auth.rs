@@ -27,6 +27,23 @@ pub use self::webhook::Webhook;
 
 /// The credentials for calls to portals: a [`Webhook`] for one portal, [`OAuth`] for the portals that
 /// have installed an app, or your own provider.
+///
+/// ```
+/// # fn main() -> Result<(), tracing_bizproc::error::WebhookError> {
+/// use std::collections::HashMap;
+/// use tracing_bizproc::PortalId;
+/// use tracing_bizproc::auth::{Credentials, Webhook};
+///
+/// // Two portals, each with a webhook of its own. Spans name the portal.
+/// let webhooks = HashMap::from([
+///     (PortalId::from("north"), Webhook::new("https://north.bitrix24.com/rest/1/secret/")?),
+///     (PortalId::from("south"), Webhook::new("https://south.bitrix24.com/rest/1/secret/")?),
+/// ]);
+/// let builder = tracing_bizproc::builder(Credentials::provider(webhooks));
+/// # drop(builder);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {

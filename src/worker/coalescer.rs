@@ -16,8 +16,9 @@ use super::agenda::NumberHasher;
 use super::budgets::EntryBudgets;
 use super::ending::Ending;
 use super::entry::{Entry, Gap, widen};
+use super::incoming::{Incoming, Stamp};
 use super::schedule::Schedule;
-use crate::line::{EventToken, LogLine, Tag};
+use crate::line::EventToken;
 use crate::stats::DropReason;
 
 mod buffer;
@@ -102,24 +103,26 @@ impl Coalescer {
     /// takes no more lines.
     pub(crate) fn push(
         &mut self,
-        line: &LogLine,
+        line: &Incoming<'_>,
         (text, bytes): (&str, usize),
-        seq: u64,
         now: Instant,
     ) -> Result<(), Finished> {
-        let key = self.key_of(&line.tag, now);
+        let key = self.key_of(line, now);
         let buffer = &mut self.tokens[key];
         buffer.last_used = now;
-        if let Some(finished) = buffer.finished {
+        if line.in_order {
+            buffer.note(line.stamp);
+        }
+        if let Some(finished) = buffer.finished.filter(|_| buffer.ended || !line.earlier) {
             return Err(finished);
         }
         let had_open = buffer.open.is_some();
         let sealed_before = buffer.sealed.len();
-        buffer.append(line, (text, bytes), seq, &self.plan, now);
+        buffer.append(line, (text, bytes), &self.plan, now);
         if !had_open {
             self.gathering.insert(key);
         }
-        let ahead = self.plan.ahead_from.is_some_and(|level| *line.metadata.level() <= level);
+        let ahead = self.plan.ahead_from.is_some_and(|level| line.level <= level);
         if ahead {
             buffer.seal(now);
         }
@@ -127,6 +130,38 @@ impl Coalescer {
             self.list(key);
         }
         Ok(())
+    }
+
+    /// A line of this token goes to the journal only: the token is known all the same.
+    pub(crate) fn passed(&mut self, line: &Incoming<'_>, now: Instant) {
+        let key = self.key_of(line, now);
+        self.tokens[key].last_used = now;
+        self.list(key);
+    }
+
+    /// Lines of this token were found in the journal: an end that was asked for waits for them, too.
+    pub(crate) fn found(&mut self, event_token: &EventToken, lines: u64) {
+        let Some(&key) = self.keys.get(event_token) else { return };
+        let buffer = &mut self.tokens[key];
+        if buffer.end.is_some() {
+            buffer.elsewhere += lines;
+            self.list(key);
+        }
+    }
+
+    /// A line of this token is here that was in the journal only.
+    pub(crate) fn arrived(&mut self, event_token: &EventToken) {
+        let Some(&key) = self.keys.get(event_token) else { return };
+        let elsewhere = &mut self.tokens[key].elsewhere;
+        if *elsewhere > 0 {
+            *elsewhere -= 1;
+            self.list(key);
+        }
+    }
+
+    /// Whether this line has been here, so that a journal need not be believed that it is new.
+    pub(crate) fn has_had(&self, event_token: &EventToken, stamp: Stamp) -> bool {
+        self.keys.get(event_token).is_some_and(|key| self.tokens[*key].has_had(stamp))
     }
 
     /// Tells of lines that were lost before they came here.
@@ -312,6 +347,7 @@ impl Coalescer {
         buffer.finished.get_or_insert(finished);
         buffer.gap = None;
         buffer.ended = true;
+        buffer.elsewhere = 0;
         buffer.last_used = now;
         let held = buffer.take_all();
         for entry in &held {
@@ -374,7 +410,7 @@ impl Coalescer {
 
     /// Lines of a token that are not settled, those in flight among them.
     pub(crate) fn pending(&self, event_token: &EventToken) -> u64 {
-        self.keys.get(event_token).map_or(0, |&key| self.tokens[key].pending())
+        self.keys.get(event_token).map_or(0, |&key| self.tokens[key].here())
     }
 
     /// Whether anything is known of the token.
@@ -394,15 +430,17 @@ impl Coalescer {
         self.listing.oldest().find(|key| self.tokens[*key].oldest().is_some())
     }
 
-    /// The place of a tag's token, which is looked up by its text once.
-    fn key_of(&mut self, tag: &Tag, now: Instant) -> usize {
-        let noted = tag.place.load(Relaxed);
+    /// The place of a line's token, which is looked up by its text once.
+    fn key_of(&mut self, line: &Incoming<'_>, now: Instant) -> usize {
+        let noted = line.place.map_or(usize::MAX, |place| place.load(Relaxed));
         // A place may have been left, and taken by another token.
         match self.tokens.get(noted) {
-            Some(buffer) if buffer.event_token == tag.event_token => noted,
+            Some(buffer) if buffer.event_token == *line.event_token => noted,
             _ => {
-                let key = self.key(&tag.event_token, now);
-                tag.place.store(key, Relaxed);
+                let key = self.key(line.event_token, now);
+                if let Some(place) = line.place {
+                    place.store(key, Relaxed);
+                }
                 key
             }
         }

@@ -57,6 +57,12 @@ impl Deadlines {
         }
     }
 
+    /// Until when the portal waits for this activity.
+    pub(crate) fn waits_until(&self, event_token: &EventToken) -> Option<Instant> {
+        let key = self.by_token.get(event_token)?;
+        Some(self.ahead.get(*key)?.waits_until)
+    }
+
     /// When the next one comes.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         self.agenda.next_at()

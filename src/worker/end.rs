@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use tracing_core::Level;
 
 use super::ending::Ending;
+use super::incoming::Stamp;
 use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::format::Words;
@@ -22,6 +23,8 @@ pub(crate) type Answer = oneshot::Sender<Result<FlushReport, CompleteError>>;
 pub(crate) struct End {
     /// Tells it from other ends that its token had.
     pub(crate) number: u64,
+    /// Its name in the journal.
+    pub(crate) stamp: Option<Stamp>,
     completion: Completion,
     /// The form that may stand in a batch, if that means the same.
     command: Option<EndCommand>,
@@ -68,6 +71,7 @@ impl End {
             .filter(|command| command.cost() < most_bytes / 2);
         End {
             number,
+            stamp: None,
             completion,
             command,
             deadline,
@@ -118,7 +122,7 @@ impl End {
 
     /// Answers the caller. `pending`: lines that are not settled yet.
     pub(crate) fn answer(mut self, answer: Result<(), CompleteError>, pending: u64) {
-        self.report.set_pending(pending);
+        self.report.set_pending(pending, u64::MAX);
         // The caller may no longer wait for the answer.
         drop(self.answer.send(answer.map(|()| self.report)));
     }

@@ -9,18 +9,28 @@ use slab::Slab;
 use super::agenda::Agenda;
 use super::ending::Ending;
 use super::entry::Gap;
+use super::incoming::{Incoming, Stamp};
 use super::lane::calls::AppCall;
-use super::lane::{Action, Lane, Renewal, Rules, TICK, What};
+use super::lane::{Action, EndAsked, Lane, Renewal, Rules, TICK, What};
 use super::ledger::{Freed, Ledger, Page, Pending};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
 use super::turn::Turn;
 use crate::error::CompleteError;
+use crate::journal::Publisher;
 use crate::line::{EventToken, LogLine, Missed, PortalId, Tag};
 use crate::protocol::{Reply, Request};
 use crate::queue::{self, Close, Complete, Expect, Flush, Limits, Overflow, Scope};
 use crate::stats::DropReason;
 use crate::transport::Refreshed;
+
+mod behind;
+mod found;
+mod replay;
+mod store;
+
+use behind::Behind;
+use store::Store;
 
 /// A request that is out: whose, and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +62,16 @@ pub(crate) struct Engine {
     by_id: HashMap<Option<PortalId>, usize>,
     /// When to ask which portal's lane.
     agenda: Agenda<usize>,
-    /// Lines taken in so far, which numbers them.
+    /// Lines and ends taken in so far, which numbers them.
     seq: u64,
+    /// This run, in a journal.
+    publisher: Publisher,
     seed: u64,
     closing: Option<Instant>,
     /// A line is in the books that is in no lane yet: after a panic, that one is lost.
     charged: bool,
+    /// Set if there is a journal.
+    store: Option<Store>,
 }
 
 /// All that is known of one portal.
@@ -67,6 +81,8 @@ struct Portal {
     id: Option<PortalId>,
     lane: Lane,
     page: Page,
+    /// Set while it has lines that are in no lane.
+    behind: Option<Box<Behind>>,
     /// Since when its lane has had nothing to remember.
     empty_since: Option<Instant>,
 }
@@ -88,23 +104,35 @@ impl Engine {
             by_id: HashMap::new(),
             agenda: Agenda::new(),
             seq: 0,
+            publisher: Publisher(0),
             seed,
             closing: None,
             charged: false,
+            store: None,
         }
     }
 
     /// Takes a line in.
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
-        self.charge(line, key, now);
+        let mut incoming = self.charge(line, key, now);
+        if self.goes_behind(key, now) {
+            self.renderer.write_body(line);
+            self.put_behind(&incoming, key, now);
+            self.charged = false;
+            self.tell_missed(&line.tag, key, now);
+            self.agenda.set(key, now);
+            return;
+        }
         // A line that finds no room is not rendered.
-        let charged = line.bytes();
+        let charged = incoming.charged;
         let mut bytes = charged;
-        let mut stays = self.keeps_share(line, bytes, key, now);
+        let mut stays = self.keeps_share(&incoming, bytes, key, now);
         if stays {
-            bytes = held(charged, self.renderer.render(line));
-            stays = bytes <= charged || self.keeps_share(line, bytes, key, now);
+            self.renderer.write_body(line);
+            self.copy(&mut incoming, key, now);
+            bytes = held(charged, self.renderer.finish(line.at));
+            stays = bytes <= charged || self.keeps_share(&incoming, bytes, key, now);
         }
         if !stays {
             self.charged = false;
@@ -113,47 +141,49 @@ impl Engine {
         let Engine { renderer, ledger, portals, .. } = self;
         let Portal { lane, page, .. } = &mut portals[key];
         let text = (renderer.text(), bytes);
-        lane.line(line, text, self.seq, &mut Turn { ledger, page, now });
+        lane.line(&incoming, text, &mut Turn { ledger, page, now });
         self.charged = false;
         self.tell_missed(&line.tag, key, now);
-        self.make_room(&line.tag, key, now);
+        self.make_room(&incoming, key, now);
         self.agenda.set(key, now);
     }
 
     /// Puts a line into the books, and notes that until it has found its place.
-    fn charge(&mut self, line: &LogLine, key: usize, now: Instant) {
+    fn charge<'a>(&mut self, line: &'a LogLine, key: usize, now: Instant) -> Incoming<'a> {
         self.charged = true;
         self.seq += 1;
-        let token = line.tag.fingerprint();
-        self.ledger.taken(&mut self.portals[key].page, token, line.bytes(), self.seq, now);
+        let line = Incoming::new(line, self.seq, self.publisher, now);
+        let page = &mut self.portals[key].page;
+        self.ledger.taken(page, line.fingerprint, line.charged, self.seq, now);
+        line
     }
 
     /// A line was lost inside the worker before it could be taken in.
     pub(crate) fn line_lost(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
-        if !std::mem::take(&mut self.charged) {
-            self.charge(line, key, now);
-            self.charged = false;
-        }
-        self.refuse(line, key, DropReason::Internal, now);
+        let line = if std::mem::take(&mut self.charged) {
+            Incoming::new(line, self.seq, self.publisher, now)
+        } else {
+            self.charge(line, key, now)
+        };
+        self.charged = false;
+        self.refuse(&line, key, DropReason::Internal, now);
     }
 
     /// Drops a line that was just received, and mentions it in its log.
-    fn refuse(&mut self, line: &LogLine, key: usize, reason: DropReason, now: Instant) {
-        let event_token = &line.tag.event_token;
-        let seq = self.seq;
+    fn refuse(&mut self, line: &Incoming<'_>, key: usize, reason: DropReason, now: Instant) {
         let (lane, mut turn) = self.turn(key, now);
-        turn.settle_lines(event_token, 1, line.bytes(), seq, Ending::Dropped(reason));
-        lane.missed(event_token, Gap::new(reason, 1, line.at), &mut turn);
+        turn.settle_line(line, Ending::Dropped(reason));
+        lane.missed(line.event_token, Gap::new(reason, 1, line.at), &mut turn);
         self.agenda.set(key, now);
     }
 
     /// Sees to it that the portal of a line that was just taken in holds no more than its share of
     /// the budget, so that one that fails leaves room for the others, and that all of them hold no more
     /// than there is. Says whether the line stays, which holds so many `bytes` as text.
-    fn keeps_share(&mut self, line: &LogLine, bytes: usize, key: usize, now: Instant) -> bool {
+    fn keeps_share(&mut self, line: &Incoming<'_>, bytes: usize, key: usize, now: Instant) -> bool {
         let share = self.rules.portal_share;
-        let more = bytes.saturating_sub(line.bytes());
+        let more = bytes.saturating_sub(line.charged);
         if share >= 1.0 && more == 0 {
             return true;
         }
@@ -168,8 +198,8 @@ impl Engine {
             // The oldest make room for it, if there are any: what is in flight stays.
             let (lane, mut turn) = self.turn(key, now);
             while over(turn.page.pending()) {
-                let loud = turn.ledger.is_loud(&limits, line.tag.fingerprint());
-                let of = loud.then_some(&line.tag.event_token);
+                let loud = turn.ledger.is_loud(&limits, line.fingerprint);
+                let of = loud.then_some(line.event_token);
                 if !lane.evict(of, DropReason::PortalShare, &mut turn) {
                     break;
                 }
@@ -180,9 +210,8 @@ impl Engine {
         let here = self.portals[key].page.pending();
         // The door has accepted it without knowing how long its text would be.
         let too_long = more > 0 && self.limits.are_passed_by(all.lines, (all.bytes + more) as u64);
-        let stays = !too_long
-            && !over(here)
-            && self.ledger.leaves_room(&limits, here, line.tag.fingerprint());
+        let stays =
+            !too_long && !over(here) && self.ledger.leaves_room(&limits, here, line.fingerprint);
         if !stays {
             self.refuse(line, key, DropReason::PortalShare, now);
         }
@@ -213,6 +242,8 @@ impl Engine {
             }
             pending += event_token.map_or(0, |event_token| lane.pending(event_token));
         }
+        pending += event_token.map_or(0, |event_token| self.elsewhere(event_token));
+        self.flush_behind();
         match scope {
             Scope::All => self.ledger.watch_all(deadline, reply),
             Scope::Token(event_token) => {
@@ -236,8 +267,24 @@ impl Engine {
                 }
             },
         };
+        self.seq += 1;
+        let no = self.seq;
+        let stored = self.end_to_store((key, &event_token), (no, &completion, deadline), now);
+        let publisher = self.publisher;
+        let elsewhere = self.elsewhere_of_end(key, &event_token);
+        let asked = EndAsked {
+            completion,
+            deadline,
+            patience: None,
+            answer: reply,
+            stamp: stored.as_ref().map(|_| Stamp { publisher, no }),
+            elsewhere,
+        };
         let (lane, mut turn) = self.turn(key, now);
-        lane.complete(&event_token, completion, deadline, reply, &mut turn);
+        let goes = lane.complete(&event_token, asked, &mut turn);
+        if let (Some(end), Some(outbox)) = (stored.filter(|_| goes), self.ledger.outbox()) {
+            outbox.end(&portal, &event_token, end, now);
+        }
         self.agenda.set(key, now);
     }
 
@@ -296,6 +343,7 @@ impl Engine {
     pub(crate) fn uninstalled(&mut self, portal: &PortalId, now: Instant) {
         if let Some(&key) = self.by_id.get(&Some(portal.clone())) {
             self.with(key, now, |lane, turn| lane.abandon(DropReason::Uninstalled, turn));
+            self.give_up_behind(key, DropReason::Uninstalled);
         }
     }
 
@@ -303,23 +351,25 @@ impl Engine {
     fn with(&mut self, key: usize, now: Instant, act: impl FnOnce(&mut Lane, &mut Turn<'_>)) {
         let (lane, mut turn) = self.turn(key, now);
         act(lane, &mut turn);
-        turn.page.stands(&lane.condition(), now);
+        self.stand(key, now);
         self.agenda.set(key, now);
     }
 
     /// What to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Step {
-        if self.closing.is_some_and(|deadline| now >= deadline) {
+        if self.is_out_of_time(now) {
             for (_, Portal { lane, page, .. }) in &mut self.portals {
                 let mut turn = Turn { ledger: &mut self.ledger, page, now };
                 lane.abandon(DropReason::ShutdownDeadline, &mut turn);
             }
+            self.leave_behind(now);
             return Step::Closed;
         }
         while let Some(key) = self.agenda.pop(now) {
             let (lane, mut turn) = self.turn(key, now);
             let action = lane.next(&mut turn);
-            turn.page.stands(&lane.condition(), now);
+            self.stand(key, now);
+            let look_again = self.read_more(key, now).then(|| now + LOOK_AGAIN);
             match action {
                 Action::Send(what, request) => {
                     // The lane may want more: ends beside its entries.
@@ -331,21 +381,41 @@ impl Engine {
                     return Step::Access(Outgoing { portal: key, what: What::Access }, access);
                 }
                 // Later than now in any case: nothing else ends this loop.
-                Action::Wait(at) => self.agenda.set(key, at.max(now + TICK)),
-                Action::Idle => self.forget(key, now),
+                Action::Wait(at) => {
+                    let at = at.max(now + TICK);
+                    self.agenda.set(key, look_again.map_or(at, |again| again.min(at)));
+                }
+                Action::Idle => match look_again {
+                    Some(again) => self.agenda.set(key, again),
+                    None => self.forget(key, now),
+                },
             }
         }
-        let settled = self.closing.is_some() && self.ledger.pending().lines == 0;
-        if settled && !self.is_completing() {
+        let settled = self.ledger.pending().lines + self.ledger.only_stored() == 0;
+        let starting = self.store.as_ref().is_some_and(Store::is_starting);
+        if self.closing.is_some() && settled && !starting && !self.is_completing() {
             return Step::Closed;
         }
-        Step::Wait(self.agenda.next_at().into_iter().chain(self.ledger.next_deadline()).min())
+        let asks_at = self.asks_at();
+        let others = self.ledger.next_deadline().into_iter().chain(asks_at);
+        Step::Wait(self.agenda.next_at().into_iter().chain(others).min())
+    }
+
+    /// Shows how a portal stands.
+    fn stand(&mut self, key: usize, now: Instant) {
+        let Portal { lane, page, behind, .. } = &self.portals[key];
+        let mut condition = lane.condition();
+        if let Some(behind) = behind {
+            let oldest = condition.oldest.into_iter().chain([behind.since]).min();
+            condition.oldest = oldest;
+        }
+        page.stands(&condition, now);
     }
 
     /// Forgets a portal whose lane has had nothing to remember for long.
     fn forget(&mut self, key: usize, now: Instant) {
         let portal = &mut self.portals[key];
-        if !portal.lane.is_empty(now) {
+        if !portal.lane.is_empty(now) || portal.behind.is_some() {
             portal.empty_since = None;
             if !portal.lane.is_out() {
                 self.agenda.set(key, now + FORGET);
@@ -362,10 +432,26 @@ impl Engine {
         self.ledger.close_page(&portal.page);
     }
 
+    /// Whether the deadline of the shutdown has passed.
+    pub(crate) fn is_out_of_time(&self, now: Instant) -> bool {
+        self.closing.is_some_and(|deadline| now >= deadline)
+    }
+
+    /// Until the deadline of the shutdown. None of it where nothing is left to wait for.
+    pub(crate) fn time_left(&self, now: Instant) -> Duration {
+        match (&self.store, self.closing) {
+            (Some(store), Some(deadline)) if !store.is_away() => {
+                deadline.saturating_duration_since(now)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Answers flushes that are through or out of time. After the budget was told what was settled,
     /// so that whoever is answered finds the counters up to date.
     pub(crate) fn answer(&mut self, now: Instant) {
-        self.ledger.answer(now);
+        let starting = self.store.as_ref().is_some_and(Store::is_starting);
+        self.ledger.answer(starting, now);
     }
 
     /// Reports that are due. `last`: this is the last call, so everything is reported.
@@ -396,7 +482,7 @@ impl Engine {
     /// Lines that were received and are not settled yet.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn pending(&self) -> u64 {
-        self.ledger.pending().lines
+        self.ledger.pending().lines + self.ledger.only_stored()
     }
 
     /// Whether lines are not settled, or ends not answered.
@@ -429,8 +515,8 @@ impl Engine {
         if let Some(deadline) = self.closing {
             lane.close(deadline, now);
         }
-        let page = self.ledger.page(id.as_ref().map(PortalId::as_str));
-        let portal = Portal { id: id.clone(), lane, page, empty_since: None };
+        let page = self.ledger.page(id.as_ref());
+        let portal = Portal { id: id.clone(), lane, page, behind: None, empty_since: None };
         let key = self.portals.insert(portal);
         self.by_id.insert(id.clone(), key);
         key
@@ -451,16 +537,16 @@ impl Engine {
 
     /// Keeps to the budget by giving up the oldest lines, where the user asked for that: of the token
     /// that has just logged if that is loud, and of all if not.
-    fn make_room(&mut self, tag: &Tag, own: usize, now: Instant) {
+    fn make_room(&mut self, line: &Incoming<'_>, own: usize, now: Instant) {
         if self.limits.overflow != Overflow::DropOldest {
             return;
         }
         let limits = self.limits;
         let over = |Pending { lines, bytes }| limits.are_passed_by(lines, bytes as u64);
         while over(self.ledger.pending()) {
-            let loud = self.ledger.is_loud(&limits, tag.fingerprint());
+            let loud = self.ledger.is_loud(&limits, line.fingerprint);
             let (lane, mut turn) = self.turn(own, now);
-            let of = Some(&tag.event_token);
+            let of = Some(line.event_token);
             if loud && lane.evict(of, DropReason::Evicted, &mut turn) {
                 continue;
             }
@@ -483,6 +569,8 @@ impl Engine {
 /// A portal is forgotten when its lane has had nothing to remember for so long. Its counters go with
 /// it, and what was learned of its limits.
 const FORGET: Duration = Duration::from_secs(3_600);
+/// When to look again whether there is room for lines that are in no lane.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// What a line holds of the budget once it is text, where it was charged so many bytes.
 fn held(charged: usize, text: usize) -> usize {
     charged.clamp(text, text + BESIDE_TEXT)

@@ -2,7 +2,9 @@
 
 use std::time::{Instant, SystemTime};
 
+use super::incoming::{Incoming, Stamp};
 use crate::format::Words;
+use crate::journal::{Number, Publisher};
 use crate::protocol::text::LINE_MARK;
 use crate::stats::DropReason;
 
@@ -18,10 +20,14 @@ pub(crate) struct Entry {
     pub(crate) lines: u32,
     /// Bytes of the budget that these lines hold.
     pub(crate) bytes: usize,
-    /// Number of the newest line, for flushes.
+    /// The place of the newest line among all that were taken in, for flushes.
     pub(crate) last_seq: u64,
-    /// When its first line was taken in.
+    /// Which lines these are, in a journal.
+    pub(crate) stamps: Stamps,
+    /// When its first line came here.
     pub(crate) since: Instant,
+    /// From when on its age counts: earlier, where the line was read from a journal.
+    pub(crate) born: Instant,
     /// The time of its first line, by the clock of the app.
     pub(crate) since_wall: SystemTime,
     /// The last line is continued in the token's next entry.
@@ -34,6 +40,39 @@ pub(crate) struct Entry {
     pub(crate) gap: Option<Box<Gap>>,
     /// Lines of this workflow that the portal no longer shows once it stores this entry.
     pub(crate) rolled_off: u64,
+}
+
+/// Which lines an entry holds, by their numbers in a journal. Numbers between them that belong to other
+/// tokens are not meant. All are of one publisher.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamps {
+    pub(crate) publisher: Publisher,
+    /// Of the first line, whole or not. 0: there is none.
+    pub(crate) from: Number,
+    /// Of the last line, whole or not.
+    pub(crate) up_to: Number,
+    /// Of the last line that ends here. 0: there is none.
+    pub(crate) whole: Number,
+}
+
+impl Stamps {
+    const NONE: Stamps = Stamps { publisher: Publisher(0), from: 0, up_to: 0, whole: 0 };
+
+    /// Lines that end here, and so are settled with the entry.
+    pub(crate) fn ended(self) -> Option<(Number, Number)> {
+        (self.from > 0 && self.whole >= self.from).then_some((self.from, self.whole))
+    }
+
+    /// Lines of which this entry holds at least a piece.
+    pub(crate) fn all(self) -> Option<(Number, Number)> {
+        (self.from > 0).then_some((self.from, self.up_to))
+    }
+
+    /// The same without the line that goes on from an earlier entry, which stands in the log.
+    pub(crate) fn begun(self, continued: bool) -> Option<(Number, Number)> {
+        let from = self.from + u64::from(continued);
+        (self.from > 0 && self.up_to >= from).then_some((from, self.up_to))
+    }
 }
 
 /// The history of an entry that was sent before.
@@ -51,6 +90,8 @@ pub(crate) struct Tries {
     pub(crate) just_in_doubt: bool,
     /// It counts as sent in the workflow's budget.
     pub(crate) budgeted: bool,
+    /// The journal was told that it is sent.
+    pub(crate) announced: bool,
 }
 
 impl Tries {
@@ -67,7 +108,9 @@ impl Entry {
             lines: 0,
             bytes: 0,
             last_seq: 0,
+            stamps: Stamps::NONE,
             since,
+            born: since,
             since_wall,
             unfinished: false,
             continued: false,
@@ -75,6 +118,21 @@ impl Entry {
             gap: None,
             rolled_off: 0,
         }
+    }
+
+    /// An entry that begins with this line, or with a piece of it.
+    pub(crate) fn of(line: &Incoming<'_>, now: Instant) -> Self {
+        let mut entry = Entry::new(now, line.at);
+        entry.born = line.since;
+        let Stamp { publisher, no } = line.stamp;
+        entry.stamps = Stamps { publisher, from: no, up_to: no, whole: 0 };
+        entry.tries.in_doubt = line.tried;
+        entry
+    }
+
+    /// Whether this line may stand beside those that are here.
+    pub(crate) fn takes(&self, line: &Incoming<'_>) -> bool {
+        self.stamps.publisher == line.stamp.publisher && self.tries.in_doubt == line.tried
     }
 
     /// Appends the message as it is sent: notices, then the lines.

@@ -15,6 +15,7 @@ use super::deadlines::{Deadlines, Passed};
 use super::end::{Answer, End};
 use super::ending::Ending;
 use super::entry::Gap;
+use super::incoming::{Incoming, Stamp};
 use super::ledger::Condition;
 use super::meters::Meters;
 use super::rate::{LeakyBucket, Quota};
@@ -24,7 +25,7 @@ use super::turn::Turn;
 use crate::completion::Completion;
 use crate::error::{CompleteError, WorkerError};
 use crate::format::Words;
-use crate::line::{EventToken, LogLine};
+use crate::line::EventToken;
 use crate::protocol::Request;
 use crate::protocol::command::BATCH_COMMANDS;
 use crate::protocol::reply::Sent;
@@ -55,6 +56,21 @@ pub(crate) struct Rules {
     pub(crate) portal_share: f64,
     /// Spans that name no portal have one all the same.
     pub(crate) default_portal: bool,
+}
+
+/// An end that is asked for.
+#[derive(Debug)]
+pub(crate) struct EndAsked {
+    pub(crate) completion: Completion,
+    /// How long it waits for its token's lines.
+    pub(crate) deadline: Instant,
+    /// How long it is tried after that, if not as usual: it was found in the journal.
+    pub(crate) patience: Option<Duration>,
+    pub(crate) answer: Answer,
+    /// Its name in the journal.
+    pub(crate) stamp: Option<Stamp>,
+    /// Lines of its token that are in the journal only.
+    pub(crate) elsewhere: u64,
 }
 
 /// What a lane wants.
@@ -212,19 +228,16 @@ impl Lane {
     /// Adds a line with this text, which holds so many bytes of the budget.
     pub(crate) fn line(
         &mut self,
-        line: &LogLine,
+        line: &Incoming<'_>,
         (text, bytes): (&str, usize),
-        seq: u64,
         turn: &mut Turn<'_>,
     ) {
-        let event_token = &line.tag.event_token;
-        match self.coalescer.push(line, (text, bytes), seq, turn.now) {
-            Ok(()) => turn.holds(line.tag.fingerprint(), line.bytes(), bytes),
-            Err(finished) => {
-                turn.settle_lines(event_token, 1, line.bytes(), seq, finished.ending());
-            }
+        let event_token = line.event_token;
+        match self.coalescer.push(line, (text, bytes), turn.now) {
+            Ok(()) => turn.holds(line.fingerprint, line.charged, bytes),
+            Err(finished) => turn.settle_line(line, finished.ending()),
         }
-        if self.closing.is_some() {
+        if self.closing.is_some() && !line.earlier {
             // It came after the close: nothing is gathered any more.
             self.coalescer.seal(Some(event_token), turn.now);
         }
@@ -274,28 +287,67 @@ impl Lane {
         }
     }
 
-    /// An activity is to be ended. Its token takes no more lines.
+    /// An activity is to be ended. Its token takes no more lines. Returns whether the end is on its way.
     pub(crate) fn complete(
         &mut self,
         event_token: &EventToken,
-        completion: Completion,
-        deadline: Instant,
-        answer: Answer,
+        asked: EndAsked,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> bool {
+        let EndAsked { completion, deadline, patience, answer, stamp, elsewhere } = asked;
         self.ends += 1;
         let (words, most_bytes) = (&self.rules.words, self.rules.request_bytes);
         let text = event_token.expose();
         let (number, now) = (self.ends, turn.now);
-        let deadline = self.closing.map_or(deadline, |ends_by| deadline.min(ends_by));
-        let end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
-        if !turn.ledger.hold_end(end.bytes()) {
-            return end.answer(Err(CompleteError::Worker(WorkerError::Busy)), 0);
+        let ends_by = self.closing.filter(|_| stamp.is_none());
+        let deadline = ends_by.map_or(deadline, |ends_by| deadline.min(ends_by));
+        let mut end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
+        end.stamp = stamp;
+        if let Some(patience) = patience {
+            end.give_up_at = deadline + patience;
         }
-        if let Err(again) = self.coalescer.add_end(event_token, Box::new(end), turn.now) {
+        if patience.is_some() {
+            turn.ledger.hold_found_end(end.bytes());
+        } else if !turn.ledger.hold_end(end.bytes()) {
+            end.answer(Err(CompleteError::Worker(WorkerError::Busy)), 0);
+            return false;
+        }
+        if let Err(again) = self.coalescer.add_end(event_token, Box::new(end), elsewhere, now) {
             turn.ledger.release_end(again.bytes());
             again.answer(Err(CompleteError::AlreadyCompleted), 0);
+            return false;
         }
+        true
+    }
+
+    /// Until when the portal waits for an activity, if that is known.
+    pub(crate) fn waits_until(&self, event_token: &EventToken) -> Option<Instant> {
+        self.deadlines.waits_until(event_token)
+    }
+
+    /// A line of this token goes to the journal only.
+    pub(crate) fn passed(&mut self, line: &Incoming<'_>, turn: &mut Turn<'_>) {
+        self.coalescer.passed(line, turn.now);
+    }
+
+    /// Lines of this token were found in the journal.
+    pub(crate) fn found(&mut self, event_token: &EventToken, lines: u64) {
+        self.coalescer.found(event_token, lines);
+    }
+
+    /// A line of this token is here that was in the journal only.
+    pub(crate) fn arrived(&mut self, event_token: &EventToken) {
+        self.coalescer.arrived(event_token);
+    }
+
+    /// Whether this line has been here.
+    pub(crate) fn has_had(&self, event_token: &EventToken, stamp: Stamp) -> bool {
+        self.coalescer.has_had(event_token, stamp)
+    }
+
+    /// Whether entries go, as far as the portal is concerned.
+    pub(crate) fn takes_entries(&self) -> bool {
+        self.state == State::Ready
     }
 
     /// The portal waits for an activity until then. What is pending then is late.
@@ -316,7 +368,7 @@ impl Lane {
         };
         let slots =
             [&self.main, &self.beside].into_iter().filter_map(|slot| slot.in_flight.as_ref());
-        let out = slots.flat_map(|out| &out.entries).map(|command| command.entry.since).min();
+        let out = slots.flat_map(|out| &out.entries).map(|command| command.entry.born).min();
         Condition {
             blocked,
             is_failing: matches!(self.state, State::BackingOff(_)),

@@ -1,14 +1,19 @@
-//! Where every line ends: the only place that counts lines, releases their budget, and answers flushes.
+//! Where every line ends: the only place that counts lines, releases their budget, marks them in the
+//! journal, and answers flushes.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
 use super::ending::Ending;
+use super::entry::{Entry, Stamps};
+use super::incoming::Incoming;
+use super::outbox::Outbox;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
-use crate::line::{EventToken, Fingerprint};
+use crate::journal::{Mark, MarkKind, Number, Publisher};
+use crate::line::{EventToken, Fingerprint, PortalId};
 use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
 
@@ -26,6 +31,14 @@ pub(crate) struct Ledger {
     reports: Reports,
     /// What each token holds, for the door.
     shares: Arc<Shares>,
+    /// What goes to the journal, if there is one.
+    outbox: Option<Outbox>,
+    /// The time by the app's clock, and when it was that.
+    clock: Option<(Instant, SystemTime)>,
+    /// Lines that are in the journal only: of this run, and of others.
+    stored: u64,
+    /// Lines of unknown tokens that the journal has lost, and of which not all were missed yet.
+    damaged: u64,
 }
 
 /// How a portal's lane stands.
@@ -42,8 +55,12 @@ pub(crate) struct Condition {
 /// One portal's books.
 #[derive(Debug)]
 pub(crate) struct Page {
+    id: Option<PortalId>,
     counters: Arc<PortalCounters>,
     pending: Pending,
+    /// Its lines that are in the journal only: of this run, and of others.
+    stored: u64,
+    found: u64,
     /// What the portal said, when that is why lines end now.
     because: String,
 }
@@ -62,6 +79,8 @@ pub(crate) struct Freed {
     pub(crate) bytes: usize,
     /// Held on top of what the door had charged: lines that are longer as text.
     pub(crate) held: usize,
+    /// Lines that were read from the journal, and their bytes.
+    pub(crate) read: Pending,
 }
 
 impl Pending {
@@ -70,7 +89,7 @@ impl Pending {
         self.bytes += bytes;
     }
 
-    fn sub(&mut self, lines: u64, bytes: usize) {
+    pub(crate) fn sub(&mut self, lines: u64, bytes: usize) {
         self.lines = self.lines.saturating_sub(lines);
         self.bytes = self.bytes.saturating_sub(bytes);
     }
@@ -88,6 +107,44 @@ impl Ledger {
             watches: Watches::default(),
             reports: Reports::default(),
             shares,
+            outbox: None,
+            clock: None,
+            stored: 0,
+            damaged: 0,
+        }
+    }
+
+    /// What is taken in goes to a journal, too.
+    pub(crate) fn keep(&mut self, outbox: Outbox) {
+        self.outbox = Some(outbox);
+    }
+
+    pub(crate) fn outbox(&mut self) -> Option<&mut Outbox> {
+        self.outbox.as_mut()
+    }
+
+    pub(crate) fn has_journal(&self) -> bool {
+        self.outbox.is_some()
+    }
+
+    /// The app's clock shows this time now.
+    pub(crate) fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+        self.clock = Some((now, wall));
+    }
+
+    /// The time by the app's clock.
+    pub(crate) fn wall(&self, now: Instant) -> Option<SystemTime> {
+        let (at, wall) = self.clock?;
+        Some(wall + now.saturating_duration_since(at))
+    }
+
+    /// How old an entry is. With a journal by two clocks, of which the lower figure counts: one that is
+    /// set forward must not make all lines old.
+    pub(crate) fn age(&self, entry: &Entry, now: Instant) -> Duration {
+        let age = now.saturating_duration_since(entry.born);
+        match self.wall(now) {
+            Some(wall) => age.min(wall.duration_since(entry.since_wall).unwrap_or_default()),
+            None => age,
         }
     }
 
@@ -96,9 +153,10 @@ impl Ledger {
     }
 
     /// A page for one more portal; `None`: the default portal.
-    pub(crate) fn page(&self, portal: Option<&str>) -> Page {
-        let counters = self.stats.add_portal(portal);
-        Page { counters, pending: Pending::default(), because: String::new() }
+    pub(crate) fn page(&self, id: Option<&PortalId>) -> Page {
+        let counters = self.stats.add_portal(id.map(PortalId::as_str));
+        let (pending, because) = (Pending::default(), String::new());
+        Page { id: id.cloned(), counters, pending, stored: 0, found: 0, because }
     }
 
     /// The portal is forgotten, and its counters with it.
@@ -135,6 +193,11 @@ impl Ledger {
     /// Lines that were received and are not settled yet.
     pub(crate) fn pending(&self) -> Pending {
         self.pending
+    }
+
+    /// Charges an end that was found in the journal: it was charged when it was asked for.
+    pub(crate) fn hold_found_end(&mut self, bytes: usize) {
+        self.ends += bytes;
     }
 
     /// Charges the end of an activity that is to wait, unless too much of that kind waits already. One
@@ -175,7 +238,7 @@ impl Ledger {
         self.pending.add(1, bytes);
         self.watches.taken(seq);
         page.pending.add(1, bytes);
-        page.counters.pending(page.pending.lines);
+        page.show_pending();
         if page.pending.lines == 1 {
             page.counters.oldest_pending(Some(now));
         }
@@ -199,6 +262,178 @@ impl Ledger {
         for pending in [&mut self.pending, &mut page.pending] {
             pending.bytes = (pending.bytes + held).saturating_sub(charged);
         }
+    }
+
+    /// Notes for the journal what has become of lines of a token.
+    pub(crate) fn mark(
+        &mut self,
+        page: &Page,
+        event_token: &EventToken,
+        publisher: Publisher,
+        (from, up_to): (Number, Number),
+        kind: MarkKind,
+        now: Instant,
+    ) {
+        if let Some(outbox) = &mut self.outbox {
+            let (portal, event_token) = (page.id.clone(), event_token.clone());
+            outbox.mark(Mark { publisher, portal, event_token, from, up_to, kind }, now);
+        }
+    }
+
+    /// Lines are in the journal, and leave memory and the budget.
+    pub(crate) fn stored(&mut self, page: &mut Page, token: Fingerprint, lines: u64, bytes: usize) {
+        self.shares.settle(token, lines, bytes as u64);
+        self.pending.sub(lines, bytes);
+        self.freed.lines += lines;
+        self.freed.bytes += bytes;
+        page.pending.sub(lines, bytes);
+        page.stored += lines;
+        self.show_stored(page, lines, 0);
+    }
+
+    /// Lines of other runs were found in the journal.
+    pub(crate) fn found(&mut self, page: &mut Page, lines: u64) {
+        self.stats.recovered(lines);
+        page.found += lines;
+        self.watches.expected(lines);
+        self.show_stored(page, lines, 0);
+    }
+
+    /// Takes off lines that were in the journal only, of this run or of others.
+    fn sub_stored(&mut self, page: &mut Page, own: bool, lines: u64) {
+        let of_page = if own { &mut page.stored } else { &mut page.found };
+        let lines = lines.min(*of_page);
+        *of_page -= lines;
+        self.show_stored(page, 0, lines);
+    }
+
+    fn show_stored(&mut self, page: &Page, more: u64, less: u64) {
+        self.stored = (self.stored + more).saturating_sub(less);
+        self.stats.stored(self.stored);
+        page.show_pending();
+    }
+
+    /// A line is read from the journal, and is back in memory and in the budget. `fresh`: flushes have
+    /// not heard of it, since it is of another run.
+    pub(crate) fn read_back(
+        &mut self,
+        page: &mut Page,
+        line: &Incoming<'_>,
+        fresh: bool,
+        now: Instant,
+    ) {
+        if fresh && page.found == 0 {
+            // It was not counted when it was found.
+            self.found(page, 1);
+        }
+        self.shares.hold(line.fingerprint, 1, line.charged as u64);
+        self.pending.add(1, line.charged);
+        self.freed.read.add(1, line.charged);
+        page.pending.add(1, line.charged);
+        if fresh {
+            self.watches.found(line.seq);
+        }
+        self.sub_stored(page, !fresh, 1);
+        if page.pending.lines == 1 {
+            page.counters.oldest_pending(Some(now));
+        }
+    }
+
+    /// Lines of this run, if it is known whose, are lost that were in the journal only.
+    pub(crate) fn lost_stored(
+        &mut self,
+        page: &mut Page,
+        (event_token, own): (&EventToken, bool),
+        lines: u64,
+        last_seq: u64,
+        reason: DropReason,
+    ) {
+        if lines == 0 {
+            return;
+        }
+        self.count_lost(Some(page), lines, reason);
+        self.sub_stored(page, own, lines);
+        if own {
+            self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));
+        } else {
+            self.watches.forgotten(lines);
+        }
+    }
+
+    /// Lines of other runs, which were not counted, are lost.
+    pub(crate) fn lost_unknown(&mut self, page: Option<&Page>, lines: u64, reason: DropReason) {
+        if lines > 0 {
+            self.stats.recovered(lines);
+            self.count_lost(page, lines, reason);
+        }
+    }
+
+    /// Ends in the journal came too late, or are lost.
+    pub(crate) fn lost_ends(&mut self, ends: u64) {
+        self.stats.late_ends(ends);
+        self.reports.add(Trouble::LateEnd, ends, None, "");
+    }
+
+    fn count_lost(&mut self, page: Option<&Page>, lines: u64, reason: DropReason) {
+        self.stats.dropped(reason, lines);
+        self.reports.add(Trouble::Lost(reason), lines, page.and_then(Page::portal), "on disk");
+        if let Some(page) = page {
+            page.counters.lost(lines);
+        }
+    }
+
+    /// The journal holds no more lines of this portal, although more were counted. Those of other runs
+    /// were settled after all; of this run there can be none, or the journal has lost them.
+    pub(crate) fn correct(&mut self, page: &mut Page) {
+        let (found, stored) = (page.found, page.stored);
+        if found + stored == 0 {
+            return;
+        }
+        let damaged = self.damaged.min(found + stored);
+        self.damaged -= damaged;
+        let (of_found, of_stored) = (damaged.min(found), damaged.saturating_sub(found));
+        if damaged > 0 {
+            self.count_lost(Some(page), damaged, DropReason::SpoolDamaged);
+        }
+        if stored > of_stored {
+            self.count_lost(Some(page), stored - of_stored, DropReason::Internal);
+        }
+        self.stats.not_recovered(found - of_found);
+        self.sub_stored(page, false, found);
+        self.sub_stored(page, true, stored);
+        self.watches.forgotten(found + stored);
+    }
+
+    /// The journal has lost lines, and does not know whose.
+    pub(crate) fn damaged(&mut self, lines: u64) {
+        self.damaged += lines;
+    }
+
+    /// Lines of this run go on from memory alone.
+    pub(crate) fn unstored(&mut self, no: Number, lines: u64) {
+        self.stats.unstored(lines);
+        self.reports.add(Trouble::NotStored, lines, None, "");
+        if let Some(outbox) = &mut self.outbox {
+            outbox.unstored(no, no);
+        }
+    }
+
+    /// Lines that are in the journal only.
+    pub(crate) fn only_stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// Whether the lines of an entry are in the journal.
+    pub(crate) fn has_stored(&self, stamps: &Stamps) -> bool {
+        let Some(outbox) = &self.outbox else { return false };
+        stamps.publisher != outbox.publisher()
+            || stamps.all().is_some_and(|(from, up_to)| outbox.has_stored(from, up_to))
+    }
+
+    /// Lines leave memory at the end of the run, and stay in the journal.
+    pub(crate) fn leave(&mut self, page: &mut Page, event_token: &EventToken, entry: &Entry) {
+        let lines = u64::from(entry.lines);
+        self.stored(page, event_token.fingerprint(), lines, entry.bytes);
     }
 
     /// Lines have ended, the newest of them number `last_seq`.
@@ -254,12 +489,19 @@ impl Ledger {
 
     /// The same for all lines, those that are still to come among them: the worker is closing.
     pub(crate) fn watch_close(&mut self, deadline: Instant, reply: oneshot::Sender<FlushReport>) {
-        self.watches.close(self.pending.lines, deadline, reply);
+        self.watches.close(self.pending.lines + self.stored, deadline, reply);
     }
 
     /// Answers the watches that are through or out of time.
-    pub(crate) fn answer(&mut self, now: Instant) {
-        self.watches.answer(now);
+    ///
+    /// `starting`: it is not known yet what other runs have left.
+    pub(crate) fn answer(&mut self, starting: bool, now: Instant) {
+        let is_late = self.watches.next_deadline().is_some_and(|at| at <= now);
+        let unstored = match &self.outbox {
+            Some(outbox) if is_late => outbox.lines(),
+            _ => u64::MAX,
+        };
+        self.watches.answer(unstored, starting, now);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -277,7 +519,7 @@ impl Page {
     pub(crate) fn stands(&self, condition: &Condition, now: Instant) {
         self.counters.blocked(condition.blocked);
         self.counters.failing(condition.is_failing, now);
-        let pending = self.pending.lines > 0;
+        let pending = self.pending.lines + self.stored() > 0;
         self.counters.oldest_pending(if pending { condition.oldest } else { None });
     }
 
@@ -291,14 +533,23 @@ impl Page {
         self.because = said.into();
     }
 
-    /// Lines of the portal that are not yet settled.
+    /// Lines of the portal that are in memory and not yet settled.
     pub(crate) fn pending(&self) -> Pending {
         self.pending
     }
 
+    /// Its lines that are in the journal only.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored + self.found
+    }
+
+    fn show_pending(&self) {
+        self.counters.pending(self.pending.lines + self.stored());
+    }
+
     fn settle(&mut self, lines: u64, bytes: usize, ending: Ending) {
         self.pending.sub(lines, bytes);
-        self.counters.pending(self.pending.lines);
+        self.show_pending();
         match ending {
             Ending::Acknowledged => self.counters.acknowledged(lines),
             Ending::Late => self.counters.late(lines),

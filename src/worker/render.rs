@@ -1,9 +1,10 @@
-//! Makes text of a line: its mark, its time, and what the format writes, up to the longest line. Knows
-//! nothing of entries.
+//! Makes text of a line in two steps. The body is what the format writes, up to the longest line: that is
+//! what a journal stores. Then it is made safe, and gets its mark and its time. Knows nothing of entries.
 
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::entry::NOTICE_BYTES;
 use crate::format::{Format, Line, Sink, Story, TELLS_CUT, Words, unix_seconds, write_clock};
@@ -51,8 +52,14 @@ impl Renderer {
     }
 
     /// Makes `line` one safe line without a line break, and says how long it is.
-    pub(crate) fn render(&mut self, line: &LogLine) -> usize {
-        self.restamp(line);
+    #[cfg(test)]
+    fn render(&mut self, line: &LogLine) -> usize {
+        self.write_body(line);
+        self.finish(line.at)
+    }
+
+    /// Writes what the format makes of a line, up to the longest line. Not safe yet.
+    pub(crate) fn write_body(&mut self, line: &LogLine) {
         self.raw.clear();
         let view = Line::new(line, &self.words);
         match &self.format {
@@ -64,6 +71,26 @@ impl Renderer {
             }
             None => write_story(&mut self.raw, &view),
         }
+    }
+
+    /// What was written last, and how many bytes it was cut by.
+    pub(crate) fn body(&self) -> (&str, u64) {
+        (&self.raw.text, self.raw.more)
+    }
+
+    /// The same for a body that was written before, by this renderer or by another.
+    pub(crate) fn render_body(&mut self, body: &str, cut: u64, at: SystemTime) -> usize {
+        self.raw.clear();
+        // The limit may be another one than it was.
+        let _ = self.raw.write_str(body);
+        self.raw.more += cut;
+        self.finish(at)
+    }
+
+    /// Makes the body that was written last one safe line without a line break, with its mark and its
+    /// time, and says how long it is.
+    pub(crate) fn finish(&mut self, at: SystemTime) -> usize {
+        self.restamp(at);
         self.safe.clear();
         self.safe.push_str(&self.stamp);
         push_safe(&mut self.safe, self.raw.text.trim_end(), self.words.astral());
@@ -114,9 +141,9 @@ impl Renderer {
         self.safe.shrink_to(self.line_bytes);
     }
 
-    /// Brings `stamp` to the second of `line`: "• [timestamp=5]00:00:05 UTC[/timestamp] ".
-    fn restamp(&mut self, line: &LogLine) {
-        let second = unix_seconds(line.at);
+    /// Brings `stamp` to a line's second: "• [timestamp=5]00:00:05 UTC[/timestamp] ".
+    fn restamp(&mut self, at: SystemTime) {
+        let second = unix_seconds(at);
         if self.stamp_second == Some(second) {
             return;
         }
@@ -126,7 +153,7 @@ impl Renderer {
         self.stamp.push(' ');
         let bare = self.stamp.len();
         // Writing to a String cannot fail.
-        let _ = write_clock(&mut self.stamp, self.words.time(), line.at);
+        let _ = write_clock(&mut self.stamp, self.words.time(), at);
         if self.stamp.len() > bare {
             self.stamp.push(' ');
         }

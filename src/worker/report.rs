@@ -40,6 +40,12 @@ pub(crate) enum Trouble {
     UnusableToken(InvalidEventToken),
     /// The guard was dropped on the worker's thread, or on one that the worker waits for.
     ClosedByItself,
+    /// Lines cannot be stored.
+    NotStored,
+    /// What earlier runs have left cannot be read.
+    NotRead,
+    /// An end was found when its portal no longer waited for it.
+    LateEnd,
     FormatFailed,
     /// The guard was dropped before the first line.
     Unguarded,
@@ -178,6 +184,18 @@ impl Trouble {
                 "a filter hides the span of an event, and the subscriber's type does not forward \
                  `downcast_raw` to the Registry, so the event is not written: forward it, or let the \
                  span pass the filter"
+            }
+            Trouble::NotStored => {
+                "the disk fails or is slow: lines are delivered from memory, and would not survive a \
+                 crash (`Snapshot::unstored`)"
+            }
+            Trouble::NotRead => {
+                "what is on disk cannot be read: new lines are delivered from memory, and those on disk \
+                 when it works again"
+            }
+            Trouble::LateEnd => {
+                "an activity was ended so shortly before this app stopped that its end could not be sent, \
+                 and its portal waits for it no longer: its workflow went on without return values"
             }
             Trouble::ClosedByItself => {
                 "the guard was dropped on the worker's own thread, or on one that the worker waits for, so \

@@ -21,6 +21,15 @@ impl Default for RetryPolicy {
 ///
 /// `bizproc.activity.log` does not recognize a repeat, so either the log may have the entry twice, or the
 /// entry may be missing.
+///
+/// ```
+/// # fn main() -> Result<(), tracing_bizproc::error::InvalidOption> {
+/// use tracing_bizproc::config::UnknownOutcome;
+///
+/// assert_eq!("give-up".parse::<UnknownOutcome>()?, UnknownOutcome::GiveUp);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownOutcome {

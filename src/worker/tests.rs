@@ -20,9 +20,15 @@ use crate::transport::Refreshed;
 use crate::transport::auth::Webhook;
 
 mod calls;
+#[cfg(feature = "simulation")]
+mod crash;
 mod ends;
 mod found;
+#[cfg(feature = "simulation")]
+mod kept;
 mod portals;
+#[cfg(feature = "simulation")]
+mod recovery;
 mod shutdown;
 mod storm;
 

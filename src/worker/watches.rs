@@ -130,6 +130,26 @@ impl Watches {
         }
     }
 
+    /// Lines of other runs were found.
+    pub(super) fn expected(&mut self, lines: u64) {
+        if let Some(closing) = &mut self.closing {
+            closing.remaining += lines;
+        }
+    }
+
+    /// A line of another run was read from the journal. The shutdown waits for it already.
+    pub(super) fn found(&mut self, seq: u64) {
+        self.newest = seq;
+        self.open.pending += 1;
+    }
+
+    /// Lines of another run will not come.
+    pub(super) fn forgotten(&mut self, lines: u64) {
+        if let Some(closing) = &mut self.closing {
+            closing.remaining = closing.remaining.saturating_sub(lines);
+        }
+    }
+
     /// Lines have ended, the newest of them number `last_seq`.
     pub(super) fn settled(
         &mut self,
@@ -158,8 +178,9 @@ impl Watches {
         }
     }
 
-    /// Answers those that are through, or out of time.
-    pub(super) fn answer(&mut self, now: Instant) {
+    /// Answers those that are through, or out of time. `unstored`: lines that are in no journal.
+    /// `starting`: there may be lines of other runs.
+    pub(super) fn answer(&mut self, unstored: u64, starting: bool, now: Instant) {
         while let Some(front) = self.epochs.front() {
             if front.lines.pending > 0 {
                 break;
@@ -168,58 +189,63 @@ impl Watches {
             self.through.add(&epoch.lines.settled);
             for flush in epoch.flushes {
                 forget(&mut self.deadlines, &mut self.waits_for, flush.number);
-                flush.answer(&self.through, 0);
+                flush.answer(&self.through, 0, 0);
             }
         }
         for event_token in std::mem::take(&mut self.answered) {
-            self.answer_token(&event_token, |watch| watch.remaining == 0);
+            self.answer_token(&event_token, u64::MAX, |watch| watch.remaining == 0);
         }
-        if self.closing.as_ref().is_some_and(|closing| closing.remaining == 0) {
-            self.answer_close();
+        if self.closing.as_ref().is_some_and(|closing| closing.remaining == 0) && !starting {
+            self.answer_close(u64::MAX);
         }
         let mut late = HashSet::new();
         while let Some(number) = self.deadlines.pop(now) {
             match self.waits_for.remove(&number) {
                 Some(Whose::All) => drop(late.insert(number)),
                 Some(Whose::Token(event_token)) => {
-                    self.answer_token(&event_token, |watch| watch.number == number);
+                    self.answer_token(&event_token, unstored, |watch| watch.number == number);
                 }
-                Some(Whose::Close) => self.answer_close(),
+                Some(Whose::Close) => self.answer_close(unstored),
                 None => {}
             }
         }
         if !late.is_empty() {
-            self.answer_late(&late);
+            self.answer_late(&late, unstored);
         }
     }
 
     /// Answers flushes whose time is over with what is known.
-    fn answer_late(&mut self, late: &HashSet<u64>) {
+    fn answer_late(&mut self, late: &HashSet<u64>, unstored: u64) {
         let (mut settled, mut pending) = (self.through.clone(), 0);
         for epoch in &mut self.epochs {
             settled.add(&epoch.lines.settled);
             pending += epoch.lines.pending;
             for flush in take_where(&mut epoch.flushes, |flush| late.contains(&flush.number)) {
-                flush.answer(&settled, pending);
+                flush.answer(&settled, pending, unstored);
             }
         }
     }
 
-    fn answer_token(&mut self, event_token: &EventToken, through: impl Fn(&Watch) -> bool) {
+    fn answer_token(
+        &mut self,
+        event_token: &EventToken,
+        unstored: u64,
+        through: impl Fn(&Watch) -> bool,
+    ) {
         let Some(watches) = self.tokens.get_mut(event_token) else { return };
         for watch in take_where(watches, through) {
             forget(&mut self.deadlines, &mut self.waits_for, watch.number);
-            watch.answer();
+            watch.answer(unstored);
         }
         if watches.is_empty() {
             self.tokens.remove(event_token);
         }
     }
 
-    fn answer_close(&mut self) {
+    fn answer_close(&mut self, unstored: u64) {
         if let Some(closing) = self.closing.take() {
             forget(&mut self.deadlines, &mut self.waits_for, closing.number);
-            closing.answer();
+            closing.answer(unstored);
         }
     }
 
@@ -256,9 +282,9 @@ impl Lines {
 
 impl Flush {
     /// `settled`: what became of all lines up to this flush.
-    fn answer(self, settled: &FlushReport, pending: u64) {
+    fn answer(self, settled: &FlushReport, pending: u64, unstored: u64) {
         let mut report = settled.since(&self.before);
-        report.set_pending(pending);
+        report.set_pending(pending, unstored);
         // The caller may no longer wait for the answer.
         drop(self.reply.send(report));
     }
@@ -276,8 +302,8 @@ impl Watch {
         }
     }
 
-    fn answer(mut self) {
-        self.report.set_pending(self.remaining);
+    fn answer(mut self, unstored: u64) {
+        self.report.set_pending(self.remaining, unstored);
         // The caller may no longer wait for the answer.
         drop(self.reply.send(self.report));
     }
@@ -374,7 +400,7 @@ mod tests {
                     }
                     Step::Pass(seconds) => clock += seconds,
                 }
-                watches.answer(start + Duration::from_secs(clock));
+                watches.answer(u64::MAX, false, start + Duration::from_secs(clock));
                 for flush in flushes.iter_mut().filter(|flush| !flush.told) {
                     let ended = |ending: fn(&Option<Ending>) -> bool| {
                         let covers = flush.covers.iter();

@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
-# Apps outside of the workspace, each with the features that it says: a TLS provider of the app's and
-# the one of this crate get on. Every app is built by itself, in one target directory, so that features
-# of one don't reach another. Each calls `rustls::ClientConfig::builder()` and delivers a line by https.
-# After them, the README's apps, as they stand there.
+# Apps outside of the workspace, built as a user builds them, and run against a stand-in portal. Every app is
+# built by itself, in one target directory, so that features of one don't reach another.
+#
+# - Four apps with a TLS provider each: the provider of the app and the one of this crate get on. Each calls
+#   `rustls::ClientConfig::builder()`, and delivers a line by https.
+# - The apps of README.md and docs/guide.md, word for word, with the dependencies that stand there. A comment
+#   `<!-- app: NAME -->` marks an app.
+#
+#   tests/apps/run.sh            all of them
+#   tests/apps/run.sh NAME..     only these
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
+only=" $* "
 
 cargo build --quiet --package bizproc-portal --features cli
 portal=${CARGO_TARGET_DIR:-$root/target}/debug/bizproc-portal
@@ -32,23 +39,11 @@ new_portal() {
     EVENT_TOKEN=$(sed -n "s/^curl -d 'EVENT_TOKEN=\([^']*\)'.*/\1/p" "$work/portal")
 }
 
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}/apps" CARGO_PROFILE_DEV_DEBUG=0
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}/apps" CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0
 
-# package NAME <<< dependencies and features; its code stands in $work/NAME/src/main.rs.
-package() {
-    cp "$root/Cargo.lock" "$work/$1/"
-    {
-        printf '[package]\nname = "app-%s"\nversion = "0.0.0"\nedition = "2024"\n\n' "$1"
-        printf '[dependencies]\ntracing = "0.1"\ntracing-subscriber = "0.3"\n'
-        cat
-    } > "$work/$1/Cargo.toml"
-    cargo build --quiet --manifest-path "$work/$1/Cargo.toml"
-}
+asks() { curl --silent --noproxy '*' "$@"; }
 
-# runs NAME: the built app, which has to end well.
-runs() {
-    "$CARGO_TARGET_DIR/debug/app-$1" > "$work/$1/printed" 2>&1 || failed "$1" "failed"
-}
+wanted() { [ "$only" = "  " ] || [[ "$only" = *" $1 "* ]]; }
 
 failed() {
     echo "the app $1 $2; it printed:"
@@ -56,11 +51,34 @@ failed() {
     exit 1
 }
 
-# app NAME "what the error before `install_default` has to say" <<< dependencies and features
-app() {
+# package NAME COMMAND <<< dependencies and features; its code stands in $work/NAME/src. All have one name, which
+# the guide's filters name too.
+package() {
+    cp "$root/Cargo.lock" "$work/$1/"
+    {
+        printf '[package]\nname = "my_app"\nversion = "0.0.0"\nedition = "2024"\n\n'
+        cat
+        # The crates as they are here, in place of those that are published.
+        printf '\n[patch.crates-io]\ntracing-bizproc = { path = "%s" }\n' "$root"
+        if grep -q bizproc-portal "$work/$1/dependencies"; then
+            printf 'bizproc-portal = { path = "%s/portal" }\n' "$root"
+        fi
+    } > "$work/$1/Cargo.toml"
+    cargo "$2" --quiet --manifest-path "$work/$1/Cargo.toml"
+}
+
+# runs NAME: the built app, in its folder. It has to end well.
+runs() {
+    (cd "$work/$1" && "$CARGO_TARGET_DIR/debug/my_app" > printed 2>&1) || failed "$1" "failed"
+}
+
+# tls NAME "what the error before `install_default` has to say" <<< dependencies and features
+tls() {
+    wanted "$1" || return 0
     mkdir -p "$work/$1/src"
-    cp "$root/tests/apps/src/main.rs" "$work/$1/src/"
-    package "$1"
+    cp "$root/tests/apps/tls.rs" "$work/$1/src/main.rs"
+    cat > "$work/$1/dependencies"
+    package "$1" build < "$work/$1/dependencies"
     new_portal https
     runs "$1"
     [ "$(tail -n 1 "$work/$1/printed")" = "acknowledged=1 pending=0 lost=0" ] ||
@@ -69,46 +87,78 @@ app() {
     echo "app $1 ok"
 }
 
-# readme NAME "words of the snippet" "line in the log".. <<< dependencies: the README's code, word by
-# word, and what stands in the portal's log then.
-readme() {
-    local name=$1 words=$2
-    shift 2
-    mkdir -p "$work/$name/src"
-    awk -v words="$words" '
-        /^```rust/ { inside = 1; text = ""; next }
-        /^```$/ { if (inside && index(text, words)) printf "%s", text; inside = 0 }
-        inside { text = text $0 "\n" }
-    ' README.md > "$work/$name/src/main.rs"
-    package "$name"
-    new_portal webhook
-    runs "$name"
-    local page id
-    page=$(said page)
-    id=$(curl --silent --noproxy '*' "${page}api/state" | grep -o '"id":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
-    curl --silent --noproxy '*' "${page}api/workflows/$id" > "$work/$name/log"
-    for line in "$@"; do
-        grep -qF "$line" "$work/$name/log" || {
-            cat "$work/$name/log"
-            failed "$name" "has not logged: $line"
-        }
-    done
-    echo "readme $name ok"
+# built PAGE NAME COMMAND: builds the app that stands on a page.
+built() {
+    wanted "$2" || return 1
+    mkdir -p "$work/$2/src"
+    awk -v app="$2" -v folder="$work/$2" -f "$root/tests/apps/docs.awk" "$1"
+    if grep -q '^\(async \)\?fn main' "$work/$2/code.rs"; then
+        mv "$work/$2/code.rs" "$work/$2/src/main.rs"
+    else
+        mv "$work/$2/code.rs" "$work/$2/src/lib.rs"
+    fi
+    package "$2" "$3" < "$work/$2/dependencies" > "$work/$2/printed" 2>&1 || failed "$2" "was not built"
 }
 
-app rustls-default <<TOML
+# page PAGE NAME "pattern of a line in the log".. "!pattern that is in no line": builds and runs an app, and looks at the portal's log.
+page() {
+    built "$1" "$2" build || return 0
+    new_portal webhook
+    runs "$2"
+    logged "${@:2}"
+    echo "app $2 ok"
+}
+
+logged() {
+    local name=$1 id
+    shift
+    id=$(asks "$(said page)api/state" | grep -o '"id":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
+    asks "$(said page)api/workflows/$id" > "$work/$name/log"
+    for pattern in "$@"; do
+        case "$pattern" in
+            !*) ! grep -qE -- "${pattern#!}" "$work/$name/log" ;;
+            *) grep -qE -- "$pattern" "$work/$name/log" ;;
+        esac || {
+            cat "$work/$name/log"
+            failed "$name" "has not logged as it should: $pattern"
+        }
+    done
+}
+
+free_port() {
+    local port
+    until port=$((20000 + RANDOM % 12000)) && ! (: < "/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+    echo "$port"
+}
+
+# soon COMMAND..: waits until it succeeds.
+soon() {
+    for _ in $(seq 200); do
+        ! "$@" || return 0
+        sleep 0.05
+    done
+    return 1
+}
+
+tls rustls-default <<TOML
+[dependencies]
 rustls = "0.23"
-tracing-bizproc = { path = "$root" }
+tracing = "0.1"
+tracing-bizproc = "0.1"
+tracing-subscriber = "0.3"
 
 [features]
 installs = []
 reqwest = []
 TOML
 
-app reqwest-default <<TOML
+tls reqwest-default <<TOML
+[dependencies]
 reqwest = "0.13"
 rustls = { version = "0.23", default-features = false, features = ["std"] }
-tracing-bizproc = { path = "$root" }
+tracing = "0.1"
+tracing-bizproc = "0.1"
+tracing-subscriber = "0.3"
 
 [features]
 default = ["reqwest"]
@@ -116,18 +166,24 @@ installs = []
 reqwest = []
 TOML
 
-app ring <<TOML
+tls ring <<TOML
+[dependencies]
 rustls = { version = "0.23", default-features = false, features = ["ring", "std", "tls12"] }
-tracing-bizproc = { path = "$root", default-features = false, features = ["ring"] }
+tracing = "0.1"
+tracing-bizproc = { version = "0.1", default-features = false, features = ["ring"] }
+tracing-subscriber = "0.3"
 
 [features]
 installs = []
 reqwest = []
 TOML
 
-app installs "there is no TLS provider" <<TOML
+tls installs "there is no TLS provider" <<TOML
+[dependencies]
 rustls = { version = "0.23", default-features = false, features = ["ring", "std", "tls12"] }
-tracing-bizproc = { path = "$root", default-features = false }
+tracing = "0.1"
+tracing-bizproc = { version = "0.1", default-features = false }
+tracing-subscriber = "0.3"
 
 [features]
 default = ["installs"]
@@ -135,14 +191,43 @@ installs = []
 reqwest = []
 TOML
 
-readme tracing "info_span!(\"activity\"" "Card charged (amount=99.5)" <<TOML
-tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
-tracing-bizproc = { path = "$root" }
-TOML
+page README.md tracing 'Card charged \(amount=99.5\)'
+page README.md log 'Card charged \(amount=99.5\)' 'Handed to the carrier' 'Receipt sent'
+page docs/guide.md cli 'Import finished \(rows=1200\)'
+page docs/guide.md selecting 'Order received \(order=1042\)' 'Card charged \(amount=99.5\)' '!Reserved'
+! wanted selecting || grep -q Reserved "$work/selecting/printed" || failed selecting "has not printed: Reserved"
+hour=$(TZ=UTC-3 date +%H)
+page docs/guide.md moscow \
+    "• ($hour|$(TZ=UTC-3 date +%H)):[0-9:]{5} \+03:00 Заказ 1042 принят" \
+    '• [0-9:]{8} \+03:00 ВНИМАНИЕ: Шнур питания: остался последний' '!order=' '!sku='
+page docs/guide.md options 'shop: Order received \(comment=Please ring twice' '!4242' '!hard to hear'
 
-readme log "build_logger" "Card charged (amount=99.5)" "Handed to the carrier" "Receipt sent" <<TOML
-env_logger = "0.11"
-log = { version = "0.4", features = ["kv"] }
-tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
-tracing-bizproc = { path = "$root", features = ["log"] }
-TOML
+if built docs/guide.md metrics build; then
+    new_portal webhook
+    export APP_ADDRESS
+    APP_ADDRESS=127.0.0.1:$(free_port)
+    "$CARGO_TARGET_DIR/debug/my_app" > "$work/metrics/printed" 2>&1 &
+    watched=$!
+    counted() { asks "http://$APP_ADDRESS/metrics" | grep -qx 'bizproc_lines_acknowledged_total 1'; }
+    soon counted || { kill "$watched"; failed metrics "has not counted its line"; }
+    [ "$(asks "http://$APP_ADDRESS/health")" = ready ] || failed metrics "is not ready"
+    kill -INT "$watched"
+    wait "$watched" || failed metrics "failed"
+    logged metrics 'Order received \(order=1042\)'
+    echo "app metrics ok"
+fi
+
+if built docs/guide.md service build; then
+    mkdir -p "$work/portals/src"
+    cp tests/apps/portals.rs "$work/portals/src/main.rs"
+    cp "$CARGO_TARGET_DIR/debug/my_app" "$work/service/my_app"
+    printf '[dependencies]\nbizproc-portal = "0.1"\n' > "$work/portals/dependencies"
+    package portals build < "$work/portals/dependencies"
+    (cd "$work/service" && "$CARGO_TARGET_DIR/debug/my_app" ./my_app > printed 2>&1) || failed service "failed"
+    grep -q 'pending=0 lost=0' "$work/service/printed" || failed service "has not said that all was delivered"
+    echo "app service ok"
+fi
+
+if built docs/guide.md handler test; then
+    echo "app handler ok"
+fi

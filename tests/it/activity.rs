@@ -15,7 +15,7 @@ use crate::app::{AppStage, credentials, quick, wait};
 use crate::stage::{Captured, PATIENCE, in_child, is_child, lines};
 
 #[test]
-fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
+fn lines_of_a_handler_are_in_the_log_before_the_activity_ends() {
     let stage = AppStage::new(1);
     let (workflow, portals, verified) =
         stage.open_with(0, |activity| activity.property("Order", "1042"));
@@ -45,7 +45,7 @@ fn a_handlers_lines_stand_in_the_log_before_the_activity_ends() {
     assert_eq!((portal.acknowledged(), portal.late(), portal.pending()), (2, 1, 0));
 }
 
-/// A layer of its own behind a filter for the whole subscriber, and what is printed beside it.
+/// A layer behind a filter of the whole subscriber, and the printed output.
 pub(crate) fn behind(
     filter: &str,
     stage: &AppStage,
@@ -63,7 +63,7 @@ pub(crate) fn behind(
 }
 
 #[test]
-fn an_ordinary_filter_that_names_the_crate_lets_the_activity_be_logged() {
+fn a_filter_with_the_crates_target_lets_the_activity_pass() {
     let stage = AppStage::new(1);
     let (bizproc, _, _kept) = behind("it=info,tracing_bizproc=info", &stage);
     let (workflow, _, verified) = stage.open(0);
@@ -74,7 +74,7 @@ fn an_ordinary_filter_that_names_the_crate_lets_the_activity_be_logged() {
 }
 
 #[test]
-fn a_filter_that_hides_the_span_is_told_of_and_a_span_of_the_apps_own_does() {
+fn a_filter_that_hides_the_span_is_reported_and_the_apps_own_span_works() {
     let stage = AppStage::new(1);
     let (bizproc, captured, _kept) = behind("it=info,tracing_bizproc=warn", &stage);
     let (workflow, _, verified) = stage.open(0);
@@ -122,7 +122,7 @@ fn an_activity_that_is_dropped_without_an_end_is_counted() {
     let stage = AppStage::new(1);
     let (_, portals, verified) = stage.open(0);
     let activity = stage.bizproc.activity(verified).first().unwrap();
-    // Never polled, so never asked for.
+    // Never polled, so the worker was never asked.
     drop(activity.complete(Completion::new()));
     drop(activity);
     assert_eq!(stage.bizproc.stats().abandoned(), 1);
@@ -130,7 +130,7 @@ fn an_activity_that_is_dropped_without_an_end_is_counted() {
 }
 
 #[test]
-fn an_activity_that_nobody_waits_for_sends_nothing() {
+fn an_activity_without_a_subscription_sends_nothing() {
     let stage = AppStage::new(1);
     let (workflow, _, verified) = stage.open_with(0, ActivityOptions::without_subscription);
     let activity = stage.bizproc.activity(verified).first().unwrap();
@@ -142,9 +142,9 @@ fn an_activity_that_nobody_waits_for_sends_nothing() {
     assert!(workflow.entries().is_empty() && workflow.lost().is_empty());
 }
 
-/// When exactly it is over is the engine's to know, under a clock of its own: `worker/tests/portals.rs`.
+/// `worker/tests/portals.rs` tests the exact time, with its own clock.
 #[test]
-fn what_comes_when_the_portal_no_longer_waits_is_late() {
+fn lines_after_the_timeout_of_the_activity_are_late() {
     let stage = AppStage::new(1);
     let minute = Duration::from_secs(60);
     let (workflow, _, verified) =
@@ -159,7 +159,7 @@ fn what_comes_when_the_portal_no_longer_waits_is_late() {
 }
 
 #[test]
-fn what_comes_while_the_portal_waits_is_written() {
+fn lines_before_the_timeout_of_the_activity_are_written() {
     let stage = AppStage::new(1);
     let minute = Duration::from_secs(60);
     let (workflow, _, verified) = stage.open_with(0, |activity| activity.timeout(minute));
@@ -171,7 +171,7 @@ fn what_comes_while_the_portal_waits_is_written() {
 }
 
 #[test]
-fn without_a_worker_an_activity_can_be_worked_on_and_not_ended() {
+fn without_a_worker_an_activity_can_be_opened_but_not_ended() {
     let stage = AppStage::new(1);
     let (_, _, verified) = stage.open(0);
     let AppStage { bizproc, guard, subscriber, portals: _portals, .. } = stage;
@@ -185,28 +185,25 @@ fn without_a_worker_an_activity_can_be_worked_on_and_not_ended() {
     drop(subscriber);
 }
 
-/// That the warning comes before is the engine's to show: `worker/tests/portals.rs`.
+/// `worker/tests/portals.rs` tests that the warning comes before.
 #[test]
-fn lines_that_are_pending_when_the_time_is_over_are_warned_of_and_told() {
+fn lines_that_are_pending_at_the_timeout_are_reported() {
     if !is_child() {
-        return in_child(
-            "activity::lines_that_are_pending_when_the_time_is_over_are_warned_of_and_told",
-            &[],
-        );
+        return in_child("activity::lines_that_are_pending_at_the_timeout_are_reported", &[]);
     }
     let captured = Captured::default();
     let writer = captured.clone();
     let printed = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-    // For the worker's thread, which speaks through the process's own subscriber.
+    // For reports of the worker's thread, which go to the global subscriber.
     tracing_subscriber::registry().with(printed).init();
 
     let stage = AppStage::new(1);
     let minute = Duration::from_secs(60);
     let (_, _, verified) = stage.open_sent_before(minute, 0, |activity| activity.timeout(minute));
-    // Not before: a portal calls no app that is not paid.
+    // Not earlier: a portal does not call an app that is not paid.
     stage.portals[0].app.set_paid(false);
     verified.span().in_scope(|| info!("a line"));
-    // The worker hears of the line first, and then how long the portal waits.
+    // The worker gets the line first, and then the time for which the portal waits.
     let activity = stage.bizproc.activity(verified).first().unwrap();
     wait(activity.flush(PATIENCE)).unwrap();
     let stats = stage.bizproc.stats();
@@ -220,9 +217,9 @@ fn lines_that_are_pending_when_the_time_is_over_are_warned_of_and_told() {
     }
 }
 
-/// As the portal converts them: with the settings of its site, and not as values of the REST API.
+/// The portal converts them with the settings of its site. They are not values of the REST API.
 #[test]
-fn properties_of_every_kind_come_as_what_they_are() {
+fn properties_of_every_kind_have_their_types() {
     let stage = AppStage::new(1);
     let list = |values: Vec<PropertyValue>| PropertyValue::List(values);
     let (.., verified) = stage.open_with(0, |activity| {

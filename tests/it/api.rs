@@ -1,4 +1,4 @@
-//! What the compiler promises of the public types.
+//! Guarantees of the compiler for public types.
 
 use tracing_bizproc::app::*;
 use tracing_bizproc::auth::*;

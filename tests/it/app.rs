@@ -1,5 +1,5 @@
-//! What a test of an app on several portals needs: portals side by side, the app installed on each,
-//! its handler's address, and a layer that writes with the app's tokens.
+//! For tests of an app on several portals: the portals, the app installed on each, the address of its
+//! handler, and a layer with the tokens of the app.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use tracing_bizproc::auth::{Hosts, MemoryStore, OAuth, TokenStore, Tokens};
 use tracing_bizproc::{Builder, Handle, PortalId, WorkerGuard};
 use tracing_subscriber::prelude::*;
 
-/// An app on some portals, and this thread's events on the way to them.
+/// An app on some portals. Events of this thread are sent to them.
 pub(crate) struct AppStage {
     pub(crate) portals: Vec<Site>,
     pub(crate) store: Arc<MemoryStore>,
@@ -48,7 +48,7 @@ impl AppStage {
         AppStage { portals, store, bizproc, guard, handler: Handler::new(), subscriber }
     }
 
-    /// A workflow on portal `n` whose activity has called the handler, which believed it.
+    /// A workflow on portal `n` whose activity has called the handler; the request is verified.
     pub(crate) fn open(&self, n: usize) -> (Workflow, bizproc_portal::Activity, VerifiedActivity) {
         self.open_with(n, |activity| activity)
     }
@@ -61,7 +61,7 @@ impl AppStage {
         self.open_sent_before(Duration::ZERO, n, options)
     }
 
-    /// As [`open_with`](Self::open_with), by a request that was sent so long ago.
+    /// As [`open_with`](Self::open_with), with a request that was sent `ago`.
     pub(crate) fn open_sent_before(
         &self,
         ago: Duration,
@@ -77,7 +77,7 @@ impl AppStage {
         (workflow, activity, request.verify(&site.installation()).unwrap())
     }
 
-    /// Hits of the app on its authorization server.
+    /// Requests of the app to its authorization server.
     pub(crate) fn renewals(&self) -> usize {
         let journal = self.portals[0].portal.journal();
         journal.iter().filter(|hit| hit.rest_method == "oauth/token").count()
@@ -89,7 +89,7 @@ impl Site {
         PortalId::from(self.portal.member_id())
     }
 
-    /// What the app stored when it was installed.
+    /// The stored installation.
     pub(crate) fn installation(&self) -> Installation {
         Installation::new(self.app.application_token(), Hosts::from([self.host()]))
     }
@@ -117,7 +117,7 @@ fn sent_before(body: &str, ago: Duration) -> String {
     fields.collect::<Vec<_>>().join("&")
 }
 
-/// Portals side by side with one app on all.
+/// Portals with one app on all of them.
 pub(crate) fn sites(portals: usize) -> Vec<Site> {
     let first = Portal::builder().start().unwrap();
     let app = first.install_app();
@@ -137,12 +137,12 @@ pub(crate) fn credentials(first: &Site, store: impl TokenStore) -> OAuth {
         .unwrap()
 }
 
-/// Options for portals without limits that are not far away.
+/// Options for portals on this machine, without limits.
 pub(crate) fn quick(oauth: OAuth) -> Builder {
     tracing_bizproc::builder(oauth).self_hosted().linger(Duration::from_millis(20))
 }
 
-/// Runs a future of the crate, which needs no runtime; a test has one all the same.
+/// Runs a future of the crate. It works without a runtime; tests use one anyway.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }

@@ -1,4 +1,4 @@
-//! REST calls of the app's own, through the lane of their portal.
+//! REST calls of the app, through the lane of their portal.
 
 use bizproc_portal::{Canned, ErrorCode, Fault, Moment, Portal};
 use tracing::info;
@@ -26,7 +26,7 @@ fn a_call_has_the_portals_result_or_its_error() {
     let nobody = PortalId::from("another");
     let unknown = wait(stage.bizproc.call(Some(&nobody), "profile", "{}")).unwrap_err();
     assert!(matches!(unknown, CallError::UnknownPortal { .. }), "{unknown}");
-    // What a call met does not block the log.
+    // The error of a call does not block the log.
     let (workflow, _, event_token) = stage.activity();
     tracing::info_span!("s", event_token = event_token.as_field()).in_scope(|| info!("hello"));
     stage.flushed();
@@ -34,7 +34,7 @@ fn a_call_has_the_portals_result_or_its_error() {
 }
 
 #[test]
-fn what_was_certainly_not_executed_is_repeated_and_nothing_else() {
+fn only_calls_that_were_certainly_not_executed_are_repeated() {
     let stage = Stage::quick();
     let hits = |portal: &Portal| portal.counters().hits;
     for fault in [
@@ -63,7 +63,7 @@ fn what_was_certainly_not_executed_is_repeated_and_nothing_else() {
     }
 }
 
-/// The app's own calls raced with the log for the refresh, and met 503 for each other.
+/// Regression: calls of the app and the log renewed the token at the same time, and got 503.
 #[test]
 fn calls_and_lines_share_one_renewal() {
     let stage = AppStage::new(1);

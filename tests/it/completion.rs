@@ -1,4 +1,4 @@
-//! The end of an activity while its lines have trouble: the process does not wait for the log.
+//! The end of an activity whose lines cannot be delivered: the process does not wait for the log.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ use crate::app::{AppStage, wait};
 use crate::stage::{PATIENCE, lines};
 
 #[test]
-fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
+fn an_activity_ends_within_its_deadline_also_if_its_lines_are_lost() {
     let (stage, workflow, portals, activity) = logged_in_time();
     let portal = &stage.portals[0].portal;
 
-    // The next call is executed and not answered; from then on the portal executes no line at all.
+    // The next call is executed and not answered. After that the portal executes no lines.
     portal.faults().next(Fault::Hang(Moment::AfterExecution));
     for method in ["bizproc.activity.log", "batch"] {
         portal.faults().on_method(method, Fault::Hang(Moment::BeforeExecution));
@@ -34,7 +34,7 @@ fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
 
     assert!(!report.is_complete(), "{report}");
     assert!(!portals.is_open());
-    // The portal is on this machine, and a test machine may be busy.
+    // The portal is on this machine, but a test machine may be busy.
     assert!(took >= SLOW / 2 && took < SLOW + PATIENCE / 6, "{took:?}");
     let sent = portal.journal();
     let ended = sent.iter().position(|hit| hit.rest_method == "bizproc.event.send").unwrap();
@@ -45,7 +45,7 @@ fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
     assert!(workflow.lost().is_empty(), "no line went to a closed activity");
     assert_eq!(lines(&workflow)[..3], ["in time", "of unknown outcome", "in the same entry"]);
 
-    // Each line is accounted for.
+    // Each line is counted.
     assert_eq!(wait(activity.flush(PATIENCE)).unwrap().pending(), 0);
     let stats = stage.bizproc.stats();
     assert_eq!((stats.accepted(), stats.acknowledged(), stats.late()), (3, 1, 2), "{stats}");
@@ -53,8 +53,8 @@ fn an_activity_ends_within_its_deadline_whatever_becomes_of_its_lines() {
     assert!(stats.unknown_outcomes() >= 1);
 }
 
-/// The last entry and the end went in one request, and its answer was lost: the end is repeated, and
-/// that does no harm. The lines are counted as late, since nobody knows of them.
+/// The last entry and the end are in one request, and its answer is lost. The end is repeated, which has no
+/// other effect. The lines are counted as late, because it is not known whether they were written.
 #[test]
 fn an_end_whose_answer_was_lost_is_repeated() {
     let (stage, workflow, portals, activity) = logged_in_time();
@@ -74,9 +74,9 @@ fn an_end_whose_answer_was_lost_is_repeated() {
     assert_eq!(stats.unknown_outcomes(), 1, "{stats}");
 }
 
-/// It was cut at the size of an entry, and nobody could see that.
+/// Regression: it was cut at the size of an entry, without a note.
 #[test]
-fn a_last_message_that_is_longer_than_an_entry_tells_what_was_cut() {
+fn a_last_message_that_is_longer_than_an_entry_says_what_was_cut() {
     let stage = AppStage::new(1);
     let (workflow, _, verified) = stage.open(0);
     let activity = stage.bizproc.activity(verified).first().unwrap();
@@ -89,7 +89,7 @@ fn a_last_message_that_is_longer_than_an_entry_tells_what_was_cut() {
     assert!(texts[0].len() <= 60_000);
 }
 
-/// A workflow, the portal's side of its activity and the app's, of which a line was written.
+/// A workflow, its activity on the portal and in the app. One line was written.
 fn logged_in_time() -> (AppStage, Workflow, bizproc_portal::Activity, Activity) {
     let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));
     let (workflow, portals, verified) = stage.open(0);

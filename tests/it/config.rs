@@ -39,7 +39,7 @@ fn options_from_a_config_are_in_effect() {
 }
 
 #[test]
-fn what_is_out_of_bounds_is_said_at_build() {
+fn build_refuses_options_out_of_bounds() {
     let mut config = Config::new();
     config.set("entry_bytes", "5").unwrap();
     let webhook = Webhook::new("https://b24.example/rest/1/secret/").unwrap();
@@ -48,10 +48,10 @@ fn what_is_out_of_bounds_is_said_at_build() {
 }
 
 #[test]
-fn an_app_takes_all_from_its_environment() {
+fn options_and_credentials_are_read_from_the_environment() {
     if !is_child() {
         return in_child(
-            "config::an_app_takes_all_from_its_environment",
+            "config::options_and_credentials_are_read_from_the_environment",
             &[
                 ("BIZPROC_SHUTDOWN_TIMEOUT", "2s"),
                 ("BIZPROC_DISABLED", "true"),
@@ -83,7 +83,7 @@ fn oauth_from_an_empty_environment_names_what_is_missing() {
 }
 
 #[test]
-fn a_disabled_layer_takes_nothing_in_and_everything_works() {
+fn a_disabled_layer_accepts_nothing_and_everything_works() {
     let (layer, guard) = tracing_bizproc::disabled().build().unwrap();
     let layer: BizprocLayer<Registry> = layer;
     let bizproc = guard.handle();
@@ -94,14 +94,14 @@ fn a_disabled_layer_takes_nothing_in_and_everything_works() {
     let ended = wait(bizproc.complete(&event_token, Completion::new().value("status", "paid")));
     assert!(ended.unwrap().is_complete());
     assert_eq!(bizproc.stats().to_string(), "accepted=0 acknowledged=0 lost=0");
-    // Nobody knows what a call of the app's own would bring.
+    // The result of a call of the app is not known.
     let called = wait(bizproc.call(None, "crm.deal.list", ""));
     assert!(matches!(called, Err(CallError::UnknownPortal { .. })), "{called:?}");
     assert!(guard.shutdown_blocking(Duration::from_secs(5)).is_complete());
 }
 
 #[test]
-fn an_activity_ends_also_where_the_layer_is_disabled() {
+fn an_activity_can_be_completed_if_the_layer_is_disabled() {
     let stage = AppStage::new(1);
     let (workflow, activity, verified) = stage.open(0);
     let (layer, guard) = tracing_bizproc::disabled().build().unwrap();

@@ -1,4 +1,4 @@
-//! A line arrives, once, in order, in the log of the span that it was logged in.
+//! A line arrives once, in order, in the log of its span.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ fn every_form_of_the_token_field_tags_the_span() {
         expected.insert(workflow.id().to_owned(), vec![form.to_owned()]);
         workflows.push(workflow);
     };
-    // A raw token is only had from the portal; EventToken hides it, but for its tag.
+    // Only the portal gives the raw token. EventToken hides it.
     let raw = |stage: &Stage| stage.activity();
     tagged("tag", &|token| info_span!("activity", event_token = token.as_field()));
     tagged("recorded later", &|token| {

@@ -1,4 +1,4 @@
-//! Many activities that end together, through sockets, on a stand-in portal that enforces its limits.
+//! Many activities that end together, over sockets, on a stand-in portal with limits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tracing_bizproc::config::Quota;
 use crate::app::wait;
 use crate::stage::{PATIENCE, Stage, lines, token};
 
-/// So many activities log three lines each and are completed, all at once. Returns the requests.
+/// This number of activities log three lines each and are completed, all at once. Returns the requests.
 fn together(portal: PortalBuilder, activities: usize) -> u64 {
     let stage = Stage::with(portal, |builder| builder.quota(Quota::Standard));
     let open: Vec<_> = (0..activities)
@@ -56,7 +56,7 @@ fn together(portal: PortalBuilder, activities: usize) -> u64 {
     stats.requests()
 }
 
-/// Asks for all of them before it waits for any.
+/// Starts all of them before it waits for the first.
 async fn at_once<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut pending: Vec<_> = futures.into_iter().map(Box::pin).map(Some).collect();
     let mut done: Vec<Option<F::Output>> = pending.iter().map(|_| None).collect();
@@ -79,13 +79,13 @@ async fn at_once<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
 #[test]
 fn activities_that_end_together_share_requests() {
     let requests = together(Portal::builder().tariff(Tariff::Standard), 300);
-    // 12 where the machine is idle: a busy one hands completions over more slowly.
+    // 12 on an idle machine. On a busy one, the completions reach the worker more slowly.
     assert!(requests <= 24, "{requests} requests for 600 commands");
 }
 
-/// As the newest servers: true comes back, and a job ends the activity behind the request.
+/// As on the newest servers: the answer is `true`, and a job ends the activity after the request.
 #[test]
-fn entries_come_first_where_ends_are_jobs() {
+fn entries_come_first_if_the_portal_ends_activities_in_jobs() {
     for event_send in [EventSend::AtOnce, EventSend::Background] {
         let portal = Portal::builder()
             .tariff(Tariff::Standard)
@@ -96,9 +96,9 @@ fn entries_come_first_where_ends_are_jobs() {
     }
 }
 
-/// It waits for no other, and takes one round trip.
+/// It does not wait for others, and needs one round trip.
 #[test]
-fn a_lone_end_goes_at_once() {
+fn a_single_completion_is_sent_at_once() {
     let stage = Stage::quick();
     let (_, activity, event_token) = stage.activity();
     wait(stage.bizproc.complete(&event_token, Completion::new())).unwrap();

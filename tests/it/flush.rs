@@ -1,4 +1,4 @@
-//! Flush and shutdown: from every kind of caller, within their deadlines, honest in their reports.
+//! Flush and shutdown: from every kind of caller, within their deadlines, with correct reports.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ async fn both_ways() {
 }
 
 #[test]
-fn a_flush_of_one_token_waits_for_no_other() {
+fn a_flush_of_one_token_does_not_wait_for_others() {
     let stage = Stage::quick();
     let (_, _, quiet) = stage.activity();
     log_one(&stage);
@@ -71,7 +71,7 @@ fn deadlines_hold_against_a_portal_that_never_answers() {
     assert_eq!((report.acknowledged(), report.pending()), (0, 1));
     let Stage { guard, bizproc, portal: _portal, .. } = stage;
     drop(guard);
-    // Not a measurement: without a deadline this would take the request's 75 s.
+    // This is not a measurement. Without a deadline it would take the 75 s of the request.
     assert!(start.elapsed() < Duration::from_secs(30));
     let stats = bizproc.stats();
     assert_eq!((stats.pending(), stats.by_reason(DropReason::ShutdownDeadline)), (0, 1));

@@ -1,4 +1,4 @@
-//! A guard that is dropped too early is loud, and harmless where it can be.
+//! A guard that is dropped too early is reported, and loses no lines if possible.
 
 use tracing::{info, info_span};
 use tracing_bizproc::stats::DropReason;
@@ -9,7 +9,7 @@ use crate::stage::{
     Captured, PATIENCE, errors_of_child, eventually, in_child, is_child, lines, quick,
 };
 
-/// An app's function that sets logging up, and drops the guard at its end.
+/// A function of an app that sets up logging, and drops the guard at its end.
 fn init_logging(portal: &bizproc_portal::Portal, captured: &Captured) -> Handle {
     let writer = captured.clone();
     let (layer, _guard) = quick(portal).build().unwrap();
@@ -21,10 +21,9 @@ fn init_logging(portal: &bizproc_portal::Portal, captured: &Captured) -> Handle 
 }
 
 #[test]
-fn a_guard_that_is_dropped_while_logging_is_set_up_costs_no_line_and_is_told_once() {
+fn a_guard_that_is_dropped_before_the_first_line_loses_no_line_and_is_reported_once() {
     if !is_child() {
-        let name =
-            "guard::a_guard_that_is_dropped_while_logging_is_set_up_costs_no_line_and_is_told_once";
+        let name = "guard::a_guard_that_is_dropped_before_the_first_line_loses_no_line_and_is_reported_once";
         return in_child(name, &[]);
     }
     let portal = bizproc_portal::Portal::builder().start().unwrap();
@@ -43,8 +42,8 @@ fn a_guard_that_is_dropped_while_logging_is_set_up_costs_no_line_and_is_told_onc
 }
 
 #[test]
-fn where_nobody_hears_it_a_guard_without_a_name_is_told_on_standard_error() {
-    let name = "guard::where_nobody_hears_it_a_guard_without_a_name_is_told_on_standard_error";
+fn a_hidden_report_about_a_dropped_guard_goes_to_standard_error() {
+    let name = "guard::a_hidden_report_about_a_dropped_guard_goes_to_standard_error";
     if !is_child() {
         let errors = errors_of_child(name, &[]);
         assert!(errors.contains("the WorkerGuard was dropped before anything"), "{errors}");
@@ -60,9 +59,9 @@ fn where_nobody_hears_it_a_guard_without_a_name_is_told_on_standard_error() {
 }
 
 #[test]
-fn lines_after_a_guard_was_dropped_are_told_once() {
+fn lines_after_a_guard_was_dropped_are_reported_once() {
     if !is_child() {
-        return in_child("guard::lines_after_a_guard_was_dropped_are_told_once", &[]);
+        return in_child("guard::lines_after_a_guard_was_dropped_are_reported_once", &[]);
     }
     let portal = bizproc_portal::Portal::builder().start().unwrap();
     let captured = Captured::default();
@@ -107,9 +106,9 @@ fn without_guard_and_layer_the_worker_ends() {
 }
 
 #[test]
-fn two_layers_that_take_the_same_spans_are_told_at_once() {
+fn two_layers_for_the_same_spans_are_reported_at_once() {
     if !is_child() {
-        return in_child("guard::two_layers_that_take_the_same_spans_are_told_at_once", &[]);
+        return in_child("guard::two_layers_for_the_same_spans_are_reported_at_once", &[]);
     }
     let portal = bizproc_portal::Portal::builder().start().unwrap();
     let captured = Captured::default();

@@ -1,4 +1,4 @@
-//! A filter that hides spans from the layer is loud, and the report names what to add to it.
+//! A filter that hides spans from the layer is reported, with what to add to the filter.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -21,7 +21,7 @@ fn hears<S: Subscriber + for<'a> LookupSpan<'a>>(captured: &Captured) -> impl La
     tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone())
 }
 
-/// An app with a span of its own, which ends its activity.
+/// An app with its own span, which ends its activity.
 fn app(portal: &Portal, guard: &WorkerGuard) -> Handle {
     let activity = portal.start_workflow("Order").open_activity("Fulfil");
     let event_token = token(&activity);
@@ -32,7 +32,7 @@ fn app(portal: &Portal, guard: &WorkerGuard) -> Handle {
     bizproc
 }
 
-/// What is said of an app whose layer and subscriber are those.
+/// The reports about an app with this layer and this subscriber.
 fn said<B, F>(build: B) -> (String, u64, u64)
 where
     B: FnOnce(BizprocLayer<Layered<Captures, Registry>>, Layered<Captures, Registry>) -> F,
@@ -51,7 +51,7 @@ where
 
 type Captures = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Runs the tests below in processes of their own.
+/// Runs each of the tests below in its own process.
 macro_rules! alone {
     ($name:ident, $work:expr) => {
         #[test]
@@ -113,7 +113,7 @@ alone!(a_filter_that_lets_the_span_through_is_not_talked_of, {
     assert!(!text.contains("hides"), "{text}");
 });
 
-/// Counts how often somebody asks whether a span or an event is enabled.
+/// Counts the calls of `enabled`.
 struct Asked(&'static AtomicUsize);
 
 impl<S: Subscriber> Layer<S> for Asked {
@@ -123,7 +123,7 @@ impl<S: Subscriber> Layer<S> for Asked {
     }
 }
 
-// A callsite of which nobody is sure anymore would ask at each event.
+// A callsite without a cached interest would ask at each event.
 alone!(a_search_leaves_events_as_cheap_as_they_were, {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let portal = Portal::builder().start().unwrap();
@@ -138,14 +138,14 @@ alone!(a_search_leaves_events_as_cheap_as_they_were, {
     let registered = ASKED.load(SeqCst);
     (0..100).for_each(|_| say());
     assert_eq!(ASKED.load(SeqCst), registered, "it is always enabled");
-    // The search, which finds the app's span hidden.
+    // The search finds that the app's span is hidden.
     assert_eq!(app(&portal, &guard).stats().unseen(), 1);
     let asked = ASKED.load(SeqCst);
     (0..100).for_each(|_| say());
     assert_eq!(ASKED.load(SeqCst), asked);
 });
 
-// An app that had no activity is not told of what it might have hidden.
+// For an app without an activity, hidden spans are not reported.
 alone!(an_app_without_activities_is_left_alone, {
     let portal = Portal::builder().start().unwrap();
     let captured = Captured::default();
@@ -159,7 +159,7 @@ alone!(an_app_without_activities_is_left_alone, {
 });
 
 // `fmt().finish()` with a level for the whole process.
-alone!(the_level_of_fmt_is_told_too, {
+alone!(the_level_of_fmt_is_reported_too, {
     let portal = Portal::builder().start().unwrap();
     let captured = Captured::default();
     let writer = captured.clone();
@@ -175,7 +175,7 @@ alone!(the_level_of_fmt_is_told_too, {
     names_the_filter((captured.text(), stats.accepted(), stats.unseen()), wanted);
 });
 
-/// A level above INFO is for events: it must not take the spans away that carry the token.
+/// A level above INFO is for events. It must not hide the spans with the token.
 #[test]
 fn the_layers_own_level_hides_no_tagged_span() {
     let stage = Stage::with(Portal::builder(), |builder| builder.level(tracing::Level::ERROR));
@@ -190,8 +190,8 @@ fn the_layers_own_level_hides_no_tagged_span() {
 
 /// As `RUST_LOG=my_app=info` does: it hides the crate's own span, and the reports with it.
 #[test]
-fn a_hidden_activity_is_told_on_standard_error_if_reports_are_hidden_too() {
-    let name = "hidden::a_hidden_activity_is_told_on_standard_error_if_reports_are_hidden_too";
+fn a_hidden_activity_is_reported_on_standard_error_if_reports_are_hidden_too() {
+    let name = "hidden::a_hidden_activity_is_reported_on_standard_error_if_reports_are_hidden_too";
     if !is_child() {
         let errors = errors_of_child(name, &[]);
         assert!(errors.contains("RUST_LOG=my_app=info,tracing_bizproc=info"), "{errors}");

@@ -16,8 +16,8 @@ fn an_app_without_tagged_spans_sends_nothing() {
     assert!(portal.journal().is_empty());
 }
 
-/// The worker's thread waits for its bell without a timer. How often it was scheduled is counted by
-/// the kernel, so a second look after many events shows whether anything woke it.
+/// The worker's thread waits without a timer. The kernel counts how often it was scheduled, so the test
+/// compares this count before and after many events.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_worker_of_an_idle_app_is_never_scheduled() {
@@ -35,8 +35,8 @@ fn the_worker_of_an_idle_app_is_never_scheduled() {
         let switches = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
         (status.contains("State:\tS"), switches.unwrap().to_owned())
     };
-    // Asleep, and so for longer than two of the worker's longest ticks, while events happen: had it
-    // a timer, or did an event wake it, this would never come to be.
+    // It sleeps for longer than two of the worker's longest ticks, while events happen. With a timer, or if an
+    // event woke it, this condition would never become true.
     let patience = Instant::now() + crate::stage::PATIENCE;
     loop {
         let (before, start) = (look(), Instant::now());
@@ -52,7 +52,7 @@ fn the_worker_of_an_idle_app_is_never_scheduled() {
     drop(stage);
 }
 
-/// Tagged spans without events: the worker is rung for the first of them, and then ticks.
+/// Tagged spans without events: the first one wakes the worker, which then ticks.
 #[cfg(target_os = "linux")]
 #[test]
 fn spans_that_come_and_go_do_not_each_wake_the_worker() {
@@ -64,7 +64,7 @@ fn spans_that_come_and_go_do_not_each_wake_the_worker() {
         return in_child("idle::spans_that_come_and_go_do_not_each_wake_the_worker", &[]);
     }
     let stage = Stage::with(bizproc_portal::Portal::builder(), |builder| {
-        // A tick of the longest kind: 250 ms.
+        // The longest tick: 250 ms.
         builder.linger(Duration::from_secs(1))
     });
     let (_workflow, _activity, event_token) = stage.activity();
@@ -77,14 +77,14 @@ fn spans_that_come_and_go_do_not_each_wake_the_worker() {
     let (before, start) = (switches(), Instant::now());
     for _ in 0..2_000 {
         drop(info_span!("order", event_token = event_token.as_field()));
-        // Where it is woken it gets to run, and to sleep again.
+        // Gives it time to run and to sleep again.
         std::thread::sleep(Duration::from_micros(50));
     }
     let (woken, ticks) = (switches() - before, start.elapsed().as_millis() / 250);
     assert!(u128::from(woken) <= 2 * ticks + 20, "woken {woken} times in {ticks} ticks");
 }
 
-/// One event a millisecond, so that the worker is asleep at each: a bell that is rung is a write.
+/// One event per millisecond, so that the worker sleeps before each. To wake it would be a system call (write).
 #[cfg(target_os = "linux")]
 #[test]
 fn isolated_events_make_no_system_call() {
@@ -97,7 +97,7 @@ fn isolated_events_make_no_system_call() {
         let line = io.lines().find_map(|line| line.strip_prefix("syscw: "));
         line.unwrap().parse().unwrap()
     };
-    // Once the worker has parked, the first tagged span rings: a bell is seen here.
+    // After the worker has parked, the first tagged span wakes it. This shows that the test can see it.
     let (start, patience) = (writes(), std::time::Instant::now() + crate::stage::PATIENCE);
     while writes() == start {
         drop(info_span!("order", event_token = event_token.as_field()));
@@ -115,7 +115,7 @@ fn isolated_events_make_no_system_call() {
     stage.flushed();
 }
 
-/// The worker's thread. It gives itself its name, so there is a moment without one.
+/// The worker's thread. It sets its name itself, so for a moment it has none.
 #[cfg(target_os = "linux")]
 fn own_worker() -> std::path::PathBuf {
     let is_worker = |task: &std::path::PathBuf| {

@@ -31,7 +31,7 @@ fn both_languages_have_the_same_code() {
     }
 }
 
-/// Options, types, counters and error codes stand between backquotes.
+/// Options, types, counters and error codes are between backquotes.
 #[test]
 fn both_languages_have_the_same_names() {
     for (english, russian) in PAIRS {
@@ -80,14 +80,14 @@ fn links_to_files_of_the_repository_lead_to_files() {
     assert!(found > 5, "the links were found");
 }
 
-/// What two languages have in common.
+/// The parts of a page that must be equal in both languages.
 #[derive(Default)]
 struct Page {
     /// The level of each heading, and its text.
     headings: Vec<(usize, String)>,
-    /// Each block: what stands behind the fence, and its lines.
+    /// Each block of code: the word after the fence, and its lines.
     code: Vec<(String, Vec<String>)>,
-    /// What stands between backquotes, outside of blocks.
+    /// The texts between backquotes, outside of blocks.
     names: BTreeSet<String>,
 }
 
@@ -125,7 +125,7 @@ impl Page {
     }
 }
 
-/// A line of code as both languages have it: without its comment, and not if rustdoc hides it.
+/// The part of a line of code that both languages have: without the comment. `None` if rustdoc hides the line.
 fn shared_part(line: &str) -> Option<String> {
     let is_hidden = line == "#" || line.starts_with("# ");
     let code = match line.starts_with("// ") {

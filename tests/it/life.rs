@@ -1,4 +1,4 @@
-//! An app's life: installed, updated, renamed, removed; and what is forged changes nothing.
+//! Installation, updates, renames and removal of an app; forged requests change nothing.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tracing_subscriber::prelude::*;
 use crate::app::{AppStage, FORM, Handler, Site, credentials, quick, wait};
 use crate::stage::{Captured, PATIENCE, in_child, is_child, lines};
 
-/// What portals post in an app's life, written by hand, so that it can be forged.
+/// The requests of portals about an app, written by hand, so that they can be forged.
 struct Post {
     event: &'static str,
     member_id: String,
@@ -28,7 +28,7 @@ struct Post {
 }
 
 impl Post {
-    /// As the portal of `site` posts it.
+    /// The genuine request of the portal of `site`.
     fn of(site: &Site, event: &'static str) -> Post {
         let issued = site.app.issue_tokens();
         Post {
@@ -55,7 +55,7 @@ impl Post {
     }
 }
 
-/// A stage whose app keeps its installations beside its tokens.
+/// A stage whose app has one store for installations and tokens.
 fn stage(portals: usize) -> (AppStage, Installations) {
     let stage = AppStage::new(portals);
     let installations = Installations::new(stage.bizproc.clone(), Arc::clone(&stage.store));
@@ -82,7 +82,7 @@ fn request(body: &str) -> ActivityRequest {
 }
 
 #[test]
-fn an_installed_app_is_called_logs_and_ends_without_a_line_of_its_own_for_that() {
+fn an_installed_app_is_called_logs_and_ends_its_activity() {
     let (stage, installations) = stage(1);
     let site = &stage.portals[0];
     let portal = wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
@@ -118,7 +118,7 @@ fn the_event_and_the_install_page_may_both_come() {
     wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
     wait(installations.handle(page())).unwrap();
     assert_eq!(stored(&stage, site), installation);
-    assert_eq!(stage.renewals(), asked, "who proves itself is not asked about");
+    assert_eq!(stage.renewals(), asked, "a request with the right token needs no question");
 }
 
 #[test]
@@ -134,13 +134,13 @@ fn a_forged_installation_changes_nothing() {
         [
             // The attacker's own tokens, in the victim's name.
             Post { member_id: victim.portal.member_id().to_owned(), ..Post::of(attacker, event) },
-            // The same at a host of the attacker's.
+            // The same with a host of the attacker.
             Post {
                 member_id: victim.portal.member_id().to_owned(),
                 endpoint: evil_endpoint.clone(),
                 ..of_attacker
             },
-            // Tokens that nobody has issued, and none at all.
+            // Invented tokens, and no tokens.
             Post { application_token: "guessed".into(), tokens: junk, ..Post::of(victim, event) },
             Post { application_token: "guessed".into(), tokens: None, ..Post::of(victim, event) },
         ]
@@ -219,7 +219,7 @@ fn a_forged_uninstallation_changes_nothing() {
 }
 
 #[test]
-fn a_portal_that_removes_the_app_loses_its_lines_with_a_count() {
+fn lines_of_a_portal_that_removes_the_app_are_counted_as_lost() {
     let (stage, installations) = stage(2);
     for site in &stage.portals {
         wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
@@ -230,7 +230,7 @@ fn a_portal_that_removes_the_app_loses_its_lines_with_a_count() {
         .map(|(.., body)| wait(installations.activity(request(body))).unwrap().first().unwrap())
         .collect();
     let (gone, stays) = (&stage.portals[0], &stage.portals[1]);
-    // Its lines cannot be sent any more, and wait.
+    // Its lines cannot be sent any more, so they wait.
     gone.app.uninstall();
     for activity in &activities {
         activity.span().in_scope(|| info!("hello"));
@@ -307,9 +307,10 @@ fn an_update_that_brings_another_token_is_confirmed_and_stored() {
     assert!(wait(installations.verify(request(&body))).is_ok());
 }
 
-/// The right token and a new host were refused, nobody was told, and the workflow hung for ever.
+/// Regression: a request with the right token and a new host was refused without a report, and the workflow
+/// waited for ever.
 #[test]
-fn a_renamed_portal_is_followed_and_its_workflow_ends() {
+fn a_renamed_portal_is_called_at_its_new_host_and_its_workflow_ends() {
     let (stage, installations) = stage(1);
     let site = &stage.portals[0];
     wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
@@ -338,7 +339,7 @@ fn a_forged_rename_changes_nothing() {
     let evil = TcpListener::bind("127.0.0.1:0").unwrap();
     evil.set_nonblocking(true).unwrap();
     let evil_host = evil.local_addr().unwrap().to_string();
-    // Even who knows the victim's application token cannot lead its log elsewhere.
+    // Also with the victim's application token, the log cannot be sent to another host.
     for host in [evil_host.clone(), attacker.host()] {
         let issued = attacker.app.issue_tokens();
         for (access, refresh) in [
@@ -366,9 +367,9 @@ fn a_forged_rename_changes_nothing() {
     assert!(evil.accept().is_err(), "nobody called the forged address");
 }
 
-/// Who opens an app's page has tokens of the app in his browser.
+/// Every user who opens the page of an app has tokens of the app in the browser.
 #[test]
-fn a_user_who_is_no_administrator_cannot_install_the_app_anew() {
+fn a_user_who_is_not_an_administrator_cannot_install_the_app_again() {
     let (stage, installations) = stage(1);
     let site = &stage.portals[0];
     wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
@@ -383,9 +384,10 @@ fn a_user_who_is_no_administrator_cannot_install_the_app_anew() {
     assert_eq!(stored(&stage, site), installation);
 }
 
-/// Proxies do it: two activities were opened, the work ran twice, and the second end answered Ok.
+/// Regression: if a proxy repeated a request, two activities were opened, the work ran twice, and the second
+/// completion returned Ok.
 #[test]
-fn a_request_that_is_delivered_twice_is_worked_on_once() {
+fn a_request_that_is_delivered_twice_is_handled_once() {
     let (stage, installations) = stage(1);
     wait(installations.handle(Post::of(&stage.portals[0], "ONAPPINSTALL").parse())).unwrap();
     let (workflow, _, body) = call(&stage, 0);
@@ -419,7 +421,7 @@ fn an_activity_that_was_dropped_may_be_delivered_again() {
 }
 
 #[test]
-fn a_file_keeps_tokens_and_installations_apart_and_both() {
+fn a_file_keeps_tokens_and_installations_independently() {
     let path = std::env::temp_dir().join(format!("bizproc-life-{}.json", std::process::id()));
     let store = FileStore::new(&path);
     let site = &crate::app::sites(1)[0];
@@ -436,13 +438,13 @@ fn a_file_keeps_tokens_and_installations_apart_and_both() {
     assert_eq!(wait(store.load(&portal)).unwrap(), Some(tokens));
     wait(store.remove(&portal)).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), "{}");
-    // Whoever came first could install itself, if what is damaged counted as nothing.
+    // A damaged installation must not count as missing: then anybody could install the app again.
     std::fs::write(&path, format!("{{\"{portal}\":{{\"installation\":7}}}}")).unwrap();
     assert!(wait(store.installation(&portal)).is_err());
     std::fs::remove_file(&path).unwrap();
 }
 
-/// From a bare portal to a logged line without any call by hand.
+/// From an empty portal to a logged line, without any call of the test.
 #[test]
 fn an_app_registers_its_activity_when_it_is_installed_and_again_after_an_update() {
     let (stage, installations) = stage(1);
@@ -466,7 +468,7 @@ fn an_app_registers_its_activity_when_it_is_installed_and_again_after_an_update(
         let activity = wait(installations.activity(request(&handler.take()))).unwrap();
         let activity = activity.first().unwrap();
         activity.span().in_scope(|| info!("received"));
-        // A typing error passed without a word, and the portal dropped the value.
+        // Regression: a misspelled name was accepted, and the portal dropped the value.
         for (wrong, part) in [
             (Completion::new().value("Statuss", "x"), "Statuss"),
             (Completion::new().value("Status", vec!["x"]), "one value"),
@@ -474,7 +476,7 @@ fn an_app_registers_its_activity_when_it_is_installed_and_again_after_an_update(
             let error = wait(activity.complete(wrong)).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
         }
-        // Their case does not matter.
+        // Upper and lower case are the same.
         wait(activity.complete(Completion::new().value("STATUS", status).message("Done"))).unwrap();
         assert_eq!(lines(&workflow), ["received", "Done"]);
         assert!(opened.completion().is_some());
@@ -486,7 +488,7 @@ fn an_app_registers_its_activity_when_it_is_installed_and_again_after_an_update(
         } else {
             site.app.update();
         }
-        // ONAPPUPDATE, since it was bound, and ONAPPINSTALL.
+        // ONAPPUPDATE, because it was bound, and ONAPPINSTALL.
         take().unwrap();
         take().unwrap();
         assert_eq!(stored(&stage, site), Some(site.installation()));
@@ -519,7 +521,7 @@ fn an_app_with_a_page_is_installed_by_it() {
 }
 
 #[test]
-fn a_box_that_gives_no_refresh_tokens_works_where_the_app_names_its_host() {
+fn a_portal_without_refresh_tokens_works_if_the_app_lists_its_host() {
     let portal = Portal::builder().authorization(Authorization::Isolated).start().unwrap();
     let app = portal.install_app();
     let site = Site { portal, app };
@@ -551,10 +553,10 @@ fn a_box_that_gives_no_refresh_tokens_works_where_the_app_names_its_host() {
     }
 }
 
-/// A bare 403, and nobody was told: the workflow hung.
+/// Regression: the answer was 403 without a report, and the workflow waited for ever.
 #[test]
-fn requests_that_are_not_believed_are_told_with_both_hosts_and_once_a_minute() {
-    let name = "life::requests_that_are_not_believed_are_told_with_both_hosts_and_once_a_minute";
+fn rejected_requests_are_reported_with_both_hosts_and_once_a_minute() {
+    let name = "life::rejected_requests_are_reported_with_both_hosts_and_once_a_minute";
     if !is_child() {
         return in_child(name, &[]);
     }
@@ -592,8 +594,8 @@ fn requests_that_are_not_believed_are_told_with_both_hosts_and_once_a_minute() {
     assert!(removal.contains("removal rejected") && removal.contains("application_token"));
 }
 
-/// Anybody can post forged installations: apps that ask the authorization server too often may be
-/// blocked there.
+/// Anybody can post forged installations. Apps that ask the authorization server too often may be blocked
+/// there.
 #[test]
 fn a_flood_of_forged_installations_does_not_reach_the_authorization_server() {
     let (stage, installations) = stage(1);

@@ -1,4 +1,4 @@
-//! The portal's limits: kept, survived, and visible where they cost something.
+//! The limits of the portal. Lost entries are visible.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tracing_bizproc::config::Retention;
 use crate::stage::{Stage, lines};
 
 #[test]
-fn what_rolls_off_is_counted_and_said_in_the_log() {
+fn entries_that_the_portal_drops_are_counted_and_mentioned_in_the_log() {
     let stage = Stage::with(Portal::builder().retention(Kept::Cloud), |builder| {
         let base = Duration::from_millis(1);
         builder.retention(Retention::Custom { kept: 50, base, growth: 1.0 })

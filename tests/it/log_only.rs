@@ -1,4 +1,4 @@
-//! An app that logs with the `log` crate, and a logger of its own.
+//! An app that logs with the `log` crate, and has its own logger.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use crate::app::AppStage;
 use crate::stage::{Captured, PATIENCE, errors_of_child, eventually, in_child, is_child, lines};
 use crate::stage::{quick, token};
 
-/// env_logger with this filter, and our logger around it, for the process.
+/// Sets env_logger with this filter, wrapped by our logger, for the process.
 fn init(portal: &Portal, filter: &str) -> (Captured, WorkerGuard) {
     let captured = Captured::default();
     let own = env_logger::Builder::new()
@@ -92,9 +92,9 @@ INFO it::log_only: Receipt sent event_token=…
 }
 
 #[test]
-fn what_the_worker_has_to_report_reaches_the_apps_logger() {
+fn reports_of_the_worker_reach_the_apps_logger() {
     if !is_child() {
-        let name = "log_only::what_the_worker_has_to_report_reaches_the_apps_logger";
+        let name = "log_only::reports_of_the_worker_reach_the_apps_logger";
         return in_child(name, &[]);
     }
     let portal = Portal::builder().start().unwrap();
@@ -116,15 +116,15 @@ fn what_the_worker_has_to_report_reaches_the_apps_logger() {
 }
 
 #[test]
-fn a_guard_without_a_name_is_told_there_too() {
-    let name = "log_only::a_guard_without_a_name_is_told_there_too";
+fn a_guard_that_is_dropped_too_early_is_reported_on_standard_error() {
+    let name = "log_only::a_guard_that_is_dropped_too_early_is_reported_on_standard_error";
     if !is_child() {
         let errors = errors_of_child(name, &[]);
         assert!(errors.contains("the WorkerGuard was dropped before anything"), "{errors}");
         return;
     }
     let portal = Portal::builder().start().unwrap();
-    // The app's logger shows no warnings: standard error is what is left.
+    // The app's logger shows no warnings, so the report goes to standard error.
     let (_, _) = init(&portal, "off");
     let workflow = portal.start_workflow("Order");
     let event_token = token(&workflow.open_activity("Fulfil"));
@@ -133,8 +133,8 @@ fn a_guard_without_a_name_is_told_there_too() {
 }
 
 #[test]
-fn a_logger_that_no_record_reaches_is_told() {
-    let name = "log_only::a_logger_that_no_record_reaches_is_told";
+fn a_logger_that_gets_no_records_is_reported() {
+    let name = "log_only::a_logger_that_gets_no_records_is_reported";
     if !is_child() {
         let errors = errors_of_child(name, &[]);
         assert!(
@@ -155,7 +155,7 @@ fn a_logger_that_no_record_reaches_is_told() {
     assert_eq!(bizproc.stats().unseen(), 1);
 }
 
-/// An app on many portals, as handlers see it: the activity knows its portal.
+/// An app on many portals: the activity knows its portal.
 #[test]
 fn the_scope_of_an_activity_names_its_portal() {
     if !is_child() {
@@ -179,7 +179,7 @@ fn the_scope_of_an_activity_names_its_portal() {
         runtime.block_on(activity.complete(Completion::new())).unwrap();
         assert_eq!(lines(&workflow)[0], format!("received (n={n})"));
     }
-    // One that its portal does not wait for has no log, and nothing is sent.
+    // An activity without a subscription has no log, so nothing is sent.
     let (_, _, verified) = stage.open_with(0, ActivityOptions::without_subscription);
     let activity = bizproc.activity(verified).first().unwrap();
     let accepted = bizproc.stats().accepted();

@@ -1,4 +1,4 @@
-//! Records of the `log` crate that tracing-log makes events of.
+//! Records of the `log` crate that tracing-log turns into events.
 
 use bizproc_portal::Portal;
 use log::{debug, info, warn};
@@ -11,9 +11,9 @@ use crate::stage::{PATIENCE, in_child, is_child, lines, quick, token};
 
 /// A record has its level and its target, and no fields that say where it was logged.
 #[test]
-fn records_inside_a_tagged_span_are_lines_like_others() {
+fn records_inside_a_tagged_span_are_ordinary_lines() {
     if !is_child() {
-        return in_child("log_records::records_inside_a_tagged_span_are_lines_like_others", &[]);
+        return in_child("log_records::records_inside_a_tagged_span_are_ordinary_lines", &[]);
     }
     let portal = Portal::builder().start().unwrap();
     let (layer, guard) = quick(&portal).level(tracing::Level::DEBUG).build().unwrap();
@@ -35,7 +35,7 @@ fn records_inside_a_tagged_span_are_lines_like_others() {
         info!(target: "noisy", "below the level of its target");
         warn!(target: "noisy", "Disk is full");
         info_span!("payment", provider = "Kassa").in_scope(|| info!("Card charged"));
-        // tracing-log hands no key-values on.
+        // tracing-log drops key-values.
         info!(amount = 99.5; "Paid");
     });
     assert!(guard.shutdown_blocking(PATIENCE).is_complete());

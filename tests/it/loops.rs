@@ -1,4 +1,4 @@
-//! No feedback loop: what the worker, reqwest and hyper log never comes back as a line.
+//! No feedback loop: events of the worker, reqwest and hyper are never sent as lines.
 
 use tracing::{info, info_span};
 use tracing_bizproc::EventToken;
@@ -6,11 +6,11 @@ use tracing_subscriber::prelude::*;
 
 use crate::stage::{Captured, PATIENCE, in_child, is_child, quick};
 
-/// With a global subscriber, as apps have, so that the worker's thread sees it too.
+/// With a global subscriber, as apps have, so that the worker's thread uses it, too.
 #[test]
-fn what_the_worker_causes_is_seen_by_others_and_not_sent() {
+fn events_of_the_worker_reach_other_layers_and_are_not_sent() {
     if !is_child() {
-        return in_child("loops::what_the_worker_causes_is_seen_by_others_and_not_sent", &[]);
+        return in_child("loops::events_of_the_worker_reach_other_layers_and_are_not_sent", &[]);
     }
     let portal = bizproc_portal::Portal::builder().start().unwrap();
     let captured = Captured::default();

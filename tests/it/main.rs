@@ -1,4 +1,4 @@
-//! The public API against the stand-in portal, a file per behaviour.
+//! Tests of the public API against the stand-in portal, one file for each behaviour.
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 #![expect(clippy::disallowed_methods, reason = "patience is measured by the real clock")]
 
@@ -32,11 +32,15 @@ mod reports;
 mod secrets;
 mod seeds;
 mod selecting;
+#[cfg(feature = "spool")]
+mod short_lived;
 mod shutdown;
 #[cfg(unix)]
 mod signals;
 mod simulation;
 mod snippets;
+#[cfg(feature = "spool")]
+mod spool;
 mod stage;
 mod text;
 mod threads;

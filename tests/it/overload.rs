@@ -1,4 +1,4 @@
-//! Too many lines: counted to the last, told in the log, and never at the caller's cost.
+//! Too many lines: all are counted and mentioned in the log, and callers are not delayed.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -12,13 +12,13 @@ use tracing_bizproc::stats::DropReason;
 
 use crate::stage::{PATIENCE, Stage, lines};
 
-/// Holds the portal's first answer back until the returned guard's fault is over.
+/// Delays the portal's first answer until the fault of the returned guard is over.
 fn stuck(stage: &Stage) {
     stage.portal.faults().next(Fault::Delay(Moment::BeforeExecution, Duration::from_millis(300)));
 }
 
 #[test]
-fn refused_lines_are_counted_and_told_in_the_log() {
+fn refused_lines_are_counted_and_mentioned_in_the_log() {
     let stage = Stage::with(Portal::builder(), |builder| builder.pending_lines(10));
     stuck(&stage);
     let (workflow, _, event_token) = stage.activity();
@@ -142,9 +142,9 @@ fn a_monster_line_is_cut_and_told_with_each_policy() {
     }
 }
 
-/// Each line shows the fields of the spans around it once more.
+/// Each line repeats the fields of the spans around it.
 #[test]
-fn long_fields_of_spans_are_charged_with_each_line() {
+fn long_fields_of_spans_are_charged_for_each_line() {
     let stage = Stage::with(Portal::builder(), |builder| {
         builder.pending_bytes(100_000).fields(Fields::new().longest_in_spans(15_000))
     });
@@ -165,7 +165,7 @@ fn long_fields_of_spans_are_charged_with_each_line() {
 }
 
 #[test]
-fn a_line_that_is_larger_than_the_budget_gets_in_alone() {
+fn a_line_that_is_larger_than_the_budget_is_accepted_alone() {
     for overflow in [Overflow::DropNewest, Overflow::Block(PATIENCE), Overflow::DropOldest] {
         let stage = Stage::with(Portal::builder(), |builder| {
             builder.pending_bytes(100_000).portal_share(0.5).overflow(overflow)
@@ -190,7 +190,7 @@ fn a_line_that_is_larger_than_the_budget_gets_in_alone() {
 }
 
 #[test]
-fn drop_oldest_keeps_the_newest_lines_and_tells_of_the_others() {
+fn drop_oldest_keeps_the_newest_lines_and_mentions_the_others() {
     let stage = Stage::with(Portal::builder(), |builder| {
         builder
             .pending_lines(10)
@@ -216,12 +216,12 @@ fn drop_oldest_keeps_the_newest_lines_and_tells_of_the_others() {
     }
 }
 
-/// Beside a loop that logged 20,000 lines a second, 140 of 600 lines of quiet activities arrived.
+/// Regression: while a loop logged 20,000 lines per second, only 140 of 600 lines of other activities arrived.
 #[test]
-fn beside_a_loop_that_logs_at_full_speed_quiet_activities_lose_nothing() {
+fn activities_lose_nothing_while_a_loop_logs_at_full_speed() {
     let stage =
         Stage::with(Portal::builder(), |builder| builder.queue_lines(4_000).pending_lines(8_000));
-    // Nothing is settled meanwhile.
+    // No line is acknowledged in the meantime.
     let slow = Fault::Delay(Moment::BeforeExecution, Duration::from_secs(1));
     stage.portal.faults().next(slow);
     let refused = || stage.bizproc.stats().by_reason(DropReason::TokenShare);
@@ -262,7 +262,7 @@ fn beside_a_loop_that_logs_at_full_speed_quiet_activities_lose_nothing() {
 }
 
 #[test]
-fn a_caller_that_asked_to_wait_loses_nothing() {
+fn overflow_block_loses_nothing() {
     let stage = Stage::with(Portal::builder(), |builder| {
         builder.pending_lines(10).overflow(Overflow::Block(PATIENCE))
     });
@@ -277,7 +277,7 @@ fn a_caller_that_asked_to_wait_loses_nothing() {
 }
 
 #[test]
-fn a_caller_waits_no_longer_than_it_asked_to() {
+fn overflow_block_waits_no_longer_than_its_timeout() {
     let asked = Duration::from_millis(50);
     let stage = Stage::with(Portal::builder(), |builder| {
         builder.pending_lines(1).overflow(Overflow::Block(asked)).shutdown_timeout(Duration::ZERO)
@@ -289,7 +289,7 @@ fn a_caller_waits_no_longer_than_it_asked_to() {
     let start = Instant::now();
     span.in_scope(|| info!("refused"));
     let waited = start.elapsed();
-    // The rest is for a machine that is busy: the next longer wait here is the portal's, of minutes.
+    // The margin is for a busy machine. The next longer wait here would take minutes.
     assert!(waited >= asked && waited < asked + Duration::from_secs(20), "{waited:?}");
     let stats = stage.bizproc.stats();
     assert_eq!((stats.accepted(), stats.by_reason(DropReason::BudgetSpent)), (1, 1));

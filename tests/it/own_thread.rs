@@ -1,4 +1,4 @@
-//! Whoever waits for delivery where delivery waits for him is told so at once: 60 s would pass otherwise.
+//! A flush or a completion that would deadlock with the worker returns an error at once, and not after 60 s.
 
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -18,7 +18,7 @@ use tracing_subscriber::prelude::*;
 
 use crate::stage::{Captured, PATIENCE, in_child, is_child, lines, quick};
 
-/// What a layer of the app's does at the first of the worker's reports.
+/// What a layer of the app does with the first report of the worker.
 struct AtReport(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl AtReport {
@@ -44,9 +44,9 @@ fn provoke_a_report() {
 type Flushed = Result<FlushReport, WorkerError>;
 
 #[test]
-fn a_layer_that_flushes_at_the_workers_reports_gets_an_error() {
+fn a_layer_that_flushes_in_a_report_of_the_worker_gets_an_error() {
     if !is_child() {
-        let name = "own_thread::a_layer_that_flushes_at_the_workers_reports_gets_an_error";
+        let name = "own_thread::a_layer_that_flushes_in_a_report_of_the_worker_gets_an_error";
         return in_child(name, &[]);
     }
     let portal = Portal::builder().start().unwrap();
@@ -65,11 +65,11 @@ fn a_layer_that_flushes_at_the_workers_reports_gets_an_error() {
     assert!(guard.handle().flush_blocking(PATIENCE).unwrap().is_complete(), "elsewhere it works");
 }
 
-/// It was told that the worker had been closed.
+/// Regression: the error said that the worker was closed.
 #[test]
-fn a_worker_that_somebody_holds_up_does_not_answer_and_is_not_gone() {
+fn a_blocked_worker_does_not_answer_and_is_not_closed() {
     if !is_child() {
-        let name = "own_thread::a_worker_that_somebody_holds_up_does_not_answer_and_is_not_gone";
+        let name = "own_thread::a_blocked_worker_does_not_answer_and_is_not_closed";
         return in_child(name, &[]);
     }
     let portal = Portal::builder().start().unwrap();
@@ -110,7 +110,7 @@ fn a_guard_that_is_dropped_on_the_workers_thread_closes_and_does_not_wait() {
         .init();
     info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("a line"));
     provoke_a_report();
-    // It closes once the layer is through, and delivers what it has.
+    // It closes when the layer returns, and delivers pending lines.
     assert!(portal.wait_for(PATIENCE, |_| !workflow.texts().is_empty()));
     let deadline = std::time::Instant::now() + PATIENCE;
     while bizproc.flush_blocking(PATIENCE) != Err(WorkerError::Closed) {
@@ -148,7 +148,7 @@ impl AccessProvider for Busy {
     }
 }
 
-/// A layer whose provider acts like this, and a token of the portal.
+/// A layer with a provider that does this, and a token of the portal.
 fn beside(
     portal: &Portal,
     act: impl Fn() + Send + Sync + 'static,
@@ -188,9 +188,9 @@ fn a_provider_that_waits_for_delivery_gets_an_error() {
     assert_eq!(lines(&workflow), ["a line"]);
 }
 
-/// The room that it would wait for comes only when its provider has answered.
+/// It would wait for room, which there is only after the provider has answered.
 #[test]
-fn a_provider_that_logs_where_callers_wait_for_room_is_refused_at_once() {
+fn a_provider_that_logs_with_overflow_block_is_refused_at_once() {
     let portal = Portal::builder().start().unwrap();
     let subscriber: Arc<OnceLock<(tracing::Dispatch, EventToken)>> = Arc::default();
     let held = Arc::clone(&subscriber);
@@ -211,11 +211,11 @@ fn a_provider_that_logs_where_callers_wait_for_room_is_refused_at_once() {
     assert!(bizproc.flush_blocking(PATIENCE).unwrap().is_complete());
     assert_eq!(lines(&workflow)[0], "a line");
     let stats = bizproc.stats();
-    // Once: a provider that waited would be asked again after 10 s.
+    // Once. If the provider waited, it would be asked again after 10 s.
     assert_eq!(stats.by_reason(DropReason::BudgetSpent), 1, "{stats}");
 }
 
-/// What a future answers without a wait.
+/// The result of a future that is ready at once.
 fn at_once<T: Send>(future: impl Future<Output = T>) -> T {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::pin!(future).poll(&mut context) {

@@ -1,4 +1,4 @@
-//! Somebody panics on the worker's thread: logging goes on, and no line is lost by it.
+//! Code of the app panics on the worker's thread: logging goes on, and no line is lost.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -12,7 +12,7 @@ use tracing_subscriber::prelude::*;
 
 use crate::stage::{PATIENCE, in_child, is_child, lines, quick};
 
-/// An app's layer that cannot stand the worker's reports.
+/// A layer of the app that panics on reports of the worker.
 struct Touchy(AtomicBool);
 
 impl<S: Subscriber> Layer<S> for Touchy {
@@ -23,11 +23,11 @@ impl<S: Subscriber> Layer<S> for Touchy {
     }
 }
 
-/// With a global subscriber, as apps have, so that the worker's thread meets the layer.
+/// With a global subscriber, as apps have, so that the worker's thread calls the layer.
 #[test]
-fn a_layer_that_panics_on_the_workers_thread_costs_no_line() {
+fn a_layer_that_panics_on_the_workers_thread_loses_no_line() {
     if !is_child() {
-        return in_child("panics::a_layer_that_panics_on_the_workers_thread_costs_no_line", &[]);
+        return in_child("panics::a_layer_that_panics_on_the_workers_thread_loses_no_line", &[]);
     }
     let portal = Portal::builder().start().unwrap();
     let (layer, guard) = quick(&portal).build().unwrap();
@@ -40,7 +40,7 @@ fn a_layer_that_panics_on_the_workers_thread_costs_no_line() {
     let event_token = EventToken::parse(&event_token).unwrap();
     let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("before"));
-    // The worker reports it, and meets the layer.
+    // The report of the worker reaches the layer.
     drop(info_span!("activity", event_token = ""));
     span.in_scope(|| info!("meanwhile"));
     let report = bizproc.flush_blocking(PATIENCE).unwrap();
@@ -72,9 +72,9 @@ impl AccessProvider for ShakyProvider {
     }
 }
 
-/// The lines were marked as possible repeats, though nothing of them had ever left.
+/// Regression: the lines were marked as possible repeats, although they had not been sent before.
 #[test]
-fn a_provider_that_panics_costs_time_and_nothing_else() {
+fn a_provider_that_panics_only_delays_lines() {
     let portal = Portal::builder().start().unwrap();
     let webhook = Webhook::new(portal.webhook_url()).unwrap();
     let provider = ShakyProvider { webhook, asked: AtomicBool::new(false) };

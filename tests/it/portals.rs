@@ -1,4 +1,4 @@
-//! Many portals: what happens to one touches no other.
+//! Many portals: trouble of one does not affect others.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn of<'a>(portals: &'a [PortalSnapshot], site: &Site) -> &'a PortalSnapshot {
     portals.iter().find(|portal| portal.portal() == Some(site.portal.member_id())).unwrap()
 }
 
-/// Logs one line to the workflow of each activity, which goes at once.
+/// Logs one line to the workflow of each activity, and sends it at once.
 fn log_once(bizproc: &Handle, activities: &[&tracing_bizproc::app::Activity], text: &str) {
     for activity in activities {
         activity.span().in_scope(|| info!("{text}"));
@@ -28,7 +28,7 @@ fn log_once(bizproc: &Handle, activities: &[&tracing_bizproc::app::Activity], te
     wait(bizproc.flush(Duration::ZERO)).unwrap();
 }
 
-/// Waits for the worker until this holds.
+/// Waits until this is true for the worker.
 fn until(bizproc: &Handle, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
@@ -38,7 +38,7 @@ fn until(bizproc: &Handle, holds: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_portal_that_is_blocked_touches_no_other_and_is_lifted_by_new_tokens() {
+fn a_blocked_portal_does_not_affect_others_and_new_tokens_end_the_block() {
     let stage = AppStage::new(3);
     let opened: Vec<_> = (0..3).map(|n| stage.open(n)).collect();
     let activities: Vec<_> = opened
@@ -46,7 +46,7 @@ fn a_portal_that_is_blocked_touches_no_other_and_is_lifted_by_new_tokens() {
         .map(|(.., verified)| stage.bizproc.activity(verified.clone()).first().unwrap())
         .collect();
     let refs: Vec<_> = activities.iter().collect();
-    // One has not paid, and another refuses to renew.
+    // One portal has not paid, and another refuses to renew tokens.
     stage.portals[1].app.set_paid(false);
     stage.portals[2].app.revoke_tokens();
     log_once(&stage.bizproc, &refs, "hello");
@@ -59,7 +59,7 @@ fn a_portal_that_is_blocked_touches_no_other_and_is_lifted_by_new_tokens() {
     until(&stage.bizproc, || blocked() == [None, closed, closed]);
     assert_eq!(of(&stage.bizproc.portals(), &stage.portals[1]).pending(), 1);
 
-    // The invoice is paid, and the administrator has reauthorised: new tokens come with requests.
+    // The portal has paid, and the administrator has authorized the app again: requests bring new tokens.
     stage.portals[1].app.set_paid(true);
     for n in [1, 2] {
         stage.portals[n].app.set_access_life(Duration::from_secs(7_200));
@@ -79,7 +79,7 @@ fn a_portal_that_is_blocked_touches_no_other_and_is_lifted_by_new_tokens() {
 }
 
 #[test]
-fn a_portal_that_is_closed_touches_no_other() {
+fn a_closed_portal_does_not_affect_others() {
     let stage =
         AppStage::with(2, |oauth| oauth, |builder| builder.shutdown_timeout(Duration::ZERO));
     let opened: Vec<_> = (0..2).map(|n| stage.open(n)).collect();
@@ -138,7 +138,7 @@ fn replicas_that_share_a_store_share_a_renewal() {
         )
     };
     let other = _guard.handle();
-    // One after the other: two that are refused at the same moment may both ask for a pair.
+    // One after the other: two that are refused at the same time may both request a new pair.
     let log = |text: &str| {
         span().in_scope(|| info!("{text}"));
         assert!(wait(stage.bizproc.flush(PATIENCE)).unwrap().is_complete());
@@ -155,7 +155,7 @@ fn replicas_that_share_a_store_share_a_renewal() {
 }
 
 #[test]
-fn what_the_authorization_server_refuses_blocks_one_portal() {
+fn a_refusal_of_the_authorization_server_blocks_one_portal() {
     let stage = AppStage::new(2);
     let opened: Vec<_> = (0..2).map(|n| stage.open(n)).collect();
     let activities: Vec<_> = opened
@@ -204,7 +204,7 @@ fn a_forged_request_with_a_victims_name_changes_nothing() {
     let of_attacker = attacker.app.application_token();
     assert_eq!(forged(&of_attacker, &evil_host), VerifyError::ApplicationToken);
     assert_eq!(forged("guessed", &victim.host()), VerifyError::ApplicationToken);
-    // Even who knows the token cannot lead the log elsewhere.
+    // Also with the token, the log cannot be sent to another host.
     let of_victim = victim.app.application_token();
     for elsewhere in [evil_host, attacker.host()] {
         let error = forged(&of_victim, &elsewhere);
@@ -275,7 +275,7 @@ fn a_portal_that_is_down_leaves_room_for_the_others() {
 }
 
 #[test]
-fn a_portal_that_moves_is_followed_where_the_app_or_the_authorization_server_says_so() {
+fn a_moved_portal_is_called_at_its_new_host_if_the_app_or_the_server_confirms_it() {
     for (listed, server_answers) in [(true, false), (false, true), (false, false)] {
         let sites = crate::app::sites(1);
         let site = &sites[0];

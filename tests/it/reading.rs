@@ -1,4 +1,4 @@
-//! How a line reads: its language, its format, its time. Whatever a format does, no line is lost.
+//! How a line looks: language, format, time. No format can lose a line.
 
 use std::error::Error;
 use std::fmt::{self, Write};
@@ -15,7 +15,7 @@ use tracing_subscriber::prelude::*;
 use crate::app::{AppStage, wait};
 use crate::stage::{Captured, PATIENCE, Stage, in_child, is_child, lines, quick, token};
 
-/// The log of a small story under these options.
+/// The log of a few lines with these options.
 fn story(options: impl FnOnce(Builder) -> Builder) -> Vec<String> {
     let stage = Stage::with(Portal::builder(), options);
     let (workflow, _, event_token) = stage.activity();
@@ -31,7 +31,7 @@ fn story(options: impl FnOnce(Builder) -> Builder) -> Vec<String> {
 }
 
 #[test]
-fn a_russian_log_is_russian_to_its_last_word() {
+fn a_russian_log_has_only_russian_texts() {
     let portal = Portal::builder().retention(Kept::Cloud);
     let stage = Stage::with(portal, |builder| {
         let base = std::time::Duration::from_millis(1);
@@ -71,7 +71,7 @@ fn a_failed_activity_says_so_in_the_logs_language() {
 }
 
 #[test]
-fn a_last_message_that_is_too_long_is_seen_to_be_cut() {
+fn a_last_message_that_is_too_long_says_that_it_was_cut() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
     let completion = Completion::new().message("слово ".repeat(20_000));
@@ -83,7 +83,7 @@ fn a_last_message_that_is_too_long_is_seen_to_be_cut() {
 }
 
 #[test]
-fn each_ready_format_shows_what_it_says() {
+fn each_built_in_format_shows_what_its_documentation_says() {
     assert_eq!(
         story(|builder| builder.format(MessageOnly)),
         ["Order received", "WARNING: The bank asks for a second factor", "(only=a field)"]
@@ -131,7 +131,7 @@ fn a_closure_is_a_format() {
 }
 
 #[test]
-fn a_format_can_break_nothing() {
+fn a_format_cannot_break_the_log() {
     let hostile = |_: &Line<'_>, out: &mut dyn Write| {
         out.write_str("one\n• [timestamp=5]two[/timestamp] $result[c0] {=user:user_5}\u{202e}")
     };
@@ -141,7 +141,7 @@ fn a_format_can_break_nothing() {
     assert_eq!(log[0].replace('\u{2060}', ""), shown);
 }
 
-/// A format that never comes to an end by itself.
+/// A format that writes without end.
 fn endless(_: &Line<'_>, out: &mut dyn Write) -> fmt::Result {
     loop {
         out.write_str("without end ")?;
@@ -149,7 +149,7 @@ fn endless(_: &Line<'_>, out: &mut dyn Write) -> fmt::Result {
 }
 
 #[test]
-fn a_format_without_an_end_is_cut() {
+fn an_endless_format_is_cut() {
     let stage = Stage::with(Portal::builder(), |builder| builder.format(endless));
     let (workflow, _, event_token) = stage.activity();
     info_span!("activity", event_token = event_token.as_field()).in_scope(|| info!("said"));
@@ -159,7 +159,7 @@ fn a_format_without_an_end_is_cut() {
     assert_eq!(stage.bizproc.stats().format_failures(), 0);
 }
 
-/// A wording whose every word panics.
+/// A wording that panics in every method.
 struct Speechless;
 
 impl Wording for Speechless {
@@ -169,7 +169,7 @@ impl Wording for Speechless {
 }
 
 #[test]
-fn a_format_that_panics_or_fails_costs_no_line_and_is_counted() {
+fn a_format_that_panics_or_fails_loses_no_line_and_is_counted() {
     let failing = |line: &Line<'_>, out: &mut dyn Write| {
         out.write_str("half a ")?;
         match line.fields().next() {
@@ -217,9 +217,9 @@ impl Error for Failed {
     }
 }
 
-/// What people write into fields, and what the owner of a process reads.
+/// Values of fields, and how they look in the log.
 #[test]
-fn values_read_as_people_write_them() {
+fn values_are_shown_as_people_write_them() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
     let full = Failed("disk full", None);
@@ -255,11 +255,11 @@ fn values_read_as_people_write_them() {
     );
 }
 
-/// With a global subscriber, as apps have, so that the worker's thread meets the other layer.
+/// With a global subscriber, as apps have, so that the worker's thread calls the other layer.
 #[test]
-fn a_format_that_fails_is_reported_to_the_apps_engineers() {
+fn a_format_that_fails_is_reported() {
     if !is_child() {
-        let name = "reading::a_format_that_fails_is_reported_to_the_apps_engineers";
+        let name = "reading::a_format_that_fails_is_reported";
         return in_child(name, &[]);
     }
     let printed = Captured::default();

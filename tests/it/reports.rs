@@ -1,4 +1,4 @@
-//! What the worker tells the app's engineers through `tracing`: no loss is silent.
+//! Reports of the worker through `tracing`: no loss is silent.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -48,7 +48,7 @@ impl Visit for Fields {
 }
 
 impl Reports {
-    /// The counts that were told for a reason, one for each report.
+    /// The counts of the reports with this reason.
     fn counts(&self, reason: DropReason) -> Vec<u64> {
         let reports = self.0.lock().unwrap();
         let of = reports.iter().filter(|fields| fields["reason"] == reason.as_str());
@@ -71,9 +71,9 @@ fn told<F: Future<Output = ()>>(
     (reports, outcome)
 }
 
-/// 67 million lines were once refused, and nobody was told.
+/// Regression: 67 million lines were refused without a report.
 #[test]
-fn lines_that_are_refused_at_the_door_are_reported_like_every_other_loss() {
+fn refused_lines_are_reported_like_every_other_loss() {
     for (builder, reason) in [
         (builder().queue_lines(10), DropReason::QueueFull),
         (builder().pending_lines(10), DropReason::BudgetSpent),
@@ -84,7 +84,7 @@ fn lines_that_are_refused_at_the_door_are_reported_like_every_other_loss() {
             run.until(Duration::from_secs(1)).await;
             burst();
             burst();
-            // Nothing is alive from here on, and the worker sleeps: it still tells of the rest.
+            // No span is open from here on, and the worker sleeps. It still reports the rest.
             run.close(1);
             run.until(2 * MINUTE).await;
         });
@@ -97,7 +97,7 @@ fn lines_that_are_refused_at_the_door_are_reported_like_every_other_loss() {
 }
 
 #[test]
-fn a_report_of_an_unknown_outcome_says_what_is_done_about_it() {
+fn a_report_of_an_unknown_outcome_says_what_happens_next() {
     let faults = Faults { lost_answer: 1.0, ..Faults::default() };
     for (choice, text) in
         [(UnknownOutcome::Repeat, "sent again with a mark"), (UnknownOutcome::GiveUp, "given up")]

@@ -1,4 +1,4 @@
-//! Secrets stay secret: in everything that can be printed.
+//! Secrets are in no text that can be printed.
 
 use std::error::Error;
 use std::fmt::{Debug, Display};
@@ -21,7 +21,7 @@ use tracing_subscriber::prelude::*;
 use crate::app::{FORM, Handler, credentials, quick, sites, wait};
 use crate::stage::{Captured, PATIENCE, in_child, is_child};
 
-/// What a value shows, with all the errors behind it.
+/// The texts of a value and of its sources.
 fn shown(value: &(impl Debug + Display)) -> String {
     format!("{value} {value:?} {value:#?}")
 }
@@ -86,7 +86,7 @@ fn the_live_types_show_counters_and_nothing_else() {
     assert!(!shown.contains(code), "{shown}");
 }
 
-/// A store that remembers all secrets that it was given.
+/// A store that remembers all secrets that it gets.
 #[derive(Default)]
 struct Remembering {
     store: MemoryStore,
@@ -118,9 +118,9 @@ impl TokenStore for Remembering {
 /// Two portals, trouble of every kind, and everything that any layer prints or any type shows, at
 /// TRACE, on all threads.
 #[test]
-fn no_secret_stands_in_any_layers_output() {
+fn no_secret_is_in_the_output_of_any_layer() {
     if !is_child() {
-        return in_child("secrets::no_secret_stands_in_any_layers_output", &[]);
+        return in_child("secrets::no_secret_is_in_the_output_of_any_layer", &[]);
     }
     let sites = sites(2);
     let store = Arc::new(Remembering::default());
@@ -180,14 +180,14 @@ fn no_secret_stands_in_any_layers_output() {
             trace!(verified = ?verified, tokens = ?verified.tokens(), "shown");
             error!(portal = %activity.portal(), "on fire");
         });
-        // Whatever comes of it: some cannot be told.
+        // The result does not matter: some of them fail.
         match wait(activity.flush(A_WHILE)) {
             Ok(report) => write!(captured, "{report} {report:?}").unwrap(),
             Err(error) => write!(captured, "{}", chain(&error)).unwrap(),
         }
         if n % 2 == 0 {
             let completion = Completion::new().value("status", "done").timeout(A_WHILE);
-            // Asked for, and not waited for. A quick portal may have answered by then.
+            // Started, and not awaited. A fast portal may have answered already.
             let mut completing = std::pin::pin!(activity.complete(completion));
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
             let _answer = completing.as_mut().poll(&mut context);
@@ -216,9 +216,9 @@ const A_WHILE: Duration = Duration::from_millis(400);
 /// Installations, updates and removals, genuine and forged, renames, calls and registrations, in trouble
 /// of every kind: everything that any layer prints and any type shows.
 #[test]
-fn no_secret_of_an_apps_life_stands_in_any_output() {
+fn no_secret_of_an_installation_is_in_any_output() {
     if !is_child() {
-        return in_child("secrets::no_secret_of_an_apps_life_stands_in_any_output", &[]);
+        return in_child("secrets::no_secret_of_an_installation_is_in_any_output", &[]);
     }
     let sites = sites(2);
     let store = Arc::new(Remembering::default());

@@ -1,4 +1,4 @@
-//! The laws of the simulation, against the real stand-in portal: sockets, TCP resets, threads.
+//! The invariants of the simulation, against the stand-in portal: sockets, TCP resets, threads.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use tracing_bizproc::simulation::Random;
 
 use crate::stage::{PATIENCE, Stage};
 
-/// How long seeds are tried: a few seconds, or as long as the environment says.
+/// How long seeds are tried: a few seconds, or the time in the environment variable.
 fn budget() -> Duration {
     let seconds = std::env::var("BIZPROC_SEED_SECONDS").ok();
     Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(3))
 }
 
 #[test]
-fn the_laws_hold_under_faults_of_a_real_portal() {
+fn the_invariants_are_true_under_faults_over_sockets() {
     let start = Instant::now();
     let mut seed = 0;
     while seed == 0 || start.elapsed() < budget() {

@@ -22,7 +22,7 @@ fn the_token_may_be_in_a_field_of_another_name() {
     let (other, _, other_token) = stage.activity();
     info_span!("activity", b24_token = event_token.as_field(), order = 1).in_scope(|| {
         info!(step = 1, "by the span");
-        // The usual name means nothing now, and is a secret all the same.
+        // The usual name has no meaning now, but is still treated as a secret.
         info_span!("inner", event_token = "5e.1|A|1.secret").in_scope(|| info!("inside"));
         info!(b24_token = other_token.as_field(), "by the event");
     });
@@ -35,7 +35,7 @@ fn the_token_may_be_in_a_field_of_another_name() {
 }
 
 #[test]
-fn activities_keep_their_own_span_whatever_the_names() {
+fn spans_of_activities_work_with_other_names_of_fields() {
     let fields = Fields::new().event_token("b24_token").portal("tenant");
     let stage = AppStage::with(2, |oauth| oauth, |builder| builder.fields(fields));
     let (first, _, verified) = stage.open(0);
@@ -87,7 +87,7 @@ fn private_fields_are_never_written() {
 }
 
 #[test]
-fn long_values_are_cut_where_they_stand_and_the_message_is_whole() {
+fn long_values_are_cut_and_the_message_is_not() {
     let stage = stage(Fields::new().shorten("body", 5).longest(8).longest_in_spans(4));
     let (workflow, _, event_token) = stage.activity();
     info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
@@ -104,7 +104,7 @@ fn long_values_are_cut_where_they_stand_and_the_message_is_whole() {
 }
 
 #[test]
-fn a_spans_long_field_is_not_repeated_whole_by_default() {
+fn a_long_field_of_a_span_is_shortened_by_default() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
     let text = "x".repeat(3_000);
@@ -117,7 +117,7 @@ fn a_spans_long_field_is_not_repeated_whole_by_default() {
 }
 
 #[test]
-fn a_marked_event_is_kept_out_or_let_in() {
+fn a_marked_event_is_excluded_or_selected() {
     let stage = stage(Fields::new().marked_from(Level::DEBUG));
     let (workflow, _, event_token) = stage.activity();
     let never = false;
@@ -150,7 +150,7 @@ fn a_marked_event_is_kept_out_or_let_in() {
 }
 
 #[test]
-fn the_marker_may_have_another_name_and_none_lets_in_by_default() {
+fn the_marker_may_have_another_name_and_selects_nothing_by_default() {
     let stage = stage(Fields::new().marker("customer"));
     let (workflow, _, event_token) = stage.activity();
     info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
@@ -163,7 +163,7 @@ fn the_marker_may_have_another_name_and_none_lets_in_by_default() {
 }
 
 #[test]
-fn names_that_cannot_work_are_refused() {
+fn invalid_names_of_fields_are_refused() {
     let portal = Portal::builder().start().unwrap();
     for fields in [
         Fields::new().event_token(""),

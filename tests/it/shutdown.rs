@@ -1,4 +1,4 @@
-//! The end of an app, with work under way.
+//! The end of an app with open activities.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -16,9 +16,9 @@ use tracing_bizproc::{Completion, Handle, WorkerGuard};
 use crate::app::{AppStage, wait};
 use crate::stage::{PATIENCE, Stage, eventually, lines};
 
-/// Ctrl-C flushed the lines, and left the workflows waiting for ever.
+/// Regression: Ctrl-C flushed the lines, but the workflows waited for ever.
 #[test]
-fn work_that_is_under_way_ends_before_the_worker_does() {
+fn open_activities_end_before_the_worker() {
     let stage = AppStage::new(1);
     let (workflow, opened, verified) = stage.open(0);
     let activity = stage.bizproc.activity(verified).first().unwrap();
@@ -53,7 +53,7 @@ fn activities_that_are_left_open_are_in_the_report() {
 }
 
 #[test]
-fn activities_that_are_left_open_are_failed_where_the_app_says_so() {
+fn fail_open_activities_ends_activities_that_are_left_open() {
     for by_drop in [false, true] {
         let stage = AppStage::with(
             1,
@@ -82,17 +82,17 @@ fn activities_that_are_left_open_are_failed_where_the_app_says_so() {
 }
 
 #[test]
-fn nobody_waits_for_activities_that_wait_for_nobody() {
+fn shutdown_does_not_wait_for_activities_without_a_subscription() {
     let stage = AppStage::new(1);
     let (.., verified) = stage.open_with(0, bizproc_portal::ActivityOptions::without_subscription);
     let activity = stage.bizproc.activity(verified).first().unwrap();
-    // Not before a minute has passed, if it waited.
+    // If it waited, this would take a minute.
     let report = stage.guard.shutdown_blocking(PATIENCE);
     assert!(report.is_complete(), "{report}");
     drop(activity);
 }
 
-/// Long enough for a portal that is not far away.
+/// Long enough for a portal on this machine.
 const A_WHILE: Duration = Duration::from_secs(2);
 
 /// An app whose portal hangs with a line of it, and with 20 lines behind that one.

@@ -19,7 +19,7 @@ fn builder() -> Builder {
     tracing_bizproc::builder(webhook)
 }
 
-/// Bursts over some workflows, flushes now and then, spans that close and open again.
+/// Bursts on some workflows, some flushes, spans that close and open again.
 async fn bursts(run: Run, seed: u64) {
     let mut random = Random::new(seed, 7);
     let workflows = 1 + random.below(40) as u32;
@@ -57,9 +57,9 @@ fn conservation_and_order_hold_under_random_faults() {
     }
 }
 
-/// No log tells of more lines than were lost: see `Outcome::verify`.
+/// No log mentions more lines than were lost: see `Outcome::verify`.
 #[test]
-fn gaps_are_told_once_where_a_gap_is_preferred_to_a_repeat() {
+fn with_give_up_each_gap_is_mentioned_once() {
     let hour = Duration::from_secs(3_600);
     for seed in 0..20 {
         let options = builder().on_unknown_outcome(UnknownOutcome::GiveUp).pending_lines(50);
@@ -79,7 +79,7 @@ fn without_faults_everything_is_acknowledged_once() {
         let outcome = run(seed, builder(), hidden, hour, |run| bursts(run, seed));
         outcome.verify().unwrap();
         let stats = &outcome.stats;
-        // Late are only those that were logged when their activity was over.
+        // Only lines that were logged after the end of their activity are late.
         let after: usize = outcome
             .completions
             .iter()
@@ -90,8 +90,8 @@ fn without_faults_everything_is_acknowledged_once() {
     }
 }
 
-/// An hour of traffic with faults of every kind, everything at TRACE: what other layers print, the
-/// worker's own reports among it, holds no event token.
+/// An hour of traffic with faults of every kind, at TRACE: the output of other layers, with the reports of the
+/// worker, contains no event token.
 #[test]
 fn an_hour_of_faults_at_trace_prints_no_event_token() {
     let captured = Captured::default();
@@ -127,7 +127,7 @@ fn an_hour_of_faults_at_trace_prints_no_event_token() {
     }
 }
 
-/// What a scripted app does.
+/// A step of a scripted app.
 #[derive(Clone, Debug)]
 enum Step {
     Pause(u32),
@@ -149,7 +149,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Each fault at a rate of its own, so that a counter-example shrinks to those that matter.
+/// Each fault has its own rate, so that a counter-example shrinks to the faults that matter.
 fn faults() -> impl Strategy<Value = Faults> {
     let rate = || prop_oneof![2 => Just(0.0), 1 => 0.0..0.4_f64];
     let request = (rate(), rate(), rate(), rate(), rate());
@@ -176,8 +176,7 @@ fn faults() -> impl Strategy<Value = Faults> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
 
-    /// The same laws for scripts that shrink: a failure prints the shortest script and the fewest
-    /// faults that still break them.
+    /// The same invariants for scripts that shrink: a failure prints the shortest script with the fewest faults.
     #[test]
     fn the_laws_hold_for_every_script(
         script in prop::collection::vec(step(), 1..60),
@@ -207,7 +206,7 @@ proptest! {
     }
 }
 
-/// All lines of many activities are logged, and all are completed, at one moment.
+/// All lines of many activities are logged at once, and all activities are completed at once.
 #[test]
 fn activities_that_complete_together_share_requests() {
     let hour = Duration::from_secs(3_600);

@@ -1,4 +1,4 @@
-//! What the docs show is what people run.
+//! Checks of code in the documents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ fn every_snippet_that_prints_has_a_level() {
         let is_example = file.starts_with(root.join("examples"));
         let blocks: Vec<&str> = match is_example {
             true => vec![&text],
-            // Code stands between fences, in docs behind `//!` or `///`.
+            // Code is between fences, in docs after `//!` or `///`.
             false => text.split("```").skip(1).step_by(2).collect(),
         };
         for block in blocks.iter().filter(|block| block.contains("fmt::layer()")) {
@@ -47,7 +47,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The README's subscriber, with what it prints looked at.
+/// The subscriber of the README, and what it prints.
 #[test]
 fn the_readmes_subscriber_prints_the_apps_lines_and_no_others() {
     if !is_child() {

@@ -1,4 +1,4 @@
-//! What every test needs: a portal, a layer that writes to it, and patience with a limit.
+//! What most tests need: a portal, a layer that writes to it, and a timeout.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tracing_bizproc::auth::Webhook;
 use tracing_bizproc::{Builder, EventToken, Handle, WorkerGuard};
 use tracing_subscriber::prelude::*;
 
-/// Enough for any machine; nobody waits so long when all is well.
+/// Enough for any machine. A test that passes does not take this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A portal, and this thread's events on the way to it.
+/// A portal. Events of this thread are sent to it.
 pub(crate) struct Stage {
     pub(crate) portal: Portal,
     pub(crate) guard: WorkerGuard,
@@ -21,7 +21,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// A portal without limits, and a layer that hurries.
+    /// A portal without limits, and a layer with a short linger.
     pub(crate) fn quick() -> Stage {
         Stage::with(Portal::builder(), |builder| builder)
     }
@@ -46,14 +46,14 @@ impl Stage {
         (workflow, activity, event_token)
     }
 
-    /// Flushes, and expects that all went well.
+    /// Flushes, and expects that all lines were acknowledged.
     pub(crate) fn flushed(&self) {
         let report = self.bizproc.flush_blocking(PATIENCE).unwrap();
         assert!(report.is_complete(), "{report}");
     }
 }
 
-/// Options for a portal without limits that is not far away.
+/// Options for a portal on this machine, without limits.
 pub(crate) fn quick(portal: &Portal) -> Builder {
     let webhook = Webhook::new(portal.webhook_url()).unwrap();
     tracing_bizproc::builder(webhook).self_hosted().linger(Duration::from_millis(20))
@@ -74,7 +74,7 @@ pub(crate) fn without_time(line: &str) -> &str {
     line.split_once("[/timestamp] ").map_or(line, |(_, text)| text)
 }
 
-/// What a layer has printed, on whatever thread.
+/// The output of a layer, on all threads.
 #[derive(Clone, Default)]
 pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -95,13 +95,13 @@ impl std::io::Write for Captured {
     }
 }
 
-/// Runs the test `name` of this binary in a process of its own, with these environment variables.
-/// There the test finds [`is_child`] true, and does what it is about.
+/// Runs the test `name` of this binary in its own process, with these environment variables. There
+/// [`is_child`] is true, and the test runs.
 pub(crate) fn in_child(name: &str, environment: &[(&str, &str)]) {
     errors_of_child(name, environment);
 }
 
-/// As [`in_child`], and returns what stood on its standard error.
+/// As [`in_child`], and returns the text of its standard error.
 pub(crate) fn errors_of_child(name: &str, environment: &[(&str, &str)]) -> String {
     let output = child(name, environment).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -120,11 +120,11 @@ pub(crate) fn child(name: &str, environment: &[(&str, &str)]) -> std::process::C
     command
 }
 
-/// Waits until it is so.
+/// Waits until the condition is true.
 pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
     let limit = std::time::Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(std::time::Instant::now() < limit, "it never came to be");
+        assert!(std::time::Instant::now() < limit, "the condition did not become true in time");
         std::thread::yield_now();
     }
 }
@@ -133,4 +133,4 @@ pub(crate) fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-const CHILD: &str = "TRACING_BIZPROC_TEST_CHILD";
+pub(crate) const CHILD: &str = "TRACING_BIZPROC_TEST_CHILD";

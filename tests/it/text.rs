@@ -1,4 +1,4 @@
-//! What the owner of a process reads: clear, complete, and safe against whatever is logged.
+//! The text of the log: clear, complete, and safe with any logged text.
 
 use bizproc_portal::{Portal, Substitution};
 use tracing::{error, info, info_span, warn};
@@ -29,7 +29,7 @@ fn message_first_then_fields_then_the_spans_inside_the_tagged_one() {
 }
 
 #[test]
-fn hostile_messages_stay_one_line_and_change_nothing() {
+fn hostile_messages_stay_one_line_and_have_no_effect() {
     let hostile = [
         "0",
         "",
@@ -73,9 +73,9 @@ fn hostile_messages_stay_one_line_and_change_nothing() {
     }
 }
 
-/// Three of them once made 55 entries, and a cloud portal keeps 50.
+/// Regression: three such lines made 55 entries, and a cloud portal keeps 50.
 #[test]
-fn a_line_is_no_longer_than_an_entry_and_tells_what_was_cut() {
+fn a_line_is_not_longer_than_an_entry_and_says_what_was_cut() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
     let long = "слово ".repeat(100_000);
@@ -92,7 +92,7 @@ fn a_line_is_no_longer_than_an_entry_and_tells_what_was_cut() {
 }
 
 #[test]
-fn a_long_line_goes_on_in_the_next_entry_where_it_may() {
+fn a_long_line_continues_in_the_next_entry_with_a_larger_limit() {
     let stage = Stage::with(Portal::builder(), |builder| builder.line_bytes(1 << 20));
     let (workflow, _, event_token) = stage.activity();
     let long: String = (0..30_000).map(|n| format!("слово{n} ")).collect();

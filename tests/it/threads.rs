@@ -1,4 +1,4 @@
-//! The process is at its limit of threads: an error that says so, and never a panic.
+//! At the limit of threads, `build` returns an error, and does not panic.
 
 use std::error::Error;
 
@@ -9,14 +9,14 @@ use tracing_subscriber::Registry;
 
 use crate::stage::{in_child, is_child};
 
-/// What a thread would need for its stack is more than any machine has, so that none can be made.
+/// The size of stacks is larger than any memory, so no thread can be started.
 const NO_THREADS: (&str, &str) = ("RUST_MIN_STACK", "1152921504606846976");
 
-/// The worker's runtime was dropped by the caller then, which panics inside of a runtime.
+/// Regression: the caller dropped the worker's runtime, which panics inside of a runtime.
 #[test]
-fn a_layer_without_a_thread_is_an_error_also_inside_of_a_runtime() {
+fn build_without_a_thread_is_an_error_also_inside_of_a_runtime() {
     if !is_child() {
-        let name = "threads::a_layer_without_a_thread_is_an_error_also_inside_of_a_runtime";
+        let name = "threads::build_without_a_thread_is_an_error_also_inside_of_a_runtime";
         return in_child(name, &[NO_THREADS]);
     }
     let build = || {

@@ -1,4 +1,4 @@
-//! Things go wrong on the way: every line is delivered, or counted, and a repeat is marked.
+//! Faults of the network and of portals: every line is delivered or counted, and a repeat is marked.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn two_lines(stage: &Stage) -> [bizproc_portal::Workflow; 2] {
         let (workflow, _, event_token) = stage.activity();
         (name, workflow, info_span!("activity", event_token = event_token.as_field()))
     });
-    // One right behind the other: the first does not leave while the second workflow is started.
+    // Directly after each other, so that both are in one request.
     for (name, _, span) in &opened {
         span.in_scope(|| info!("{name}"));
     }
@@ -32,7 +32,7 @@ fn one_fault(fault: Fault) -> (Stage, [bizproc_portal::Workflow; 2]) {
 }
 
 #[test]
-fn a_reset_before_execution_costs_nothing_but_time() {
+fn a_reset_before_execution_only_delays_lines() {
     let (stage, workflows) = one_fault(Fault::Reset(Moment::BeforeExecution));
     for (workflow, name) in workflows.iter().zip(["a", "b"]) {
         assert_eq!(lines(workflow).last().unwrap(), name);
@@ -53,7 +53,7 @@ fn a_repeat_after_a_lost_answer_is_marked() {
 }
 
 #[test]
-fn gateways_that_answer_in_html_are_survived() {
+fn answers_in_html_are_handled() {
     for status in [502, 504, 500, 503] {
         let answer = Canned::html(status);
         let (_, workflows) = one_fault(Fault::Answer(Moment::BeforeExecution, answer));
@@ -74,7 +74,7 @@ fn broken_answers_are_unknown_outcomes() {
 }
 
 #[test]
-fn who_prefers_a_gap_to_a_repeat_gets_it_told() {
+fn give_up_mentions_the_gap_in_the_log() {
     let stage = Stage::with(Portal::builder(), |builder| {
         builder.on_unknown_outcome(UnknownOutcome::GiveUp)
     });
@@ -95,7 +95,7 @@ fn who_prefers_a_gap_to_a_repeat_gets_it_told() {
 }
 
 #[test]
-fn a_dead_workflow_costs_its_neighbours_nothing() {
+fn a_dead_workflow_does_not_affect_others() {
     let stage = Stage::quick();
     let dead = stage.portal.start_workflow("dead");
     let dead_token = token(&dead.open_activity("x"));
@@ -107,7 +107,7 @@ fn a_dead_workflow_costs_its_neighbours_nothing() {
     let stats = stage.bizproc.clone();
     assert!(stage.portal.wait_for(PATIENCE, |_| !alive.texts().is_empty()));
     assert_eq!(lines(&alive), ["line"]);
-    // The workflow may only be early: it is given half a minute, or until the shutdown.
+    // The workflow may not be saved yet, so entries are repeated for half a minute, or until the shutdown.
     let Stage { guard, portal: _portal, .. } = stage;
     let report = guard.shutdown_blocking(PATIENCE);
     assert_eq!(report.lines().by_reason(DropReason::WorkflowGone), 1);
@@ -115,7 +115,7 @@ fn a_dead_workflow_costs_its_neighbours_nothing() {
 }
 
 #[test]
-fn a_forged_token_is_finished_and_no_other() {
+fn a_forged_token_does_not_affect_others() {
     let stage = Stage::quick();
     let (alive, activity, event_token) = stage.activity();
     let forged = activity.event_token().replace(|c: char| c.is_ascii_digit(), "3");
@@ -128,7 +128,7 @@ fn a_forged_token_is_finished_and_no_other() {
 }
 
 #[test]
-fn a_locked_workflow_is_waited_for() {
+fn lines_wait_for_a_locked_workflow() {
     let stage = Stage::quick();
     let (workflow, _, event_token) = stage.activity();
     let lock = workflow.lock();
@@ -142,7 +142,7 @@ fn a_locked_workflow_is_waited_for() {
 }
 
 #[test]
-fn a_slow_portal_holds_nobody_up() {
+fn a_slow_portal_does_not_block_callers() {
     let stage = Stage::quick();
     stage.portal.faults().next(Fault::Delay(Moment::BeforeExecution, Duration::from_millis(200)));
     let (workflow, _, event_token) = stage.activity();
@@ -154,7 +154,7 @@ fn a_slow_portal_holds_nobody_up() {
     assert_eq!(lines(&workflow).len(), 1_000);
 }
 
-/// A proxy in the environment, and no certificates: neither matters to loopback.
+/// With a proxy in the environment, and without certificates: for loopback neither matters.
 #[test]
 fn loopback_needs_neither_a_proxy_nor_certificates() {
     if !is_child() {

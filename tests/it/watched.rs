@@ -1,4 +1,4 @@
-//! What a health check and a metrics exporter get to see.
+//! Health and metrics.
 
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use std::{env, process, thread};
 
 /// Set where a test that needs PostgreSQL has to fail if there is none.
@@ -145,6 +146,24 @@ impl Postgres {
     /// The port on loopback.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How long the server's processes have used a core so far. `None`: the system does not say.
+    pub fn cpu(&self) -> Option<Duration> {
+        let pid = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        let pid: u32 = pid.lines().next()?.trim().parse().ok()?;
+        // Of the first process also what its ended children have used.
+        let mut used = ticks(pid, 4)?.0;
+        for entry in fs::read_dir("/proc").ok()?.flatten() {
+            let child = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            // One that ends meanwhile is missed.
+            if let Some((of_child, _)) =
+                child.and_then(|child| ticks(child, 2)).filter(|(_, parent)| *parent == pid)
+            {
+                used += of_child;
+            }
+        }
+        Some(Duration::from_millis(10 * used))
     }
 
     /// Writes a file that only the server's user can read, and returns its path.
@@ -350,6 +369,24 @@ fn new_folder(account: Option<Account>) -> Result<PathBuf, StartError> {
         }
         return Ok(folder);
     }
+}
+
+/// How long this process has used a core so far. `None`: the system does not say.
+pub fn own_cpu() -> Option<Duration> {
+    Some(Duration::from_millis(10 * ticks(process::id(), 2)?.0))
+}
+
+/// The sum of the first `times` of a process, in hundredths of a second, and its parent.
+fn ticks(pid: u32, times: usize) -> Option<(u64, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may have spaces and brackets in it.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let times = fields.get(11..11 + times)?;
+    Some((
+        times.iter().filter_map(|time| time.parse::<u64>().ok()).sum(),
+        fields.get(1)?.parse().ok()?,
+    ))
 }
 
 fn free_port() -> io::Result<u16> {

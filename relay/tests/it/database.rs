@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bizproc_test_postgres::Postgres;
-use tokio::runtime::Builder;
-use tokio_postgres::{Client, NoTls};
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client, NoTls, Row};
 use tracing_bizproc::auth::{CredentialError, Tokens};
-use tracing_bizproc_relay::{PgConfig, PgStore};
+use tracing_bizproc_relay::{PgConfig, PgJournal, PgStore, Shard};
 
 /// Its data need not survive, so it does not wait for the disk.
 static SERVER: LazyLock<Option<Postgres>> = LazyLock::new(|| {
@@ -19,6 +19,33 @@ static SERVER: LazyLock<Option<Postgres>> = LazyLock::new(|| {
 pub(crate) struct Database {
     pub(crate) name: String,
     server: &'static Postgres,
+    admin: Admin,
+}
+
+/// A connection of an administrator.
+struct Admin {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Admin {
+    fn new(connection: &str) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let client = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(connection, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client
+        });
+        Admin { runtime, client }
+    }
+
+    fn sql(&self, statements: &str) {
+        self.runtime.block_on(self.client.batch_execute(statements)).unwrap();
+    }
+
+    fn row(&self, query: &str) -> Row {
+        self.runtime.block_on(self.client.query_one(query, &[])).unwrap()
+    }
 }
 
 impl Database {
@@ -27,8 +54,9 @@ impl Database {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let server = SERVER.as_ref()?;
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        sql(&server.socket("postgres"), &format!("CREATE DATABASE {name}"));
-        Some(Database { name, server })
+        Admin::new(&server.socket("postgres")).sql(&format!("CREATE DATABASE {name}"));
+        let admin = Admin::new(&server.socket(&name));
+        Some(Database { name, server, admin })
     }
 
     /// By the server's socket.
@@ -48,18 +76,27 @@ impl Database {
         store
     }
 
+    /// A journal that reads everything, on tables that are there.
+    pub(crate) fn journal(&self) -> PgJournal {
+        let journal = PgJournal::new(self.config()).unwrap();
+        wait(journal.migrate()).unwrap();
+        journal.read_shards(Shard::all());
+        journal
+    }
+
     /// Does what an administrator would do.
     pub(crate) fn sql(&self, statements: &str) {
-        sql(&self.server.socket(&self.name), statements);
+        self.admin.sql(statements);
     }
 
     /// Asks for one number.
     pub(crate) fn number(&self, query: &str) -> i64 {
-        let connection = self.server.socket(&self.name);
-        wait(async {
-            let client = admin(&connection).await;
-            client.query_one(query, &[]).await.unwrap().get(0)
-        })
+        self.admin.row(query).get(0)
+    }
+
+    /// Asks for one text.
+    pub(crate) fn text(&self, query: &str) -> String {
+        self.admin.row(query).get(0)
     }
 
     /// Cuts all connections that the crate has to this database.
@@ -69,16 +106,6 @@ impl Database {
              WHERE datname = current_database() AND pid <> pg_backend_pid()",
         );
     }
-}
-
-pub(crate) fn sql(connection: &str, statements: &str) {
-    wait(async { admin(connection).await.batch_execute(statements).await.unwrap() });
-}
-
-async fn admin(connection: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(connection, NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
 }
 
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {

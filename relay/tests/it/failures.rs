@@ -68,7 +68,7 @@ fn a_silent_database_is_an_error_in_time_and_no_trouble_later() {
     let proxy = Proxy::to(database.port());
     let portal = PortalId::from("one");
     wait(through(&proxy, &database).check()).unwrap();
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(3);
     let store = PgStore::new(by_tcp(&database, &[proxy.port()]).timeout(limit)).unwrap();
     wait(store.check()).unwrap();
     proxy.fault(Fault::Silence);

@@ -4,6 +4,9 @@
 
 mod database;
 mod failures;
+mod journal;
+mod ownership;
+mod protocol;
 mod proxy;
 mod rights;
 mod store;

@@ -1,10 +1,15 @@
 //! Tables and rights: who makes them, and what the role of the app may do.
 
+use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tracing_bizproc::PortalId;
 use tracing_bizproc::auth::TokenStore;
-use tracing_bizproc_relay::{PgConfig, PgError, PgStore};
+use tracing_bizproc::journal::{Journal, Publisher, contract};
+use tracing_bizproc_relay::{
+    Member, Owner, PgConfig, PgError, PgJournal, PgOwnership, PgStore, Shard,
+};
 
 use crate::database::{Database, shown, tokens, wait};
 
@@ -36,12 +41,13 @@ fn tables_of_a_newer_version_are_left_alone() {
     assert!(matches!(wait(store.check()), Err(PgError::TooOld { found: 0, .. })));
 }
 
-/// The block of SQL under this heading of the README.
+/// All SQL under this heading of the README.
 fn sql_of_the_readme(heading: &str) -> String {
     let readme = include_str!("../../README.md");
     let (_, section) = readme.split_once(&format!("\n## {heading}\n")).unwrap();
-    let (_, block) = section.split_once("```sql\n").unwrap();
-    block.split_once("```").unwrap().0.to_owned()
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let blocks = section.split("```sql\n").skip(1);
+    blocks.map(|block| block.split_once("```").unwrap().0).collect()
 }
 
 /// What the README tells an administrator to run, and what the role of the app can do then.
@@ -73,6 +79,19 @@ fn the_role_of_the_readme_may_use_the_tables_and_nothing_else() {
     assert_eq!(wait(store.load(&portal)).unwrap(), Some(tokens("new")));
     wait(store.remove(&portal)).unwrap();
 
+    let config = || PgConfig::parse(&connection).unwrap();
+    let journal = PgJournal::new(config()).unwrap();
+    journal.read_shards(Shard::all());
+    wait(contract::holds(&journal, &[Publisher(1)], 7, 30));
+    wait(journal.evicted(UNIX_EPOCH + Duration::from_secs(4_000_000_000))).unwrap();
+    let ownership = PgOwnership::new(config()).unwrap();
+    let mut owner = Owner::new(Arc::new(ownership), Member(1));
+    #[expect(clippy::disallowed_methods, reason = "a clock to count from")]
+    let now = Instant::now();
+    assert_eq!(wait(owner.turn(|| now)).unwrap().gained.len(), Shard::COUNT);
+    assert!(wait(owner.intend(&[], now)).unwrap().fenced().is_empty());
+    wait(owner.leave()).unwrap();
+
     let denied = |statement: &str| {
         wait(async {
             let (client, connection) =
@@ -84,6 +103,7 @@ fn the_role_of_the_readme_may_use_the_tables_and_nothing_else() {
     };
     denied("CREATE TABLE bizproc.more (id int)");
     denied("DROP TABLE bizproc.tokens");
+    denied("TRUNCATE bizproc.chunks");
     denied("TRUNCATE bizproc.tokens");
     denied("INSERT INTO bizproc.migrations (version) VALUES (7)");
     denied("SELECT * FROM public.of_the_app");

@@ -104,7 +104,7 @@ fn of_many_installations_at_once_one_is_the_first() {
 }
 
 #[test]
-fn what_is_of_no_use_is_replaced_and_touches_no_other_portal() {
+fn unreadable_tokens_are_replaced_and_other_portals_are_not_affected() {
     let Some(database) = Database::new() else { return };
     let store = database.store();
     let (one, two) = (PortalId::from("one"), PortalId::from("two"));

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use reqwest::Url;
 
@@ -169,14 +170,19 @@ impl Grants {
                 self.keep(portal, grant, stored, new).await
             }
             Answer::Denied(code) => {
-                // A replica may have used the refresh token: then the store has a new pair.
-                match self.load(portal).await? {
-                    Some(now) if now != stored => {
-                        grant.held().adopt(now);
-                        Ok(Refreshed::Renewed)
+                // A replica may have used the refresh token: then the store has a new pair, or soon has one.
+                for pause in STORED_BY_THEN {
+                    tokio::time::sleep(pause).await;
+                    match self.load(portal).await? {
+                        Some(now) if now == stored => {}
+                        Some(now) => {
+                            grant.held().adopt(now);
+                            return Ok(Refreshed::Renewed);
+                        }
+                        None => break,
                     }
-                    _ => self.give_up(portal, grant, stored, code).await,
                 }
+                self.give_up(portal, grant, stored, code).await
             }
             Answer::Later(trouble) => Err(trouble),
         }
@@ -350,6 +356,15 @@ impl Grants {
         }
     }
 }
+
+/// A replica that was given a new pair stores it at once. The store is read again after each of these
+/// pauses: a second in all.
+const STORED_BY_THEN: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+];
 
 const FORM: &str = "application/x-www-form-urlencoded";
 

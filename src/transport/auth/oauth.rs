@@ -171,6 +171,11 @@ impl OAuth {
 }
 
 impl OAuth {
+    /// Whether its tokens outlive the process.
+    pub(crate) fn lasts(&self) -> bool {
+        self.store.lasts()
+    }
+
     /// Where the tokens are renewed.
     pub(super) fn server_for(&self, tokens: &Tokens) -> Url {
         let named = tokens.server().and_then(|named| self.allowed_server(named));

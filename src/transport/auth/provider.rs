@@ -21,6 +21,17 @@ use crate::transport::{NoAccess, Refreshed};
 /// What is needed to call a portal: a webhook, or an address and an access token.
 ///
 /// Debug shows the host and no secret.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tracing_bizproc::auth::{Access, Webhook};
+///
+/// let one = Access::webhook(Webhook::new("https://acme.bitrix24.com/rest/1/secret/")?);
+/// let other = Access::token("https://box.example/rest/", "an access token")?;
+/// assert!(!format!("{one:?} {other:?}").contains("secret"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Access(Kind);
 
@@ -82,6 +93,39 @@ impl fmt::Debug for Access {
 /// Gives access to portals, if [`Webhook`] and [`OAuth`](super::OAuth) do not fit.
 ///
 /// A map from portals to webhooks implements it.
+///
+/// ```
+/// use tracing_bizproc::PortalId;
+/// use tracing_bizproc::auth::{Access, AccessProvider, CredentialFuture, Credentials};
+///
+/// /// A service of the company that gives out access tokens.
+/// struct Vault;
+///
+/// impl Vault {
+///     async fn token(&self, portal: &PortalId, renew: bool) -> Result<String, std::io::Error> {
+///         # let _ = (portal, renew);
+///         // ..
+///         # Ok("an access token".to_owned())
+///     }
+/// }
+///
+/// impl AccessProvider for Vault {
+///     fn access<'a>(
+///         &'a self,
+///         portal: Option<&'a PortalId>,
+///         refused: Option<&'a Access>,
+///     ) -> CredentialFuture<'a, Option<Access>> {
+///         Box::pin(async move {
+///             let Some(portal) = portal else { return Ok(None) };
+///             let access_token = self.token(portal, refused.is_some()).await?;
+///             Ok(Some(Access::token("https://acme.bitrix24.com/rest/", access_token)?))
+///         })
+///     }
+/// }
+///
+/// let builder = tracing_bizproc::builder(Credentials::provider(Vault));
+/// # drop(builder);
+/// ```
 pub trait AccessProvider: Send + Sync + 'static {
     /// Access to a portal; `None` if there is none. Called once per portal, and again when the portal
     /// has refused the access as expired or invalid: `refused` is that access, and another one is

@@ -18,9 +18,26 @@ mod file;
 pub use self::file::FileStore;
 
 /// What went wrong in a store or a provider. It is reported, so it must not contain a secret.
+///
+/// ```
+/// use tracing_bizproc::auth::CredentialError;
+///
+/// // Any error, or a text.
+/// let error: CredentialError = "the database is away".into();
+/// assert_eq!(error.to_string(), "the database is away");
+/// ```
 pub type CredentialError = Box<dyn Error + Send + Sync>;
 
 /// The answer of a store or a provider.
+///
+/// ```
+/// use tracing_bizproc::auth::CredentialFuture;
+///
+/// fn answer() -> CredentialFuture<'static, u32> {
+///     Box::pin(async { Ok(42) })
+/// }
+/// # drop(answer);
+/// ```
 pub type CredentialFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, CredentialError>> + Send + 'a>>;
 
@@ -33,6 +50,50 @@ pub type CredentialFuture<'a, T> =
 /// [`OAuth::store_timeout`](super::OAuth::store_timeout) says. If the client of a store blocks, use
 /// [`on_thread`]. No call is made per line or per request: a portal's pair is loaded once, and again
 /// when it has been refused.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+/// use tracing_bizproc::PortalId;
+/// use tracing_bizproc::auth::{CredentialFuture, TokenStore, Tokens};
+///
+/// struct Table(Mutex<HashMap<PortalId, Tokens>>);
+///
+/// impl TokenStore for Table {
+///     fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
+///         Box::pin(async move {
+///             let rows = self.0.lock().map_err(|_| "the table is broken")?;
+///             Ok(rows.get(portal).cloned())
+///         })
+///     }
+///
+///     fn swap<'a>(
+///         &'a self,
+///         portal: &'a PortalId,
+///         expected: Option<&'a Tokens>,
+///         new: &'a Tokens,
+///     ) -> CredentialFuture<'a, bool> {
+///         Box::pin(async move {
+///             // In a database: one `UPDATE .. WHERE refresh_token = $expected`.
+///             let mut rows = self.0.lock().map_err(|_| "the table is broken")?;
+///             if rows.get(portal) != expected {
+///                 return Ok(false);
+///             }
+///             rows.insert(portal.clone(), new.clone());
+///             Ok(true)
+///         })
+///     }
+///
+///     fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+///         Box::pin(async move {
+///             self.0.lock().map_err(|_| "the table is broken")?.remove(portal);
+///             Ok(())
+///         })
+///     }
+/// }
+/// ```
+///
+/// `examples/oauth_store.rs` has one in SQLite.
 pub trait TokenStore: Send + Sync + 'static {
     /// The tokens of this portal, if there are any.
     fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>>;
@@ -49,9 +110,19 @@ pub trait TokenStore: Send + Sync + 'static {
 
     /// Removes the tokens of this portal, if there are any: the app was removed from it.
     fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()>;
+
+    /// Whether tokens outlive the process. What is kept on disk (`Builder::spool`) needs that: without
+    /// tokens the next run could not deliver it. `true` unless a store says otherwise.
+    fn lasts(&self) -> bool {
+        true
+    }
 }
 
 impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
+    fn lasts(&self) -> bool {
+        (**self).lasts()
+    }
+
     fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
         (**self).load(portal)
     }
@@ -74,6 +145,15 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 ///
 /// Delivery waits for this work, so the work must not wait for delivery: a flush or the end of an
 /// activity fails there at once with [`WorkerError::DeliveryThread`](crate::error::WorkerError::DeliveryThread).
+///
+/// ```
+/// use tracing_bizproc::auth::{CredentialFuture, on_thread};
+///
+/// fn secret() -> CredentialFuture<'static, String> {
+///     on_thread(|| Ok(std::fs::read_to_string("/run/secrets/bitrix24")?))
+/// }
+/// # drop(secret);
+/// ```
 pub fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CredentialError> + Send + 'static,
 ) -> CredentialFuture<'static, T> {
@@ -91,6 +171,16 @@ pub fn on_thread<T: Send + 'static>(
 
 /// Keeps tokens and installations as long as the process runs. For tests, and for apps that portals can
 /// install again.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tracing_bizproc::auth::{MemoryStore, OAuth};
+///
+/// // `Installations` gets the other clone.
+/// let store = Arc::new(MemoryStore::new());
+/// let oauth = OAuth::new("local.5e4a77", "the app's secret", Arc::clone(&store));
+/// # drop(oauth);
+/// ```
 #[derive(Default)]
 pub struct MemoryStore(Mutex<HashMap<PortalId, Kept>>);
 
@@ -141,6 +231,10 @@ impl MemoryStore {
 }
 
 impl TokenStore for MemoryStore {
+    fn lasts(&self) -> bool {
+        false
+    }
+
     fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
         Box::pin(ready(Ok(self.with(portal, |kept| kept.tokens.clone()))))
     }

@@ -18,6 +18,16 @@ use crate::protocol::Method;
 /// [`for_portal`](Webhook::for_portal).
 ///
 /// Debug and Display show the host and the user, never the code.
+///
+/// ```
+/// # fn main() -> Result<(), tracing_bizproc::error::WebhookError> {
+/// use tracing_bizproc::auth::Webhook;
+///
+/// let webhook = Webhook::new("https://acme.bitrix24.com/rest/1/c0de/")?;
+/// assert!(!format!("{webhook} {webhook:?}").contains("c0de"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// `scheme://host[:port]/rest/user/code/`, with the slash.

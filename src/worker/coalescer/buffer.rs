@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::{Finished, Plan};
-use crate::line::{EventToken, LogLine};
+use crate::line::EventToken;
 use crate::protocol::text;
 use crate::stats::DropReason;
 use crate::worker::end::End;
 use crate::worker::ending::Ending;
 use crate::worker::entry::{Entry, Gap, NOTICE_BYTES, widen};
+use crate::worker::incoming::{Incoming, Stamp};
 
 #[derive(Debug)]
 pub(super) struct TokenBuffer {
@@ -36,6 +37,11 @@ pub(super) struct TokenBuffer {
     pub(super) finished: Option<Finished>,
     /// The lines that it holds are not sent either. Invariant: only when `finished`.
     pub(super) ended: bool,
+    /// Lines that are in the journal only, which its end waits for. 0 without an end.
+    pub(super) elsewhere: u64,
+    /// The newest line that was here, and of other runs the newest ones.
+    newest: Option<Stamp>,
+    newest_of_others: Vec<Stamp>,
     /// The portal has taken an entry.
     pub(super) worked: bool,
     pub(super) first_seen: Instant,
@@ -57,26 +63,58 @@ impl TokenBuffer {
             completed: false,
             finished: None,
             ended: false,
+            elsewhere: 0,
+            newest: None,
+            newest_of_others: Vec::new(),
             worked: false,
             first_seen: now,
             last_used: now,
         }
     }
 
+    /// Notes that a line is here, and with it all of its run before it.
+    pub(super) fn note(&mut self, stamp: Stamp) {
+        match &mut self.newest {
+            Some(newest) if newest.publisher == stamp.publisher => {
+                newest.no = newest.no.max(stamp.no);
+            }
+            newest => {
+                if let Some(before) = newest.replace(stamp) {
+                    let same = |of: &&mut Stamp| of.publisher == before.publisher;
+                    match self.newest_of_others.iter_mut().find(same) {
+                        Some(of) => of.no = of.no.max(before.no),
+                        None => self.newest_of_others.push(before),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether this line has been here.
+    pub(super) fn has_had(&self, stamp: Stamp) -> bool {
+        let all = self.newest.iter().chain(&self.newest_of_others);
+        all.into_iter().any(|of| of.publisher == stamp.publisher && stamp.no <= of.no)
+    }
+
+    /// Whether nothing of the token stands before its end.
+    pub(super) fn is_clear(&self) -> bool {
+        self.in_flight.is_none() && self.entries() == 0 && self.elsewhere == 0
+    }
+
     /// Appends the line's text to the open entry, or starts new ones until it has found room.
     pub(super) fn append(
         &mut self,
-        line: &LogLine,
+        line: &Incoming<'_>,
         (text, bytes): (&str, usize),
-        seq: u64,
         plan: &Plan,
         now: Instant,
     ) {
         let room = plan.entry_bytes.saturating_sub(NOTICE_BYTES);
-        if self.open.as_ref().is_some_and(|open| open.text.len() + 1 + text.len() > room) {
+        let fits = |open: &Entry| open.text.len() + 1 + text.len() <= room && open.takes(line);
+        if self.open.as_ref().is_some_and(|open| !fits(open)) {
             self.seal(now);
         }
-        let open = self.open.get_or_insert_with(|| Entry::new(now, line.at));
+        let open = self.open.get_or_insert_with(|| Entry::of(line, now));
         open.text.break_line();
         let mut rest = text;
         while rest.len() > room {
@@ -84,8 +122,9 @@ impl TokenBuffer {
             open.text.push(piece);
             open.text.push(CONTINUES);
             open.unfinished = true;
-            open.last_seq = seq;
-            let whole = std::mem::replace(open, Entry::new(now, line.at));
+            open.last_seq = line.seq;
+            open.stamps.up_to = line.stamp.no;
+            let whole = std::mem::replace(open, Entry::of(line, now));
             self.sealed.push_back((now, whole));
             open.continued = true;
             open.text.push(CONTINUED);
@@ -94,7 +133,9 @@ impl TokenBuffer {
         open.text.push(rest);
         open.lines += 1;
         open.bytes += bytes;
-        open.last_seq = seq;
+        open.last_seq = line.seq;
+        open.stamps.up_to = line.stamp.no;
+        open.stamps.whole = line.stamp.no;
     }
 
     pub(super) fn seal(&mut self, now: Instant) {
@@ -123,7 +164,8 @@ impl TokenBuffer {
     pub(super) fn may_pair(&self) -> bool {
         let next = self.sealed.front().map(|(_, entry)| entry).or(self.open.as_ref());
         let smooth = next.is_none_or(|entry| entry.tries.waited == 0 && !entry.tries.solo());
-        self.worked && self.hold_until.is_none() && self.entries() == 1 && smooth
+        let last = self.entries() == 1 && self.elsewhere == 0;
+        self.worked && self.hold_until.is_none() && last && smooth
     }
 
     /// Lines have ended: the end of the activity may be due now.
@@ -133,15 +175,20 @@ impl TokenBuffer {
         }
     }
 
-    /// Lines that are not settled, those in flight among them.
+    /// Lines that are not settled, those in flight among them, and for an end those in the journal.
     pub(super) fn pending(&self) -> u64 {
+        self.here() + self.elsewhere
+    }
+
+    /// The same without those that are only in the journal.
+    pub(super) fn here(&self) -> u64 {
         let waiting = self.sealed.iter().map(|(_, entry)| entry).chain(&self.open);
         let waiting: u64 = waiting.map(|entry| u64::from(entry.lines)).sum();
         waiting + self.in_flight.map_or(0, u64::from)
     }
 
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.sealed.front().map(|(_, entry)| entry.since).or(self.open.as_ref().map(|e| e.since))
+        self.sealed.front().map(|(_, entry)| entry.born).or(self.open.as_ref().map(|e| e.born))
     }
 
     pub(super) fn pop_if(&mut self, hopeless: impl Fn(&Entry) -> bool) -> Option<Entry> {

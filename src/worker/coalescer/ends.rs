@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::buffer::TokenBuffer;
 use super::listing::Listing;
 use super::{Coalescer, Command, Finished};
 use crate::line::EventToken;
@@ -24,12 +25,13 @@ pub(crate) struct Lapsed {
 }
 
 impl Coalescer {
-    /// The token's activity is to be ended: it takes no more lines. Returns the end when the token had
-    /// one before.
+    /// The token's activity is to be ended: it takes no more lines, but for `elsewhere` ones that are in
+    /// the journal only. Returns the end when the token had one before.
     pub(crate) fn add_end(
         &mut self,
         event_token: &EventToken,
         end: Box<End>,
+        elsewhere: u64,
         now: Instant,
     ) -> Result<(), Box<End>> {
         let key = self.key(event_token, now);
@@ -38,6 +40,7 @@ impl Coalescer {
             return Err(end);
         }
         buffer.end = Some(end);
+        buffer.elsewhere = elsewhere;
         buffer.finished.get_or_insert(Finished::Late);
         buffer.last_used = now;
         buffer.seal(now);
@@ -103,7 +106,7 @@ impl Coalescer {
 
     /// Whether the token's end may go by itself, since no entry is left before it.
     pub(crate) fn is_clear(&self, key: usize) -> bool {
-        self.tokens.get(key).is_some_and(|b| b.in_flight.is_none() && b.entries() == 0)
+        self.tokens.get(key).is_some_and(TokenBuffer::is_clear)
     }
 
     /// Whether the token's end may go behind its last entry in one request.
@@ -201,7 +204,9 @@ impl Coalescer {
     pub(crate) fn close_ends(&mut self, deadline: Instant) {
         let keys: Vec<usize> = self.listing.lapse.keys().collect();
         for key in keys {
-            if let Some(end) = &mut self.tokens[key].end {
+            // One that is in a journal goes behind its lines in the next run, and they are not late.
+            let end = self.tokens[key].end.as_mut().filter(|end| end.stamp.is_none());
+            if let Some(end) = end {
                 end.deadline = end.deadline.min(deadline);
                 end.not_before = end.not_before.min(deadline);
             }
@@ -213,6 +218,7 @@ impl Coalescer {
         let buffer = self.tokens.get_mut(key)?;
         let end = *buffer.end.take()?;
         let (event_token, pending) = (buffer.event_token.clone(), buffer.pending());
+        buffer.elsewhere = 0;
         self.list(key);
         Some(Lapsed { event_token, end, pending })
     }

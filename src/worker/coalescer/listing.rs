@@ -186,7 +186,7 @@ impl Coalescer {
         let end = buffer.end.as_deref();
         let shares = end.is_some_and(|end| end.command().is_some());
         let next = end.filter(|end| end.out == 0 && buffer.in_flight.is_none());
-        let ready = next.filter(|_| buffer.entries() == 0).map(|end| end.not_before);
+        let ready = next.filter(|_| buffer.is_clear()).map(|end| end.not_before);
         let pair = next.filter(|_| shares && buffer.entries() > 0 && buffer.may_pair());
         let pair = pair.and_then(|end| Some(end.not_before.max(due?.1)));
         let overdue = end.and_then(End::goes_at);

@@ -311,8 +311,11 @@ impl Lane {
         }
     }
 
-    fn send(&mut self, what: What, draft: Draft, turn: &mut Turn<'_>) -> Action {
+    fn send(&mut self, what: What, mut draft: Draft, turn: &mut Turn<'_>) -> Action {
         let now = turn.now;
+        for Command { event_token, entry, .. } in &mut draft.entries {
+            turn.announce(event_token, entry);
+        }
         let commands = draft.commands();
         turn.stats().request(commands as u64);
         let in_doubt = draft.entries.iter().filter(|command| command.entry.tries.in_doubt).count();

@@ -7,6 +7,7 @@ use super::compose::TAKE_ALONG;
 use super::reaction::{OfEnd, Patience};
 use super::settle::LONGEST_HOLD;
 use crate::error::CompleteError;
+use crate::line::EventToken;
 use crate::protocol::reply::Refusal;
 use crate::worker::coalescer::{EndRef, Lapsed};
 use crate::worker::end::End;
@@ -39,7 +40,7 @@ impl Lane {
         } else if let Some(Lapsed { event_token, end, pending }) = self.coalescer.end_refused(end) {
             self.deadlines.remove(&event_token);
             let code = refusal.map_or_else(String::new, Refusal::to_string);
-            answer(end, Err(CompleteError::Refused { code }), pending, turn);
+            answer(&event_token, end, Err(CompleteError::Refused { code }), pending, turn);
         }
     }
 
@@ -66,25 +67,36 @@ impl Lane {
         for entry in held {
             turn.settle(&event_token, &entry, Ending::Late);
         }
-        answer(end, Ok(()), pending, turn);
+        answer(&event_token, end, Ok(()), pending, turn);
     }
 
     /// Answers ends whose time is over.
     pub(super) fn lapse_ends(&mut self, turn: &mut Turn<'_>) {
-        while let Some(Lapsed { end, pending, .. }) = self.coalescer.pop_lapsed(turn.now) {
-            answer(end, Err(CompleteError::NotSent), pending, turn);
+        while let Some(lapsed) = self.coalescer.pop_lapsed(turn.now) {
+            let Lapsed { event_token, end, pending } = lapsed;
+            answer(&event_token, end, Err(CompleteError::NotSent), pending, turn);
         }
     }
 
-    /// The deadline of the shutdown has passed.
-    pub(super) fn abandon_ends(&mut self, turn: &mut Turn<'_>) {
-        for Lapsed { end, pending, .. } in self.coalescer.abandon_ends() {
-            answer(end, Err(CompleteError::NotSent), pending, turn);
+    /// No end is sent any more. `stay`: those that are in the journal stay there.
+    pub(super) fn abandon_ends(&mut self, stay: bool, turn: &mut Turn<'_>) {
+        for Lapsed { event_token, mut end, pending } in self.coalescer.abandon_ends() {
+            if stay {
+                end.stamp = None;
+            }
+            answer(&event_token, end, Err(CompleteError::NotSent), pending, turn);
         }
     }
 }
 
-fn answer(end: End, answer: Result<(), CompleteError>, pending: u64, turn: &mut Turn<'_>) {
+fn answer(
+    event_token: &EventToken,
+    end: End,
+    answer: Result<(), CompleteError>,
+    pending: u64,
+    turn: &mut Turn<'_>,
+) {
     turn.ledger.release_end(end.bytes());
+    turn.settle_end(event_token, end.stamp);
     end.answer(answer, pending);
 }

@@ -5,6 +5,7 @@ use super::{CHECK_AGE, Lane, State};
 use crate::line::EventToken;
 use crate::stats::DropReason;
 use crate::worker::coalescer::Command;
+use crate::worker::entry::Entry;
 use crate::worker::retry::UNKNOWN_KEPT;
 use crate::worker::turn::Turn;
 
@@ -40,14 +41,17 @@ impl Lane {
             _ => DropReason::RetriesSpent,
         };
         let max_age = match reason {
-            DropReason::UnknownPortal => self.rules.retry.max_age.min(UNKNOWN_KEPT),
+            // With a journal they wait for that portal's next request.
+            DropReason::UnknownPortal if !turn.ledger.has_journal() => {
+                self.rules.retry.max_age.min(UNKNOWN_KEPT)
+            }
             _ => self.rules.retry.max_age,
         };
         let now = turn.now;
         turn.page.because(&*self.failure);
-        let given_up = self.coalescer.give_up_where(reason, now, |entry| {
-            now.saturating_duration_since(entry.since) >= max_age
-        });
+        let ledger = &*turn.ledger;
+        let too_old = |entry: &Entry| ledger.age(entry, now) >= max_age;
+        let given_up = self.coalescer.give_up_where(reason, now, too_old);
         for (event_token, entry, orphan) in given_up {
             turn.settle_lost(&event_token, &entry, orphan, reason);
         }
@@ -65,11 +69,17 @@ impl Lane {
                 put_back(&mut self.coalescer, command, None, turn);
             }
         }
+        // What is in the journal is for the next run.
+        let stay = reason == DropReason::ShutdownDeadline && turn.ledger.has_journal();
         for (event_token, entry, orphan) in self.coalescer.give_up_where(reason, turn.now, |_| true)
         {
-            turn.settle_lost(&event_token, &entry, orphan, reason);
+            if stay {
+                turn.leave(&event_token, &entry, orphan);
+            } else {
+                turn.settle_lost(&event_token, &entry, orphan, reason);
+            }
         }
-        self.abandon_ends(turn);
+        self.abandon_ends(stay, turn);
         self.abandon_calls();
     }
 }

@@ -293,10 +293,11 @@ impl Lane {
     /// Back to the front of its token, unless that has ended meanwhile.
     pub(super) fn put_back(
         &mut self,
-        command: Command,
+        mut command: Command,
         hold_until: Option<Instant>,
         turn: &mut Turn<'_>,
     ) {
+        turn.retract(&command.event_token, &mut command.entry);
         put_back(&mut self.coalescer, command, hold_until, turn);
     }
 

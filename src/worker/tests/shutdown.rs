@@ -52,7 +52,7 @@ fn close_in(trouble: Trouble, before: Duration, patience: Duration) -> (Duration
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
-        let Parts { producer, consumer, engine, stats, tick } =
+        let Parts { producer, consumer, engine, stats, tick, .. } =
             options().queue_lines(600).token_share(1.0).parts(1);
         let mut worker = Worker::new(consumer, engine, trouble, stats.clone(), tick);
         let tag = tag(1);

@@ -1,5 +1,5 @@
 use std::future::{Future, pending};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -171,6 +171,65 @@ fn a_replica_that_came_second_reads_the_store_again() {
         assert_eq!(http.refresh(Some(&portal())).await, Refreshed::Renewed);
         assert_eq!(status(&http).await, 200);
     });
+}
+
+/// A store that stores a pair only when it was read so often.
+struct Slow {
+    store: MemoryStore,
+    reads: AtomicUsize,
+    enough: usize,
+}
+
+impl TokenStore for Slow {
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.store.load(portal)
+    }
+
+    fn swap<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Tokens>,
+        new: &'a Tokens,
+    ) -> CredentialFuture<'a, bool> {
+        Box::pin(async move {
+            while self.reads.load(Ordering::SeqCst) < self.enough {
+                tokio::task::yield_now().await;
+            }
+            self.store.swap(portal, expected, new).await
+        })
+    }
+
+    fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+        self.store.remove(portal)
+    }
+}
+
+/// Between the answer of the authorization server and that of the store there is a moment in which the old
+/// refresh token is used and the new pair is not stored yet. A replica that asked in this moment gave up its
+/// portal, and waited for a minute.
+#[test]
+fn a_replica_waits_for_the_pair_that_another_is_about_to_store() {
+    let (server, site) = (authorization(), portal_server(|| "a2".to_owned()));
+    let store = MemoryStore::new();
+    assert!(run(store.swap(&portal(), None, &tokens(1, &site))).unwrap());
+    // Each replica reads the pair for its first call and for its renewal. The one that is denied reads it
+    // again, and finds the old one.
+    let store = Arc::new(Slow { store, reads: AtomicUsize::new(0), enough: 5 });
+    let one = http(app(&server, Arc::clone(&store)));
+    let two = http(app(&server, store));
+    run(async {
+        for replica in [&one, &two] {
+            assert_eq!(status(replica).await, 401);
+        }
+        let portal = portal();
+        let both = tokio::join!(one.refresh(Some(&portal)), two.refresh(Some(&portal)));
+        assert_eq!(both, (Refreshed::Renewed, Refreshed::Renewed));
+        for replica in [&one, &two] {
+            assert_eq!(status(replica).await, 200);
+        }
+    });
+    assert_eq!(server.requests().len(), 2);
 }
 
 /// The authorization server gave both replicas a pair: all use the one that was stored first.

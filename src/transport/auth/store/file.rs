@@ -20,6 +20,15 @@ use crate::transport::auth::tokens::Tokens;
 /// started. If the data of one portal cannot be read, they are ignored and replaced by the next tokens
 /// of this portal; other portals are not affected. Both cases are reported through `tracing` at target
 /// `tracing_bizproc`.
+///
+/// ```
+/// use tracing_bizproc::auth::{FileStore, OAuth};
+///
+/// // `Installations` gets the other clone.
+/// let store = FileStore::new("app.json");
+/// let oauth = OAuth::new("local.5e4a77", "the app's secret", store.clone());
+/// # drop(oauth);
+/// ```
 #[derive(Clone, Debug)]
 pub struct FileStore {
     pub(super) path: Arc<Mutex<PathBuf>>,

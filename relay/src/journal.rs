@@ -1,0 +1,364 @@
+//! Lines and ends of activities in PostgreSQL, until they are settled.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio_postgres::Row;
+use tracing_bizproc::PortalId;
+use tracing_bizproc::journal::codec::Unreadable;
+use tracing_bizproc::journal::{
+    Adopted, Batch, Evicted, Held, Journal, JournalError, JournalFuture, Mark, MarkKind, Position,
+    Query, Read,
+};
+
+use crate::config::PgConfig;
+use crate::connection::{Connection, column, parameters};
+use crate::error::PgError;
+use crate::migrate::{self, in_schema};
+use crate::shard::Shard;
+
+mod numbers;
+mod rows;
+
+use self::numbers::Numbers;
+pub(crate) use self::rows::MarkRows;
+use self::rows::{ChunkRows, evicted, publisher_key, publisher_of, what_is_left};
+
+/// A [`Journal`] in PostgreSQL, which many processes write and read.
+///
+/// What is appended is on the database's disk, as far as `synchronous_commit` of the server says so. Ids are
+/// in the order of commits, so a reader that goes on where it was misses nothing.
+///
+/// It returns what belongs to the [shards](Shard) that it reads: none at first, so a journal that only writes
+/// needs no more than [`new`](PgJournal::new). Two readers of one shard would both deliver its lines: see
+/// [`Ownership`](crate::Ownership).
+///
+/// Payloads hold event tokens and the texts of lines, which are secrets; keys hold hashes of the tokens only.
+pub struct PgJournal {
+    connection: Connection,
+    sql: Sql,
+    max_age: Duration,
+    reading: Mutex<Reading>,
+    /// How often the shards that are read have changed.
+    changes: AtomicU64,
+}
+
+/// What is read.
+#[derive(Default)]
+struct Reading {
+    shards: Vec<i16>,
+    /// Those of them that nobody was told of.
+    new: Vec<i16>,
+    /// Portals of which nothing is returned, since something of them cannot be read.
+    unreadable: BTreeMap<Option<String>, Unreadable>,
+    tidied: Option<SystemTime>,
+}
+
+struct Sql {
+    append: Arc<str>,
+    tried: Arc<str>,
+    returned: Arc<str>,
+    settled: Arc<str>,
+    read: Arc<str>,
+    held: Arc<str>,
+    bury: Arc<str>,
+    tidy: Arc<str>,
+}
+
+impl PgJournal {
+    /// Starts the journal's thread. It connects at the first call.
+    ///
+    /// # Errors
+    /// [`PgError::Tls`] and [`PgError::Thread`].
+    pub fn new(config: PgConfig) -> Result<Self, PgError> {
+        let connection = Connection::new(config)?;
+        Ok(PgJournal {
+            sql: Sql::new(connection.schema()),
+            connection,
+            max_age: Duration::from_secs(24 * 60 * 60),
+            reading: Mutex::default(),
+            changes: AtomicU64::new(0),
+        })
+    }
+
+    /// How long lines stay in the journal if they are not settled. Older ones are moved to the table `dead`,
+    /// where they are kept for seven days, and reported as lost for the reason `Expired`. Only a journal that
+    /// reads a shard does so. A day by default.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// Makes the tables, as [`PgStore::migrate`](crate::PgStore::migrate) does.
+    ///
+    /// # Errors
+    /// [`PgError`].
+    pub async fn migrate(&self) -> Result<(), PgError> {
+        migrate::migrate(&self.connection).await
+    }
+
+    /// Whether the database can be reached and has the tables.
+    ///
+    /// # Errors
+    /// [`PgError`].
+    pub async fn check(&self) -> Result<(), PgError> {
+        migrate::check(&self.connection).await
+    }
+
+    /// Reads these shards from now on, and no others. The next [`adopt`](Journal::adopt) tells what the new
+    /// ones hold, and everything is read from the start.
+    pub fn read_shards(&self, shards: impl IntoIterator<Item = Shard>) {
+        let mut reading = self.reading();
+        let mut shards: Vec<i16> = shards.into_iter().map(Shard::number).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let added = shards.iter().copied().filter(|shard| !reading.shards.contains(shard));
+        let new: Vec<i16> = added.chain(reading.new.iter().copied()).collect();
+        reading.new = new.into_iter().filter(|shard| shards.contains(shard)).collect();
+        if reading.shards != shards {
+            reading.shards = shards;
+            reading.unreadable.clear();
+            self.changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        // Each change is whole whatever panicked beside it.
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn mark_all(&self, kind: MarkKind, marks: &[Mark]) -> Result<(), PgError> {
+        let statement = match kind {
+            MarkKind::Tried => &self.sql.tried,
+            MarkKind::Returned => &self.sql.returned,
+            MarkKind::Settled => &self.sql.settled,
+            _ => return Err(PgError::Unexpected("a mark of an unknown kind".to_owned())),
+        };
+        let rows = MarkRows::of(marks);
+        if !rows.firsts.is_empty() {
+            let parameters = parameters![
+                rows.publishers => BYTEA_ARRAY,
+                rows.activities => BYTEA_ARRAY,
+                rows.firsts => INT8_ARRAY,
+                rows.lasts => INT8_ARRAY,
+            ];
+            self.connection.rows(statement, parameters).await?;
+        }
+        Ok(())
+    }
+
+    /// A row of what was read.
+    fn take(&self, row: &Row, read: &mut Read) -> Result<(), PgError> {
+        let payload: &[u8] = column(row, 2)?;
+        let publisher = publisher_of(column(row, 1)?)
+            .ok_or_else(|| PgError::Unexpected("a publisher of another length".to_owned()))?;
+        let portal: Option<&str> = column(row, 5)?;
+        let mut reading = self.reading();
+        if reading.unreadable.contains_key(&portal.map(str::to_owned)) {
+            return Ok(());
+        }
+        match what_is_left(payload, &numbers(row, 3)?, &numbers(row, 4)?) {
+            Ok(Some(chunk)) => read.chunks.push((publisher, chunk)),
+            Ok(None) => {}
+            // What comes behind it must not overtake it.
+            Err(why) => drop(reading.unreadable.insert(portal.map(str::to_owned), why)),
+        }
+        Ok(())
+    }
+}
+
+impl Sql {
+    fn new(schema: &str) -> Self {
+        let with_names = |statement| Arc::from(in_schema(statement, schema));
+        Sql {
+            append: with_names("SELECT {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9)"),
+            tried: with_names("SELECT {schema}.mark_tried($1, $2, $3, $4)"),
+            returned: with_names("SELECT {schema}.mark_returned($1, $2, $3, $4)"),
+            settled: with_names("SELECT {schema}.mark_settled($1, $2, $3, $4)"),
+            read: with_names("SELECT * FROM {schema}.read_chunks($1, $2, $3, $4, $5, $6)"),
+            held: with_names(
+                "SELECT c.portal, sum(CASE
+                    WHEN c.lines = 0 OR m.settled IS NULL OR NOT c.numbers && m.settled THEN c.lines
+                    ELSE (SELECT coalesce(sum(upper(r) - lower(r)), 0)
+                        FROM unnest(c.numbers - m.settled) r)
+                    END)::bigint
+                FROM {schema}.chunks c
+                LEFT JOIN {schema}.marks m ON m.publisher = c.publisher AND m.activity = c.activity
+                WHERE c.shard = ANY ($1)
+                GROUP BY c.portal",
+            ),
+            bury: with_names("SELECT * FROM {schema}.bury($1, $2)"),
+            tidy: with_names("SELECT {schema}.tidy($1)"),
+        }
+    }
+}
+
+/// How many chunks are looked at in one call.
+const CHUNKS: i64 = 500;
+
+/// Old things are looked for about once in an hour.
+const TIDY: Duration = Duration::from_secs(3_600);
+
+impl Journal for PgJournal {
+    fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position> {
+        Box::pin(async move {
+            let rows = ChunkRows::of(batch);
+            let no = i64::try_from(batch.no).map_err(|_| {
+                PgError::Unexpected("the number of a batch is too large".to_owned())
+            })?;
+            let parameters = parameters![
+                publisher_key(batch.publisher) => BYTEA,
+                no => INT8,
+                rows.shards => INT2_ARRAY,
+                rows.portals => TEXT_ARRAY,
+                rows.activities => BYTEA_ARRAY,
+                rows.numbers => TEXT_ARRAY,
+                rows.lines => INT4_ARRAY,
+                rows.logged => TIMESTAMPTZ_ARRAY,
+                rows.payloads => BYTEA_ARRAY,
+            ];
+            let answer = self.connection.rows(&self.sql.append, parameters).await?;
+            let row = answer.first().ok_or_else(no_row)?;
+            Ok(position(column(row, 0)?))
+        })
+    }
+
+    fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read> {
+        Box::pin(async move {
+            let after = query.after.unwrap_or_default();
+            let shards = match query.portal {
+                None => self.reading().shards.clone(),
+                Some(portal) => {
+                    let shard = Shard::of(portal.as_ref()).number();
+                    let is_read = self.reading().shards.contains(&shard);
+                    if is_read { vec![shard] } else { Vec::new() }
+                }
+            };
+            let mut read = Read { up_to: after, at_end: true, ..Read::default() };
+            if shards.is_empty() {
+                return Ok(read);
+            }
+            let portal =
+                query.portal.and_then(Option::as_ref).map(|portal| portal.as_str().to_owned());
+            let parameters = parameters![
+                i64::try_from(after.0).unwrap_or(i64::MAX) => INT8,
+                shards => INT2_ARRAY,
+                query.portal.is_none() => BOOL,
+                portal => TEXT,
+                i64::try_from(query.most_bytes).unwrap_or(i64::MAX).max(1) => INT8,
+                CHUNKS => INT8,
+            ];
+            let rows = self.connection.rows(&self.sql.read, parameters).await?;
+            for row in &rows {
+                self.take(row, &mut read)?;
+            }
+            if let Some(last) = rows.last() {
+                let (id, found): (i64, i64) = (column(last, 0)?, column(last, 6)?);
+                read.up_to = position(id);
+                // All that there is was found, and fitted.
+                read.at_end = found < CHUNKS && id == column::<i64>(last, 7)?;
+            }
+            Ok(read)
+        })
+    }
+
+    /// Marks are applied in their order. If that fails in the middle, the first ones were applied.
+    fn mark<'a>(&'a self, marks: &'a [Mark]) -> JournalFuture<'a, ()> {
+        Box::pin(async move {
+            for same in marks.chunk_by(|one, next| one.kind == next.kind) {
+                if let Some(first) = same.first() {
+                    self.mark_all(first.kind, same).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What the shards hold that were added by [`read_shards`](PgJournal::read_shards).
+    fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted> {
+        Box::pin(async move {
+            let new = self.reading().new.clone();
+            let mut adopted = Adopted::default();
+            if !new.is_empty() {
+                for row in self
+                    .connection
+                    .rows(&self.sql.held, parameters![new.clone() => INT2_ARRAY])
+                    .await?
+                {
+                    let portal: Option<String> = column(&row, 0)?;
+                    let lines = u64::try_from(column::<i64>(&row, 1)?).unwrap_or(0);
+                    adopted.held.push(Held { portal: portal.map(PortalId::from), lines });
+                }
+            }
+            let mut reading = self.reading();
+            reading.new.retain(|shard| !new.contains(shard));
+            for (portal, why) in &reading.unreadable {
+                adopted.left.push(left_alone(portal.as_deref(), *why));
+            }
+            Ok(adopted)
+        })
+    }
+
+    fn evicted<'a>(&'a self, now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
+        Box::pin(async move {
+            let (shards, tidied) = {
+                let reading = self.reading();
+                (reading.shards.clone(), reading.tidied)
+            };
+            let Some(before) = now.checked_sub(self.max_age).filter(|_| !shards.is_empty()) else {
+                return Ok(Vec::new());
+            };
+            let parameters = parameters![shards => INT2_ARRAY, before => TIMESTAMPTZ];
+            let rows = self.connection.rows(&self.sql.bury, parameters);
+            let mut gone = Vec::new();
+            for row in rows.await? {
+                let (publisher, since) = (column(&row, 0)?, column(&row, 3)?);
+                let (of, settled) = (numbers(&row, 1)?, numbers(&row, 2)?);
+                gone.extend(evicted(publisher, &of, &settled, since, column(&row, 4)?));
+            }
+            let due =
+                tidied.is_none_or(|at| now.duration_since(at).is_ok_and(|since| since >= TIDY));
+            if due {
+                self.connection.rows(&self.sql.tidy, parameters![now => TIMESTAMPTZ]).await?;
+                self.reading().tidied = Some(now);
+            }
+            Ok(gone)
+        })
+    }
+
+    /// Grows with each new connection: after a failover, the ids may be others.
+    fn generation(&self) -> u64 {
+        self.connection.reconnects() + self.changes.load(Ordering::Acquire)
+    }
+}
+
+fn position(id: i64) -> Position {
+    Position(u128::try_from(id).unwrap_or(0))
+}
+
+fn no_row() -> PgError {
+    PgError::Unexpected("no row".to_owned())
+}
+
+fn left_alone(portal: Option<&str>, why: Unreadable) -> JournalError {
+    let portal = portal.unwrap_or("the default portal");
+    format!("lines for {portal} stay in the database, since some of them cannot be read: {why}")
+        .into()
+}
+
+/// A column with a multirange as text; NULL is the empty one.
+fn numbers(row: &Row, n: usize) -> Result<Numbers, PgError> {
+    let text: Option<&str> = column(row, n)?;
+    text.map_or(Some(Numbers::default()), Numbers::parse)
+        .ok_or_else(|| PgError::Unexpected("a multirange of another form".to_owned()))
+}
+
+impl fmt::Debug for PgJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgJournal").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,164 @@
+//! Chunks and marks as rows, and back.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+use tracing_bizproc::journal::codec::{Unreadable, decode, encode};
+use tracing_bizproc::journal::{
+    Batch, Chunk, Content, Evicted, Mark, Number, Publisher, event_token_text,
+};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{EventToken, PortalId};
+
+use super::numbers::Numbers;
+use crate::shard::Shard;
+
+/// The name of a publisher as a key.
+pub(crate) fn publisher_key(publisher: Publisher) -> Vec<u8> {
+    publisher.0.to_be_bytes().to_vec()
+}
+
+pub(crate) fn publisher_of(key: &[u8]) -> Option<Publisher> {
+    Some(Publisher(u128::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// Portal and token as a key that says nothing of the token: half of a SHA-256 hash.
+pub(crate) fn activity_key(portal: Option<&PortalId>, event_token: &EventToken) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    match portal {
+        None => hash.update([0]),
+        Some(portal) => {
+            hash.update([1]);
+            hash.update((portal.as_str().len() as u64).to_be_bytes());
+            hash.update(portal.as_str());
+        }
+    }
+    hash.update(event_token_text(event_token));
+    hash.finalize()[..16].to_vec()
+}
+
+/// The columns of a batch.
+#[derive(Default)]
+pub(crate) struct ChunkRows {
+    pub(crate) shards: Vec<i16>,
+    pub(crate) portals: Vec<Option<String>>,
+    pub(crate) activities: Vec<Vec<u8>>,
+    pub(crate) numbers: Vec<String>,
+    pub(crate) lines: Vec<i32>,
+    pub(crate) logged: Vec<SystemTime>,
+    pub(crate) payloads: Vec<Vec<u8>>,
+}
+
+impl ChunkRows {
+    /// A chunk without anything in it is none.
+    pub(crate) fn of(batch: &Batch) -> Self {
+        let mut rows = ChunkRows::default();
+        for chunk in &batch.chunks {
+            let (numbers, lines, at) = match &chunk.content {
+                Content::Lines(lines) => {
+                    let Some(first) = lines.first() else { continue };
+                    let numbers = Numbers::of(lines.iter().map(|line| line.no));
+                    (numbers, i32::try_from(lines.len()).unwrap_or(i32::MAX), first.at)
+                }
+                Content::Missed(gap) => (Numbers::of([gap.no]), 0, gap.since),
+                Content::End(end) => (Numbers::of([end.no]), 0, end.deadline),
+                // A kind of content that this version does not know. It cannot be written without numbers.
+                _ => continue,
+            };
+            let portal = chunk.portal.as_ref();
+            rows.shards.push(Shard::of(portal).number());
+            rows.portals.push(portal.map(|portal| portal.as_str().to_owned()));
+            rows.activities.push(activity_key(portal, &chunk.event_token));
+            rows.numbers.push(numbers.to_text());
+            rows.lines.push(lines);
+            rows.logged.push(plausible(at));
+            let mut payload = Vec::new();
+            encode(chunk, &mut payload);
+            rows.payloads.push(payload);
+        }
+        rows
+    }
+}
+
+/// A time that a timestamp can hold, whatever the clock of an app says.
+fn plausible(at: SystemTime) -> SystemTime {
+    let latest = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    at.clamp(UNIX_EPOCH, latest)
+}
+
+/// The columns of marks.
+#[derive(Default)]
+pub(crate) struct MarkRows {
+    pub(crate) shards: Vec<i16>,
+    pub(crate) publishers: Vec<Vec<u8>>,
+    pub(crate) activities: Vec<Vec<u8>>,
+    pub(crate) firsts: Vec<i64>,
+    pub(crate) lasts: Vec<i64>,
+}
+
+impl MarkRows {
+    pub(crate) fn of(marks: &[Mark]) -> Self {
+        let mut rows = MarkRows::default();
+        for mark in marks.iter().filter(|mark| mark.from <= mark.up_to) {
+            let portal = mark.portal.as_ref();
+            rows.shards.push(Shard::of(portal).number());
+            rows.publishers.push(publisher_key(mark.publisher));
+            rows.activities.push(activity_key(portal, &mark.event_token));
+            rows.firsts.push(signed(mark.from));
+            rows.lasts.push(signed(mark.up_to));
+        }
+        rows
+    }
+}
+
+/// A number as the database has it. `[a,b]` becomes `[a,b+1)` there, so the largest one is left out.
+fn signed(number: Number) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX).min(i64::MAX - 1)
+}
+
+/// What is left of a stored chunk: without what is settled, and with what was tried. `None`: nothing.
+pub(crate) fn what_is_left(
+    payload: &[u8],
+    tried: &Numbers,
+    settled: &Numbers,
+) -> Result<Option<Chunk>, Unreadable> {
+    let mut chunk = decode(payload)?;
+    let something = match &mut chunk.content {
+        Content::Lines(lines) => {
+            lines.retain(|line| !settled.contains(line.no));
+            for line in lines.iter_mut() {
+                line.tried = tried.contains(line.no);
+            }
+            !lines.is_empty()
+        }
+        Content::Missed(gap) => !settled.contains(gap.no),
+        Content::End(end) => !settled.contains(end.no),
+        _ => true,
+    };
+    Ok(something.then_some(chunk))
+}
+
+/// What is lost with a chunk that was too old.
+pub(crate) fn evicted(
+    publisher: &[u8],
+    numbers: &Numbers,
+    settled: &Numbers,
+    since: SystemTime,
+    payload: &[u8],
+) -> Option<Evicted> {
+    let reason = DropReason::Expired;
+    let unknown = Evicted { of: None, numbers: numbers.ends(), lines: 0, ends: 0, since, reason };
+    let Ok(left) = what_is_left(payload, &Numbers::default(), settled) else {
+        return Some(unknown);
+    };
+    let chunk = left?;
+    let (lines, ends, numbers) = match &chunk.content {
+        Content::Lines(lines) => {
+            (lines.len() as u64, 0, Numbers::of(lines.iter().map(|line| line.no)).ends())
+        }
+        Content::End(_) => (0, 1, numbers.ends()),
+        _ => (0, 0, numbers.ends()),
+    };
+    let of = publisher_of(publisher).map(|publisher| (publisher, chunk.portal, chunk.event_token));
+    Some(Evicted { of, numbers, lines, ends, ..unknown })
+}

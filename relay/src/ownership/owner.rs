@@ -1,0 +1,149 @@
+//! A member that keeps its part of the shards.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing_bizproc::journal::{JournalError, Mark};
+
+use super::{Claim, Leases, Member, Ownership};
+use crate::shard::Shard;
+
+/// A member that keeps a fair part of the shards: renews its leases, takes what is free, and says what others
+/// should have.
+pub struct Owner {
+    ownership: Arc<dyn Ownership>,
+    me: Member,
+    leases: Leases,
+}
+
+/// What is different after a [`turn`](Owner::turn).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Taken: read what they hold, from the start.
+    pub gained: Vec<Claim>,
+    /// Not owned any more: send nothing more of them.
+    pub lost: Vec<Claim>,
+    /// More than a fair part: finish what is on the way, and [`give_back`](Owner::give_back).
+    pub surplus: Vec<Claim>,
+}
+
+impl Owner {
+    /// Owns nothing yet.
+    pub fn new(ownership: Arc<dyn Ownership>, me: Member) -> Self {
+        let leases = Leases::new(ownership.lease());
+        Owner { ownership, me, leases }
+    }
+
+    /// How long to wait between two turns: three of them may fail before a lease runs out.
+    pub fn interval(&self) -> Duration {
+        self.ownership.lease() * 7 / 30
+    }
+
+    /// Renews, and takes what is free. `clock` is read before each request is sent.
+    ///
+    /// # Errors
+    /// Whatever the ownership fails with. What was changed before is not lost: it is part of the next answer,
+    /// or runs out by itself.
+    pub async fn turn(&mut self, clock: impl Fn() -> Instant) -> Result<Change, JournalError> {
+        let mut change = Change { lost: self.leases.expire(clock()), ..Change::default() };
+        let members = match self.ownership.join(self.me).await {
+            Ok(members) => members,
+            // What has run out has run out, whatever the database says.
+            Err(_) if !change.lost.is_empty() => return Ok(change),
+            Err(error) => return Err(error),
+        };
+        let claims = self.leases.claims();
+        if !claims.is_empty() {
+            let sent = clock();
+            let renewed = match self.ownership.renew(self.me, &claims).await {
+                Ok(renewed) => renewed,
+                Err(_) if !change.lost.is_empty() => return Ok(change),
+                Err(error) => return Err(error),
+            };
+            self.leases.extend(&renewed, sent);
+            let lost: Vec<Claim> =
+                claims.into_iter().filter(|claim| !renewed.contains(claim)).collect();
+            self.leases.forget(&lost);
+            change.lost.extend(lost);
+        }
+        change.surplus = self.leases.surplus(members);
+        let missing = self.leases.missing(members);
+        if missing > 0 {
+            let sent = clock();
+            match self.ownership.acquire(self.me, missing).await {
+                Ok(gained) => {
+                    self.leases.extend(&gained, sent);
+                    change.gained = gained;
+                }
+                Err(error) if change == Change::default() => return Err(error),
+                // What is to be said is worth more. The error comes again in the next turn.
+                Err(_) => {}
+            }
+        }
+        Ok(change)
+    }
+
+    /// Gives back claims of which nothing is on the way any more.
+    ///
+    /// # Errors
+    /// Whatever the ownership fails with. The leases then run out by themselves.
+    pub async fn give_back(&mut self, claims: &[Claim]) -> Result<(), JournalError> {
+        self.leases.forget(claims);
+        self.ownership.release(self.me, claims).await
+    }
+
+    /// Gives back everything, and goes: others need not wait until the leases run out.
+    ///
+    /// # Errors
+    /// Whatever the ownership fails with.
+    pub async fn leave(&mut self) -> Result<(), JournalError> {
+        self.leases = Leases::new(self.ownership.lease());
+        self.ownership.leave(self.me).await
+    }
+
+    /// What is held now.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Writes down that these lines are about to be sent. Call [`may_send`](Owner::may_send) afterwards, right
+    /// before the request.
+    ///
+    /// # Errors
+    /// Whatever the ownership fails with: then nothing may be sent.
+    pub async fn intend(&self, marks: &[Mark], now: Instant) -> Result<Intent, JournalError> {
+        let mut shards: Vec<Shard> =
+            marks.iter().map(|mark| Shard::of(mark.portal.as_ref())).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let mut written: Vec<Claim> =
+            shards.iter().filter_map(|shard| self.leases.claim(*shard, now)).collect();
+        if !written.is_empty() {
+            let fenced = self.ownership.intend(self.me, &written, marks).await?;
+            written.retain(|claim| !fenced.contains(&claim.shard));
+        }
+        shards.retain(|shard| written.iter().all(|claim| claim.shard != *shard));
+        Ok(Intent { written, fenced: shards })
+    }
+
+    /// Whether a request for this shard may leave now, with lines of this intent.
+    pub fn may_send(&self, intent: &Intent, shard: Shard, now: Instant) -> bool {
+        // Not under a later claim on the same shard: its owner between the two did not leave these lines
+        // alone.
+        self.leases.claim(shard, now).is_some_and(|claim| intent.written.contains(&claim))
+    }
+}
+
+/// What an owner is about to send, and may send while it keeps the claims under which that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    written: Vec<Claim>,
+    fenced: Vec<Shard>,
+}
+
+impl Intent {
+    /// Shards whose lines must not be sent: they are somebody else's. Read them again if they come back.
+    pub fn fenced(&self) -> &[Shard] {
+        &self.fenced
+    }
+}

@@ -1,0 +1,279 @@
+//! Lines in the database, until they are settled.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bizproc_test_postgres::{PASSWORD, Postgres};
+use tracing_bizproc::journal::{
+    Batch, Chunk, Content, Journal, Mark, MarkKind, Number, Publisher, Query, Read, StoredEnd,
+    StoredLine, contract,
+};
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{EventToken, PortalId};
+use tracing_bizproc_relay::{PgConfig, PgJournal, Shard};
+
+use crate::database::{Database, wait};
+use crate::proxy::{Fault, Proxy};
+
+const ONE: Publisher = Publisher(1);
+const TOKEN: &str = "s3cret-token";
+
+fn lines(portal: Option<&str>, numbers: &[Number]) -> Chunk {
+    let line = |no: &Number| StoredLine {
+        no: *no,
+        at: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        level: tracing::Level::INFO,
+        body: format!("s3cret line {no}"),
+        cut: 0,
+        tried: false,
+    };
+    Chunk {
+        portal: portal.map(PortalId::from),
+        event_token: EventToken::parse(TOKEN).unwrap(),
+        content: Content::Lines(numbers.iter().map(line).collect()),
+    }
+}
+
+fn batch(publisher: Publisher, no: u64, chunks: Vec<Chunk>) -> Batch {
+    Batch { publisher, no, chunks }
+}
+
+fn mark(portal: Option<&str>, from: Number, up_to: Number, kind: MarkKind) -> Mark {
+    let event_token = EventToken::parse(TOKEN).unwrap();
+    Mark { publisher: ONE, portal: portal.map(PortalId::from), event_token, from, up_to, kind }
+}
+
+fn read(journal: &PgJournal) -> Read {
+    wait(journal.read(Query { portal: None, after: None, most_bytes: 1_000_000 })).unwrap()
+}
+
+/// The numbers of all lines, and whether they were tried.
+fn numbers(read: &Read) -> Vec<(Number, bool)> {
+    let of_chunk = |chunk: &Chunk| match &chunk.content {
+        Content::Lines(lines) => lines.iter().map(|line| (line.no, line.tried)).collect(),
+        _ => Vec::new(),
+    };
+    read.chunks.iter().flat_map(|(_, chunk)| of_chunk(chunk)).collect()
+}
+
+/// What is said in the docs of the trait, against a model, with two publishers at once.
+#[test]
+fn it_does_what_every_journal_has_to_do() {
+    let Some(database) = Database::new() else { return };
+    for seed in 0..8 {
+        let config = database.config().schema(format!("seed_{seed}")).unwrap();
+        let journal = PgJournal::new(config).unwrap();
+        wait(journal.migrate()).unwrap();
+        journal.read_shards(Shard::all());
+        wait(contract::holds(&journal, &[ONE, Publisher(u128::MAX)], seed, 80));
+        for table in ["chunks", "marks"] {
+            let rows = database.number(&format!("SELECT count(*) FROM seed_{seed}.{table}"));
+            assert_eq!(rows, 0, "seed {seed}: {table} are left");
+        }
+    }
+}
+
+#[test]
+fn a_batch_whose_answer_was_lost_is_stored_once() {
+    let Some(database) = Database::new() else { return };
+    let reader = database.journal();
+    let proxy = Proxy::to(database.port());
+    let (port, name) = (proxy.port(), &database.name);
+    let config =
+        PgConfig::parse(&format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{name}"));
+    let journal = PgJournal::new(config.unwrap()).unwrap();
+    wait(journal.check()).unwrap();
+    let mut places = Vec::new();
+    for no in 0..4 {
+        let batch = batch(ONE, no, vec![lines(None, &[no + 1])]);
+        proxy.fault(Fault::LoseAnswer);
+        let place = wait(journal.append(&batch)).unwrap();
+        assert_eq!(wait(journal.append(&batch)).unwrap(), place, "again, and the same place");
+        places.push(place);
+    }
+    assert!(places.is_sorted());
+    assert_eq!(numbers(&read(&reader)), [(1, false), (2, false), (3, false), (4, false)]);
+    // What has a lower number was there before.
+    wait(journal.append(&batch(ONE, 2, vec![lines(None, &[99])]))).unwrap();
+    assert_eq!(numbers(&read(&reader)).len(), 4);
+}
+
+/// Ids are in the order of commits. Otherwise a reader would go past a chunk that is committed later.
+#[test]
+fn a_reader_that_goes_on_misses_nothing() {
+    const WRITERS: u128 = 4;
+    const BATCHES: u64 = 60;
+    let Some(database) = Database::new() else { return };
+    let reader = database.journal();
+    let writing = AtomicUsize::new(WRITERS as usize);
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (journal, writing) = (database.journal(), &writing);
+            scope.spawn(move || {
+                for no in 0..BATCHES {
+                    let chunks = vec![lines(None, &[2 * no + 1]), lines(None, &[2 * no + 2])];
+                    wait(journal.append(&batch(Publisher(writer), no, chunks))).unwrap();
+                }
+                writing.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        let (mut after, mut seen) = (None, vec![Vec::new(); WRITERS as usize]);
+        loop {
+            let last = writing.load(Ordering::SeqCst) == 0;
+            let read = wait(reader.read(Query { portal: None, after, most_bytes: 300 })).unwrap();
+            for (publisher, chunk) in &read.chunks {
+                let Content::Lines(lines) = &chunk.content else { panic!("not lines") };
+                seen[publisher.0 as usize].extend(lines.iter().map(|line| line.no));
+            }
+            after = Some(read.up_to);
+            if last && read.at_end {
+                break;
+            }
+        }
+        let all: Vec<u64> = (1..=2 * BATCHES).collect();
+        assert!(seen.iter().all(|numbers| *numbers == all), "{seen:?}");
+    });
+}
+
+#[test]
+fn only_shards_that_are_read_are_returned_and_new_ones_are_told() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal();
+    journal.read_shards([]);
+    let chunks = vec![lines(Some("one"), &[1, 2]), lines(Some("two"), &[3]), lines(None, &[4])];
+    wait(journal.append(&batch(ONE, 1, chunks))).unwrap();
+    assert!(read(&journal).chunks.is_empty() && read(&journal).at_end);
+    assert!(wait(journal.adopt()).unwrap().held.is_empty());
+
+    let shard = |portal: &str| Shard::of(Some(&PortalId::from(portal)));
+    let generation = journal.generation();
+    journal.read_shards([shard("one")]);
+    assert!(journal.generation() > generation);
+    let held = wait(journal.adopt()).unwrap().held;
+    assert_eq!(held.iter().map(|held| held.lines).collect::<Vec<_>>(), [2]);
+    assert!(wait(journal.adopt()).unwrap().held.is_empty(), "told once");
+    assert_eq!(numbers(&read(&journal)), [(1, false), (2, false)]);
+
+    wait(journal.mark(&[mark(Some("one"), 1, 1, MarkKind::Settled)])).unwrap();
+    let generation = journal.generation();
+    journal.read_shards([shard("one"), shard("two")]);
+    assert!(journal.generation() > generation);
+    assert_eq!(wait(journal.adopt()).unwrap().held.len(), 1);
+    assert_eq!(numbers(&read(&journal)), [(2, false), (3, false)]);
+    let other = Some(PortalId::from("two"));
+    let of_two = Query { portal: Some(&other), after: None, most_bytes: 1 };
+    assert_eq!(numbers(&wait(journal.read(of_two)).unwrap()), [(3, false)]);
+    let not_read = Query { portal: Some(&None), after: None, most_bytes: 1 };
+    assert!(wait(journal.read(not_read)).unwrap().chunks.is_empty());
+
+    // Lines that are settled are not held.
+    journal.read_shards([]);
+    journal.read_shards([shard("one")]);
+    let held = wait(journal.adopt()).unwrap().held;
+    assert_eq!(held.iter().map(|held| held.lines).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn what_is_too_old_is_kept_apart_for_seven_days_and_counted() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal().max_age(Duration::from_secs(3_600));
+    let end = Chunk {
+        content: Content::End(StoredEnd {
+            no: 5,
+            values: "{}".to_owned(),
+            message: None,
+            failed: false,
+            deadline: UNIX_EPOCH,
+            waits_until: None,
+        }),
+        ..lines(None, &[])
+    };
+    let chunks = vec![lines(None, &[1, 2, 3]), end, lines(None, &[])];
+    wait(journal.append(&batch(ONE, 1, chunks))).unwrap();
+    wait(journal.mark(&[mark(None, 2, 2, MarkKind::Settled)])).unwrap();
+    // By the clock of the database, which is that of this machine.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test has the real clock of the server beside it"
+    )]
+    let now = SystemTime::now();
+    let later = |hours: u64| now + Duration::from_secs(hours * 3_600);
+    assert!(wait(journal.evicted(now)).unwrap().is_empty());
+    let gone = wait(journal.evicted(later(2))).unwrap();
+    let counted: Vec<_> =
+        gone.iter().map(|gone| (gone.numbers, gone.lines, gone.ends, gone.reason)).collect();
+    let reason = DropReason::Expired;
+    assert_eq!(counted, [(Some((1, 3)), 2, 0, reason), (Some((5, 5)), 0, 1, reason)]);
+    let (publisher, portal, token) = gone[0].of.clone().unwrap();
+    assert_eq!((publisher, portal, token), (ONE, None, EventToken::parse(TOKEN).unwrap()));
+    assert!(read(&journal).chunks.is_empty());
+    assert!(wait(journal.evicted(later(2))).unwrap().is_empty());
+
+    let dead = "SELECT count(*) FROM bizproc.dead";
+    assert_eq!(database.number(dead), 2);
+    wait(journal.evicted(later(6 * 24))).unwrap();
+    assert_eq!(database.number(dead), 2);
+    wait(journal.evicted(later(8 * 24))).unwrap();
+    assert_eq!(database.number(dead), 0);
+    assert_eq!(database.number("SELECT count(*) FROM bizproc.marks"), 0);
+}
+
+/// Relays are to be updated first. One that was not must not send what comes behind a chunk that it cannot
+/// read: that would change the order.
+#[test]
+fn a_portal_with_a_chunk_of_a_newer_version_waits() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal();
+    let chunks = vec![
+        lines(Some("one"), &[1]),
+        lines(Some("one"), &[2]),
+        lines(Some("two"), &[3]),
+        lines(Some("one"), &[4]),
+    ];
+    wait(journal.append(&batch(ONE, 1, chunks))).unwrap();
+    database.sql(
+        "UPDATE bizproc.chunks SET payload = set_byte(payload, 0, 200) \
+         WHERE id = (SELECT min(id) + 1 FROM bizproc.chunks)",
+    );
+    assert_eq!(numbers(&read(&journal)), [(1, false), (3, false)]);
+    assert_eq!(numbers(&read(&journal)), [(3, false)], "from the start, it is known already");
+    let left = wait(journal.adopt()).unwrap().left;
+    let said = left.iter().map(ToString::to_string).collect::<String>();
+    assert!(said.contains("one") && said.contains("200") && !said.contains("s3cret"), "{said}");
+    assert_eq!(database.number("SELECT count(*) FROM bizproc.chunks"), 4);
+}
+
+#[test]
+fn only_payloads_hold_secrets() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal();
+    wait(journal.append(&batch(ONE, 1, vec![lines(None, &[1, 2])]))).unwrap();
+    wait(journal.mark(&[mark(None, 1, 1, MarkKind::Tried)])).unwrap();
+    let keys = database.text(
+        "SELECT string_agg((to_jsonb(c) - 'payload')::text || encode(c.activity, 'escape') || m::text, ' ') \
+         FROM bizproc.chunks c, bizproc.marks m",
+    );
+    assert!(keys.contains("appended_at") && !keys.contains("s3cret"), "{keys}");
+    let payload = database.text("SELECT encode(payload, 'escape') FROM bizproc.chunks");
+    assert!(payload.contains(TOKEN));
+    assert!(!format!("{journal:?}").contains("s3cret"));
+}
+
+#[test]
+fn what_was_appended_survives_a_crash_and_is_read_from_the_start() {
+    let Some(server) = Postgres::start_or_skip(&[]) else { return };
+    let journal = PgJournal::new(PgConfig::parse(&server.socket("postgres")).unwrap()).unwrap();
+    wait(journal.migrate()).unwrap();
+    journal.read_shards(Shard::all());
+    wait(journal.append(&batch(ONE, 1, vec![lines(None, &[1, 2, 3])]))).unwrap();
+    wait(journal.mark(&[mark(None, 1, 2, MarkKind::Tried), mark(None, 1, 1, MarkKind::Settled)]))
+        .unwrap();
+    let generation = journal.generation();
+    server.crash();
+    assert!(wait(journal.append(&batch(ONE, 2, vec![lines(None, &[4])]))).is_err());
+    server.resume().unwrap();
+    wait(journal.append(&batch(ONE, 2, vec![lines(None, &[4])]))).unwrap();
+    assert!(journal.generation() > generation);
+    assert_eq!(numbers(&read(&journal)), [(2, true), (3, false), (4, false)]);
+}

@@ -1,0 +1,443 @@
+//! Chunks as bytes. Whatever bytes are read, the result is a chunk or an error: no panic, and no
+//! allocation larger than what was read.
+//!
+//! Numbers have as many bytes as they need, seven bits in each. A line's number and time are written as
+//! the difference to those before it ([`Base`]).
+
+use std::str;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing_core::Level;
+
+use super::{Chunk, Content, StoredEnd, StoredGap, StoredLine};
+use crate::line::{EventToken, PortalId};
+use crate::stats::DropReason;
+
+/// The first byte of a chunk that stands by itself.
+const VERSION: u8 = 1;
+
+/// Appends a chunk that can be read by itself.
+pub fn encode(chunk: &Chunk, out: &mut Vec<u8>) {
+    out.push(VERSION);
+    put_name(chunk.portal.as_ref(), &chunk.event_token, out);
+    put_content(&chunk.content, &mut Base::default(), out);
+}
+
+/// Reads what [`encode`] wrote.
+pub fn decode(bytes: &[u8]) -> Result<Chunk, Unreadable> {
+    let mut bytes = Bytes(bytes);
+    match bytes.byte()? {
+        VERSION => (),
+        version => return Err(Unreadable::Version { version }),
+    }
+    let (portal, event_token) = take_name(&mut bytes)?;
+    let mut content = None;
+    take_content(&mut bytes, &mut Base::default(), &mut |piece| match (&mut content, piece) {
+        (Some(Content::Lines(lines)), Piece::Line(line)) => lines.push(line.stored()),
+        (content, Piece::Line(line)) => *content = Some(Content::Lines(vec![line.stored()])),
+        (content, Piece::Missed(gap)) => *content = Some(Content::Missed(gap)),
+        (content, Piece::End(end)) => *content = Some(Content::End(end.stored())),
+    })?;
+    if !bytes.0.is_empty() {
+        return Err(Unreadable::Damaged);
+    }
+    Ok(Chunk { portal, event_token, content: content.unwrap_or(Content::Lines(Vec::new())) })
+}
+
+/// Why bytes are no chunk. Contains nothing of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// It was written by a newer version of this crate.
+    #[error("format {version} is newer than this version reads: update tracing-bizproc here")]
+    #[non_exhaustive]
+    Version {
+        /// The version of its format.
+        version: u8,
+    },
+    /// It is not what was written.
+    #[error("the data are damaged")]
+    Damaged,
+}
+
+/// What the next number and time are counted from: those before them, or zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Base {
+    no: u64,
+    /// Nanoseconds since 1970.
+    at: i64,
+}
+
+impl Base {
+    fn put(&mut self, no: u64, at: SystemTime, out: &mut Vec<u8>) {
+        let at = nanos(at);
+        put_signed(no.wrapping_sub(self.no) as i64, out);
+        put_signed(at.wrapping_sub(self.at), out);
+        *self = Base { no, at };
+    }
+
+    fn take(&mut self, bytes: &mut Bytes<'_>) -> Result<(u64, SystemTime), Unreadable> {
+        self.no = self.no.wrapping_add(bytes.signed()? as u64);
+        self.at = self.at.wrapping_add(bytes.signed()?);
+        Ok((self.no, time(self.at)))
+    }
+}
+
+/// A part of a chunk that has a number of its own, with texts that are still where they were read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece<'a> {
+    Line(LinePiece<'a>),
+    Missed(StoredGap),
+    End(EndPiece<'a>),
+}
+
+#[cfg(feature = "spool")]
+impl Piece<'_> {
+    pub(crate) fn no(&self) -> u64 {
+        match self {
+            Piece::Line(line) => line.no,
+            Piece::Missed(gap) => gap.no,
+            Piece::End(end) => end.no,
+        }
+    }
+
+    /// When it was logged. An end is as old as its deadline.
+    pub(crate) fn at(&self) -> SystemTime {
+        match self {
+            Piece::Line(line) => line.at,
+            Piece::Missed(gap) => gap.since,
+            Piece::End(end) => end.deadline,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinePiece<'a> {
+    pub(crate) no: u64,
+    pub(crate) at: SystemTime,
+    level: Level,
+    cut: u64,
+    body: &'a [u8],
+}
+
+impl LinePiece<'_> {
+    pub(crate) fn stored(&self) -> StoredLine {
+        StoredLine {
+            no: self.no,
+            at: self.at,
+            level: self.level,
+            body: text(self.body),
+            cut: self.cut,
+            tried: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndPiece<'a> {
+    no: u64,
+    values: &'a [u8],
+    message: Option<&'a [u8]>,
+    failed: bool,
+    deadline: SystemTime,
+    waits_until: Option<SystemTime>,
+}
+
+impl EndPiece<'_> {
+    pub(crate) fn stored(&self) -> StoredEnd {
+        StoredEnd {
+            no: self.no,
+            values: text(self.values),
+            message: self.message.map(text),
+            failed: self.failed,
+            deadline: self.deadline,
+            waits_until: self.waits_until,
+        }
+    }
+}
+
+/// What was written was UTF-8, and a checksum says that it is what was written.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub(crate) fn put_content(content: &Content, base: &mut Base, out: &mut Vec<u8>) {
+    match content {
+        Content::Lines(lines) => put_lines(lines, base, out),
+        Content::Missed(gap) => {
+            out.push(MISSED);
+            base.put(gap.no, gap.since, out);
+            put_number(gap.lines, out);
+            put_bytes(gap.reason.label().as_bytes(), out);
+        }
+        Content::End(end) => {
+            let flags = u8::from(end.failed)
+                | u8::from(end.message.is_some()) << 1
+                | u8::from(end.waits_until.is_some()) << 2;
+            out.extend_from_slice(&[END, flags]);
+            base.put(end.no, end.deadline, out);
+            put_bytes(end.values.as_bytes(), out);
+            if let Some(message) = &end.message {
+                put_bytes(message.as_bytes(), out);
+            }
+            if let Some(until) = end.waits_until {
+                put_signed(nanos(until).wrapping_sub(base.at), out);
+            }
+        }
+    }
+}
+
+/// Lines of one chunk, or some of them.
+pub(crate) fn put_lines(lines: &[StoredLine], base: &mut Base, out: &mut Vec<u8>) {
+    out.push(LINES);
+    put_number(lines.len() as u64, out);
+    for line in lines {
+        out.push(level_to_byte(line.level) | u8::from(line.cut > 0) << 3);
+        base.put(line.no, line.at, out);
+        if line.cut > 0 {
+            put_number(line.cut, out);
+        }
+        put_bytes(line.body.as_bytes(), out);
+    }
+}
+
+/// Hands over the parts of a chunk one by one. None of them, if it is a chunk without lines.
+pub(crate) fn take_content<'a>(
+    bytes: &mut Bytes<'a>,
+    base: &mut Base,
+    each: &mut dyn FnMut(Piece<'a>),
+) -> Result<(), Unreadable> {
+    match bytes.byte()? {
+        LINES => {
+            for _ in 0..bytes.number()? {
+                let flags = bytes.byte()?;
+                let level = byte_to_level(flags & 7)?;
+                let (no, at) = base.take(bytes)?;
+                let cut = if flags & 8 != 0 { bytes.number()? } else { 0 };
+                let body = bytes.bytes()?;
+                each(Piece::Line(LinePiece { no, at, level, cut, body }));
+            }
+        }
+        MISSED => {
+            let (no, since) = base.take(bytes)?;
+            let lines = bytes.number()?;
+            let label = bytes.bytes()?;
+            let reason = DropReason::ALL.iter().find(|reason| reason.label().as_bytes() == label);
+            // A reason that a later version has.
+            let reason = reason.copied().unwrap_or(DropReason::Internal);
+            each(Piece::Missed(StoredGap { no, lines, since, reason }));
+        }
+        END => {
+            let flags = bytes.byte()?;
+            let (no, deadline) = base.take(bytes)?;
+            let values = bytes.bytes()?;
+            let message = if flags & 2 != 0 { Some(bytes.bytes()?) } else { None };
+            let waits_until = match flags & 4 {
+                0 => None,
+                _ => Some(time(base.at.wrapping_add(bytes.signed()?))),
+            };
+            let failed = flags & 1 != 0;
+            each(Piece::End(EndPiece { no, values, message, failed, deadline, waits_until }));
+        }
+        _ => return Err(Unreadable::Damaged),
+    }
+    Ok(())
+}
+
+const LINES: u8 = 0;
+const MISSED: u8 = 1;
+const END: u8 = 2;
+
+/// To whose log something belongs.
+pub(crate) fn put_name(portal: Option<&PortalId>, event_token: &EventToken, out: &mut Vec<u8>) {
+    match portal {
+        None => out.push(0),
+        Some(portal) => {
+            out.push(1);
+            put_bytes(portal.as_str().as_bytes(), out);
+        }
+    }
+    put_bytes(event_token.expose().as_bytes(), out);
+}
+
+pub(crate) fn take_name(
+    bytes: &mut Bytes<'_>,
+) -> Result<(Option<PortalId>, EventToken), Unreadable> {
+    let portal = match bytes.byte()? {
+        0 => None,
+        1 => Some(PortalId::from(bytes.str()?)),
+        _ => return Err(Unreadable::Damaged),
+    };
+    let event_token = EventToken::parse(bytes.str()?).map_err(|_| Unreadable::Damaged)?;
+    Ok((portal, event_token))
+}
+
+fn level_to_byte(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 0,
+        Level::WARN => 1,
+        Level::INFO => 2,
+        Level::DEBUG => 3,
+        Level::TRACE => 4,
+    }
+}
+
+fn byte_to_level(byte: u8) -> Result<Level, Unreadable> {
+    let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+    levels.get(usize::from(byte)).copied().ok_or(Unreadable::Damaged)
+}
+
+/// Times that are centuries away are moved to what an `i64` holds.
+pub(crate) fn nanos(at: SystemTime) -> i64 {
+    match at.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
+    }
+}
+
+pub(crate) fn time(nanos: i64) -> SystemTime {
+    let span = Duration::from_nanos(nanos.unsigned_abs());
+    let at = if nanos < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) };
+    at.unwrap_or(UNIX_EPOCH)
+}
+
+pub(crate) fn put_number(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Small numbers of either sign are short.
+fn put_signed(number: i64, out: &mut Vec<u8>) {
+    put_number(((number << 1) ^ (number >> 63)) as u64, out);
+}
+
+fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    put_number(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// What is left to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Bytes<'a> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Unreadable> {
+        let (first, rest) = self.0.split_first().ok_or(Unreadable::Damaged)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    pub(crate) fn number(&mut self) -> Result<u64, Unreadable> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Unreadable::Damaged)
+    }
+
+    fn signed(&mut self) -> Result<i64, Unreadable> {
+        let number = self.number()?;
+        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], Unreadable> {
+        let length = usize::try_from(self.number()?).map_err(|_| Unreadable::Damaged)?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Unreadable::Damaged)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn str(&mut self) -> Result<&'a str, Unreadable> {
+        str::from_utf8(self.bytes()?).map_err(|_| Unreadable::Damaged)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn any_time() -> impl Strategy<Value = SystemTime> {
+        prop_oneof![any::<i64>(), 1_700_000_000_000_000_000..1_900_000_000_000_000_000_i64]
+            .prop_map(time)
+    }
+
+    pub(crate) fn any_content() -> impl Strategy<Value = Content> {
+        let level = (0..5_u8).prop_map(|byte| byte_to_level(byte).unwrap());
+        let line = (any::<u64>(), any_time(), level, ".{0,20}", any::<u64>()).prop_map(
+            |(no, at, level, body, cut)| StoredLine { no, at, level, body, cut, tried: false },
+        );
+        let reason = prop::sample::select(DropReason::ALL);
+        let gap = (any::<u64>(), any::<u64>(), any_time(), reason)
+            .prop_map(|(no, lines, since, reason)| StoredGap { no, lines, since, reason });
+        let end =
+            (
+                any::<u64>(),
+                ".{0,20}",
+                prop::option::of(".{0,20}"),
+                any::<bool>(),
+                any_time(),
+                prop::option::of(any_time()),
+            )
+                .prop_map(|(no, values, message, failed, deadline, waits_until)| {
+                    StoredEnd { no, values, message, failed, deadline, waits_until }
+                });
+        prop_oneof![
+            prop::collection::vec(line, 0..5).prop_map(Content::Lines),
+            gap.prop_map(Content::Missed),
+            end.prop_map(Content::End),
+        ]
+    }
+
+    fn any_chunk() -> impl Strategy<Value = Chunk> {
+        (prop::option::of(".{0,20}"), "[ -~]{1,60}", any_content()).prop_map(
+            |(portal, event_token, content)| Chunk {
+                portal: portal.map(PortalId::from),
+                event_token: EventToken::parse(&event_token).unwrap(),
+                content,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_chunk_is_read_as_it_was_written(chunk in any_chunk()) {
+            let mut bytes = Vec::new();
+            encode(&chunk, &mut bytes);
+            prop_assert_eq!(decode(&bytes), Ok(chunk));
+            for length in 0..bytes.len() {
+                prop_assert!(decode(&bytes[..length]).is_err());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_chunk_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_newer_chunk_is_told_apart_from_a_damaged_one() {
+        assert_eq!(decode(&[VERSION + 1, 1, 2]), Err(Unreadable::Version { version: VERSION + 1 }));
+        assert_eq!(decode(&[VERSION, 9]), Err(Unreadable::Damaged));
+        assert_eq!(decode(&[]), Err(Unreadable::Damaged));
+    }
+
+    /// One that claims billions of lines has them, or is damaged: nothing is allocated for the claim.
+    #[test]
+    fn a_count_is_no_reason_to_allocate() {
+        let mut bytes = vec![VERSION];
+        put_name(None, &EventToken::parse("t").unwrap(), &mut bytes);
+        bytes.push(LINES);
+        put_number(u64::MAX, &mut bytes);
+        assert_eq!(decode(&bytes), Err(Unreadable::Damaged));
+    }
+}

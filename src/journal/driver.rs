@@ -1,0 +1,385 @@
+//! Drives a journal, on a thread of its own: the worker asks and never waits. What is asked is done in
+//! its order, so that a read finds what was appended before it, and not what was marked before it.
+
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use std::{io, thread};
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Adopted, Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, Position, Publisher,
+    Query, Read,
+};
+use crate::line::{EventToken, PortalId};
+
+/// What the worker wants of its journal.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Append(Batch),
+    /// Answered when they are noted, if somebody waits for it.
+    Mark(Vec<Mark>, Option<oneshot::Sender<()>>),
+    Read {
+        portal: Option<PortalId>,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    },
+    /// Nothing more comes. Answered when all of the above is done.
+    Close(oneshot::Sender<()>),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Appended {
+        no: u64,
+        up_to: Position,
+        generation: u64,
+    },
+    /// The batch could not be stored, and comes back.
+    NotAppended {
+        batch: Batch,
+        trouble: String,
+    },
+    Marked,
+    NotMarked {
+        trouble: String,
+    },
+    Read {
+        portal: Option<PortalId>,
+        read: Read,
+        generation: u64,
+    },
+    NotRead {
+        portal: Option<PortalId>,
+        trouble: String,
+    },
+    /// What other runs have left is being read.
+    Adopting,
+    /// What other runs have left, all of it.
+    Adopted {
+        left: Vec<Left>,
+        ends: Vec<(Publisher, Chunk)>,
+    },
+    NotAdopted {
+        trouble: String,
+    },
+    /// Something that other runs have left cannot be taken over.
+    LeftAlone {
+        trouble: String,
+    },
+    Evicted(Vec<Evicted>),
+    /// Its own upkeep does not work.
+    Failing {
+        trouble: String,
+    },
+}
+
+/// Lines of other runs for one token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) event_token: EventToken,
+    pub(crate) lines: u64,
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    asks: mpsc::UnboundedSender<Ask>,
+    told: mpsc::UnboundedReceiver<Said>,
+}
+
+impl Desk {
+    /// Asks for something. Nothing comes of it when the driver is gone, of which [`told`](Self::told)
+    /// speaks.
+    pub(crate) fn ask(&self, ask: Ask) {
+        drop(self.asks.send(ask));
+    }
+
+    /// What became of something. `None`: the driver is gone. Cancel safe.
+    pub(crate) async fn told(&mut self) -> Option<Said> {
+        self.told.recv().await
+    }
+
+    /// The same, if there is something.
+    pub(crate) fn try_told(&mut self) -> Option<Said> {
+        self.told.try_recv().ok()
+    }
+}
+
+/// The journal's end.
+pub(crate) struct Driver {
+    journal: Arc<dyn Journal>,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    told: mpsc::UnboundedSender<Said>,
+    /// Marks that could not be noted.
+    marks: Vec<Mark>,
+    /// The reading of what other runs have left.
+    scan: Option<Scan>,
+    next_adopt: Instant,
+    /// Something was taken over of which is not known yet how much it is.
+    has_more: bool,
+    /// Runs whose lines were counted.
+    known: HashSet<Publisher>,
+}
+
+/// How far the reading is of what other runs have left.
+#[derive(Default)]
+struct Scan {
+    after: Option<Position>,
+    seen: HashSet<Publisher>,
+    left: HashMap<(Option<PortalId>, EventToken), u64>,
+    ends: Vec<(Publisher, Chunk)>,
+}
+
+impl Driver {
+    /// A driver of this journal for a run, and what the worker holds of it.
+    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
+    pub(crate) fn new(journal: Arc<dyn Journal>, publisher: Publisher) -> (Desk, Driver) {
+        let (asks, from_worker) = mpsc::unbounded_channel();
+        let (told, to_worker) = mpsc::unbounded_channel();
+        let driver = Driver {
+            journal,
+            asks: from_worker,
+            told,
+            marks: Vec::new(),
+            scan: None,
+            next_adopt: Instant::now(),
+            has_more: false,
+            known: HashSet::from([publisher]),
+        };
+        (Desk { asks, told: to_worker }, driver)
+    }
+
+    /// Starts the thread. It ends when the worker is gone.
+    ///
+    /// # Errors
+    /// When the system has no thread or no runtime for it.
+    pub(crate) fn start(self) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
+            crate::thread_role::mark_worker_thread();
+            runtime.block_on(self.run());
+            runtime.shutdown_background();
+        })?;
+        Ok(())
+    }
+
+    /// Does what is asked, in its order, and looks for what other runs have left.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let ask = tokio::select! {
+                biased;
+                ask = self.asks.recv() => match ask {
+                    Some(ask) => Some(ask),
+                    None => return,
+                },
+                () = std::future::ready(()), if self.scan.is_some() => None,
+                () = sleep_until(self.next_adopt) => None,
+            };
+            match ask {
+                Some(Ask::Append(batch)) => self.append(batch).await,
+                Some(Ask::Mark(marks, noted)) => self.mark(marks, noted).await,
+                Some(Ask::Read { portal, after, generation, most_bytes }) => {
+                    self.read(portal, after, generation, most_bytes).await;
+                }
+                Some(Ask::Close(done)) => return self.close(done).await,
+                None if self.scan.is_some() => self.scan_on().await,
+                None => self.adopt().await,
+            }
+        }
+    }
+
+    /// The journal is put away on this thread.
+    async fn close(mut self, done: oneshot::Sender<()>) {
+        if let Err(error) = self.note_marks().await {
+            self.tell(Said::NotMarked { trouble: error.to_string() });
+        }
+        drop(self);
+        // The worker may no longer wait.
+        let _ = done.send(());
+    }
+
+    async fn append(&mut self, batch: Batch) {
+        let appended = guarded(self.journal.append(&batch)).await;
+        let told = match appended {
+            Ok(up_to) => {
+                Said::Appended { no: batch.no, up_to, generation: self.journal.generation() }
+            }
+            Err(error) => Said::NotAppended { batch, trouble: error.to_string() },
+        };
+        self.tell(told);
+        self.look_for_evicted().await;
+    }
+
+    async fn mark(&mut self, marks: Vec<Mark>, noted: Option<oneshot::Sender<()>>) {
+        let room = MOST_MARKS.saturating_sub(marks.len());
+        if self.marks.len() > room {
+            self.marks.drain(..self.marks.len() - room);
+        }
+        self.marks.extend(marks);
+        match self.note_marks().await {
+            Ok(()) => {
+                self.tell(Said::Marked);
+                if let Some(noted) = noted {
+                    // The request may no longer wait for it.
+                    let _ = noted.send(());
+                }
+            }
+            // Whoever waits is told at once: the sender is dropped.
+            Err(error) => self.tell(Said::NotMarked { trouble: error.to_string() }),
+        }
+    }
+
+    /// Notes the marks that came, with those that failed before.
+    async fn note_marks(&mut self) -> Result<(), JournalError> {
+        if self.marks.is_empty() {
+            return Ok(());
+        }
+        guarded(self.journal.mark(&self.marks)).await?;
+        self.marks.clear();
+        Ok(())
+    }
+
+    async fn read(
+        &mut self,
+        portal: Option<PortalId>,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    ) {
+        let now = self.journal.generation();
+        let after = after.filter(|_| generation == now);
+        let read = match self.note_marks().await {
+            Ok(()) => {
+                let query = Query { portal: Some(&portal), after, most_bytes };
+                guarded(self.journal.read(query)).await
+            }
+            // What is settled would be read again.
+            Err(error) => Err(error),
+        };
+        // Before what was read: what is missing in it is known then.
+        self.look_for_evicted().await;
+        self.tell(match read {
+            Ok(read) => Said::Read { portal, read, generation: now },
+            Err(error) => Said::NotRead { portal, trouble: error.to_string() },
+        });
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
+    async fn adopt(&mut self) {
+        self.next_adopt = Instant::now() + ADOPT_EVERY;
+        match guarded(self.journal.adopt()).await {
+            Ok(Adopted { held, more, left }) => {
+                self.has_more |= !held.is_empty();
+                if more {
+                    self.next_adopt = Instant::now();
+                    self.tell(Said::Adopting);
+                } else if std::mem::take(&mut self.has_more) {
+                    self.scan = Some(Scan::default());
+                } else {
+                    self.tell(Said::Adopted { left: Vec::new(), ends: Vec::new() });
+                }
+                if let Some(trouble) = left.first().filter(|_| !more) {
+                    self.tell(Said::LeftAlone { trouble: trouble.to_string() });
+                }
+            }
+            Err(error) => self.tell(Said::NotAdopted { trouble: error.to_string() }),
+        }
+        self.look_for_evicted().await;
+    }
+
+    /// Reads on in what other runs have left: how much there is for whom, and the ends, which do not
+    /// wait until their lines are read.
+    async fn scan_on(&mut self) {
+        let Some(scan) = &mut self.scan else { return };
+        let query = Query { portal: None, after: scan.after, most_bytes: SCAN_BYTES };
+        match guarded(self.journal.read(query)).await {
+            Ok(read) => {
+                scan.after = Some(read.up_to);
+                for (publisher, chunk) in read.chunks {
+                    if !self.known.contains(&publisher) {
+                        scan.take(publisher, chunk);
+                    }
+                }
+                if read.at_end {
+                    let Scan { left, ends, seen, .. } = self.scan.take().unwrap_or_default();
+                    self.known.extend(seen);
+                    let left = left.into_iter();
+                    let left = left
+                        .map(|((portal, event_token), lines)| Left { portal, event_token, lines })
+                        .collect();
+                    self.tell(Said::Adopted { left, ends });
+                } else {
+                    self.tell(Said::Adopting);
+                }
+            }
+            Err(error) => {
+                self.scan = None;
+                self.tell(Said::NotAdopted { trouble: error.to_string() });
+            }
+        }
+    }
+
+    async fn look_for_evicted(&mut self) {
+        #[expect(clippy::disallowed_methods, reason = "lines age by the clock of the app")]
+        let now = SystemTime::now();
+        match guarded(self.journal.evicted(now)).await {
+            Ok(evicted) if evicted.is_empty() => {}
+            Ok(evicted) => self.tell(Said::Evicted(evicted)),
+            Err(error) => self.tell(Said::Failing { trouble: error.to_string() }),
+        }
+    }
+
+    fn tell(&self, told: Said) {
+        // Without a worker nobody wants to know.
+        drop(self.told.send(told));
+    }
+}
+
+impl Scan {
+    fn take(&mut self, publisher: Publisher, chunk: Chunk) {
+        self.seen.insert(publisher);
+        match &chunk.content {
+            Content::Lines(lines) => {
+                let lines = lines.len() as u64;
+                *self.left.entry((chunk.portal, chunk.event_token)).or_default() += lines;
+            }
+            Content::Missed(_) => {}
+            Content::End(_) => self.ends.push((publisher, chunk)),
+        }
+    }
+}
+
+/// A journal that panics has failed.
+async fn guarded<T>(
+    call: impl Future<Output = Result<T, JournalError>>,
+) -> Result<T, JournalError> {
+    let mut call = std::pin::pin!(call);
+    std::future::poll_fn(|context| {
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));
+        polled.unwrap_or_else(|panic| std::task::Poll::Ready(Err(panicked(&*panic))))
+    })
+    .await
+}
+
+fn panicked(_what: &(dyn Any + Send)) -> JournalError {
+    // What it says may be a secret.
+    "the journal panicked".into()
+}
+
+/// The driver's thread.
+const THREAD: &str = "bizproc-journal";
+/// How often to look for what other runs have left.
+const ADOPT_EVERY: Duration = Duration::from_secs(60);
+/// How much is read at once of what other runs have left.
+const SCAN_BYTES: usize = 1 << 20;
+/// Most marks that wait for a journal that fails.
+const MOST_MARKS: usize = 65_536;

@@ -1,0 +1,343 @@
+//! A journal in memory, for tests: several runs may use it one after the other, as if each were killed,
+//! and it fails, hangs or is slow when it is told to.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::{
+    Adopted, Batch, Chunk, Content, Evicted, Held, Journal, JournalFuture, Mark, MarkKind, Number,
+    Position, Publisher, Query, Read,
+};
+use crate::line::EventToken;
+
+/// What outlives the runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk(Arc<Mutex<Inside>>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    chunks: Vec<(Publisher, Chunk)>,
+    batches: HashMap<Publisher, u64>,
+    numbers: HashMap<(Publisher, EventToken), Vec<Number>>,
+    settled: HashSet<(Publisher, EventToken, Number)>,
+    tried: HashSet<(Publisher, EventToken, Number)>,
+    ever_tried: HashSet<(Publisher, EventToken, Number)>,
+    faults: Faults,
+    reads: u64,
+    evicted: Vec<Evicted>,
+    runs: u128,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    /// Nothing can be appended.
+    pub(crate) full: bool,
+    /// What is appended is stored, and an error is returned all the same.
+    pub(crate) lies: bool,
+    /// Nothing can be read.
+    pub(crate) unreadable: bool,
+    /// No mark can be noted.
+    pub(crate) unmarkable: bool,
+    /// Nothing is answered.
+    pub(crate) hangs: bool,
+    /// How long each call takes.
+    pub(crate) takes: Duration,
+}
+
+/// One run's hold of it.
+#[derive(Debug)]
+pub(crate) struct MemoryJournal {
+    disk: Disk,
+    /// Runs whose lines it reads.
+    mine: Mutex<HashSet<Publisher>>,
+    generation: std::sync::atomic::AtomicU64,
+}
+
+impl Disk {
+    /// An empty one.
+    pub(crate) fn new() -> Disk {
+        Disk::default()
+    }
+
+    /// What a new run gets. It takes over what the runs before it have left.
+    pub(crate) fn open(&self) -> Arc<dyn Journal> {
+        Arc::new(MemoryJournal {
+            disk: self.clone(),
+            mine: Mutex::default(),
+            generation: std::sync::atomic::AtomicU64::new(1),
+        })
+    }
+
+    /// A number for a run.
+    pub(crate) fn next_publisher(&self) -> u128 {
+        let mut inside = self.inside();
+        inside.runs += 1;
+        inside.runs
+    }
+
+    /// From now on this goes wrong.
+    pub(crate) fn fail(&self, faults: Faults) {
+        self.inside().faults = faults;
+    }
+
+    /// Gives up the oldest chunk of lines that is not settled.
+    pub(crate) fn evict(&self) {
+        let mut inside = self.inside();
+        let oldest = inside.chunks.iter().find_map(|(publisher, chunk)| {
+            let left = inside.left(*publisher, chunk)?;
+            matches!(left.content, Content::Lines(_)).then_some((*publisher, left))
+        });
+        let Some((publisher, chunk)) = oldest else { return };
+        let Content::Lines(lines) = &chunk.content else { return };
+        for line in lines {
+            inside.settled.insert((publisher, chunk.event_token.clone(), line.no));
+        }
+        let numbers = (lines[0].no, lines[lines.len() - 1].no);
+        inside.evicted.push(Evicted {
+            of: Some((publisher, chunk.portal.clone(), chunk.event_token.clone())),
+            numbers: Some(numbers),
+            lines: lines.len() as u64,
+            ends: 0,
+            since: lines[0].at,
+            reason: crate::stats::DropReason::SpoolFull,
+        });
+    }
+
+    /// How often it was read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.inside().reads
+    }
+
+    /// Lines that are stored and not settled.
+    pub(crate) fn unsettled(&self) -> u64 {
+        let inside = self.inside();
+        inside.chunks.iter().map(|(publisher, chunk)| inside.lines(*publisher, chunk)).sum()
+    }
+
+    /// Ends that are stored and not settled.
+    pub(crate) fn unsettled_ends(&self) -> usize {
+        let inside = self.inside();
+        let ends = inside.chunks.iter().filter(|(publisher, chunk)| match &chunk.content {
+            Content::End(end) => !inside.is_settled(*publisher, chunk, end.no),
+            _ => false,
+        });
+        ends.count()
+    }
+
+    /// Texts of lines that were stored.
+    pub(crate) fn stored(&self) -> Vec<String> {
+        let inside = self.inside();
+        let lines = inside.chunks.iter().filter_map(|(_, chunk)| match &chunk.content {
+            Content::Lines(lines) => Some(lines),
+            _ => None,
+        });
+        lines.flatten().map(|line| line.body.clone()).collect()
+    }
+
+    /// Texts of lines that a request was about to carry at any time.
+    pub(crate) fn ever_tried(&self) -> BTreeSet<String> {
+        let inside = self.inside();
+        let mut tried = BTreeSet::new();
+        for (publisher, chunk) in &inside.chunks {
+            let Content::Lines(lines) = &chunk.content else { continue };
+            for line in lines {
+                if inside.ever_tried.contains(&(*publisher, chunk.event_token.clone(), line.no)) {
+                    tried.insert(line.body.clone());
+                }
+            }
+        }
+        tried
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn is_settled(&self, publisher: Publisher, chunk: &Chunk, no: Number) -> bool {
+        self.settled.contains(&(publisher, chunk.event_token.clone(), no))
+    }
+
+    fn lines(&self, publisher: Publisher, chunk: &Chunk) -> u64 {
+        match &chunk.content {
+            Content::Lines(lines) => {
+                let left = lines.iter().filter(|l| !self.is_settled(publisher, chunk, l.no));
+                left.count() as u64
+            }
+            _ => 0,
+        }
+    }
+
+    /// What is left of a chunk.
+    fn left(&self, publisher: Publisher, chunk: &Chunk) -> Option<Chunk> {
+        let mut chunk = chunk.clone();
+        let key = |chunk: &Chunk, no| (publisher, chunk.event_token.clone(), no);
+        match &chunk.content {
+            Content::Lines(lines) => {
+                let mut lines = lines.clone();
+                lines.retain(|line| !self.settled.contains(&key(&chunk, line.no)));
+                for line in &mut lines {
+                    line.tried = self.tried.contains(&key(&chunk, line.no));
+                }
+                if lines.is_empty() {
+                    return None;
+                }
+                chunk.content = Content::Lines(lines);
+            }
+            Content::Missed(gap) if self.settled.contains(&key(&chunk, gap.no)) => return None,
+            Content::End(end) if self.settled.contains(&key(&chunk, end.no)) => return None,
+            _ => {}
+        }
+        Some(chunk)
+    }
+}
+
+fn numbers(chunk: &Chunk) -> Vec<Number> {
+    match &chunk.content {
+        Content::Lines(lines) => lines.iter().map(|line| line.no).collect(),
+        Content::Missed(gap) => vec![gap.no],
+        Content::End(end) => vec![end.no],
+    }
+}
+
+impl MemoryJournal {
+    /// Takes its time, or all of it.
+    async fn faults(&self) -> Faults {
+        loop {
+            let faults = self.disk.inside().faults;
+            if !faults.hangs {
+                tokio::time::sleep(faults.takes).await;
+                return faults;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn mine(&self) -> MutexGuard<'_, HashSet<Publisher>> {
+        self.mine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position> {
+        Box::pin(async move {
+            let faults = self.faults().await;
+            if faults.full {
+                return Err("no space left".into());
+            }
+            self.mine().insert(batch.publisher);
+            let mut inside = self.disk.inside();
+            let last = inside.batches.entry(batch.publisher).or_default();
+            if batch.no > *last {
+                *last = batch.no;
+                for chunk in &batch.chunks {
+                    let key = (batch.publisher, chunk.event_token.clone());
+                    inside.numbers.entry(key).or_default().extend(numbers(chunk));
+                    inside.chunks.push((batch.publisher, chunk.clone()));
+                }
+            }
+            if faults.lies {
+                return Err("no answer from the disk".into());
+            }
+            Ok(Position(inside.chunks.len() as u128))
+        })
+    }
+
+    fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read> {
+        Box::pin(async move {
+            if self.faults().await.unreadable {
+                return Err("input/output error".into());
+            }
+            let mine = self.mine().clone();
+            let mut inside = self.disk.inside();
+            inside.reads += 1;
+            let mut at = query.after.map_or(0, |after| after.0 as usize);
+            let (mut chunks, mut bytes) = (Vec::new(), 0);
+            while let Some((publisher, chunk)) = inside.chunks.get(at) {
+                if bytes >= query.most_bytes {
+                    break;
+                }
+                at += 1;
+                let wanted = query.portal.is_none_or(|portal| *portal == chunk.portal);
+                if !wanted || !mine.contains(publisher) {
+                    continue;
+                }
+                if let Some(chunk) = inside.left(*publisher, chunk) {
+                    bytes += match &chunk.content {
+                        Content::Lines(lines) => lines.iter().map(|line| line.body.len()).sum(),
+                        _ => 100,
+                    };
+                    chunks.push((*publisher, chunk));
+                }
+            }
+            let at_end = at == inside.chunks.len();
+            Ok(Read { chunks, up_to: Position(at as u128), at_end })
+        })
+    }
+
+    fn mark<'a>(&'a self, marks: &'a [Mark]) -> JournalFuture<'a, ()> {
+        Box::pin(async move {
+            if self.faults().await.unmarkable {
+                return Err("input/output error".into());
+            }
+            let mut inside = self.disk.inside();
+            for Mark { publisher, event_token, from, up_to, kind, .. } in marks {
+                let of_token = inside.numbers.get(&(*publisher, event_token.clone()));
+                let of_token = of_token.map(Vec::as_slice).unwrap_or_default();
+                let range = of_token.partition_point(|no| no < from)
+                    ..of_token.partition_point(|no| no <= up_to);
+                let marked: Vec<Number> = of_token[range].into();
+                for no in marked {
+                    let key = (*publisher, event_token.clone(), no);
+                    match kind {
+                        MarkKind::Tried => {
+                            inside.ever_tried.insert(key.clone());
+                            inside.tried.insert(key);
+                        }
+                        MarkKind::Returned => drop(inside.tried.remove(&key)),
+                        MarkKind::Settled => drop(inside.settled.insert(key)),
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted> {
+        Box::pin(async move {
+            if self.faults().await.unreadable {
+                return Err("input/output error".into());
+            }
+            let mut mine = self.mine();
+            let inside = self.disk.inside();
+            let mut held: Vec<Held> = Vec::new();
+            let before = mine.clone();
+            for (publisher, chunk) in &inside.chunks {
+                if before.contains(publisher) || inside.left(*publisher, chunk).is_none() {
+                    continue;
+                }
+                mine.insert(*publisher);
+                let lines = inside.lines(*publisher, chunk);
+                match held.iter_mut().find(|held| held.portal == chunk.portal) {
+                    Some(held) => held.lines += lines,
+                    None => held.push(Held { portal: chunk.portal.clone(), lines }),
+                }
+            }
+            if !held.is_empty() {
+                self.generation.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            Ok(Adopted { held, ..Adopted::default() })
+        })
+    }
+
+    fn evicted<'a>(&'a self, _now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
+        Box::pin(async { Ok(std::mem::take(&mut self.disk.inside().evicted)) })
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,171 @@
+//! Lines on disk: what is accepted survives the process.
+//!
+//! The worker writes lines to files before they are older than a stated bound, and the next run of the app
+//! delivers what this one could not. See [`Spool`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::disk::RealDisk;
+use self::files::{Files, Limits};
+use crate::journal::{Journal, Publisher};
+
+mod disk;
+mod files;
+mod folder;
+mod frame;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
+mod header;
+mod index;
+mod record;
+mod run;
+mod salt;
+mod scan;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use crate::error::SpoolError;
+
+/// A directory in which lines and ends of activities are kept until they are settled.
+///
+/// ```
+/// use std::time::Duration;
+/// use tracing_bizproc::spool::{Durability, Spool};
+///
+/// let spool = Spool::new("/var/lib/orders/bizproc")
+///     .durability(Durability::Fsync)
+///     .max_bytes(4 << 30)
+///     .max_age(Duration::from_secs(3 * 24 * 3600));
+/// # let _ = spool;
+/// ```
+///
+/// # The directory
+///
+/// It is made with the mode 0700 if it does not exist; the directory above has to be there. Files in it
+/// have the mode 0600: they hold event tokens and return values, which are secrets. (Credentials are never
+/// in it.) A directory that others may use is refused. It has to be on a disk of this machine: a network
+/// file system may not know locks.
+///
+/// Several processes may share it, also at once. Each run of an app has a folder of its own in it, which is
+/// locked while the run lives. Whoever runs takes over what runs that have ended left there.
+#[derive(Clone)]
+pub struct Spool {
+    dir: PathBuf,
+    durability: Durability,
+    bound: Duration,
+    max_bytes: u64,
+    max_age: Duration,
+}
+
+/// What lines in a spool survive.
+///
+/// ```
+/// use tracing_bizproc::spool::{Durability, Spool};
+///
+/// let spool = Spool::new("/var/lib/orders/bizproc").durability(Durability::Fsync);
+/// # drop(spool);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The end of the process, however it ends: `kill -9`, out of memory, a panic. Not a loss of power.
+    #[default]
+    Buffered,
+    /// A loss of power, too: each write waits until the disk has it. The worker's thread does not wait for
+    /// that, and callers never do.
+    Fsync,
+}
+
+impl Spool {
+    /// A spool in this directory, with the defaults.
+    pub fn new(dir: impl AsRef<Path>) -> Self {
+        Spool {
+            dir: dir.as_ref().to_owned(),
+            durability: Durability::default(),
+            bound: Duration::from_millis(100),
+            max_bytes: 1 << 30,
+            max_age: Duration::from_secs(24 * 3600),
+        }
+    }
+
+    /// What lines in it survive. The default is [`Durability::Buffered`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How old a line gets before it is on disk. The default is 100 ms. If the process is killed, lines that
+    /// are younger may be lost. A shorter bound costs more writes.
+    #[must_use]
+    pub fn bound(mut self, bound: Duration) -> Self {
+        self.bound = bound;
+        self
+    }
+
+    /// How many bytes the files of this run may have, with those that it took over. The default is 1 GiB. If
+    /// there are more, the oldest lines are dropped and counted as
+    /// [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are kept as long as possible.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// How long lines are kept. The default is 24 hours. Older ones are dropped within a sixteenth of this
+    /// time, and counted as [`Expired`](crate::stats::DropReason::Expired).
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// The spool of one run. For the worker, and for tests and benches.
+    #[doc(hidden)]
+    pub fn open(&self, publisher: Publisher) -> Result<impl Journal + use<>, SpoolError> {
+        let limits = Limits {
+            dir: self.dir.clone(),
+            fsync: self.durability == Durability::Fsync,
+            max_bytes: self.max_bytes,
+            max_age: self.max_age,
+            segment_bytes: (self.max_bytes / 8).clamp(LEAST_SEGMENT, MOST_SEGMENT),
+        };
+        Files::open(Arc::new(RealDisk), limits, publisher)
+    }
+
+    /// How old a line gets before it is on disk.
+    #[doc(hidden)]
+    pub fn line_bound(&self) -> Duration {
+        self.bound
+    }
+}
+
+impl Spool {
+    /// How long lines are kept.
+    pub(crate) fn line_age(&self) -> Duration {
+        self.max_age
+    }
+}
+
+/// The largest segment. What is given up at once is a segment, and what is read for a mark.
+const MOST_SEGMENT: u64 = 4 << 20;
+
+/// In a small spool there are eight segments, as long as they are not smaller than this.
+const LEAST_SEGMENT: u64 = 64 << 10;
+
+impl fmt::Debug for Spool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spool")
+            .field("dir", &self.dir)
+            .field("durability", &self.durability)
+            .field("bound", &self.bound)
+            .field("max_bytes", &self.max_bytes)
+            .field("max_age", &self.max_age)
+            .finish()
+    }
+}

@@ -1,0 +1,83 @@
+//! Takes over what other runs have left.
+
+use std::path::PathBuf;
+
+use super::State;
+use crate::error::SpoolError;
+use crate::journal::{Adopted, Held};
+use crate::spool::folder;
+use crate::spool::run::{Recovery, Run};
+
+/// So many bytes of other runs' files are read in one call.
+const STEP_BYTES: u64 = 32 << 20;
+
+impl State {
+    pub(super) fn adopt(&mut self) -> Result<Adopted, SpoolError> {
+        let mut adopted = Adopted::default();
+        let mut budget = STEP_BYTES;
+        let mut candidates = Vec::new();
+        if self.recovering.is_none() {
+            candidates = folder::runs(&*self.setup.disk, &self.limits.dir)?;
+            candidates.retain(|(_, publisher)| !self.has(*publisher));
+            candidates.reverse();
+        }
+        loop {
+            if self.recovering.is_none() {
+                let Some((path, publisher)) = candidates.pop() else { return Ok(adopted) };
+                let bytes = folder::bytes(&*self.setup.disk, &path);
+                // What is taken over must not make room for itself.
+                if !self.adopted.is_empty() && self.bytes() + bytes > self.limits.max_bytes / 2 {
+                    return Ok(adopted);
+                }
+                match self.begin(path, publisher) {
+                    Ok(begun) => self.recovering = begun,
+                    Err(error) => adopted.left.push(error.into()),
+                }
+            }
+            let Some(mut recovery) = self.recovering.take() else { continue };
+            if budget == 0 {
+                self.recovering = Some(recovery);
+                adopted.more = true;
+                return Ok(adopted);
+            }
+            match recovery.step(budget) {
+                Ok(true) => {
+                    let (run, held) = recovery.finish();
+                    budget = budget.saturating_sub(run.bytes().max(1));
+                    self.keep(run, held, &mut adopted.held);
+                }
+                Ok(false) => {
+                    self.recovering = Some(recovery);
+                    budget = 0;
+                }
+                Err(error) => adopted.left.push(error.into()),
+            }
+        }
+    }
+
+    fn has(&self, publisher: u128) -> bool {
+        let adopted = self.adopted.iter().map(|(_, run)| run);
+        adopted.chain([&self.own]).any(|run| run.publisher() == publisher)
+    }
+
+    fn begin(&self, path: PathBuf, publisher: u128) -> Result<Option<Recovery>, SpoolError> {
+        let Some(lock) = folder::take(&*self.setup.disk, &path)? else { return Ok(None) };
+        Recovery::begin(self.setup.clone(), path, publisher, lock).map(Some)
+    }
+
+    fn keep(&mut self, mut run: Run, held: Vec<Held>, all: &mut Vec<Held>) {
+        self.lost.append(&mut run.lost);
+        if run.is_drained() {
+            return self.remove(run);
+        }
+        let order = self.adopted.last().map_or(0, |(last, _)| last + 1);
+        self.adopted.push((order, run));
+        self.generation += 1;
+        for new in held {
+            match all.iter_mut().find(|held| held.portal == new.portal) {
+                Some(held) => held.lines += new.lines,
+                None => all.push(new),
+            }
+        }
+    }
+}

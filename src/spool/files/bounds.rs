@@ -1,0 +1,82 @@
+//! Keeps the spool within its bounds of bytes and age.
+
+use std::time::SystemTime;
+
+use super::{Limits, State};
+use crate::error::SpoolError;
+use crate::journal::{Batch, Evicted};
+use crate::spool::run::{self, Run};
+
+impl State {
+    /// Gives up the oldest, as long as there is no room for this batch.
+    pub(super) fn keep_bounds(&mut self, batch: &Batch) -> Result<(), SpoolError> {
+        let more = run::bytes(batch);
+        // What is given up may leave a file whose marks are needed: that is written again the next time.
+        let mut tries = 3;
+        while self.bytes() + more > self.limits.max_bytes && tries > 0 {
+            let before = self.bytes();
+            if !self.rewrite_one()? || self.bytes() >= before {
+                self.evict_oldest()?;
+            }
+            tries = if self.bytes() < before { 3 } else { tries - 1 };
+        }
+        Ok(())
+    }
+
+    fn evict_oldest(&mut self) -> Result<(), SpoolError> {
+        let adopted = self.adopted.iter_mut().map(|(_, run)| run);
+        for run in adopted.chain(std::iter::once(&mut self.own)) {
+            if run.evict_oldest()? {
+                break;
+            }
+        }
+        self.remove_drained();
+        Ok(())
+    }
+
+    /// Makes one file smaller, of which little is needed. Returns whether there was one.
+    pub(super) fn rewrite_one(&mut self) -> Result<bool, SpoolError> {
+        let adopted = self.adopted.iter_mut().map(|(_, run)| run);
+        for run in adopted.chain(std::iter::once(&mut self.own)) {
+            if let Some(number) = run.worth_rewriting() {
+                run.rewrite(number)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What was given up. If there is nothing, what did not work.
+    pub(super) fn evicted(&mut self, now: SystemTime) -> Result<Vec<Evicted>, SpoolError> {
+        let Limits { max_age, .. } = self.limits;
+        let before = |age| now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut done = self.own.end_old_segment(before(max_age / 16));
+        let adopted = self.adopted.iter_mut().map(|(_, run)| run);
+        for run in adopted.chain(std::iter::once(&mut self.own)) {
+            // The others expire in any case.
+            done = done.and(run.expire(before(max_age)));
+            self.lost.append(&mut run.lost);
+        }
+        self.note(done);
+        self.remove_drained();
+        if !self.lost.is_empty() {
+            return Ok(std::mem::take(&mut self.lost));
+        }
+        self.trouble.take().map_or(Ok(Vec::new()), Err)
+    }
+
+    pub(super) fn remove_drained(&mut self) {
+        for (order, run) in std::mem::take(&mut self.adopted) {
+            match run.is_drained() {
+                true => self.remove(run),
+                false => self.adopted.push((order, run)),
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, mut run: Run) {
+        self.lost.append(&mut run.lost);
+        // What cannot be removed now is taken over by the next run, which finds it settled.
+        run.remove();
+    }
+}

@@ -1,0 +1,154 @@
+//! The spool's directory, and the folders of runs in it.
+//!
+//! A run's folder is named by the run's number and has a file `lock`, which the run holds as long as it
+//! lives. The folder gets its name when that is locked: so nobody finds one of a living run unlocked.
+//! Whoever removes a folder holds its lock, and removes the lock's file last.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::disk::{Disk, Lock, child};
+use crate::error::SpoolError;
+
+const LOCK: &str = "lock";
+
+/// Makes the directory if it is not there, and looks at whose it is.
+pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<(), SpoolError> {
+    match disk.make_dir(dir) {
+        Ok(()) => {
+            // It is not there for long if the directory above forgets it.
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                let synced = disk.sync_dir(parent);
+                synced.map_err(|error| SpoolError::new("syncing", parent, error))?;
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(SpoolError::NoParent { path: dir.to_owned() });
+        }
+        // A file in the place of the directory above.
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            return Err(SpoolError::NoParent { path: dir.to_owned() });
+        }
+        // A system that is read-only may say so although the directory is there.
+        Err(error) if disk.status(dir).is_err() => {
+            return Err(SpoolError::new("making", dir, error));
+        }
+        Err(_) => (),
+    }
+    let status = disk.status(dir).map_err(|error| SpoolError::new("looking at", dir, error))?;
+    let path = || dir.to_owned();
+    match status.mode {
+        _ if !status.is_dir => Err(SpoolError::NotADirectory { path: path() }),
+        Some(mode) if mode & 0o077 != 0 => Err(SpoolError::OpenToOthers { path: path(), mode }),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the folder of a new run. Returns it and its lock.
+pub(super) fn create(
+    disk: &dyn Disk,
+    dir: &Path,
+    publisher: u128,
+) -> Result<(PathBuf, Box<dyn Lock>), SpoolError> {
+    let path = child(dir, &run_name(publisher));
+    let new = child(dir, &format!(".{}.new", run_name(publisher)));
+    let making = |error| SpoolError::new("making", &path, error);
+    if disk.status(&path).is_ok() {
+        return Err(SpoolError::InUse { path });
+    }
+    match disk.make_dir(&new) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+        made => made.map_err(making)?,
+    }
+    let made = disk.lock(&child(&new, LOCK), true).map_err(making).and_then(|lock| {
+        let lock = lock.ok_or_else(|| SpoolError::InUse { path: path.clone() })?;
+        let owner = |path| disk.status(path).map(|status| status.owner).map_err(making);
+        if owner(&new)? != owner(dir)? {
+            return Err(SpoolError::OtherOwner { path: dir.to_owned() });
+        }
+        disk.rename(&new, &path).map_err(making)?;
+        disk.sync_dir(dir).map_err(making)?;
+        Ok(lock)
+    });
+    match made {
+        Ok(lock) => Ok((path, lock)),
+        Err(error) => {
+            // What is left of it is removed by who opens the directory next.
+            let _ = remove(disk, &new);
+            Err(error)
+        }
+    }
+}
+
+/// The folders of other runs, from the oldest. Some of them may be in use.
+pub(super) fn runs(disk: &dyn Disk, dir: &Path) -> Result<Vec<(PathBuf, u128)>, SpoolError> {
+    let names = disk.list(dir).map_err(|error| SpoolError::new("listing", dir, error))?;
+    let mut runs: Vec<(SystemTime, PathBuf, u128)> = Vec::new();
+    for name in names {
+        let path = child(dir, &name);
+        if let Some(publisher) = publisher(&name) {
+            let begun = disk.status(&child(&path, LOCK)).or_else(|_| disk.status(&path));
+            // It was removed meanwhile.
+            let Ok(begun) = begun else { continue };
+            runs.push((begun.changed, path, publisher));
+        } else if name.starts_with('.') && name.ends_with(".new") {
+            remove_unfinished(disk, &path);
+        }
+    }
+    runs.sort();
+    Ok(runs.into_iter().map(|(_, path, publisher)| (path, publisher)).collect())
+}
+
+/// Locks the folder of a run that has ended. `None`: it has not, or somebody else has it.
+pub(super) fn take(disk: &dyn Disk, path: &Path) -> Result<Option<Box<dyn Lock>>, SpoolError> {
+    match disk.lock(&child(path, LOCK), false) {
+        Ok(lock) => Ok(lock),
+        Err(error) if error.kind() == ErrorKind::NotFound => match disk.list(path) {
+            // Somebody has deleted the lock's file only.
+            Ok(names) if !names.is_empty() => disk
+                .lock(&child(path, LOCK), true)
+                .map_err(|error| SpoolError::new("locking", path, error)),
+            // What is left of one that was removed.
+            Ok(_) => {
+                let _ = disk.remove_dir(path);
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        },
+        Err(error) => Err(SpoolError::new("locking", path, error)),
+    }
+}
+
+/// Bytes of all files of a run.
+pub(super) fn bytes(disk: &dyn Disk, path: &Path) -> u64 {
+    let names = disk.list(path).unwrap_or_default();
+    let size = |name: &String| disk.status(&child(path, name)).map_or(0, |status| status.bytes);
+    names.iter().map(size).sum()
+}
+
+/// Removes a folder that has nothing but its lock, which the caller holds.
+pub(super) fn remove(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
+    match disk.remove_file(&child(path, LOCK)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => disk.remove_dir(path),
+    }
+}
+
+/// Removes a folder that was never finished, unless somebody is making it just now.
+fn remove_unfinished(disk: &dyn Disk, path: &Path) {
+    if let Ok(Some(_lock)) = disk.lock(&child(path, LOCK), false) {
+        // If it fails, whoever opens the directory next tries it again.
+        let _ = remove(disk, path);
+    }
+}
+
+fn run_name(publisher: u128) -> String {
+    format!("{publisher:032x}")
+}
+
+fn publisher(name: &str) -> Option<u128> {
+    let digits = name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    digits.then(|| u128::from_str_radix(name, 16).ok())?
+}

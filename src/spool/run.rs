@@ -1,0 +1,230 @@
+//! One run's folder: its segments, and what is done with them.
+//!
+//! A folder stands for itself: marks of what it holds are written into it, too, also by another process
+//! that has taken it over. Who holds its lock is the only one who reads or writes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::disk::{Disk, Lock, child};
+use super::index::Indexes;
+use super::record::{Item, Keys, NameKeys};
+use super::salt::Salt;
+use super::scan::scan;
+use super::segment::Segment;
+use super::writer::Writer;
+use crate::error::SpoolError;
+use crate::journal::{Evicted, Mark, MarkKind};
+
+mod append;
+mod evict;
+mod mark;
+mod read;
+mod recover;
+mod rewrite;
+mod sweep;
+
+pub(super) use self::append::bytes;
+pub(super) use self::read::Reading;
+pub(super) use self::recover::Recovery;
+
+/// What all runs of a spool have in common.
+pub(super) struct Setup {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) keys: Keys,
+    /// Answers only when what was written will survive power loss.
+    pub(super) fsync: bool,
+    /// A segment is ended when its file has so many bytes.
+    pub(super) segment_bytes: u64,
+}
+
+/// A segment is also ended when it has so many lines, which bounds what an index of it takes.
+const SEGMENT_LINES: u32 = 32_768;
+
+/// And when it has so many names, which bounds what the writer keeps.
+const SEGMENT_NAMES: usize = 8_192;
+
+/// More than a segment ever has: what is longer was not written by us, and not read to its end.
+const MOST_BYTES: u64 = 128 << 20;
+
+/// A file that could not be read so many times is lost.
+const MOST_FAILURES: u8 = 3;
+
+/// A folder whose lock we hold.
+pub(super) struct Run {
+    setup: Arc<Setup>,
+    path: PathBuf,
+    publisher: u128,
+    segments: BTreeMap<u32, Segment>,
+    /// The segment that is being written. It is the last one.
+    writer: Option<Writer>,
+    /// The number of the next segment.
+    next: u32,
+    /// The largest number of a batch.
+    batch: Option<u64>,
+    indexes: Indexes,
+    /// Marks that could not be written. What they say is true in memory.
+    unwritten: Vec<Mark>,
+    /// The last segment may have more on disk than is known here, as long as no other follows, whose header
+    /// says that this is not valid.
+    doubtful: bool,
+    /// Files were deleted of which others had marks, and that was not synced.
+    unsynced: bool,
+    /// What was lost and has not been told yet.
+    pub(super) lost: Vec<Evicted>,
+    _lock: Box<dyn Lock>,
+}
+
+/// A place among a run's lines: a segment and a slot in it.
+pub(super) type Place = (u32, u32);
+
+impl Run {
+    pub(super) fn new(
+        setup: Arc<Setup>,
+        path: PathBuf,
+        publisher: u128,
+        lock: Box<dyn Lock>,
+    ) -> Self {
+        Run {
+            setup,
+            path,
+            publisher,
+            segments: BTreeMap::new(),
+            writer: None,
+            next: 1,
+            batch: None,
+            indexes: Indexes::default(),
+            unwritten: Vec::new(),
+            doubtful: false,
+            unsynced: false,
+            lost: Vec::new(),
+            _lock: lock,
+        }
+    }
+
+    /// Its folder has vanished, and this is another one. Returns what was lost with it.
+    pub(super) fn begin_anew(&mut self, path: PathBuf, lock: Box<dyn Lock>) -> Vec<Evicted> {
+        let numbers: Vec<_> = self.segments.keys().copied().collect();
+        for number in numbers {
+            self.lose(number, &BTreeSet::new());
+        }
+        let setup = self.setup.clone();
+        let new = Run {
+            next: self.next,
+            batch: self.batch,
+            ..Run::new(setup, path, self.publisher, lock)
+        };
+        std::mem::replace(self, new).lost
+    }
+
+    pub(super) fn publisher(&self) -> u128 {
+        self.publisher
+    }
+
+    /// Bytes of its files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.bytes).sum()
+    }
+
+    /// Whether nothing in it is left to be settled.
+    pub(super) fn is_drained(&self) -> bool {
+        self.segments.values().all(|segment| segment.live == 0)
+    }
+
+    /// Where it ends.
+    pub(super) fn end(&self) -> Place {
+        let last = self.segments.last_key_value();
+        last.map_or((self.next, 0), |(number, segment)| (*number, segment.slots))
+    }
+
+    fn file(&self, number: u32) -> PathBuf {
+        child(&self.path, &segment_name(number))
+    }
+
+    /// Reads a segment's file and hands over what it holds, until that returns false.
+    fn scan(
+        &self,
+        number: u32,
+        each: &mut dyn FnMut(Item<'_, '_>) -> bool,
+    ) -> Result<(), SpoolError> {
+        let Some(segment) = self.segments.get(&number) else { return Ok(()) };
+        let path = self.file(number);
+        let bytes = match self.setup.disk.read(&path, segment.bytes) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                segment.failures.set(segment.failures.get().saturating_add(1));
+                return Err(match segment.failures.get() < MOST_FAILURES {
+                    true => SpoolError::new("reading", &path, error),
+                    false => SpoolError::Vanished { path },
+                });
+            }
+        };
+        let salt = Salt::of(self.publisher, number);
+        scan(&bytes, salt, &self.setup.keys, Some(segment.lines), each);
+        Ok(())
+    }
+
+    /// The lines that a mark is about: their segments and slots.
+    fn slots_of(
+        &mut self,
+        keys: NameKeys,
+        (from, up_to): (u64, u64),
+    ) -> Result<Vec<Place>, SpoolError> {
+        let about = |segment: &&Segment| {
+            segment.live > 0 && segment.meets(from, up_to) && segment.may_hold(keys.portal)
+        };
+        let numbers: Vec<_> = self.segments.values().filter(about).map(|s| s.number).collect();
+        let mut places = Vec::new();
+        for number in numbers {
+            match self.load_index(number) {
+                Err(SpoolError::Vanished { .. }) => self.lose(number, &BTreeSet::new()),
+                loaded => loaded?,
+            }
+            let slots = self.indexes.slots(number, keys.log, from, up_to);
+            places.extend(slots.into_iter().map(|slot| (number, slot)));
+        }
+        Ok(places)
+    }
+
+    /// Makes sure that there is an index of all lines in a segment's file, settled ones too.
+    fn load_index(&mut self, number: u32) -> Result<(), SpoolError> {
+        if self.indexes.has(number) {
+            return Ok(());
+        }
+        let mut index = super::index::Index::default();
+        self.scan(number, &mut |item| {
+            if let Item::Piece { name: Some(name), slot, piece, .. } = item {
+                index.add(name.keys.log, piece.no(), slot);
+            }
+            true
+        })?;
+        self.indexes.put(number, index);
+        Ok(())
+    }
+
+    /// Notes what a mark in segment `within` says about a line.
+    fn note(&mut self, within: u32, (number, slot): Place, kind: MarkKind) -> bool {
+        let new = self.segments.get_mut(&number).is_some_and(|segment| segment.note(slot, kind));
+        if new && number != within {
+            if let Some(segment) = self.segments.get_mut(&within) {
+                segment.speaks_of.insert(number);
+            }
+        }
+        new
+    }
+}
+
+/// The name of a segment's file.
+fn segment_name(number: u32) -> String {
+    format!("{number:08x}.seg")
+}
+
+/// The end of the name of a file that takes a segment's place when it is written.
+const UNFINISHED: &str = ".new";
+
+/// The number in the name of a segment's file.
+fn segment_number(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 8)?;
+    u32::from_str_radix(digits, 16).ok()
+}

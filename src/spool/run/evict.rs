@@ -1,0 +1,115 @@
+//! Gives lines up: the oldest of a spool that is full, and those that are too old.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::SystemTime;
+
+use super::Run;
+use crate::error::SpoolError;
+use crate::journal::codec::{Piece, nanos};
+use crate::journal::{Evicted, MarkKind, Publisher};
+use crate::spool::record::{Item, Key};
+use crate::stats::DropReason;
+
+impl Run {
+    /// Gives up the lines of the oldest segment that has any. Ends stay as long as there are lines:
+    /// a workflow waits for each. Returns whether there is less now.
+    pub(in crate::spool) fn evict_oldest(&mut self) -> Result<bool, SpoolError> {
+        let oldest = |ends_only: bool| {
+            let mut live = self.segments.values().filter(|segment| segment.live > 0);
+            live.find(|segment| segment.ends_only == ends_only).map(|segment| segment.number)
+        };
+        let Some(number) = oldest(false).or_else(|| oldest(true)) else { return Ok(false) };
+        let ends_too = self.segments[&number].ends_only;
+        self.end_if_open(number)?;
+        self.evict(number, DropReason::SpoolFull, ends_too)?;
+        Ok(true)
+    }
+
+    /// Gives up segments whose newest line is older than this.
+    pub(in crate::spool) fn expire(&mut self, oldest: SystemTime) -> Result<(), SpoolError> {
+        let is_old = |newest: Option<i64>| newest.is_some_and(|newest| newest < nanos(oldest));
+        let old = self.segments.values().filter(|s| s.live > 0 && is_old(s.newest));
+        let numbers: Vec<_> = old.map(|segment| segment.number).collect();
+        for number in numbers {
+            self.end_if_open(number)?;
+            self.evict(number, DropReason::Expired, true)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the segment that is written, if its first line is older than this. So a segment's lines expire
+    /// at about the same time.
+    pub(in crate::spool) fn end_old_segment(
+        &mut self,
+        oldest: SystemTime,
+    ) -> Result<(), SpoolError> {
+        let Some(number) = self.writer.as_ref().map(|writer| writer.number) else { return Ok(()) };
+        let first = self.segments.get(&number).and_then(|segment| segment.oldest);
+        match first.is_some_and(|first| first < nanos(oldest)) {
+            true => self.end_segment(),
+            false => Ok(()),
+        }
+    }
+
+    fn end_if_open(&mut self, number: u32) -> Result<(), SpoolError> {
+        match self.writer.as_ref().is_some_and(|writer| writer.number == number) {
+            true => self.end_segment(),
+            false => Ok(()),
+        }
+    }
+
+    fn evict(&mut self, number: u32, reason: DropReason, ends_too: bool) -> Result<(), SpoolError> {
+        let Some(segment) = self.segments.get(&number) else { return Ok(()) };
+        let publisher = Publisher(self.publisher);
+        let mut evicted: HashMap<Key, Evicted> = HashMap::new();
+        let mut slots = Vec::new();
+        let mut readable = BTreeSet::new();
+        let read = self.scan(number, &mut |item| {
+            let Item::Piece { name: Some(name), slot, piece, .. } = item else { return true };
+            readable.insert(slot);
+            let is_end = matches!(piece, Piece::End(_));
+            if segment.is_settled(slot) || (is_end && !ends_too) {
+                return true;
+            }
+            slots.push(slot);
+            let (no, at) = (piece.no(), piece.at());
+            let of_token = evicted.entry(name.keys.log).or_insert_with(|| {
+                let (portal, event_token) = name.name.clone();
+                let of = Some((publisher, portal, event_token));
+                Evicted { of, numbers: Some((no, no)), lines: 0, ends: 0, since: at, reason }
+            });
+            of_token.numbers = of_token.numbers.map(|(from, to)| (from.min(no), to.max(no)));
+            of_token.since = of_token.since.min(at);
+            match piece {
+                Piece::End(_) => of_token.ends += 1,
+                Piece::Line(_) => of_token.lines += 1,
+                // Those lines were counted when they were lost.
+                Piece::Missed(_) => (),
+            }
+            true
+        });
+        match read {
+            Ok(()) => (),
+            Err(SpoolError::Vanished { .. }) => {
+                self.lose(number, &BTreeSet::new());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        for slot in slots {
+            self.note(number, (number, slot), MarkKind::Settled);
+        }
+        let told = evicted.into_values().filter(|evicted| evicted.lines + evicted.ends > 0);
+        self.lost.extend(told);
+        self.lose(number, &readable);
+        let ends = self.segments.get(&number).is_some_and(|segment| segment.live > 0);
+        if ends {
+            if let Some(segment) = self.segments.get_mut(&number) {
+                segment.ends_only = true;
+            }
+            self.rewrite(number)?;
+        }
+        self.sweep();
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Stores what has become of lines.
+
+use super::{Place, Run};
+use crate::error::SpoolError;
+use crate::journal::{Mark, MarkKind};
+use crate::spool::frame::{self, HEAD};
+use crate::spool::record;
+
+/// How many marks that could not be written are kept. Of lines whose mark is forgotten it is known that
+/// they were tried: if the process is killed then, they are repeated with a mark.
+const MOST_UNWRITTEN: usize = 4_096;
+
+impl Run {
+    /// Notes marks of this run's lines. Those that say nothing new are not written.
+    pub(in crate::spool) fn mark(&mut self, marks: &[&Mark]) -> Result<(), SpoolError> {
+        if self.doubtful {
+            // They may be about lines that could not be stored, and are there in spite of that.
+            self.ready()?;
+        }
+        let mut changes: Vec<(MarkKind, Vec<Place>)> = Vec::new();
+        let mut written: Vec<&Mark> = Vec::new();
+        for mark in marks {
+            let keys = self.setup.keys.of(mark.portal.as_ref(), &mark.event_token);
+            let mut places = self.slots_of(keys, (mark.from, mark.up_to))?;
+            places.retain(|(number, slot)| {
+                self.segments.get(number).is_some_and(|segment| !segment.is_settled(*slot))
+            });
+            if !places.is_empty() {
+                changes.push((mark.kind, places));
+                written.push(mark);
+            }
+        }
+        let within = self.write_marks(&written);
+        for (kind, places) in changes {
+            // What has ended has ended, also if that could not be written: its file can be deleted, which
+            // makes room on a full disk.
+            if within.is_ok() || kind == MarkKind::Settled {
+                for place in places {
+                    self.note(*within.as_ref().unwrap_or(&0), place, kind);
+                }
+            }
+        }
+        self.sweep();
+        let Err(error) = within else { return Ok(()) };
+        let settled = written.into_iter().filter(|mark| mark.kind == MarkKind::Settled);
+        let room = MOST_UNWRITTEN.saturating_sub(self.unwritten.len());
+        let settled: Vec<_> = settled.take(room).cloned().collect();
+        self.unwritten.extend(settled);
+        Err(error)
+    }
+
+    /// Writes marks, and those that could not be written before. Returns the segment in which they stand.
+    fn write_marks(&mut self, marks: &[&Mark]) -> Result<u32, SpoolError> {
+        if marks.is_empty() && self.unwritten.is_empty() {
+            return Ok(0);
+        }
+        let number = self.ready()?;
+        let segment = self.segments.get(&number);
+        let Some((writer, before)) = self.writer.as_mut().zip(segment.map(|s| s.lines)) else {
+            return Ok(0);
+        };
+        writer.buffer.clear();
+        writer.buffer.resize(HEAD, 0);
+        writer.dictionary.begin(writer.bytes);
+        record::begin_marks(&mut writer.buffer);
+        for mark in self.unwritten.iter().chain(marks.iter().copied()) {
+            let name = (mark.portal.as_ref(), &mark.event_token);
+            let said = (mark.kind, mark.from, mark.up_to);
+            record::put_mark(&mut writer.dictionary, name, said, &mut writer.buffer);
+        }
+        frame::close(&mut writer.buffer, writer.salt, before, 0);
+        // A line that is settled was marked as tried before, and that was synced. So if power is lost, the
+        // line is repeated with its mark, which is what is promised for it.
+        let sync = self.setup.fsync && marks.iter().any(|mark| mark.kind == MarkKind::Tried);
+        if let Err(failed) = writer.write(sync) {
+            return Err(self.fail(failed));
+        }
+        let bytes = writer.bytes;
+        if let Some(segment) = self.segments.get_mut(&number) {
+            segment.bytes = bytes;
+        }
+        let late = std::mem::take(&mut self.unwritten);
+        for mark in late {
+            // It says nothing new in memory, but this segment is needed as long as the lines' is there.
+            let about: Vec<_> = self
+                .segments
+                .values()
+                .filter(|segment| segment.number != number && segment.meets(mark.from, mark.up_to))
+                .map(|segment| segment.number)
+                .collect();
+            if let Some(segment) = self.segments.get_mut(&number) {
+                segment.speaks_of.extend(about);
+            }
+        }
+        Ok(number)
+    }
+}

@@ -1,0 +1,192 @@
+//! Takes over what another process has left.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{MOST_BYTES, Run, Setup, segment_name, segment_number};
+use crate::error::SpoolError;
+use crate::journal::codec::{Piece, nanos, time};
+use crate::journal::{Evicted, Held, MarkKind};
+use crate::line::PortalId;
+use crate::spool::disk::{Lock, child};
+use crate::spool::header::{Header, LENGTH, Unfit};
+use crate::spool::index::Index;
+use crate::spool::record::{Item, NameRead};
+use crate::spool::salt::Salt;
+use crate::spool::scan::scan;
+use crate::spool::segment::{Bits, Segment};
+use crate::stats::DropReason;
+
+/// A folder that is being taken over, segment by segment, from the oldest. Nothing is changed in it before
+/// all is read.
+pub(in crate::spool) struct Recovery {
+    run: Run,
+    todo: VecDeque<Todo>,
+    /// Lines that are not settled.
+    held: HashMap<Option<PortalId>, u64>,
+    /// Segments that have lost lines, or have more than is valid.
+    damaged: Vec<u32>,
+}
+
+struct Todo {
+    number: u32,
+    /// Valid lines of its file, if that is known.
+    lines: Option<u32>,
+    /// Its slots have gaps.
+    rewritten: bool,
+}
+
+struct ReadMark {
+    name: NameRead,
+    kind: MarkKind,
+    numbers: (u64, u64),
+}
+
+impl Recovery {
+    /// Looks at the headers. A folder with a newer format is not touched.
+    pub(in crate::spool) fn begin(
+        setup: Arc<Setup>,
+        path: PathBuf,
+        publisher: u128,
+        lock: Box<dyn Lock>,
+    ) -> Result<Recovery, SpoolError> {
+        if setup.fsync {
+            setup.disk.sync_dir(&path).map_err(|e| SpoolError::new("syncing", &path, e))?;
+        }
+        let names = setup.disk.list(&path).map_err(|e| SpoolError::new("listing", &path, e))?;
+        let mut numbers: Vec<_> = names.iter().filter_map(|name| segment_number(name)).collect();
+        numbers.sort_unstable();
+        let mut headers = Vec::with_capacity(numbers.len());
+        for number in &numbers {
+            let path = child(&path, &segment_name(*number));
+            let bytes = setup.disk.read(&path, LENGTH as u64);
+            let bytes = bytes.map_err(|e| SpoolError::new("reading", &path, e))?;
+            headers.push(match Header::read(&bytes) {
+                Ok(header) => Some(header),
+                Err(Unfit::Damaged) => None,
+                Err(Unfit::Newer(version)) => return Err(SpoolError::Newer { path, version }),
+            });
+        }
+        let mut todo = VecDeque::with_capacity(numbers.len());
+        for (at, number) in numbers.iter().enumerate() {
+            let next = headers.get(at + 1).copied().flatten();
+            let next = next.filter(|next| next.segment == number.wrapping_add(1));
+            let lines = headers[at]
+                .and_then(|header| header.rewritten.or_else(|| next.map(|next| next.before)));
+            let rewritten = headers[at].is_some_and(|header| header.rewritten.is_some());
+            todo.push_back(Todo { number: *number, lines, rewritten });
+        }
+        let mut run = Run::new(setup, path, publisher, lock);
+        run.next = numbers.last().map_or(1, |last| last.saturating_add(1));
+        Ok(Recovery { run, todo, held: HashMap::new(), damaged: Vec::new() })
+    }
+
+    /// Reads on, about so many bytes. Returns whether all is read.
+    pub(in crate::spool) fn step(&mut self, bytes: u64) -> Result<bool, SpoolError> {
+        let mut read = 0;
+        while read < bytes {
+            let Some(todo) = self.todo.pop_front() else { return Ok(true) };
+            read += self.recover(&todo)?;
+        }
+        Ok(self.todo.is_empty())
+    }
+
+    /// What was found, and what of it is not settled.
+    pub(in crate::spool) fn finish(mut self) -> (Run, Vec<Held>) {
+        for number in self.damaged {
+            // What is lost is told once, and not again by whoever takes the folder over next. If it fails,
+            // it is told again.
+            let _ = self.run.rewrite(number);
+        }
+        self.run.sweep();
+        let held = self.held.into_iter().filter(|(_, lines)| *lines > 0);
+        (self.run, held.map(|(portal, lines)| Held { portal, lines }).collect())
+    }
+
+    fn recover(&mut self, todo: &Todo) -> Result<u64, SpoolError> {
+        let Run { setup, publisher, .. } = &self.run;
+        let path = self.run.file(todo.number);
+        let failed = |error| SpoolError::new("reading", &path, error);
+        let bytes = setup.disk.read(&path, MOST_BYTES).map_err(failed)?;
+        if setup.fsync {
+            // What is taken over survives from now on what the own lines survive.
+            setup.disk.sync_file(&path).map_err(|e| SpoolError::new("syncing", &path, e))?;
+        }
+        let mut segment = Segment::new(todo.number);
+        segment.bytes = bytes.len() as u64;
+        let mut index = Index::default();
+        let mut marks = Vec::new();
+        let mut readable = Bits::default();
+        let salt = Salt::of(*publisher, todo.number);
+        let scanned = scan(&bytes, salt, &setup.keys, todo.lines, &mut |item| {
+            match item {
+                Item::Piece { name: Some(name), slot, piece, .. } => {
+                    let is_line = matches!(piece, Piece::Line(_));
+                    segment.add(slot, piece.no(), nanos(piece.at()), name.keys.portal, is_line);
+                    index.add(name.keys.log, piece.no(), slot);
+                    readable.set(slot, slot, true);
+                    if is_line {
+                        match self.held.get_mut(&name.name.0) {
+                            Some(lines) => *lines += 1,
+                            None => drop(self.held.insert(name.name.0.clone(), 1)),
+                        }
+                    }
+                }
+                Item::Mark { name: Some(name), kind, from, up_to } => {
+                    marks.push(ReadMark { name: name.clone(), kind, numbers: (from, up_to) });
+                }
+                // It is in the count of lines that are not there.
+                Item::Piece { name: None, .. } => (),
+                // Without the name, nobody knows what it says. The lines come back, as if it had not been
+                // written.
+                Item::Mark { name: None, .. } => (),
+            }
+            true
+        });
+        let found = segment.lines;
+        segment.lines = todo.lines.unwrap_or(scanned.lines).max(found);
+        if !todo.rewritten {
+            segment.slots = segment.slots.max(segment.lines);
+        }
+        if segment.slots > found {
+            for slot in (0..segment.slots).filter(|slot| !readable.has(*slot)) {
+                segment.leave_out(slot);
+            }
+        }
+        let lines = u64::from(segment.lines - found);
+        if lines > 0 {
+            let changed = || setup.disk.status(&path).map_or(time(0), |status| status.changed);
+            let since = segment.oldest.map_or_else(changed, time);
+            let reason = DropReason::SpoolDamaged;
+            let lost = Evicted { of: None, numbers: None, lines, ends: 0, since, reason };
+            self.run.lost.push(lost);
+        }
+        segment.surplus = scanned.surplus;
+        if lines > 0 || scanned.surplus {
+            self.damaged.push(todo.number);
+        }
+        self.run.batch = self.run.batch.max(scanned.batch);
+        self.run.segments.insert(todo.number, segment);
+        self.run.indexes.put(todo.number, index);
+        self.apply(todo.number, marks)?;
+        Ok(bytes.len() as u64)
+    }
+
+    fn apply(&mut self, within: u32, marks: Vec<ReadMark>) -> Result<(), SpoolError> {
+        for ReadMark { name, kind, numbers } in marks {
+            for (number, slot) in self.run.slots_of(name.keys, numbers)? {
+                let is_line = self.run.segments[&number].is_line(slot);
+                if self.run.note(within, (number, slot), kind)
+                    && kind == MarkKind::Settled
+                    && is_line
+                {
+                    if let Some(lines) = self.held.get_mut(&name.name.0) {
+                        *lines = lines.saturating_sub(1);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! Bounds of bytes and of age, and files that are made smaller.
+
+use super::*;
+use crate::stats::DropReason;
+
+fn small(disk: &FakeDisk, max_bytes: u64) -> Files {
+    let limits = Limits { max_bytes, segment_bytes: max_bytes / 8, ..limits(false) };
+    Files::open(Arc::new(disk.clone()), limits, Publisher(1)).unwrap()
+}
+
+fn end(n: usize, no: Number) -> Chunk {
+    let end = StoredEnd {
+        no,
+        values: r#"{"Sum":"7"}"#.to_owned(),
+        message: None,
+        failed: false,
+        deadline: at(no),
+        waits_until: None,
+    };
+    Chunk { content: Content::End(end), ..chunk(n, &[]) }
+}
+
+#[test]
+fn a_full_spool_gives_up_its_oldest_lines_and_says_whose() {
+    let disk = FakeDisk::new();
+    let files = small(&disk, 16 << 10);
+    let mut told = BTreeMap::<EventTokenText, u64>::new();
+    for no in 1..=2_000 {
+        append(&files, &batch(1, no, vec![chunk(no as usize % 7, &[no])]));
+        assert!(disk.bytes() <= (16 << 10) + 300, "{}", disk.bytes());
+        for lost in evicted(&files) {
+            assert_eq!(lost.reason, DropReason::SpoolFull);
+            let (publisher, portal, event_token) = lost.of.unwrap();
+            let n = (0..7).find(|n| token(*n) == event_token).unwrap();
+            assert_eq!((publisher, portal), (Publisher(1), super::portal(n)));
+            let (from, up_to) = lost.numbers.unwrap();
+            assert_eq!(lost.since, at(from));
+            assert_eq!(lost.lines, (up_to - from) / 7 + 1, "each seventh number");
+            *told.entry(event_token.expose().to_owned()).or_default() += lost.lines;
+        }
+    }
+    let read = read_all(&files, None, 1 << 20);
+    let told: u64 = told.values().sum();
+    assert!(told > 1_000);
+    assert_eq!(told + count(&read) as u64, 2_000, "each is there or told");
+    // The newest are kept.
+    let kept = lines(&read);
+    assert!(kept.values().flatten().all(|(no, _)| *no > told));
+}
+
+#[test]
+fn ends_outlast_the_lines_of_a_full_spool() {
+    let disk = FakeDisk::new();
+    let files = small(&disk, 16 << 10);
+    append(&files, &batch(1, 1, vec![chunk(1, &[1]), end(1, 2)]));
+    for no in 3..=1_000 {
+        append(&files, &batch(1, no, vec![chunk(2, &[no])]));
+    }
+    let read = read_all(&files, None, 1 << 20);
+    assert_eq!(read[0], (1, end(1, 2)));
+    assert!(evicted(&files).iter().all(|lost| lost.ends == 0));
+    now(files.mark(&[mark(1, 1, (2, 2), MarkKind::Settled)])).unwrap();
+    assert!(read_all(&files, Some(&portal(1)), 1).is_empty());
+
+    // Until there is nothing else.
+    for no in 1_001..=2_000 {
+        append(&files, &batch(1, no, vec![end(no as usize, no)]));
+    }
+    let ends: u64 = evicted(&files).iter().map(|lost| lost.ends).sum();
+    assert_eq!(ends + read_all(&files, None, 1 << 20).len() as u64, 1_000);
+}
+
+#[test]
+fn what_is_too_old_is_given_up() {
+    let disk = FakeDisk::new();
+    let files = open(&disk, 1);
+    let hour = Duration::from_secs(3600);
+    append(&files, &batch(1, 1, vec![chunk(1, &[1, 2]), end(1, 3)]));
+    assert!(now(files.evicted(at(0) + 2 * hour)).unwrap().is_empty());
+    let mut late = chunk(1, &[4]);
+    let Content::Lines(lines) = &mut late.content else { unreachable!() };
+    lines[0].at += 2 * hour;
+    append(&files, &batch(1, 2, vec![late.clone()]));
+    assert!(now(files.evicted(at(0) + 24 * hour)).unwrap().is_empty());
+    let lost = now(files.evicted(at(4) + 24 * hour)).unwrap();
+    assert_eq!(lost.len(), 1);
+    assert_eq!((lost[0].reason, lost[0].lines, lost[0].ends), (DropReason::Expired, 2, 1));
+    assert_eq!(lost[0].numbers, Some((1, 3)));
+    assert_eq!(read_all(&files, None, 1), [(1, late)], "a later segment");
+}
+
+/// A portal that is blocked pinned the lines of all others of that time.
+#[test]
+fn a_blocked_portal_keeps_its_own_lines_on_disk_only() {
+    let disk = FakeDisk::new();
+    let files = small(&disk, 64 << 10);
+    let mut blocked = Vec::new();
+    for no in 1..=6_000 {
+        let is_blocked = no % 100 == 1;
+        let n = if is_blocked { 1 } else { 2 + no as usize % 5 };
+        append(&files, &batch(1, no, vec![chunk(n, &[no])]));
+        match is_blocked {
+            true => {
+                now(files.mark(&[mark(1, n, (no, no), MarkKind::Tried)])).unwrap();
+                blocked.push((no, true));
+            }
+            false => now(files.mark(&[mark(1, n, (no, no), MarkKind::Settled)])).unwrap(),
+        }
+        assert!(disk.bytes() <= (64 << 10) + 300, "{}", disk.bytes());
+    }
+    assert!(evicted(&files).is_empty(), "nothing had to be given up");
+    let read = read_all(&files, None, 100);
+    assert_eq!(lines(&read).into_values().collect::<Vec<_>>(), [blocked.clone()]);
+
+    // What was written again is read like the rest by the next run.
+    disk.kill();
+    std::mem::forget(files);
+    let process = disk.process();
+    let limits = Limits { max_bytes: 64 << 10, ..limits(false) };
+    let files = Files::open(Arc::new(process), limits, Publisher(2)).unwrap();
+    assert_eq!(adopt_all(&files).held[0].lines, blocked.len() as u64);
+    assert!(evicted(&files).is_empty());
+    let read = read_all(&files, None, 100);
+    assert_eq!(lines(&read).into_values().collect::<Vec<_>>(), [blocked]);
+}
+
+/// What other runs have left must not make room for itself by what it gives up.
+#[test]
+fn what_does_not_fit_is_left_for_later() {
+    let disk = FakeDisk::new();
+    for publisher in 1..=4 {
+        let process = disk.process();
+        let files = open(&process, publisher);
+        for no in 1..=100 {
+            append(&files, &batch(publisher, no, vec![chunk(1, &[no])]));
+        }
+        process.kill();
+        std::mem::forget(files);
+    }
+    let limits = Limits { max_bytes: disk.bytes() as u64 * 3 / 4, ..limits(false) };
+    let files = Files::open(Arc::new(disk.process()), limits, Publisher(9)).unwrap();
+    let mut delivered = 0;
+    for _ in 0..4 {
+        let held = adopt_all(&files).held;
+        delivered += held.iter().map(|held| held.lines).sum::<u64>();
+        let read = read_all(&files, None, 1 << 20);
+        for publisher in 1..=4 {
+            now(files.mark(&[mark(publisher, 1, (1, 100), MarkKind::Settled)])).unwrap();
+        }
+        assert!(evicted(&files).is_empty());
+        assert!(count(&read) <= 100, "one at a time");
+    }
+    assert_eq!(delivered, 400);
+}
+
+/// A token has ten lines here, of 100 bytes each.
+#[test]
+fn a_line_takes_little_more_than_its_text() {
+    let disk = FakeDisk::new();
+    let files = small(&disk, 4 << 20);
+    let body = "x".repeat(100);
+    for no in 1..=20_000 {
+        let mut chunk = chunk(no as usize / 10, &[no]);
+        let Content::Lines(lines) = &mut chunk.content else { unreachable!() };
+        lines[0].body.clone_from(&body);
+        append(&files, &batch(1, no, vec![chunk]));
+    }
+    let size = disk.bytes() as u64;
+    // With each token's name once in a segment, and 48 bytes a batch.
+    assert!(size / 20_000 < 175, "{} bytes a line", size / 20_000);
+    assert_eq!(count(&read_all(&files, None, 1 << 20)), 20_000);
+}

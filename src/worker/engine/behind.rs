@@ -1,0 +1,300 @@
+//! Lines that are in the journal only, and how they come back.
+//!
+//! ```text
+//! direct   a line goes to its lane, and a copy to the journal
+//! behind   the lane has enough: a line goes to the journal only, leaves memory when it is stored, and
+//!          is read again when there is room, in order
+//! ```
+//! A portal is behind from the first line that its lane has no room for until a read has found the end of
+//! the journal and nothing was taken in since that read was asked for. While the journal is away (it
+//! hangs, or cannot be read) lines go to their lanes all the same.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::{Engine, Portal, held};
+use crate::journal::{MarkKind, Number, Position, StoredLine};
+use crate::line::{EventToken, Fingerprint};
+use crate::queue::Limits;
+use crate::stats::DropReason;
+use crate::worker::ending::Ending;
+use crate::worker::entry::Gap;
+use crate::worker::incoming::{Incoming, Stamp};
+use crate::worker::ledger::Pending;
+use crate::worker::outbox::{Outbox, ToStore, Whose};
+use crate::worker::retry::UnknownOutcome;
+use crate::worker::turn::Turn;
+
+/// A portal with lines that are in no lane.
+#[derive(Debug)]
+pub(super) struct Behind {
+    pub(super) since: Instant,
+    /// It is read from here on; `None`: from the start.
+    pub(super) after: Option<Position>,
+    pub(super) generation: u64,
+    pub(super) reading: bool,
+    /// The newest line that went this way, and that at the time of the last read.
+    pub(super) newest: Number,
+    pub(super) asked_at: Number,
+    /// Lines that could not be stored, in order of their numbers. They wait for those before them.
+    pub(super) held: VecDeque<Held>,
+    /// Lines in no lane and not stored yet, which the budget counts.
+    pub(super) under_way: Pending,
+    /// Lines up to this one were flushed.
+    pub(super) flushed: Number,
+    /// Lines of other runs, and of this one up to that number, are lost when they are read.
+    pub(super) given_up: Option<(DropReason, Number)>,
+}
+
+/// A line that could not be stored.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) event_token: EventToken,
+    pub(super) line: StoredLine,
+    pub(super) charged: usize,
+}
+
+impl Behind {
+    pub(super) fn new(after: Option<Position>, generation: u64, now: Instant) -> Self {
+        Behind {
+            since: now,
+            after,
+            generation,
+            reading: false,
+            newest: 0,
+            asked_at: 0,
+            held: VecDeque::new(),
+            under_way: Pending::default(),
+            flushed: 0,
+            given_up: None,
+        }
+    }
+}
+
+impl Engine {
+    /// Whether the portal's next line goes to the journal only.
+    pub(super) fn goes_behind(&mut self, key: usize, now: Instant) -> bool {
+        let Some(store) = &self.store else { return false };
+        if store.away {
+            return false;
+        }
+        if self.portals[key].behind.is_some() {
+            return true;
+        }
+        let behind = if store.starts_until.is_some() {
+            Behind::new(None, store.generation, now)
+        } else if self.is_over(1, self.portals[key].page.pending())
+            || self.limits.are_half_passed_by(self.ledger.pending())
+        {
+            Behind::new(Some(store.end), store.generation, now)
+        } else {
+            return false;
+        };
+        self.portals[key].behind = Some(Box::new(behind));
+        true
+    }
+
+    /// Whether a portal holds so much that its window, or this part of it, is full.
+    pub(super) fn is_over(&self, part: usize, here: Pending) -> bool {
+        let share = self.rules.portal_share / (2 * part) as f64;
+        let lines = (self.limits.lines as f64 * share) as u64;
+        let bytes = (self.limits.bytes as f64 * share) as usize;
+        here.lines >= lines.max(1) || here.bytes >= bytes
+    }
+
+    /// A line, whose body was written, goes to the journal only.
+    pub(super) fn put_behind(&mut self, incoming: &Incoming<'_>, key: usize, now: Instant) {
+        let (body, cut) = self.renderer.body();
+        let line = to_store(incoming, body, cut);
+        let Engine { ledger, portals, store, .. } = self;
+        let Portal { id, lane, page, behind, .. } = &mut portals[key];
+        let (Some(store), Some(behind)) = (store, behind) else { return };
+        *store.elsewhere.entry(incoming.fingerprint.0.into()).or_default() += 1;
+        lane.passed(incoming, &mut Turn { ledger, page, now });
+        behind.newest = incoming.seq;
+        behind.under_way.lines += 1;
+        behind.under_way.bytes += incoming.charged;
+        let (event_token, charged) = (incoming.event_token, incoming.charged);
+        let fits = ledger.outbox().is_some_and(|outbox| outbox.has_room(line.body.len()));
+        if !fits || !behind.held.is_empty() {
+            ledger.unstored(line.no, 1);
+            behind.held.push_back(Held { event_token: event_token.clone(), line, charged });
+            return;
+        }
+        if let Some(outbox) = ledger.outbox() {
+            let fingerprint = incoming.fingerprint;
+            let portal = &*id;
+            let behind = true;
+            outbox.line(ToStore { portal, event_token, fingerprint, line, behind, charged }, now);
+        }
+    }
+
+    /// A copy of a line that goes to its lane, and whose body was written, goes to the journal. Not if its
+    /// portal is behind and the journal is away: it would be read again.
+    pub(super) fn copy(&mut self, incoming: &mut Incoming<'_>, key: usize, now: Instant) {
+        if self.store.is_none() {
+            return;
+        }
+        let (body, cut) = self.renderer.body();
+        let Portal { id, behind, .. } = &self.portals[key];
+        incoming.in_order = behind.is_none();
+        let fits = self.ledger.outbox().is_some_and(|outbox| outbox.has_room(body.len()));
+        if !fits || behind.is_some() {
+            self.ledger.unstored(incoming.seq, 1);
+            return;
+        }
+        let store = ToStore {
+            portal: id,
+            event_token: incoming.event_token,
+            fingerprint: incoming.fingerprint,
+            line: to_store(incoming, body, cut),
+            behind: false,
+            charged: incoming.charged,
+        };
+        if let Some(outbox) = self.ledger.outbox() {
+            outbox.line(store, now);
+        }
+    }
+
+    /// Lines of a token that are in no lane.
+    pub(super) fn elsewhere(&self, event_token: &EventToken) -> u64 {
+        let Some(store) = &self.store else { return 0 };
+        let fingerprint = u64::from(event_token.fingerprint().0);
+        store.elsewhere.get(&fingerprint).copied().unwrap_or(0)
+    }
+
+    /// What is flushed and in no lane goes on at once when it comes back.
+    pub(super) fn flush_behind(&mut self) {
+        let seq = self.seq;
+        for (_, portal) in &mut self.portals {
+            if let Some(behind) = &mut portal.behind {
+                behind.flushed = seq;
+            }
+        }
+    }
+
+    /// Lines of a portal that are in no lane are lost when they are read.
+    pub(super) fn give_up_behind(&mut self, key: usize, reason: DropReason) {
+        if let Some(behind) = &mut self.portals[key].behind {
+            behind.given_up = Some((reason, self.seq));
+        }
+    }
+
+    /// Lines that could not be stored go to their lane: those before this number.
+    pub(super) fn feed_held(&mut self, key: usize, before: Number, in_order: bool, now: Instant) {
+        loop {
+            let Some(behind) = &mut self.portals[key].behind else { return };
+            if behind.held.front().is_none_or(|held| held.line.no >= before) {
+                return;
+            }
+            let Some(Held { event_token, line, charged }) = behind.held.pop_front() else { return };
+            behind.under_way.sub(1, charged);
+            let incoming = Incoming {
+                event_token: &event_token,
+                fingerprint: event_token.fingerprint(),
+                place: None,
+                at: line.at,
+                level: line.level,
+                charged,
+                seq: line.no,
+                stamp: Stamp { publisher: self.publisher, no: line.no },
+                since: now,
+                tried: false,
+                earlier: true,
+                in_order,
+            };
+            self.hand_in(key, &incoming, &line, now);
+            self.agenda.set(key, now);
+        }
+    }
+
+    /// A line that was in no lane goes to its own.
+    pub(super) fn hand_in(
+        &mut self,
+        key: usize,
+        incoming: &Incoming<'_>,
+        line: &StoredLine,
+        now: Instant,
+    ) {
+        self.is_here(incoming.fingerprint);
+        let own = incoming.stamp.publisher == self.publisher;
+        let Engine { renderer, ledger, portals, rules, .. } = self;
+        let Portal { lane, page, behind, .. } = &mut portals[key];
+        lane.arrived(incoming.event_token);
+        let mut turn = Turn { ledger, page, now };
+        let given_up = behind.as_ref().and_then(|behind| behind.given_up);
+        if let Some((reason, _)) = given_up.filter(|(_, up_to)| !own || line.no <= *up_to) {
+            return turn.settle_line(incoming, Ending::Dropped(reason));
+        }
+        if incoming.tried && rules.retry.on_unknown == UnknownOutcome::GiveUp {
+            let reason = DropReason::OutcomeUnknown;
+            turn.settle_line(incoming, Ending::Dropped(reason));
+            let gap = Gap::new(reason, 1, incoming.at).in_doubt();
+            return lane.missed(incoming.event_token, gap, &mut turn);
+        }
+        let text = renderer.render_body(&line.body, line.cut, line.at);
+        let bytes = held(incoming.charged, text);
+        lane.line(incoming, (renderer.text(), bytes), &mut turn);
+    }
+
+    pub(super) fn is_here(&mut self, token: Fingerprint) {
+        let Some(store) = &mut self.store else { return };
+        let key = u64::from(token.0);
+        if let Some(elsewhere) = store.elsewhere.get_mut(&key) {
+            *elsewhere = elsewhere.saturating_sub(1);
+            if *elsewhere == 0 {
+                store.elsewhere.remove(&key);
+            }
+        }
+    }
+
+    /// The run ends: lines that are in no lane and were not stored are lost.
+    pub(super) fn leave_behind(&mut self, now: Instant) {
+        let reason = DropReason::ShutdownDeadline;
+        let given_up = self.ledger.outbox().map(Outbox::give_up).unwrap_or_default();
+        for note in given_up {
+            let Some(Whose { portal, event_token }) = note.behind else { continue };
+            let key = self.portal_of(&portal, now);
+            let page = &mut self.portals[key].page;
+            let ending = Ending::Dropped(reason);
+            self.ledger.settle(page, &event_token, note.lines, note.charged, note.up_to, ending);
+        }
+        let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(behind) = self.portals[key].behind.take() else { continue };
+            for Held { event_token, line, charged } in behind.held {
+                let page = &mut self.portals[key].page;
+                let ending = Ending::Dropped(reason);
+                self.ledger.settle(page, &event_token, 1, charged, line.no, ending);
+                let stamp = (line.no, line.no);
+                let kind = MarkKind::Settled;
+                self.ledger.mark(page, &event_token, self.publisher, stamp, kind, now);
+            }
+        }
+    }
+}
+
+fn to_store(incoming: &Incoming<'_>, body: &str, cut: u64) -> StoredLine {
+    StoredLine {
+        no: incoming.stamp.no,
+        at: incoming.at,
+        level: incoming.level,
+        body: body.to_owned(),
+        cut,
+        tried: false,
+    }
+}
+
+/// What each of some lines was charged, where only the sum is known.
+pub(super) fn split(charged: usize, lines: usize) -> impl Iterator<Item = usize> {
+    let each = charged / lines.max(1);
+    let rest = charged - each * lines;
+    (0..lines).map(move |n| if n == 0 { each + rest } else { each })
+}
+
+impl Limits {
+    /// Whether half of what may be pending is.
+    pub(super) fn are_half_passed_by(&self, Pending { lines, bytes }: Pending) -> bool {
+        lines * 2 >= self.lines as u64 || bytes * 2 >= self.bytes
+    }
+}

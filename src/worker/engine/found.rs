@@ -1,0 +1,188 @@
+//! What other runs have left, ends of activities, and what the journal gave up.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::behind::Behind;
+use super::store::Store;
+use super::{Engine, Portal};
+use crate::completion::Completion;
+use crate::journal::driver::Left;
+use crate::journal::{Chunk, Content, Evicted, Number, Publisher, StoredEnd};
+use crate::line::{EventToken, PortalId};
+use crate::worker::entry::Gap;
+use crate::worker::incoming::Stamp;
+use crate::worker::lane::EndAsked;
+use crate::worker::report::Trouble;
+use crate::worker::turn::Turn;
+
+impl Engine {
+    /// An end is asked for. Returns for how many lines it waits that are in no lane: for one that may not
+    /// exist, too, until it is known what other runs have left.
+    pub(super) fn elsewhere_of_end(&mut self, key: usize, event_token: &EventToken) -> u64 {
+        let elsewhere = self.elsewhere(event_token);
+        match &mut self.store {
+            Some(store) if store.is_starting() => {
+                store.early_ends.push((key, event_token.clone()));
+                elsewhere + 1
+            }
+            _ => elsewhere,
+        }
+    }
+
+    /// It is known now for which lines the ends wait that were asked for before.
+    pub(super) fn free_early_ends(&mut self, now: Instant) {
+        let Some(store) = &mut self.store else { return };
+        for (key, event_token) in std::mem::take(&mut store.early_ends) {
+            if let Some(portal) = self.portals.get_mut(key) {
+                portal.lane.arrived(&event_token);
+                self.agenda.set(key, now);
+            }
+        }
+    }
+
+    /// An end that was asked for, as it is stored.
+    pub(super) fn end_to_store(
+        &self,
+        (key, event_token): (usize, &EventToken),
+        (no, completion, deadline): (Number, &Completion, Instant),
+        now: Instant,
+    ) -> Option<StoredEnd> {
+        let store = self.store.as_ref().filter(|store| !store.away)?;
+        let wall = self.ledger.wall(now)?;
+        let at = |at: Instant| wall + at.saturating_duration_since(now.max(store.started));
+        Some(StoredEnd {
+            no,
+            values: completion.values_text(),
+            message: completion.message.clone(),
+            failed: completion.failed,
+            deadline: at(deadline),
+            waits_until: self.portals[key].lane.waits_until(event_token).map(at),
+        })
+    }
+
+    /// Lines of other runs are there, and ends, which do not wait until their lines are read.
+    pub(super) fn adopted(&mut self, left: Vec<Left>, ends: Vec<(Publisher, Chunk)>, now: Instant) {
+        self.is_back();
+        for Left { portal, event_token, lines } in left {
+            let key = self.portal_of(&portal, now);
+            let Engine { ledger, portals, store, .. } = self;
+            let Portal { lane, page, behind, .. } = &mut portals[key];
+            let Some(store) = store else { return };
+            ledger.found(page, lines);
+            lane.found(&event_token, lines);
+            *store.elsewhere.entry(event_token.fingerprint().0.into()).or_default() += lines;
+            let behind =
+                behind.get_or_insert_with(|| Box::new(Behind::new(None, store.generation, now)));
+            behind.after = None;
+        }
+        for (publisher, Chunk { portal, event_token, content }) in ends {
+            if let Content::End(end) = content {
+                self.end_found(&portal, &event_token, Stamp { publisher, no: end.no }, end, now);
+            }
+        }
+        self.has_started(now);
+    }
+
+    /// It is known what other runs have left, or that this cannot be known.
+    pub(super) fn has_started(&mut self, now: Instant) {
+        let Some(store) = &mut self.store else { return };
+        store.starts_until = None;
+        self.free_early_ends(now);
+        for (key, portal) in &self.portals {
+            if portal.behind.is_some() {
+                self.agenda.set(key, now);
+            }
+        }
+    }
+
+    /// An end of another run is sent, unless its portal no longer waits for it.
+    pub(super) fn end_found(
+        &mut self,
+        portal: &Option<PortalId>,
+        event_token: &EventToken,
+        stamp: Stamp,
+        end: StoredEnd,
+        now: Instant,
+    ) {
+        let key = self.portal_of(portal, now);
+        let StoredEnd { values, message, failed, deadline, waits_until, .. } = end;
+        let wall = self.ledger.wall(now).unwrap_or(deadline);
+        let elsewhere = self.elsewhere(event_token);
+        let patience = Some(self.rules.retry.max_age);
+        let (lane, mut turn) = self.turn(key, now);
+        if waits_until.is_some_and(|until| until <= wall) {
+            turn.ledger.lost_ends(1);
+            return turn.settle_end(event_token, Some(stamp));
+        }
+        let Some(completion) = Completion::stored(&values, message, failed) else {
+            turn.report(Trouble::NotRead, "the return values of an end are damaged");
+            return turn.settle_end(event_token, Some(stamp));
+        };
+        let deadline = now + deadline.duration_since(wall).unwrap_or_default();
+        // Whoever asked for it is gone.
+        let (answer, _) = oneshot::channel();
+        let asked =
+            EndAsked { completion, deadline, patience, answer, stamp: Some(stamp), elsewhere };
+        if let Some(until) = waits_until {
+            let until = now + until.duration_since(wall).unwrap_or_default();
+            lane.expect(event_token.clone(), until, &mut turn);
+        }
+        if !lane.complete(event_token, asked, &mut turn) {
+            turn.settle_end(event_token, Some(stamp));
+        }
+        self.agenda.set(key, now);
+    }
+
+    /// The journal has given lines up.
+    pub(super) fn evicted(&mut self, evicted: Vec<Evicted>, now: Instant) {
+        for Evicted { of, numbers, lines, ends, since, reason } in evicted {
+            if ends > 0 {
+                self.ledger.lost_ends(ends);
+            }
+            let Some((publisher, portal, event_token)) = of else {
+                if self.store.as_ref().is_some_and(Store::is_starting) {
+                    self.ledger.lost_unknown(None, lines, reason);
+                } else {
+                    // Some of them may be in lanes. The others are missed when their portal is read.
+                    self.ledger.damaged(lines);
+                }
+                continue;
+            };
+            let key = self.portal_of(&portal, now);
+            let own = publisher == self.publisher;
+            let (_, last) = numbers.unwrap_or((0, Number::MAX));
+            let Engine { ledger, portals, store, .. } = self;
+            let Portal { lane, page, .. } = &mut portals[key];
+            // Those that are in a lane are delivered from there.
+            if lane.has_had(&event_token, Stamp { publisher, no: last }) {
+                continue;
+            }
+            let elsewhere = store
+                .as_mut()
+                .and_then(|store| store.elsewhere.get_mut(&u64::from(event_token.fingerprint().0)));
+            let counted = elsewhere.map_or(0, |elsewhere| {
+                let counted = lines.min(*elsewhere);
+                *elsewhere -= counted;
+                counted
+            });
+            for _ in 0..counted {
+                lane.arrived(&event_token);
+            }
+            let last_seq = if own { last.min(self.seq) } else { 0 };
+            ledger.lost_stored(page, (&event_token, own), counted, last_seq, reason);
+            let mut lost = counted;
+            if !own {
+                // They were given up before they were counted.
+                ledger.lost_unknown(Some(page), lines - counted, reason);
+                lost = lines;
+            }
+            if lost > 0 {
+                let mut turn = Turn { ledger, page, now };
+                lane.missed(&event_token, Gap::new(reason, lost, since), &mut turn);
+                self.agenda.set(key, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Reads lines back that are in the journal only, when their lane has room.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use super::behind::{Held, split};
+use super::{Engine, Portal};
+use crate::journal::driver::Ask;
+use crate::journal::{Chunk, Content, Number, Publisher, Read, StoredGap, StoredLine};
+use crate::line::{EventToken, PortalId};
+use crate::worker::entry::Gap;
+use crate::worker::incoming::{Incoming, Stamp};
+
+impl Engine {
+    /// Asks for more of a portal's lines if there is room. Returns whether something is to be read that
+    /// has to wait.
+    pub(super) fn read_more(&mut self, key: usize, now: Instant) -> bool {
+        let Some(store) = &self.store else { return false };
+        if store.starts_until.is_some() {
+            return false;
+        }
+        let Portal { id, lane, page, behind, .. } = &self.portals[key];
+        let Some(behind) = behind else { return false };
+        if behind.reading {
+            return false;
+        }
+        let mut here = page.pending();
+        here.sub(behind.under_way.lines, behind.under_way.bytes);
+        let half_empty = !self.is_over(2, here)
+            && lane.takes_entries()
+            && !self.limits.are_half_passed_by(self.ledger.pending());
+        if store.away || !(half_empty || here.lines == 0) {
+            return true;
+        }
+        let after = behind.after.filter(|_| behind.generation == store.generation);
+        let share = self.rules.portal_share / 8.0;
+        let lines = (self.limits.lines as f64 * share) as usize;
+        let bytes = (self.limits.bytes as f64 * share) as usize;
+        let most_bytes = bytes.min(lines * SHORT_LINE).clamp(1, READ_BYTES);
+        let (portal, generation) = (id.clone(), store.generation);
+        let read = Ask::Read { portal, after, generation, most_bytes };
+        if let Some(behind) = &mut self.portals[key].behind {
+            behind.reading = true;
+            behind.asked_at = behind.newest;
+        }
+        if let Some(store) = &mut self.store {
+            store.reads.push(read);
+            let (since, reads) = store.reading.unwrap_or((now, 0));
+            store.reading = Some((since, reads + 1));
+        }
+        false
+    }
+
+    pub(super) fn read(
+        &mut self,
+        portal: &Option<PortalId>,
+        read: Read,
+        generation: u64,
+        now: Instant,
+    ) {
+        self.is_back();
+        self.was_read();
+        let key = self.portal_of(portal, now);
+        if let Some(store) = &mut self.store {
+            if store.generation != generation {
+                (store.generation, store.end) = (generation, read.up_to);
+            }
+        }
+        let Read { chunks, up_to, at_end } = read;
+        let mut hurried = HashSet::new();
+        for (publisher, chunk) in chunks {
+            self.read_chunk(key, publisher, chunk, &mut hurried, now);
+        }
+        self.seal(key, hurried, now);
+        self.agenda.set(key, now);
+        let Some(behind) = &mut self.portals[key].behind else { return };
+        behind.reading = false;
+        behind.after = Some(up_to);
+        behind.generation = generation;
+        if !at_end {
+            return;
+        }
+        // What was taken in since the read was asked for is still here, as long as it was not handed over.
+        let asked_at = behind.asked_at;
+        let handed_over = self.ledger.outbox().is_some_and(|outbox| outbox.awaits(portal));
+        if behind.newest == asked_at || !handed_over {
+            self.catch_up(key, portal, now);
+        }
+    }
+
+    /// All that is stored of a portal was read: the rest is here, and it is direct from now on.
+    pub(super) fn catch_up(&mut self, key: usize, portal: &Option<PortalId>, now: Instant) {
+        let recalled = self.ledger.outbox().map(|outbox| outbox.recall(portal)).unwrap_or_default();
+        let Some(behind) = &mut self.portals[key].behind else { return };
+        for (event_token, lines, charged) in recalled {
+            let charges = split(charged, lines.len());
+            for (line, charged) in lines.into_iter().zip(charges) {
+                let at = behind.held.partition_point(|held| held.line.no < line.no);
+                let event_token = event_token.clone();
+                behind.held.insert(at, Held { event_token, line, charged });
+            }
+        }
+        let hurried = behind.held.iter().filter(|held| held.line.no <= behind.flushed);
+        let hurried = hurried.map(|held| held.event_token.clone()).collect();
+        self.feed_held(key, Number::MAX, true, now);
+        self.seal(key, hurried, now);
+        let Portal { page, behind, .. } = &mut self.portals[key];
+        *behind = None;
+        // None is left that was counted.
+        self.ledger.correct(page);
+    }
+
+    /// What these tokens have gathered goes at once; at the end of the run, all of it.
+    pub(super) fn seal(&mut self, key: usize, hurried: HashSet<EventToken>, now: Instant) {
+        let closing = self.closing.is_some();
+        let (lane, mut turn) = self.turn(key, now);
+        if closing {
+            lane.seal(None, &mut turn);
+        } else {
+            for event_token in hurried {
+                lane.seal(Some(&event_token), &mut turn);
+            }
+        }
+    }
+
+    /// `hurried`: tokens whose lines were flushed.
+    pub(super) fn read_chunk(
+        &mut self,
+        key: usize,
+        publisher: Publisher,
+        chunk: Chunk,
+        hurried: &mut HashSet<EventToken>,
+        now: Instant,
+    ) {
+        let Chunk { event_token, content, .. } = chunk;
+        let mut last = 0;
+        match content {
+            Content::Lines(lines) => {
+                for line in lines {
+                    last = line.no;
+                    self.read_line(key, publisher, &event_token, line, now);
+                }
+            }
+            Content::Missed(gap) => self.read_gap(key, publisher, &event_token, gap, now),
+            // Those of other runs were found when these were adopted.
+            Content::End(_) => {}
+        }
+        let behind = self.portals[key].behind.as_ref();
+        let own = publisher == self.publisher;
+        if own && behind.is_some_and(|behind| last > 0 && last <= behind.flushed) {
+            hurried.insert(event_token);
+        }
+    }
+
+    /// A gap that was stored is told, once.
+    pub(super) fn read_gap(
+        &mut self,
+        key: usize,
+        publisher: Publisher,
+        event_token: &EventToken,
+        gap: StoredGap,
+        now: Instant,
+    ) {
+        let (lane, mut turn) = self.turn(key, now);
+        let StoredGap { no, lines, since, reason } = gap;
+        lane.missed(event_token, Gap::new(reason, lines, since), &mut turn);
+        turn.settle_end(event_token, Some(Stamp { publisher, no }));
+    }
+
+    pub(super) fn read_line(
+        &mut self,
+        key: usize,
+        publisher: Publisher,
+        event_token: &EventToken,
+        line: StoredLine,
+        now: Instant,
+    ) {
+        let stamp = Stamp { publisher, no: line.no };
+        if self.portals[key].lane.has_had(event_token, stamp) {
+            return;
+        }
+        let own = publisher == self.publisher;
+        if own {
+            self.feed_held(key, line.no, true, now);
+            let held = self.portals[key].behind.as_ref().and_then(|behind| behind.held.front());
+            if held.is_some_and(|held| held.line.no == line.no) {
+                // It was stored although the journal said no.
+                return;
+            }
+        } else {
+            self.seq += 1;
+        }
+        let seq = if own { line.no } else { self.seq };
+        let Some(store) = &self.store else { return };
+        let wall = self.ledger.wall(now).unwrap_or(line.at);
+        let age = wall.duration_since(line.at).unwrap_or_default();
+        let since = now.checked_sub(age).unwrap_or(now);
+        let incoming = Incoming {
+            event_token,
+            fingerprint: event_token.fingerprint(),
+            place: None,
+            at: line.at,
+            level: line.level,
+            charged: line.body.len() + BESIDE_BODY,
+            seq,
+            stamp,
+            since: if own { since.max(store.started) } else { since },
+            tried: line.tried,
+            earlier: true,
+            in_order: true,
+        };
+        let page = &mut self.portals[key].page;
+        self.ledger.read_back(page, &incoming, !own, now);
+        self.hand_in(key, &incoming, &line, now);
+    }
+}
+
+/// The length of lines with which a read is reckoned, where few may be pending.
+const SHORT_LINE: usize = 32;
+/// Most bytes that are read at once.
+const READ_BYTES: usize = 256 << 10;
+/// What a line that was read holds beside its body.
+const BESIDE_BODY: usize = 64;

@@ -1,0 +1,271 @@
+//! What the engine knows of its journal, and what the two say to each other. Does no I/O.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::behind::{Held, split};
+use super::{Engine, Portal};
+use crate::journal::driver::{Ask, Said};
+use crate::journal::{Batch, Content, Number, Position};
+use crate::line::EventToken;
+use crate::worker::agenda::NumberHasher;
+use crate::worker::outbox::{Outbox, Whose};
+use crate::worker::report::Trouble;
+
+/// What the engine knows of its journal.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// When the run began: no line of it is older.
+    pub(super) started: Instant,
+    /// Until it is known what other runs have left, all portals are behind; but not longer than this.
+    pub(super) starts_until: Option<Instant>,
+    /// Ends that were asked for before that: lines of their tokens may be in the journal.
+    pub(super) early_ends: Vec<(usize, EventToken)>,
+    /// It hangs, or cannot be read.
+    pub(super) away: bool,
+    /// Where it ended when something was last stored.
+    pub(super) end: Position,
+    pub(super) generation: u64,
+    /// Lines of each token that are in no lane, by its fingerprint.
+    pub(super) elsewhere: HashMap<u64, u64, BuildHasherDefault<NumberHasher>>,
+    /// What is to be read.
+    pub(super) reads: Vec<Ask>,
+    /// Since when the oldest read is not answered, and how many are not.
+    pub(super) reading: Option<(Instant, usize)>,
+    /// How many times marks were handed over that are not answered.
+    pub(super) marking: usize,
+}
+
+impl Store {
+    /// Whether it hangs, or cannot be read.
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+
+    /// Whether it is not known yet what other runs have left.
+    pub(super) fn is_starting(&self) -> bool {
+        self.starts_until.is_some()
+    }
+}
+
+impl Engine {
+    /// What is taken in goes to a journal, too.
+    pub(crate) fn keep(&mut self, outbox: Outbox, now: Instant) {
+        self.publisher = outbox.publisher();
+        self.ledger.keep(outbox);
+        self.store = Some(Store {
+            started: now,
+            starts_until: Some(now + HANGS_AFTER),
+            early_ends: Vec::new(),
+            away: false,
+            end: Position::default(),
+            generation: 0,
+            elsewhere: HashMap::default(),
+            reads: Vec::new(),
+            reading: None,
+            marking: 0,
+        });
+    }
+
+    /// The app's clock shows this time now.
+    pub(crate) fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+        self.ledger.set_clock(now, wall);
+    }
+
+    /// Whether the journal has to know of something before a request leaves.
+    pub(crate) fn asks_first(&mut self) -> bool {
+        let answers = self.store.as_ref().is_some_and(|store| !store.away);
+        answers && self.ledger.outbox().is_some_and(|outbox| outbox.has_tried())
+    }
+
+    /// Whether what is gathered for the journal is enough to be handed over.
+    pub(crate) fn has_full_batch(&mut self) -> bool {
+        self.ledger.outbox().is_some_and(|outbox| outbox.is_full())
+    }
+
+    /// What the journal's driver is to do, in this order. `all`: also what could wait for company.
+    pub(crate) fn asks(&mut self, all: bool, now: Instant) -> Vec<Ask> {
+        self.look_for_hang(now);
+        let Some(store) = &mut self.store else { return Vec::new() };
+        let reads = std::mem::take(&mut store.reads);
+        let Some(outbox) = self.ledger.outbox() else { return Vec::new() };
+        let mut asks = Vec::new();
+        // A read has to find what was taken in before, and not what was settled.
+        let closing = self.closing.is_some();
+        let due = outbox.due_at().is_some_and(|at| closing || at <= now);
+        if all || due || !reads.is_empty() {
+            asks.extend(outbox.batch(now).map(Ask::Append));
+            if store.marking >= MOST_MARKING {
+                // They are bounded here, and not with the driver.
+                store.reads = reads;
+                return asks;
+            }
+            let marks = outbox.marks();
+            if !marks.is_empty() {
+                store.marking += 1;
+                asks.push(Ask::Mark(marks, None));
+            }
+        }
+        asks.extend(reads);
+        asks
+    }
+
+    /// When [`asks`](Self::asks) has something to say.
+    pub(crate) fn asks_at(&mut self) -> Option<Instant> {
+        let store = self.store.as_ref()?;
+        let mut hangs = store.starts_until;
+        if !store.away {
+            let waits = self.ledger.outbox().and_then(|outbox| outbox.waits_since());
+            let waits = waits.into_iter().chain(store.reading.map(|(since, _)| since)).min();
+            hangs = hangs.into_iter().chain(waits.map(|since| since + HANGS_AFTER)).min();
+        }
+        let due = self.ledger.outbox().and_then(|outbox| outbox.due_at());
+        due.into_iter().chain(hangs).min()
+    }
+
+    /// Whether nothing is left that the journal has not stored.
+    pub(crate) fn has_stored_all(&mut self) -> bool {
+        self.ledger.outbox().is_none_or(|outbox| outbox.lines() == 0)
+    }
+
+    pub(super) fn look_for_hang(&mut self, now: Instant) {
+        let waits = self.ledger.outbox().and_then(|outbox| outbox.waits_since());
+        let Some(store) = &mut self.store else { return };
+        if store.away {
+            return;
+        }
+        let reads = store.reading.map(|(since, _)| since);
+        let hangs = waits.into_iter().chain(reads).any(|since| now >= since + HANGS_AFTER);
+        if hangs || store.starts_until.is_some_and(|until| now >= until) {
+            self.journal_is_away("it does not answer", now);
+        }
+    }
+
+    /// The journal hangs or cannot be read: what waits for it in memory goes on.
+    pub(crate) fn journal_is_away(&mut self, trouble: &str, now: Instant) {
+        let Some(store) = &mut self.store else { return };
+        store.away = true;
+        store.starts_until = None;
+        self.free_early_ends(now);
+        self.ledger.report(Trouble::NotRead, 1, None, trouble);
+        let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.feed_held(key, Number::MAX, false, now);
+        }
+    }
+
+    /// The journal's driver has said something.
+    pub(crate) fn told(&mut self, told: Said, now: Instant) {
+        match told {
+            Said::Appended { no, up_to, generation } => self.appended(no, up_to, generation, now),
+            Said::NotAppended { batch, trouble } => self.not_appended(batch, &trouble, now),
+            Said::Marked => self.was_marked(),
+            Said::NotMarked { trouble } => {
+                self.was_marked();
+                self.ledger.report(Trouble::NotStored, 1, None, trouble);
+            }
+            Said::Read { portal, read, generation } => self.read(&portal, read, generation, now),
+            Said::NotRead { portal, trouble } => {
+                self.was_read();
+                let key = self.portal_of(&portal, now);
+                if let Some(behind) = &mut self.portals[key].behind {
+                    behind.reading = false;
+                }
+                self.journal_is_away(&trouble, now);
+                self.agenda.set(key, now + READ_AGAIN);
+            }
+            Said::Adopting => {
+                if let Some(store) = &mut self.store {
+                    store.starts_until = store.starts_until.map(|_| now + HANGS_AFTER);
+                }
+            }
+            Said::LeftAlone { trouble } => {
+                self.ledger.report(Trouble::NotRead, 1, None, trouble);
+            }
+            Said::Adopted { left, ends } => self.adopted(left, ends, now),
+            Said::NotAdopted { trouble } => {
+                self.ledger.report(Trouble::NotRead, 1, None, trouble);
+                self.has_started(now);
+            }
+            Said::Evicted(evicted) => self.evicted(evicted, now),
+            Said::Failing { trouble } => {
+                self.ledger.report(Trouble::NotStored, 1, None, trouble);
+            }
+        }
+    }
+
+    /// The journal answers.
+    pub(super) fn is_back(&mut self) {
+        if let Some(store) = &mut self.store {
+            store.away = false;
+        }
+    }
+
+    pub(super) fn was_marked(&mut self) {
+        if let Some(store) = &mut self.store {
+            store.marking = store.marking.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn was_read(&mut self) {
+        if let Some(store) = &mut self.store {
+            store.reading = store.reading.and_then(|(since, reads)| match reads {
+                1 => None,
+                _ => Some((since, reads - 1)),
+            });
+        }
+    }
+
+    pub(super) fn appended(&mut self, no: u64, up_to: Position, generation: u64, now: Instant) {
+        self.is_back();
+        if let Some(store) = &mut self.store {
+            (store.end, store.generation) = (up_to, generation);
+        }
+        let Some(outbox) = self.ledger.outbox() else { return };
+        for note in outbox.answered(no) {
+            let Some(Whose { portal, event_token }) = note.behind else { continue };
+            let key = self.portal_of(&portal, now);
+            let Portal { page, behind, .. } = &mut self.portals[key];
+            let fingerprint = event_token.fingerprint();
+            self.ledger.stored(page, fingerprint, note.lines, note.charged);
+            if let Some(behind) = behind {
+                behind.under_way.sub(note.lines, note.charged);
+            }
+            self.agenda.set(key, now);
+        }
+    }
+
+    /// Lines go on from memory: those of lanes are there, the others wait for those before them.
+    pub(super) fn not_appended(&mut self, batch: Batch, trouble: &str, now: Instant) {
+        self.ledger.report(Trouble::NotStored, 1, None, trouble);
+        let Some(outbox) = self.ledger.outbox() else { return };
+        let notes = outbox.answered(batch.no);
+        for (chunk, note) in batch.chunks.into_iter().zip(notes) {
+            let Content::Lines(lines) = chunk.content else { continue };
+            for line in &lines {
+                self.ledger.unstored(line.no, 1);
+            }
+            if note.behind.is_none() {
+                continue;
+            }
+            let key = self.portal_of(&chunk.portal, now);
+            let Some(behind) = &mut self.portals[key].behind else { continue };
+            let charges = split(note.charged, lines.len());
+            let event_token = &chunk.event_token;
+            for (line, charged) in lines.into_iter().zip(charges) {
+                let at = behind.held.partition_point(|held| held.line.no < line.no);
+                let event_token = event_token.clone();
+                behind.held.insert(at, Held { event_token, line, charged });
+            }
+            self.agenda.set(key, now);
+        }
+    }
+}
+
+/// How long the journal may take for an answer before lines go on without it.
+pub(super) const HANGS_AFTER: Duration = Duration::from_secs(5);
+/// When a journal that cannot be read is read again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// Most times that marks are with the driver.
+const MOST_MARKING: usize = 16;

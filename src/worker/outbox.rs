@@ -1,0 +1,309 @@
+//! What the worker holds for its journal: lines and ends that are to be appended, and marks. Bounded, so
+//! that a journal that fails or hangs costs no more memory than that. Does no I/O.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
+use std::time::{Duration, Instant};
+
+use super::agenda::NumberHasher;
+use crate::journal::{
+    Batch, Chunk, Content, Mark, MarkKind, Number, Publisher, StoredEnd, StoredLine,
+};
+use crate::line::{EventToken, Fingerprint, PortalId};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    publisher: Publisher,
+    /// What is gathered. Invariant: each chunk has its note.
+    chunks: Vec<Chunk>,
+    notes: Vec<Note>,
+    /// A token's last chunk of lines among them.
+    last: HashMap<u64, usize, BuildHasherDefault<NumberHasher>>,
+    bytes: usize,
+    /// When the oldest of it was taken in.
+    since: Option<Instant>,
+    marks: Vec<Mark>,
+    /// When the oldest mark was made.
+    marks_since: Option<Instant>,
+    /// Batches that are not yet answered, oldest first.
+    out: VecDeque<Out>,
+    out_bytes: usize,
+    /// How many batches there were so far.
+    batches: u64,
+    /// Most bytes that may be gathered and out.
+    most_bytes: usize,
+    /// How long a line may wait until it is stored.
+    bound: Duration,
+    /// Lines that went on from memory alone, in ascending ranges of their numbers.
+    unstored: Vec<(Number, Number)>,
+}
+
+/// What a chunk means for the worker.
+#[derive(Debug, Default)]
+pub(crate) struct Note {
+    /// Its lines are in no lane, and are read again later: whose they are.
+    pub(crate) behind: Option<Whose>,
+    pub(crate) lines: u64,
+    /// What the budget was charged for them.
+    pub(crate) charged: usize,
+    /// The number of the last line.
+    pub(crate) up_to: Number,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Whose {
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) event_token: EventToken,
+}
+
+/// A batch that the journal has.
+#[derive(Debug)]
+struct Out {
+    no: u64,
+    /// The lowest number in it.
+    first: Number,
+    notes: Vec<Note>,
+    bytes: usize,
+    at: Instant,
+}
+
+/// A line for the journal.
+#[derive(Debug)]
+pub(crate) struct ToStore<'a> {
+    pub(crate) portal: &'a Option<PortalId>,
+    pub(crate) event_token: &'a EventToken,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) line: StoredLine,
+    pub(crate) behind: bool,
+    pub(crate) charged: usize,
+}
+
+impl Outbox {
+    /// `bound`: how long a line may wait until it is stored. `most_bytes`: how much may wait.
+    pub(crate) fn new(publisher: Publisher, bound: Duration, most_bytes: usize) -> Self {
+        Outbox {
+            publisher,
+            chunks: Vec::new(),
+            notes: Vec::new(),
+            last: HashMap::default(),
+            bytes: 0,
+            since: None,
+            marks: Vec::new(),
+            marks_since: None,
+            out: VecDeque::new(),
+            out_bytes: 0,
+            batches: 0,
+            most_bytes,
+            bound,
+            unstored: Vec::new(),
+        }
+    }
+
+    pub(crate) fn publisher(&self) -> Publisher {
+        self.publisher
+    }
+
+    /// Whether a line of this length can be taken.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.bytes + self.out_bytes + bytes + BESIDE_BODY <= self.most_bytes
+    }
+
+    pub(crate) fn line(&mut self, store: ToStore<'_>, now: Instant) {
+        let ToStore { portal, event_token, fingerprint, line, behind, charged } = store;
+        self.grow(line.body.len(), now);
+        let key = u64::from(fingerprint.0);
+        if let Some(&n) = self.last.get(&key) {
+            let (chunk, note) = (&mut self.chunks[n], &mut self.notes[n]);
+            if let (true, true, true, Content::Lines(lines)) = (
+                note.behind.is_some() == behind,
+                chunk.event_token == *event_token,
+                chunk.portal == *portal,
+                &mut chunk.content,
+            ) {
+                note.up_to = line.no;
+                lines.push(line);
+                note.lines += 1;
+                note.charged += charged;
+                return;
+            }
+        }
+        self.last.insert(key, self.chunks.len());
+        let whose = || Whose { portal: portal.clone(), event_token: event_token.clone() };
+        let note = Note { behind: behind.then(whose), lines: 1, charged, up_to: line.no };
+        self.push(portal, event_token, Content::Lines(vec![line]), note);
+    }
+
+    /// An end goes behind what its token has gathered.
+    pub(crate) fn end(
+        &mut self,
+        portal: &Option<PortalId>,
+        event_token: &EventToken,
+        end: StoredEnd,
+        now: Instant,
+    ) {
+        self.grow(end.values.len() + end.message.as_ref().map_or(0, String::len), now);
+        self.last.remove(&u64::from(event_token.fingerprint().0));
+        self.push(portal, event_token, Content::End(end), Note::default());
+    }
+
+    fn grow(&mut self, bytes: usize, now: Instant) {
+        self.bytes += bytes + BESIDE_BODY;
+        self.since.get_or_insert(now);
+    }
+
+    fn push(
+        &mut self,
+        portal: &Option<PortalId>,
+        event_token: &EventToken,
+        content: Content,
+        note: Note,
+    ) {
+        let (portal, event_token) = (portal.clone(), event_token.clone());
+        self.chunks.push(Chunk { portal, event_token, content });
+        self.notes.push(note);
+    }
+
+    /// Notes what has become of lines. The oldest marks are left out when the journal takes none for
+    /// long: what they settle may then be sent again, with its mark, after a crash.
+    pub(crate) fn mark(&mut self, mark: Mark, now: Instant) {
+        if self.marks.len() >= MOST_MARKS {
+            self.marks.drain(..MOST_MARKS / 4);
+        }
+        self.marks_since.get_or_insert(now);
+        self.marks.push(mark);
+    }
+
+    /// These lines go on from memory alone.
+    pub(crate) fn unstored(&mut self, from: Number, up_to: Number) {
+        let many = self.unstored.len() >= MOST_RANGES;
+        match self.unstored.last_mut() {
+            // What lies between them is taken for unstored, too, where there are very many.
+            Some(last) if from <= last.1 + 1 || many => {
+                last.1 = last.1.max(up_to);
+            }
+            _ => self.unstored.push((from, up_to)),
+        }
+    }
+
+    /// Whether all of these lines of this run are stored.
+    pub(crate) fn has_stored(&self, from: Number, up_to: Number) -> bool {
+        let waiting = self.chunks.iter().filter_map(|chunk| first_no(&chunk.content));
+        let waiting = waiting.chain(self.out.iter().map(|out| out.first)).min();
+        let behind = self.unstored.partition_point(|(_, last)| *last < from);
+        let missing = self.unstored.get(behind).is_some_and(|(first, _)| *first <= up_to);
+        !missing && waiting.is_none_or(|first| up_to < first)
+    }
+
+    /// Whether there is enough of it to be handed over.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= BATCH_BYTES
+    }
+
+    /// When it is to be handed over.
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        let since = self.since.map(|since| match self.is_full() {
+            true => since,
+            false => since + self.bound / 4,
+        });
+        since.into_iter().chain(self.marks_since.map(|since| since + self.bound / 4)).min()
+    }
+
+    /// What is gathered, as a batch for the journal.
+    pub(crate) fn batch(&mut self, now: Instant) -> Option<Batch> {
+        if self.chunks.is_empty() {
+            return None;
+        }
+        self.batches += 1;
+        self.last.clear();
+        self.since = None;
+        let bytes = std::mem::take(&mut self.bytes);
+        self.out_bytes += bytes;
+        let notes = std::mem::take(&mut self.notes);
+        let first = self.chunks.iter().filter_map(|chunk| first_no(&chunk.content)).min();
+        let first = first.unwrap_or(0);
+        self.out.push_back(Out { no: self.batches, first, notes, bytes, at: now });
+        let chunks = std::mem::take(&mut self.chunks);
+        Some(Batch { publisher: self.publisher, no: self.batches, chunks })
+    }
+
+    /// Whether a request is about to leave of which the journal does not know.
+    pub(crate) fn has_tried(&self) -> bool {
+        self.marks.iter().any(|mark| mark.kind == MarkKind::Tried)
+    }
+
+    /// The marks that are gathered.
+    pub(crate) fn marks(&mut self) -> Vec<Mark> {
+        self.marks_since = None;
+        std::mem::take(&mut self.marks)
+    }
+
+    /// The journal has answered a batch. Returns the notes of its chunks.
+    pub(crate) fn answered(&mut self, no: u64) -> Vec<Note> {
+        if self.out.front().is_none_or(|out| out.no != no) {
+            return Vec::new();
+        }
+        let Some(out) = self.out.pop_front() else { return Vec::new() };
+        self.out_bytes -= out.bytes;
+        out.notes
+    }
+
+    /// When the oldest batch that is not answered was handed over.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        self.out.front().map(|out| out.at)
+    }
+
+    /// Whether the journal has lines of this portal that are not answered yet and in no lane.
+    pub(crate) fn awaits(&self, portal: &Option<PortalId>) -> bool {
+        let notes = self.out.iter().flat_map(|out| &out.notes);
+        notes.filter_map(|note| note.behind.as_ref()).any(|whose| whose.portal == *portal)
+    }
+
+    /// Lines of this portal that are gathered and in no lane: they go to its lane now. Per token, with
+    /// what they were charged.
+    pub(crate) fn recall(
+        &mut self,
+        portal: &Option<PortalId>,
+    ) -> Vec<(EventToken, Vec<StoredLine>, usize)> {
+        let mut recalled = Vec::new();
+        for (chunk, note) in self.chunks.iter().zip(&mut self.notes) {
+            let of_portal = note.behind.as_ref().is_some_and(|whose| whose.portal == *portal);
+            if let (true, Content::Lines(lines)) = (of_portal, &chunk.content) {
+                note.behind = None;
+                recalled.push((chunk.event_token.clone(), lines.clone(), note.charged));
+            }
+        }
+        recalled
+    }
+
+    /// Lines that are in no lane and not stored either: the run ends.
+    pub(crate) fn give_up(&mut self) -> Vec<Note> {
+        let out = self.out.iter_mut().flat_map(|out| std::mem::take(&mut out.notes));
+        let gathered = self.notes.iter_mut().map(std::mem::take);
+        out.chain(gathered).filter(|note| note.behind.is_some()).collect()
+    }
+
+    /// Lines that are not stored yet.
+    pub(crate) fn lines(&self) -> u64 {
+        let out = self.out.iter().flat_map(|out| &out.notes);
+        self.notes.iter().chain(out).map(|note| note.lines).sum()
+    }
+}
+
+/// The number with which a chunk begins.
+fn first_no(content: &Content) -> Option<Number> {
+    match content {
+        Content::Lines(lines) => lines.first().map(|line| line.no),
+        Content::Missed(gap) => Some(gap.no),
+        Content::End(end) => Some(end.no),
+    }
+}
+
+/// About what a line holds here beside its body: its share of the chunk, and the token.
+const BESIDE_BODY: usize = 128;
+/// A batch is handed over at this size. In bytes.
+const BATCH_BYTES: usize = 256 << 10;
+/// Most marks that wait.
+const MOST_MARKS: usize = 65_536;
+/// Most ranges of unstored lines that are told apart.
+const MOST_RANGES: usize = 1_024;
