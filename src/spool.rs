@@ -52,7 +52,9 @@ use crate::error::SpoolError;
 /// file system may not know locks.
 ///
 /// Several processes may share it, also at once. Each run of an app has a folder of its own in it, which is
-/// locked while the run lives. Whoever runs takes over what runs that have ended left there.
+/// locked while the run lives. Whoever runs takes over what runs that have ended left there. A process that
+/// was forked from an app, and goes on without `exec`, keeps the lock: only when it ends, too, is the folder
+/// taken over.
 #[derive(Clone)]
 pub struct Spool {
     dir: PathBuf,
@@ -108,9 +110,10 @@ impl Spool {
         self
     }
 
-    /// How many bytes the files of this run may have, with those that it took over. The default is 1 GiB. If
-    /// there are more, the oldest lines are dropped and counted as
-    /// [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are kept as long as possible.
+    /// How many bytes the files of this run may have, with those that it took over: 1 MiB or more. The default
+    /// is 1 GiB, which is about a day at 100 lines of 100 bytes a second. If there are more, the oldest lines
+    /// are dropped and counted as [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are
+    /// kept as long as possible.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
@@ -128,6 +131,13 @@ impl Spool {
     /// The spool of one run. For the worker, and for tests and benches.
     #[doc(hidden)]
     pub fn open(&self, publisher: Publisher) -> Result<impl Journal + use<>, SpoolError> {
+        if self.max_bytes < LEAST_BYTES {
+            let (option, problem) = ("max_bytes", "is less than 1 MiB");
+            return Err(SpoolError::Option { option, problem });
+        }
+        if self.max_age.is_zero() {
+            return Err(SpoolError::Option { option: "max_age", problem: "is zero" });
+        }
         let limits = Limits {
             dir: self.dir.clone(),
             fsync: self.durability == Durability::Fsync,
@@ -138,6 +148,11 @@ impl Spool {
         Files::open(Arc::new(RealDisk), limits, publisher)
     }
 
+    /// How long lines are kept.
+    pub(crate) fn line_age(&self) -> Duration {
+        self.max_age
+    }
+
     /// How old a line gets before it is on disk.
     #[doc(hidden)]
     pub fn line_bound(&self) -> Duration {
@@ -145,15 +160,11 @@ impl Spool {
     }
 }
 
-impl Spool {
-    /// How long lines are kept.
-    pub(crate) fn line_age(&self) -> Duration {
-        self.max_age
-    }
-}
-
 /// The largest segment. What is given up at once is a segment, and what is read for a mark.
 const MOST_SEGMENT: u64 = 4 << 20;
+
+/// The least that a spool may have.
+const LEAST_BYTES: u64 = 1 << 20;
 
 /// In a small spool there are eight segments, as long as they are not smaller than this.
 const LEAST_SEGMENT: u64 = 64 << 10;

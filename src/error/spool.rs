@@ -119,6 +119,15 @@ pub enum SpoolError {
         /// The run's directory.
         path: PathBuf,
     },
+    /// An option is out of its bounds.
+    #[error("the spool's {option} {problem}")]
+    #[non_exhaustive]
+    Option {
+        /// The option's name on [`Spool`](crate::spool::Spool).
+        option: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// More was to be stored at once than one file takes.
     #[error("{bytes} bytes are too many for one batch: append them in parts of 32 MiB")]
     #[non_exhaustive]

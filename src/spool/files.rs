@@ -119,11 +119,6 @@ impl State {
             }
         }
         self.remove_drained();
-        // In time, so that nothing has to be given up for it.
-        if self.bytes() > self.limits.max_bytes / 2 {
-            let rewritten = self.rewrite_one().map(|_| ());
-            self.note(rewritten);
-        }
         result
     }
 

@@ -165,24 +165,32 @@ impl Run {
         Ok(())
     }
 
-    /// The lines that a mark is about: their segments and slots.
-    fn slots_of(
+    /// The lines that marks are about: for each mark, their segments and slots. Each segment is looked at
+    /// once, since what is needed for that may have to be read from its file.
+    fn places_of(
         &mut self,
-        keys: NameKeys,
-        (from, up_to): (u64, u64),
-    ) -> Result<Vec<Place>, SpoolError> {
-        let about = |segment: &&Segment| {
-            segment.live > 0 && segment.meets(from, up_to) && segment.may_hold(keys.portal)
-        };
-        let numbers: Vec<_> = self.segments.values().filter(about).map(|s| s.number).collect();
-        let mut places = Vec::new();
+        marks: &[(NameKeys, (u64, u64))],
+    ) -> Result<Vec<Vec<Place>>, SpoolError> {
+        let mut places = vec![Vec::new(); marks.len()];
+        let numbers: Vec<_> = self.segments.keys().copied().collect();
         for number in numbers {
+            let Some(segment) = self.segments.get(&number).filter(|s| s.live > 0) else { continue };
+            let about = |(keys, (from, up_to)): &(NameKeys, (u64, u64))| {
+                segment.meets(*from, *up_to) && segment.may_hold(keys.portal)
+            };
+            let about: Vec<_> = (0..marks.len()).filter(|&n| about(&marks[n])).collect();
+            if about.is_empty() {
+                continue;
+            }
             match self.load_index(number) {
                 Err(SpoolError::Vanished { .. }) => self.lose(number, &BTreeSet::new()),
                 loaded => loaded?,
             }
-            let slots = self.indexes.slots(number, keys.log, from, up_to);
-            places.extend(slots.into_iter().map(|slot| (number, slot)));
+            for n in about {
+                let (keys, (from, up_to)) = marks[n];
+                let slots = self.indexes.slots(number, keys.log, from, up_to);
+                places[n].extend(slots.into_iter().map(|slot| (number, slot)));
+            }
         }
         Ok(places)
     }

@@ -59,6 +59,11 @@ impl State {
         }
         self.note(done);
         self.remove_drained();
+        // In time, so that nothing has to be given up for it. Nobody waits for this call.
+        if self.bytes() > self.limits.max_bytes / 2 {
+            let rewritten = self.rewrite_one().map(|_| ());
+            self.note(rewritten);
+        }
         if !self.lost.is_empty() {
             return Ok(std::mem::take(&mut self.lost));
         }

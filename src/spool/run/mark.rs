@@ -19,9 +19,10 @@ impl Run {
         }
         let mut changes: Vec<(MarkKind, Vec<Place>)> = Vec::new();
         let mut written: Vec<&Mark> = Vec::new();
-        for mark in marks {
-            let keys = self.setup.keys.of(mark.portal.as_ref(), &mark.event_token);
-            let mut places = self.slots_of(keys, (mark.from, mark.up_to))?;
+        let keys = |mark: &&Mark| self.setup.keys.of(mark.portal.as_ref(), &mark.event_token);
+        let keyed: Vec<_> =
+            marks.iter().map(|mark| (keys(mark), (mark.from, mark.up_to))).collect();
+        for (&mark, mut places) in marks.iter().zip(self.places_of(&keyed)?) {
             places.retain(|(number, slot)| {
                 self.segments.get(number).is_some_and(|segment| !segment.is_settled(*slot))
             });

@@ -174,9 +174,11 @@ impl Recovery {
     }
 
     fn apply(&mut self, within: u32, marks: Vec<ReadMark>) -> Result<(), SpoolError> {
-        for ReadMark { name, kind, numbers } in marks {
-            for (number, slot) in self.run.slots_of(name.keys, numbers)? {
-                let is_line = self.run.segments[&number].is_line(slot);
+        let keyed: Vec<_> = marks.iter().map(|mark| (mark.name.keys, mark.numbers)).collect();
+        let all = self.run.places_of(&keyed)?;
+        for (ReadMark { name, kind, .. }, places) in marks.into_iter().zip(all) {
+            for (number, slot) in places {
+                let is_line = self.run.segments.get(&number).is_some_and(|s| s.is_line(slot));
                 if self.run.note(within, (number, slot), kind)
                     && kind == MarkKind::Settled
                     && is_line

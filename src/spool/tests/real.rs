@@ -94,6 +94,20 @@ fn a_directory_that_cannot_be_used_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn options_without_sense_are_refused() {
+    let folder = Folder::new("options");
+    let spool = Spool::new(folder.0.join("spool"));
+    for (wrong, option) in [
+        (spool.clone().max_bytes((1 << 20) - 1), "max_bytes"),
+        (spool.clone().max_age(Duration::ZERO), "max_age"),
+    ] {
+        assert!(error(&wrong).to_string().contains(option));
+    }
+    assert!(!folder.0.join("spool").exists(), "nothing was made");
+    assert!(open_real(&spool.max_bytes(1 << 20), 1).is_ok());
+}
+
+#[test]
 fn two_runs_of_one_number_are_refused() {
     let folder = Folder::new("twice");
     let spool = Spool::new(folder.0.join("spool"));
