@@ -45,6 +45,7 @@ pub use verify::Waits;
 #[derive(Clone)]
 pub struct Run {
     start: Instant,
+    portal: Arc<Mutex<Portal>>,
     handle: Handle,
     spans: Rc<RefCell<BTreeMap<u32, tracing::Span>>>,
     sent: Rc<RefCell<BTreeMap<u32, Vec<Duration>>>>,
@@ -146,6 +147,7 @@ where
         let subscriber = tracing_subscriber::registry().with(beside).with(layer);
         let run = Run {
             start,
+            portal: portal.clone(),
             handle: handle.clone(),
             spans: Rc::default(),
             sent: Rc::default(),
@@ -263,9 +265,11 @@ impl Run {
         report
     }
 
-    /// Bytes that the run itself holds to verify its outcome later.
+    /// Bytes that the portal and the run itself hold to verify the outcome later.
     pub fn bytes(&self) -> usize {
-        self.sent.borrow().values().map(|sent| sent.capacity() * size_of::<Duration>()).sum()
+        let written = self.portal.lock().unwrap_or_else(PoisonError::into_inner).bytes;
+        let sent = self.sent.borrow();
+        written + sent.values().map(|sent| sent.capacity() * size_of::<Duration>()).sum::<usize>()
     }
 
     /// The counters.

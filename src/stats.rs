@@ -168,11 +168,13 @@ impl Stats {
         for &(reason, lines) in &door.refused {
             by_reason[reason as usize] += lines;
         }
-        let pending = if door.is_forked { 0 } else { door.pending };
-        by_reason[DropReason::Forked as usize] += door.pending - pending;
+        let mut pending = door.pending + self.stored.load(Relaxed);
+        if door.is_forked {
+            by_reason[DropReason::Forked as usize] += std::mem::take(&mut pending);
+        }
         Snapshot {
             accepted: door.accepted,
-            pending: pending + self.stored.load(Relaxed),
+            pending,
             recovered: self.recovered.load(Relaxed),
             handed_over: self.handed_over.load(Relaxed),
             unstored: self.unstored.load(Relaxed),

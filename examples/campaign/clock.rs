@@ -44,6 +44,17 @@ impl AppClock {
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("NO_FAKE_STAT", "1");
     }
+
+    /// Removes what libfaketime of a killed process has left: it would stop another one that happens to get
+    /// the same number.
+    pub(crate) fn clean_up_after(&self, process: u32) {
+        if self.library.is_some() {
+            for name in ["faketime_shm", "sem.faketime_sem"] {
+                // It is gone where the process came to its end.
+                drop(fs::remove_file(format!("/dev/shm/{name}_{process}")));
+            }
+        }
+    }
 }
 
 impl fmt::Display for AppClock {

@@ -289,6 +289,7 @@ impl Campaign {
         let killed = now();
         running.child.kill()?;
         running.child.wait()?;
+        self.clock.clean_up_after(running.child.id());
         if let Some(process) = self.processes.last_mut() {
             process.killed = Some(killed);
         }
@@ -366,6 +367,7 @@ impl Campaign {
             if let Some(mut running) = self.running.take() {
                 running.child.kill()?;
                 running.child.wait()?;
+                self.clock.clean_up_after(running.child.id());
             }
         }
         self.take_story()?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 ///
 /// fn advice(error: &SpoolError) -> String {
 ///     match error {
-///         SpoolError::NoParent { path } => format!("mount the volume for {} first", path.display()),
+///         SpoolError::NoParent { path, .. } => format!("mount the volume for {} first", path.display()),
 ///         error => error.to_string(),
 ///     }
 /// }

@@ -8,8 +8,8 @@ pub(crate) enum Clock {
     /// As exact as the system has it.
     #[default]
     Exact,
-    /// On Linux: the time of the last tick of the system's timer, which comes 100 to 1,000 times a second. For
-    /// lines that show seconds. Reading the exact time is a fifth to a quarter of what an event costs.
+    /// On Linux: the time of the last tick of the system's timer, which comes 100 to 1,000 times a second.
+    /// For lines that show seconds. With it, an event takes a quarter less time.
     Coarse,
 }
 
@@ -22,7 +22,8 @@ impl Clock {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+// Where a pointer has 32 bits, a `timespec` may have private fields.
+#[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
 #[inline]
 #[expect(unsafe_code, reason = "the standard library does not read this clock: see DESIGN.md")]
 fn coarse() -> Option<SystemTime> {
@@ -39,7 +40,7 @@ fn coarse() -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64")))]
 fn coarse() -> Option<SystemTime> {
     None
 }

@@ -36,6 +36,8 @@ pub struct Portal {
     pub(super) known: Known,
     /// Ends that wait for the end of the hit.
     jobs: Vec<(u32, Value)>,
+    /// Bytes of the written and the dropped entries.
+    pub(super) bytes: usize,
     /// Requests that came in.
     pub hits: u64,
     /// Requests refused for their rate.
@@ -104,6 +106,7 @@ impl Portal {
             logs: BTreeMap::new(),
             known: Known::default(),
             jobs: Vec::new(),
+            bytes: 0,
             hits: 0,
             rate_limited: 0,
             operating_limited: 0,
@@ -381,6 +384,7 @@ impl Portal {
             }
             None => {
                 let written = Written { at, text: said.message.to_owned() };
+                self.bytes += size_of::<Written>() + written.text.len();
                 if log.ended.is_some() { &mut log.thrown } else { &mut log.written }.push(written);
                 Done::True(cost(random, self.conditions.command))
             }

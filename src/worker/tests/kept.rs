@@ -179,10 +179,10 @@ impl Run {
         self.stats.snapshot(&AtDoor {
             accepted: self.producer.accepted(),
             pending: self.producer.pending(),
+            is_forked: false,
             refused: DropReason::refusals().map(|why| (why, self.producer.refused(why))).collect(),
             unusable_tokens: 0,
             unseen: 0,
-            is_forked: false,
         })
     }
 
