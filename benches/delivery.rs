@@ -271,6 +271,8 @@ fn worker_throughput(scale: &Scale) {
             .pending_bytes(1 << 32)
     };
     let rounds = if scale.smoke { 1 } else { 5 };
+    #[cfg(feature = "spool")]
+    spool_throughput(lines, rounds, unlimited);
     // Tokens, and lines of an entry. With few lines in it a lone token pays for a request of its own
     // per entry, with many, 10,000 tokens pay for the 140 MB that they gather: the truth is between.
     let cases = [(1, 100), (10_000, 100), (1, 20), (10_000, 20)];
@@ -290,6 +292,35 @@ fn worker_throughput(scale: &Scale) {
         figure(&format!("ns per line, 10,000 tokens, {entries}"), format!("{many:.0}"), "-");
         let ratio = format!("{:.2}", many / one);
         figure(&format!("cost of a line, 10,000 tokens to one, {entries}"), ratio, "<= 1.5");
+    }
+}
+
+/// The same with a spool, whose work is done on the same thread.
+#[cfg(feature = "spool")]
+fn spool_throughput(lines: u32, rounds: u32, builder: impl Fn() -> Builder) {
+    use tracing_bizproc::spool::{Durability, Spool};
+
+    let dir = std::env::temp_dir().join(format!("bizproc-delivery-{}", std::process::id()));
+    let spool = |durability| Spool::new(&dir).durability(durability).max_bytes(4 << 30);
+    let ways = [None, Some(Durability::Buffered), Some(Durability::Fsync)];
+    let mut per_line = [f64::MAX; 3];
+    for _ in 0..rounds {
+        for (best, way) in per_line.iter_mut().zip(ways) {
+            let builder = match way {
+                Some(durability) => builder().spool(spool(durability)),
+                None => builder(),
+            };
+            let took = throughput::measure(&builder, 100, 100, lines, 100);
+            *best = best.min(took.as_nanos() as f64 / f64::from(lines));
+            drop(std::fs::remove_dir_all(&dir));
+        }
+    }
+    let [without, buffered, fsync] = per_line.map(|ns| 1e9 / ns);
+    figure("lines per second and core, 100 tokens, no spool", format!("{without:.0}"), "-");
+    for (name, rate) in [("buffered", buffered), ("fsync", fsync)] {
+        let name = format!("lines per second and core, 100 tokens, spool, {name}");
+        let target = format!(">= 100000, >= {:.0} (half)", without / 2.0);
+        figure(&name, format!("{rate:.0}"), &target);
     }
 }
 

@@ -858,7 +858,7 @@ pub(crate) struct Parts {
 }
 
 /// A number that no other run has.
-#[cfg(any(test, feature = "spool"))]
+#[cfg(feature = "spool")]
 fn random() -> u128 {
     let half = || u128::from(std::hash::RandomState::new().build_hasher().finish());
     half() << 64 | half()

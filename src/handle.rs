@@ -157,7 +157,7 @@ impl Handle {
         event_token: &EventToken,
         completion: Completion,
     ) -> Result<FlushReport, CompleteError> {
-        may_wait()?;
+        self.may_wait()?;
         let deadline = after(completion.timeout);
         let mut ending = self.activities.begin_end(event_token, portal.as_ref())?;
         // From here on the worker is responsible: it ends the activity, or reports that it could not.
@@ -221,8 +221,12 @@ impl Handle {
         failing
     }
 
-    /// Activities for whose end a workflow waits.
+    /// Activities for whose end a workflow waits. In a forked process they are those of another process,
+    /// and a thread that is not here may have held their lock.
     fn open_activities(&self) -> Vec<String> {
+        if self.producer.is_forked() {
+            return Vec::new();
+        }
         let open = self.activities.open_ones();
         open.iter().map(|(portal, event_token)| named(portal.as_ref(), event_token)).collect()
     }
@@ -253,7 +257,7 @@ impl Handle {
         method: &str,
         params: &str,
     ) -> Result<CallAnswer, CallError> {
-        may_wait()?;
+        self.may_wait()?;
         let (method, body) =
             call::request(method, params).map_err(|problem| CallError::Request { problem })?;
         let (reply, answer) = oneshot::channel();
@@ -294,10 +298,13 @@ impl Handle {
     }
 
     /// All counters, as they are now.
+    ///
+    /// In a forked process, which has no worker, all pending lines are lost: see [`DropReason::Forked`].
     pub fn stats(&self) -> Snapshot {
         self.stats.snapshot(&AtDoor {
             accepted: self.producer.accepted(),
             pending: self.producer.pending(),
+            is_forked: self.producer.is_forked(),
             refused: DropReason::refusals()
                 .map(|reason| (reason, self.producer.refused(reason)))
                 .collect(),
@@ -307,7 +314,11 @@ impl Handle {
     }
 
     /// The counters of each portal that the worker knows, in the order in which the portals were first used.
+    /// None in a forked process, which has no worker.
     pub fn portals(&self) -> Vec<PortalSnapshot> {
+        if self.producer.is_forked() {
+            return Vec::new();
+        }
         self.stats.portals(after(Duration::ZERO))
     }
 
@@ -322,7 +333,7 @@ impl Handle {
         scope: Scope,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
-        may_wait()?;
+        self.may_wait()?;
         let (reply, answer) = oneshot::channel();
         self.send(Control::Flush(Flush { scope, deadline, reply }))?;
         Ok(answer)
@@ -349,6 +360,17 @@ impl Handle {
     /// Whether the worker goes on although the guard is dropped.
     fn outlives_guard(&self) -> bool {
         self.producer.outlives_guard()
+    }
+
+    /// Whether to wait for delivery makes sense here. Asked first: in a forked process, a thread that is not
+    /// here may hold any lock.
+    ///
+    /// A future may be made here and awaited elsewhere, but is asked for at its first poll.
+    fn may_wait(&self) -> Result<(), WorkerError> {
+        if self.producer.is_forked() {
+            return Err(WorkerError::Forked);
+        }
+        if is_delivery_thread() { Err(WorkerError::DeliveryThread) } else { Ok(()) }
     }
 
     fn send(&self, control: Control) -> Result<(), WorkerError> {
@@ -387,12 +409,6 @@ fn named(portal: Option<&PortalId>, event_token: &EventToken) -> String {
         Some(portal) => format!("{portal}: {event_token}"),
         None => event_token.to_string(),
     }
-}
-
-/// Returns an error on a thread that must not wait for delivery. The methods call this when their future
-/// is polled first, because a future may be created on one thread and awaited on another.
-fn may_wait() -> Result<(), WorkerError> {
-    if is_delivery_thread() { Err(WorkerError::DeliveryThread) } else { Ok(()) }
 }
 
 /// The deadline of a wait that begins now. "For ever" is a year.

@@ -190,7 +190,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        let sees_all_spans = self.has_filters && host::has_directly::<Self, S>(dispatch, self);
+        let sees_all_spans =
+            host::enters_as_the_registry::<S>() && host::has_directly::<Self, S>(dispatch, self);
         self.capture.on_register_dispatch(dispatch, sees_all_spans);
     }
 

@@ -263,6 +263,11 @@ impl Run {
         report
     }
 
+    /// Bytes that the run itself holds to verify its outcome later.
+    pub fn bytes(&self) -> usize {
+        self.sent.borrow().values().map(|sent| sent.capacity() * size_of::<Duration>()).sum()
+    }
+
     /// The counters.
     pub fn stats(&self) -> Snapshot {
         self.handle.stats()

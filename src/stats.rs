@@ -168,9 +168,11 @@ impl Stats {
         for &(reason, lines) in &door.refused {
             by_reason[reason as usize] += lines;
         }
+        let pending = if door.is_forked { 0 } else { door.pending };
+        by_reason[DropReason::Forked as usize] += door.pending - pending;
         Snapshot {
             accepted: door.accepted,
-            pending: door.pending + self.stored.load(Relaxed),
+            pending: pending + self.stored.load(Relaxed),
             recovered: self.recovered.load(Relaxed),
             handed_over: self.handed_over.load(Relaxed),
             unstored: self.unstored.load(Relaxed),
@@ -199,6 +201,8 @@ impl Stats {
 pub(crate) struct AtDoor {
     pub(crate) accepted: u64,
     pub(crate) pending: u64,
+    /// There is no worker in this process: what is pending here will never be settled.
+    pub(crate) is_forked: bool,
     pub(crate) refused: Vec<(DropReason, u64)>,
     pub(crate) unusable_tokens: u64,
     pub(crate) unseen: u64,
@@ -478,8 +482,14 @@ mod tests {
     #[test]
     fn a_snapshot_shows_only_the_counters_that_are_above_zero() {
         let stats = Stats::default();
-        let mut door =
-            AtDoor { accepted: 0, pending: 0, refused: Vec::new(), unusable_tokens: 0, unseen: 0 };
+        let mut door = AtDoor {
+            accepted: 0,
+            pending: 0,
+            is_forked: false,
+            refused: Vec::new(),
+            unusable_tokens: 0,
+            unseen: 0,
+        };
         assert_eq!(stats.snapshot(&door).to_string(), "accepted=0 acknowledged=0 lost=0");
         (door.unusable_tokens, door.unseen) = (2, 3);
         stats.abandoned();

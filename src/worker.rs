@@ -366,9 +366,14 @@ impl<T: Transport> Worker<T> {
         let transport = self.transport.clone();
         let portal = self.engine.portal(call).cloned();
         let sending = async move {
-            if let Some(noted) = noted {
-                // A journal that hangs, or has failed, delays no request for longer.
-                drop(tokio::time::timeout(NOTED_WITHIN, noted).await);
+            if let Some(mut noted) = noted {
+                // A journal that hangs, or has failed, delays no request for longer. In steps: time in
+                // which the process was stopped does not count.
+                for _ in 0..NOTED_STEPS {
+                    if tokio::time::timeout(NOTED_STEP, &mut noted).await.is_ok() {
+                        break;
+                    }
+                }
             }
             let reply = transport.call(portal.as_ref(), request).await;
             Came::Reply(call, reply)
@@ -587,7 +592,8 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 /// Messages that are received between two checks of what is due.
 const TAKE_AT_ONCE: usize = 4_096;
 /// How long a request waits at most until the journal knows that it leaves.
-const NOTED_WITHIN: Duration = Duration::from_millis(200);
+const NOTED_STEP: Duration = Duration::from_millis(25);
+const NOTED_STEPS: usize = 8;
 /// How long the journal has at the end for what could not be said before.
 const LAST_WORD: Duration = Duration::from_millis(40);
 /// Pause after a panic.

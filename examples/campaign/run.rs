@@ -99,9 +99,7 @@ impl Campaign {
     fn new(options: Options) -> Result<Campaign, Box<dyn Error>> {
         let directory = std::env::temp_dir().join(format!("campaign-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
-        // On a disk in memory a sync would cost nothing.
-        let in_memory = options.spool && !options.fsync;
-        let disk = Disk::new(&spool::in_directory(&directory), in_memory)?;
+        let disk = Disk::new(&spool::in_directory(&directory), &options)?;
         let portals = portals(options.seed)?;
         let addresses: Result<Vec<SocketAddr>, _> =
             portals.iter().map(|portal| authority(&portal.webhook_url()).parse()).collect();

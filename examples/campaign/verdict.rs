@@ -321,7 +321,10 @@ impl Process {
     }
 
     /// How long before the kill something was done: by the clock, and without the time in which the
-    /// process did not run (it was stopped, or had no processor), as its own beats show.
+    /// process did not run (it was stopped, or waited for a processor), as its own beats show.
+    ///
+    /// Two threads stand between a line and the disk, one behind the other. So where a beat had to wait for
+    /// a processor, both may have had to.
     fn age_at_kill(&self, at: Moment) -> Option<(Duration, Duration)> {
         let killed = self.killed?;
         let age = killed.saturating_sub(at);
@@ -333,8 +336,8 @@ impl Process {
             .zip(ends)
             .map(|(beat, next)| {
                 let (beat, next) = ((*beat + BEAT).max(at), next.min(killed));
-                let gap = next.saturating_sub(beat);
-                if gap > JITTER { gap } else { 0 }
+                let late = next.saturating_sub(beat);
+                if late > JITTER { late + late.min(SECOND_THREAD) } else { 0 }
             })
             .sum();
         let running = age.saturating_sub(not_running);
@@ -345,7 +348,10 @@ impl Process {
 /// How often the app notes that it runs, in nanoseconds.
 pub(crate) const BEAT: u64 = 20_000_000;
 /// A beat that is late by no more than this says nothing.
-const JITTER: u64 = 20_000_000;
+const JITTER: u64 = 2_000_000;
+/// A second thread waits for a processor no longer than this: when a process goes on that was stopped, all
+/// its threads do.
+const SECOND_THREAD: u64 = 50_000_000;
 
 /// Losses that were told, in a log or by the counters of a process in the end: each explains one line.
 struct Told {
@@ -394,7 +400,7 @@ impl fmt::Display for Verdict {
         if self.not_running > 0 {
             writeln!(
                 f,
-                "in_window: {} are older by the clock, but their process did not run meanwhile",
+                "in_window: {} are older by the clock, but their process was stopped or had no processor",
                 self.not_running
             )?;
         }

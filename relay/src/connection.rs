@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -81,16 +81,22 @@ impl Connection {
     pub(crate) fn new(config: PgConfig) -> Result<Self, PgError> {
         let tls = config.tls()?;
         let failed = |error| PgError::Thread(Arc::new(error));
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
-        let run = move || {
-            // Ends when the sender is dropped.
-            let _ = runtime.block_on(stopped);
-            // Does not wait for a resolver that hangs.
-            runtime.shutdown_background();
+        let (started, has_started) = mpsc::sync_channel(1);
+        // The runtime is made, used and dropped on the thread: dropped inside of another runtime, it would panic.
+        let run = move || match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                // Whoever made us may have given up.
+                let _ = started.send(Ok(runtime.handle().clone()));
+                // Ends when the sender is dropped.
+                let _ = runtime.block_on(stopped);
+                // Does not wait for a resolver that hangs.
+                runtime.shutdown_background();
+            }
+            Err(error) => drop(started.send(Err(error))),
         };
         thread::Builder::new().name("bizproc-pg".to_owned()).spawn(run).map_err(failed)?;
+        let handle = has_started.recv().map_err(|_| PgError::Closed)?.map_err(failed)?;
         let shared = Shared {
             config,
             tls,

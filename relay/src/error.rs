@@ -10,6 +10,14 @@ use tokio_postgres::error::{DbError, SqlState};
 ///
 /// Connection strings hold passwords, and rows hold tokens. So nothing of them is repeated here: of what
 /// the server says, only the SQLSTATE code and those messages that speak of names and rights.
+///
+/// ```
+/// use tracing_bizproc_relay::{PgConfig, PgError};
+///
+/// let error = PgConfig::parse("host=db password=s3cret word").unwrap_err();
+/// assert!(matches!(error, PgError::Config(_)));
+/// assert!(!error.to_string().contains("s3cret"));
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PgError {

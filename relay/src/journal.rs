@@ -37,6 +37,19 @@ use self::rows::{ChunkRows, evicted, publisher_key, publisher_of, what_is_left};
 /// [`Ownership`](crate::Ownership).
 ///
 /// Payloads hold event tokens and the texts of lines, which are secrets; keys hold hashes of the tokens only.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// use tracing_bizproc::journal::{Journal, Query};
+/// use tracing_bizproc_relay::{PgConfig, PgJournal, Shard};
+///
+/// let journal = PgJournal::new(PgConfig::from_env()?)?;
+/// journal.migrate().await?;
+/// journal.read_shards(Shard::all());
+/// let read = journal.read(Query { portal: None, after: None, most_bytes: 64 << 10 }).await?;
+/// assert!(read.at_end || !read.chunks.is_empty());
+/// # Ok(()) }
+/// ```
 pub struct PgJournal {
     connection: Connection,
     sql: Sql,
@@ -54,6 +67,8 @@ struct Reading {
     new: Vec<i16>,
     /// Portals of which nothing is returned, since something of them cannot be read.
     unreadable: BTreeMap<Option<String>, Unreadable>,
+    /// When old chunks were looked for, and none was found.
+    looked: Option<SystemTime>,
     tidied: Option<SystemTime>,
 }
 
@@ -200,7 +215,10 @@ impl Sql {
 /// How many chunks are looked at in one call.
 const CHUNKS: i64 = 500;
 
-/// Old things are looked for about once in an hour.
+/// It is asked after each call for what was given up.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What nobody needs any more is removed about once in an hour.
 const TIDY: Duration = Duration::from_secs(3_600);
 
 impl Journal for PgJournal {
@@ -305,13 +323,19 @@ impl Journal for PgJournal {
 
     fn evicted<'a>(&'a self, now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
         Box::pin(async move {
-            let (shards, tidied) = {
+            let (shards, looked, tidied) = {
                 let reading = self.reading();
-                (reading.shards.clone(), reading.tidied)
+                (reading.shards.clone(), reading.looked, reading.tidied)
             };
-            let Some(before) = now.checked_sub(self.max_age).filter(|_| !shards.is_empty()) else {
+            let is_due = |last: Option<SystemTime>, pause| {
+                last.is_none_or(|last| {
+                    now.duration_since(last).map_or(true, |since| since >= pause)
+                })
+            };
+            let Some(before) = now.checked_sub(self.max_age) else { return Ok(Vec::new()) };
+            if shards.is_empty() || !is_due(looked, LOOK) {
                 return Ok(Vec::new());
-            };
+            }
             let parameters = parameters![shards => INT2_ARRAY, before => TIMESTAMPTZ];
             let rows = self.connection.rows(&self.sql.bury, parameters);
             let mut gone = Vec::new();
@@ -320,9 +344,8 @@ impl Journal for PgJournal {
                 let (of, settled) = (numbers(&row, 1)?, numbers(&row, 2)?);
                 gone.extend(evicted(publisher, &of, &settled, since, column(&row, 4)?));
             }
-            let due =
-                tidied.is_none_or(|at| now.duration_since(at).is_ok_and(|since| since >= TIDY));
-            if due {
+            self.reading().looked = gone.is_empty().then_some(now);
+            if is_due(tidied, TIDY) {
                 self.connection.rows(&self.sql.tidy, parameters![now => TIMESTAMPTZ]).await?;
                 self.reading().tidied = Some(now);
             }

@@ -5,6 +5,14 @@ use tracing_bizproc::PortalId;
 /// One of 256 parts of an app's portals: what one relay owns and another one may take over.
 ///
 /// A portal is always in the same shard, in each version of this crate.
+///
+/// ```
+/// use tracing_bizproc::PortalId;
+/// use tracing_bizproc_relay::Shard;
+///
+/// let portal = PortalId::from("a223c6b3710f85df22e9377d6c4f7553");
+/// assert!(Shard::all().any(|shard| shard == Shard::of(Some(&portal))));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shard(u8);
 

@@ -179,6 +179,7 @@ fn russian_reason(reason: DropReason) -> &'static str {
         DropReason::SpoolFull => "место на диске для строк исчерпано",
         DropReason::Expired => "строки устарели",
         DropReason::SpoolDamaged => "данные на диске повреждены",
+        DropReason::Forked => "строки дочернего процесса",
         DropReason::Internal => "внутренняя ошибка",
     }
 }

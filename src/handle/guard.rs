@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::shutdown::ShutdownReport;
 use super::{Handle, after};
 use crate::error::WorkerError;
-use crate::stats::FlushReport;
+use crate::stats::{DropReason, FlushReport};
 use crate::thread_role::is_delivery_thread;
 
 /// Closes the worker when it is dropped: keep it until the end of `main`.
@@ -28,7 +28,8 @@ use crate::thread_role::is_delivery_thread;
 /// (an option of the builder, 5 s by default), also if the portal never answers. Lines that are still
 /// pending then are counted as lost. The drop never panics, also inside a runtime. It does not wait for
 /// open activities: use [`shutdown`](WorkerGuard::shutdown) for that. On the worker's own thread, or on
-/// a thread that the worker waits for, it closes without waiting, and this is reported.
+/// a thread that the worker waits for, it closes without waiting, and this is reported. In a forked
+/// process, which has no worker, it does nothing.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -111,7 +112,7 @@ impl WorkerGuard {
         let began = after(Duration::ZERO);
         let now = || after(Duration::ZERO);
         // On the worker's own thread this would never return.
-        if !is_delivery_thread() {
+        if !is_delivery_thread() && !self.handle.producer.is_forked() {
             self.handle.activities.wait_until_none_is_open(began + timeout / 4 * 3, now);
         }
         self.close(timeout.saturating_sub(now().saturating_duration_since(began)))
@@ -119,6 +120,9 @@ impl WorkerGuard {
 
     fn close(&mut self, timeout: Duration) -> ShutdownReport {
         let Some(thread) = self.thread.take() else { return ShutdownReport::default() };
+        if self.handle.producer.is_forked() {
+            return unanswered(&self.handle);
+        }
         let failing = self
             .fail_with
             .as_deref()
@@ -130,14 +134,12 @@ impl WorkerGuard {
             drop(self.handle.ask_close(deadline));
             return unanswered(&self.handle);
         }
-        let closed = self
-            .handle
-            .ask_close(deadline)
-            .and_then(|answer| block_until(answer, deadline + GRACE));
+        let closed =
+            self.ask_close(deadline).and_then(|answer| block_until(answer, deadline + GRACE));
         let Ok(lines) = closed else { return unanswered(&self.handle) };
         // The thread has nothing left to do, except that layers of the app get its last reports. They may
         // be slow, so the wait is short.
-        let patience = after(GRACE);
+        let patience = after(LAST_REPORTS);
         while !thread.is_finished() && after(Duration::ZERO) < patience {
             thread::park_timeout(A_MOMENT);
         }
@@ -148,12 +150,26 @@ impl WorkerGuard {
         let failed = failing.into_iter().filter(|failing| !open.contains(failing)).collect();
         ShutdownReport { lines, failed, open }
     }
+
+    /// Asks until there is room to ask: the queue may be full of other requests of the app.
+    fn ask_close(&self, deadline: Instant) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
+        loop {
+            match self.handle.ask_close(deadline) {
+                Err(WorkerError::Busy) if after(Duration::ZERO) < deadline => {
+                    thread::park_timeout(A_MOMENT);
+                }
+                asked => return asked,
+            }
+        }
+    }
 }
 
 /// The report if the worker does not answer.
 fn unanswered(handle: &Handle) -> ShutdownReport {
+    let stats = handle.stats();
     let mut lines = FlushReport::default();
-    lines.set_pending(handle.stats().pending(), u64::MAX);
+    lines.set_pending(stats.pending(), u64::MAX);
+    lines.count_dropped(DropReason::Forked, stats.by_reason(DropReason::Forked));
     ShutdownReport { lines, failed: Vec::new(), open: handle.open_activities() }
 }
 
@@ -203,7 +219,53 @@ impl Wake for Unpark {
     }
 }
 
-/// Interval of the checks whether the thread has ended.
+/// Between two looks at whether the thread has ended, or has room for a request.
 const A_MOMENT: Duration = Duration::from_millis(1);
-/// The worker watches the deadline. How much longer a caller waits for its answer.
-pub(super) const GRACE: Duration = Duration::from_millis(250);
+/// The worker keeps the deadline; beyond it, a caller gives the worker so long to say so.
+pub(super) const GRACE: Duration = Duration::from_millis(60);
+/// How long a shutdown waits for the end of the worker's thread, which has only its last reports to make.
+/// With [`GRACE`] less than the 100 ms that a shutdown may take beyond its deadline.
+const LAST_REPORTS: Duration = Duration::from_millis(30);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::builder::{Parts, builder};
+    use crate::queue::{Control, Flush, Message, Scope};
+    use crate::transport::auth::Webhook;
+
+    /// The app may have asked for a thousand flushes. The close found no room then, and nobody closed.
+    #[test]
+    fn a_close_waits_for_room_where_the_queue_is_full_of_requests() {
+        let webhook = Webhook::new("https://b24.example/rest/1/secret/").unwrap();
+        let Parts { producer, mut consumer, stats, .. } = builder(webhook).parts(1);
+        let handle = Handle::new(producer, Arc::clone(&stats), Duration::ZERO);
+        let patience = Duration::from_secs(60);
+        let flush = || {
+            let (reply, _) = oneshot::channel();
+            Control::Flush(Flush { scope: Scope::All, deadline: after(patience), reply })
+        };
+        while handle.send(flush()).is_ok() {}
+        assert!(matches!(handle.send(flush()), Err(WorkerError::Busy)));
+
+        let worker = thread::spawn(|| {});
+        let guard = WorkerGuard::new(handle.clone(), patience, None, worker);
+        let closing = thread::spawn(move || guard.shutdown_blocking(patience));
+        let close = loop {
+            match consumer.try_take() {
+                Some(Message::Control(control)) => match *control {
+                    Control::Close(close) => break close,
+                    _ => continue,
+                },
+                Some(_) => panic!("nothing else was sent"),
+                None => thread::yield_now(),
+            }
+        };
+        let mut told = FlushReport::default();
+        told.count_acknowledged(7);
+        close.reply.send(told.clone()).unwrap();
+        assert_eq!(*closing.join().unwrap().lines(), told);
+    }
+}

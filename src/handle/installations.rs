@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Handle, Opened, after, may_wait};
+use super::{Handle, Opened, after};
 use crate::activity::{ActivityRequest, VerifiedActivity};
 use crate::error::{ActivityRejection, InstallError, RegistrationError, VerifyError, WorkerError};
 use crate::installation::{
@@ -212,7 +212,7 @@ impl Installations {
         if !self.swap(&claim.portal, Some(&stored), None).await.map_err(InstallError::Store)? {
             return Err(InstallError::Raced);
         }
-        may_wait()?;
+        self.handle.may_wait()?;
         self.handle.activities.uninstalled(&claim.portal);
         let (reply, answer) = oneshot::channel();
         self.handle.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
@@ -341,7 +341,7 @@ impl Installations {
         portal: &PortalId,
         question: Question,
     ) -> Result<Confirmed, WorkerError> {
-        may_wait()?;
+        self.handle.may_wait()?;
         let (reply, answer) = oneshot::channel();
         let portal = portal.clone();
         self.handle.send(Control::Confirm(Confirm { portal, question, reply }))?;

@@ -2,7 +2,7 @@
 //! allocation larger than what was read.
 //!
 //! Numbers have as many bytes as they need, seven bits in each. A line's number and time are written as
-//! the difference to those before it.
+//! the difference to those before it (`Base`).
 
 use std::str;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -185,15 +185,38 @@ impl Driver {
                 () = sleep_until(self.next_adopt) => None,
             };
             match ask {
-                Some(Ask::Append(batch)) => self.append(batch).await,
-                Some(Ask::Mark(marks, noted)) => self.mark(marks, noted).await,
-                Some(Ask::Read { portal, after, generation, most_bytes }) => {
-                    self.read(portal, after, generation, most_bytes).await;
-                }
                 Some(Ask::Close(done)) => return self.close(done).await,
+                Some(ask) => self.serve(ask).await,
                 None if self.scan.is_some() => self.scan_on().await,
                 None => self.adopt().await,
             }
+        }
+    }
+
+    async fn serve(&mut self, ask: Ask) {
+        match ask {
+            Ask::Append(batch) => self.append(batch).await,
+            Ask::Mark(marks, noted) => self.mark(marks, noted).await,
+            Ask::Read { portal, after, generation, most_bytes } => {
+                self.read(portal, after, generation, most_bytes).await;
+            }
+            // It is the last one: the loop ends with it.
+            Ask::Close(_) => {}
+        }
+    }
+
+    /// Does what was asked for so far, and what is left of taking over.
+    #[cfg(feature = "simulation")]
+    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
+    pub(crate) async fn catch_up(&mut self) {
+        while let Ok(ask) = self.asks.try_recv() {
+            self.serve(ask).await;
+        }
+        while self.next_adopt <= Instant::now() {
+            self.adopt().await;
+        }
+        while self.scan.is_some() {
+            self.scan_on().await;
         }
     }
 

@@ -27,26 +27,36 @@ pub(super) fn has_directly<L: Layer<S>, S: Subscriber>(dispatch: &Dispatch, laye
     })
 }
 
+/// Whether the subscriber keeps the spans that a thread has entered as the Registry does: it is the
+/// Registry, or the subscriber of `fmt`, which has one inside, or layers on these.
+pub(super) fn enters_as_the_registry<S: Subscriber>() -> bool {
+    let base = below_layers(type_name::<S>()).unwrap_or_default();
+    // Arguments that are the default ones do not stand in a name.
+    let is_fmt =
+        base.strip_prefix(FMT).is_some_and(|rest| rest.is_empty() || rest.starts_with('<'));
+    is_fmt || is_registry(base)
+}
+
+/// A type that this crate cannot name, because it does not need the feature for it.
+const FMT: &str = "tracing_subscriber::fmt::Subscriber";
+
 /// Whether this is the name of the Registry, or of layers on it.
+fn is_registry(name: &str) -> bool {
+    below_layers(name) == Some(type_name::<Registry>())
+}
+
+/// The name of the subscriber below all layers.
 ///
 /// The only way to ask a subscriber panics if the answer is no, and a type such as
 /// `Layered<A, Layered<B, Registry>>` can be analysed only by its name. An unknown name means a subscriber without
 /// filters, which is always safe.
-fn is_registry(mut name: &str) -> bool {
+fn below_layers(mut name: &str) -> Option<&str> {
     let layered = type_name::<Layered<Identity, Registry>>();
     let layered = layered.split('<').next().unwrap_or(layered);
-    while name != type_name::<Registry>() {
-        let inner = name
-            .strip_prefix(layered)
-            .and_then(|rest| rest.strip_prefix('<'))
-            .and_then(|rest| rest.strip_suffix('>'))
-            .and_then(second_argument);
-        match inner {
-            Some(inner) => name = inner,
-            None => return false,
-        }
+    while let Some(arguments) = name.strip_prefix(layered).and_then(|rest| rest.strip_prefix('<')) {
+        name = arguments.strip_suffix('>').and_then(second_argument)?;
     }
-    true
+    Some(name)
 }
 
 /// `B` of `A, B, C`. Commas inside of brackets do not count.
@@ -99,6 +109,17 @@ mod tests {
 
     fn on<S: Subscriber>(_: &S) -> bool {
         has_filters::<S>()
+    }
+
+    #[test]
+    fn the_subscriber_of_fmt_has_the_registrys_stack() {
+        fn enters<S: Subscriber>(_: &S) -> bool {
+            enters_as_the_registry::<S>()
+        }
+        assert!(enters(&registry()) && enters(&registry().with(fmt::layer())));
+        assert!(enters(&fmt::Subscriber::new()));
+        assert!(enters(&fmt().with_env_filter("info").compact().finish().with(fmt::layer())));
+        assert!(!enters(&tracing_core::subscriber::NoSubscriber::new()));
     }
 
     #[test]

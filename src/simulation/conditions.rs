@@ -1,5 +1,7 @@
 //! What a simulated portal is like: hidden from the worker.
 
+use std::time::Duration;
+
 use super::Random;
 
 /// How a portal behaves in a run.
@@ -27,6 +29,8 @@ pub struct Conditions {
     pub end: (f64, f64),
     /// Entries of a workflow that are kept.
     pub kept: Option<usize>,
+    /// From when to when there is no connection, since the start of the run.
+    pub outage: Option<(Duration, Duration)>,
     /// What goes wrong, and how often.
     pub faults: Faults,
 }
@@ -94,6 +98,7 @@ impl Default for Conditions {
             event_send: EventSend::AtOnce,
             end: (0.005, 0.005),
             kept: Some(50),
+            outage: None,
             faults: Faults::default(),
         }
     }

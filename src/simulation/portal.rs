@@ -157,7 +157,8 @@ impl Portal {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         self.note_sent(&request.method, &body, now);
         let faults = self.conditions.faults;
-        if self.random.chance(faults.refused) {
+        let is_out = |(from, until): (Duration, Duration)| (from..until).contains(&now);
+        if self.conditions.outage.is_some_and(is_out) || self.random.chance(faults.refused) {
             return (Duration::from_millis(20), Reply::NotSent(trouble("connection refused")));
         }
         self.hits += 1;

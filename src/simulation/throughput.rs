@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::builder::{Builder, Parts};
 use crate::completion::Completion;
+use crate::journal::driver::{Desk, Driver};
 use crate::line::{EventToken, LogLine, Packer, Tag};
 use crate::protocol::Reply;
 use crate::queue::{Complete, Message};
@@ -23,7 +24,8 @@ pub fn measure(
     lines: u32,
     bytes: usize,
 ) -> Duration {
-    let Parts { producer, mut consumer, mut engine, .. } = builder.parts(1);
+    let Parts { producer, mut consumer, mut engine, journal, .. } = builder.parts(1);
+    let mut kept = Kept::new(journal);
     let tags: Vec<_> = (0..tokens)
         .map(|n| {
             let event_token = EventToken::parse(&super::portal::event_token(n));
@@ -33,6 +35,7 @@ pub fn measure(
     let text = "x".repeat(bytes);
     let mut worked = Duration::ZERO;
     let mut now = Instant::now();
+    kept.serve(&mut engine, now);
     let (mut given, mut gathered, mut bodies) = (0, 0, 0);
     while given < lines {
         let burst = BURST.min(lines - given).min(tokens * per_entry - gathered);
@@ -48,12 +51,15 @@ pub fn measure(
                 engine.line(&line, now);
             }
         }
+        kept.serve(&mut engine, now);
         if gathered == tokens * per_entry || given == lines {
             // In simulated time a minute passes, so that everything gathered is due.
             gathered = 0;
             now += Duration::from_secs(60);
-            bodies += settle_all(&mut engine, &mut now);
+            bodies += settle_all(&mut engine, &mut kept, &mut now);
+            kept.serve(&mut engine, now);
             let freed = engine.freed();
+            consumer.take_back(freed.read.lines, freed.read.bytes as u64);
             consumer.hold(freed.held as u64);
             consumer.release(freed.lines, freed.bytes as u64);
         }
@@ -88,7 +94,7 @@ pub fn ends(builder: &Builder, tokens: u32) -> Duration {
     for complete in completes {
         engine.complete(complete, now);
     }
-    settle_all(&mut engine, &mut now);
+    settle_all(&mut engine, &mut Kept::new(None), &mut now);
     let took = start.elapsed();
     for mut answer in answers {
         answer.try_recv().expect("each is answered").expect("the portal said true");
@@ -157,25 +163,54 @@ pub fn idle_bytes(builder: &Builder, tokens: u32, held: &dyn Fn() -> usize) -> (
         }
     }
     now += Duration::from_secs(60);
-    settle_all(&mut engine, &mut now);
+    settle_all(&mut engine, &mut Kept::new(None), &mut now);
     let idle = held() - before;
     // Past the time at which an idle token is forgotten, and a workflow's budget with it.
     now += Duration::from_secs(7 * 3_600);
-    settle_all(&mut engine, &mut now);
+    settle_all(&mut engine, &mut Kept::new(None), &mut now);
     let forgotten = held().saturating_sub(before);
     (idle / tokens as usize, forgotten / tokens as usize)
 }
 
-fn settle_all(engine: &mut Engine, now: &mut Instant) -> usize {
+/// The journal of a measurement, if there is one: what it costs is paid on the same thread.
+struct Kept {
+    journal: Option<(Desk, Driver)>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Kept {
+    fn new(journal: Option<(Desk, Driver)>) -> Kept {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        Kept { journal, runtime: runtime.expect("a runtime without I/O") }
+    }
+
+    /// Does what the engine wants of its journal.
+    fn serve(&mut self, engine: &mut Engine, now: Instant) {
+        let Some((desk, driver)) = &mut self.journal else { return };
+        for ask in engine.asks(true, now) {
+            desk.ask(ask);
+        }
+        self.runtime.block_on(driver.catch_up());
+        while let Some(said) = desk.try_told() {
+            engine.told(said, now);
+        }
+    }
+}
+
+fn settle_all(engine: &mut Engine, kept: &mut Kept, now: &mut Instant) -> usize {
     let mut bodies = 0;
     loop {
         match engine.next(*now) {
             Step::Send(call, request) => {
+                kept.serve(engine, *now);
                 bodies += request.body.len();
                 engine.settle(call, &success(request.commands), *now);
             }
             // The portal's rate, in simulated time.
-            Step::Wait(Some(at)) if engine.is_busy() => *now = at,
+            Step::Wait(Some(at)) if engine.is_busy() => {
+                kept.serve(engine, *now);
+                *now = at;
+            }
             Step::Wait(_) | Step::Access(..) | Step::Closed => return bodies,
         }
     }

@@ -67,7 +67,7 @@ impl Outcome {
                 "completions tell of {reported} late lines, {most} may be: {stats}"
             );
         }
-        let missing: u64 = self.sent.keys().map(|workflow| self.told_missing(*workflow)).sum();
+        let missing = self.told_missing();
         if missing > stats.lost() + stats.refused() {
             let _ = writeln!(wrong, "the logs tell of {missing} missing lines: {stats}");
         }
@@ -165,9 +165,14 @@ impl Outcome {
         self.completions.iter().map(of_one).sum::<usize>() as u64
     }
 
+    /// How many lines the logs say are missing, each told once.
+    pub fn told_missing(&self) -> u64 {
+        self.sent.keys().map(|workflow| self.told_missing_in(*workflow)).sum()
+    }
+
     /// How many lines a workflow's log says are missing, each told once. What a notice says that may
     /// have been reported before does not count, nor what a repeated entry says.
-    fn told_missing(&self, workflow: u32) -> u64 {
+    fn told_missing_in(&self, workflow: u32) -> u64 {
         let log = self.portal.log(workflow).iter();
         let told_once = log.filter(|entry| !entry.text.contains("(possible repeat"));
         let notices = told_once.flat_map(|entry| entry.text.lines());

@@ -60,6 +60,9 @@ pub enum DropReason {
     Expired,
     /// Dropped: the file of the spool that held it was damaged or has vanished.
     SpoolDamaged,
+    /// Dropped: it was pending in a forked process, which has no worker. Lines that were pending at the fork
+    /// are among them there: the process that has the worker delivers and counts these itself.
+    Forked,
     /// Dropped: an error inside this crate. Please report it.
     Internal,
 }
@@ -86,6 +89,7 @@ impl DropReason {
         DropReason::SpoolFull,
         DropReason::Expired,
         DropReason::SpoolDamaged,
+        DropReason::Forked,
         DropReason::Internal,
     ];
 
@@ -134,6 +138,7 @@ impl DropReason {
             DropReason::SpoolFull => "spool_full",
             DropReason::Expired => "expired",
             DropReason::SpoolDamaged => "spool_damaged",
+            DropReason::Forked => "forked",
             DropReason::Internal => "internal",
         }
     }
@@ -160,6 +165,7 @@ impl DropReason {
             DropReason::SpoolFull => "disk space for lines spent",
             DropReason::Expired => "too old",
             DropReason::SpoolDamaged => "damaged on disk",
+            DropReason::Forked => "logged in a forked process",
             DropReason::Internal => "internal error",
         }
     }

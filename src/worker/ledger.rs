@@ -123,6 +123,11 @@ impl Ledger {
         self.outbox.as_mut()
     }
 
+    /// Whether the journal owes an answer to a batch.
+    pub(crate) fn has_batches_out(&self) -> bool {
+        self.outbox.as_ref().is_some_and(Outbox::has_batches_out)
+    }
+
     pub(crate) fn has_journal(&self) -> bool {
         self.outbox.is_some()
     }
@@ -555,5 +560,31 @@ impl Page {
             Ending::Late => self.counters.late(lines),
             Ending::Dropped(_) => self.counters.lost(lines),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::{Parts, disabled};
+
+    /// A clock that was set forward by a year once made every line too old.
+    #[test]
+    fn an_entry_is_as_old_as_the_lower_of_two_clocks_says() {
+        let Parts { consumer, .. } = disabled().parts(1);
+        let mut ledger = Ledger::new(Arc::default(), consumer.shares(), 0);
+        #[expect(clippy::disallowed_methods, reason = "any instant will do to start from")]
+        let (start, wall) = (Instant::now(), SystemTime::now());
+        let (minute, year) = (Duration::from_secs(60), Duration::from_secs(365 * 86_400));
+        let entry = Entry::new(start, wall);
+        let later = start + minute;
+        assert_eq!(ledger.age(&entry, later), minute);
+        ledger.set_clock(later, wall + minute);
+        assert_eq!(ledger.age(&entry, later), minute);
+        assert_eq!(ledger.age(&entry, later + minute), 2 * minute);
+        ledger.set_clock(later, wall + year);
+        assert_eq!(ledger.age(&entry, later), minute, "set forward");
+        ledger.set_clock(later, wall - year);
+        assert_eq!(ledger.age(&entry, later), Duration::ZERO, "set back");
     }
 }

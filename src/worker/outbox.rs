@@ -65,7 +65,6 @@ struct Out {
     first: Number,
     notes: Vec<Note>,
     bytes: usize,
-    at: Instant,
 }
 
 /// A line for the journal.
@@ -200,17 +199,18 @@ impl Outbox {
         self.bytes >= BATCH_BYTES
     }
 
-    /// When it is to be handed over.
-    pub(crate) fn due_at(&self) -> Option<Instant> {
+    /// When it is to be handed over; with `marks`, these too.
+    pub(crate) fn due_at(&self, marks: bool) -> Option<Instant> {
         let since = self.since.map(|since| match self.is_full() {
             true => since,
             false => since + self.bound / 4,
         });
-        since.into_iter().chain(self.marks_since.map(|since| since + self.bound / 4)).min()
+        let marks_since = self.marks_since.filter(|_| marks);
+        since.into_iter().chain(marks_since.map(|since| since + self.bound / 4)).min()
     }
 
     /// What is gathered, as a batch for the journal.
-    pub(crate) fn batch(&mut self, now: Instant) -> Option<Batch> {
+    pub(crate) fn batch(&mut self) -> Option<Batch> {
         if self.chunks.is_empty() {
             return None;
         }
@@ -222,7 +222,7 @@ impl Outbox {
         let notes = std::mem::take(&mut self.notes);
         let first = self.chunks.iter().filter_map(|chunk| first_no(&chunk.content)).min();
         let first = first.unwrap_or(0);
-        self.out.push_back(Out { no: self.batches, first, notes, bytes, at: now });
+        self.out.push_back(Out { no: self.batches, first, notes, bytes });
         let chunks = std::mem::take(&mut self.chunks);
         Some(Batch { publisher: self.publisher, no: self.batches, chunks })
     }
@@ -248,9 +248,9 @@ impl Outbox {
         out.notes
     }
 
-    /// When the oldest batch that is not answered was handed over.
-    pub(crate) fn waits_since(&self) -> Option<Instant> {
-        self.out.front().map(|out| out.at)
+    /// Whether a batch is not answered yet.
+    pub(crate) fn has_batches_out(&self) -> bool {
+        !self.out.is_empty()
     }
 
     /// Whether the journal has lines of this portal that are not answered yet and in no lane.

@@ -29,6 +29,7 @@ mod kept;
 mod portals;
 #[cfg(feature = "simulation")]
 mod recovery;
+mod shutdown;
 mod storm;
 
 /// An engine with its clock in hand.
@@ -122,6 +123,7 @@ impl Stage {
         self.stats.snapshot(&AtDoor {
             accepted: 0,
             pending: self.engine.pending(),
+            is_forked: false,
             refused: Vec::new(),
             unusable_tokens: 0,
             unseen: 0,

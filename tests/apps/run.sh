@@ -196,9 +196,11 @@ page README.md log 'Card charged \(amount=99.5\)' 'Handed to the carrier' 'Recei
 page docs/guide.md cli 'Import finished \(rows=1200\)'
 page docs/guide.md selecting 'Order received \(order=1042\)' 'Card charged \(amount=99.5\)' '!Reserved'
 ! wanted selecting || grep -q Reserved "$work/selecting/printed" || failed selecting "has not printed: Reserved"
+# The hour in Moscow, and the next one, which may have come when the line is logged.
 hour=$(TZ=UTC-3 date +%H)
+next=$(printf %02d $(((10#$hour + 1) % 24)))
 page docs/guide.md moscow \
-    "• ($hour|$(TZ=UTC-3 date +%H)):[0-9:]{5} \+03:00 Заказ 1042 принят" \
+    "• ($hour|$next):[0-9:]{5} \+03:00 Заказ 1042 принят" \
     '• [0-9:]{8} \+03:00 ВНИМАНИЕ: Шнур питания: остался последний' '!order=' '!sku='
 page docs/guide.md options 'shop: Order received \(comment=Please ring twice' '!4242' '!hard to hear'
 

@@ -12,6 +12,8 @@ mod config;
 mod delivery;
 mod ends;
 mod flush;
+#[cfg(unix)]
+mod fork;
 mod guard;
 mod hidden;
 mod idle;
@@ -33,6 +35,8 @@ mod selecting;
 #[cfg(feature = "spool")]
 mod short_lived;
 mod shutdown;
+#[cfg(unix)]
+mod signals;
 mod simulation;
 mod snippets;
 #[cfg(feature = "spool")]

@@ -40,6 +40,108 @@ fn refused_lines_are_counted_and_mentioned_in_the_log() {
     assert_eq!(log.last().unwrap(), "there is room again");
 }
 
+/// How many lines a log says are missing.
+fn told_missing(log: &[String]) -> u64 {
+    let notices = log.iter().filter_map(|line| line.strip_prefix("• (")?.split_once(" line"));
+    notices
+        .filter(|(_, rest)| rest.contains("missing since "))
+        .map(|(n, _)| n.parse::<u64>().unwrap())
+        .sum()
+}
+
+/// Three activities log more than there is room for, while their portal holds an answer back. What each log
+/// shows and says is missing is what was logged, to the line, and the counters say the same.
+#[test]
+fn with_each_policy_every_line_is_in_its_log_or_told_as_missing_there() {
+    let policies = [
+        Overflow::DropNewest,
+        Overflow::DropOldest,
+        Overflow::Block(Duration::from_millis(1)),
+        Overflow::Block(PATIENCE),
+    ];
+    for overflow in policies {
+        for (pending_lines, pending_bytes, queue) in
+            [(40, 1 << 20, 1_000), (1_000, 60_000, 1_000), (1_000, 1 << 20, 20)]
+        {
+            let stage = Stage::with(Portal::builder(), |builder| {
+                builder
+                    .pending_lines(pending_lines)
+                    .pending_bytes(pending_bytes)
+                    .queue_lines(queue)
+                    .overflow(overflow)
+            });
+            stuck(&stage);
+            let logs: Vec<_> = (0..3).map(|_| stage.activity()).collect();
+            let span = |n: usize| info_span!("activity", event_token = logs[n].2.as_field());
+            let spans = [span(0), span(1), span(2)];
+            let mut logged = [0_u64; 3];
+            let padding = "x".repeat(1_000);
+            for n in 0..200 {
+                spans[n % 3].in_scope(|| info!(padding, "line {n}"));
+                logged[n % 3] += 1;
+            }
+            stage.bizproc.flush_blocking(PATIENCE).unwrap();
+            // There is room again, so that the next line of each says what is missing.
+            for (n, span) in spans.into_iter().enumerate() {
+                span.in_scope(|| info!("at last"));
+                logged[n] += 1;
+            }
+            stage.bizproc.flush_blocking(PATIENCE).unwrap();
+
+            let stats = stage.bizproc.stats();
+            let told = format!("{overflow:?}, {pending_lines}, {pending_bytes}, {queue}: {stats}");
+            assert_eq!((stats.pending(), stats.late()), (0, 0), "{told}");
+            let mut missing = 0;
+            for (n, (workflow, ..)) in logs.iter().enumerate() {
+                let log = lines(workflow);
+                let numbers: Vec<usize> = log
+                    .iter()
+                    .filter_map(|line| line.strip_prefix("line ")?.split_once(' ')?.0.parse().ok())
+                    .collect();
+                assert!(numbers.is_sorted_by(|one, next| one < next), "{told}: {numbers:?}");
+                assert_eq!(log.iter().filter(|line| *line == "at last").count(), 1, "{told}");
+                let shown = numbers.len() as u64 + 1;
+                assert_eq!(shown + told_missing(&log), logged[n], "{told}");
+                missing += told_missing(&log);
+            }
+            assert_eq!(stats.lost() + stats.refused(), missing, "{told}");
+            assert_eq!(stats.accepted(), stats.acknowledged() + stats.lost(), "{told}");
+            assert_eq!(missing == 0, overflow == Overflow::Block(PATIENCE), "{told}");
+        }
+    }
+}
+
+/// It is one entry, which says how much was cut, and takes no room from the lines around it.
+#[test]
+fn a_monster_line_is_cut_and_told_with_each_policy() {
+    for overflow in [Overflow::DropNewest, Overflow::Block(PATIENCE), Overflow::DropOldest] {
+        let stage = Stage::with(Portal::builder(), |builder| builder.overflow(overflow));
+        let (workflow, _, event_token) = stage.activity();
+        let monster = "слово ".repeat(1_000_000);
+        info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
+            info!("before");
+            info!("{monster}");
+            info!("behind");
+        });
+        stage.flushed();
+        let stats = stage.bizproc.stats();
+        assert_eq!(
+            (stats.acknowledged(), stats.lost(), stats.refused()),
+            (3, 0, 0),
+            "{overflow:?}"
+        );
+        let log = lines(&workflow);
+        assert_eq!((log.len(), &*log[0], &*log[2]), (3, "before", "behind"), "{overflow:?}");
+        let (kept, cut) = log[1].split_once("… (").unwrap();
+        assert!(kept.len() > 50_000, "{} bytes are kept", kept.len());
+        assert_eq!(
+            cut,
+            format!("{} bytes more)", monster.trim_end().len() - kept.trim_end().len())
+        );
+        assert!(workflow.texts().iter().all(|entry| entry.len() <= 60_000));
+    }
+}
+
 /// Each line repeats the fields of the spans around it.
 #[test]
 fn long_fields_of_spans_are_charged_for_each_line() {

@@ -1,14 +1,20 @@
 //! The end of an app with open activities.
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::task::{Context, Waker};
+use std::thread;
 use std::time::Duration;
 
-use tracing::info;
-use tracing_bizproc::Completion;
+use bizproc_portal::{Fault, Moment, Portal};
+use tracing::{info, info_span};
+use tracing_bizproc::error::WorkerError;
+use tracing_bizproc::stats::DropReason;
+use tracing_bizproc::{Completion, Handle, WorkerGuard};
 
 use crate::app::{AppStage, wait};
-use crate::stage::{PATIENCE, lines};
+use crate::stage::{PATIENCE, Stage, eventually, lines};
 
 /// Regression: Ctrl-C flushed the lines, but the workflows waited for ever.
 #[test]
@@ -88,3 +94,128 @@ fn shutdown_does_not_wait_for_activities_without_a_subscription() {
 
 /// Long enough for a portal on this machine.
 const A_WHILE: Duration = Duration::from_secs(2);
+
+/// An app whose portal hangs with a line of it, and with 20 lines behind that one.
+fn hung() -> Stage {
+    let stage = Stage::with(Portal::builder(), |builder| builder.shutdown_timeout(SHORT));
+    stage.portal.faults().next(Fault::Hang(Moment::BeforeExecution));
+    let (_, _, event_token) = stage.activity();
+    let span = info_span!("activity", event_token = event_token.as_field()).entered();
+    info!("on its way");
+    stage.portal.wait_for(PATIENCE, |portal| portal.counters().hits > 0);
+    (0..20).for_each(|n| info!("line {n}"));
+    drop(span);
+    stage
+}
+
+/// After a shutdown that ran out of time: each line is counted, none is pending. The worker may need a
+/// moment more for that than its guard has waited, on a busy machine.
+fn all_is_counted(bizproc: &Handle) {
+    eventually(|| bizproc.stats().pending() == 0);
+    let stats = bizproc.stats();
+    assert_eq!(
+        (stats.accepted(), stats.by_reason(DropReason::ShutdownDeadline)),
+        (21, 21),
+        "{stats}"
+    );
+    assert!(matches!(bizproc.flush_blocking(PATIENCE), Err(WorkerError::Closed)));
+}
+
+/// Each of these would hang for as long as the portal, if it waited for it. How long they take is a figure
+/// of `cargo bench --bench shutdown`.
+#[test]
+fn a_shutdown_ends_wherever_it_is_called() {
+    type Way = fn(WorkerGuard);
+    let ways: [Way; 8] = [
+        |guard| drop(guard.shutdown_blocking(SHORT)),
+        drop,
+        |guard| drop(current_thread().block_on(guard.shutdown(SHORT))),
+        |guard| current_thread().block_on(async { drop(guard) }),
+        |guard| drop(multi_thread().block_on(guard.shutdown(SHORT))),
+        |guard| {
+            let runtime = multi_thread();
+            runtime.block_on(async { tokio::spawn(async { drop(guard) }).await }).unwrap();
+        },
+        // The runtime is gone before the guard that one of its tasks holds.
+        |guard| {
+            drop(multi_thread().spawn(async {
+                std::future::pending::<()>().await;
+                drop(guard)
+            }))
+        },
+        |guard| {
+            thread_local!(static GUARD: RefCell<Option<WorkerGuard>> = const { RefCell::new(None) });
+            let thread = thread::spawn(|| GUARD.set(Some(guard)));
+            thread.join().unwrap();
+        },
+    ];
+    for way in ways {
+        let Stage { portal: _portal, guard, bizproc, _subscriber } = hung();
+        way(guard);
+        all_is_counted(&bizproc);
+    }
+}
+
+#[test]
+fn a_panic_that_ends_main_shuts_down_on_its_way_out() {
+    let Stage { portal, guard, bizproc, _subscriber } = Stage::quick();
+    let workflow = portal.start_workflow("Order");
+    let event_token = crate::stage::token(&workflow.open_activity("Fulfil"));
+    let panicked = thread::scope(|scope| {
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let main = move || {
+            let _guard = guard;
+            tracing::dispatcher::with_default(&dispatch, || {
+                info_span!("activity", event_token = event_token.as_field())
+                    .in_scope(|| info!("the last line"));
+            });
+            panic!("this is what the test is about");
+        };
+        scope.spawn(main).join().is_err()
+    });
+    assert!(panicked);
+    assert_eq!(lines(&workflow), ["the last line"]);
+    assert!(matches!(bizproc.flush_blocking(PATIENCE), Err(WorkerError::Closed)));
+}
+
+/// The other callers get an answer or an error, and no line is in two counters or in none.
+#[test]
+fn a_shutdown_beside_callers_that_log_and_flush_loses_no_count() {
+    let Stage { portal: _portal, guard, bizproc, _subscriber } = Stage::quick();
+    let dispatch = tracing::dispatcher::get_default(Clone::clone);
+    let workflow = _portal.start_workflow("Order");
+    let event_token = crate::stage::token(&workflow.open_activity("Fulfil"));
+    let logged = AtomicU64::new(0);
+    let lines_of = |n: usize| {
+        let span = info_span!("activity", n, event_token = event_token.as_field()).entered();
+        while bizproc.stats().by_reason(DropReason::Closed) == 0 {
+            info!("a line");
+            logged.fetch_add(1, SeqCst);
+        }
+        drop(span);
+    };
+    thread::scope(|scope| {
+        for n in 0..2 {
+            let (dispatch, lines_of) = (dispatch.clone(), &lines_of);
+            scope.spawn(move || tracing::dispatcher::with_default(&dispatch, || lines_of(n)));
+        }
+        scope.spawn(|| while bizproc.flush_blocking(PATIENCE).is_ok() {});
+        eventually(|| bizproc.stats().acknowledged() > 0);
+        drop(guard.shutdown_blocking(PATIENCE));
+    });
+    eventually(|| bizproc.stats().pending() == 0);
+    let stats = bizproc.stats();
+    assert_eq!(stats.accepted(), stats.acknowledged() + stats.lost(), "{stats}");
+    assert_eq!(stats.accepted() + stats.refused(), logged.load(SeqCst), "{stats}");
+}
+
+fn current_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn multi_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// The time for a shutdown that cannot succeed.
+const SHORT: Duration = Duration::from_millis(200);

@@ -103,16 +103,21 @@ pub(crate) fn in_child(name: &str, environment: &[(&str, &str)]) {
 
 /// As [`in_child`], and returns the text of its standard error.
 pub(crate) fn errors_of_child(name: &str, environment: &[(&str, &str)]) -> String {
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
-        .envs(environment.iter().copied())
-        .output()
-        .unwrap();
+    let output = child(name, environment).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && printed.contains("1 passed"), "{printed}\n{errors}");
     errors.into_owned()
+}
+
+/// The command that runs the test `name` of this binary in a process of its own.
+pub(crate) fn child(name: &str, environment: &[(&str, &str)]) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .envs(environment.iter().copied());
+    command
 }
 
 /// Waits until the condition is true.

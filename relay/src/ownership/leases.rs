@@ -7,6 +7,18 @@ use super::{Claim, Epoch};
 use crate::shard::Shard;
 
 /// The shards that a member holds, each with a deadline of the member's own. Reads no clock and does no I/O.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use tracing_bizproc_relay::{Claim, Epoch, Leases, Shard};
+///
+/// let mut leases = Leases::new(Duration::from_secs(3));
+/// let claim = Claim { shard: Shard::of(None), epoch: Epoch(1) };
+/// let sent = Instant::now();
+/// leases.extend(&[claim], sent);
+/// assert_eq!(leases.claim(claim.shard, sent), Some(claim));
+/// assert_eq!(leases.claim(claim.shard, sent + Duration::from_secs(3)), None);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Leases {
     lease: Duration,

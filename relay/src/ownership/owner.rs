@@ -10,6 +10,30 @@ use crate::shard::Shard;
 
 /// A member that keeps a fair part of the shards: renews its leases, takes what is free, and says what others
 /// should have.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use std::time::Instant;
+///
+/// use tracing_bizproc::journal::{Journal, JournalError, Mark};
+/// use tracing_bizproc_relay::{Owner, PgJournal, Shard};
+///
+/// // Once in `owner.interval()`.
+/// async fn keep(owner: &mut Owner, journal: &PgJournal) -> Result<(), JournalError> {
+///     let change = owner.turn(Instant::now).await?;
+///     // Nothing of the surplus is on the way any more.
+///     owner.give_back(&change.surplus).await?;
+///     journal.read_shards(owner.leases().claims().iter().map(|claim| claim.shard));
+///     Ok(())
+/// }
+///
+/// // For each request: `tried` says which lines are in it, all of them for portals of one shard.
+/// async fn send(owner: &Owner, shard: Shard, tried: &[Mark]) -> Result<bool, JournalError> {
+///     let intent = owner.intend(tried, Instant::now()).await?;
+///     // Here the request would leave.
+///     Ok(owner.may_send(&intent, shard, Instant::now()))
+/// }
+/// ```
 pub struct Owner {
     ownership: Arc<dyn Ownership>,
     me: Member,

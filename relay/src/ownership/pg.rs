@@ -17,6 +17,21 @@ use crate::shard::Shard;
 
 /// An [`Ownership`] in the database that holds the journal. Leases are judged by the clock of the database
 /// alone; what members count is how long ago they asked.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// use std::sync::Arc;
+/// use std::time::Instant;
+/// use tracing_bizproc_relay::{Member, Owner, PgConfig, PgOwnership};
+///
+/// let ownership = PgOwnership::new(PgConfig::from_env()?)?;
+/// ownership.migrate().await?;
+/// // A number that no other run has.
+/// let mut owner = Owner::new(Arc::new(ownership), Member(0x5e4a_7712_3456_78c0));
+/// let change = owner.turn(Instant::now).await?;
+/// assert!(change.lost.is_empty());
+/// # Ok(()) }
+/// ```
 pub struct PgOwnership {
     connection: Connection,
     sql: Sql,

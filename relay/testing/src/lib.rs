@@ -4,6 +4,7 @@
 //! PostgreSQL refuses to run as root. There, the server runs as the user `postgres`, which the package has
 //! made.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -31,6 +32,27 @@ pub struct Postgres {
     port: u16,
     settings: Vec<String>,
     running: Mutex<Option<Running>>,
+}
+
+/// A pooler before a server, until this is dropped or the process ends.
+pub struct Pooler {
+    port: u16,
+    running: Option<Running>,
+}
+
+impl Pooler {
+    /// The connection string for the user `postgres`.
+    pub fn tcp(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.end();
+        }
+    }
 }
 
 /// Why there is no server.
@@ -120,16 +142,7 @@ impl Postgres {
     /// # Panics
     /// When the server does not start although the package is installed, or the package is required.
     pub fn start_or_skip(settings: &[&str]) -> Option<Self> {
-        match Postgres::start_with(settings) {
-            Ok(server) => Some(server),
-            Err(StartError::Missing(why)) => {
-                assert!(env::var_os(REQUIRE).is_none(), "{REQUIRE} is set, and {why}");
-                // Not captured by the test runner, as what `println!` prints would be.
-                let _ = writeln!(io::stderr(), "SKIPPED: {why}");
-                None
-            }
-            Err(error) => panic!("{error}"),
-        }
+        or_skip(Postgres::start_with(settings))
     }
 
     /// The connection string for the user `postgres` by the server's socket.
@@ -206,13 +219,53 @@ impl Postgres {
             "log_min_messages=warning".to_owned(),
         ];
         arguments.extend(self.settings.iter().cloned());
+        let mut server = vec![
+            self.programs.join("postgres").into_os_string(),
+            "-D".into(),
+            self.data().into_os_string(),
+        ];
+        for argument in arguments {
+            server.extend(["-c".into(), argument.into()]);
+        }
+        let running =
+            self.keep(&server, "QUIT", "database system is ready to accept connections")?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        Ok(())
+    }
+
+    /// Starts PgBouncer before this server, with two connections to it, which change their client after each
+    /// transaction.
+    ///
+    /// # Errors
+    /// When the package is missing, or it does not start.
+    pub fn start_pooler(&self) -> Result<Pooler, StartError> {
+        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].map(PathBuf::from);
+        let program = program.into_iter().find(|program| program.exists()).ok_or_else(|| {
+            StartError::Missing(
+                "there is no PgBouncer on this machine (Debian: apt-get install pgbouncer)".into(),
+            )
+        })?;
+        let port = free_port()?;
+        let users = self.write_file(&format!("users-{port}"), "\"postgres\" \"\"\n")?;
+        let settings = format!(
+            "[databases]\n* = host={} port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
+             pool_mode = transaction\ndefault_pool_size = 2\n",
+            self.folder.display(),
+            self.port,
+            users.display(),
+        );
+        let settings = self.write_file(&format!("pooler-{port}.ini"), &settings)?;
+        let running = self.keep(&[program.into(), settings.into()], "KILL", "process up")?;
+        Ok(Pooler { port, running: Some(running) })
+    }
+
+    /// Runs a program as the server's user, until we end: then it gets this signal. Returns when its log has this
+    /// line.
+    fn keep(&self, program: &[OsString], signal: &str, ready: &str) -> Result<Running, StartError> {
         let mut command = self.command("sh");
         command.arg("-c").arg(KEEPER).arg("keeper");
-        command.arg(&self.folder).arg(self.programs.join("postgres"));
-        command.arg("-D").arg(self.data());
-        for argument in arguments {
-            command.arg("-c").arg(argument);
-        }
+        command.arg(&self.folder).arg(signal).args(program);
         let mut shell =
             command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let stdin = shell.stdin.take().expect("it is piped");
@@ -220,16 +273,14 @@ impl Postgres {
         let log = follow(BufReader::new(stderr));
         let mut seen = Vec::new();
         for line in &log {
-            if line.contains("database system is ready to accept connections") {
-                // The log is read and thrown away from here on, so that the server never waits for us.
-                *self.running.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Running { shell, stdin });
-                return Ok(());
+            if line.contains(ready) {
+                // The log is read and thrown away from here on, so that the program never waits for us.
+                return Ok(Running { shell, stdin });
             }
             seen.push(line);
         }
         Running { shell, stdin }.end();
-        Err(StartError::Failed(format!("PostgreSQL does not start:\n{}", seen.join("\n"))))
+        Err(StartError::Failed(format!("it does not start:\n{}", seen.join("\n"))))
     }
 
     fn create(&self) -> Result<(), StartError> {
@@ -290,16 +341,34 @@ impl Running {
 /// it has ended, so nobody else removes the folder. The log ends when the server ends.
 const KEEPER: &str = r#"
 trap "" INT TERM HUP PIPE
-folder=$1; shift
+folder=$1; signal=$2; shift 2
 "$@" &
 server=$!
 exec 2>/dev/null
 word=end
 read -r word || word=end
-kill -QUIT $server
+kill -$signal $server
 wait $server
 [ "$word" = keep ] || rm -rf "$folder"
 "#;
+
+/// What was started, or `None` with a message on the standard error: then the test is skipped. Panics instead
+/// where [`REQUIRE`] is set.
+///
+/// # Panics
+/// When it does not start although the package is installed, or the package is required.
+pub fn or_skip<T>(started: Result<T, StartError>) -> Option<T> {
+    match started {
+        Ok(started) => Some(started),
+        Err(StartError::Missing(why)) => {
+            assert!(env::var_os(REQUIRE).is_none(), "{REQUIRE} is set, and {why}");
+            // Not captured by the test runner, as what `println!` prints would be.
+            let _ = writeln!(io::stderr(), "SKIPPED: {why}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
 
 /// The lines of a log, read by a thread that goes on when nobody listens any more.
 fn follow(log: impl BufRead + Send + 'static) -> Receiver<String> {

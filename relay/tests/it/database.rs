@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bizproc_test_postgres::Postgres;
+use bizproc_test_postgres::{Pooler, Postgres, or_skip};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls, Row};
 use tracing_bizproc::auth::{CredentialError, Tokens};
@@ -82,6 +82,11 @@ impl Database {
         wait(journal.migrate()).unwrap();
         journal.read_shards(Shard::all());
         journal
+    }
+
+    /// A pooler before the server. `None`: there is none, and that was said.
+    pub(crate) fn pooler(&self) -> Option<Pooler> {
+        or_skip(self.server.start_pooler())
     }
 
     /// Does what an administrator would do.

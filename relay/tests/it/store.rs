@@ -209,6 +209,17 @@ fn it_is_awaited_without_any_runtime() {
 }
 
 #[test]
+fn it_may_be_made_and_dropped_inside_of_a_runtime() {
+    let Some(database) = Database::new() else { return };
+    database.store();
+    wait(async {
+        let store = tracing_bizproc_relay::PgStore::new(database.config()).unwrap();
+        store.check().await.unwrap();
+        drop(store);
+    });
+}
+
+#[test]
 fn its_thread_and_its_connection_end_with_the_last_clone() {
     let Some(database) = Database::new() else { return };
     let store = database.store();

@@ -195,6 +195,21 @@ proptest! {
         run(&steps, &Dispatch::new(subscriber));
         prop_assert_eq!(remembered.lines(), looked_up.lines());
     }
+
+    #[test]
+    fn so_it_is_on_the_subscriber_of_fmt(
+        steps in prop::collection::vec((0..THREADS, 0..SPANS, step()), 0..200),
+    ) {
+        let ((remembering, mut remembered), (looking, mut looked_up)) = (rig(), rig());
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(io::sink)
+            .with_max_level(Level::DEBUG)
+            .finish()
+            .with(layer(remembering, LevelFilter::INFO))
+            .with(layer(looking, LevelFilter::INFO).boxed());
+        run(&steps, &Dispatch::new(subscriber));
+        prop_assert_eq!(remembered.lines(), looked_up.lines());
+    }
 }
 
 /// The Registry numbers a span as an earlier one after some thousands of spans in its place. The tag of the
@@ -263,6 +278,10 @@ fn only_a_layer_that_is_told_of_all_spans_remembers() {
     assert!(remembers(Dispatch::new(registry().with(layer()))));
     let below_others = registry().with(layer()).with(fmt_layer()).with(EnvFilter::new("info"));
     assert!(remembers(Dispatch::new(below_others)));
+    let on_fmt = tracing_subscriber::fmt().finish();
+    let dispatch = Dispatch::new(on_fmt.with(super::layer(rig().0, LevelFilter::INFO)));
+    let on_fmt = dispatch.downcast_ref::<BizprocLayer<tracing_subscriber::fmt::Subscriber>>();
+    assert!(on_fmt.unwrap().capture.remembers());
     let filtered = registry().with(layer().with_filter(LevelFilter::INFO));
     assert!(!remembers(Dispatch::new(filtered)));
     assert!(!remembers(Dispatch::new(registry().with(layer().boxed()))));

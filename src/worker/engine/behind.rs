@@ -81,7 +81,7 @@ impl Engine {
         if self.portals[key].behind.is_some() {
             return true;
         }
-        let behind = if store.starts_until.is_some() {
+        let behind = if store.starting {
             Behind::new(None, store.generation, now)
         } else if self.is_over(1, self.portals[key].page.pending())
             || self.limits.are_half_passed_by(self.ledger.pending())

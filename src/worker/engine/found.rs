@@ -88,7 +88,7 @@ impl Engine {
     /// It is known what other runs have left, or that this cannot be known.
     pub(super) fn has_started(&mut self, now: Instant) {
         let Some(store) = &mut self.store else { return };
-        store.starts_until = None;
+        store.starting = false;
         self.free_early_ends(now);
         for (key, portal) in &self.portals {
             if portal.behind.is_some() {

@@ -14,9 +14,9 @@ use crate::worker::incoming::{Incoming, Stamp};
 impl Engine {
     /// Asks for more of a portal's lines if there is room. Returns whether something is to be read that
     /// has to wait.
-    pub(super) fn read_more(&mut self, key: usize, now: Instant) -> bool {
+    pub(super) fn read_more(&mut self, key: usize) -> bool {
         let Some(store) = &self.store else { return false };
-        if store.starts_until.is_some() {
+        if store.starting {
             return false;
         }
         let Portal { id, lane, page, behind, .. } = &self.portals[key];
@@ -45,8 +45,7 @@ impl Engine {
         }
         if let Some(store) = &mut self.store {
             store.reads.push(read);
-            let (since, reads) = store.reading.unwrap_or((now, 0));
-            store.reading = Some((since, reads + 1));
+            store.reading += 1;
         }
         false
     }

@@ -18,8 +18,8 @@ use crate::worker::report::Trouble;
 pub(super) struct Store {
     /// When the run began: no line of it is older.
     pub(super) started: Instant,
-    /// Until it is known what other runs have left, all portals are behind; but not longer than this.
-    pub(super) starts_until: Option<Instant>,
+    /// It is not known yet what other runs have left: all portals are behind.
+    pub(super) starting: bool,
     /// Ends that were asked for before that: lines of their tokens may be in the journal.
     pub(super) early_ends: Vec<(usize, EventToken)>,
     /// It hangs, or cannot be read.
@@ -31,10 +31,14 @@ pub(super) struct Store {
     pub(super) elsewhere: HashMap<u64, u64, BuildHasherDefault<NumberHasher>>,
     /// What is to be read.
     pub(super) reads: Vec<Ask>,
-    /// Since when the oldest read is not answered, and how many are not.
-    pub(super) reading: Option<(Instant, usize)>,
+    /// How many reads are not answered.
+    pub(super) reading: usize,
     /// How many times marks were handed over that are not answered.
     pub(super) marking: usize,
+    /// How long something has not been answered, and when that was looked at last. Time in which the
+    /// process was stopped hardly counts: the journal's thread stood still, too.
+    waited: Duration,
+    looked: Instant,
 }
 
 impl Store {
@@ -45,7 +49,7 @@ impl Store {
 
     /// Whether it is not known yet what other runs have left.
     pub(super) fn is_starting(&self) -> bool {
-        self.starts_until.is_some()
+        self.starting
     }
 }
 
@@ -56,15 +60,17 @@ impl Engine {
         self.ledger.keep(outbox);
         self.store = Some(Store {
             started: now,
-            starts_until: Some(now + HANGS_AFTER),
+            starting: true,
             early_ends: Vec::new(),
             away: false,
             end: Position::default(),
             generation: 0,
             elsewhere: HashMap::default(),
             reads: Vec::new(),
-            reading: None,
+            reading: 0,
             marking: 0,
+            waited: Duration::ZERO,
+            looked: now,
         });
     }
 
@@ -93,9 +99,9 @@ impl Engine {
         let mut asks = Vec::new();
         // A read has to find what was taken in before, and not what was settled.
         let closing = self.closing.is_some();
-        let due = outbox.due_at().is_some_and(|at| closing || at <= now);
+        let due = outbox.due_at(true).is_some_and(|at| closing || at <= now);
         if all || due || !reads.is_empty() {
-            asks.extend(outbox.batch(now).map(Ask::Append));
+            asks.extend(outbox.batch().map(Ask::Append));
             if store.marking >= MOST_MARKING {
                 // They are bounded here, and not with the driver.
                 store.reads = reads;
@@ -114,14 +120,19 @@ impl Engine {
     /// When [`asks`](Self::asks) has something to say.
     pub(crate) fn asks_at(&mut self) -> Option<Instant> {
         let store = self.store.as_ref()?;
-        let mut hangs = store.starts_until;
-        if !store.away {
-            let waits = self.ledger.outbox().and_then(|outbox| outbox.waits_since());
-            let waits = waits.into_iter().chain(store.reading.map(|(since, _)| since)).min();
-            hangs = hangs.into_iter().chain(waits.map(|since| since + HANGS_AFTER)).min();
-        }
-        let due = self.ledger.outbox().and_then(|outbox| outbox.due_at());
-        due.into_iter().chain(hangs).min()
+        let marks = store.marking < MOST_MARKING;
+        let due = self.ledger.outbox().and_then(|outbox| outbox.due_at(marks));
+        let looks = (!store.away && self.waits_for_journal()).then(|| store.looked + LOOK_EVERY);
+        due.into_iter().chain(looks).min()
+    }
+
+    /// Whether the journal owes an answer.
+    fn waits_for_journal(&self) -> bool {
+        let asked = self
+            .store
+            .as_ref()
+            .is_some_and(|store| store.starting || store.reading > 0 || store.marking > 0);
+        asked || self.ledger.has_batches_out()
     }
 
     /// Whether nothing is left that the journal has not stored.
@@ -130,14 +141,15 @@ impl Engine {
     }
 
     pub(super) fn look_for_hang(&mut self, now: Instant) {
-        let waits = self.ledger.outbox().and_then(|outbox| outbox.waits_since());
+        let waits = self.waits_for_journal();
         let Some(store) = &mut self.store else { return };
-        if store.away {
-            return;
-        }
-        let reads = store.reading.map(|(since, _)| since);
-        let hangs = waits.into_iter().chain(reads).any(|since| now >= since + HANGS_AFTER);
-        if hangs || store.starts_until.is_some_and(|until| now >= until) {
+        let since = now.saturating_duration_since(store.looked);
+        store.looked = now;
+        store.waited = match waits {
+            true => store.waited + since.min(LOOK_EVERY),
+            false => Duration::ZERO,
+        };
+        if !store.away && store.waited >= HANGS_AFTER {
             self.journal_is_away("it does not answer", now);
         }
     }
@@ -146,7 +158,7 @@ impl Engine {
     pub(crate) fn journal_is_away(&mut self, trouble: &str, now: Instant) {
         let Some(store) = &mut self.store else { return };
         store.away = true;
-        store.starts_until = None;
+        store.starting = false;
         self.free_early_ends(now);
         self.ledger.report(Trouble::NotRead, 1, None, trouble);
         let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
@@ -157,10 +169,16 @@ impl Engine {
 
     /// The journal's driver has said something.
     pub(crate) fn told(&mut self, told: Said, now: Instant) {
+        if let Some(store) = &mut self.store {
+            store.waited = Duration::ZERO;
+        }
         match told {
             Said::Appended { no, up_to, generation } => self.appended(no, up_to, generation, now),
             Said::NotAppended { batch, trouble } => self.not_appended(batch, &trouble, now),
-            Said::Marked => self.was_marked(),
+            Said::Marked => {
+                self.is_back();
+                self.was_marked();
+            }
             Said::NotMarked { trouble } => {
                 self.was_marked();
                 self.ledger.report(Trouble::NotStored, 1, None, trouble);
@@ -175,11 +193,7 @@ impl Engine {
                 self.journal_is_away(&trouble, now);
                 self.agenda.set(key, now + READ_AGAIN);
             }
-            Said::Adopting => {
-                if let Some(store) = &mut self.store {
-                    store.starts_until = store.starts_until.map(|_| now + HANGS_AFTER);
-                }
-            }
+            Said::Adopting => {}
             Said::LeftAlone { trouble } => {
                 self.ledger.report(Trouble::NotRead, 1, None, trouble);
             }
@@ -210,10 +224,7 @@ impl Engine {
 
     pub(super) fn was_read(&mut self) {
         if let Some(store) = &mut self.store {
-            store.reading = store.reading.and_then(|(since, reads)| match reads {
-                1 => None,
-                _ => Some((since, reads - 1)),
-            });
+            store.reading = store.reading.saturating_sub(1);
         }
     }
 
@@ -264,7 +275,9 @@ impl Engine {
 }
 
 /// How long the journal may take for an answer before lines go on without it.
-pub(super) const HANGS_AFTER: Duration = Duration::from_secs(5);
+const HANGS_AFTER: Duration = Duration::from_secs(5);
+/// How often it is looked at whether the journal answers.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// When a journal that cannot be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Most times that marks are with the driver.

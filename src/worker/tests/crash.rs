@@ -265,6 +265,43 @@ async fn a_disk_that_hangs_delays_no_line_no_end_and_no_shutdown() {
     assert_eq!(stats.by_reason(DropReason::ShutdownDeadline), 1);
 }
 
+/// A process that was stopped for longer than a disk may take once gave its healthy disk up.
+#[tokio::test(start_paused = true)]
+async fn time_in_which_the_process_was_stopped_is_no_time_that_the_disk_hangs() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let run = Run::start(&disk, &portal, options());
+    pass(1.0).await;
+    disk.fail(Faults { takes: Duration::from_millis(300), ..Faults::default() });
+    for n in 0..20 {
+        run.log(1, &format!("#{n}#"));
+        pass(0.1).await;
+        tokio::time::advance(Duration::from_secs(20)).await;
+    }
+    settled(&run, 600).await;
+    assert_eq!((run.stats().unstored(), portal.lines().len()), (0, 20), "{}", run.stats());
+}
+
+/// What is asked of a disk that hangs is bounded, and nobody waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_for_an_hour_costs_nothing_but_the_promise() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let options = options().quota(crate::config::Quota::Unlimited);
+    let run = Run::start(&disk, &portal, options);
+    pass(1.0).await;
+    disk.fail(Faults { hangs: true, ..Faults::default() });
+    for n in 0..3_600 {
+        run.log(n % 10, &format!("#{n}#"));
+        pass(1.0).await;
+    }
+    run.flush(60).await;
+    assert_eq!(portal.lines().len(), 3_600);
+    disk.fail(Faults::default());
+    pass(10.0).await;
+    run.adds_up();
+    // What was handed over is settled now, too.
+    assert_eq!(disk.unsettled(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_run_that_starts_on_a_disk_that_hangs_delivers_from_memory() {
     let (disk, portal) = (Disk::new(), Portal::default());
