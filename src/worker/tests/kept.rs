@@ -183,7 +183,6 @@ impl Run {
             refused: DropReason::refusals().map(|why| (why, self.producer.refused(why))).collect(),
             unusable_tokens: 0,
             unseen: 0,
-            is_forked: false,
         })
     }
 
