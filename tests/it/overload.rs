@@ -49,6 +49,8 @@ fn told_missing(log: &[String]) -> u64 {
         .sum()
 }
 
+const A_MILLISECOND: Duration = Duration::from_millis(1);
+
 /// Three activities log more lines than there is room for, while their portal delays an answer. In each log, the
 /// lines and the lines that it says are missing are exactly the lines that were logged. The counters agree.
 #[test]
@@ -56,7 +58,7 @@ fn with_each_policy_each_line_is_in_its_log_or_mentioned_as_missing() {
     let policies = [
         Overflow::DropNewest,
         Overflow::DropOldest,
-        Overflow::Block(Duration::from_millis(1)),
+        Overflow::Block(A_MILLISECOND),
         Overflow::Block(PATIENCE),
     ];
     for overflow in policies {
@@ -106,7 +108,10 @@ fn with_each_policy_each_line_is_in_its_log_or_mentioned_as_missing() {
             }
             assert_eq!(stats.lost() + stats.refused(), missing, "{told}");
             assert_eq!(stats.accepted(), stats.acknowledged() + stats.lost(), "{told}");
-            assert_eq!(missing == 0, overflow == Overflow::Block(PATIENCE), "{told}");
+            // A worker that empties the short queue within a millisecond leaves nothing to refuse.
+            let may_fit = overflow == Overflow::Block(A_MILLISECOND) && queue == 20;
+            let waits = overflow == Overflow::Block(PATIENCE);
+            assert!(may_fit || (missing == 0) == waits, "{told}");
         }
     }
 }

@@ -15,14 +15,13 @@ impl State {
     pub(super) fn adopt(&mut self) -> Result<Adopted, SpoolError> {
         let mut adopted = Adopted::default();
         let mut budget = STEP_BYTES;
-        let mut candidates = Vec::new();
-        if self.recovering.is_none() {
-            candidates = folder::runs(&*self.setup.disk, &self.limits.dir)?;
-            candidates.retain(|(_, publisher)| !self.has(*publisher));
-            candidates.reverse();
-        }
+        let mut candidates = None;
         loop {
             if self.recovering.is_none() {
+                let candidates = match &mut candidates {
+                    Some(candidates) => candidates,
+                    none => none.insert(self.candidates()?),
+                };
                 let Some((path, publisher)) = candidates.pop() else { return Ok(adopted) };
                 let bytes = folder::bytes(&*self.setup.disk, &path);
                 // What is taken over must not make room for itself.
@@ -53,6 +52,14 @@ impl State {
                 Err(error) => adopted.left.push(error.into()),
             }
         }
+    }
+
+    /// Folders of other runs, the oldest last.
+    fn candidates(&self) -> Result<Vec<(PathBuf, u128)>, SpoolError> {
+        let mut runs = folder::runs(&*self.setup.disk, &self.limits.dir)?;
+        runs.retain(|(_, publisher)| !self.has(*publisher));
+        runs.reverse();
+        Ok(runs)
     }
 
     fn has(&self, publisher: u128) -> bool {

@@ -125,6 +125,37 @@ fn runs_are_taken_over_from_the_oldest() {
     assert_eq!(order, [7, 3, 5]);
 }
 
+/// The work of one call is bounded, so that a batch that is appended meanwhile does not wait.
+#[test]
+fn large_folders_are_taken_over_in_steps() {
+    let disk = FakeDisk::new();
+    let body = "x".repeat(1 << 20);
+    for publisher in 1..=3 {
+        let process = disk.process();
+        let files = open(&process, publisher);
+        for no in 1..=25 {
+            let mut chunk = chunk(1, &[no]);
+            let Content::Lines(lines) = &mut chunk.content else { unreachable!() };
+            lines[0].body.clone_from(&body);
+            append(&files, &batch(publisher, no, vec![chunk]));
+        }
+        process.kill();
+        std::mem::forget(files);
+    }
+    let files = open(&disk.process(), 9);
+    let mut steps = Vec::new();
+    loop {
+        let adopted = now(files.adopt()).unwrap();
+        steps.push(adopted.held.iter().map(|held| held.lines).sum::<u64>());
+        if !adopted.more {
+            break;
+        }
+        append(&files, &batch(9, steps.len() as u64, vec![chunk(2, &[steps.len() as u64])]));
+    }
+    assert!(steps.len() > 1, "{steps:?}");
+    assert_eq!(steps.iter().sum::<u64>(), 75, "{steps:?}");
+}
+
 #[test]
 fn one_portal_is_read_without_the_others() {
     let disk = FakeDisk::new();
