@@ -1,5 +1,5 @@
-//! Properties of the parsers that must be true for any bytes. The targets in `fuzz/` check them, and `cargo test`
-//! checks them for the corpora.
+//! Properties of the parsers that must be true for any bytes. The targets in `fuzz/` check them, and `cargo
+//! test` checks them for the corpora.
 
 use std::str;
 
@@ -34,8 +34,8 @@ pub fn reply(data: &[u8]) {
 /// Texts, separated by zero bytes: an event token, then messages.
 ///
 /// # Panics
-/// When a batch does not contain the given texts, does not have the length that it returns, or contains text that
-/// the portal would replace.
+/// When a batch does not contain the given texts, does not have the length that it returns, or contains text
+/// that the portal would replace.
 pub fn command(data: &[u8]) {
     let parts = String::from_utf8_lossy(data);
     let mut parts = parts.split('\0');
@@ -80,8 +80,8 @@ pub fn activity(data: &[u8]) {
     }
 }
 
-/// A request about an installation, an update or a removal: a byte that says whether the body is JSON, the query,
-/// a zero byte, the body.
+/// A request about an installation, an update or a removal: a byte that says whether the body is JSON, the
+/// query, a zero byte, the body.
 ///
 /// # Panics
 /// When a request is verified although no host is allowed, or when an installation that was read is not written

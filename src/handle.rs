@@ -221,8 +221,8 @@ impl Handle {
         failing
     }
 
-    /// Activities for whose end a workflow waits. In a forked process they are those of another process,
-    /// and a thread that is not here may have held their lock.
+    /// Activities for whose end a workflow waits. None in a forked process: there, they belong to the parent, and
+    /// their lock may be held for ever by a thread of the parent.
     fn open_activities(&self) -> Vec<String> {
         if self.producer.is_forked() {
             return Vec::new();
@@ -362,10 +362,10 @@ impl Handle {
         self.producer.outlives_guard()
     }
 
-    /// Whether to wait for delivery makes sense here. Asked first: in a forked process, a thread that is not
-    /// here may hold any lock.
+    /// An error if this thread or process must not wait for delivery. To be called before anything else: in a
+    /// forked process, any lock may be held for ever by a thread of the parent.
     ///
-    /// A future may be made here and awaited elsewhere, but is asked for at its first poll.
+    /// A future may be created in one thread and awaited in another: it calls this at its first poll.
     fn may_wait(&self) -> Result<(), WorkerError> {
         if self.producer.is_forked() {
             return Err(WorkerError::Forked);

@@ -1,18 +1,19 @@
-//! What outlives the process: a journal keeps lines and ends of activities until they are settled.
+//! A journal keeps lines and ends of activities beyond the process, until they are settled (acknowledged,
+//! late or lost).
 //!
-//! The worker writes what it takes in to a journal, says what it is about to send ([`MarkKind::Tried`]) and
-//! what is settled ([`MarkKind::Settled`]). Whoever reads the journal later gets what is not settled, in
-//! order, and knows which of it may already stand in the log.
+//! The worker writes lines and ends to a journal. It marks what it is about to send ([`MarkKind::Tried`]) and
+//! what is settled ([`MarkKind::Settled`]). A later run reads what is not settled, in order, and knows which
+//! lines may already be in the log.
 //!
-//! Each line and each end has a [`Number`] that its [`Publisher`] gave to it: larger than all that came
-//! before. A publisher is one run of one app. What a journal guarantees:
+//! Each line and each end has a [`Number`] from its [`Publisher`]. Later numbers are larger. A publisher is one
+//! run of one app. A journal guarantees:
 //!
-//! - [`append`](Journal::append) answers when the batch will survive what the journal promises to survive.
-//!   A batch that is appended again adds nothing.
-//! - [`read`](Journal::read) returns what one publisher wrote for one token in the order of its numbers, and
-//!   all of it: what was appended before the call, and is not settled.
-//! - A mark is a fact about numbers of one token. Marks may be written any number of times, and
-//!   [`MarkKind::Settled`] wins.
+//! - [`append`](Journal::append) returns when the batch is stored safely, as the journal promises. To append a
+//!   batch again has no effect.
+//! - [`read`](Journal::read) returns everything that one publisher has appended for one token before the call
+//!   and that is not settled, in the order of its numbers.
+//! - A mark changes the state of a range of lines of one token. The same mark may be written several times, and
+//!   [`MarkKind::Settled`] has priority.
 
 use std::error::Error;
 use std::fmt;
@@ -38,17 +39,17 @@ pub(crate) mod memory;
 /// What went wrong in a journal. It is reported, so it must not contain a secret.
 pub type JournalError = Box<dyn Error + Send + Sync>;
 
-/// What a journal answers, later.
+/// The answer of a journal.
 pub type JournalFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;
 
-/// One run of one app, by a number that no other run has.
+/// One run of one app: a number that no other run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Publisher(pub u128);
 
-/// The number of a line or an end among all that its publisher wrote. Starts at 1.
+/// The number of a line or an end of its publisher. Starts at 1.
 pub type Number = u64;
 
-/// A place in a journal, whose meaning only that journal knows. Later places are larger, until the
+/// A position in a journal. Only that journal knows its meaning. Later positions are larger, until the
 /// journal's [`generation`](Journal::generation) changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u128);
@@ -59,35 +60,35 @@ pub fn event_token_text(event_token: &EventToken) -> &str {
     event_token.expose()
 }
 
-/// What is appended at once.
+/// Lines and ends that are appended together.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Who wrote it.
     pub publisher: Publisher,
-    /// Its number among the batches of this publisher: it is stored once, however often it is appended.
+    /// Its number among the batches of this publisher. It is stored once, also if it is appended again.
     pub no: u64,
-    /// What it holds, in the order of their numbers within each token.
+    /// Its contents, in the order of their numbers within each token.
     pub chunks: Vec<Chunk>,
 }
 
-/// What one token's activity had to say within a short time.
+/// The lines of one token from a short period, or the end of its activity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chunk {
     /// `None`: the default portal.
     pub portal: Option<PortalId>,
-    /// Whose log it is. A secret.
+    /// The event token of the log. A secret.
     pub event_token: EventToken,
-    /// What it had to say.
+    /// The contents.
     pub content: Content,
 }
 
-/// What a chunk holds.
+/// The contents of a chunk.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Content {
     /// Lines for the log, in the order of their numbers.
     Lines(Vec<StoredLine>),
-    /// Lines that were lost before they could be stored, so that the log can tell of them.
+    /// A gap: lines that were lost before they could be stored. The log mentions them.
     Missed(StoredGap),
     /// The end of the activity.
     End(StoredEnd),
@@ -100,17 +101,17 @@ pub struct StoredLine {
     pub no: Number,
     /// When it was logged, by the clock of the app.
     pub at: SystemTime,
-    /// Its level: some lines go ahead of the schedule.
+    /// Its level. Severe lines may be sent before the schedule.
     pub level: Level,
     /// Its text, without mark, time and prefix.
     pub body: String,
-    /// Bytes of its text that are left out of `body`, because it was longer than a line may be.
+    /// How many bytes of its text are missing in `body`, because the line was too long.
     pub cut: u64,
-    /// It may stand in the log already. `false` in what is appended.
+    /// It may be in the log already. `false` when it is appended.
     pub tried: bool,
 }
 
-/// Lines that are missing.
+/// A gap: lines that were lost before they were stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StoredGap {
     /// The number of the gap itself, which is settled like a line.
@@ -132,11 +133,11 @@ pub struct StoredEnd {
     pub values: String,
     /// A last message, not yet made safe.
     pub message: Option<String>,
-    /// The message says what went wrong.
+    /// The message is the text of an error.
     pub failed: bool,
-    /// From here on it does not wait for the token's lines any more.
+    /// After this time it does not wait for lines of the token.
     pub deadline: SystemTime,
-    /// The portal waits for the activity until then, if that is known.
+    /// The portal waits for the activity until this time, if it is known.
     pub waits_until: Option<SystemTime>,
 }
 
@@ -150,59 +151,58 @@ impl fmt::Debug for StoredEnd {
     }
 }
 
-/// What has become of some lines of one token, or of its end.
+/// The state of a range of lines of one token, or of its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Who wrote these lines.
     pub publisher: Publisher,
-    /// To which portal they go.
+    /// Their portal.
     pub portal: Option<PortalId>,
-    /// To whose log they belong.
+    /// Their event token.
     pub event_token: EventToken,
-    /// The first number of which this is true.
+    /// The first number of the range.
     pub from: Number,
-    /// The last number of which this is true. Numbers between them that belong to other tokens are not
-    /// meant.
+    /// The last number of the range. Numbers in between that belong to other tokens are not affected.
     pub up_to: Number,
-    /// What is true.
+    /// The state.
     pub kind: MarkKind,
 }
 
-/// What a [`Mark`] says.
+/// The state in a [`Mark`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum MarkKind {
-    /// It may stand in the log from now on: a request with it is about to leave.
+    /// It may be in the log from now on: a request with it will be sent.
     Tried,
-    /// It does not stand in the log: the portal said so. Takes `Tried` back.
+    /// It is not in the log: the portal has said so. Cancels `Tried`.
     Returned,
-    /// It has ended, and is not read any more.
+    /// It is settled, and is not read any more.
     Settled,
 }
 
-/// Which part of a journal is read.
+/// The part of a journal to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     /// Only this portal (`Some(None)`: the default one), or all.
     pub portal: Option<&'a Option<PortalId>>,
-    /// What stands behind this place. `None`: from the start.
+    /// Read after this position. `None`: from the start.
     pub after: Option<Position>,
-    /// About how many bytes of text are wanted.
+    /// About how many bytes of text to return.
     pub most_bytes: usize,
 }
 
 /// A part of a journal.
 #[derive(Clone, Debug, Default)]
 pub struct Read {
-    /// What is not settled, in order, with its publisher.
+    /// The chunks that are not settled, in order, with their publishers.
     pub chunks: Vec<(Publisher, Chunk)>,
-    /// Everything up to here was read.
+    /// Everything up to this position was read.
     pub up_to: Position,
-    /// There was nothing behind it.
+    /// There is nothing after it.
     pub at_end: bool,
 }
 
-/// What a journal holds of one portal.
+/// The contents of a journal for one portal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
     /// `None`: the default portal.
@@ -211,16 +211,16 @@ pub struct Held {
     pub lines: u64,
 }
 
-/// Lines that the journal itself gave up: they were too old, too many, or could not be read.
+/// Lines that the journal has given up: they were too old or too many, or could not be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evicted {
-    /// Whose. `None`: it is not known, as in a damaged part of a file.
+    /// Their event token. `None`: it is not known, for example in a damaged part of a file.
     pub of: Option<(Publisher, Option<PortalId>, EventToken)>,
-    /// Their numbers, from and up to, where that is known.
+    /// Their first and last number, if they are known.
     pub numbers: Option<(Number, Number)>,
     /// How many.
     pub lines: u64,
-    /// How many ends of activities are lost beside them.
+    /// How many ends of activities are lost with them.
     pub ends: u64,
     /// When the first of them was logged.
     pub since: SystemTime,
@@ -228,45 +228,43 @@ pub struct Evicted {
     pub reason: DropReason,
 }
 
-/// What a journal took over from other runs.
+/// The data that a journal has taken over from other runs.
 #[derive(Debug, Default)]
 pub struct Adopted {
-    /// What came with it, portal by portal.
+    /// Its contents, for each portal.
     pub held: Vec<Held>,
-    /// There is more to take over: call again soon. One call does a limited amount of work, so that what
-    /// is appended meanwhile does not wait for it.
+    /// There is more to take over: call again soon. One call does a limited amount of work, so that batches
+    /// do not wait long.
     pub more: bool,
-    /// What had to be left alone, and why. It is said at each call.
+    /// Data that could not be taken over, and why. Returned by each call.
     pub left: Vec<JournalError>,
 }
 
 /// Keeps lines and ends of activities until they are settled.
 ///
-/// All calls come from one thread, which does nothing else: an implementation may block. None of them is
-/// made on the worker's thread or a caller's.
+/// All calls come from one separate thread, so an implementation may block.
 pub trait Journal: Send + Sync + 'static {
-    /// Stores a batch, and says where the journal ends now.
+    /// Stores a batch, and returns the new end of the journal.
     fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position>;
 
     /// Returns what is not settled.
     ///
-    /// One call looks at a limited part of the journal. So it may return no chunk and not be
-    /// [at the end](Read::at_end): then go on behind [`up_to`](Read::up_to).
+    /// One call reads a limited part of the journal. So it may return no chunk although it is not
+    /// [at the end](Read::at_end). Then read again after [`up_to`](Read::up_to).
     fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read>;
 
-    /// Notes what has become of lines. Answers when the marks will survive what the journal promises to
-    /// survive.
+    /// Stores marks. Returns when they are stored safely, as the journal promises.
     fn mark<'a>(&'a self, marks: &'a [Mark]) -> JournalFuture<'a, ()>;
 
-    /// What other runs have left here that nobody else reads, taken over by this call: once at the start,
-    /// and now and then. It is read from the start then: the generation has changed if there was any.
+    /// Takes over the data of runs that have ended. Call it at the start, and from time to time. If it has
+    /// taken over anything, the generation has changed: then read from the start again.
     fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted>;
 
-    /// What the journal had to give up since the last call. `now` is the wall clock, by which it judges
-    /// what has become too old.
+    /// The lines that the journal has given up since the last call. `now` is the wall clock, for the age of
+    /// lines.
     fn evicted<'a>(&'a self, now: SystemTime) -> JournalFuture<'a, Vec<Evicted>>;
 
-    /// Grows when all positions are void, so that everything has to be read from the start.
+    /// Increases when earlier positions are not valid any more, so that everything must be read from the start.
     fn generation(&self) -> u64;
 }
 

@@ -1,4 +1,4 @@
-//! The layer, as a subscriber sees it. [`capture`] has what it does with spans and events.
+//! The layer: its interface to the subscriber. [`capture`] handles spans and events.
 
 use std::any::TypeId;
 use std::fmt;
@@ -29,10 +29,10 @@ pub(crate) use level::EventLevel;
 /// Delivers the events inside spans that have an `event_token` field.
 ///
 /// An event belongs to the nearest span of its own scope that has a token: `parent: &span` and
-/// `parent: None` are honoured, the innermost token wins, and a token on the event itself wins over all spans. A
-/// token that is recorded later counts from then on, also for spans that are already open inside.
-/// Recording another token replaces it. A `portal` field beside the token says which portal the process
-/// runs on.
+/// `parent: None` are honoured. The innermost token is used; a token on the event itself has priority over
+/// all spans. A token that is recorded later is used from then on, also for spans that are already open
+/// inside. Recording another token replaces it. A field `portal` in the same span or event names the portal
+/// of the process.
 ///
 /// Spans without a token add their fields to the events inside them. Fields that are recorded later
 /// appear only in later events. Inner spans that are already open do not get them.
@@ -146,14 +146,14 @@ pub(crate) use level::EventLevel;
 /// # Ok(()) }
 /// ```
 pub struct BizprocLayer<S> {
-    /// Tells the subscriber which callsites this layer wants, separately from what other layers want.
+    /// Tells the subscriber which callsites this layer needs, independently of other layers.
     filter: Filtered<Nothing, EventLevel, S>,
     /// Whether the subscriber supports filters of single layers. If not, the filter is not used at all.
     has_filters: bool,
     capture: Capture,
 }
 
-/// Behind the filter there is nothing: see `impl Layer for BizprocLayer`.
+/// The filter has no layer inside: see `impl Layer for BizprocLayer`.
 struct Nothing;
 
 impl<S: Subscriber> Layer<S> for Nothing {}
@@ -183,8 +183,8 @@ impl<S> BizprocLayer<S> {
 //   nothing then. That is half of what an untagged span costs.
 // - The note of an `enabled!` stays on the thread until the next span or event, and then hides that.
 //
-// So there is nothing behind it. It is called only where it has a note to remove. The capture decides by
-// the metadata alone which spans and events are ours.
+// So it has no layer inside. It is called only if it has a note to remove. The capture decides by the
+// metadata which spans and events this layer handles.
 impl<S> Layer<S> for BizprocLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -253,8 +253,8 @@ where
         self.capture.on_event(event, &ctx);
     }
 
-    /// Shows the subscriber the mark of a layer with a filter of its own. Without the mark, our level
-    /// would become the level of the whole process.
+    /// Shows the subscriber that this layer has its own filter. Without this, our level would become the
+    /// level of the whole process.
     #[expect(
         unsafe_code,
         reason = "the method is declared unsafe, and there is no other way to it"

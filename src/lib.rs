@@ -47,11 +47,12 @@
 //!
 //! An accepted line is sent until the portal acknowledges it, or it is dropped and counted with a reason.
 //! When no line is being processed,
-//! `accepted + recovered = acknowledged + handed_over + late + lost + pending` ([`Snapshot`](stats::Snapshot)). If lines are missing, the next entry of the token says how many, since
-//! when, and why. Order is kept within a token. An entry is in the log twice only if it was not known
-//! whether the portal had executed a request; then the repeat is marked. With a spool (feature `spool`),
-//! lines survive a crash of the process as soon as they are on disk, after 100 ms by default. Without it they
-//! do not.
+//! `accepted + recovered = acknowledged + handed_over + late + lost + pending`
+//! ([`Snapshot`](stats::Snapshot)). If lines are missing, the next entry of the token says how many, since
+//! when, and why. Order is kept within a token. An entry is in the log twice only if it was not known whether
+//! the portal had executed a request; then the repeat is marked. With a spool (feature `spool`), lines
+//! survive a crash of the process as soon as they are on disk, after 100 ms by default. Without it they do
+//! not.
 //!
 //! *Acknowledged* means that the portal answered `true`. It also answers `true` for lines that it throws
 //! away: after the end of an activity, and if an activity does not wait (`USE_SUBSCRIPTION` is not Y).

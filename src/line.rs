@@ -51,16 +51,16 @@ pub(crate) struct Tag {
     refused_for: AtomicU8,
     /// What the span's token was replaced by, if it was. Set on the span's first tag only.
     replaced: OnceLock<Mutex<Option<Arc<Tag>>>>,
-    /// Where the worker keeps this token's lines. It notes that at the first line, and does not have to
-    /// search by the text of the token for the others (8 % of a line with 10,000 live tokens).
+    /// The index of this token in the worker. The first line sets it, so that other lines need no search by
+    /// the text of the token (8 % of a line with 10,000 tokens).
     pub(crate) place: AtomicUsize,
-    /// The token's fingerprint once somebody has asked for it, for the same reason; 0 before.
+    /// The token's fingerprint after its first use, for the same reason; 0 before.
     fingerprint: AtomicU32,
     _live: Live,
 }
 
 impl Tag {
-    /// In place of a span: the tag is of an event, and of one line only.
+    /// The tag belongs to an event, and so to one line only; there is no span.
     pub(crate) const OF_EVENT: u64 = u64::MAX;
 
     pub(crate) fn new(
@@ -84,7 +84,7 @@ impl Tag {
         }
     }
 
-    /// The tag that the span has now, if this was its first.
+    /// The current tag of the span, if this was its first one.
     #[inline]
     pub(crate) fn latest(self: &Arc<Tag>) -> Arc<Tag> {
         match self.replaced.get() {
@@ -105,7 +105,7 @@ impl Tag {
         }
     }
 
-    /// Gives the span another tag, if `other` makes one of what it has. Returns what it had.
+    /// Replaces the tag of the span, if `other` returns a new one. Returns the old one.
     pub(crate) fn replace(
         self: &Arc<Tag>,
         other: impl FnOnce(&Tag) -> Option<Arc<Tag>>,
@@ -132,7 +132,7 @@ impl Tag {
         }
     }
 
-    /// What the tag itself holds, with its token and its portal.
+    /// Bytes of the tag, with its token and its portal.
     fn bytes(&self) -> usize {
         let portal = self.portal.as_ref().map_or(0, |portal| portal.as_str().len());
         size_of::<Tag>() + self.event_token.expose().len() + portal
@@ -156,7 +156,7 @@ impl Tag {
         self.spans_inside(span).map(|span| span.fields.boxed_bytes()).sum()
     }
 
-    /// Notes that a line is on its way. Reads first: the flag is shared by all threads of a span.
+    /// Notes that a line was sent. Reads first, because all threads of a span share the flag.
     #[inline]
     pub(crate) fn note_line(&self) {
         if !self.logged.load(Relaxed) {
@@ -164,8 +164,7 @@ impl Tag {
         }
     }
 
-    /// Whether the worker has to know that no more lines come: it has got some, or has to write into the
-    /// log that some are missing.
+    /// Whether the worker must get the close: it has got lines, or the log must mention refused ones.
     pub(crate) fn end_matters(&self) -> bool {
         self.logged.load(Relaxed) || self.has_refused()
     }
@@ -173,8 +172,7 @@ impl Tag {
     pub(crate) fn note_refusal(&self, reason: DropReason) {
         self.refused_for.store(reason as u8, Relaxed);
         if self.refused.fetch_add(1, Relaxed) == 0 {
-            // The clock is read once for each gap, so that callers do not read it each time that the
-            // queue is full.
+            // The clock is read once for each gap, not for each refused line.
             #[expect(clippy::disallowed_methods, reason = "it is the time of an event")]
             let now = SystemTime::now();
             let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -182,7 +180,7 @@ impl Tag {
         }
     }
 
-    /// Whether lines were refused and the worker does not know that yet.
+    /// Whether there are refused lines that the worker does not know yet.
     pub(crate) fn has_refused(&self) -> bool {
         self.refused.load(Relaxed) > 0
     }
@@ -200,7 +198,7 @@ impl Tag {
     }
 }
 
-/// Lines that were refused at the door.
+/// Lines that were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Missed {
     pub(crate) lines: u64,
@@ -219,14 +217,14 @@ pub(crate) struct LogLine {
 }
 
 impl LogLine {
-    /// What the line is charged from accept to settle: its own fields, the long fields of the spans
-    /// around it, which each line shows again, and the tag if it belongs to this line only.
+    /// The charge of the line while it is pending: its own fields, the long fields of the spans around it,
+    /// which each line repeats, and the tag if it belongs to this line only.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
         LogLine::bytes_of(&self.tag, self.span.as_deref(), self.fields.len())
     }
 
-    /// As [`bytes`](Self::bytes), of a line with so many bytes of its own.
+    /// As [`bytes`](Self::bytes), for a line with this number of own bytes.
     #[inline]
     pub(crate) fn bytes_of(tag: &Tag, span: Option<&SpanFields>, own: usize) -> usize {
         let around = match (span, tag.tagged_by) {
@@ -258,7 +256,7 @@ pub(crate) struct SpanFields {
     pub(crate) up: Option<Arc<SpanFields>>,
     pub(crate) metadata: &'static Metadata<'static>,
     pub(crate) fields: Packed,
-    /// Not 0 for a span that may be tagged later: the number that its tags will bear.
+    /// For a span that may be tagged later: the number of its tags. Otherwise 0.
     pub(crate) tagged_by: u64,
     /// How many spans there are through `up`. Bounded by [`SpanFields::MAX_DEPTH`].
     pub(crate) depth: u16,
@@ -267,8 +265,8 @@ pub(crate) struct SpanFields {
 }
 
 impl SpanFields {
-    /// Spans that are nested deeper add no fields. Nobody reads so many, and a chain is dropped
-    /// recursively, so a chain without a limit could overflow the stack.
+    /// Spans that are nested deeper add no fields. A chain is dropped recursively, so without a limit it
+    /// could overflow the stack.
     pub(crate) const MAX_DEPTH: u16 = 64;
 
     pub(crate) fn new(
@@ -330,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_charges_its_text_and_itself() {
+    fn a_line_is_charged_its_text_and_its_own_size() {
         let tag = Tag::detached("t", None);
         let short = LogLine::saying(&tag, "");
         let long = LogLine::saying(&tag, &"x".repeat(1_000));
@@ -338,9 +336,9 @@ mod tests {
         assert_eq!(long.bytes(), short.bytes() + 1_000);
     }
 
-    /// 65,536 events that bore a token of 1 KiB each held 85 MB, of which nothing was charged.
+    /// Regression: 65,536 events with their own tokens of 1 KiB used 85 MB that were not charged.
     #[test]
-    fn an_event_with_a_token_of_its_own_charges_that_too() {
+    fn an_event_with_its_own_token_is_charged_that_too() {
         let event_token = EventToken::parse(&"t".repeat(1_000)).unwrap();
         let of_span = Arc::new(Tag::new(event_token.clone(), None, 0, Live::none()));
         let portal = Some(PortalId::from("member"));
@@ -350,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_charges_long_fields_of_the_spans_that_it_shows() {
+    fn a_line_is_charged_the_long_fields_of_its_spans() {
         let packed = |len| LogLine::saying(&Tag::detached("t", None), &"x".repeat(len)).fields;
         let tag = Tag::detached("t", None);
         let mut line = LogLine::saying(&tag, "");
@@ -366,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_only_missed_lines_ends_as_one_that_logged() {
+    fn a_tag_with_only_refused_lines_ends_like_one_that_logged() {
         let tag = Tag::detached("t", None);
         assert!(tag.ended().is_none(), "nobody knows of it");
         tag.note_refusal(DropReason::QueueFull);
@@ -379,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_lines_are_told_once() {
+    fn refused_lines_are_reported_once() {
         let tag = Tag::detached("t", None);
         tag.note_refusal(DropReason::QueueFull);
         tag.note_refusal(DropReason::BudgetSpent);

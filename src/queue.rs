@@ -1,18 +1,18 @@
 //! The bounded queue between callers and worker: its door (which checks the budget), its messages, and
 //! its bell (which wakes the worker).
 //!
-//! Callers hold a [`Producer`], the worker holds the one [`Consumer`]. A push makes no system call,
-//! unless it rings the bell. Nothing here waits, except with [`Overflow::Block`].
+//! Callers have a [`Producer`], the worker has the only [`Consumer`]. A push makes no system call, unless it
+//! wakes the worker ("rings the bell"). Nothing here waits, except with [`Overflow::Block`].
 //!
 //! # The door
-//! A line is charged when it is accepted and released when the worker has settled it. Callers charge
-//! with one atomic addition, and take it back if they are refused; only the worker writes the totals of
-//! what it took and settled, so that hardly any two of them share a cache line (`budget`). If there is
-//! little room, each line checks the sum; otherwise every 32nd line does. The channel has more slots
-//! (`door::HEADROOM`) than the door lets lines in, so that a flush does not compete with lines.
+//! A line is charged when it is accepted, and released when the worker has settled it (acknowledged, late or
+//! lost). Callers charge with one atomic addition, and subtract it if they are refused. Only the worker writes
+//! the totals of what it has taken and settled, so callers and worker seldom share a cache line (`budget`).
+//! If there is little room, each line checks the sum; otherwise every 32nd line does. The channel has more
+//! slots (`door::HEADROOM`) than the door lets lines in, so that a flush does not compete with lines.
 //!
-//! A token that logs without end would use up all room. Once there is little room, lines are refused
-//! that would leave too little for other tokens (`shares`).
+//! A token that logs without end would use all room. If there is little room, lines that would leave too little
+//! for other tokens are refused (`shares`).
 //!
 //! # The bell
 //! While a tag is alive, the worker looks at the queue regularly, and a push does not wake it. The bell
@@ -45,7 +45,7 @@ pub(crate) use consumer::Consumer;
 use door::{Charged, Door};
 pub(crate) use shares::{Load, Shares};
 
-/// What happens to a line that finds no room.
+/// What happens to a line if there is no room.
 ///
 /// ```
 /// # fn main() -> Result<(), tracing_bizproc::error::InvalidOption> {
@@ -64,32 +64,32 @@ pub enum Overflow {
     #[default]
     DropNewest,
     /// It is accepted, and the worker drops and counts the oldest lines that have not been sent: lines
-    /// of the same token if that holds many ([`token_share`](crate::Builder::token_share)), otherwise
+    /// of the same token if it has many ([`token_share`](crate::Builder::token_share)), otherwise
     /// the oldest of all. If the queue to the worker itself is full, the line is refused.
     DropOldest,
     /// The caller's thread waits up to this long for room; then the line is refused and counted. Not for
-    /// async code, because it would block a thread of the runtime. On a thread that delivery waits for
-    /// ([`on_thread`](crate::auth::on_thread)) it is refused at once: the room could never come.
+    /// async code, because it would block a thread of the runtime. On a thread that the worker waits for
+    /// ([`on_thread`](crate::auth::on_thread)) it is refused at once, because it would wait for itself.
     Block(Duration),
 }
 
-/// How much may wait.
+/// How much may be pending.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Lines in the channel that the worker has not taken yet.
     pub(crate) queue: usize,
-    /// Lines from accept to settle.
+    /// Pending lines: accepted and not yet settled.
     pub(crate) lines: usize,
-    /// Bytes from accept to settle, as [`LogLine::bytes`] counts them.
+    /// Bytes of pending lines, as [`LogLine::bytes`] counts them.
     pub(crate) bytes: usize,
     pub(crate) overflow: Overflow,
-    /// The share of each of these that one token may hold while it is alone.
+    /// The share of each of these that one token may use while no other token logs.
     pub(crate) token_share: f64,
 }
 
 impl Limits {
-    /// Whether so many lines, with so many bytes, are more than may be pending. A single line never is:
-    /// a large one would never be accepted otherwise.
+    /// Whether this number of lines and bytes is above the limits. A single line is always allowed: otherwise a
+    /// large one would never be accepted.
     #[inline]
     pub(crate) fn are_passed_by(&self, lines: u64, bytes: u64) -> bool {
         lines > self.lines as u64 || bytes > self.bytes as u64 && lines > 1
@@ -98,20 +98,20 @@ impl Limits {
 
 /// The messages to the worker, in the order in which they were sent.
 ///
-/// Aligned, so that no two slots of the channel share a cache line: where the end of one message lay
-/// beside the stamp of the next slot, an event cost two threads that log at once a sixth more.
+/// Aligned, so that no two slots of the channel share a cache line. Without this, an event cost a sixth more
+/// if two threads log at once.
 #[repr(align(64))]
 pub(crate) enum Message {
     Line(LogLine),
-    /// A line that was let in while room was tight, and counts for its token: see `shares`. The
-    /// consumer makes a plain line of it. Boxed, so that a usual line is a message as it is.
+    /// A line that was accepted while there was little room, and counts for its token: see `shares`. The
+    /// consumer turns it into a plain line. Boxed, so that a message is not larger than a plain line.
     Scarce(Box<LogLine>),
     /// The tagged span has closed, or its token was replaced: no more lines come of this tag.
     SpanClosed(Arc<Tag>),
     Control(Box<Control>),
 }
 
-/// What the app asks of the worker.
+/// Requests of the app to the worker.
 pub(crate) enum Control {
     Flush(Flush),
     Complete(Complete),
@@ -131,7 +131,7 @@ pub(crate) enum Control {
     Close(Close),
 }
 
-/// Send what was accepted so far, whatever the schedule says, and report.
+/// Sends what was accepted so far, without waiting for the schedule, and returns the results.
 pub(crate) struct Flush {
     pub(crate) scope: Scope,
     pub(crate) deadline: Instant,
@@ -153,7 +153,7 @@ pub(crate) struct Accept {
     pub(crate) tokens: Arrived,
 }
 
-/// Call a method of the app's own.
+/// A REST call of the app.
 pub(crate) struct Call {
     pub(crate) portal: Option<PortalId>,
     pub(crate) method: Method,
@@ -163,7 +163,7 @@ pub(crate) struct Call {
     pub(crate) reply: oneshot::Sender<Result<CallAnswer, CallError>>,
 }
 
-/// Find out whether these tokens are of this portal, and take them over if they are.
+/// Checks whether these tokens belong to this portal, and stores them if they do.
 pub(crate) struct Confirm {
     pub(crate) portal: PortalId,
     pub(crate) question: Question,
@@ -176,14 +176,14 @@ pub(crate) struct Forget {
     pub(crate) reply: oneshot::Sender<Result<(), Cause>>,
 }
 
-/// Until when the portal waits for this activity.
+/// The time until which the portal waits for this activity.
 pub(crate) struct Expect {
     pub(crate) event_token: EventToken,
     pub(crate) portal: Option<PortalId>,
     pub(crate) waits_until: Instant,
 }
 
-/// As a [`Flush`] of everything, and then stop.
+/// As a [`Flush`] of everything; then the worker ends.
 pub(crate) struct Close {
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<FlushReport>,
@@ -199,7 +199,7 @@ pub(crate) enum Scope {
 #[derive(Clone)]
 pub(crate) struct Producer(Arc<Door>);
 
-/// The callers' end for those who do not keep the queue open.
+/// The callers' end, for users that do not keep the queue open.
 pub(crate) struct WeakProducer(Weak<Door>);
 
 /// Makes a queue.
@@ -222,7 +222,7 @@ impl Producer {
         WeakProducer(Arc::downgrade(&self.0))
     }
 
-    /// What is alive, for the layer to hold: it reads that at every event.
+    /// What is alive. The layer reads it at every event.
     pub(crate) fn alive(&self) -> &'static Alive {
         self.0.alive
     }
@@ -250,16 +250,17 @@ impl Producer {
     /// After a new tag was counted.
     #[inline]
     fn ring_if_parked(&self) {
-        // Either the worker, which announces its sleep before it looks for live tags, sees the new
-        // one, or its announcement is seen here. Read first, and then taken back: one ring is enough.
+        // Invariant: the worker does not sleep without ticks while a tag is alive. It sets `parked` before it
+        // checks for live tags, and here the tag is counted before `parked` is read, so one of the two sees
+        // the other. Whoever resets `parked` rings; one ring is enough.
         let parked = &self.0.signals.parked;
         if parked.load(SeqCst) && parked.swap(false, SeqCst) {
             self.0.bell.notify_one();
         }
     }
 
-    /// Whether a line is worth packing. If not, it has been counted as refused. This costs a load and a
-    /// compare, and more only after a refusal.
+    /// Whether a line may be accepted, so that it is worth packing. If not, it is counted as refused. This
+    /// costs a load and a compare, and more only after a refusal.
     #[inline]
     pub(crate) fn admits(&self, tag: &Tag) -> bool {
         if !self.0.signals.full.load(Relaxed) {
@@ -268,21 +269,21 @@ impl Producer {
         self.0.admits(tag)
     }
 
-    /// Hands a line to the worker, or refuses it and counts that.
+    /// Sends a line to the worker, or refuses and counts it.
     #[cfg(any(feature = "log", feature = "simulation", test))]
     pub(crate) fn offer(&self, line: LogLine) -> Result<(), DropReason> {
         let charged = self.charge(&line.tag, line.bytes());
         self.offer_charged(charged, || line)
     }
 
-    /// Charges a line that is about to be offered, and has so many bytes.
+    /// Charges a line of this size that will be offered.
     #[inline]
     pub(crate) fn charge(&self, tag: &Tag, bytes: usize) -> Charged {
         self.0.reserve(tag, bytes as u64)
     }
 
-    /// As [`offer`](Self::offer), of a line that was charged. It is made where it is sent from: each
-    /// time that it is moved, its 128 bytes are copied.
+    /// As [`offer`](Self::offer), for a line that was charged. The line is created in the place from which it
+    /// is sent, because each move would copy its 128 bytes.
     #[inline]
     pub(crate) fn offer_charged(
         &self,
@@ -292,15 +293,15 @@ impl Producer {
         self.0.offer(charged, line)
     }
 
-    /// Tells the worker that no more lines of this tag come, unless it never had one.
+    /// Tells the worker that there are no more lines of this tag, unless it never had one.
     pub(crate) fn span_closed(&self, tag: Arc<Tag>) {
         if tag.end_matters() {
             self.0.offer_close(tag);
         }
     }
 
-    /// Hands a request of the app to the worker and wakes it. Gives it back if the worker is closed,
-    /// or if there are hundreds of them already.
+    /// Sends a request of the app to the worker and wakes it. Returns it if the worker is closed, or if there
+    /// are hundreds of requests already.
     pub(crate) fn control(&self, control: Control) -> Result<(), Box<Control>> {
         self.0.signals.asked.store(true, SeqCst);
         if self.0.signals.abandoned.load(SeqCst) {
@@ -310,7 +311,9 @@ impl Producer {
         match self.0.sender.try_send(control) {
             Ok(()) => {
                 self.0.bell.notify_one();
-                // Either the worker finds it when it goes, or that it is gone is seen here.
+                // Invariant: no message stays in the channel of a worker that has ended. The worker drops
+                // leftovers after it has set `abandoned`, and here `abandoned` is read after the push, so one
+                // of the two sees the other.
                 if self.0.signals.abandoned.load(SeqCst) {
                     self.0.drop_leftovers();
                 }
@@ -354,14 +357,14 @@ impl Producer {
         }
     }
 
-    /// Another layer of this crate takes the same spans.
+    /// Another layer of this crate handles the same spans.
     pub(crate) fn note_shared_spans(&self) {
         if !self.0.signals.shared_spans.swap(true, SeqCst) {
             self.0.bell.notify_one();
         }
     }
 
-    /// What is done, once, when a line comes and the worker is closed.
+    /// Sets what to do, once, when a line arrives and the worker is closed.
     pub(crate) fn when_closed(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _first = self.0.when_closed.set(Box::new(tell));
     }
@@ -376,8 +379,8 @@ impl Producer {
         self.0.signals.closed.load(SeqCst)
     }
 
-    /// Notes that somebody closed the worker on a thread that delivery waits for, and was not waited for.
-    /// The worker reports it.
+    /// Notes that the worker was closed on its own thread, or on one that it waits for, and did not wait for
+    /// lines. The worker reports it.
     pub(crate) fn note_close_without_wait(&self) {
         self.0.signals.closed_without_wait.store(true, SeqCst);
         self.0.bell.notify_one();
@@ -393,12 +396,12 @@ impl Producer {
         self.0.budget.accepted_lines()
     }
 
-    /// Lines accepted and not settled yet.
+    /// Pending lines.
     pub(crate) fn pending(&self) -> u64 {
         self.0.budget.pending_lines()
     }
 
-    /// Lines refused at the door for this reason; 0 for reasons that are no refusals.
+    /// Lines refused for this reason; 0 for reasons that are not refusals.
     pub(crate) fn refused(&self, reason: DropReason) -> u64 {
         self.0.refused.counter(reason).map_or(0, |counter| counter.load(Relaxed))
     }
@@ -409,12 +412,12 @@ impl Producer {
         InvalidEventToken::ALL.iter().map(|why| unusable.counter(*why).load(Relaxed)).sum()
     }
 
-    /// Spans and events that were meant for a log and not shown to the layer.
+    /// Spans and events of process logs that the layer did not see.
     pub(crate) fn unseen(&self) -> u64 {
         self.0.unseen.iter().map(|counter| counter.load(Relaxed)).sum()
     }
 
-    /// Counts what was not shown to the layer. The worker reports it.
+    /// Counts spans and events that the layer did not see. The worker reports it.
     #[cold]
     pub(crate) fn note_unseen(&self, why: Unseen) {
         if self.0.unseen[why as usize].fetch_add(1, Relaxed) == 0 {

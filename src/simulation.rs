@@ -1,8 +1,8 @@
-//! The whole route against a model of the portal, in simulated time: hours in milliseconds.
+//! The whole route, against a model of the portal, in simulated time: hours take milliseconds.
 //!
 //! For the tests and benches of this crate; not part of its API, and free to change at any time.
-//! The model is written from what the portal does, not from what the worker expects: its limits,
-//! costs, neighbours and faults are drawn by seed and hidden from the worker.
+//! The model follows the behaviour of portals, not the expectations of the worker. A seed decides its limits,
+//! costs, neighbours and faults, which the worker does not know.
 #![expect(clippy::disallowed_methods, reason = "tokio's clock is the simulated one here")]
 
 use std::cell::RefCell;
@@ -41,7 +41,7 @@ pub use portal::{Ended, Portal, Written};
 pub use random::Random;
 pub use verify::Waits;
 
-/// A run under way: what a scenario has in hand.
+/// A run, as a scenario uses it.
 #[derive(Clone)]
 pub struct Run {
     start: Instant,
@@ -52,7 +52,7 @@ pub struct Run {
     completions: Rc<RefCell<BTreeMap<u32, Completing>>>,
 }
 
-/// A completion that was asked for.
+/// A completion that was requested.
 #[derive(Debug)]
 struct Completing {
     lines: usize,
@@ -61,12 +61,12 @@ struct Completing {
     answer: JoinHandle<(Duration, Result<FlushReport, CompleteError>)>,
 }
 
-/// What became of a completion.
+/// The result of a completion.
 #[derive(Debug)]
 pub struct Completed {
-    /// Lines that had been logged when it was asked for.
+    /// How many lines were logged before it was requested.
     pub lines: usize,
-    /// When it was asked for, from the start of the run.
+    /// When it was requested, from the start of the run.
     pub asked: Duration,
     /// Until when it waited for its lines.
     pub deadline: Duration,
@@ -76,20 +76,20 @@ pub struct Completed {
     pub answer: Result<FlushReport, CompleteError>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// The seed, to run it again.
     pub seed: u64,
     /// The counters at the end.
     pub stats: Snapshot,
-    /// What the shutdown said.
+    /// The report of the shutdown.
     pub shutdown: FlushReport,
     /// When each line of each workflow was logged, from the start of the run.
     pub sent: BTreeMap<u32, Vec<Duration>>,
-    /// What became of the completions, by workflow.
+    /// The results of the completions, by workflow.
     pub completions: BTreeMap<u32, Completed>,
-    /// The portal as it was left.
+    /// The portal at the end.
     pub portal: Portal,
     /// Simulated time.
     pub took: Duration,
@@ -111,7 +111,7 @@ where
     run_beside(Identity::new(), seed, builder, conditions, shutdown, scenario)
 }
 
-/// As [`run`], with another layer beside ours, which sees all that the run logs.
+/// As [`run`], with another layer that sees all events of the run.
 pub fn run_beside<L, F, S>(
     beside: L,
     seed: u64,
@@ -265,7 +265,7 @@ impl Run {
         report
     }
 
-    /// Bytes that the portal holds, and the run itself to verify its outcome later.
+    /// Bytes that the portal and the run itself hold to verify the outcome later.
     pub fn bytes(&self) -> usize {
         let written = self.portal.lock().unwrap_or_else(PoisonError::into_inner).bytes;
         let sent = self.sent.borrow();
@@ -278,12 +278,12 @@ impl Run {
     }
 }
 
-/// Text to fill lines with.
+/// Text for lines.
 const PADDING: &str = "the quick brown fox jumps over the lazy dog while the order is checked, \
 charged, packed and shipped by hands that nobody ever sees and so on until the line is long enough \
 to stand for a long one in a log that somebody reads from the newest entry to the oldest one";
 
-/// Carries requests to the model.
+/// Sends requests to the model.
 #[derive(Clone)]
 struct Scripted {
     portal: Arc<Mutex<Portal>>,

@@ -1,7 +1,7 @@
-//! Lines on disk: what is accepted survives the process.
+//! Lines on disk: accepted lines survive the process.
 //!
-//! The worker writes lines to files before they are older than a stated bound, and the next run of the app
-//! delivers what this one could not. See [`Spool`].
+//! The worker writes lines to files within a fixed time, and the next run of the app delivers lines that this
+//! one could not deliver. See [`Spool`].
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ mod writer;
 
 use crate::error::SpoolError;
 
-/// A directory in which lines and ends of activities are kept until they are settled.
+/// A directory in which lines and ends of activities are kept until they are acknowledged, late or lost.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,15 +46,15 @@ use crate::error::SpoolError;
 ///
 /// # The directory
 ///
-/// It is made with the mode 0700 if it does not exist; the directory above has to be there. Files in it
-/// have the mode 0600: they hold event tokens and return values, which are secrets. (Credentials are never
-/// in it.) A directory that others may use is refused. It has to be on a disk of this machine: a network
-/// file system may not know locks.
+/// It is created with the mode 0700 if it does not exist; its parent directory must exist. Files in it have the
+/// mode 0600, because they contain event tokens and return values, which are secrets. (Credentials are never in
+/// it.) A directory that other users may use is refused. It must be on a local disk, because network file
+/// systems may not support locks.
 ///
-/// Several processes may share it, also at once. Each run of an app has a folder of its own in it, which is
-/// locked while the run lives. Whoever runs takes over what runs that have ended left there. A process that
-/// was forked from an app, and goes on without `exec`, keeps the lock: only when it ends, too, is the folder
-/// taken over.
+/// Several processes may share it, also at the same time. Each run of an app has its own folder in it, which is
+/// locked while the run lives. A running process takes over the lines of runs that have ended. A process that
+/// was forked from an app, and goes on without `exec`, keeps the lock: the folder is taken over only after it
+/// has ended, too.
 #[derive(Clone)]
 pub struct Spool {
     dir: PathBuf,
@@ -64,7 +64,7 @@ pub struct Spool {
     max_age: Duration,
 }
 
-/// What lines in a spool survive.
+/// Which failures lines in a spool survive.
 ///
 /// ```
 /// use tracing_bizproc::spool::{Durability, Spool};
@@ -75,11 +75,11 @@ pub struct Spool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
-    /// The end of the process, however it ends: `kill -9`, out of memory, a panic. Not a loss of power.
+    /// Every end of the process: `kill -9`, out of memory, a panic. Not a loss of power.
     #[default]
     Buffered,
-    /// A loss of power, too: each write waits until the disk has it. The worker's thread does not wait for
-    /// that, and callers never do.
+    /// Also a loss of power: each write waits until the data is on the disk. The worker's thread and callers
+    /// do not wait for that.
     Fsync,
 }
 
@@ -95,32 +95,32 @@ impl Spool {
         }
     }
 
-    /// What lines in it survive. The default is [`Durability::Buffered`].
+    /// Which failures its lines survive. Default: [`Durability::Buffered`].
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// How old a line gets before it is on disk. The default is 100 ms. If the process is killed, lines that
-    /// are younger may be lost. A shorter bound costs more writes.
+    /// The longest time until a line is on disk. Default: 100 ms. If the process is killed, younger lines may
+    /// be lost. A shorter time costs more writes.
     #[must_use]
     pub fn bound(mut self, bound: Duration) -> Self {
         self.bound = bound;
         self
     }
 
-    /// How many bytes the files of this run may have, with those that it took over: 1 MiB or more. The default
-    /// is 1 GiB, which is about a day at 100 lines of 100 bytes a second. If there are more, the oldest lines
-    /// are dropped and counted as [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are
-    /// kept as long as possible.
+    /// How many bytes the files of this run may have, with those that it took over: 1 MiB or more. Default:
+    /// 1 GiB, which is about a day at 100 lines of 100 bytes a second. If there are more, the oldest lines are
+    /// dropped and counted as [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are kept as
+    /// long as possible.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// How long lines are kept. The default is 24 hours. Older ones are dropped within a sixteenth of this
+    /// How long lines are kept. Default: 24 hours. Older lines are dropped within a sixteenth of this
     /// time, and counted as [`Expired`](crate::stats::DropReason::Expired).
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
@@ -163,7 +163,7 @@ impl Spool {
 /// The largest segment. What is given up at once is a segment, and what is read for a mark.
 const MOST_SEGMENT: u64 = 4 << 20;
 
-/// The least that a spool may have.
+/// The lowest `max_bytes`.
 const LEAST_BYTES: u64 = 1 << 20;
 
 /// In a small spool there are eight segments, as long as they are not smaller than this.

@@ -54,7 +54,7 @@ pub(crate) struct Stats {
     handed_over: AtomicU64,
     unstored: AtomicU64,
     late_ends: AtomicU64,
-    /// Lines that are in the journal only, which the door does not count.
+    /// Lines that are only in the journal. The queue does not count them.
     stored: AtomicU64,
     portals: Mutex<Vec<Arc<PortalCounters>>>,
     start: marks::Start,
@@ -124,22 +124,22 @@ impl Stats {
         self.recovered.fetch_add(lines, Relaxed);
     }
 
-    /// Takes lines back that were counted as found, and were not there.
+    /// Subtracts lines that were counted as recovered, but were not there.
     pub(crate) fn not_recovered(&self, lines: u64) {
         self.recovered.fetch_sub(lines, Relaxed);
     }
 
-    /// So many lines are in the journal only.
+    /// Sets how many lines are only in the journal.
     pub(crate) fn stored(&self, lines: u64) {
         self.stored.store(lines, Relaxed);
     }
 
-    /// Counts lines that are delivered from memory, since the journal could not take them.
+    /// Counts lines that are delivered from memory, because the journal could not store them.
     pub(crate) fn unstored(&self, lines: u64) {
         self.unstored.fetch_add(lines, Relaxed);
     }
 
-    /// Counts ends that were found when their portal no longer waited for them, or not at all.
+    /// Counts ends that were found when their portal no longer waited for them.
     pub(crate) fn late_ends(&self, ends: u64) {
         self.late_ends.fetch_add(ends, Relaxed);
     }
@@ -245,7 +245,7 @@ pub(crate) struct AtDoor {
 /// | [`pending`](Self::pending) | `bizproc_pending_lines` (gauge) | lines accepted or recovered, and not yet acknowledged, late or lost |
 /// | [`recovered`](Self::recovered) | `bizproc_lines_recovered_total` | lines of earlier runs, found on disk |
 /// | [`handed_over`](Self::handed_over) | `bizproc_lines_handed_over_total` | lines that another process delivers |
-/// | [`unstored`](Self::unstored) | `bizproc_lines_unstored_total` | lines that would not survive a crash, since the disk failed or was slow |
+/// | [`unstored`](Self::unstored) | `bizproc_lines_unstored_total` | lines that would not survive a crash, because the disk failed or was slow |
 /// | [`late_ends`](Self::late_ends) | `bizproc_late_ends_total` | ends of activities that were found on disk too late |
 /// | [`PortalSnapshot::oldest_pending`] | `bizproc_oldest_pending_seconds` (gauge) | how long the oldest of them has waited; 0 if there is none |
 /// | [`PortalSnapshot::since_success`] | `bizproc_last_success_timestamp_seconds` (gauge) | when a portal last acknowledged something, in Unix time |
@@ -314,14 +314,13 @@ impl Snapshot {
         self.late
     }
 
-    /// Lines that are accepted or recovered, and not yet acknowledged, late or lost; those on disk among
-    /// them.
+    /// Lines that are accepted or recovered, and not yet acknowledged, late or lost. Includes lines on disk.
     pub fn pending(&self) -> u64 {
         self.pending
     }
 
-    /// Lines of earlier runs that were found on disk (`Builder::spool`). When the reading finds that
-    /// some of them were settled, or too old, they are taken off again.
+    /// Lines of earlier runs that were found on disk (`Builder::spool`). The number gets smaller if some of
+    /// them turn out to be delivered already, or too old.
     pub fn recovered(&self) -> u64 {
         self.recovered
     }
@@ -331,14 +330,14 @@ impl Snapshot {
         self.handed_over
     }
 
-    /// Accepted lines that are delivered from memory alone, since the disk failed or was slow: they
-    /// would not survive a crash. They are counted elsewhere, too, by what becomes of them.
+    /// Accepted lines that are delivered from memory only, because the disk failed or was slow. They would not
+    /// survive a crash. They are also counted by their result.
     pub fn unstored(&self) -> u64 {
         self.unstored
     }
 
-    /// Ends of activities that were found on disk when their portal no longer waited for them, and so
-    /// were not sent.
+    /// Ends of activities that were found on disk when their portal no longer waited for them. They are not
+    /// sent.
     pub fn late_ends(&self) -> u64 {
         self.late_ends
     }

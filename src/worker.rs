@@ -57,9 +57,9 @@ pub(crate) struct Worker<T> {
     engine: Engine,
     transport: T,
     stats: Arc<Stats>,
-    /// Requests that are out.
+    /// Requests in flight.
     calls: JoinSet<Came>,
-    /// To which portal they belong: also known if a call panics.
+    /// The portal of each request. It is known also if the call panics.
     callers: HashMap<Id, Awaited>,
     /// The message that is being processed. It is kept here so that a panic does not lose it without a
     /// count.
@@ -68,9 +68,9 @@ pub(crate) struct Worker<T> {
     desk: Option<Desk>,
     /// What the journal could take was handed over for the last time.
     handed_rest: bool,
-    /// By what it reports.
+    /// Where it writes its reports.
     sink: ReportSink,
-    /// Reports that are made once, and were made.
+    /// Reports that are made only once.
     told: Told,
     /// Kinds of unusable tokens that were reported.
     unusable: [u64; InvalidEventToken::ALL.len()],
@@ -82,8 +82,8 @@ pub(crate) struct Worker<T> {
     format_failures: u64,
     /// How often the queue is looked at while lines may come.
     tick: Duration,
-    /// No line could come when the timer last fired: time to park. Spans that come and go would else
-    /// ring for each. True at the start.
+    /// When the timer last fired, nothing was alive, so the worker may park. Without this, each of many short
+    /// spans would wake it. True at the start.
     at_rest: bool,
     closing: bool,
 }
@@ -133,8 +133,8 @@ impl<T: Transport> Worker<T> {
         while catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.run()))).is_err() {
             self.stats.restarted();
             self.engine.report(Trouble::Panicked, None, "");
-            // Not at once: a panic that repeats would keep a core busy. Made inside the runtime: outside
-            // of one, a timer is a panic of its own.
+            // Not at once, because a panic that repeats would use a whole core. Inside of the runtime,
+            // because a timer outside of one panics.
             runtime.block_on(async { tokio::time::sleep(AFTER_PANIC).await });
         }
     }
@@ -183,7 +183,7 @@ impl<T: Transport> Worker<T> {
                 }
             };
             self.tell(false);
-            // Also while nothing else happens: what is held back is told in its time.
+            // Also if nothing else happens, so that reports that wait for their minute are written.
             let wake_at = wake_at.into_iter().chain(self.engine.next_report()).min();
             self.wait(wake_at).await;
         }
@@ -283,7 +283,7 @@ impl<T: Transport> Worker<T> {
                         self.engine.close(close, now);
                     }
                 }
-                // Last, since the app's own code is asked.
+                // Last, because this calls code of the app.
                 if let Some(meant) = meant {
                     self.look_for_hidden(meant, now);
                 }
@@ -291,8 +291,8 @@ impl<T: Transport> Worker<T> {
         }
     }
 
-    /// Looks for hidden spans where an app works on activities and logs nothing: it takes a
-    /// millisecond, and so is not done for each.
+    /// Searches for hidden spans if an app works on activities and logs nothing. This takes a millisecond, so
+    /// it is not done for each activity.
     fn look_for_hidden(&mut self, meant: Meant, now: std::time::Instant) {
         let pause = if self.consumer.has_no_line() { A_MINUTE } else { 60 * A_MINUTE };
         let is_time = |looked: std::time::Instant| now.saturating_duration_since(looked) >= pause;
@@ -367,8 +367,8 @@ impl<T: Transport> Worker<T> {
         let portal = self.engine.portal(call).cloned();
         let sending = async move {
             if let Some(mut noted) = noted {
-                // A journal that hangs, or has failed, delays no request for longer. In steps: time in
-                // which the process was stopped does not count.
+                // A journal that hangs or has failed must not delay a request for longer. The wait is in steps, so
+                // that time in which the process was stopped does not count.
                 for _ in 0..NOTED_STEPS {
                     if tokio::time::timeout(NOTED_STEP, &mut noted).await.is_ok() {
                         break;
@@ -405,7 +405,7 @@ impl<T: Transport> Worker<T> {
         });
     }
 
-    /// Asks whether a portal is where a request says, and takes over its tokens if it is.
+    /// Checks whether a portal is where a request says, and stores its tokens if it is.
     fn confirm(&mut self, confirm: Confirm, now: std::time::Instant) {
         let Confirm { portal, question, reply } = confirm;
         while self.asked.front().is_some_and(|&at| now.saturating_duration_since(at) >= A_MINUTE) {
@@ -415,7 +415,7 @@ impl<T: Transport> Worker<T> {
             // No server is asked, so it does not count.
         } else if self.asked.len() >= QUESTIONS_A_MINUTE {
             let trouble = "more than 60 unverified requests in a minute".to_owned();
-            // The caller may no longer wait for the answer.
+            // The caller may have stopped waiting.
             drop(reply.send(Confirmed::Later(protocol::Cause(trouble))));
             return;
         } else {
@@ -431,7 +431,7 @@ impl<T: Transport> Worker<T> {
                 _ => Ok(false),
             };
             drop(reply.send(match &accepted {
-                // Not installed, then: the app would have no tokens after its next start.
+                // Then the app is not installed: it would have no tokens after its next start.
                 Err(trouble) => Confirmed::Later(trouble.clone()),
                 Ok(_) => confirmed,
             }));
@@ -450,7 +450,7 @@ impl<T: Transport> Worker<T> {
         });
     }
 
-    /// Waits for the bell, a reply, the time given, or the next tick.
+    /// Waits for the bell, a reply, the given time, or the next tick.
     async fn wait(&mut self, wake_at: Option<std::time::Instant>) {
         let more = self.consumer.len() > 0;
         let parks = self.at_rest && !self.closing && !more;
@@ -506,7 +506,7 @@ impl<T: Transport> Worker<T> {
                 match came {
                     Came::Reply(call, reply) => self.engine.settle(call, &reply, now),
                     Came::Access(call, refreshed) => self.engine.accessed(call, refreshed, now),
-                    // Those in use are about as fresh, and were refused for another reason.
+                    // The tokens in use are about as fresh, and were refused for another reason.
                     Came::Accepted(_, Ok(false)) => {}
                     Came::Accepted(portal, accepted) => {
                         if let Err(trouble) = accepted {
@@ -518,8 +518,8 @@ impl<T: Transport> Worker<T> {
                 }
             }
             Err(panic) => {
-                // Panics of libraries and of the app's hooks are caught where they happen. What is left
-                // is an error of ours, of which nothing is known.
+                // Panics of libraries and of code of the app are caught where they happen. This one is an
+                // error in this crate.
                 self.stats.restarted();
                 let awaited = self.callers.remove(&panic.id());
                 let portal =
@@ -562,15 +562,15 @@ struct Told {
     unseen: [u64; Unseen::ALL.len()],
 }
 
-/// What a call brings.
+/// The result of a task.
 enum Came {
     Reply(Outgoing, Reply),
     Access(Outgoing, Refreshed),
-    /// Whether tokens that arrived are used now.
+    /// Whether new tokens are used now.
     Accepted(PortalId, Result<bool, protocol::Cause>),
 }
 
-/// What a call is expected to bring.
+/// The expected result of a task.
 #[derive(Clone, Copy)]
 enum Awaited {
     Reply(Outgoing),
@@ -585,11 +585,11 @@ impl Awaited {
     }
 }
 
-/// Unverified requests may come from anybody. The authorization server is asked about at most so many of
-/// them in a minute, because an app that asks too often may be blocked.
+/// Anybody can send unverified requests. The authorization server is asked about at most this number of them
+/// in a minute, because an app that asks too often may be blocked.
 const QUESTIONS_A_MINUTE: usize = 60;
 const A_MINUTE: Duration = Duration::from_secs(60);
-/// Messages that are received between two checks of what is due.
+/// How many messages are received between two checks of what is due.
 const TAKE_AT_ONCE: usize = 4_096;
 /// How long a request waits at most until the journal knows that it leaves.
 const NOTED_STEP: Duration = Duration::from_millis(25);
@@ -598,7 +598,7 @@ const NOTED_STEPS: usize = 8;
 const LAST_WORD: Duration = Duration::from_millis(40);
 /// Pause after a panic.
 const AFTER_PANIC: Duration = Duration::from_millis(100);
-/// A caller that was accepted before the close may still be on its way in.
+/// A line that was accepted before the close may not be in the channel yet.
 const AFTER_CLOSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `Activity`: an activity as a test holds it, and how it is opened.
+//! `Activity`: an activity, for tests, and the options to open one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::outgoing::{self, Notice, notice_of};
 use crate::php::Array;
 use crate::state::{Completion, Delivery, LostReason, Opening, PropertyValue};
 
-/// An activity that a workflow came to, at one visit: coming to it again makes another one.
+/// An activity that a workflow has reached. If the workflow reaches it again, this is another `Activity`.
 #[derive(Clone)]
 pub struct Activity {
     core: Arc<Core>,
@@ -27,9 +27,9 @@ pub struct ActivityOptions {
     core: Arc<Core>,
     workflow: String,
     opening: Opening,
-    /// Where the handler request goes, if it goes anywhere.
+    /// The URL of the handler request, if there is one.
     url: Option<String>,
-    /// The application by its client id, if it is not the portal's own.
+    /// The client id of the application, if it is not the portal's own one.
     app: Option<String>,
     user: u64,
     properties: Vec<(String, PropertyValue)>,
@@ -62,7 +62,7 @@ impl ActivityOptions {
         Self { core, workflow, opening, url, app, user: ADMIN, properties }
     }
 
-    /// The same for an activity that an application has registered; nothing if none has.
+    /// The same for an activity that an application has registered; `None` if it is not registered.
     pub(crate) fn registered(
         core: Arc<Core>,
         workflow: String,
@@ -81,13 +81,13 @@ impl ActivityOptions {
         self
     }
 
-    /// The activity closes by itself after this time. Default: never.
+    /// The activity times out after this time. Default: never.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.opening.timeout = Some(timeout);
         self
     }
 
-    /// The URL that gets the handler request. Default: nobody is told.
+    /// The URL that gets the handler request. Default: there is no request.
     pub fn handler(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into()).filter(|url| !url.is_empty());
         self
@@ -152,21 +152,21 @@ impl Activity {
         visit.is_some_and(|visit| visit.is_open())
     }
 
-    /// What `bizproc.event.send` brought, if it came.
+    /// The completion by `bizproc.event.send`, after it came.
     pub fn completion(&self) -> Option<Completion> {
         let world = self.core.world();
         let process = world.processes.get(&self.workflow)?;
         process.visit(&self.name, self.visit)?.completion().cloned()
     }
 
-    /// How its handler took the request, once it did.
+    /// The answer of its handler, after it came.
     pub fn delivery(&self) -> Option<Delivery> {
         let world = self.core.world();
         let process = world.processes.get(&self.workflow)?;
         process.visit(&self.name, self.visit)?.delivery.clone()
     }
 
-    /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
+    /// Blocks until `condition` is true, or until `patience` has passed. Returns whether it is true.
     pub fn wait_for(&self, patience: Duration, condition: impl Fn(&Self) -> bool) -> bool {
         self.core.wait_for(patience, |_| condition(self))
     }

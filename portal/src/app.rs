@@ -1,4 +1,4 @@
-//! `App`: an application that is installed on a portal, as a test holds it.
+//! `App`: an application that is installed on a portal, for tests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ pub struct App {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tokens {
-    /// For calls.
+    /// The access token, for calls.
     pub access_token: String,
-    /// For a new pair; it can be used once.
+    /// The refresh token, for a new pair. It can be used once.
     pub refresh_token: String,
-    /// When the access token runs out.
+    /// When the access token expires.
     pub expires: UnixTime,
 }
 
@@ -69,7 +69,7 @@ impl App {
         self.with_app(|app| app.client_secret.clone())
     }
 
-    /// What handler requests of this portal prove themselves with.
+    /// The `application_token` of handler requests of this portal.
     pub fn application_token(&self) -> String {
         self.with_installation(|installation| installation.application_token.clone())
     }
@@ -79,7 +79,7 @@ impl App {
         self.issue_tokens_for(ADMIN)
     }
 
-    /// The same for another user, who is no administrator.
+    /// The same for another user, who is not an administrator.
     pub fn issue_tokens_for(&self, user: u64) -> Tokens {
         let now = self.core.clock.now();
         let issued = self.core.cloud.oauth().issue(&self.client_id, self.member_id(), user, now);
@@ -88,7 +88,7 @@ impl App {
         Tokens { access_token, refresh_token, expires }
     }
 
-    /// A code for the grant `authorization_code`, good for 30 seconds.
+    /// A code for the grant `authorization_code`, valid for 30 seconds.
     pub fn authorization_code(&self) -> String {
         let now = self.core.clock.now();
         self.core.cloud.oauth().authorize(&self.client_id, self.member_id(), ADMIN, now)
@@ -99,19 +99,19 @@ impl App {
         self.with_installation(|installation| installation.redirect_uri = Some(uri.into()));
     }
 
-    /// How long access tokens live from now on, in whole seconds. Default: an hour.
+    /// How long access tokens are valid from now on, in whole seconds. Default: an hour.
     pub fn set_access_life(&self, life: Duration) {
         self.with_app(|app| app.access_life = life);
     }
 
-    /// Lets every access token of this installation run out at once.
+    /// Lets all access tokens of this installation expire now.
     pub fn expire_access_tokens(&self) {
         let now = self.core.clock.now();
         self.core.cloud.oauth().expire_access_tokens(&self.client_id, self.member_id(), now);
     }
 
-    /// Forgets the refresh tokens of this installation, as if somebody else had used them:
-    /// `invalid_grant`. Access tokens go on working until they run out.
+    /// Forgets the refresh tokens of this installation, as if another client had used them:
+    /// `invalid_grant`. Access tokens work until they expire.
     pub fn spend_refresh_tokens(&self) {
         self.core.cloud.oauth().spend_refresh_tokens(&self.client_id, self.member_id());
     }
@@ -121,7 +121,7 @@ impl App {
         self.core.cloud.oauth().revoke_tokens(&self.client_id, self.member_id());
     }
 
-    /// Tells the application of its installation: `url` gets ONAPPINSTALL with the first tokens,
+    /// Sends the install event: `url` gets ONAPPINSTALL with the first tokens,
     /// as an application without a page does. Handlers must be on the domain of this URL from now
     /// on.
     pub fn install_at(&self, url: &str) {
@@ -134,8 +134,8 @@ impl App {
         outgoing::install_by_page(&self.core, &self.client_id, url);
     }
 
-    /// The page says that the installation is done (`BX24.installFinish`): those who are bound to
-    /// ONAPPINSTALL hear of it.
+    /// The page says that the installation is done (`BX24.installFinish`): handlers that are bound to
+    /// ONAPPINSTALL get the event.
     pub fn finish_installation(&self) {
         outgoing::finish_installation(&self.core, &self.client_id);
     }
@@ -145,8 +145,8 @@ impl App {
         outgoing::open_page(&self.core, &self.client_id);
     }
 
-    /// Installs the next version: activities, robots and handlers of events are gone, those who
-    /// were bound to ONAPPUPDATE hear of it, and the installation begins anew.
+    /// Installs the next version: activities, robots and handlers of events are gone, handlers
+    /// that were bound to ONAPPUPDATE get the event, and the installation starts again.
     pub fn update(&self) {
         outgoing::update(&self.core, &self.client_id, false);
     }
@@ -162,28 +162,28 @@ impl App {
         outgoing::uninstall(&self.core, &self.client_id);
     }
 
-    /// The same, with the wish that the application forgets its data, too.
+    /// The same, with the request to delete the data of the application, too (`CLEAN`).
     pub fn uninstall_and_clean(&self) {
         outgoing::clean_uninstall(&self.core, &self.client_id);
     }
 
-    /// Whether the subscription is paid; if it is not, everything is PAYMENT_REQUIRED.
+    /// Whether the subscription is paid. If it is not, every call gets PAYMENT_REQUIRED.
     pub fn set_paid(&self, paid: bool) {
         self.with_installation(|installation| installation.paid = paid);
     }
 
-    /// Whether the user may use the application; if not, calls are a `user_access_error`.
+    /// Whether the user may use the application. If not, calls get `user_access_error`.
     pub fn set_user_access(&self, access: bool) {
         self.with_installation(|installation| installation.user_has_access = access);
     }
 
-    /// What the application may use. Default: `bizproc`.
+    /// The scopes of the application. Default: `bizproc`.
     pub fn set_scopes<S: Into<String>>(&self, scopes: impl IntoIterator<Item = S>) {
         let scopes = scopes.into_iter().map(Into::into).collect();
         self.with_installation(|installation| installation.scopes = scopes);
     }
 
-    /// Refuses every request for tokens with this error, until it is called with nothing.
+    /// Refuses every request for tokens with this error, until it is called with `None`.
     pub fn refuse_tokens(&self, refusal: Option<OAuthError>) {
         self.with_app(|app| app.refusal = refusal);
     }

@@ -1,4 +1,4 @@
-//! What the command line wishes for.
+//! The arguments of the command line.
 
 use std::ffi::OsString;
 

@@ -1,7 +1,7 @@
-//! The portal's clock: the only place that asks the machine what time it is.
+//! The portal's clock: the only place that reads the clock of the machine.
 //!
-//! Everything that decides takes `now` as an argument, so a test that wants to see a limit lifted
-//! or a timeout pass advances the clock instead of sleeping.
+//! Everything else takes `now` as an argument. So a test advances the clock, and does not sleep, until a limit
+//! ends or a timeout passes.
 
 use std::fmt;
 use std::ops::Add;
@@ -122,15 +122,15 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// What time it is at a portal: the machine's time, or a time that stands still until a test
-/// moves it. Clones show the same time.
+/// The time at a portal: the time of the machine, or a time that does not move until a test advances it. Clones
+/// show the same time.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Mutex<Reading>>);
 
 #[derive(Debug)]
 struct Reading {
     base: UnixTime,
-    /// The moment at which the clock showed `base`; nothing for a clock that stands still.
+    /// The moment at which the clock showed `base`; `None` for a clock that does not run.
     running_since: Option<Instant>,
 }
 
@@ -141,7 +141,7 @@ impl Clock {
         Self::with(UnixTime(base), Some(Instant::now()))
     }
 
-    /// A clock that stands at `time` and only moves when it is advanced.
+    /// A clock that shows `time` and only moves when it is advanced.
     pub fn stopped_at(time: UnixTime) -> Self {
         Self::with(time, None)
     }

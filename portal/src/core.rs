@@ -1,4 +1,4 @@
-//! What the threads of one portal share: its world behind one lock, its clock, its bell.
+//! The shared state of the threads of one portal: its data behind one lock, its clock, its condition variable.
 
 mod cloud;
 
@@ -46,7 +46,7 @@ pub(crate) struct Core {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
-    /// Whom it believes when it calls handlers by https.
+    /// Which certificates it trusts when it calls handlers over https.
     pub(crate) trust: Trust,
     /// Nothing without https.
     pub(crate) tls: Option<Arc<Tls>>,
@@ -181,14 +181,14 @@ impl Core {
         world.own_app.get_or_insert_with(fresh).clone()
     }
 
-    /// Tells whoever waits that something has changed.
+    /// Wakes the threads that wait for a change.
     pub(crate) fn changed(&self) {
         self.version.send_modify(|version| *version = version.wrapping_add(1));
         self.bell.notify_all();
         self.cloud.changed();
     }
 
-    /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
+    /// Blocks until `condition` is true, or until `patience` has passed. Returns whether it is true.
     pub(crate) fn wait_for(&self, patience: Duration, condition: impl Fn(&Self) -> bool) -> bool {
         let deadline = Instant::now() + patience;
         let mut versions = self.version.subscribe();

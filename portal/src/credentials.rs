@@ -1,4 +1,4 @@
-//! Who calls: webhooks and access tokens.
+//! Credentials of callers: webhooks and access tokens.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ pub(crate) struct Credentials {
     webhooks: Vec<Webhook>,
 }
 
-/// A caller that was let in.
+/// A verified caller.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) user: u64,

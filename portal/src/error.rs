@@ -6,7 +6,7 @@ use crate::settings::Statuses;
 
 /// Every error that the portal answers with.
 ///
-/// Where documentation and server disagree about the HTTP status, [`Statuses`] decides.
+/// If documentation and server have different HTTP statuses, [`Statuses`] decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
@@ -14,13 +14,13 @@ pub enum ErrorCode {
     QueryLimitExceeded,
     /// A method has used up its server time.
     OperationTimeLimit,
-    /// The vendor has blocked the portal's REST by hand.
+    /// The vendor has blocked the REST API of the portal manually.
     OverloadLimit,
-    /// The access token has run out.
+    /// The access token has expired.
     ExpiredToken,
-    /// The access token is none.
+    /// The access token is not valid.
     InvalidToken,
-    /// The call carries no authorization.
+    /// The call has no authorization.
     NoAuthFound,
     /// The webhook is unknown or was deleted.
     InvalidCredentials,
@@ -28,7 +28,7 @@ pub enum ErrorCode {
     InsufficientScope,
     /// The application may not act for this user.
     UserAccessError,
-    /// The call must come by https.
+    /// The call must use https.
     InvalidRequest,
     /// The plan of the portal does not include REST.
     CommercialPlanOnly,
@@ -36,9 +36,9 @@ pub enum ErrorCode {
     AuthorizationError,
     /// The application is not installed.
     ApplicationNotFound,
-    /// The application's subscription has run out.
+    /// The application's subscription has expired.
     PaymentRequired,
-    /// An administrator has yet to confirm the method.
+    /// An administrator has not confirmed the method yet.
     MethodConfirmWaiting,
     /// The method cannot be used with this kind of authorization.
     WrongAuthType,
@@ -50,15 +50,15 @@ pub enum ErrorCode {
     PortalDeleted,
     /// There is no such method on this portal.
     MethodNotFound,
-    /// Something broke.
+    /// An internal error.
     InternalServerError,
     /// An answer could not be written.
     UnexpectedAnswer,
-    /// An exception without a code of its own.
+    /// An exception without its own code.
     Core,
     /// The same, with an error of the database inside.
     SqlError,
-    /// An argument is of the wrong kind.
+    /// An argument has the wrong type.
     Argument,
     /// More than 50 commands.
     BatchLengthExceeded,
@@ -66,25 +66,25 @@ pub enum ErrorCode {
     BatchMethodNotAllowed,
     /// The message is empty for PHP: missing, `""` or `"0"`.
     EmptyLogMessage,
-    /// The event token is not of this portal.
+    /// The event token does not belong to this portal.
     AccessDenied,
-    /// The instance of the workflow is gone.
+    /// The instance of the workflow does not exist any more.
     WorkflowNotFound,
     /// The workflow is locked by another hit.
     WorkflowLocked,
-    /// The process failed for a reason of its own.
+    /// The process failed.
     ProcessError,
     /// Signed links are checked before anything else, and this one is not signed.
     LinkCheckFailed,
-    /// Text that is not of the portal's encoding.
+    /// Text in another encoding than the portal's.
     WrongEncoding,
     /// The method is for applications, and the caller is a webhook.
     ApplicationContextRequired,
-    /// Something about an activity or a robot to be registered makes no sense.
+    /// A field of the activity or robot to register is not valid.
     ActivityValidation,
     /// A handler's URL is neither http nor https.
     UnsupportedProtocol,
-    /// A handler's URL makes no sense, or is not on the application's domain.
+    /// A handler's URL is not valid, or is not on the application's domain.
     WrongHandlerUrl,
     /// The application has an activity or a robot of this code.
     ActivityAlreadyInstalled,
@@ -96,7 +96,8 @@ pub enum ErrorCode {
     WrongDocument,
     /// There is no such event.
     EventNotFound,
-    /// Real portals have this method, and this stand-in has not. The code is not the portal's.
+    /// Real portals have this method, but this stand-in does not implement it. Real portals do not have this
+    /// code.
     NotInStandIn,
 }
 
@@ -149,12 +150,12 @@ impl ErrorCode {
         Self::NotInStandIn,
     ];
 
-    /// The code as it stands in `error`.
+    /// The code in `error`.
     pub fn code(self) -> &'static str {
         self.row().0
     }
 
-    /// The text as it stands in `error_description`.
+    /// The text in `error_description`.
     pub fn description(self) -> &'static str {
         self.row().1
     }
@@ -276,7 +277,7 @@ impl ErrorCode {
     }
 }
 
-/// An error with a text of its own.
+/// An error with another text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) error: ErrorCode,

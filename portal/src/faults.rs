@@ -1,4 +1,4 @@
-//! Faults on command: what goes wrong, at which moment, and for which hit.
+//! Faults: what fails, when, and for which hit. (A *hit* is an HTTP request to the portal.)
 
 mod plan;
 
@@ -9,7 +9,7 @@ use crate::error::ErrorCode;
 
 pub(crate) use plan::FaultPlan;
 
-/// Something that goes wrong with a hit.
+/// A fault of a hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -19,7 +19,7 @@ pub enum Fault {
     Hang(Moment),
     /// The connection is reset.
     Reset(Moment),
-    /// Something else than the portal answers, such as a proxy in front of it.
+    /// Another server answers, for example a proxy in front of the portal.
     Answer(Moment, Canned),
     /// The hit is executed, and half of its answer arrives before the connection closes.
     Truncate,
@@ -30,7 +30,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Some of everything that a client must survive, for
+    /// A selection of all faults that a client must handle, for
     /// [`Faults::at_random`](crate::Faults::at_random).
     pub fn assorted() -> Vec<Self> {
         vec![
@@ -46,7 +46,7 @@ impl Fault {
     }
 }
 
-/// When a fault strikes.
+/// When a fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// The head was read, the body was not. Nothing is executed.
@@ -57,7 +57,7 @@ pub enum Moment {
     AfterExecution,
 }
 
-/// An answer that is ready before it is asked for.
+/// A prepared answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canned {
     pub(crate) status: u16,
@@ -75,7 +75,7 @@ impl Canned {
         Self { status, content_type: content_type.into(), body: body.into() }
     }
 
-    /// A page of HTML such as a proxy shows: 502, 504, 413, ..
+    /// A page of HTML, as a proxy sends it: 502, 504, 413, ..
     pub fn html(status: u16) -> Self {
         let body = format!(
             "<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
@@ -88,7 +88,7 @@ impl Canned {
         Self::new(status, "text/html", "")
     }
 
-    /// A body that says that it is JSON, and may or may not be.
+    /// A body with the content type JSON. It may be invalid JSON.
     pub fn json(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
         Self::new(status, "application/json; charset=utf-8", body)
     }

@@ -1,4 +1,4 @@
-//! The journal: every hit that the portal saw, in true order.
+//! The journal: every hit on the portal, in order.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct Hit {
     pub number: u64,
     /// When its head had been read.
     pub arrived: UnixTime,
-    /// When its answer was ready; nothing while it is under way, or if it was cut off instead.
+    /// When its answer was ready; `None` while it is in progress, or if the connection was cut.
     pub answered: Option<UnixTime>,
     /// Where it came from.
     pub source: IpAddr,
@@ -33,11 +33,11 @@ pub struct Hit {
     pub bytes: usize,
     /// What the hit asked for, in the order of execution: one call, or the commands of a batch.
     pub commands: Vec<CommandRecord>,
-    /// The HTTP status that was answered; nothing if the hit got no answer.
+    /// The HTTP status of the answer; `None` if there was none.
     pub status: Option<u16>,
     /// The code of the error that refused the whole hit.
     pub error: Option<String>,
-    /// The fault that a plan did to it.
+    /// The planned fault that it met.
     pub fault: Option<String>,
 }
 
@@ -45,21 +45,21 @@ pub struct Hit {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CommandRecord {
-    /// The key in the batch; empty for a call of its own.
+    /// The key in the batch; empty for a direct call.
     pub key: String,
     /// The method, in lower case.
     pub method: String,
-    /// The workflow that its token names; nothing for a token that is not ours.
+    /// The workflow of its token; `None` if the token is not valid.
     pub workflow: Option<String>,
-    /// The activity that its token names.
+    /// The activity of its token.
     pub activity: Option<String>,
     /// The message as it was sent, if it was a text.
     pub message: Option<Arc<str>>,
-    /// What became of it.
+    /// Its result.
     pub outcome: CommandOutcome,
 }
 
-/// What became of a command.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommandOutcome {
@@ -67,18 +67,18 @@ pub enum CommandOutcome {
     Written,
     /// The activity was completed, and an entry written.
     Completed,
-    /// The portal said `true` and left the end of the activity to a background job. Once the job
+    /// The portal answered `true`, and a background job ends the activity. Once the job
     /// has run, this becomes [`Completed`](Self::Completed) or [`Lost`](Self::Lost).
     Queued,
-    /// The portal said `true` and threw the line away.
+    /// The portal answered `true` and dropped the line.
     Lost(LostReason),
     /// The portal answered with an error of this code.
     Refused(String),
-    /// The method has nothing to do with a workflow, and was answered.
+    /// The method is not about a workflow.
     Answered,
 }
 
-/// Counts over the life of a portal; unlike the journal, they are never shortened.
+/// Counters since the start of the portal. Unlike the journal, they are never reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -127,12 +127,12 @@ pub struct Sent {
     pub what: String,
     /// Where it went, without a query.
     pub url: String,
-    /// How it was taken; nothing while it is under way.
+    /// Its answer; `None` while it is in progress.
     pub delivery: Option<Delivery>,
 }
 
 impl Sent {
-    /// Whether the application did not take it with a status that says success.
+    /// Whether the application did not answer with a success status.
     pub fn has_failed(&self) -> bool {
         match self.delivery {
             Some(Delivery::Answered(status)) => !(200..300).contains(&status),

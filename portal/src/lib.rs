@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! # The way of a hit
+//! # The route of a hit
 //!
 //! ```text
 //! server/connection   TCP, TLS, HTTP/1.1
@@ -13,10 +13,10 @@
 //!       rest/background     ends that were queued (`EventSend::Background`)
 //! ```
 //!
-//! `state`, `limits`, `oauth`, `php` and `faults` decide and do no I/O; they are told the time.
+//! `state`, `limits`, `oauth`, `php` and `faults` decide and do no I/O; the time is an argument.
 //! `server`, `http`, `wire` and `page` do I/O and decide nothing. `core` is what both share.
 //! `outgoing` is what the portal does by itself. `workflow`, `activity`, `app` and `portal` are
-//! what a test holds. `tests/it/arrows.rs` holds which module may import which.
+//! the API for tests. `tests/it/arrows.rs` checks which module may import which.
 
 mod activity;
 mod app;

@@ -1,4 +1,4 @@
-//! The two limits of the REST API. Both are told the time and never ask for it.
+//! The two limits of the REST API. The time is an argument.
 
 mod operating;
 mod rate;

@@ -1,8 +1,8 @@
-//! Lines of a log as a test wants to compare them: without marks and times.
+//! Lines of a log for comparisons in tests: without marks and times.
 
 use std::fmt;
 
-/// Lines that did not come in time.
+/// Lines that did not arrive in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LinesMissing {
@@ -10,7 +10,7 @@ pub struct LinesMissing {
     pub wanted: String,
     /// The lines that are there.
     pub found: Vec<String>,
-    /// Texts that the portal answered with `true` and threw away.
+    /// Texts that the portal answered with `true` and dropped.
     pub lost: Vec<String>,
 }
 
@@ -31,9 +31,9 @@ pub(crate) fn bare_lines(text: &str) -> impl Iterator<Item = String> {
     text.lines().map(|line| bare(line).to_owned()).filter(|line| !line.is_empty())
 }
 
-/// The first of `wanted` that does not come, in this order, among `found`.
+/// The first line of `wanted` that is not, in this order, in `found`.
 ///
-/// A line has what is wanted if it begins with it, so that fields behind a message do no harm.
+/// A line matches if it begins with the wanted text, so fields after a message do not matter.
 pub(crate) fn missing<'a>(wanted: &'a [String], found: &[String]) -> Option<&'a String> {
     let mut found = found.iter();
     wanted.iter().find(|wanted| !found.any(|line| line.starts_with(wanted.as_str())))
@@ -62,7 +62,7 @@ fn is_word(text: &str) -> bool {
     text.chars().all(char::is_alphanumeric)
 }
 
-/// What stands behind `[timestamp=N]..[/timestamp]`, if a line begins with it.
+/// The text after `[timestamp=N]..[/timestamp]`, if a line begins with it.
 fn timestamp(line: &str) -> Option<&str> {
     let (number, rest) = line.strip_prefix("[timestamp=")?.split_once(']')?;
     let (_, rest) = rest.split_once("[/timestamp]")?;

@@ -1,4 +1,4 @@
-//! Serves a stand-in portal until it is told to stop, and prints how to reach it.
+//! Serves a stand-in portal until it is stopped, and prints its addresses.
 
 mod cli;
 
@@ -72,7 +72,7 @@ fn serve(wishes: Wishes) -> io::Result<()> {
         });
     }
     let text = if wishes.json { told.to_string() } else { for_people(&told) };
-    // Whoever reads may look at the first lines only, and leave.
+    // The reader may close the pipe after the first lines.
     drop(writeln!(io::stdout(), "{text}"));
 
     std::thread::scope(|scope| {
@@ -86,7 +86,7 @@ fn serve(wishes: Wishes) -> io::Result<()> {
     Ok(())
 }
 
-/// What is printed for people.
+/// The output for people.
 fn for_people(told: &Value) -> String {
     let mut lines = Vec::new();
     let mut line = |label: &str, value: &Value| {
@@ -129,7 +129,7 @@ fn for_people(told: &Value) -> String {
     lines.join("\n")
 }
 
-/// Says on stderr which requests an application did not take.
+/// Prints to stderr which requests to an application failed.
 fn tell_of_failures(portal: &Portal, stopped: &std::sync::mpsc::Receiver<()>) {
     let mut seen = 0;
     let failed = |sent: &Sent, seen: u64| sent.number > seen && sent.has_failed();

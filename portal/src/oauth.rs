@@ -1,4 +1,4 @@
-//! The OAuth server: applications, their grants, and the tokens that come of them.
+//! The OAuth server: applications, grants and tokens.
 //!
 //! One server serves all portals of a process. It decides; `server/oauth.rs` does the HTTP.
 
@@ -18,11 +18,11 @@ use crate::error::ErrorCode;
 use crate::limits::MeteredAs;
 use crate::random::Random;
 
-/// How long an access token lives (OAuth 2.0 protocol).
+/// How long an access token is valid (OAuth 2.0 protocol).
 const ACCESS_LIFE: Duration = Duration::from_secs(3600);
-/// How long a refresh token lives (OAuth 2.0 protocol).
+/// How long a refresh token is valid (OAuth 2.0 protocol).
 const REFRESH_LIFE: Duration = Duration::from_secs(180 * 24 * 3600);
-/// How long an authorization code lives (OAuth 2.0 protocol).
+/// How long an authorization code is valid (OAuth 2.0 protocol).
 const CODE_LIFE: Duration = Duration::from_secs(30);
 
 /// All applications and tokens.
@@ -34,7 +34,7 @@ pub(crate) struct OAuthServer {
     refresh: HashMap<String, Grant>,
 }
 
-/// What a token or a code stands for.
+/// What a token or a code grants.
 #[derive(Clone)]
 struct Grant {
     client_id: String,
@@ -92,7 +92,7 @@ impl OAuthServer {
         }
     }
 
-    /// Lets an access token in at the portal `member_id`.
+    /// Verifies an access token for the portal `member_id`.
     pub(crate) fn admit(
         &self,
         token: &str,
@@ -129,14 +129,14 @@ impl OAuthServer {
         self.access.get(token).map(|grant| grant.member_id.as_str())
     }
 
-    /// Lets every access token of an installation run out at once.
+    /// Lets all access tokens of an installation expire now.
     pub(crate) fn expire_access_tokens(&mut self, client_id: &str, member_id: &str, now: UnixTime) {
         for grant in self.access.values_mut().filter(|grant| grant.is_of(client_id, member_id)) {
             grant.expires = now;
         }
     }
 
-    /// Forgets the refresh tokens of an installation, as if somebody else had used them.
+    /// Forgets the refresh tokens of an installation, as if another client had used them.
     pub(crate) fn spend_refresh_tokens(&mut self, client_id: &str, member_id: &str) {
         self.refresh.retain(|_, grant| !grant.is_of(client_id, member_id));
     }

@@ -1,5 +1,5 @@
-//! What a portal does by itself: it leads workflows from activity to activity, tells handlers of
-//! them, and tells applications of their own life.
+//! What a portal does by itself: it moves workflows from activity to activity, calls handlers, and sends
+//! events to applications.
 //!
 //! Each request is sent once and not again, whatever the application answers (server behaviour).
 
@@ -18,7 +18,7 @@ pub(crate) use life::{
 use crate::core::Core;
 use crate::wire::{self, Form};
 
-/// Sends a form in the background; `told` hears how it was taken.
+/// Sends a form in the background; `told` gets the answer.
 fn send(
     core: &Arc<Core>,
     what: &str,

@@ -19,15 +19,14 @@
 //! | `POST /api/workflows/{id}/finish` | brings the workflow to its end |
 //! | `POST /api/templates` | makes a template of registered activities |
 //! | `POST /api/apps` | makes an application, and installs it at a URL |
-//! | `POST /api/apps/{client_id}/{deed}` | `expire`, `revoke`, `spend`, `unpaid`, `paid`, `update`, `update_token`, `finish`, `open`, `install`, `uninstall`, `clean` |
+//! | `POST /api/apps/{client_id}/{action}` | `expire`, `revoke`, `spend`, `unpaid`, `paid`, `update`, `update_token`, `finish`, `open`, `install`, `uninstall`, `clean` |
 //! | `POST /api/settings` | changes settings and faults |
 //! | `POST /api/faults` | plans a fault, or clears all plans |
 //! | `POST /api/clock` | moves the portal's clock forward |
 //! | `POST /api/move` | moves the portal to another name |
 //!
-//! It gives secrets away, to the developer who started the portal and asks for them; so it
-//! answers nobody who came by a foreign host name, and takes changes only as JSON, which no other
-//! site's form can send.
+//! It shows secrets to the developer who has started the portal. So it answers only requests with a host name
+//! of this machine, and accepts changes only as JSON, which a form of another site cannot send.
 
 mod apps;
 mod assets;
@@ -58,8 +57,8 @@ use wanted::Wanted;
 /// Bytes that a change may have.
 const BODY_LIMIT: usize = 1 << 16;
 
-/// Nothing from elsewhere, no script or style that is not ours, and no way for a script of ours
-/// to make markup of a text, whatever stands in a log.
+/// Content security policy: nothing from other servers, no other scripts or styles, and our scripts cannot turn
+/// text of a log into markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'";
@@ -124,7 +123,7 @@ async fn change(
         ["api", "workflows", id, "finish"] => change::finish(core, id),
         ["api", "templates"] => change::template(core, &wish),
         ["api", "apps"] => apps::install(core, &wish),
-        ["api", "apps", client_id, deed] => apps::deed(core, client_id, deed, &wish),
+        ["api", "apps", client_id, action] => apps::act(core, client_id, action, &wish),
         ["api", "settings"] => change::settings(core, &wish),
         ["api", "faults"] => change::faults(core, &wish),
         ["api", "move"] => change::relocate(core, &wish),
@@ -137,8 +136,7 @@ async fn change(
     }
 }
 
-/// Whether the request came by a name of this machine, and not by one that a stranger had point
-/// to it.
+/// Whether the request has a host name of this machine, and not another one that resolves to it.
 fn is_ours(core: &Core, request: &Request<Incoming>) -> bool {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);

@@ -1,4 +1,4 @@
-//! `Portal`: a portal that runs, and what a test may ask of it.
+//! `Portal`: a running portal, and its methods for tests.
 
 mod builder;
 mod planning;
@@ -34,7 +34,7 @@ use relocate::serve;
 /// How long to wait for lines.
 const LINES: Duration = Duration::from_secs(10);
 
-/// A portal on threads and a runtime of its own. It stops when it is dropped.
+/// A portal on its own threads and runtime. It stops when it is dropped.
 pub struct Portal {
     core: Arc<Core>,
     seed: u64,
@@ -87,8 +87,8 @@ impl Portal {
     }
 
     /// Moves the portal: to another name if it has one, and otherwise to other ports. What comes
-    /// to the former place is answered with 302 and the new one; [`webhook_url`](Self::webhook_url)
-    /// and its kind name the new ones.
+    /// to the old address is answered with 302 and the new one; [`webhook_url`](Self::webhook_url) and
+    /// similar methods return the new ones.
     ///
     /// # Errors
     ///
@@ -118,13 +118,13 @@ impl Portal {
         format!("{}rest/{user}/{code}/", self.page_url())
     }
 
-    /// The same over https; nothing without [`PortalBuilder::tls`].
+    /// The same over https; `None` without [`PortalBuilder::tls`].
     pub fn webhook_url_https(&self) -> Option<String> {
         let (user, code) = &self.core.identity.webhook;
         Some(format!("{}rest/{user}/{code}/", self.https_url()?))
     }
 
-    /// The root of the portal over https; nothing without [`PortalBuilder::tls`].
+    /// The root of the portal over https; `None` without [`PortalBuilder::tls`].
     pub fn https_url(&self) -> Option<String> {
         let addresses = self.core.addresses();
         addresses.https.map(|_| addresses.url(true))
@@ -140,7 +140,7 @@ impl Portal {
         format!("{}oauth/token/", self.page_url())
     }
 
-    /// The certificate of the authority that vouches for the portal, in PEM.
+    /// The certificate of the authority that has issued the portal's certificate, in PEM.
     pub fn ca_pem(&self) -> Option<&str> {
         self.core.tls.as_ref().map(|tls| tls.ca_pem())
     }
@@ -170,7 +170,7 @@ impl Portal {
         App::of(self.core.clone(), self.core.own_app())
     }
 
-    /// A template whose workflows come to these registered activities, one after the other, for
+    /// A template whose workflows reach these registered activities, one after the other, for
     /// `bizproc.workflow.start`. Its id; 1 is that of a template that is always there, with every
     /// activity that is registered when the workflow starts.
     pub fn create_template<S: Into<String>>(
@@ -208,12 +208,12 @@ impl Portal {
         self.core.addresses().url(false)
     }
 
-    /// The identity of the portal, which stays the same wherever it moves.
+    /// The identity of the portal. It stays the same when the portal moves.
     pub fn member_id(&self) -> &str {
         &self.core.identity.member_id
     }
 
-    /// The seed from which identifiers and secrets of this portal follow.
+    /// The seed of all identifiers and secrets of this portal.
     pub fn seed(&self) -> u64 {
         self.seed
     }
@@ -235,7 +235,7 @@ impl Portal {
         Workflow::new(self.core.clone(), id)
     }
 
-    /// Starts a workflow whose start hit is still under way: calls for it are refused with
+    /// Starts a workflow that is not saved yet: calls for it are refused with
     /// "404", until [`Workflow::save`].
     pub fn start_unsaved_workflow(&self, title: &str) -> Workflow {
         let id = self.core.world().processes.start(
@@ -270,7 +270,7 @@ impl Portal {
         self.core.world().journal.hits()
     }
 
-    /// How many hits the journal has forgotten, to stay within its size.
+    /// How many hits the journal has dropped to limit its size.
     pub fn forgotten_hits(&self) -> u64 {
         self.core.world().journal.forgotten()
     }
@@ -286,18 +286,18 @@ impl Portal {
         world.rate.level(world.settings.tariff, self.core.clock.now())
     }
 
-    /// The plan of what is to go wrong.
+    /// The plan of faults.
     pub fn faults(&self) -> Faults<'_> {
         Faults::new(&self.core)
     }
 
-    /// Waits, for ten seconds at most, until the log of a workflow has these lines in this order;
-    /// other lines may stand between them. A line has what is wanted if it begins with it, its
-    /// mark and its time apart ([`Workflow::lines`]).
+    /// Waits, for ten seconds at most, until the log of a workflow has these lines in this order. Other
+    /// lines may be between them. A line matches if it begins with the wanted text, after its mark and
+    /// its time ([`Workflow::lines`]).
     ///
     /// # Errors
     ///
-    /// A line did not come; the error says which, what is there, and what was lost silently.
+    /// A line did not arrive. The error says which one, which lines are there, and which were lost silently.
     pub fn wait_for_lines<S: Into<String>>(
         &self,
         workflow: &Workflow,
@@ -315,9 +315,9 @@ impl Portal {
         }
     }
 
-    /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
+    /// Blocks until `condition` is true, or until `patience` has passed. Returns whether it is true.
     ///
-    /// The condition is looked at after each change.
+    /// The condition is checked after each change.
     pub fn wait_for(&self, patience: Duration, condition: impl Fn(&Self) -> bool) -> bool {
         self.core.wait_for(patience, |_| condition(self))
     }
@@ -354,7 +354,7 @@ impl Drop for Portal {
             tls.remove_file();
         }
         if let Some(runtime) = self.runtime.take() {
-            // Dropping a runtime inside another one would panic; this does not, and does not wait.
+            // Dropping a runtime inside another one would panic. This does not panic and does not wait.
             runtime.shutdown_background();
         }
     }

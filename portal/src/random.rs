@@ -1,4 +1,4 @@
-//! Numbers that look random and follow from a seed.
+//! Pseudo-random numbers from a seed.
 
 /// SplitMix64: small, and good enough for identifiers and for plans of faults.
 #[derive(Clone, Debug)]
@@ -9,7 +9,7 @@ impl Random {
         Self(seed)
     }
 
-    /// A seed that no two portals share.
+    /// A seed that is different for each portal.
     pub(crate) fn fresh_seed() -> u64 {
         use std::hash::{BuildHasher as _, Hasher as _};
         std::collections::hash_map::RandomState::new().build_hasher().finish()

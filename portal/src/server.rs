@@ -1,4 +1,4 @@
-//! The HTTP server around the portal: it does I/O and decides nothing.
+//! The HTTP server of the portal: it does I/O and decides nothing.
 
 mod connection;
 mod oauth;

@@ -1,4 +1,4 @@
-//! How a portal behaves: every choice that there is, said once.
+//! The settings of a portal, all in one table.
 //!
 //! The table at the end is what the builder, the setters of a running portal, the page and the
 //! command line are made of.

@@ -1,5 +1,4 @@
-//! A TCP stream that can be told to end with a reset instead of a farewell, and that does not wait
-//! for ever.
+//! A TCP stream that can end with a reset, and has timeouts.
 
 use std::io;
 use std::pin::Pin;
@@ -25,7 +24,7 @@ struct State {
 #[derive(Debug)]
 struct Wait {
     phase: Phase,
-    /// Whoever reads meanwhile: without a timer, it must hear of the next phase.
+    /// The task that reads. Without a timer, it must be woken by the next phase.
     reader: Option<Waker>,
 }
 
@@ -189,7 +188,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.line.is_to_be_reset() {
-            // A farewell would arrive before the reset.
+            // A normal close would arrive before the reset.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

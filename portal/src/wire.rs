@@ -1,4 +1,4 @@
-//! How a portal sends: a form with nested names, posted by http or https.
+//! Requests of the portal: a form with nested names, posted over http or https.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::php::urlencode;
 use crate::state::Delivery;
 
-/// How long the portal waits for the application to take the request.
+/// How long the portal waits for the answer of the application.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of an answer that are read to find its status.
 const STATUS_LINE: usize = 512;
@@ -35,10 +35,10 @@ impl Form {
     }
 }
 
-/// Whom the portal believes when it calls by https.
+/// Which certificates the portal trusts when it calls handlers over https.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Trust {
-    /// Nobody, so such a call fails and says what to do.
+    /// None, so such a call fails with advice.
     #[default]
     Nobody,
     #[cfg(feature = "_tls")]
@@ -50,7 +50,7 @@ pub(crate) fn has_blanks(url: &str) -> bool {
     url.bytes().any(|byte| byte <= b' ' || byte == 0x7f)
 }
 
-/// Posts the form, and says how it was taken.
+/// Posts the form, and returns the answer.
 pub(crate) async fn post(url: &str, form: &Form, trust: &Trust) -> Delivery {
     match timeout(PATIENCE, exchange(url, form, trust)).await {
         Ok(Ok(status)) => Delivery::Answered(status),

@@ -1,4 +1,4 @@
-//! `Workflow`: a workflow as a test holds it.
+//! `Workflow`: a workflow, for tests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Workflow {
     id: String,
 }
 
-/// Holds the lock of a workflow, as a hit does that never ends. Dropped, it lets go.
+/// Keeps the lock of a workflow, like a hit that does not end, until it is dropped.
 #[derive(Debug)]
 pub struct WorkflowLock {
     workflow: Workflow,
@@ -35,7 +35,7 @@ impl Workflow {
         Self { core, id }
     }
 
-    /// Its id: 23 characters, one of them a dot. It stands readable in every token.
+    /// Its id: 23 characters, one of them a dot. It is readable in every token.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -51,7 +51,7 @@ impl Workflow {
     }
 
     /// An activity that an application has registered (`bizproc.activity.add`): its handler,
-    /// properties and return values are those of the registration. Nothing if none has this code.
+    /// properties and return values are those of the registration. `None` if none has this code.
     pub fn registered_activity(&self, code: &str) -> Option<ActivityOptions> {
         ActivityOptions::registered(self.core.clone(), self.id.clone(), code, &Array::new())
     }
@@ -63,7 +63,7 @@ impl Workflow {
         ActivityOptions::registered(self.core.clone(), self.id.clone(), code, given)
     }
 
-    /// What the log holds, oldest entry first.
+    /// The entries of the log, oldest first.
     pub fn entries(&self) -> Vec<Entry> {
         let now = self.core.clock.now();
         let world = &mut *self.core.world();
@@ -77,19 +77,19 @@ impl Workflow {
         written.map(|entry| entry.text.to_string()).collect()
     }
 
-    /// The lines of those texts, oldest first, without the mark and the time that stand before
-    /// them.
+    /// The lines of those texts, oldest first, without their marks and times.
     pub fn lines(&self) -> Vec<String> {
         self.texts().iter().flat_map(|text| bare_lines(text)).collect()
     }
 
-    /// What was lost silently, oldest first.
+    /// Texts that were lost silently, oldest first.
     pub fn lost(&self) -> Vec<Lost> {
         let world = self.core.world();
         world.processes.get(&self.id).map(|process| process.lost.clone()).unwrap_or_default()
     }
 
-    /// How many entries the log has rolled off ([`Retention::Cloud`](crate::Retention::Cloud)).
+    /// How many entries the log has dropped because it keeps 50
+    /// ([`Retention::Cloud`](crate::Retention::Cloud)).
     pub fn rolled_off(&self) -> usize {
         let world = self.core.world();
         world.processes.get(&self.id).map_or(0, |process| process.log.rolled_off())
@@ -109,7 +109,7 @@ impl Workflow {
         self.set_stage(Stage::Running);
     }
 
-    /// The workflow comes to its end; calls for it are refused with "404" from now on.
+    /// The workflow ends; calls for it are refused with "404" from now on.
     pub fn finish(&self) {
         self.set_stage(Stage::Finished);
     }
@@ -151,13 +151,13 @@ impl Workflow {
         WorkflowLock { workflow: self.clone() }
     }
 
-    /// Whether a hit, or a [`WorkflowLock`], holds its lock now.
+    /// Whether it is locked now, by a hit or a [`WorkflowLock`].
     pub fn is_locked(&self) -> bool {
         let world = self.core.world();
         world.processes.get(&self.id).is_some_and(|process| process.is_locked())
     }
 
-    /// Blocks until `condition` holds, or until `patience` is at an end; says whether it holds.
+    /// Blocks until `condition` is true, or until `patience` has passed. Returns whether it is true.
     pub fn wait_for(&self, patience: Duration, condition: impl Fn(&Self) -> bool) -> bool {
         self.core.wait_for(patience, |_| condition(self))
     }

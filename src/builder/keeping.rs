@@ -1,4 +1,4 @@
-//! What keeps lines beyond the process: the option, and the checks that belong to it.
+//! The option that keeps lines beyond the process, and its checks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) enum Keep {
     Journal(Keeping),
     #[cfg(feature = "spool")]
     Spool(Spool),
-    /// It was asked for by an option that has no effect.
+    /// An option was set that has no effect.
     Wrong { option: &'static str, problem: &'static str },
 }
 
@@ -93,16 +93,16 @@ impl Keep {
 }
 
 impl Builder {
-    /// Keeps lines, and ends of activities, in files until they are settled: they survive the end of the
-    /// process, however it ends, and the next run delivers them. Default: none, so that what is pending is
-    /// lost with the process.
+    /// Keeps lines and ends of activities in files until they are acknowledged, late or lost. They survive
+    /// every end of the process, and the next run delivers them. Default: none; then pending lines are lost
+    /// with the process.
     ///
-    /// A line is on disk before it is older than the spool's [`bound`](Spool::bound), written by a thread
-    /// of its own: callers never wait for the disk. What is on disk outlives memory, too:
-    /// `pending_lines`, `pending_bytes` and `portal_share` bound what is in memory, and the spool's
-    /// [`max_bytes`](Spool::max_bytes) what is on disk. The spool's [`max_age`](Spool::max_age) takes the
-    /// place of [`max_age`](Self::max_age). If the disk fails, or is slow, delivery goes on from memory, and
-    /// that is reported.
+    /// A line is on disk within the spool's [`bound`](Spool::bound). A separate thread writes it, so callers
+    /// never wait for the disk. `pending_lines`, `pending_bytes` and `portal_share` limit the lines in
+    /// memory, and the spool's [`max_bytes`](Spool::max_bytes) limits the disk. The spool's
+    /// [`max_age`](Spool::max_age) replaces
+    /// [`max_age`](Self::max_age). If the disk fails or is slow, delivery goes on from memory, and this is
+    /// reported.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -125,12 +125,12 @@ impl Builder {
         self
     }
 
-    /// Delivers what earlier runs have left in the [`spool`](Self::spool), for at most `timeout`, and
-    /// returns the counters: [`recovered`](Snapshot::recovered) lines were found, and those that are still
+    /// Delivers the lines of earlier runs in the [`spool`](Self::spool), for at most `timeout`, and returns the
+    /// counters: [`recovered`](Snapshot::recovered) lines were found, and lines that are still
     /// [`pending`](Snapshot::pending) stay on disk. Blocks the calling thread.
     ///
-    /// For short-lived processes, which may end with lines on disk: a job that runs after them delivers
-    /// those. Runs that are still alive keep what is theirs.
+    /// For short-lived processes, which may end with lines on disk: a job delivers them later. Lines of runs
+    /// that are still alive are not touched.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -184,7 +184,7 @@ impl Builder {
             );
         }
         if self.keep.bound().is_some_and(|bound| bound.is_zero() || bound > LONGEST_BOUND) {
-            return wrong("spool", "has a bound that is not above 0 and at most a minute");
+            return wrong("spool", "needs a `bound` above 0 and at most 1 minute");
         }
         Ok(())
     }

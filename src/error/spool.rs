@@ -1,9 +1,9 @@
-//! What can go wrong with a spool.
+//! The error of a spool.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a spool could not be opened or used. No message contains anything of what it holds.
+/// Why a spool could not be opened or used. No message contains stored data.
 ///
 /// ```
 /// use tracing_bizproc::error::SpoolError;
@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// The directory's parent does not exist.
+    /// The parent directory does not exist.
     #[error(
-        "{} cannot be made, since the directory above it does not exist: make that first",
+        "{} cannot be created, because its parent directory does not exist: create that first",
         .path.display()
     )]
     #[non_exhaustive]
@@ -29,17 +29,17 @@ pub enum SpoolError {
         /// The spool's directory.
         path: PathBuf,
     },
-    /// There is something else than a directory.
-    #[error("{} is not a directory: name another one for the spool", .path.display())]
+    /// The path is not a directory.
+    #[error("{} is not a directory: choose another path for the spool", .path.display())]
     #[non_exhaustive]
     NotADirectory {
-        /// What was named.
+        /// The path.
         path: PathBuf,
     },
-    /// Others than its owner may use the directory. Files of a spool hold secrets.
+    /// Other users may use the directory. Files of a spool contain secrets.
     #[error(
-        "others may use {} (its mode is {mode:o}), and a spool holds secrets: `chmod 700` it, or name \
-         a directory in it, which is then made with this mode",
+        "other users may use {} (its mode is {mode:o}), and a spool contains secrets: run `chmod 700` \
+         on it, or choose a new directory inside of it, which is created with this mode",
         .path.display()
     )]
     #[non_exhaustive]
@@ -51,7 +51,7 @@ pub enum SpoolError {
     },
     /// The directory belongs to another user, who can read it.
     #[error(
-        "{} belongs to another user: run as that user, or name another directory for the spool",
+        "{} belongs to another user: run as that user, or choose another directory for the spool",
         .path.display()
     )]
     #[non_exhaustive]
@@ -60,49 +60,49 @@ pub enum SpoolError {
         path: PathBuf,
     },
     /// This process may not write there.
-    #[error("no permission to write to {}: give it to the user of this process", .path.display())]
+    #[error("no permission to write to {}: allow it for the user of this process", .path.display())]
     #[non_exhaustive]
     Denied {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
     /// The file system is mounted read-only.
     #[error(
-        "{} is on a file system that is read-only: name a directory elsewhere for the spool",
+        "{} is on a read-only file system: choose another directory for the spool",
         .path.display()
     )]
     #[non_exhaustive]
     ReadOnly {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
     /// The disk, or this user's quota, is full.
-    #[error("no space left for {}: free some, or lower the spool's `max_bytes`", .path.display())]
+    #[error("no space is left for {}: free some, or set a smaller `max_bytes` of the spool", .path.display())]
     #[non_exhaustive]
     NoSpace {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
     /// The file or directory was deleted while the spool used it.
-    #[error("{} has vanished: who deletes files of a running app's spool?", .path.display())]
+    #[error("{} was deleted while the spool used it: check which program deletes files there", .path.display())]
     #[non_exhaustive]
     Vanished {
         /// The file or directory.
         path: PathBuf,
     },
-    /// It was written by a newer version of this crate, and is left as it is.
+    /// It was written by a newer version of this crate. It is not changed.
     #[error(
-        "{} has format {version}, which is newer than this version of tracing-bizproc reads: it is \
-         left alone until a newer version takes it over",
+        "{} has format {version}, which this version of tracing-bizproc cannot read: it is not changed; \
+         use a newer version to deliver it",
         .path.display()
     )]
     #[non_exhaustive]
@@ -128,29 +128,29 @@ pub enum SpoolError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// More was to be stored at once than one file takes.
-    #[error("{bytes} bytes are too many for one batch: append them in parts of 32 MiB")]
+    /// The batch is larger than one file may be.
+    #[error("{bytes} bytes are too many for one batch: append at most 32 MiB at once")]
     #[non_exhaustive]
     TooLarge {
-        /// How many they are.
+        /// The size of the batch.
         bytes: usize,
     },
-    /// Anything else that the system said.
+    /// Another error of the system.
     #[error("{doing} {} failed", .path.display())]
     #[non_exhaustive]
     Io {
-        /// What was tried.
+        /// What failed.
         doing: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
 impl SpoolError {
-    /// What an error of the system means here.
+    /// Converts an error of the system.
     pub(crate) fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

@@ -151,7 +151,7 @@ impl WorkerGuard {
         ShutdownReport { lines, failed, open }
     }
 
-    /// Asks until there is room to ask: the queue may be full of other requests of the app.
+    /// Tries until there is room for the request: the queue may be full of other requests of the app.
     fn ask_close(&self, deadline: Instant) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
         loop {
             match self.handle.ask_close(deadline) {
@@ -221,7 +221,7 @@ impl Wake for Unpark {
 
 /// Between two looks at whether the thread has ended, or has room for a request.
 const A_MOMENT: Duration = Duration::from_millis(1);
-/// The worker keeps the deadline; beyond it, a caller gives the worker so long to say so.
+/// The worker keeps the deadline. A caller waits this much longer for its answer.
 pub(super) const GRACE: Duration = Duration::from_millis(60);
 /// How long a shutdown waits for the end of the worker's thread, which has only its last reports to make.
 /// With [`GRACE`] less than the 100 ms that a shutdown may take beyond its deadline.
@@ -236,9 +236,10 @@ mod tests {
     use crate::queue::{Control, Flush, Message, Scope};
     use crate::transport::auth::Webhook;
 
-    /// The app may have asked for a thousand flushes. The close found no room then, and nobody closed.
+    /// Regression: if the app had requested a thousand flushes, there was no room for the close, and nothing was
+    /// closed.
     #[test]
-    fn a_close_waits_for_room_where_the_queue_is_full_of_requests() {
+    fn a_close_waits_for_room_if_the_queue_is_full_of_requests() {
         let webhook = Webhook::new("https://b24.example/rest/1/secret/").unwrap();
         let Parts { producer, mut consumer, stats, .. } = builder(webhook).parts(1);
         let handle = Handle::new(producer, Arc::clone(&stats), Duration::ZERO);

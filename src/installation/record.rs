@@ -39,7 +39,8 @@ impl Installation {
 
     /// Accepts requests of a portal that has a plain http address: for an on-premise portal in a network that
     /// you trust, because everybody between the app and the portal can read its tokens. Off by default;
-    /// loopback hosts are always allowed. Calls must be allowed, too: [`OAuth::allow_http`](crate::auth::OAuth::allow_http).
+    /// loopback hosts are always allowed. Calls must be allowed, too:
+    /// [`OAuth::allow_http`](crate::auth::OAuth::allow_http).
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;

@@ -205,7 +205,7 @@ impl Driver {
         }
     }
 
-    /// Does what was asked for so far, and what is left of taking over.
+    /// Serves all requests so far, and finishes taking over.
     #[cfg(feature = "simulation")]
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     pub(crate) async fn catch_up(&mut self) {

@@ -1,12 +1,11 @@
-//! What is known of callsites: which have had a span of ours, which have fields that need a look.
+//! What is known about callsites: which have had a span of this layer, and which have fields that need a check.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tracing_core::Metadata;
 
-/// A set with false positives: it finds everything that was put in, and sometimes something that was
-/// not.
+/// A set with false positives: it finds everything that was inserted, and sometimes something else.
 ///
 /// While tagged spans are alive, events in other spans do not have to lock the extensions of their
 /// spans, which is a fifth of their cost. The exception: spans of the same callsite are also inside of
@@ -17,7 +16,7 @@ pub(super) struct Callsites([AtomicU64; WORDS]);
 const WORDS: usize = 16;
 
 impl Callsites {
-    /// Relaxed is enough: a thread that is in a span got the span from the thread that made it.
+    /// Relaxed is enough: a thread in a span has got the span from the thread that created it.
     pub(super) fn insert(&self, metadata: &'static Metadata<'static>) {
         let (word, bit) = self.place(metadata);
         if word.load(Relaxed) & bit == 0 {
@@ -40,7 +39,7 @@ impl Callsites {
     }
 }
 
-/// Finds an answer, and keeps it. Apart, so that whoever asks needs no registers for it.
+/// Computes an answer and stores it. A separate function, so that the caller needs no registers for it.
 #[cold]
 #[inline(never)]
 fn found(place: &AtomicUsize, address: usize, find: impl FnOnce() -> Answer) -> Answer {
@@ -53,14 +52,13 @@ fn found(place: &AtomicUsize, address: usize, find: impl FnOnce() -> Answer) -> 
 /// What follows from the names and the level of a callsite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Whether some field needs a look, or may hold a token.
+    /// Whether some field needs a check, or may contain a token.
     pub(super) is_special: bool,
-    /// Whether the layer's level lets it in.
+    /// Whether the level of the layer allows it.
     pub(super) is_wanted: bool,
 }
 
-/// A cache of one answer for each callsite. It is exact: two callsites that fall on one place displace
-/// each other.
+/// A cache of one answer for each callsite. It is exact: two callsites with one place replace each other.
 pub(super) struct Answers([AtomicUsize; PLACES]);
 
 const PLACES: usize = 128;
@@ -72,8 +70,8 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// What `find` says of these metadata, or said before. A place holds the address, which is a
-    /// multiple of eight, and the answer in its lowest bits; so one load is enough, and needs no order.
+    /// The result of `find` for these metadata, perhaps an earlier one. A place has the address, which is a
+    /// multiple of eight, and the answer in its lowest bits. So one load is enough, without ordering.
     #[inline]
     pub(super) fn get(
         &self,
@@ -100,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_in_is_found_and_little_else() {
+    fn the_set_has_no_false_negatives_and_few_false_positives() {
         let subscriber = tracing_subscriber::registry();
         let _default = tracing::subscriber::set_default(subscriber);
         let (one, other) = (info_span!("one"), info_span!("other"));
@@ -115,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_found_once_and_is_that_callsites_own() {
+    fn each_callsite_gets_its_own_cached_answer() {
         let subscriber = tracing_subscriber::registry();
         let _default = tracing::subscriber::set_default(subscriber);
         let (one, other) = (info_span!("one"), info_span!("other"));
@@ -133,7 +131,7 @@ mod tests {
             assert_eq!(answers.get(one, || yes), yes);
             assert_eq!(answers.get(other, || no), no);
         }
-        // Whoever falls on its place displaces it, and is never taken for it.
+        // Another callsite with the same place replaces it, and is never mistaken for it.
         let displaced = Answers([const { AtomicUsize::new(usize::MAX) }; PLACES]);
         assert_eq!(displaced.get(one, || no), no);
     }

@@ -47,8 +47,7 @@ enum Step {
 /// What [`BizprocLayer`](super::BizprocLayer) does.
 pub(super) struct Capture {
     producer: Producer,
-    /// For the spans. Leaked, 8 bytes and the door's own few hundred, which spares each tagged span two
-    /// counts of references.
+    /// For the spans. Leaked once (a few hundred bytes), so that tagged spans need no reference counts for it.
     weak: &'static WeakProducer,
     alive: &'static Alive,
     id: LayerId,
@@ -60,7 +59,7 @@ pub(super) struct Capture {
     callsites: Callsites,
     /// What follows from the names and the level of each callsite.
     answers: Answers,
-    /// Whose layer this is (see [`Capture::with_enabled_ancestor`]), and what it is not shown.
+    /// The subscriber of this layer (see [`Capture::with_enabled_ancestor`]), and hidden spans.
     search: Arc<Search>,
 }
 
@@ -79,7 +78,7 @@ impl Capture {
         Capture { producer, weak, alive, id, level, clock, entered, callsites, answers, search }
     }
 
-    /// `sees_all_spans`: whether nothing around the layer hides spans from it.
+    /// `sees_all_spans`: whether no filter of the layer hides spans from it.
     pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch, sees_all_spans: bool) {
         if sees_all_spans {
             self.entered.use_for(self.id);
@@ -152,8 +151,8 @@ impl Drop for Capture {
     }
 }
 
-// What the callbacks do once there is something to do. Not inlined into them, so that a callback with
-// nothing to do saves no registers and reserves no stack: a third of its instructions.
+// The slow parts of the callbacks. Not inlined, so that a callback with nothing to do saves no registers and
+// reserves no stack: a third of its instructions.
 impl Capture {
     /// A span while some may be ours. Takes its arguments by value, in registers: what is handed on by
     /// reference is written to the stack also where there is nothing to do.
@@ -248,7 +247,7 @@ impl Capture {
         state(&mut |state| shows_fields = Some(state.shows_fields()));
         let Some(shows_fields) = shows_fields else { return };
         let shows_fields = shows_fields && self.answer(span.metadata()).is_wanted;
-        // Without the lock on the extensions, since user code runs in between.
+        // Without the lock on the extensions, because code of the app runs in between.
         let token = self.token_field(span.metadata());
         let declares = token.as_ref().map(|(_, names)| *names);
         if let Some(token) = token {
@@ -400,7 +399,7 @@ impl Capture {
         self.unless_poisoned(look).flatten()
     }
 
-    /// To which log the event belongs, and the fields of the spans inside the tagged one.
+    /// The log of the event, and the fields of the spans inside the tagged one.
     fn scope<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>) -> Option<Found>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -433,8 +432,8 @@ impl Capture {
         self.unless_poisoned(|| read(SpanStates::get(&span.extensions(), self.id)?)).flatten()
     }
 
-    /// Does something with a span's extensions. Where another layer panicked while it held them, their
-    /// lock is poisoned, and tracing-subscriber panics at each further look.
+    /// Uses the extensions of a span. If another layer panicked while it held their lock, the lock is
+    /// poisoned, and tracing-subscriber panics at each further use.
     #[inline]
     fn unless_poisoned<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
         let done = catch_unwind(AssertUnwindSafe(work));
@@ -474,7 +473,7 @@ impl Capture {
         self.with_state(&enabled, read)
     }
 
-    /// A token on the event itself. No span is inside of that, so no span's fields go with it.
+    /// A token on the event itself. There is no span inside of it, so the line has no fields of spans.
     #[inline(never)]
     fn own_tag(&self, event: &Event<'_>) -> Option<Arc<Tag>> {
         let metadata = event.metadata();
@@ -485,7 +484,7 @@ impl Capture {
         Some(self.producer.tag(self.usable(&mut found)?, portal, Tag::OF_EVENT))
     }
 
-    /// By reference: what was just written field by field is slow to move.
+    /// By reference, because moving bytes that were just written is slow.
     #[inline]
     fn usable(&self, found: &mut TokenVisitor) -> Option<EventToken> {
         match found.event_token.take()? {
@@ -502,7 +501,7 @@ impl Capture {
         self.level.fields.token_field(metadata)
     }
 
-    /// How to look at the fields of a callsite, if some need it. `declares`: see [`Look`].
+    /// How to check the fields of a callsite, if some need it. `declares`: see [`Look`].
     #[inline]
     fn look(
         &self,
@@ -526,7 +525,7 @@ impl Capture {
         })
     }
 
-    /// Whether an event that may bear the marker is written.
+    /// Whether an event that may have the marker is written.
     fn is_let_in(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         let marked = self.level.fields.marker_field(metadata).and_then(|marker| {
@@ -542,7 +541,7 @@ impl Capture {
     }
 }
 
-/// Packs what `record` hands to the visitor.
+/// Packs the fields that `record` passes to the visitor.
 fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packed {
     let mut packer = Packer::new();
     pack(&mut packer, record, look);

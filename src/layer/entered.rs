@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_is_not_told_of_all_spans_knows_nothing_and_disturbs_no_other() {
+    fn a_layer_that_does_not_see_all_spans_remembers_nothing_and_affects_no_other() {
         let entered = Entered::new();
         assert_eq!(entered.current(NO_LAYER), Current::Unknown);
         entered.enter(NO_LAYER, 7);
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_too_deep_for_a_place_are_looked_up_and_known_again_when_they_are_left() {
+    fn spans_that_are_nested_too_deep_are_looked_up() {
         let entered = Entered::new();
         let ids = 1..=2 * DEEPEST as u64;
         ids.clone().for_each(|id| entered.enter(0, id));

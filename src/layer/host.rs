@@ -31,7 +31,7 @@ pub(super) fn has_directly<L: Layer<S>, S: Subscriber>(dispatch: &Dispatch, laye
 /// Registry, or the subscriber of `fmt`, which has one inside, or layers on these.
 pub(super) fn enters_as_the_registry<S: Subscriber>() -> bool {
     let base = below_layers(type_name::<S>()).unwrap_or_default();
-    // Arguments that are the default ones do not stand in a name.
+    // A type name omits default arguments.
     let is_fmt =
         base.strip_prefix(FMT).is_some_and(|rest| rest.is_empty() || rest.starts_with('<'));
     is_fmt || is_registry(base)
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_on_the_registry_have_filters_whatever_their_types() {
+    fn all_layers_on_the_registry_support_filters() {
         let writer: fn() -> std::io::Stderr = std::io::stderr;
         let stack = registry()
             .with(EnvFilter::new("info"))
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_subscriber_of_fmt_has_none() {
+    fn the_subscriber_of_fmt_does_not_support_filters() {
         assert!(!on(&fmt::Subscriber::new()));
         assert!(!on(&fmt().with_env_filter("info").compact().finish()));
         assert!(!on(&fmt().finish().with(LevelFilter::INFO)));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_subscriber_of_fmt_has_the_registrys_stack() {
+    fn the_subscriber_of_fmt_keeps_entered_spans_as_the_registry_does() {
         fn enters<S: Subscriber>(_: &S) -> bool {
             enters_as_the_registry::<S>()
         }

@@ -27,7 +27,7 @@ mod subscribers;
 const A: &str = "5e.a|A|1.ff";
 const B: &str = "5e.b|A|1.ff";
 
-/// A queue without a worker, to look at what arrives.
+/// A queue without a worker, to check what arrives.
 fn rig() -> (Producer, Inbox) {
     let limits = Limits {
         queue: 1_000,
@@ -43,7 +43,7 @@ fn rig() -> (Producer, Inbox) {
 struct Inbox(Consumer);
 
 impl Inbox {
-    /// What came since the last call: `token@portal: message field=value, span field=value`.
+    /// What arrived since the last call: `token@portal: message field=value, span field=value`.
     fn lines(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         while let Some(message) = self.0.try_take() {
@@ -58,7 +58,7 @@ impl Inbox {
     }
 }
 
-/// The one letter that tells these tests' tokens apart.
+/// The letter in which the tokens of these tests differ.
 fn name(tag: &Tag) -> String {
     let token = tag.event_token.expose();
     let token = token.strip_prefix("5e.").and_then(|rest| rest.get(..1)).unwrap_or(token);
@@ -99,8 +99,8 @@ fn delivered(work: impl FnOnce()) -> Vec<String> {
     inbox.lines()
 }
 
-/// Runs `work` as [`delivered`] does, but under a global subscriber and in a process of its own: only
-/// then does `tracing` let events through that are logged while another one is.
+/// Runs `work` as [`delivered`] does, but under a global subscriber and in its own process: otherwise `tracing`
+/// ignores events that are logged during another event.
 fn delivered_globally(test: &str, work: impl FnOnce(), check: impl FnOnce(Vec<String>)) {
     alone(test, || {
         let (producer, mut inbox) = rig();
@@ -111,7 +111,7 @@ fn delivered_globally(test: &str, work: impl FnOnce(), check: impl FnOnce(Vec<St
     });
 }
 
-/// Runs `work`, which is all that the test does, in a process of its own.
+/// Runs `work`, the whole test, in its own process.
 fn alone(test: &str, work: impl FnOnce()) {
     if std::env::var_os("TRACING_BIZPROC_TEST_ALONE").is_some() {
         return work();
@@ -178,7 +178,7 @@ fn explicit_parents_are_honoured() {
 }
 
 #[test]
-fn of_a_text_that_is_no_portals_name_little_is_kept() {
+fn a_long_portal_field_is_cut() {
     let lines = delivered(|| {
         let portal = "ж".repeat(1_000);
         info!(event_token = A, portal, "a line");
@@ -187,7 +187,7 @@ fn of_a_text_that_is_no_portals_name_little_is_kept() {
 }
 
 #[test]
-fn a_token_on_the_event_wins_and_takes_no_span_fields_with_it() {
+fn a_token_on_the_event_has_priority_and_the_line_has_no_span_fields() {
     let lines = delivered(|| {
         info!(event_token = A, "alone");
         let _b = info_span!("b", event_token = B).entered();
@@ -343,7 +343,7 @@ fn unusable_tokens_tag_nothing_and_are_counted() {
     );
 }
 
-/// Writes until it is told to stop.
+/// Writes until the sink returns an error.
 struct Endless;
 
 impl fmt::Display for Endless {
@@ -461,7 +461,7 @@ fn the_level_applies_to_events_and_untagged_spans() {
 }
 
 #[test]
-fn a_hidden_span_leads_to_its_own_parent_and_not_down_the_stack() {
+fn an_event_in_a_hidden_span_uses_the_parent_of_that_span() {
     let (producer, mut inbox) = rig();
     let subscriber = tracing_subscriber::registry()
         .with(fmt_layer().with_writer(io::sink))
@@ -481,11 +481,11 @@ fn a_hidden_span_leads_to_its_own_parent_and_not_down_the_stack() {
 
 #[test]
 fn other_layers_lose_nothing_and_the_process_is_not_raised() {
-    // Alone: the hint is ours.
+    // Alone: the hint is that of our layer.
     let alone = tracing_subscriber::registry().with(layer(rig().0, LevelFilter::INFO));
     assert_eq!(alone.max_level_hint(), Some(LevelFilter::INFO));
 
-    // Beside a filtered one, in either order.
+    // With a layer that has a filter, in both orders.
     let (printed, plain) = (Printed::default(), Printed::default());
     let (producer, mut inbox) = rig();
     let subscriber = tracing_subscriber::registry()
@@ -502,7 +502,7 @@ fn other_layers_lose_nothing_and_the_process_is_not_raised() {
     assert_eq!(inbox.lines(), ["a: info", "a: warn", "a: closed"]);
     assert_eq!(printed.text().lines().count(), 1);
 
-    // Beside an unfiltered one.
+    // With a layer without a filter.
     let (producer, mut inbox) = rig();
     let subscriber = tracing_subscriber::registry()
         .with(fmt_layer().with_writer(plain.clone()))
@@ -514,7 +514,7 @@ fn other_layers_lose_nothing_and_the_process_is_not_raised() {
 }
 
 #[test]
-fn an_env_filter_around_everything_is_obeyed() {
+fn an_env_filter_of_the_whole_subscriber_is_applied() {
     let (producer, mut inbox) = rig();
     let subscriber = tracing_subscriber::registry()
         .with(EnvFilter::new("warn,tracing_bizproc=info,noisy=trace"))
@@ -551,7 +551,7 @@ fn the_level_can_change_at_run_time_beside_other_layers() {
 }
 
 #[test]
-fn a_span_that_a_filter_around_ours_hides_has_the_parent_that_it_was_given() {
+fn a_span_that_a_filter_of_the_layer_hides_keeps_its_explicit_parent() {
     let (producer, mut inbox) = rig();
     let subscriber = tracing_subscriber::registry()
         .with(fmt_layer().with_writer(io::sink))
@@ -570,11 +570,11 @@ fn a_span_that_a_filter_around_ours_hides_has_the_parent_that_it_was_given() {
     assert_eq!(inbox.lines(), ["a: in hidden", "a: in inner", "a: closed"]);
 }
 
-/// `enabled!` leaves notes of the filters on the thread, which the next span or event is taken for.
+/// After an `enabled!`, the answers of the filters stay on the thread, and are used for the next span or event.
 /// <https://github.com/tokio-rs/tracing/issues/2519>
 #[test]
-fn asking_what_is_enabled_hides_nothing() {
-    alone("asking_what_is_enabled_hides_nothing", || {
+fn calls_of_enabled_hide_nothing() {
+    alone("calls_of_enabled_hide_nothing", || {
         let (producer, mut inbox) = rig();
         let subscriber = tracing_subscriber::registry()
             .with(fmt_layer().with_writer(io::sink))
@@ -597,15 +597,15 @@ fn asking_what_is_enabled_hides_nothing() {
 }
 
 #[test]
-fn asking_what_is_enabled_disturbs_no_other_filter() {
-    alone("asking_what_is_enabled_disturbs_no_other_filter", || {
+fn calls_of_enabled_do_not_affect_other_filters() {
+    alone("calls_of_enabled_do_not_affect_other_filters", || {
         let (producer, _inbox) = rig();
         let subscriber = tracing_subscriber::registry()
             .with(fmt_layer().with_writer(io::sink).with_filter(LevelFilter::DEBUG))
             .with(layer(producer, LevelFilter::INFO));
         tracing::subscriber::with_default(subscriber, || {
             let _enabled = tracing::enabled!(Level::DEBUG);
-            // A note that nobody takes back is an assertion of tracing-subscriber's that fails.
+            // tracing-subscriber has an assertion that fails if an answer of a filter was not removed.
             (0..4).for_each(|_| drop(info_span!("plain")));
         });
     });
@@ -703,19 +703,19 @@ fn a_value_that_logs_while_it_is_printed_is_harmless() {
 }
 
 #[test]
-fn a_value_that_logs_itself_ends_somewhere() {
+fn recursion_of_a_value_that_logs_itself_is_limited() {
     let work = || {
         let _a = info_span!("a", event_token = A).entered();
         info!(me = ?Vain, "look");
     };
-    delivered_globally("a_value_that_logs_itself_ends_somewhere", work, |lines| {
+    delivered_globally("recursion_of_a_value_that_logs_itself_is_limited", work, |lines| {
         assert!((3..20).contains(&lines.len()), "{lines:?}");
         assert!(lines.iter().all(|line| line == "a: look me=vain" || line == "a: closed"));
     });
 }
 
 #[test]
-fn a_value_that_panics_spoils_only_itself() {
+fn a_value_that_panics_affects_only_itself() {
     let lines = delivered(|| {
         let _a = info_span!("a", event_token = A, bad = ?Broken).entered();
         let _inner = info_span!("inner", worse = ?Broken).entered();
@@ -735,7 +735,7 @@ fn a_value_that_panics_spoils_only_itself() {
 }
 
 #[test]
-fn nothing_that_happens_on_the_workers_thread_is_logged() {
+fn events_of_the_workers_thread_are_not_lines() {
     let (producer, mut inbox) = rig();
     let dispatch =
         Dispatch::new(tracing_subscriber::registry().with(layer(producer, LevelFilter::TRACE)));
@@ -784,7 +784,7 @@ fn a_full_queue_formats_nothing() {
 }
 
 #[test]
-fn a_span_of_which_every_line_was_refused_still_tells_that_it_closed() {
+fn a_span_whose_lines_were_all_refused_still_sends_its_close() {
     let limits = Limits {
         queue: 1,
         lines: 9,
@@ -827,7 +827,7 @@ fn deep_nesting_is_bounded() {
     assert_eq!(lines[1], "b: after");
 }
 
-/// A layer that holds up the first registration of a callsite named "held".
+/// A layer that delays the first registration of a callsite named "held".
 struct Slow(Arc<Held>);
 
 struct Held {
@@ -846,8 +846,8 @@ impl<S: Subscriber> Layer<S> for Slow {
     }
 }
 
-/// What arrives of `work(B)` while another thread, in `work(A)`, is registering a callsite named "held"
-/// and has not come to our layer yet.
+/// What arrives of `work(B)` while another thread, in `work(A)`, registers a callsite named "held", and has not
+/// called our layer yet.
 fn delivered_during_registration(test: &str, work: fn(&str), check: impl FnOnce(Vec<String>)) {
     alone(test, || {
         let (producer, mut inbox) = rig();
@@ -910,7 +910,7 @@ fn a_token_stays_out_of_other_logs_while_another_thread_registers_its_callsite()
 }
 
 #[test]
-fn nothing_stays_alive_once_spans_are_closed_and_lines_are_taken() {
+fn nothing_counts_as_alive_after_spans_are_closed_and_lines_are_taken() {
     let (producer, mut inbox) = rig();
     let alive = producer.alive();
     let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));
@@ -928,7 +928,7 @@ fn nothing_stays_alive_once_spans_are_closed_and_lines_are_taken() {
     assert!(!inbox.0.lines_may_come());
 }
 
-/// Keeps what a fmt layer prints.
+/// Keeps the output of a fmt layer.
 #[derive(Clone, Default)]
 struct Printed(Arc<Mutex<Vec<u8>>>);
 

@@ -9,7 +9,7 @@ pub(crate) enum Clock {
     #[default]
     Exact,
     /// On Linux: the time of the last tick of the system's timer, which comes 100 to 1,000 times a second.
-    /// For lines that show seconds. An event is a quarter cheaper with it.
+    /// For lines that show seconds. With it, an event takes a quarter less time.
     Coarse,
 }
 
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_coarse_time_is_the_time_but_for_a_tick() {
+    fn a_coarse_time_differs_from_the_time_by_at_most_one_tick() {
         let read = [Clock::Exact, Clock::Coarse, Clock::Exact].map(Clock::now);
         // Ticks are at most 10 ms apart; a machine that was halted in between may be late.
         let tick = Duration::from_secs(1);

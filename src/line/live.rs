@@ -1,9 +1,10 @@
-//! What is alive, in one word that every event reads: slots, tags, and callsites that name a token.
+//! What is alive, in one word that every event reads: spans with the token field, tags, and callsites with
+//! the token field.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
-/// Counts what could make an event ours. It is zero most of the time in most apps, and then an event
-/// costs one load.
+/// Counts what could make an event a line. In most apps it is zero most of the time, and then an event costs
+/// one load.
 ///
 /// On a cache line of its own: written when tagged spans come and go, read by every event.
 #[derive(Default)]
@@ -25,14 +26,14 @@ const SPANS_DECLARE: u64 = 1 << 62;
 const EVENTS_DECLARE: u64 = 1 << 63;
 
 impl Alive {
-    /// One per queue, for the life of the process: 128 bytes that are never freed save each tagged span
-    /// four reference counts, about 5 % of what it costs.
+    /// One per queue, for the life of the process. These 128 bytes are never freed, so tagged spans need no
+    /// reference counts for them (about 5 % of their cost).
     pub(crate) fn new() -> &'static Alive {
         Box::leak(Box::default())
     }
 
-    /// Relaxed is enough: a slot in the scope of an event was made before the event, on this thread
-    /// or on one that handed the span over, and so its count is seen.
+    /// Relaxed is enough: a span around an event was created before the event, on this thread or on one that
+    /// passed the span on, so its count is visible.
     #[inline]
     pub(crate) fn read(&self) -> Seen {
         Seen(self.word.load(Relaxed))
@@ -46,7 +47,8 @@ impl Alive {
         self.note(EVENTS_DECLARE);
     }
 
-    /// Reads first, because our layer is asked about each event if another layer is.
+    /// Reads first and writes only if necessary: if another layer decides per event, this is called for each
+    /// event.
     fn note(&self, bit: u64) {
         if self.word.load(Relaxed) & bit == 0 {
             self.word.fetch_or(bit, Relaxed);
@@ -74,13 +76,13 @@ impl Alive {
 pub(crate) struct Seen(u64);
 
 impl Seen {
-    /// No event can be ours now.
+    /// No event can be a line now.
     #[inline]
     pub(crate) fn no_event_is_ours(self) -> bool {
         self.0 & (EVENTS_DECLARE | (TAG - 1)) == 0
     }
 
-    /// No new span can be ours now.
+    /// No new span can be tagged now.
     #[inline]
     pub(crate) fn no_span_is_ours(self) -> bool {
         self.0 & (SPANS_DECLARE | (TAG - 1)) == 0

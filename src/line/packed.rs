@@ -2,7 +2,7 @@
 //!
 //! A record is the field's index, its kind, and the value: eight or sixteen bytes of a number, or a
 //! length and text. Formatting a number costs the caller about as much as all the rest of an event,
-//! so it is left to the worker; text that borrows has to be made at once.
+//! so the worker does it. Text that borrows is written at once.
 
 use std::cell::Cell;
 use std::fmt::{self, Write};
@@ -257,8 +257,8 @@ impl Buffer {
 }
 
 thread_local! {
-    /// For many bytes. Taken out and not borrowed, since user code runs meanwhile: a `Debug` impl that
-    /// logs finds an empty one, and one that panics leaves none behind.
+    /// For many bytes. Taken out and not borrowed, because code of the app runs in the meantime: a `Debug`
+    /// impl that logs finds an empty buffer, and one that panics leaves none.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -318,8 +318,8 @@ impl Packer {
         });
     }
 
-    /// A record of what `write` writes, of which `limit` bytes are kept at the most. It is user code that
-    /// runs there, and it may unwind: the buffer is then the caller's to [`truncate`](Self::truncate).
+    /// A record of the text that `write` writes, up to `limit` bytes. Code of the app runs there and may
+    /// panic; then the caller must [`truncate`](Self::truncate) the buffer.
     #[inline]
     pub(crate) fn text(&mut self, field: &Field, limit: usize, write: impl FnOnce(&mut Sink<'_>)) {
         let Some(index) = self.room(field) else { return };
@@ -419,7 +419,7 @@ impl Packer {
     }
 }
 
-/// Takes text up to the cap, then tells the formatter to stop.
+/// Accepts text up to the cap, then stops the formatter with an error.
 pub(crate) struct Sink<'a> {
     bytes: &'a mut Buffer,
     /// The length at which it has enough.
@@ -491,7 +491,7 @@ struct Record<'a> {
     value: Value<'a>,
 }
 
-/// Reads records off the front. Ends early rather than panic on bytes that no [`Packer`] wrote.
+/// Reads records from the front. Stops early, without a panic, at bytes that no [`Packer`] wrote.
 struct Records<'a>(&'a [u8]);
 
 impl<'a> Iterator for Records<'a> {
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn short_and_long_captures_differ_in_nothing_but_place() {
+    fn short_and_long_captures_have_the_same_content() {
         for len in [0, SHORT - 6, SHORT - 5, 10 * SHORT] {
             let text = "x".repeat(len);
             let packed = pack(|packer| packer.str(&field("a"), &text, usize::MAX));
@@ -600,9 +600,9 @@ mod tests {
         }
     }
 
-    /// As with a `Debug` impl that panics behind a text that found no room in place.
+    /// Like a `Debug` impl that panics after a long text.
     #[test]
-    fn what_was_removed_again_leaves_the_rest_whole() {
+    fn removed_bytes_do_not_change_the_rest() {
         let long = "x".repeat(2 * SHORT);
         let packed = pack(|packer| {
             packer.str(&field("a"), "kept", usize::MAX);

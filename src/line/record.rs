@@ -70,7 +70,7 @@ mod tests {
 
     /// As tracing-log makes them, by whatever version: other names are fields like others.
     #[test]
-    fn a_record_says_itself_where_it_was_logged() {
+    fn the_place_of_a_record_is_in_its_fields() {
         let callsite = tracing::callsite!(
             name: "log event",
             kind: tracing::metadata::Kind::EVENT,
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_the_target_log_is_no_record_without_its_fields() {
+    fn an_event_with_the_target_log_but_without_the_fields_is_not_a_record() {
         let callsite = tracing::callsite!(
             name: "sample",
             kind: tracing::metadata::Kind::EVENT,

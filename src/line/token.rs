@@ -1,4 +1,4 @@
-//! The two names that say to which log a line belongs. Both are checked once, here.
+//! The event token and the portal, which say to which log a line belongs. Both are checked here, once.
 
 use std::error::Error;
 use std::fmt;
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_shape_shows_nothing_and_is_a_workflow_of_its_own() {
+    fn a_token_of_another_form_shows_nothing_and_has_its_own_workflow() {
         for text in ["secret", "Secret|x|1.ff", "|x|1.ff", &format!("{}|x", "a".repeat(41))] {
             let event_token = EventToken::parse(text).unwrap();
             assert_eq!(event_token.to_string(), "…");
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn printable_ascii_is_seen_at_every_place() {
+    fn printable_ascii_is_checked_at_every_position() {
         for at in 0..20 {
             for char in (0..=0xff).map(char::from) {
                 let mut text = "~ ".repeat(10);
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn as_a_field_it_is_the_token_for_this_crate_and_a_redaction_for_others() {
+    fn as_a_field_other_crates_see_only_a_redacted_form() {
         let event_token = EventToken::parse(REAL).unwrap();
         let field = event_token.as_field();
         assert_eq!(field.to_string(), "68f1e5d2a3b4c1.12345678|…");

@@ -48,8 +48,8 @@ impl From<&EventToken> for LogScope {
 }
 
 impl From<&Activity> for LogScope {
-    /// Nothing is sent for an activity [without a subscription](crate::app::VerifiedActivity::can_log). The worker
-    /// reports this, once for each code of an activity.
+    /// Nothing is sent for an activity [without a subscription](crate::app::VerifiedActivity::can_log). The
+    /// worker reports this, once for each code of an activity.
     fn from(activity: &Activity) -> Self {
         let event_token = activity.token_to_log().cloned();
         LogScope { event_token, portal: Some(activity.portal().clone()) }

@@ -1,4 +1,4 @@
-//! What callers have charged, and what the worker has released.
+//! The charges of callers, and the releases of the worker.
 //!
 //! Both are totals that only grow, so that neither side waits for the other. What is pending is their
 //! difference. (One exception: if lines are longer as text, the worker subtracts that from what it has
@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::ops::Add;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
-/// Lines and bytes from accept to settle, and messages in the channel.
+/// Pending lines and their bytes, and messages in the channel.
 #[derive(Default)]
 pub(super) struct Budget {
     charged: [Stripe; STRIPES],
@@ -42,7 +42,7 @@ struct Settled {
 pub(super) struct Standing {
     /// Messages in the channel.
     pub(super) queued: u64,
-    /// Lines from accept to settle.
+    /// Pending lines: accepted and not yet settled.
     pub(super) lines: u64,
     /// Their bytes.
     pub(super) bytes: u64,
@@ -69,16 +69,15 @@ pub(crate) const MOST_LINES: usize = 1 << (LINE_BITS - 2);
 /// Most bytes that may be pending: a quarter of what a word can tell apart.
 pub(crate) const MOST_BYTES: u64 = 1 << (62 - LINE_BITS);
 
-/// Lines and bytes in one number. It wraps, and lines carry into bytes: a difference of two words is
-/// right all the same, as long as what is pending fits.
+/// Lines and bytes in one number. It wraps, and lines carry into bytes, but the difference of two words is
+/// correct as long as the pending lines and bytes fit.
 #[inline]
 pub(super) fn word(lines: u64, bytes: u64) -> u64 {
     lines.wrapping_add(bytes << LINE_BITS)
 }
 
-/// The lines of a difference of two words. It has no sign: what would be below zero is in its upper
-/// half, where nothing else comes, and is read as zero, so that a line that is released twice does not
-/// shut the door for good.
+/// The lines of a difference of two words. It has no sign: a value below zero is in the upper half, where no
+/// other value can be, and is read as zero. So a line that is released twice does not refuse all later lines.
 pub(super) fn lines(difference: u64) -> u64 {
     let lines = difference & LINES;
     if lines > LINES / 2 { 0 } else { lines }
@@ -92,14 +91,14 @@ pub(super) fn bytes(difference: u64) -> u64 {
 
 const STRIPES: usize = 8;
 
-/// Of this many lines on a stripe one looks at the sum, which takes about 150 ns with two threads.
+/// One of this number of lines on a stripe checks the sum, which takes about 150 ns with two threads.
 const LOOK_EVERY: u64 = 32;
 
-/// A larger line looks at the sum itself.
+/// A larger line always checks the sum.
 const MOST_UNSEEN_BYTES: u64 = 256;
 
-/// What may be charged between two looks, and as much again, since a look takes its time. More only if
-/// many threads are suspended in the middle of one.
+/// How much may be charged between two checks, twice, because a check takes time. More only if many threads
+/// are suspended in the middle of a check.
 pub(super) const UNSEEN: Standing = {
     let lines = 2 * STRIPES as u64 * LOOK_EVERY;
     Standing { queued: lines, lines, bytes: lines * MOST_UNSEEN_BYTES }
@@ -110,7 +109,7 @@ pub(super) const UNSEEN: Standing = {
 fn stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static STRIPE: Cell<usize> = const { Cell::new(STRIPES) });
-    // Late in a thread's life there may be none, and then any will do.
+    // At the end of a thread there may be no stripe any more. Then any stripe is used.
     let mut stripe = STRIPE.try_with(Cell::get).unwrap_or(0);
     if stripe == STRIPES {
         stripe = NEXT.fetch_add(1, Relaxed) % STRIPES;
@@ -127,7 +126,7 @@ impl Budget {
         before % LOOK_EVERY == 0 || bytes > MOST_UNSEEN_BYTES
     }
 
-    /// Takes a charge back.
+    /// Subtracts a charge.
     pub(super) fn revert(&self, bytes: u64) {
         self.charged[stripe()].0.fetch_sub(word(1, bytes), SeqCst);
     }
@@ -137,7 +136,7 @@ impl Budget {
         self.standing_with(0)
     }
 
-    /// The state with one line more.
+    /// The state with one more line.
     pub(super) fn with_line(&self, bytes: u64) -> Standing {
         self.standing_with(word(1, bytes))
     }
@@ -179,7 +178,7 @@ impl Budget {
         grow(&self.worker.taken_closes, closes);
     }
 
-    /// The worker has settled these.
+    /// The worker has settled these lines.
     pub(super) fn release(&self, lines: u64, bytes: u64) {
         grow(&self.worker.released_lines, lines);
         grow(&self.worker.released_bytes, bytes);
@@ -191,13 +190,13 @@ impl Budget {
         self.hold(bytes);
     }
 
-    /// The worker holds so many bytes more than were charged: as if that much less were settled.
+    /// The worker uses more bytes than were charged. They are subtracted from the settled bytes.
     pub(super) fn hold(&self, bytes: u64) {
         grow(&self.worker.released_bytes, bytes.wrapping_neg());
     }
 
     fn standing_with(&self, more: u64) -> Standing {
-        // The worker's side first, so that it is never ahead of the callers'.
+        // The worker's totals first, so that they are never larger than the callers'.
         let taken_lines = self.worker.taken_lines.load(SeqCst);
         let taken_closes = self.worker.taken_closes.load(SeqCst);
         let released_lines = self.worker.released_lines.load(SeqCst);
@@ -212,7 +211,7 @@ impl Budget {
     }
 }
 
-/// The worker is the one writer, so a load and a store will do.
+/// The worker is the only writer, so a load and a store are enough.
 fn grow(total: &AtomicU64, by: u64) {
     total.store(total.load(Relaxed).wrapping_add(by), SeqCst);
 }
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_wrap_and_carry_and_their_difference_is_right() {
+    fn differences_of_totals_are_correct_after_wrapping() {
         // Just before the lines' bits, and the word itself, overflow.
         let (lines, bytes) = (u64::from(u32::MAX) << 4, u64::MAX - 5);
         let budget = Budget::after(lines, bytes);
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_released_twice_does_not_shut_the_door() {
+    fn releasing_a_line_twice_does_not_refuse_all_lines() {
         let budget = Budget::default();
         budget.charge(10);
         budget.took(1, 0);
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_worker_holds_on_top_is_pending_until_it_is_released() {
+    fn additional_bytes_of_the_worker_are_pending_until_they_are_released() {
         let budget = Budget::default();
         budget.charge(100);
         budget.took(1, 0);
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn stripes_add_up_and_little_is_charged_without_a_look() {
+    fn the_sum_of_the_stripes_is_checked_often_enough() {
         const THREADS: u64 = 3 * STRIPES as u64;
         const LINES: u64 = 1_000;
         let budget = Budget::default();

@@ -9,22 +9,22 @@ use super::{Door, Message, Shares};
 use crate::line::{InvalidEventToken, Tag};
 use crate::stats::{DropReason, Hidden, Meant, Unseen};
 
-/// The worker's end. One per queue; dropping it closes the queue and drops what is left in it.
+/// The worker's end. One per queue. Dropping it closes the queue and drops its messages.
 pub(crate) struct Consumer {
     door: Arc<Door>,
     receiver: Receiver<Message>,
     /// Taken since the counters were last published.
     lines: u64,
     closes: u64,
-    /// Tags whose close had found no room in the channel.
+    /// Tags whose close did not fit into the channel.
     left_out: Vec<Arc<Tag>>,
 }
 
-/// While it exists, the first tagged span rings the bell.
+/// While it exists, the first tagged span wakes the worker.
 pub(crate) struct Parked<'a>(&'a Door);
 
-/// Messages taken between two publications of the counters. Each publication costs every caller a
-/// cache miss; each message that is not published yet looks to callers as if it were still queued.
+/// How many messages are taken between two publications of the counters. Each publication costs every caller
+/// a cache miss. Messages that are not published yet count as queued for callers.
 const PUBLISH_EVERY: u64 = 32;
 
 impl Consumer {
@@ -77,33 +77,33 @@ impl Consumer {
         self.receiver.len()
     }
 
-    /// Waits until the bell is rung. Cancel safe. Then take all there is.
+    /// Waits until it is woken. Cancel safe. Then take all messages.
     pub(crate) async fn bell(&self) {
         self.door.bell.notified().await;
-        // Before the queue is read: a line that is pushed later rings again.
+        // Before the queue is read, so that a later line wakes it again.
         self.door.signals.rung.store(false, SeqCst);
     }
 
-    /// Whether a line may come, or waits: of an open tagged span, queued, or held by the worker.
+    /// Whether a tagged span is open, or a line is queued or pending.
     pub(crate) fn lines_may_come(&self) -> bool {
         self.door.alive.lines_may_come()
     }
 
-    /// Announces a sleep without ticks: `Some` only if no line may come and nothing is queued. From
-    /// then until the value is dropped the first tagged span rings the bell, as control messages do.
+    /// Announces a sleep without ticks: `Some` only if nothing is alive and nothing is queued. Until the
+    /// value is dropped, the first tagged span wakes the worker, like control messages.
     pub(crate) fn park(&self) -> Option<Parked<'_>> {
         self.door.signals.parked.store(true, SeqCst);
         let parked = Parked(&self.door);
         (!self.lines_may_come() && self.receiver.is_empty()).then_some(parked)
     }
 
-    /// Releases the budget of these lines: they are settled.
+    /// Releases the budget of these lines, because they are settled.
     pub(crate) fn release(&self, lines: u64, bytes: u64) {
         self.door.budget.release(lines, bytes);
         self.door.made_room();
     }
 
-    /// Charges bytes that lines hold on top of what they were charged at the door.
+    /// Charges bytes in addition to the charge of the queue.
     pub(crate) fn hold(&self, bytes: u64) {
         self.door.budget.hold(bytes);
     }
@@ -113,14 +113,14 @@ impl Consumer {
         self.door.budget.take_back(lines, bytes);
     }
 
-    /// From here on every line is refused. What was accepted before can still be taken.
+    /// From now on every line is refused. Messages that were accepted before can still be taken.
     pub(crate) fn close(&self) {
         self.door.signals.closed.store(true, SeqCst);
         self.door.wake_waiters();
     }
 
-    /// After [`close`](Self::close): whether all accepted lines were taken. `false` while a caller is
-    /// between being accepted and its push, which is a matter of nanoseconds.
+    /// After [`close`](Self::close): whether all accepted lines were taken. It is `false` for some
+    /// nanoseconds, while a caller is between the acceptance and the push.
     pub(crate) fn is_drained(&mut self) -> bool {
         self.publish();
         self.receiver.is_empty() && self.door.budget.all_taken()
@@ -155,12 +155,12 @@ impl Consumer {
         closed.load(SeqCst) && closed.swap(false, SeqCst)
     }
 
-    /// What the layer was not shown, by its cause.
+    /// How many spans and events the layer did not see, by cause.
     pub(crate) fn unseen(&self) -> impl Iterator<Item = (Unseen, u64)> + '_ {
         Unseen::ALL.into_iter().map(|why| (why, self.door.unseen[why as usize].load(Relaxed)))
     }
 
-    /// Looks for what a filter hides, and notes what is new.
+    /// Searches for hidden callsites, and notes new ones.
     pub(crate) fn look_for_hidden(&self, meant: Meant) {
         let Some(search) = self.door.search.get() else { return };
         for hidden in search(meant) {
@@ -179,7 +179,7 @@ impl Consumer {
         hidden.get(known..).unwrap_or_default().to_vec()
     }
 
-    /// Whether no line was accepted so far.
+    /// Whether no line was accepted yet.
     pub(crate) fn has_no_line(&self) -> bool {
         self.door.budget.accepted_lines() == 0
     }

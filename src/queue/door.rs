@@ -1,4 +1,4 @@
-//! The door: which lines are accepted, what they are charged, and who is woken.
+//! The door of the queue: which lines are accepted, what they are charged, and who is woken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -14,7 +14,7 @@ use crate::line::{Alive, InvalidEventToken, LogLine, Tag};
 use crate::stats::{DropReason, Hidden, Meant, Unseen};
 use crate::thread_role::is_delivery_thread;
 
-/// What both ends share.
+/// The state that both ends share.
 pub(super) struct Door {
     pub(super) sender: Sender<Message>,
     /// What the worker left in the channel when it ended.
@@ -26,31 +26,31 @@ pub(super) struct Door {
     pub(super) signals: Signals,
     pub(super) refused: Refused,
     pub(super) unusable: Unusable,
-    /// Tags whose close found no room in the channel. The worker still has to report their lost lines.
+    /// Tags whose close did not fit into the channel. The worker still has to report their refused lines.
     pub(super) left_out: Mutex<Vec<Arc<Tag>>>,
-    /// What the layer was not shown, by [`Unseen`].
+    /// How many spans and events the layer did not see, by [`Unseen`].
     pub(super) unseen: [AtomicU64; Unseen::ALL.len()],
-    /// What a filter hides, as far as it was noticed; each once.
+    /// Known hidden callsites, each once.
     pub(super) hidden: Mutex<Vec<Hidden>>,
-    /// Looks for what a filter hides. The layer provides it.
+    /// Searches for hidden callsites. The layer provides it.
     pub(super) search: OnceLock<Box<dyn Fn(Meant) -> Vec<Hidden> + Send + Sync>>,
     pub(super) bell: Notify,
-    /// What is done about the first line that comes when the worker is closed.
+    /// What to do with the first line that arrives when the worker is closed.
     pub(super) when_closed: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    /// Held by callers that wait for room, and by the worker for as long as it takes to wake them.
+    /// Locked by callers that wait for room, and for a moment by the worker that wakes them.
     pub(super) waiting: Mutex<()>,
     pub(super) room: Condvar,
     /// The process that has the worker's thread. A forked child has none.
     pub(super) process: u32,
 }
 
-/// Where a line that was charged goes: how many messages wait in the channel (0 if it was not this
-/// line's turn to look), and whether room is tight, so that the line counts for its token. In one word,
-/// which is returned in a register.
+/// For a line that was charged: how many messages are in the channel (0 if this line did not check), and
+/// whether there is little room, so that the line counts for its token. Packed into one word, which is
+/// returned in a register.
 #[derive(Clone, Copy)]
 pub(crate) struct Place(u64);
 
-/// A line's place, or why there is none.
+/// The place of a line, or why it is refused.
 pub(crate) type Charged = Result<Place, DropReason>;
 
 impl Place {
@@ -71,20 +71,20 @@ impl Place {
     }
 }
 
-/// Read by all, written seldom.
+/// Read by all threads, written seldom.
 #[derive(Default)]
 #[repr(align(128))]
 pub(super) struct Signals {
     pub(super) closed: AtomicBool,
-    /// The worker was closed on a thread that delivery waits for.
+    /// The worker was closed on its own thread, or on one that it waits for.
     pub(super) closed_without_wait: AtomicBool,
     /// There are tags in `left_out`.
     pub(super) left_out: AtomicBool,
-    /// The worker's end of the queue is gone.
+    /// The worker's end of the queue was dropped.
     pub(super) abandoned: AtomicBool,
-    /// The worker sleeps without ticks, and has not been rung since.
+    /// The worker sleeps without ticks, and was not woken since.
     pub(super) parked: AtomicBool,
-    /// The bell was rung for a half full queue, and the worker has not heard it yet.
+    /// The worker was woken for a half full queue, and has not seen it yet.
     pub(super) rung: AtomicBool,
     /// Room is tight: look at the budget with each line. Said by callers, and taken back by the worker,
     /// who makes the room.
@@ -193,9 +193,9 @@ impl Door {
         Err(reason)
     }
 
-    /// Finds room in half of the headroom when lines find none, since it may carry the count of the
-    /// lines that were refused. Without any room at all it waits beside the channel if it does; else
-    /// the entry only waits for its linger.
+    /// A close may use half of the headroom when there is no room for lines, because it may carry the count
+    /// of refused lines. If there is no room at all: a close with refused lines is kept in `left_out`;
+    /// another one is dropped, and the entry only waits for its linger.
     pub(super) fn offer_close(&self, tag: Arc<Tag>) {
         let queued = self.budget.add_close();
         let closed = self.signals.closed.load(SeqCst);
@@ -444,7 +444,8 @@ impl Door {
     pub(super) fn made_room(&self) {
         if self.signals.tight.load(SeqCst) && self.is_roomy(self.budget.standing() + UNSEEN) {
             self.signals.tight.store(false, SeqCst);
-            // Either a caller for whom it has become tight meanwhile says so, or it is seen here.
+            // Invariant: the flag is set while there is little room. A caller that has charged a line in the
+            // meantime sets it again, or the new sum is seen here.
             if !self.is_roomy(self.budget.standing()) {
                 self.signals.tight.store(true, SeqCst);
             }

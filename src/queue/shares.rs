@@ -44,12 +44,12 @@ const PLACE_BITS: u32 = 10;
 const LEAST_LINES: u64 = 2 * UNSEEN.lines;
 const LEAST_BYTES: u64 = 2 * UNSEEN.bytes;
 
-/// When there is little room, a token may queue one part of so many of what is free. The rest is for
-/// tokens that come later, because lines that were queued before that were not counted.
+/// When there is little room, a token may queue 1/`PART_OF_FREE` of the free room. The rest is for tokens
+/// that come later, because lines that were queued before were not counted.
 const PART_OF_FREE: u64 = 3;
 
-/// A token that holds at least one part of so many logs much. Up to so many tokens may do this, and the
-/// others lose nothing.
+/// A token that uses at least 1/`LOUD_PART` of the limits logs much. There can be at most `LOUD_PART` of
+/// them, and other tokens lose nothing.
 const LOUD_PART: u64 = 16;
 
 impl Shares {
@@ -207,7 +207,7 @@ mod tests {
     };
 
     #[test]
-    fn what_is_held_and_settled_is_read_per_token() {
+    fn held_lines_are_counted_for_each_token() {
         let shares = Shares::new(0.75);
         for n in 0..100 {
             shares.hold(token(n), 1, u64::from(n));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_hardly_ever_meet_in_both_rows() {
+    fn hash_collisions_in_both_rows_are_rare() {
         let places: HashSet<_> = (0..2_000).map(|n| super::places(token(n))).collect();
         assert!(places.len() >= 1_990, "{}", places.len());
         let row: HashSet<_> = places.iter().map(|places| places[0]).collect();
@@ -231,7 +231,7 @@ mod tests {
 
     /// However many tokens log much, some room is free for a token that logs little.
     #[test]
-    fn loud_tokens_leave_room_for_quiet_ones() {
+    fn tokens_that_log_much_leave_room_for_others() {
         for loud in [1, 2, 10, 100] {
             let shares = Shares::new(0.75);
             let mut held = 0;
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_while_room_is_tight_leaves_room_too() {
+    fn lines_that_are_queued_while_there_is_little_room_leave_room_for_others() {
         let shares = Shares::new(0.75);
         let mut queued = 7_500;
         while shares.admit(&LIMITS, Standing { queued, ..Standing::default() }, token(0)) {

@@ -35,7 +35,7 @@ fn take_all(consumer: &mut Consumer) -> (u64, u64, u64) {
     (lines, closes, controls)
 }
 
-/// Whether the bell was rung since it was last heard.
+/// Whether the worker was woken since the last check.
 fn is_rung(consumer: &Consumer) -> bool {
     pin!(consumer.bell()).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
 }
@@ -45,10 +45,10 @@ fn flush() -> Control {
     Control::Flush(Flush { scope: Scope::All, deadline: Instant::now(), reply })
 }
 
-/// What a channel holds when its receiver goes stays in it for as long as there are senders: a flush that
-/// was sent while the worker told its last reports waited for its whole time.
+/// Regression: a flush that was sent while the worker wrote its last reports waited for its whole timeout.
+/// Cause: messages stay in a channel without a receiver as long as there are senders.
 #[test]
-fn whoever_waits_for_a_worker_that_ends_is_told_at_once() {
+fn callers_that_wait_get_an_error_at_once_when_the_worker_ends() {
     let (producer, consumer) = queue(ROOMY);
     let (reply, mut answer) = oneshot::channel();
     let deadline = Instant::now();
@@ -76,7 +76,7 @@ fn a_full_queue_refuses_exactly_what_does_not_fit() {
 }
 
 #[test]
-fn the_budget_is_held_from_accept_to_settle() {
+fn the_budget_is_charged_until_a_line_is_settled() {
     let (producer, mut consumer) = queue(Limits { lines: 3, ..ROOMY });
     let tag = tag(&producer);
     for _ in 0..3 {
@@ -103,7 +103,7 @@ fn bytes_are_budgeted_like_lines() {
 }
 
 #[test]
-fn drop_oldest_lets_lines_in_past_the_budget_up_to_the_queue() {
+fn drop_oldest_accepts_lines_above_the_budget_up_to_the_queue() {
     let limits = Limits { queue: 8, lines: 3, overflow: Overflow::DropOldest, ..ROOMY };
     let (producer, mut consumer) = queue(limits);
     let tag = tag(&producer);
@@ -154,7 +154,7 @@ fn blocking_ends_at_its_deadline_and_when_the_worker_goes() {
 }
 
 #[test]
-fn the_workers_own_thread_never_waits_for_itself() {
+fn on_the_workers_own_thread_overflow_block_does_not_wait() {
     let patient = Overflow::Block(Duration::from_secs(60));
     let (producer, _consumer) = queue(Limits { queue: 0, overflow: patient, ..ROOMY });
     let worker = thread::spawn(move || {
@@ -216,7 +216,7 @@ fn the_bell_rings_once_at_half_full_and_again_after_it_was_heard() {
 }
 
 #[test]
-fn only_spans_that_logged_tell_the_worker_of_their_close() {
+fn only_spans_that_logged_send_their_close_to_the_worker() {
     let (producer, mut consumer) = queue(ROOMY);
     let (silent, loud) = (tag(&producer), tag(&producer));
     offer(&producer, &loud).unwrap();
@@ -262,11 +262,11 @@ fn parking_and_the_first_tag_never_miss_each_other() {
 }
 
 #[test]
-fn many_threads_at_once_never_pass_the_limits() {
+fn many_threads_at_once_never_exceed_the_limits() {
     const CALLERS: usize = 24;
     const EACH: usize = 1_000;
     let line = LogLine::saying(&Tag::detached("t", None), "x").bytes();
-    // Far above what is charged between two looks, so that most lines are let in without one.
+    // Far above what is charged between two checks, so that most lines are accepted without one.
     for limits in [
         Limits { queue: 5_000, lines: 20_000, bytes: 1 << 30, ..ROOMY },
         Limits { queue: 20_000, lines: 5_000, bytes: 1 << 30, ..ROOMY },
@@ -283,7 +283,7 @@ fn many_threads_at_once_never_pass_the_limits() {
             let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(call)).collect();
             callers.into_iter().map(|caller| caller.join().unwrap()).sum()
         });
-        // A line that is being refused counts for a moment, so that others may be refused with it.
+        // A line that is being refused counts for a moment, so others may be refused, too.
         assert!((5_000 - CALLERS..=5_000).contains(&accepted), "{accepted} of {limits:?}");
         assert!(producer.0.signals.tight.load(Relaxed));
         assert_eq!(take_all(&mut consumer).0, accepted as u64);
@@ -344,9 +344,9 @@ fn unusable_tokens_are_counted_by_reason_and_ring_once_each() {
     assert_eq!(producer.unusable_tokens(), 3);
 }
 
-/// Its lost lines would be told nowhere in its log.
+/// Otherwise its log would not mention the refused lines.
 #[test]
-fn a_close_that_finds_no_room_and_has_losses_to_tell_waits_beside_the_channel() {
+fn a_close_without_room_is_kept_outside_of_the_channel_if_lines_were_lost() {
     let (producer, mut consumer) = queue(Limits { queue: 4, ..ROOMY });
     let first = tag(&producer);
     while offer(&producer, &first).is_ok() {}
@@ -369,9 +369,9 @@ fn a_close_that_finds_no_room_and_has_losses_to_tell_waits_beside_the_channel() 
     assert!(consumer.try_take().is_none());
 }
 
-/// A loop that logs at any rate once left others a quarter of their lines.
+/// Regression: while a loop logged, others lost three quarters of their lines.
 #[test]
-fn a_loud_token_leaves_room_for_quiet_ones() {
+fn a_token_that_logs_much_leaves_room_for_others() {
     let line = LogLine::saying(&Tag::detached("t", None), "x").bytes();
     let enough = Limits { queue: 100_000, lines: 100_000, bytes: 1 << 30, ..ROOMY };
     for limits in [
@@ -395,7 +395,7 @@ fn a_loud_token_leaves_room_for_quiet_ones() {
                 assert_eq!(offer(&producer, tag), Ok(()), "round {round} of {limits:?}");
             }
             if round % 3 == 2 {
-                // The worker takes them in, and holds them: nothing is settled.
+                // The worker receives them and keeps them: nothing is settled.
                 while let Some(Message::Line(line)) = consumer.try_take() {
                     shares.hold(line.tag.fingerprint(), 1, line.bytes() as u64);
                     held.push(line);
@@ -408,7 +408,7 @@ fn a_loud_token_leaves_room_for_quiet_ones() {
         let of_loud = producer.accepted() - 500;
         assert!(of_loud >= 5_500, "a loud token that is alone has its share: {of_loud}");
 
-        // All is settled, and the loud one may go on.
+        // Everything is settled, and the token that logs much may go on.
         while let Some(Message::Line(line)) = consumer.try_take() {
             shares.hold(line.tag.fingerprint(), 1, line.bytes() as u64);
             held.push(line);
@@ -422,9 +422,9 @@ fn a_loud_token_leaves_room_for_quiet_ones() {
     }
 }
 
-/// A flush that came after the worker's last look waited for its whole timeout.
+/// Regression: a flush after the worker's last check waited for its whole timeout.
 #[test]
-fn whoever_asks_while_the_worker_goes_is_let_go() {
+fn requests_during_the_end_of_the_worker_get_an_error() {
     for _ in 0..2_000 {
         let (producer, consumer) = queue(ROOMY);
         let both = Arc::new(Barrier::new(2));
@@ -443,7 +443,7 @@ fn whoever_asks_while_the_worker_goes_is_let_go() {
 }
 
 #[test]
-fn what_tokens_hold_adds_up_to_nothing_after_a_race() {
+fn counts_per_token_return_to_zero_after_a_race() {
     const CALLERS: u32 = 4;
     let limits = Limits { queue: 1_500, lines: 3_000, token_share: 0.5, ..ROOMY };
     let (producer, mut consumer) = queue(limits);

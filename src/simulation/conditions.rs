@@ -1,4 +1,4 @@
-//! What a simulated portal is like: hidden from the worker.
+//! The properties of a simulated portal. The worker does not know them.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use super::Random;
 /// How a portal behaves in a run.
 #[derive(Clone, Debug)]
 pub struct Conditions {
-    /// Requests per second that leak from the bucket; infinite for none.
+    /// Requests per second that leak from the bucket; infinite for no limit.
     pub rate: f64,
     /// Requests that the bucket holds.
     pub burst: f64,
-    /// Requests per second that others pour into the same bucket.
+    /// Requests per second of other programs in the same bucket.
     pub neighbour: f64,
     /// Seconds of work per ten minutes, or no limit.
     pub operating_limit: Option<f64>,
@@ -29,13 +29,13 @@ pub struct Conditions {
     pub end: (f64, f64),
     /// Entries of a workflow that are kept.
     pub kept: Option<usize>,
-    /// From when to when there is no connection, since the start of the run.
+    /// The time without a connection, from the start of the run.
     pub outage: Option<(Duration, Duration)>,
-    /// What goes wrong, and how often.
+    /// Faults and their probabilities.
     pub faults: Faults,
 }
 
-/// How a block for operating time ends: documentation and code tell three stories.
+/// How a block for operating time ends. Documentation and code describe three ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lift {
     /// When enough buckets have expired.
@@ -49,14 +49,14 @@ pub enum Lift {
 /// How `bizproc.event.send` is treated: by older servers, and by the newest (server behaviour).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventSend {
-    /// At once, with its errors. The workflow may run on inside of the request.
+    /// At once, with its errors. The workflow may continue inside of the request.
     AtOnce,
-    /// The token is checked, true comes back, and a job runs after the request, whatever becomes of it.
-    /// A request right behind finds the workflow locked.
+    /// The token is checked, the answer is `true`, and a job runs after the request; its errors are not
+    /// reported. The next request may find the workflow locked.
     Background,
 }
 
-/// Probabilities of what goes wrong with a request or a command.
+/// Probabilities of faults of a request or a command.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// No connection.
@@ -65,7 +65,7 @@ pub struct Faults {
     pub gateway: f64,
     /// The answer is lost; everything was executed.
     pub lost_answer: f64,
-    /// The hit dies midway: the first commands were executed.
+    /// The request stops in the middle: the first commands were executed.
     pub midway: f64,
     /// An error of the portal as a whole, nothing executed.
     pub server: f64,
@@ -73,7 +73,7 @@ pub struct Faults {
     pub locked: f64,
     /// A command is answered with an internal error.
     pub stumble: f64,
-    /// Part of the workflows in which one line kills every hit that carries it.
+    /// The part of the workflows with a line that makes every request with it fail.
     pub poisoned: f64,
     /// Part of the workflows that are gone.
     pub gone: f64,
@@ -84,7 +84,7 @@ pub struct Faults {
 }
 
 impl Default for Conditions {
-    /// The documented limits, quick answers, nothing goes wrong.
+    /// The documented limits, fast answers, no faults.
     fn default() -> Self {
         Conditions {
             rate: 2.0,

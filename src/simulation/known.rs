@@ -1,5 +1,5 @@
 //! What the client may know of the ends of activities: what it sent, and what the answers say that reached
-//! it. A lost answer tells nothing, nor does a hit that died.
+//! it. A lost answer says nothing, nor does a request that stopped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -75,5 +75,5 @@ impl Known {
     }
 }
 
-/// An idle token is remembered for so long: later lines may be sent in vain.
+/// An idle token is remembered for this time. Later lines may be sent for nothing.
 const REMEMBERED: Duration = Duration::from_secs(15 * 60);

@@ -1,4 +1,4 @@
-//! The model of a portal: limits, workflows, and what goes wrong.
+//! The model of a portal: limits, workflows and faults.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,13 +30,13 @@ pub struct Portal {
     conditions: Conditions,
     random: Random,
     bucket: Bucket,
-    /// By what the portal counts: direct calls, commands in batches, batches.
+    /// For each counter of the portal: direct calls, commands in batches, batches.
     windows: [Window; 3],
     logs: BTreeMap<u32, Log>,
     pub(super) known: Known,
     /// Ends that wait for the end of the hit.
     jobs: Vec<(u32, Value)>,
-    /// Bytes of what was written or thrown away.
+    /// Bytes of the written and the dropped entries.
     pub(super) bytes: usize,
     /// Requests that came in.
     pub hits: u64,
@@ -53,7 +53,7 @@ struct Log {
     /// A job works on the workflow until then.
     locked_until: Duration,
     written: Vec<Written>,
-    /// What came after the end, and was thrown away.
+    /// Entries after the end, which were dropped.
     thrown: Vec<Written>,
     ended: Option<Ended>,
 }
@@ -67,7 +67,7 @@ pub struct Ended {
     pub values: Value,
 }
 
-/// What a command says.
+/// The contents of a command.
 struct Said<'a> {
     event_token: &'a str,
     message: &'a str,
@@ -83,11 +83,11 @@ enum Fate {
     Poisoned,
 }
 
-/// What a command comes to.
+/// The result of a command.
 enum Done {
     True(Duration),
     Error(&'static str, &'static str),
-    /// The whole hit ends here.
+    /// The whole request ends here.
     Dies,
 }
 
@@ -96,7 +96,7 @@ const BATCHED: usize = 1;
 const OUTER: usize = 2;
 
 impl Portal {
-    /// A portal in which nothing has happened yet.
+    /// A new portal.
     pub fn new(seed: u64, conditions: Conditions) -> Self {
         Portal {
             conditions,
@@ -113,17 +113,17 @@ impl Portal {
         }
     }
 
-    /// What was written to a workflow's log, oldest first, whatever has rolled off.
+    /// All entries of a workflow's log, oldest first, also those that were dropped later.
     pub fn log(&self, workflow: u32) -> &[Written] {
         self.logs.get(&workflow).map_or(&[], |log| &log.written)
     }
 
-    /// What came for a workflow when its activity had ended.
+    /// Entries for a workflow after the end of its activity.
     pub fn thrown(&self, workflow: u32) -> &[Written] {
         self.logs.get(&workflow).map_or(&[], |log| &log.thrown)
     }
 
-    /// How the workflow's activity was ended, if it was.
+    /// The end of the workflow's activity, if it has ended.
     pub fn ended(&self, workflow: u32) -> Option<&Ended> {
         self.logs.get(&workflow)?.ended.as_ref()
     }
@@ -155,7 +155,7 @@ impl Portal {
         self.conditions.event_send == EventSend::AtOnce
     }
 
-    /// Takes a request that arrives at `now`: how long it takes, and what the client sees.
+    /// Handles a request that arrives at `now`. Returns how long it takes, and what the client sees.
     pub(crate) fn hit(&mut self, request: &Request, now: Duration) -> (Duration, Reply) {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         self.note_sent(&request.method, &body, now);
@@ -207,7 +207,7 @@ impl Portal {
 
     fn execute(&mut self, method: &Method, body: &Value, now: Duration) -> (Duration, Reply) {
         match method {
-            // No app of the simulation makes calls of its own.
+            // Apps of the simulation make no REST calls.
             Method::Named(_) => (Duration::ZERO, answer(200, r#"{"result":true}"#)),
             Method::Batch => self.batch(body, now),
             Method::ActivityLog => self.single(body, false, now),
@@ -322,7 +322,7 @@ impl Portal {
         match done {
             Done::True(_) => self.known.will_say(workflow, is_end, true),
             Done::Error(..) => self.known.will_say(workflow, is_end, false),
-            // No answer comes that says anything.
+            // There is no usable answer.
             Done::Dies => self.known.answer(None),
         }
         done
@@ -355,7 +355,7 @@ impl Portal {
         });
         match log.fate {
             Fate::Denied => return Done::Error("ACCESS_DENIED", "Access denied!"),
-            // The line that kills is the seventh, wherever it stands.
+            // The seventh line makes the request fail, in any position.
             Fate::Poisoned if said.message.contains("#7#") => return Done::Dies,
             Fate::Gone | Fate::Poisoned | Fate::Open => {}
         }
@@ -391,7 +391,7 @@ impl Portal {
         }
     }
 
-    /// The hit is over: jobs end activities. What becomes of them is told to nobody.
+    /// The request is over: jobs end activities. Their results are not reported.
     fn run_jobs(&mut self, at: Duration) {
         for (workflow, values) in std::mem::take(&mut self.jobs) {
             let (faults, worked) = (self.conditions.faults, self.random.within(0.0, 0.3));
@@ -427,7 +427,7 @@ impl Portal {
     }
 }
 
-/// The start of the run by the portal's clock, which is not ours.
+/// The start of the run by the portal's clock, which differs from ours.
 const EPOCH: f64 = 1_800_000_000.0;
 
 /// Token and message of a batch command, and the return values of an end, as PHP reads them.

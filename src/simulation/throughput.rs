@@ -1,4 +1,4 @@
-//! The worker's own speed: from queue to finished request bodies, in real time, without limits.
+//! The speed of the worker: from the queue to request bodies, in real time, without limits.
 #![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 
 use std::sync::Arc;
@@ -172,7 +172,7 @@ pub fn idle_bytes(builder: &Builder, tokens: u32, held: &dyn Fn() -> usize) -> (
     (idle / tokens as usize, forgotten / tokens as usize)
 }
 
-/// The journal of a measurement, if there is one: what it costs is paid on the same thread.
+/// The journal of a measurement, if there is one. It runs on the same thread, so its cost is measured, too.
 struct Kept {
     journal: Option<(Desk, Driver)>,
     runtime: tokio::runtime::Runtime,
@@ -184,7 +184,7 @@ impl Kept {
         Kept { journal, runtime: runtime.expect("a runtime without I/O") }
     }
 
-    /// Does what the engine wants of its journal.
+    /// Serves the engine's requests to the journal.
     fn serve(&mut self, engine: &mut Engine, now: Instant) {
         let Some((desk, driver)) = &mut self.journal else { return };
         for ask in engine.asks(true, now) {

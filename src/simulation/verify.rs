@@ -1,4 +1,4 @@
-//! What must hold after every run, whatever went wrong in it.
+//! Invariants that must be true after every run, with any faults.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -18,10 +18,11 @@ pub struct Waits {
 }
 
 impl Outcome {
-    /// Checks conservation, order and honesty. `Err` says what broke, for the seed in hand.
+    /// Checks that no line is lost without a count, that the order is kept, and that notices are correct.
+    /// `Err` says what is wrong.
     ///
     /// # Errors
-    /// When a law is broken.
+    /// When an invariant is violated.
     pub fn verify(&self) -> Result<(), String> {
         let mut wrong = String::new();
         let stats = &self.stats;
@@ -53,7 +54,7 @@ impl Outcome {
                 }
             }
         }
-        // The portal said true to these, so they are there; or it threw away what may have been there.
+        // The portal answered `true` to these, so they are there; or it dropped lines that may have been there.
         if readable + thrown < stats.acknowledged() {
             let _ = writeln!(wrong, "{readable} lines are in the logs: {stats}");
         }
@@ -91,15 +92,15 @@ impl Outcome {
         Waits { mean: sum / (written.len().max(1) as f64), worst }
     }
 
-    /// How many lines of a workflow nobody can read at the end.
+    /// How many lines of a workflow are not visible at the end.
     pub fn unreadable(&self, workflow: u32) -> usize {
         let shown = self.portal.shown(workflow);
         let readable: BTreeSet<_> = shown.iter().flat_map(|entry| numbers(&entry.text)).collect();
         self.sent.get(&workflow).map_or(0, Vec::len) - readable.len()
     }
 
-    /// Checks a completion against the portal. Returns the lines that the portal threw away, and that
-    /// do not stand in the log either.
+    /// Compares a completion with the portal. Returns the lines that the portal dropped and that are not in
+    /// the log.
     fn read_end(&self, workflow: u32, completed: &Completed) -> Result<u64, String> {
         let Completed { lines, deadline, answered, answer, .. } = completed;
         let (ended, known) = (self.portal.ended(workflow), self.portal.known(workflow));
@@ -165,13 +166,13 @@ impl Outcome {
         self.completions.iter().map(of_one).sum::<usize>() as u64
     }
 
-    /// How many lines the logs say are missing, each told once.
+    /// How many lines are missing by the notices in the logs, each counted once.
     pub fn told_missing(&self) -> u64 {
         self.sent.keys().map(|workflow| self.told_missing_in(*workflow)).sum()
     }
 
-    /// How many lines a workflow's log says are missing, each told once. What a notice says that may
-    /// have been reported before does not count, nor what a repeated entry says.
+    /// How many lines are missing by the notices in a workflow's log. Lines that may have been reported
+    /// before, and notices of repeated entries, do not count.
     fn told_missing_in(&self, workflow: u32) -> u64 {
         let log = self.portal.log(workflow).iter();
         let told_once = log.filter(|entry| !entry.text.contains("(possible repeat"));
@@ -185,8 +186,8 @@ impl Outcome {
             .sum()
     }
 
-    /// The numbers of the lines in a workflow's log. `Err` when they are out of order, or stand
-    /// there twice without a mark.
+    /// The numbers of the lines in a workflow's log. `Err` if they are out of order, or are there twice
+    /// without a mark.
     fn read(&self, workflow: u32) -> Result<BTreeSet<u64>, String> {
         let mut seen = BTreeSet::new();
         let mut newest = None;
@@ -209,13 +210,13 @@ impl Outcome {
     }
 }
 
-/// The number in front of `words`; 0 where there is none.
+/// The number before `words`; 0 if there is none.
 fn number_before(text: &str, words: &str) -> u64 {
     let number = text.split_once(words).and_then(|(before, _)| before.rsplit([' ', '(']).next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// The lines' own numbers, in the order in which they stand: "#12#".
+/// The numbers of the lines, in their order: "#12#".
 pub(super) fn numbers(text: &str) -> impl Iterator<Item = u64> + '_ {
     text.split('#').filter_map(|part| part.parse().ok())
 }
@@ -296,7 +297,7 @@ mod tests {
     /// The portal says true to an end whose job then fails, or whose answer is lost: what the client
     /// cannot know breaks no law.
     #[test]
-    fn what_an_answer_does_not_tell_is_no_fault_of_the_client() {
+    fn what_the_client_cannot_know_violates_no_invariant() {
         let faults = Faults { locked: 0.3, lost_answer: 0.3, midway: 0.3, ..Faults::default() };
         for seed in 0..20 {
             let event_send = if seed % 2 == 0 { EventSend::Background } else { EventSend::AtOnce };

@@ -165,8 +165,8 @@ impl Run {
         Ok(())
     }
 
-    /// The lines that marks are about: for each mark, their segments and slots. Each segment is looked at
-    /// once, since what is needed for that may have to be read from its file.
+    /// The lines of each mark, by segment and slot. Each segment is examined once, because its index may have
+    /// to be read from its file.
     fn places_of(
         &mut self,
         marks: &[(NameKeys, (u64, u64))],

@@ -54,14 +54,14 @@ pub enum DropReason {
     OutcomeUnknown,
     /// Dropped: it was still pending at the deadline of the shutdown.
     ShutdownDeadline,
-    /// Dropped: the oldest lines of a spool that had reached its size.
+    /// Dropped: they were the oldest lines of a spool that had reached its maximum size.
     SpoolFull,
-    /// Dropped: older than a spool keeps lines.
+    /// Dropped: older than `max_age` of the spool.
     Expired,
-    /// Dropped: the file of the spool that held it was damaged or has vanished.
+    /// Dropped: the file of the spool with this line was damaged or deleted.
     SpoolDamaged,
-    /// Dropped: it was pending in a forked process, which has no worker. Lines that were pending at the fork
-    /// are among them there: the process that has the worker delivers and counts these itself.
+    /// Dropped: it was pending in a forked process, which has no worker. In the child's counters, this includes
+    /// the lines that were pending at the fork. The parent delivers and counts those itself.
     Forked,
     /// Dropped: an error inside this crate. Please report it.
     Internal,
@@ -162,7 +162,7 @@ impl DropReason {
             DropReason::RetriesSpent => "could not be delivered",
             DropReason::OutcomeUnknown => "outcome unknown",
             DropReason::ShutdownDeadline => "app shut down",
-            DropReason::SpoolFull => "disk space for lines spent",
+            DropReason::SpoolFull => "disk space for lines used up",
             DropReason::Expired => "too old",
             DropReason::SpoolDamaged => "damaged on disk",
             DropReason::Forked => "logged in a forked process",

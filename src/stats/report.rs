@@ -46,8 +46,8 @@ impl FlushReport {
         self.pending
     }
 
-    /// Of the [`pending`](Self::pending) lines, those that are on disk (`Builder::spool`): the next run
-    /// delivers what this one does not.
+    /// How many of the [`pending`](Self::pending) lines are on disk (`Builder::spool`). The next run delivers
+    /// them, if this one does not.
     pub fn stored(&self) -> u64 {
         self.stored
     }

@@ -1,14 +1,14 @@
-//! An agenda: for each key, when to look at it next.
+//! An agenda: for each key, when to handle it next.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::time::Instant;
 
-/// Keys by the time at which they are due. A key stands in it once at the most.
+/// Keys by the time at which they are due. A key is in it at most once.
 #[derive(Debug)]
 pub(crate) struct Agenda<K> {
     by_time: BTreeSet<(Instant, K)>,
-    /// Invariant: holds exactly what `by_time` holds.
+    /// Invariant: contains exactly what `by_time` contains.
     by_key: HashMap<K, Instant, BuildHasherDefault<NumberHasher>>,
 }
 
@@ -17,7 +17,7 @@ impl<K: Copy + Ord + Hash> Agenda<K> {
         Agenda { by_time: BTreeSet::new(), by_key: HashMap::default() }
     }
 
-    /// Puts `key` down for `at`, in place of what was put down for it before.
+    /// Sets the time of `key` to `at`. Replaces its earlier time.
     pub(crate) fn set(&mut self, key: K, at: Instant) {
         match self.by_key.insert(key, at) {
             Some(before) if before == at => return,
@@ -29,7 +29,7 @@ impl<K: Copy + Ord + Hash> Agenda<K> {
         self.by_time.insert((at, key));
     }
 
-    /// Puts `key` down for `at`, or takes it off.
+    /// Sets the time of `key`, or removes it.
     pub(crate) fn put(&mut self, key: K, at: Option<Instant>) {
         match at {
             Some(at) => self.set(key, at),
@@ -51,7 +51,7 @@ impl<K: Copy + Ord + Hash> Agenda<K> {
         self.by_key.get(&key).copied()
     }
 
-    /// What is due first, and when.
+    /// The key that is due first, and its time.
     pub(crate) fn first(&self) -> Option<(Instant, K)> {
         self.by_time.first().copied()
     }
@@ -61,7 +61,7 @@ impl<K: Copy + Ord + Hash> Agenda<K> {
         self.first().map(|(at, _)| at)
     }
 
-    /// Takes off what is due first, if it is due by `until`.
+    /// Removes the key that is due first, if it is due by `until`.
     pub(crate) fn pop(&mut self, until: Instant) -> Option<K> {
         let (at, key) = self.first().filter(|(at, _)| *at <= until)?;
         self.by_key.remove(&key);
@@ -74,12 +74,12 @@ impl<K: Copy + Ord + Hash> Agenda<K> {
         self.due(until).take(enough).count()
     }
 
-    /// What is due by `until`, in the order of its time.
+    /// The keys that are due by `until`, in the order of their times.
     pub(crate) fn due(&self, until: Instant) -> impl Iterator<Item = K> + '_ {
         self.by_time.iter().take_while(move |(at, _)| *at <= until).map(|(_, key)| *key)
     }
 
-    /// All keys, what is due first at the front.
+    /// All keys, in the order of their times.
     pub(crate) fn keys(&self) -> impl Iterator<Item = K> + '_ {
         self.by_time.iter().map(|(_, key)| *key)
     }
@@ -99,7 +99,7 @@ impl<K: Copy + Ord + Hash> Default for Agenda<K> {
     }
 }
 
-/// Hashes numbers that we give out ourselves: nobody can choose them to collide.
+/// Hashes numbers that this crate creates, so nobody can choose colliding ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NumberHasher(u64);
 
@@ -150,9 +150,9 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain map from key to time, which is searched from end to end.
+        /// Compared with a plain map from key to time.
         #[test]
-        fn an_agenda_is_a_map_that_knows_its_earliest_key(
+        fn an_agenda_is_a_map_with_its_earliest_key(
             steps in prop::collection::vec(step(), 0..200),
         ) {
             #[expect(clippy::disallowed_methods, reason = "any instant will do to start from")]

@@ -12,17 +12,17 @@ use super::schedule::Schedule;
 #[derive(Debug, Default)]
 pub(crate) struct EntryBudgets {
     by_workflow: HashMap<Box<str>, EntryBudget>,
-    /// Old ones are looked for when there are more than this.
+    /// Old workflows are removed when there are more than this.
     sweep_at: usize,
 }
 
 impl EntryBudgets {
-    /// When the workflow's next entry may go by the schedule. `None`: at once.
+    /// When the schedule allows the workflow's next entry. `None`: at once.
     pub(crate) fn next_at(&self, workflow: &str, schedule: &Schedule) -> Option<Instant> {
         self.by_workflow.get(workflow)?.next_at(schedule)
     }
 
-    /// Whether so much was sent that entries which could wait should no longer go ahead.
+    /// Whether half of the entries are used, so that closing spans wait for the schedule.
     pub(crate) fn is_tight(&self, workflow: &str, schedule: &Schedule) -> bool {
         self.by_workflow.get(workflow).is_some_and(|budget| budget.is_tight(schedule))
     }
@@ -50,14 +50,14 @@ impl EntryBudgets {
         }
     }
 
-    /// Forgets workflows that have been silent for long. Returns whether none is left.
+    /// Removes workflows without entries for a long time. Returns whether none is left.
     pub(crate) fn forget_old(&mut self, now: Instant) -> bool {
         self.by_workflow.retain(|_, budget| budget.used_within(FORGET, now));
         self.by_workflow.is_empty()
     }
 
-    /// Makes room: forgets what is old, and where that is not enough, the half that was silent for
-    /// longest.
+    /// Makes room: removes old workflows. If that is not enough, removes the half without entries for the
+    /// longest time.
     fn sweep(&mut self, now: Instant) {
         self.forget_old(now);
         if self.by_workflow.len() >= MOST_WORKFLOWS {
@@ -86,12 +86,12 @@ struct EntryBudget {
 }
 
 impl EntryBudget {
-    /// When the next entry may go by the schedule. `None`: at once.
+    /// When the schedule allows the next entry. `None`: at once.
     fn next_at(&self, schedule: &Schedule) -> Option<Instant> {
         self.first.map(|first| first + schedule.after(self.sent))
     }
 
-    /// Whether so much was sent that entries which could wait should no longer go ahead.
+    /// Whether half of the entries are used, so that closing spans wait for the schedule.
     fn is_tight(&self, schedule: &Schedule) -> bool {
         schedule.kept.is_some_and(|kept| self.sent as usize * 2 >= kept)
     }
@@ -129,12 +129,12 @@ impl EntryBudget {
     }
 }
 
-/// A workflow that was silent for so long starts anew.
+/// After this time without an entry, the count of a workflow starts again.
 const FORGET: Duration = Duration::from_secs(6 * 3_600);
-/// Nothing is looked for below this number of workflows.
+/// Nothing is removed below this number of workflows.
 const SWEEP_FROM: usize = 1_024;
-/// Most workflows that are remembered. One that is forgotten early may write its next entries faster
-/// than its log can hold; nothing else is lost.
+/// The maximum number of workflows. A workflow that is removed too early may write its next entries faster than
+/// its log can keep them; there is no other loss.
 const MOST_WORKFLOWS: usize = 32_768;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Makes commands of lines: a buffer per event token, entries that are due in order of their time.
+//! Joins lines into entries: a buffer per event token, and entries in the order of their due times.
 //!
-//! Knows linger, the schedule and the size of an entry, and which token is to be ended; nothing of
-//! requests. Time is an argument.
+//! Knows linger, the schedule, the size of an entry, and which activities end. Knows nothing about requests.
+//! Time is an argument.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -29,7 +29,7 @@ use buffer::TokenBuffer;
 pub(crate) use ends::{EndRef, Lapsed};
 use listing::{Class, Listing};
 
-/// What the coalescer is told once.
+/// The options of the coalescer.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// How long the first line of an entry waits for more.
@@ -38,12 +38,12 @@ pub(crate) struct Plan {
     pub(crate) max_hold: Duration,
     /// Largest entry, notices included.
     pub(crate) entry_bytes: usize,
-    /// Lines at this level or above go ahead of the schedule.
+    /// Lines at this level or above do not wait for the schedule.
     pub(crate) ahead_from: Option<Level>,
     pub(crate) schedule: Schedule,
 }
 
-/// An entry on its way: taken out of its buffer, which waits for what becomes of it.
+/// An entry in flight: taken out of its buffer, which waits for the result.
 #[derive(Debug)]
 pub(crate) struct Command {
     pub(crate) key: usize,
@@ -53,17 +53,17 @@ pub(crate) struct Command {
     due: Instant,
 }
 
-/// Why lines no longer go to a token.
+/// Why a token gets no more lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finished {
-    /// The portal no longer takes them.
+    /// The portal does not accept them any more.
     Refused(DropReason),
     /// The activity was completed, or its time has passed.
     Late,
 }
 
 impl Finished {
-    /// How lines end that come, or are still held, when the token is finished.
+    /// The result of lines that arrive, or are pending, when the token is finished.
     pub(crate) fn ending(self) -> Ending {
         match self {
             Finished::Refused(reason) => Ending::Dropped(reason),
@@ -72,7 +72,7 @@ impl Finished {
     }
 }
 
-/// An entry that was given up, with its token, and the number of a line that went on in a later one.
+/// An entry that was given up, with its token, and the number of a line that continues in a later entry.
 pub(crate) type GivenUp = (EventToken, Entry, Option<u64>);
 
 /// The buffers of one portal.
@@ -82,7 +82,7 @@ pub(crate) struct Coalescer {
     tokens: Slab<TokenBuffer>,
     keys: HashMap<EventToken, usize>,
     budgets: EntryBudgets,
-    /// Tokens that gather lines. May name some that have stopped.
+    /// Tokens that gather lines. May contain some that do not any more.
     gathering: HashSet<usize, BuildHasherDefault<NumberHasher>>,
     listing: Listing,
 }
@@ -99,7 +99,7 @@ impl Coalescer {
         }
     }
 
-    /// Adds a line with this text, which holds so many bytes of the budget. Or returns why its token
+    /// Adds a line with this text, which uses this many bytes of the budget. Or returns why its token
     /// takes no more lines.
     pub(crate) fn push(
         &mut self,
@@ -164,7 +164,7 @@ impl Coalescer {
         self.keys.get(event_token).is_some_and(|key| self.tokens[*key].has_had(stamp))
     }
 
-    /// Tells of lines that were lost before they came here.
+    /// Notes lines that were lost before they arrived here.
     pub(crate) fn missed(&mut self, event_token: &EventToken, gap: Gap, now: Instant) {
         let key = self.key(event_token, now);
         let buffer = &mut self.tokens[key];
@@ -174,8 +174,8 @@ impl Coalescer {
         }
     }
 
-    /// A tagged span has closed: what its token has gathered goes at once, unless the workflow has
-    /// used much of its budget.
+    /// A tagged span has closed: its token's lines are sent at once, unless the workflow has used half of its
+    /// entries.
     pub(crate) fn close_span(&mut self, event_token: &EventToken, now: Instant) {
         let Some(&key) = self.keys.get(event_token) else { return };
         if !self.budgets.is_tight(event_token.workflow(), &self.plan.schedule) {
@@ -183,7 +183,7 @@ impl Coalescer {
         }
     }
 
-    /// What has been gathered goes at once: of one token, or of all. Returns whether there was any.
+    /// Sends gathered lines at once, of one token or of all. Returns whether there were any.
     pub(crate) fn seal(&mut self, event_token: Option<&EventToken>, now: Instant) -> bool {
         match event_token {
             Some(event_token) => {
@@ -207,8 +207,7 @@ impl Coalescer {
         true
     }
 
-    /// The token's time is nearly over: what it has gathered goes at once, and what comes goes at
-    /// its linger.
+    /// The activity will time out soon: gathered lines are sent at once, and later ones after their linger.
     pub(crate) fn hurry(&mut self, event_token: &EventToken, now: Instant) {
         let key = self.key(event_token, now);
         self.tokens[key].hurried = true;
@@ -217,7 +216,7 @@ impl Coalescer {
         self.list(key);
     }
 
-    /// Pauses that the portal asked for end: the app is shutting down.
+    /// Ends the pauses of single tokens, because the app is shutting down.
     pub(crate) fn lift_holds(&mut self) {
         let keys: Vec<usize> = self.tokens.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -226,8 +225,8 @@ impl Coalescer {
         }
     }
 
-    /// The oldest entry that is due by `until`, taken out: entries of tokens that are to be ended,
-    /// then others, then those that only tell of missing lines.
+    /// Takes the oldest entry that is due by `until`: first entries of tokens whose activity ends, then others,
+    /// then entries that contain only a notice about missing lines.
     pub(crate) fn take(&mut self, until: Instant, now: Instant) -> Option<Command> {
         for class in Class::TAKEN {
             while let Some((listed, key)) = self.listing.waiting(class).first() {
@@ -264,8 +263,8 @@ impl Coalescer {
         Command { key, event_token, entry, due }
     }
 
-    /// The command comes back: it was not written, or that is unknown. It goes first again, not before
-    /// `hold_until`. When its token has ended meanwhile it is returned with the reason.
+    /// The command was not written, or it is not known. It is the next entry of its token again, but not before
+    /// `hold_until`. If the token has ended in the meantime, the command is returned with the reason.
     pub(crate) fn put_back(
         &mut self,
         mut command: Command,
@@ -292,7 +291,7 @@ impl Coalescer {
         None
     }
 
-    /// The portal took the command. Returns how many lines of the workflow it rolled off.
+    /// The portal has written the command. Returns how many lines of the workflow it has dropped for that.
     pub(crate) fn acknowledged(&mut self, command: &Command, now: Instant) -> u64 {
         let rolled_off = self.written(command);
         let buffer = &mut self.tokens[command.key];
@@ -302,8 +301,8 @@ impl Coalescer {
         rolled_off
     }
 
-    /// The command was given up for `reason`. The token's next entry tells of it. Returns the number
-    /// of a line that lost its beginning, if there is one.
+    /// The command was given up for `reason`. The token's next entry mentions it. Returns the number of a
+    /// line that lost its beginning, if there is one.
     pub(crate) fn given_up(
         &mut self,
         command: &Command,
@@ -331,7 +330,7 @@ impl Coalescer {
         self.budgets.written(workflow, command.entry.lines, &self.plan.schedule)
     }
 
-    /// Nothing more is sent for the token. Returns what it held.
+    /// Nothing more is sent for the token. Returns its pending entries.
     pub(crate) fn end(
         &mut self,
         event_token: &EventToken,
@@ -351,14 +350,14 @@ impl Coalescer {
         buffer.last_used = now;
         let held = buffer.take_all();
         for entry in &held {
-            // Not as what the token was finished before: its activity may have been asked to end.
+            // Not with the earlier reason, because the app may have ended the activity since.
             buffer.count(finished.ending(), entry.lines.into());
         }
         self.list(key);
         held
     }
 
-    /// Whether a "workflow not found" may only come too early, so that a repeat makes sense.
+    /// Whether the workflow may not be saved yet after a "workflow not found", so that a repeat makes sense.
     pub(crate) fn may_be_early(&self, key: usize, patience: Duration, now: Instant) -> bool {
         self.tokens.get(key).is_some_and(|buffer| {
             !buffer.worked && now.saturating_duration_since(buffer.first_seen) < patience
@@ -386,7 +385,7 @@ impl Coalescer {
         Some((event_token, entry, orphan))
     }
 
-    /// Gives up waiting entries for which `hopeless` holds.
+    /// Gives up waiting entries for which `hopeless` is true.
     pub(crate) fn give_up_where(
         &mut self,
         reason: DropReason,
@@ -408,7 +407,7 @@ impl Coalescer {
         given_up
     }
 
-    /// Lines of a token that are not settled, those in flight among them.
+    /// Pending lines of a token, including those in flight.
     pub(crate) fn pending(&self, event_token: &EventToken) -> u64 {
         self.keys.get(event_token).map_or(0, |&key| self.tokens[key].here())
     }
@@ -418,22 +417,21 @@ impl Coalescer {
         self.keys.contains_key(event_token)
     }
 
-    /// When the oldest waiting line was taken in, nearly: see [`oldest_key`](Self::oldest_key).
+    /// About when the oldest waiting line was received: see [`oldest_key`](Self::oldest_key).
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.tokens.get(self.oldest_key()?)?.oldest()
     }
 
-    /// The token whose waiting lines are the oldest, as far as the order in which entries are due
-    /// says so: what is due first was taken in first, but for schedules and holds. A search for the
-    /// very oldest would look at every token for every line.
+    /// The token with about the oldest waiting lines: that whose entry is due first. (Schedules and pauses
+    /// change this order a little. A search for the oldest line would check every token for every line.)
     fn oldest_key(&self) -> Option<usize> {
         self.listing.oldest().find(|key| self.tokens[*key].oldest().is_some())
     }
 
-    /// The place of a line's token, which is looked up by its text once.
+    /// The index of a line's token. It is searched by its text only once.
     fn key_of(&mut self, line: &Incoming<'_>, now: Instant) -> usize {
         let noted = line.place.map_or(usize::MAX, |place| place.load(Relaxed));
-        // A place may have been left, and taken by another token.
+        // The index may belong to another token by now.
         match self.tokens.get(noted) {
             Some(buffer) if buffer.event_token == *line.event_token => noted,
             _ => {

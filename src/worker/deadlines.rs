@@ -1,4 +1,4 @@
-//! Activities for which their portal waits only so long: when it is time to hurry, and when to stop.
+//! Timeouts of activities: when to send pending lines quickly, and when to stop.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,21 +8,21 @@ use slab::Slab;
 use super::agenda::Agenda;
 use crate::line::EventToken;
 
-/// What has come.
+/// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Passed {
-    /// The time is nearly over: what waits goes now.
+    /// The timeout is near: pending lines are sent now.
     Soon(EventToken),
-    /// The portal no longer waits: it throws lines away, and says true (server behaviour).
+    /// The timeout has passed: the portal drops lines and answers `true` (server behaviour).
     Over(EventToken),
 }
 
-/// The deadlines of one portal's activities.
+/// The timeouts of one portal's activities.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     ahead: Slab<Ahead>,
     agenda: Agenda<usize>,
-    /// Invariant: names exactly what stands in `ahead`.
+    /// Invariant: has exactly the keys of `ahead`.
     by_token: HashMap<EventToken, usize>,
 }
 
@@ -30,12 +30,12 @@ pub(crate) struct Deadlines {
 struct Ahead {
     event_token: EventToken,
     waits_until: Instant,
-    /// It was said that the time is nearly over.
+    /// It was reported that the timeout is near.
     announced: bool,
 }
 
 impl Deadlines {
-    /// The portal waits for this activity until then.
+    /// The portal waits for this activity until this time.
     pub(crate) fn add(&mut self, event_token: EventToken, waits_until: Instant, now: Instant) {
         self.remove(&event_token);
         let left = waits_until.saturating_duration_since(now);
@@ -46,7 +46,7 @@ impl Deadlines {
         self.agenda.set(key, soon);
     }
 
-    /// The activity has ended by itself.
+    /// The app has ended the activity.
     pub(crate) fn remove(&mut self, event_token: &EventToken) {
         if self.by_token.is_empty() {
             return;
@@ -57,7 +57,7 @@ impl Deadlines {
         }
     }
 
-    /// Until when the portal waits for this activity.
+    /// The time until which the portal waits for this activity.
     pub(crate) fn waits_until(&self, event_token: &EventToken) -> Option<Instant> {
         let key = self.by_token.get(event_token)?;
         Some(self.ahead.get(*key)?.waits_until)
@@ -86,9 +86,9 @@ impl Deadlines {
     }
 }
 
-/// The last part of the time, in which lines no longer wait for company.
+/// The last part of the time, in which lines do not wait for more lines.
 const LAST_PART: Duration = Duration::from_secs(10);
-/// The same of a short time.
+/// The same for a short timeout.
 const LAST_SHARE: f64 = 0.2;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The end of an activity on its way: what is sent, when, and who waits for the answer.
+//! The end of an activity: what is sent, when, and who waits for the answer.
 
 use std::time::{Duration, Instant};
 
@@ -18,37 +18,37 @@ use crate::stats::FlushReport;
 /// The answer to a completion.
 pub(crate) type Answer = oneshot::Sender<Result<FlushReport, CompleteError>>;
 
-/// An activity that is to be ended.
+/// An activity that the app ends.
 #[derive(Debug)]
 pub(crate) struct End {
-    /// Tells it from other ends that its token had.
+    /// Distinguishes it from other ends of its token.
     pub(crate) number: u64,
     /// Its name in the journal.
     pub(crate) stamp: Option<Stamp>,
     completion: Completion,
-    /// The form that may stand in a batch, if that means the same.
+    /// The command for a batch, if it means the same there.
     command: Option<EndCommand>,
-    /// From here on it is sent, whatever its lines do.
+    /// From this time on it is sent, also if lines are pending.
     pub(crate) deadline: Instant,
-    /// From here on it is no longer tried.
+    /// After this time it is not tried any more.
     pub(crate) give_up_at: Instant,
-    /// The portal asked for patience with it.
+    /// It is not sent before this time: the workflow was locked or not found.
     pub(crate) not_before: Instant,
-    /// Times that the portal asked for patience.
+    /// How often the workflow was locked or not found.
     pub(crate) waited: u32,
-    /// Requests that carry it now.
+    /// How many requests with it are in flight.
     pub(crate) out: u8,
-    /// When the last of them went.
+    /// When the last of them was sent.
     pub(crate) sent_at: Instant,
-    /// The portal failed on it when it was alone: it goes alone from now on.
+    /// The portal has failed with it when it was alone. It is sent alone from now on.
     pub(crate) solo: bool,
-    /// What became of its token's lines since it was asked for.
+    /// The results of its token's lines since the app has ended the activity.
     report: FlushReport,
     answer: Answer,
 }
 
 impl End {
-    /// `most_bytes`: of a request. `deadline`: how long it waits for its token's lines.
+    /// `most_bytes`: the largest request. `deadline`: how long it waits for the lines of its token.
     #[expect(clippy::too_many_arguments, reason = "an end is all of this")]
     pub(crate) fn new(
         number: u64,
@@ -61,7 +61,7 @@ impl End {
         now: Instant,
     ) -> Self {
         let level = if completion.failed { Level::ERROR } else { Level::INFO };
-        // Its message is made as safe as every line.
+        // Its message is made safe like every line.
         completion.message = completion
             .message
             .as_deref()
@@ -86,12 +86,12 @@ impl End {
         }
     }
 
-    /// The form in which it may stand beside other commands now.
+    /// Its command for a batch, if it may be in one now.
     pub(crate) fn command(&self) -> Option<&EndCommand> {
         self.command.as_ref().filter(|_| !self.solo)
     }
 
-    /// The call by itself, which is JSON: values keep their types.
+    /// The direct call, which is JSON: values keep their types.
     pub(crate) fn request(&self, event_token: &str) -> Request {
         let Completion { values, message, .. } = &self.completion;
         command::event_send(event_token, values, message.as_deref())
@@ -105,8 +105,8 @@ impl End {
         size_of::<End>() + values + message + self.command.as_ref().map_or(0, EndCommand::bytes)
     }
 
-    /// When it goes whatever its lines do. While it is out, it is sent once more if the answer takes
-    /// too long: that does no harm, since a closed activity ignores it (server behaviour).
+    /// When it is sent also if lines are pending. If there is no answer for too long, it is sent once more; a
+    /// closed activity ignores it (server behaviour).
     pub(crate) fn goes_at(&self) -> Option<Instant> {
         match self.out {
             0 => Some(self.deadline.max(self.not_before)),
@@ -120,15 +120,15 @@ impl End {
         ending.count(&mut self.report, lines);
     }
 
-    /// Answers the caller. `pending`: lines that are not settled yet.
+    /// Answers the caller. `pending`: lines that are still pending.
     pub(crate) fn answer(mut self, answer: Result<(), CompleteError>, pending: u64) {
         self.report.set_pending(pending, u64::MAX);
-        // The caller may no longer wait for the answer.
+        // The caller may have stopped waiting.
         drop(self.answer.send(answer.map(|()| self.report)));
     }
 }
 
 /// How long a completion is tried after its deadline.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// A request that is out for so long no longer counts as the end's try.
+/// If there is no answer for this time, the end is sent once more.
 const RESEND_AFTER: Duration = Duration::from_secs(10);

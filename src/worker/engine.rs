@@ -32,7 +32,7 @@ mod store;
 use behind::Behind;
 use store::Store;
 
-/// A request that is out: whose, and what it does.
+/// A request in flight: its portal and its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     portal: usize,
@@ -42,13 +42,13 @@ pub(crate) struct Outgoing {
 /// What the worker is to do next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Send this, and bring the reply.
+    /// Send this, and return the reply.
     Send(Outgoing, Request),
-    /// Get this access, and say what came of it.
+    /// Request this access, and return the result.
     Access(Outgoing, Renewal),
-    /// Come back at this time, or when something has come in.
+    /// Call again at this time, or when something has arrived.
     Wait(Option<Instant>),
-    /// All is settled after a close.
+    /// Everything is settled after a close.
     Closed,
 }
 
@@ -60,15 +60,15 @@ pub(crate) struct Engine {
     ledger: Ledger,
     portals: Slab<Portal>,
     by_id: HashMap<Option<PortalId>, usize>,
-    /// When to ask which portal's lane.
+    /// When to ask each portal's lane.
     agenda: Agenda<usize>,
-    /// Lines and ends taken in so far, which numbers them.
+    /// How many lines and ends were received. Numbers them.
     seq: u64,
     /// This run, in a journal.
     publisher: Publisher,
     seed: u64,
     closing: Option<Instant>,
-    /// A line is in the books that is in no lane yet: after a panic, that one is lost.
+    /// A line is counted, but in no lane yet. After a panic it is lost.
     charged: bool,
     /// Set if there is a journal.
     store: Option<Store>,
@@ -261,7 +261,7 @@ impl Engine {
                 Some(key) => key,
                 None if self.rules.default_portal => self.portal_of(&None, now),
                 None => {
-                    // The caller may no longer wait for the answer.
+                    // The caller may have stopped waiting.
                     drop(reply.send(Err(CompleteError::UnknownPortal)));
                     return;
                 }
@@ -474,12 +474,12 @@ impl Engine {
         self.ledger.refused_at_door(reason, lines);
     }
 
-    /// When the next report is due that is held back now.
+    /// When the next report is due.
     pub(crate) fn next_report(&self) -> Option<Instant> {
         self.ledger.next_report()
     }
 
-    /// Lines that were received and are not settled yet.
+    /// Lines that were received and are pending.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn pending(&self) -> u64 {
         self.ledger.pending().lines + self.ledger.only_stored()

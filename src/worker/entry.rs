@@ -34,9 +34,10 @@ pub(crate) struct Entry {
     pub(crate) unfinished: bool,
     /// Its first line began in an earlier entry, and counts here.
     pub(crate) continued: bool,
-    /// What has become of it so far.
+    /// The history of its tries.
     pub(crate) tries: Tries,
-    /// Lines missing before it, told at its head. Boxed, since most entries and tokens have none.
+    /// Lines that are missing before it; the entry begins with a notice about them. Boxed, because most
+    /// entries have none.
     pub(crate) gap: Option<Box<Gap>>,
     /// Lines of this workflow that the portal no longer shows once it stores this entry.
     pub(crate) rolled_off: u64,
@@ -78,15 +79,15 @@ impl Stamps {
 /// The history of an entry that was sent before.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tries {
-    /// Times that the portal answered "locked" or "not found yet".
+    /// How often the portal answered "locked" or "not found".
     pub(crate) waited: u32,
-    /// Times that the portal stumbled over it when it was alone in its request.
+    /// How often the portal failed when it was alone in its request.
     pub(crate) alone: u32,
-    /// How many requests of its lane had run when it was first alone.
+    /// How many requests of its lane were executed before it was first alone.
     pub(crate) alone_since: u64,
-    /// It may stand in the log already.
+    /// It may be in the log already.
     pub(crate) in_doubt: bool,
-    /// The latest try is why: that try counts as written, once.
+    /// The latest try is the reason: it counts as written once.
     pub(crate) just_in_doubt: bool,
     /// It counts as sent in the workflow's budget.
     pub(crate) budgeted: bool,
@@ -95,7 +96,7 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    /// It is sent alone from now on, so that it cannot cost its neighbours.
+    /// It is sent alone from now on, so that it cannot affect others.
     pub(crate) fn solo(&self) -> bool {
         self.alone > 0
     }
@@ -130,7 +131,7 @@ impl Entry {
         entry
     }
 
-    /// Whether this line may stand beside those that are here.
+    /// Whether this line may be in this entry.
     pub(crate) fn takes(&self, line: &Incoming<'_>) -> bool {
         self.stamps.publisher == line.stamp.publisher && self.tries.in_doubt == line.tried
     }
@@ -166,11 +167,11 @@ fn notice(out: &mut String, say: impl FnOnce(&mut String)) {
 pub(crate) struct Gap {
     since: SystemTime,
     lost: Vec<(DropReason, u64)>,
-    /// Of these lines, those that may stand in the log all the same: an answer was lost.
+    /// How many of these lines may be in the log: an answer was lost.
     doubtful: u64,
-    /// Of these lines, those of which a notice may have told already: its answer was lost.
+    /// How many of these lines a notice may have reported already: its answer was lost.
     retold: u64,
-    /// A notice of nothing else has failed: it waits for company, or it would be tried for ever.
+    /// An entry with only this notice has failed. It waits for new lines; otherwise it would be tried for ever.
     pub(crate) waits: bool,
 }
 
@@ -179,13 +180,13 @@ impl Gap {
         Gap { since, lost: vec![(reason, lines)], doubtful: 0, retold: 0, waits: false }
     }
 
-    /// Lines that were lost with an entry that may stand in the log.
+    /// Lines that were lost with an entry that may be in the log.
     pub(crate) fn in_doubt(mut self) -> Self {
         self.doubtful = self.lines();
         self
     }
 
-    /// What was told by a notice that was lost, or that may stand in the log if it is `in_doubt`.
+    /// The lines of a notice that was lost, or that may be in the log if it is `in_doubt`.
     pub(crate) fn untold(mut self, in_doubt: bool) -> Self {
         if in_doubt {
             self.retold = self.lines();
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_waits_for_company_only_until_there_is_more_to_tell() {
+    fn a_failed_notice_waits_for_new_lines_or_a_new_gap() {
         let mut gap = Gap::new(DropReason::RetriesSpent, 1, UNIX_EPOCH);
         gap.waits = true;
         let mut again = gap.clone();
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_rolled_off_is_told_in_the_singular_too() {
+    fn a_notice_about_one_dropped_line_is_in_the_singular() {
         let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
         for (language, lines, told) in [
             (Language::English, 1, "(1 older line is no"),

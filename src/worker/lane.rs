@@ -1,7 +1,7 @@
-//! One portal's lane: what is sent to it, and when.
+//! One portal's lane: decides what is sent to the portal, and when.
 //!
 //! ```text
-//! next -> compose    what the next request carries                    Request
+//! next -> compose    what the next request contains                   Request
 //! settle -> reaction what a reply means, for the lane and each command
 //! ```
 //!
@@ -43,7 +43,7 @@ mod losses;
 mod reaction;
 mod settle;
 
-/// What a lane is told once.
+/// The options of a lane.
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) plan: Arc<Plan>,
@@ -52,19 +52,19 @@ pub(crate) struct Rules {
     pub(crate) request_bytes: usize,
     pub(crate) retry: RetryPolicy,
     pub(crate) words: Words,
-    /// The share of the budget that one portal may hold: above 0, at most 1.
+    /// The share of the budget that one portal may use: above 0, at most 1.
     pub(crate) portal_share: f64,
-    /// Spans that name no portal have one all the same.
+    /// Spans without the field `portal` have a default portal.
     pub(crate) default_portal: bool,
 }
 
-/// An end that is asked for.
+/// The request of the app to end an activity.
 #[derive(Debug)]
 pub(crate) struct EndAsked {
     pub(crate) completion: Completion,
-    /// How long it waits for its token's lines.
+    /// How long it waits for the lines of its token.
     pub(crate) deadline: Instant,
-    /// How long it is tried after that, if not as usual: it was found in the journal.
+    /// How long it is tried after that, if it was found in the journal.
     pub(crate) patience: Option<Duration>,
     pub(crate) answer: Answer,
     /// Its name in the journal.
@@ -78,33 +78,33 @@ pub(crate) struct EndAsked {
 pub(crate) enum Action {
     /// Send this.
     Send(What, Request),
-    /// Get other access to the portal; nothing goes to it meanwhile.
+    /// Request new access to the portal. Nothing is sent in the meantime.
     Access(Renewal),
     /// Ask again at this time.
     Wait(Instant),
-    /// Nothing to do until something comes in.
+    /// Nothing to do until something arrives.
     Idle,
 }
 
-/// What a lane has under way. One of each kind may be out at the same time.
+/// What a lane has in flight. One of each kind may be in flight at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// A request with entries, with ends, or with both.
     Main,
-    /// A request with ends that can wait no longer, beside the main one.
+    /// A request with overdue ends, next to the main one.
     Beside,
-    /// A call of the app's own.
+    /// A call of the app.
     Call,
-    /// Gets other access to the portal.
+    /// A request for new access to the portal.
     Access,
 }
 
-/// Which other access.
+/// Which new access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Renewal {
-    /// The access token was refused: another one.
+    /// Another access token, because this one was refused.
     Refresh,
-    /// The portal says that it lives on this host now.
+    /// The portal has moved to this host.
     Relocate(String),
 }
 
@@ -115,24 +115,24 @@ pub(crate) struct Lane {
     bucket: LeakyBucket,
     meters: Meters,
     state: State,
-    /// Invariant: all entries that are out are in this one, so that the order within a token is kept.
+    /// Invariant: all entries in flight are in this request, so that the order within a token is kept.
     main: Slot,
     beside: Slot,
     calls: Calls,
-    /// The last ends that went were one that can share no request.
+    /// The last end that was sent was a direct one. Then a batch has its turn.
     lone_was_last: bool,
-    /// No end goes before this: a request with ends has failed.
+    /// No end is sent before this time, because a request with ends has failed.
     ends_pause: Option<Pause>,
     deadlines: Deadlines,
-    /// Times in a row that new access was refused again.
+    /// How many times in a row new access was refused again.
     renewals: u32,
-    /// How often other access was got: a refusal of older access says nothing of the newer one.
+    /// How often new access was received. A refusal of older access does not count for the newer one.
     access: u64,
     backoff: Backoff,
     costs: Costs,
-    /// Requests that ran.
+    /// How many requests were executed.
     successes: u64,
-    /// The portal has acknowledged something on this credential.
+    /// The portal has acknowledged something with these credentials.
     worked: bool,
     /// Why the last request as a whole failed; empty after one that ran.
     failure: String,
@@ -149,13 +149,13 @@ pub(crate) struct Lane {
 #[derive(Clone, Debug, PartialEq)]
 enum State {
     Ready,
-    /// No entries go before this.
+    /// No entries are sent before this time.
     BackingOff(Pause),
-    /// Nothing goes until there is other access: to be asked for, or on its way.
+    /// Nothing is sent until there is new access.
     Refreshing {
         wanted: Option<Renewal>,
     },
-    /// A person has to fix something at the portal first. It is tried again now and then.
+    /// A person has to fix something on the portal first. It is tried again once a minute.
     Blocked {
         until: Instant,
         reason: DropReason,
@@ -169,25 +169,25 @@ struct Pause {
     attempt: u32,
 }
 
-/// Room for one request that is out.
+/// The state of one request in flight.
 #[derive(Debug)]
 struct Slot {
     in_flight: Option<InFlight>,
-    /// Most commands in a request: halved when the portal stumbles, doubled by success, so that a
-    /// command that it stumbles over ends up alone.
+    /// The maximum number of commands in a request: halved when the portal fails, doubled after a success, so
+    /// that a command that makes the portal fail is sent alone in the end.
     most: usize,
 }
 
 #[derive(Debug)]
 struct InFlight {
-    /// In the order in which they stand in the request: entries, then ends.
+    /// In the order of the request: entries, then ends.
     entries: Vec<Command>,
     ends: Vec<EndRef>,
     sent: Sent,
     at: Instant,
     /// The access that it was sent with.
     access: u64,
-    /// What it carried was given up meanwhile: its reply says nothing of anything.
+    /// Its commands were given up in the meantime, so its reply is ignored.
     given_up: bool,
 }
 
@@ -225,7 +225,7 @@ impl Lane {
         }
     }
 
-    /// Adds a line with this text, which holds so many bytes of the budget.
+    /// Adds a line with this text, which uses this many bytes of the budget.
     pub(crate) fn line(
         &mut self,
         line: &Incoming<'_>,
@@ -238,12 +238,12 @@ impl Lane {
             Err(finished) => turn.settle_line(line, finished.ending()),
         }
         if self.closing.is_some() && !line.earlier {
-            // It came after the close: nothing is gathered any more.
+            // It arrived after the close, so it is sent at once.
             self.coalescer.seal(Some(event_token), turn.now);
         }
     }
 
-    /// Tells of lines that were lost before they came here.
+    /// Notes lines that were lost before they arrived here.
     pub(crate) fn missed(&mut self, event_token: &EventToken, gap: Gap, turn: &mut Turn<'_>) {
         self.coalescer.missed(event_token, gap, turn.now);
     }
@@ -253,12 +253,12 @@ impl Lane {
         self.coalescer.close_span(event_token, turn.now);
     }
 
-    /// What has been gathered goes at once: of one token, or of all. Returns whether there was any.
+    /// Sends gathered lines at once, of one token or of all. Returns whether there were any.
     pub(crate) fn seal(&mut self, event_token: Option<&EventToken>, turn: &mut Turn<'_>) -> bool {
         self.coalescer.seal(event_token, turn.now)
     }
 
-    /// Lines of a token that are not settled.
+    /// Pending lines of a token.
     pub(crate) fn pending(&self, event_token: &EventToken) -> u64 {
         self.coalescer.pending(event_token)
     }
@@ -273,7 +273,7 @@ impl Lane {
         self.coalescer.knows(event_token)
     }
 
-    /// The app is shutting down: lines that only wait for the schedule go now.
+    /// The app is shutting down: lines that wait only for the schedule are sent now.
     pub(crate) fn close(&mut self, deadline: Instant, now: Instant) {
         // Half of what is left is for the lines, half for the end itself.
         let ends_by = now + deadline.saturating_duration_since(now) / 2;
@@ -287,7 +287,7 @@ impl Lane {
         }
     }
 
-    /// An activity is to be ended. Its token takes no more lines. Returns whether the end is on its way.
+    /// The app ends an activity. Its token accepts no more lines. Returns whether the end was accepted.
     pub(crate) fn complete(
         &mut self,
         event_token: &EventToken,
@@ -345,12 +345,12 @@ impl Lane {
         self.coalescer.has_had(event_token, stamp)
     }
 
-    /// Whether entries go, as far as the portal is concerned.
+    /// Whether the portal accepts entries now.
     pub(crate) fn takes_entries(&self) -> bool {
         self.state == State::Ready
     }
 
-    /// The portal waits for an activity until then. What is pending then is late.
+    /// The portal waits for an activity until this time. Lines that are pending then are late.
     pub(crate) fn expect(
         &mut self,
         event_token: EventToken,
@@ -381,12 +381,12 @@ impl Lane {
         self.coalescer.has_ends() || !self.calls.is_empty()
     }
 
-    /// Where a request of this kind is while it is out.
+    /// The state of a request of this kind.
     fn slot(&mut self, what: What) -> &mut Slot {
         if what == What::Beside { &mut self.beside } else { &mut self.main }
     }
 
-    /// Whether something is under way, whose end is heard of.
+    /// Whether something is in flight whose result will arrive.
     pub(crate) fn is_out(&self) -> bool {
         let refreshing = matches!(self.state, State::Refreshing { .. });
         let requests = [&self.main, &self.beside];
@@ -394,7 +394,7 @@ impl Lane {
         refreshing || requests || self.calls.is_out()
     }
 
-    /// Whether nothing is left of what came in: the lane may be forgotten.
+    /// Whether nothing is pending, so that the lane may be removed.
     pub(crate) fn is_empty(&mut self, now: Instant) -> bool {
         let empty = self.deadlines.is_empty() && self.calls.is_empty();
         !self.is_out() && empty && self.coalescer.is_empty(now)
@@ -438,7 +438,7 @@ impl Lane {
         }
     }
 
-    /// The time of some activities is over, or nearly over.
+    /// Handles activities that have timed out, or will soon.
     fn pass_deadlines(&mut self, turn: &mut Turn<'_>) {
         while let Some(passed) = self.deadlines.pop(turn.now) {
             match passed {

@@ -1,4 +1,4 @@
-//! Where every line ends: the only place that counts lines, releases their budget, marks them in the
+//! The result of every line: the only place that counts lines, releases their budget, marks them in the
 //! journal, and answers flushes.
 
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::line::{EventToken, Fingerprint, PortalId};
 use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
 
-/// The worker's books.
+/// Counts all lines of the worker.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     stats: Arc<Stats>,
     pending: Pending,
-    /// Bytes that waiting ends of activities hold, and how many they may hold.
+    /// Bytes of pending ends of activities, and their maximum.
     ends: usize,
     most_ends: usize,
-    /// Settled since the budget was last told.
+    /// Settled since the last release to the budget.
     freed: Freed,
     watches: Watches,
     reports: Reports,
-    /// What each token holds, for the door.
+    /// What each token uses, for the queue.
     shares: Arc<Shares>,
     /// What goes to the journal, if there is one.
     outbox: Option<Outbox>,
@@ -41,18 +41,18 @@ pub(crate) struct Ledger {
     damaged: u64,
 }
 
-/// How a portal's lane stands.
+/// The state of a portal's lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Condition {
-    /// Why nothing is sent for now, if something has to be mended first.
+    /// Why nothing is sent, if something must be fixed first.
     pub(crate) blocked: Option<DropReason>,
-    /// Requests fail for now, and are tried again.
+    /// Requests fail and are tried again.
     pub(crate) is_failing: bool,
-    /// When the oldest line that is not settled was taken in, nearly.
+    /// About when the oldest pending line was received.
     pub(crate) oldest: Option<Instant>,
 }
 
-/// One portal's books.
+/// The counts of one portal.
 #[derive(Debug)]
 pub(crate) struct Page {
     id: Option<PortalId>,
@@ -61,23 +61,23 @@ pub(crate) struct Page {
     /// Its lines that are in the journal only: of this run, and of others.
     stored: u64,
     found: u64,
-    /// What the portal said, when that is why lines end now.
+    /// The portal's answer, if lines are lost because of it.
     because: String,
 }
 
-/// Lines taken in and not yet settled, and the bytes of the budget that they hold.
+/// Pending lines, and the bytes of the budget that they use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pending {
     pub(crate) lines: u64,
     pub(crate) bytes: usize,
 }
 
-/// What the budget gets back, and what it has to give besides.
+/// What is released to the budget, and what is charged in addition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Freed {
     pub(crate) lines: u64,
     pub(crate) bytes: usize,
-    /// Held on top of what the door had charged: lines that are longer as text.
+    /// Charged in addition to the queue's charge: lines that are longer as text.
     pub(crate) held: usize,
     /// Lines that were read from the journal, and their bytes.
     pub(crate) read: Pending,
@@ -96,7 +96,7 @@ impl Pending {
 }
 
 impl Ledger {
-    /// `most_ends`: bytes that waiting ends of activities may hold.
+    /// `most_ends`: the maximum bytes of pending ends of activities.
     pub(crate) fn new(stats: Arc<Stats>, shares: Arc<Shares>, most_ends: usize) -> Self {
         Ledger {
             stats,
@@ -123,7 +123,7 @@ impl Ledger {
         self.outbox.as_mut()
     }
 
-    /// Whether the journal owes an answer to a batch.
+    /// Whether the journal has yet to answer for a batch.
     pub(crate) fn has_batches_out(&self) -> bool {
         self.outbox.as_ref().is_some_and(Outbox::has_batches_out)
     }
@@ -157,19 +157,19 @@ impl Ledger {
         &self.stats
     }
 
-    /// A page for one more portal; `None`: the default portal.
+    /// Adds a portal. `None`: the default portal.
     pub(crate) fn page(&self, id: Option<&PortalId>) -> Page {
         let counters = self.stats.add_portal(id.map(PortalId::as_str));
         let (pending, because) = (Pending::default(), String::new());
         Page { id: id.cloned(), counters, pending, stored: 0, found: 0, because }
     }
 
-    /// The portal is forgotten, and its counters with it.
+    /// Removes a portal and its counters.
     pub(crate) fn close_page(&self, page: &Page) {
         self.stats.remove_portal(&page.counters);
     }
 
-    /// Notes trouble for the app's engineers. `portal`: whose trouble it is, as far as it has a name.
+    /// Notes trouble for a report. `portal`: the name of its portal, if there is one.
     pub(crate) fn report(
         &mut self,
         trouble: Trouble,
@@ -180,12 +180,12 @@ impl Ledger {
         self.reports.add(trouble, count, portal, detail);
     }
 
-    /// Notes lines that were refused at the door, of whatever portal. The door has counted them.
+    /// Notes lines that the queue has refused and counted.
     pub(crate) fn refused_at_door(&mut self, reason: DropReason, lines: u64) {
         self.reports.add(Trouble::Lost(reason), lines, None, "");
     }
 
-    /// When the next report is due that is held back now.
+    /// When the next report is due.
     pub(crate) fn next_report(&self) -> Option<Instant> {
         self.reports.next_at()
     }
@@ -195,7 +195,7 @@ impl Ledger {
         self.reports.due(last, now)
     }
 
-    /// Lines that were received and are not settled yet.
+    /// Lines that were received and are pending.
     pub(crate) fn pending(&self) -> Pending {
         self.pending
     }
@@ -205,32 +205,31 @@ impl Ledger {
         self.ends += bytes;
     }
 
-    /// Charges the end of an activity that is to wait, unless too much of that kind waits already. One
-    /// that is larger than all room gets in when it is alone.
+    /// Charges a pending end of an activity, unless there are too many. An end that is larger than the
+    /// maximum is accepted if it is alone.
     pub(crate) fn hold_end(&mut self, bytes: usize) -> bool {
         let fits = self.ends == 0 || self.ends + bytes <= self.most_ends;
         self.ends += if fits { bytes } else { 0 };
         fits
     }
 
-    /// The end no longer waits.
+    /// The end is not pending any more.
     pub(crate) fn release_end(&mut self, bytes: usize) {
         self.ends = self.ends.saturating_sub(bytes);
     }
 
-    /// Whether a token holds so much that its own lines are to make room for more of them.
+    /// Whether a token uses so much that its own lines should be dropped first.
     pub(crate) fn is_loud(&self, limits: &Limits, token: Fingerprint) -> bool {
         self.shares.is_loud(limits, token)
     }
 
-    /// Whether a token whose line was just taken in leaves room for others of its portal, which holds
-    /// so much.
+    /// Whether a token whose line was just received leaves room for other tokens of its portal.
     pub(crate) fn leaves_room(&self, limits: &Limits, here: Pending, token: Fingerprint) -> bool {
         let Pending { lines, bytes } = here;
         self.shares.leaves_room(limits, Load { lines, bytes: bytes as u64 }, token)
     }
 
-    /// A line has come in.
+    /// A line was received.
     pub(crate) fn taken(
         &mut self,
         page: &mut Page,
@@ -249,7 +248,7 @@ impl Ledger {
         }
     }
 
-    /// A line that was charged so many bytes when it came holds so many now.
+    /// The size of a line differs from the charge of the queue.
     pub(crate) fn holds(
         &mut self,
         page: &mut Page,
@@ -441,7 +440,7 @@ impl Ledger {
         self.stored(page, event_token.fingerprint(), lines, entry.bytes);
     }
 
-    /// Lines have ended, the newest of them number `last_seq`.
+    /// Lines are settled. The newest of them has the number `last_seq`.
     pub(crate) fn settle(
         &mut self,
         page: &mut Page,
@@ -470,13 +469,13 @@ impl Ledger {
         self.watches.settled(event_token, lines, last_seq, ending);
     }
 
-    /// What was settled since the last call.
+    /// The lines and bytes that were settled since the last call.
     pub(crate) fn freed(&mut self) -> Freed {
         std::mem::take(&mut self.freed)
     }
 
-    /// Answers `reply` when all lines that were taken in so far are settled, or at the deadline with
-    /// what is known then.
+    /// Answers `reply` when all lines that were received so far are settled, or at the deadline with the
+    /// results so far.
     pub(crate) fn watch_all(&mut self, deadline: Instant, reply: oneshot::Sender<FlushReport>) {
         self.watches.all(deadline, reply);
     }
@@ -492,12 +491,12 @@ impl Ledger {
         self.watches.token(event_token, pending, deadline, reply);
     }
 
-    /// The same for all lines, those that are still to come among them: the worker is closing.
+    /// The same for all lines, including later ones: the worker is closing.
     pub(crate) fn watch_close(&mut self, deadline: Instant, reply: oneshot::Sender<FlushReport>) {
         self.watches.close(self.pending.lines + self.stored, deadline, reply);
     }
 
-    /// Answers the watches that are through or out of time.
+    /// Answers the flushes that are finished or have reached their deadline.
     ///
     /// `starting`: it is not known yet what other runs have left.
     pub(crate) fn answer(&mut self, starting: bool, now: Instant) {
@@ -520,7 +519,7 @@ impl Page {
         self.counters.portal()
     }
 
-    /// How the portal's lane stands now.
+    /// Sets the state of the portal's lane.
     pub(crate) fn stands(&self, condition: &Condition, now: Instant) {
         self.counters.blocked(condition.blocked);
         self.counters.failing(condition.is_failing, now);
@@ -533,12 +532,12 @@ impl Page {
         self.counters.succeeded(now);
     }
 
-    /// Lines that are lost from here on are lost because of this, until it is called with nothing.
+    /// Sets the detail for lines that are lost from now on, until it is called with an empty text.
     pub(crate) fn because(&mut self, said: impl Into<String>) {
         self.because = said.into();
     }
 
-    /// Lines of the portal that are in memory and not yet settled.
+    /// Lines of the portal that are in memory and pending.
     pub(crate) fn pending(&self) -> Pending {
         self.pending
     }
@@ -568,9 +567,9 @@ mod tests {
     use super::*;
     use crate::builder::{Parts, disabled};
 
-    /// A clock that was set forward by a year once made every line too old.
+    /// Regression: a clock that was set forward by a year made every line too old.
     #[test]
-    fn an_entry_is_as_old_as_the_lower_of_two_clocks_says() {
+    fn the_age_of_an_entry_is_the_lower_one_of_two_clocks() {
         let Parts { consumer, .. } = disabled().parts(1);
         let mut ledger = Ledger::new(Arc::default(), consumer.shares(), 0);
         #[expect(clippy::disallowed_methods, reason = "any instant will do to start from")]

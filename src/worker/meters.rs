@@ -1,9 +1,9 @@
-//! Which of the portal's operating counters a request feeds, and what its reply says of them.
+//! Which operating counters of the portal a request increases, and what its reply says about them.
 //!
 //! The portal counts by credential and method, and a batch is counted by itself besides its commands
-//! (server behaviour). For entries each of these counters is kept below its limit. Ends of activities
-//! are never slowed down: of their counters only the refusals are remembered, which say in which form
-//! an end may go. In a batch where `batch` was not refused, and by itself otherwise.
+//! (server behaviour). For entries, each of these counters is kept below its limit. Ends of activities are
+//! never slowed down: only their refusals are remembered, which decide how an end is sent. In a batch, if
+//! `batch` was not refused; otherwise as a direct call.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub(crate) struct Meters {
     batched: OperatingWindow,
     /// `batch` itself.
     outer: OperatingWindow,
-    /// Until when ends are not tried directly, and not in a batch, since they were refused there.
+    /// Until when ends are not sent directly, and not in a batch, because they were refused there.
     no_direct_end: Option<Instant>,
     no_batched_end: Option<Instant>,
 }
@@ -45,31 +45,31 @@ impl Meters {
         }
     }
 
-    /// How many of `want` entries may go now, or when to ask again. `alone`: there is one, and nothing
-    /// else goes in its request.
+    /// How many of `want` entries may be sent now, or when to ask again. `alone`: there is one, and nothing
+    /// else is in its request.
     pub(crate) fn entries(&self, alone: bool, want: usize, now: Instant) -> Result<usize, Instant> {
         if alone || want == 1 || self.outer.is_refused(now) {
             return self.direct.allowance(1, now);
         }
         self.outer.allowance(1, now)?;
         match self.batched.allowance(want, now)? {
-            // One entry goes by itself, and is counted there.
+            // A single entry is a direct call, and is counted as one.
             1 => self.direct.allowance(1, now),
             fits => Ok(fits),
         }
     }
 
-    /// Whether `batch` itself was refused: what goes, goes one at a time.
+    /// Whether `batch` itself was refused. Then commands are sent one at a time.
     pub(crate) fn batch_is_refused(&self, now: Instant) -> bool {
         self.outer.is_refused(now)
     }
 
-    /// Whether ends may go in a batch.
+    /// Whether ends may be sent in a batch.
     pub(crate) fn takes_batched_ends(&self, now: Instant) -> bool {
         !self.batch_is_refused(now) && self.no_batched_end.is_none_or(|until| until <= now)
     }
 
-    /// Whether an end may go by itself. Where neither form may, it goes all the same, with pauses.
+    /// Whether an end may be a direct call. If neither form is allowed, it is still sent, with pauses.
     pub(crate) fn takes_direct_ends(&self, now: Instant) -> bool {
         self.no_direct_end.is_none_or(|until| until <= now)
     }
@@ -97,7 +97,7 @@ impl Meters {
                 };
                 let worked: f64 = done().filter_map(|time| time.duration).sum();
                 let commands = done().count();
-                // Cumulative, so the last command's count includes the others'.
+                // Cumulative: the count of the last command includes the others.
                 if let Some(mut last) = done().next_back() {
                     last.finish = last.finish.or(time.finish);
                     observe(&mut self.batched, last, commands, worked, now);
@@ -133,7 +133,7 @@ fn observe(
     now: Instant,
 ) {
     let Some(operating) = time.operating else { return window.lifted() };
-    // Both times are of the portal's clock, so ours does not matter.
+    // Both times are from the portal's clock, so ours does not matter.
     let resets_in = match (time.operating_reset_at, time.finish) {
         (Some(reset), Some(finish)) => {
             Duration::try_from_secs_f64((reset as f64 - finish).max(0.0)).ok()
@@ -143,8 +143,8 @@ fn observe(
     window.observed(operating, resets_in, commands, worked, now);
 }
 
-/// For how long ends avoid a form in which they were refused: the longest that a block is known to
-/// last (server behaviour, and documentation).
+/// For how long ends avoid a form in which they were refused: the longest known block (server behaviour, and
+/// documentation).
 const END_REFUSED: Duration = Duration::from_secs(605);
 
 #[cfg(test)]
@@ -193,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_meter_of_entries_holds_no_end() {
+    fn the_operating_limit_of_entries_does_not_block_ends() {
         let now = Instant::now();
         let mut meters = Meters::new(LIMIT, now);
         meters.refused(Sent::Batch(50), Sort::Entry, false, now);
         meters.refused(Sent::Single, Sort::Entry, false, now);
         assert!(meters.entries(false, 50, now).is_err() && meters.entries(true, 1, now).is_err());
         assert!(meters.takes_batched_ends(now) && meters.takes_direct_ends(now));
-        // Half of the limit is used: entries are spread, ends are not.
+        // Half of the limit is used, so entries are spread. Ends are not.
         let mut meters = Meters::new(LIMIT, now);
         meters.observe(Sent::Batch(1), &[], &[], at(80.0, 5.0), now);
         assert!(meters.entries(false, 50, now).is_err());

@@ -1,23 +1,23 @@
-//! What the portal's limit of operating time leaves: a model of one of its windows, fed with what the
-//! portal says. Time is an argument.
+//! How much operating time the portal still allows: a model of one of its windows, updated from its replies.
+//! Time is an argument.
 
 use std::time::{Duration, Instant};
 
 /// One key of the portal's operating limit: seconds of server work in a sliding ten minutes
-/// ("operating" in the time object of a reply; the limit itself is told nowhere).
+/// ("operating" in the time object of a reply; the portal never sends the limit itself).
 #[derive(Debug)]
 pub(crate) struct OperatingWindow {
-    /// Seconds that we believe the portal grants. Learned downwards from refusals.
+    /// The assumed limit in seconds. Refusals lower it.
     limit: f64,
-    /// Seconds used, as the portal last said. Cumulative, and may include the work of others.
+    /// Seconds used, by the last reply. Cumulative; may include requests of other programs.
     used: f64,
     /// When the oldest part of `used` expires.
     resets_at: Instant,
     /// Seconds that a command costs: a moving average.
     per_command: f64,
-    /// No command before this, since the portal refused one.
+    /// No command before this time, because the portal refused one.
     blocked_until: Option<Instant>,
-    /// No command before this, to spread what is left until the reset.
+    /// No command before this time, to spread the rest until the reset.
     spaced_until: Instant,
 }
 
@@ -33,7 +33,7 @@ impl OperatingWindow {
         }
     }
 
-    /// The portal said how much is used, and for how long the oldest part of it still counts.
+    /// A reply says how much is used, and when the oldest part of it expires.
     pub(crate) fn observed(
         &mut self,
         operating: f64,
@@ -56,17 +56,17 @@ impl OperatingWindow {
         } else if left <= self.per_command {
             self.resets_at
         } else {
-            // The same pace kept until the reset spends just what is left.
+            // With this pace, the rest is used up exactly at the reset.
             now + Duration::from_secs_f64((worked * until_reset / left).min(until_reset))
         };
     }
 
-    /// The portal executed a command, and says nothing of what it counts.
+    /// The portal executed a command, and its reply has no count.
     pub(crate) fn lifted(&mut self) {
         self.blocked_until = None;
     }
 
-    /// The portal refused a command: it has counted more than its limit.
+    /// The portal refused a command, because its count is above its limit.
     pub(crate) fn refused(&mut self, now: Instant) {
         if self.used > 0.0 {
             self.limit = self.limit.min(self.used * LEARNED_SHARE).max(LEAST_LIMIT);
@@ -75,20 +75,20 @@ impl OperatingWindow {
         self.used = 0.0;
     }
 
-    /// Whether the portal refuses for now, as far as is known.
+    /// Whether the portal probably refuses now.
     pub(crate) fn is_refused(&self, now: Instant) -> bool {
         self.blocked_until.is_some_and(|until| until > now)
     }
 
-    /// How many of `want` commands may go now, or when to ask again.
+    /// How many of `want` commands may be sent now, or when to ask again.
     pub(crate) fn allowance(&self, want: usize, now: Instant) -> Result<usize, Instant> {
         let hold = self.blocked_until.unwrap_or(self.spaced_until).max(self.spaced_until);
         if now < hold {
             return Err(hold);
         }
         if self.blocked_until.is_some() {
-            // The first request after a block only asks: two commands, so that it is a batch, where
-            // a batch was refused.
+            // The first request after a block is only a test. It has two commands, so that it is a batch if a
+            // batch was refused.
             return Ok(want.min(2));
         }
         if self.per_command <= 0.0 || now >= self.resets_at {
@@ -103,13 +103,13 @@ impl OperatingWindow {
     }
 }
 
-/// The limit that we assume: the smallest that is known (server behaviour: 420 s in the code,
+/// The assumed limit: the smallest known one (server behaviour: 420 s in the code,
 /// 480 s in an example of the documentation).
 pub(crate) const OPERATING_LIMIT: Duration = Duration::from_secs(420);
 /// The sliding window of the limit.
 const WINDOW: Duration = Duration::from_secs(600);
-/// Three ways to lift a block are known: 300 s, when parts expire, and ten minutes. This outlasts
-/// them all.
+/// Portals end a block in one of three known ways: after 300 s, when parts expire, or after ten minutes. This
+/// is longer than each of them.
 const LONGEST_LIFT: Duration = Duration::from_secs(605);
 /// From this part of the limit on, requests are spread.
 const SLOW_FROM: f64 = 0.5;
@@ -117,9 +117,9 @@ const SLOW_FROM: f64 = 0.5;
 const LONGEST_REQUEST: f64 = 60.0;
 /// At this part of the limit, they stop.
 const STOP_AT: f64 = 0.9;
-/// What part of the use seen before a refusal is taken for the limit.
+/// After a refusal, this part of the used time is the new limit.
 const LEARNED_SHARE: f64 = 0.95;
-/// No refusal teaches a limit below this, in seconds.
+/// A refusal does not lower the limit below this, in seconds.
 const LEAST_LIMIT: f64 = 10.0;
 /// Weight of the newest reply in the cost of a command.
 const COST_WEIGHT: f64 = 0.3;
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_window_waits_for_its_reset() {
+    fn a_used_up_window_waits_for_its_reset() {
         let now = Instant::now();
         let mut window = OperatingWindow::new(secs(100.0), now);
         assert_eq!(window.allowance(50, now), Ok(50));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_blocks_for_the_longest_lift_and_teaches_the_limit() {
+    fn a_refusal_blocks_for_the_longest_known_time_and_sets_the_limit() {
         let now = Instant::now();
         let mut window = OperatingWindow::new(secs(420.0), now);
         window.observed(200.0, Some(secs(400.0)), 10, 3.0, now);

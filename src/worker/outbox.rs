@@ -199,7 +199,7 @@ impl Outbox {
         self.bytes >= BATCH_BYTES
     }
 
-    /// When it is to be handed over; with `marks`, these too.
+    /// When the next batch is due; with `marks`, marks count, too.
     pub(crate) fn due_at(&self, marks: bool) -> Option<Instant> {
         let since = self.since.map(|since| match self.is_full() {
             true => since,
@@ -248,7 +248,7 @@ impl Outbox {
         out.notes
     }
 
-    /// Whether a batch is not answered yet.
+    /// Whether a batch has not been answered yet.
     pub(crate) fn has_batches_out(&self) -> bool {
         !self.out.is_empty()
     }

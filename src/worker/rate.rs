@@ -1,5 +1,4 @@
-//! When the next request may go by the portal's rate limit: a model of its bucket, kept below it. Time
-//! is an argument.
+//! When the portal's rate limit allows the next request: a model of its bucket. Time is an argument.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +34,7 @@ pub enum Quota {
 }
 
 impl Quota {
-    /// Whether the numbers can be worked with.
+    /// Whether the numbers are valid.
     pub(crate) fn is_valid(self) -> bool {
         match self {
             Quota::Custom { per_second, burst } => {
@@ -45,7 +44,7 @@ impl Quota {
         }
     }
 
-    /// Requests per second and burst that we allow ourselves.
+    /// Requests per second and burst that are used.
     fn allowed(self) -> Option<(f64, f64)> {
         match self {
             Quota::Standard => Some((2.0 * RATE_SHARE, 50.0 * BURST_SHARE)),
@@ -56,15 +55,15 @@ impl Quota {
     }
 }
 
-/// The portal's bucket as we see it: what we poured in, less what has leaked since.
+/// The model of the portal's bucket: requests that were sent, minus those that have leaked.
 #[derive(Debug)]
 pub(crate) struct LeakyBucket {
     /// `None`: unlimited.
     allowed: Option<(f64, f64)>,
     level: f64,
     at: Instant,
-    /// What part of the rate we use: halved by each refusal, restored by success, since others may
-    /// pour into the same bucket.
+    /// The part of the rate that is used: each refusal halves it, success restores it, because other programs
+    /// may use the same bucket.
     share: f64,
 }
 
@@ -73,7 +72,7 @@ impl LeakyBucket {
         LeakyBucket { allowed: quota.allowed(), level: 0.0, at: now, share: 1.0 }
     }
 
-    /// When the next request may go.
+    /// When the next request may be sent.
     pub(crate) fn ready_at(&self, now: Instant) -> Instant {
         let Some((rate, burst)) = self.allowed else { return now };
         let over = self.level_at(now, rate) + 1.0 - burst;
@@ -87,7 +86,7 @@ impl LeakyBucket {
         }
     }
 
-    /// The portal refused a request for its rate: the bucket is full, whoever filled it.
+    /// The portal refused a request for its rate, so the bucket is full.
     pub(crate) fn refused(&mut self, now: Instant) {
         if let Some((_, burst)) = self.allowed {
             self.level = burst;
@@ -110,9 +109,9 @@ impl LeakyBucket {
 const RATE_SHARE: f64 = 0.9;
 /// The part of the documented burst that we use by default.
 const BURST_SHARE: f64 = 0.8;
-/// The smallest part of the rate that refusals can leave us.
+/// The smallest part of the rate after refusals.
 const LEAST_SHARE: f64 = 1.0 / 16.0;
-/// What each success gives back of it.
+/// How much each success restores.
 const SHARE_REGAINED: f64 = 0.02;
 
 #[cfg(test)]

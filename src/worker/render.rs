@@ -1,5 +1,5 @@
-//! Makes text of a line in two steps. The body is what the format writes, up to the longest line: that is
-//! what a journal stores. Then it is made safe, and gets its mark and its time. Knows nothing of entries.
+//! Makes the text of a line in two steps. First the body: the output of the format, up to the longest line. A
+//! journal stores the body. Then it is made safe, and gets its mark and its time. Knows nothing about entries.
 
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,12 +12,12 @@ use crate::line::LogLine;
 use crate::protocol::text::{ENTRY_BYTES, LINE_MARK, push_safe, split_at_boundary};
 use crate::stats::Stats;
 
-/// Renders lines. Holds scratch space and the last second's text, since lines come in bursts.
+/// Renders lines. Keeps a buffer and the text of the last second, because lines come in bursts.
 pub(crate) struct Renderer {
     words: Words,
-    /// `None`: [`Story`], which is written without detours.
+    /// `None`: [`Story`], which is written directly.
     format: Option<Arc<dyn Format>>,
-    /// Behind each line's time. Safe.
+    /// The prefix, after the time of each line. Safe.
     prefix: String,
     /// Longest line, in bytes.
     line_bytes: usize,
@@ -51,14 +51,14 @@ impl Renderer {
         }
     }
 
-    /// Makes `line` one safe line without a line break, and says how long it is.
+    /// Makes `line` one safe line without a line break. Returns its length.
     #[cfg(test)]
     fn render(&mut self, line: &LogLine) -> usize {
         self.write_body(line);
         self.finish(line.at)
     }
 
-    /// Writes what the format makes of a line, up to the longest line. Not safe yet.
+    /// Writes the output of the format, up to the longest line. Not safe yet.
     pub(crate) fn write_body(&mut self, line: &LogLine) {
         self.raw.clear();
         let view = Line::new(line, &self.words);
@@ -100,7 +100,7 @@ impl Renderer {
         self.safe.len()
     }
 
-    /// The line that was made last.
+    /// The last line.
     pub(crate) fn text(&self) -> &str {
         &self.safe
     }
@@ -161,23 +161,23 @@ impl Renderer {
     }
 }
 
-/// Writes what a format of the app's makes of a line; `false` when it failed.
+/// Writes the output of a format of the app. Returns `false` if it failed.
 fn write_own(out: &mut Capped, format: &dyn Format, line: &Line<'_>) -> bool {
     let mut sink = Patient { out, has_enough: false };
     let written = catch_unwind(AssertUnwindSafe(|| format.format(line, &mut sink)));
     match written {
-        // Its error may be our "enough".
+        // Its error may come from the full buffer.
         Ok(written) => written.is_ok() || sink.has_enough,
         Err(_) => false,
     }
 }
 
 fn write_story(out: &mut Capped, line: &Line<'_>) {
-    // All is taken, so that only a value's own `Display` could fail: what it wrote stands.
+    // The sink accepts everything, so only the `Display` of a value could fail. Its output so far is kept.
     let _ = Story::write(out, line);
 }
 
-/// Text up to a limit, and how many bytes were not taken.
+/// Text up to a limit, and how many bytes were not kept.
 #[derive(Debug)]
 struct Capped {
     text: String,
@@ -218,8 +218,8 @@ impl Sink for Capped {
     }
 }
 
-/// Lets a format of the app's write more than is kept, so that it can be told how much that was; but not
-/// without end.
+/// Lets a format of the app write more than is kept, so that the line can say how much is missing; but with a
+/// limit.
 struct Patient<'a> {
     out: &'a mut Capped,
     has_enough: bool,
@@ -239,13 +239,13 @@ impl fmt::Debug for Renderer {
     }
 }
 
-/// Longest line, unless the user says otherwise: it fits one entry. In bytes.
+/// Default of the longest line: it fits into one entry. In bytes.
 pub(crate) const LINE_BYTES: usize = ENTRY_BYTES - NOTICE_BYTES;
 /// Bytes of a long line that are made safe at a time.
 const PIECE: usize = 256;
 /// A line is cut between two words, unless the last one is longer than this. In bytes.
 const LONGEST_WORD: usize = 64;
-/// When a format is told to stop: it has written so much more than is kept.
+/// A format is stopped when it has written this much more than is kept.
 const MOST_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
@@ -271,9 +271,9 @@ mod tests {
         }
     }
 
-    /// Three lines of a mebibyte once made 55 entries, more than the portal keeps.
+    /// Regression: three lines of 1 MiB made 55 entries, more than the portal keeps.
     #[test]
-    fn a_longer_line_is_cut_and_tells_how_much_is_missing() {
+    fn a_longer_line_is_cut_and_says_how_much_is_missing() {
         for (text, shown) in [("x", "x"), ("слово ", "слово "), ("\u{1}", "\\u{1}")] {
             for times in [2_000, 100_000] {
                 let line = rendered(&text.repeat(times), 1_000);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_for_every_format_and_is_told_in_the_logs_language() {
+    fn the_limit_applies_to_every_format_and_its_note_has_the_language_of_the_log() {
         let text = "слово ".repeat(10_000);
         let own = |line: &Line<'_>, out: &mut dyn Write| match line.message() {
             Some(message) => write!(out, "{message}"),
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cut_value_misses_counts_where_the_line_is_cut_too() {
+    fn a_cut_line_also_counts_the_missing_bytes_of_a_cut_value() {
         let text = "x".repeat(Packed::MAX_LEN + 5_000);
         let line = rendered(&text, 1_000);
         let (kept, cut) = line.rsplit_once("… (").unwrap();

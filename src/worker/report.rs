@@ -42,7 +42,7 @@ pub(crate) enum Trouble {
     ClosedByItself,
     /// Lines cannot be stored.
     NotStored,
-    /// What earlier runs have left cannot be read.
+    /// Lines of earlier runs on disk cannot be read.
     NotRead,
     /// An end was found when its portal no longer waited for it.
     LateEnd,
@@ -186,16 +186,16 @@ impl Trouble {
                  span pass the filter"
             }
             Trouble::NotStored => {
-                "the disk fails or is slow: lines are delivered from memory, and would not survive a \
-                 crash (`Snapshot::unstored`)"
+                "the disk fails or is slow: lines are delivered from memory, and would not survive a crash \
+                 (`Snapshot::unstored`): check the directory of the spool"
             }
             Trouble::NotRead => {
-                "what is on disk cannot be read: new lines are delivered from memory, and those on disk \
-                 when it works again"
+                "the spool on disk cannot be read: new lines are delivered from memory; lines on disk are \
+                 delivered when it can be read again: check the directory of the spool"
             }
             Trouble::LateEnd => {
-                "an activity was ended so shortly before this app stopped that its end could not be sent, \
-                 and its portal waits for it no longer: its workflow went on without return values"
+                "the end of an activity could not be sent before the app stopped, and now the portal no \
+                 longer waits for it: its workflow has continued without return values"
             }
             Trouble::ClosedByItself => {
                 "the guard was dropped on the worker's own thread, or on one that the worker waits for, so \

@@ -1,8 +1,8 @@
-//! How long to wait before trying again, and how often. Decides from numbers alone.
+//! How long to wait before the next try, and how many tries there are. Depends only on numbers.
 
 use std::time::Duration;
 
-/// How long delivery keeps trying.
+/// How long delivery is tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RetryPolicy {
     /// Lines older than this are given up.
@@ -70,18 +70,18 @@ impl Backoff {
 
 /// Default age at which a line is given up.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(3_600);
-/// Tries of an entry over which the portal stumbles when it is sent alone, while others pass.
+/// Tries of an entry that makes the portal fail when it is sent alone, while others succeed.
 pub(crate) const TRIES_ALONE: u32 = 5;
-/// Tries of such an entry when nothing else shows whether the portal works at all.
+/// Tries of such an entry if there are no others that show whether the portal works.
 pub(crate) const TRIES_IN_ALL: u32 = 30;
-/// Tries of a command whose workflow is locked by another hit.
+/// Tries of a command whose workflow is locked by another request.
 pub(crate) const TRIES_LOCKED: u32 = 12;
-/// A workflow is saved at the end of the hit that starts it, so "404" may be early (server
-/// behaviour): how long a token that never worked is given.
+/// A workflow is saved at the end of the request that starts it, so "404" may mean "not yet" (server
+/// behaviour). How long an entry of a token that never worked is repeated.
 pub(crate) const EARLY: Duration = Duration::from_secs(30);
-/// How often a blocked credential or portal is asked again.
+/// How often a blocked lane tries again.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(60);
-/// How long lines wait for the credentials of a portal that is unknown.
+/// How long lines wait for the credentials of an unknown portal.
 pub(crate) const UNKNOWN_KEPT: Duration = Duration::from_secs(600);
 
 const LEAST: Duration = Duration::from_millis(200);

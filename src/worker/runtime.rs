@@ -7,13 +7,13 @@ use tokio::runtime::{Builder, Runtime};
 
 /// A runtime that may be dropped anywhere.
 ///
-/// A plain one panics where it is dropped inside of another runtime. That happens when the worker's
-/// thread cannot be made: what was meant for it is then dropped by the caller of `build`.
+/// A runtime panics if it is dropped inside of another runtime. This happens when the worker's thread cannot be
+/// started: then the caller of `build` drops it.
 pub(crate) struct WorkerRuntime(Option<Runtime>);
 
 impl WorkerRuntime {
     /// # Errors
-    /// When the system has nothing left for it: file descriptors, mostly.
+    /// When the system has no resources for it, usually file descriptors.
     pub(crate) fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(WorkerRuntime(Some(runtime)))
@@ -25,7 +25,7 @@ impl WorkerRuntime {
 }
 
 impl Drop for WorkerRuntime {
-    /// Does not wait for requests that were out at the deadline, or for resolver threads.
+    /// Does not wait for requests in flight at the deadline, or for threads that resolve hosts.
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_may_be_dropped_inside_of_another_runtime() {
+    fn a_runtime_can_be_dropped_inside_of_another_one() {
         let outer = Builder::new_current_thread().build().unwrap();
         outer.block_on(async { drop(WorkerRuntime::new().unwrap()) });
     }

@@ -2,8 +2,8 @@
 //!
 //! A cloud portal keeps the newest 50 entries of a workflow, shared with its own (server behaviour). So
 //! that the whole story stays readable, the entry after `k` others goes no earlier than
-//! `T(k) = base * (growth^k - 1) / (growth - 1)` after the first. The first lines appear at once, and a workflow that
-//! logs for an hour still fits.
+//! `T(k) = base * (growth^k - 1) / (growth - 1)` after the first. The first lines appear at once, and a
+//! workflow that logs for an hour still fits.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub enum Retention {
 }
 
 impl Retention {
-    /// Whether the numbers can be worked with.
+    /// Whether the numbers are valid.
     pub(crate) fn is_valid(self) -> bool {
         match self {
             Retention::Custom { kept, base, growth } => {

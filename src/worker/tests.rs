@@ -1,4 +1,4 @@
-//! The engine under a given clock: what it sends, when, and what it makes of replies.
+//! The engine under a clock of the test: what it sends, when, and how it handles replies.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,13 +32,13 @@ mod recovery;
 mod shutdown;
 mod storm;
 
-/// An engine with its clock in hand.
+/// An engine and its clock.
 struct Stage {
     engine: Engine,
     stats: Arc<Stats>,
     start: Instant,
     now: Instant,
-    /// Both ends are kept: the door would close.
+    /// Both ends are kept. Otherwise the queue would be closed.
     _queue: (Producer, Consumer),
 }
 
@@ -70,7 +70,7 @@ impl Stage {
         (self.now - self.start).as_secs_f64()
     }
 
-    /// The next step that is not a wait, its time passed; `None` when there is nothing to wait for.
+    /// The next step that is not a wait, after its time. `None` if there is nothing to wait for.
     fn step(&mut self) -> Option<Step> {
         loop {
             match self.engine.next(self.now) {
@@ -108,7 +108,7 @@ impl Stage {
         self.engine.answer(self.now);
     }
 
-    /// Sends and acknowledges everything that comes within so much time.
+    /// Sends and acknowledges all requests within this time.
     fn run(&mut self, seconds: f64) -> Vec<(f64, Request)> {
         let until = self.now + secs(seconds);
         let mut requests = Vec::new();
@@ -221,7 +221,7 @@ fn lines_gather_for_the_linger_and_then_by_the_schedule() {
 }
 
 #[test]
-fn no_line_is_held_longer_than_max_hold() {
+fn no_line_waits_longer_than_max_hold() {
     let mut stage = Stage::new(options().max_hold(secs(20.0)));
     let tag = tag(1);
     for _ in 0..30 {
@@ -235,13 +235,13 @@ fn no_line_is_held_longer_than_max_hold() {
 }
 
 #[test]
-fn what_is_urgent_goes_ahead_of_the_schedule() {
+fn a_severe_line_is_sent_before_the_schedule() {
     let flush = |stage: &mut Stage| {
         let (reply, _answer) = oneshot::channel();
         let deadline = stage.now + secs(5.0);
         stage.engine.flush(Flush { scope: Scope::All, deadline, reply }, stage.now);
     };
-    // Twelve entries ahead of their time: the schedule has nothing for the next minute.
+    // Twelve entries before their time: the schedule allows none for the next minute.
     let spent = |options: Builder| {
         let mut stage = Stage::new(options);
         for _ in 0..12 {
@@ -302,7 +302,7 @@ fn tokens_of_one_workflow_share_its_budget() {
 }
 
 #[test]
-fn what_is_due_soon_is_taken_along() {
+fn entries_that_are_due_soon_join_the_request() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "first");
     stage.now += secs(0.09);
@@ -319,7 +319,7 @@ fn a_request_stays_within_its_bytes_and_loses_nothing() {
         options().request_bytes(500_000).retention(crate::config::Retention::SelfHosted),
     );
     for n in 0..12 {
-        // Cyrillic takes three times its bytes.
+        // Cyrillic letters need three times their bytes.
         stage.log(&tag(n), &format!("#{n} {}", "ы".repeat(29_000)));
     }
     let requests = stage.run(60.0);
@@ -335,7 +335,7 @@ fn a_request_stays_within_its_bytes_and_loses_nothing() {
 }
 
 #[test]
-fn a_loud_token_takes_one_place_in_a_request() {
+fn a_token_that_logs_much_uses_one_place_in_a_request() {
     let mut stage = Stage::new(options().entry_bytes(2_000));
     for n in 0..1_000 {
         stage.log(&tag(0), &format!("loud {n} {}", "x".repeat(100)));
@@ -350,7 +350,7 @@ fn a_loud_token_takes_one_place_in_a_request() {
 }
 
 #[test]
-fn a_poison_command_is_isolated_and_costs_its_neighbours_nothing() {
+fn a_command_that_makes_the_portal_fail_does_not_affect_others() {
     let mut stage = Stage::new(options());
     for n in 0..50 {
         stage.log(&tag(n), if n == 33 { "POISON" } else { "fine" });
@@ -370,7 +370,7 @@ fn a_poison_command_is_isolated_and_costs_its_neighbours_nothing() {
 }
 
 #[test]
-fn an_outage_costs_no_line_and_is_over_quickly() {
+fn an_outage_loses_no_line_and_delivery_recovers_quickly() {
     let mut stage = Stage::new(options());
     for n in 0..200 {
         stage.log(&tag(n), "x");
@@ -399,13 +399,13 @@ fn a_repeat_after_an_unknown_outcome_is_marked_and_one_after_a_refusal_is_not() 
 }
 
 #[test]
-fn only_what_may_not_have_run_is_sent_again() {
+fn only_commands_that_were_not_executed_are_sent_again() {
     let mut stage = Stage::new(options());
     for n in 0..3 {
         stage.log(&tag(n), &format!("line {n}"));
     }
     let (call, _) = stage.sent();
-    // c1 is in neither section: the portal did not come to it.
+    // c1 is in neither section: the portal did not execute it.
     let body = r#"{"result":{"result":{"c0":true,"c2":true},"result_error":[]}}"#;
     stage.settle(call, &json(200, body));
     let (_, request) = stage.sent();
@@ -413,7 +413,7 @@ fn only_what_may_not_have_run_is_sent_again() {
 }
 
 #[test]
-fn a_portal_that_comes_to_no_command_is_not_hammered() {
+fn requests_pause_if_the_portal_executes_no_command() {
     let mut stage = Stage::new(options().quota(crate::config::Quota::Unlimited));
     stage.log(&tag(1), "a");
     stage.log(&tag(2), "b");
@@ -427,7 +427,7 @@ fn a_portal_that_comes_to_no_command_is_not_hammered() {
 }
 
 #[test]
-fn a_locked_workflow_is_waited_out_and_others_pass() {
+fn a_locked_workflow_does_not_delay_others() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "locked");
     stage.log(&tag(2), "free");
@@ -441,7 +441,7 @@ fn a_locked_workflow_is_waited_out_and_others_pass() {
 }
 
 #[test]
-fn a_workflow_that_is_not_found_may_be_early_but_not_for_long() {
+fn a_workflow_that_is_not_found_is_retried_for_a_limited_time() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "x");
     while stage.engine.pending() > 0 {
@@ -456,7 +456,7 @@ fn a_workflow_that_is_not_found_may_be_early_but_not_for_long() {
 }
 
 #[test]
-fn an_operating_refusal_pauses_the_log_for_the_longest_lift() {
+fn an_operating_refusal_pauses_the_log_for_the_longest_known_time() {
     let lift = 605.0..606.0;
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "a");
@@ -465,7 +465,7 @@ fn an_operating_refusal_pauses_the_log_for_the_longest_lift() {
     stage.settle(call, &answers(&[None, Some("OPERATION_TIME_LIMIT")]));
     let refused_at = stage.elapsed();
     let (call, request) = stage.sent();
-    // A direct call is counted apart from commands in batches.
+    // Direct calls and commands in batches are counted separately.
     assert_eq!(request.method, Method::ActivityLog);
     assert!(stage.elapsed() - refused_at < 2.0);
     stage.settle(call, &all_well(1));
@@ -549,7 +549,7 @@ fn access_that_is_refused_again_and_again_blocks_and_lifts_with_new_tokens() {
 }
 
 #[test]
-fn an_allowed_move_is_followed() {
+fn after_an_allowed_move_requests_go_to_the_new_host() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "a");
     let (call, _) = stage.sent();
@@ -598,7 +598,7 @@ fn an_activity_ends_after_its_lines() {
 }
 
 #[test]
-fn an_activity_ends_at_its_deadline_whatever_became_of_its_lines() {
+fn an_activity_ends_at_its_deadline_with_any_result_of_its_lines() {
     let mut stage = Stage::new(options());
     let tag = tag(1);
     stage.log(&tag, "stuck");
@@ -615,7 +615,7 @@ fn an_activity_ends_at_its_deadline_whatever_became_of_its_lines() {
 }
 
 #[test]
-fn an_end_is_repeated_until_somebody_knows() {
+fn an_end_is_repeated_until_there_is_an_answer() {
     let mut stage = Stage::new(options());
     let mut answer = complete(&mut stage, &tag(1));
     for reply in [nobody_knows(), json(502, "<html>"), refusal(400, "423")] {
@@ -629,7 +629,7 @@ fn an_end_is_repeated_until_somebody_knows() {
 }
 
 #[test]
-fn an_end_that_is_refused_is_told() {
+fn a_refused_end_is_returned_to_its_caller() {
     let mut stage = Stage::new(options());
     let mut answer = complete(&mut stage, &tag(1));
     let (call, _) = stage.sent();
@@ -638,7 +638,7 @@ fn an_end_that_is_refused_is_told() {
 }
 
 #[test]
-fn a_close_goes_through_pauses_and_holds_and_ends_at_its_deadline() {
+fn a_close_ignores_pauses_and_ends_at_its_deadline() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "held");
     let (call, _) = stage.sent();

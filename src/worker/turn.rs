@@ -1,4 +1,4 @@
-//! What a lane gets when it is its turn: the ledger, with the page of its portal, and the time.
+//! The arguments of a lane: the ledger, the counts of its portal, and the time.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ impl Turn<'_> {
         self.ledger.report(trouble, 1, self.page.portal(), detail);
     }
 
-    /// A line that was charged so many bytes when it came holds so many now.
+    /// The size of a line differs from the charge of the queue.
     pub(crate) fn holds(&mut self, token: Fingerprint, charged: usize, held: usize) {
         self.ledger.holds(self.page, token, charged, held);
     }
@@ -55,7 +55,7 @@ impl Turn<'_> {
         self.settle_lines(line.event_token, 1, line.charged, line.seq, ending);
     }
 
-    /// Lines have ended, the newest of them number `last_seq`.
+    /// Lines are settled. The newest of them has the number `last_seq`.
     fn settle_lines(
         &mut self,
         event_token: &EventToken,

@@ -1,7 +1,7 @@
 //! Who waits until lines are settled: flushes of everything, flushes of one token, the shutdown.
 //!
 //! Thousands may wait at once, so no step looks at all of them. Flushes of everything cut the lines
-//! into epochs, by the numbers of the lines: a flush is through when its epoch and all before it are.
+//! into epochs, by the numbers of the lines: a flush is finished when its epoch and all earlier ones are.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
@@ -121,7 +121,7 @@ impl Watches {
         self.number
     }
 
-    /// A line has come in.
+    /// A line was received.
     pub(super) fn taken(&mut self, seq: u64) {
         self.newest = seq;
         self.open.pending += 1;
@@ -150,7 +150,7 @@ impl Watches {
         }
     }
 
-    /// Lines have ended, the newest of them number `last_seq`.
+    /// Lines are settled. The newest of them has the number `last_seq`.
     pub(super) fn settled(
         &mut self,
         event_token: &EventToken,
@@ -285,7 +285,7 @@ impl Flush {
     fn answer(self, settled: &FlushReport, pending: u64, unstored: u64) {
         let mut report = settled.since(&self.before);
         report.set_pending(pending, unstored);
-        // The caller may no longer wait for the answer.
+        // The caller may have stopped waiting.
         drop(self.reply.send(report));
     }
 }
@@ -304,7 +304,7 @@ impl Watch {
 
     fn answer(mut self, unstored: u64) {
         self.report.set_pending(self.remaining, unstored);
-        // The caller may no longer wait for the answer.
+        // The caller may have stopped waiting.
         drop(self.reply.send(self.report));
     }
 }
@@ -349,7 +349,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn flushes_are_answered_as_by_looking_at_every_line(
+        fn flushes_are_answered_like_a_check_of_every_line(
             steps in prop::collection::vec(step(), 0..120),
         ) {
             #[expect(clippy::disallowed_methods, reason = "any instant will do to start from")]

@@ -209,7 +209,21 @@ fn dependencies_inside_of_the_worker_are_acyclic() {
     }
 }
 
-/// `Layer::downcast_raw` is declared unsafe, and the coarse clock is a system call. Nothing else of ours
+/// DESIGN.md has a picture of the modules.
+#[test]
+fn the_picture_in_the_design_has_every_module() {
+    let design = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("DESIGN.md"));
+    let design = design.unwrap();
+    let picture = design.split("```text").nth(1).and_then(|text| text.split("```").next());
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words: BTreeSet<&str> =
+        picture.unwrap().split(|c| !is_name(c)).filter(|word| !word.is_empty()).collect();
+    let modules = MAY_IMPORT.iter().chain(IN_WORKER).map(|(module, _)| *module);
+    let missing: Vec<&str> = modules.filter(|module| !words.contains(module)).collect();
+    assert!(missing.is_empty(), "the picture in DESIGN.md lacks {missing:?}");
+}
+
+/// `Layer::downcast_raw` is declared unsafe, and the coarse clock is a system call. Nothing else in this crate
 /// is unsafe.
 #[test]
 fn there_is_one_unsafe_method_and_one_unsafe_call() {

@@ -13,7 +13,7 @@ use crate::stage::{PATIENCE, Stage, lines, token};
 
 /// This number of activities log three lines each and are completed, all at once. Returns the requests.
 fn together(portal: PortalBuilder, activities: usize) -> u64 {
-    // Lines wait for their ends, however slow the machine is: else no report would count them.
+    // Lines wait for their ends, even on a slow machine. Otherwise no report would count them.
     let stage = Stage::with(portal, |builder| builder.quota(Quota::Standard).linger(PATIENCE));
     let open: Vec<_> = (0..activities)
         .map(|n| {
@@ -23,7 +23,7 @@ fn together(portal: PortalBuilder, activities: usize) -> u64 {
         })
         .collect();
     let value = |n: usize| format!("shipped & paid #{n}: 100 % + «ё» [x]");
-    // Open until all are asked for: the close of a span sends its lines.
+    // Spans stay open until all ends are requested, because a span that closes sends its lines.
     let mut spans = Vec::new();
     let mut answers = Vec::new();
     for (n, (_, activity)) in open.iter().enumerate() {

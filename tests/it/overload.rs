@@ -49,14 +49,16 @@ fn told_missing(log: &[String]) -> u64 {
         .sum()
 }
 
-/// Three activities log more than there is room for, while their portal holds an answer back. What each log
-/// shows and says is missing is what was logged, to the line, and the counters say the same.
+const A_MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Three activities log more lines than there is room for, while their portal delays an answer. In each log, the
+/// lines and the lines that it says are missing are exactly the lines that were logged. The counters agree.
 #[test]
-fn with_each_policy_every_line_is_in_its_log_or_told_as_missing_there() {
+fn with_each_policy_each_line_is_in_its_log_or_mentioned_as_missing() {
     let policies = [
         Overflow::DropNewest,
         Overflow::DropOldest,
-        Overflow::Block(Duration::from_millis(1)),
+        Overflow::Block(A_MILLISECOND),
         Overflow::Block(PATIENCE),
     ];
     for overflow in policies {
@@ -81,7 +83,7 @@ fn with_each_policy_every_line_is_in_its_log_or_told_as_missing_there() {
                 logged[n % 3] += 1;
             }
             stage.bizproc.flush_blocking(PATIENCE).unwrap();
-            // There is room again, so that the next line of each says what is missing.
+            // There is room again, so the next line of each log mentions the missing lines.
             for (n, span) in spans.into_iter().enumerate() {
                 span.in_scope(|| info!("at last"));
                 logged[n] += 1;
@@ -106,14 +108,17 @@ fn with_each_policy_every_line_is_in_its_log_or_told_as_missing_there() {
             }
             assert_eq!(stats.lost() + stats.refused(), missing, "{told}");
             assert_eq!(stats.accepted(), stats.acknowledged() + stats.lost(), "{told}");
-            assert_eq!(missing == 0, overflow == Overflow::Block(PATIENCE), "{told}");
+            // A worker that empties the short queue within a millisecond leaves nothing to refuse.
+            let may_fit = overflow == Overflow::Block(A_MILLISECOND) && queue == 20;
+            let waits = overflow == Overflow::Block(PATIENCE);
+            assert!(may_fit || (missing == 0) == waits, "{told}");
         }
     }
 }
 
-/// It is one entry, which says how much was cut, and takes no room from the lines around it.
+/// It is one entry, which says how much was cut, and does not displace other lines.
 #[test]
-fn a_monster_line_is_cut_and_told_with_each_policy() {
+fn a_huge_line_is_cut_and_says_so_with_each_policy() {
     for overflow in [Overflow::DropNewest, Overflow::Block(PATIENCE), Overflow::DropOldest] {
         let stage = Stage::with(Portal::builder(), |builder| builder.overflow(overflow));
         let (workflow, _, event_token) = stage.activity();

@@ -95,7 +95,7 @@ fn shutdown_does_not_wait_for_activities_without_a_subscription() {
 /// Long enough for a portal on this machine.
 const A_WHILE: Duration = Duration::from_secs(2);
 
-/// An app whose portal hangs with a line of it, and with 20 lines behind that one.
+/// An app with a line in a request that hangs, and 20 lines after it.
 fn hung() -> Stage {
     let stage = Stage::with(Portal::builder(), |builder| builder.shutdown_timeout(SHORT));
     stage.portal.faults().next(Fault::Hang(Moment::BeforeExecution));
@@ -121,10 +121,9 @@ fn all_is_counted(bizproc: &Handle) {
     assert!(matches!(bizproc.flush_blocking(PATIENCE), Err(WorkerError::Closed)));
 }
 
-/// Each of these would hang for as long as the portal, if it waited for it. How long they take is a figure
-/// of `cargo bench --bench shutdown`.
+/// The portal hangs, and none of these may wait for it. `cargo bench --bench shutdown` measures how long they take.
 #[test]
-fn a_shutdown_ends_wherever_it_is_called() {
+fn a_shutdown_ends_in_each_kind_of_thread_and_runtime() {
     type Way = fn(WorkerGuard);
     let ways: [Way; 8] = [
         |guard| drop(guard.shutdown_blocking(SHORT)),
@@ -157,7 +156,7 @@ fn a_shutdown_ends_wherever_it_is_called() {
 }
 
 #[test]
-fn a_panic_that_ends_main_shuts_down_on_its_way_out() {
+fn a_panic_that_unwinds_main_shuts_down() {
     let Stage { portal, guard, bizproc, _subscriber } = Stage::quick();
     let workflow = portal.start_workflow("Order");
     let event_token = crate::stage::token(&workflow.open_activity("Fulfil"));
@@ -178,9 +177,9 @@ fn a_panic_that_ends_main_shuts_down_on_its_way_out() {
     assert!(matches!(bizproc.flush_blocking(PATIENCE), Err(WorkerError::Closed)));
 }
 
-/// The other callers get an answer or an error, and no line is in two counters or in none.
+/// The other callers get an answer or an error, and each line is in exactly one counter.
 #[test]
-fn a_shutdown_beside_callers_that_log_and_flush_loses_no_count() {
+fn a_shutdown_during_logging_and_flushes_counts_each_line_once() {
     let Stage { portal: _portal, guard, bizproc, _subscriber } = Stage::quick();
     let dispatch = tracing::dispatcher::get_default(Clone::clone);
     let workflow = _portal.start_workflow("Order");

@@ -1,4 +1,4 @@
-//! SIGTERM, by which services are stopped. By default it ends a process at once: nothing is dropped.
+//! SIGTERM, which stops services. By default it ends a process at once: no destructor runs.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -24,7 +24,7 @@ fn log_a_line() -> WorkerGuard {
     let event_token = EventToken::parse(&std::env::var(EVENT_TOKEN).unwrap()).unwrap();
     let span = info_span!("activity", event_token = event_token.as_field());
     span.in_scope(|| info!("the last line"));
-    // The close of a span goes ahead of the linger.
+    // A span that closes would be sent before the end of the linger.
     std::mem::forget(span);
     guard
 }
@@ -46,7 +46,7 @@ fn terminated(name: &str) -> (Vec<String>, Option<i32>) {
     let mut command = child(name, &[(WEBHOOK, &portal.webhook_url()), (EVENT_TOKEN, &event_token)]);
     let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut printed = BufReader::new(process.stdout.take().unwrap()).lines();
-    assert!(printed.any(|line| line.unwrap() == READY), "it never was ready");
+    assert!(printed.any(|line| line.unwrap() == READY), "it was never ready");
     send_sigterm(&process);
     let status = process.wait().unwrap();
     (lines(&workflow), status.code())
@@ -57,22 +57,22 @@ fn send_sigterm(process: &Child) {
     assert!(sent.unwrap().success());
 }
 
-/// What the documentation says of a process without any of the ways below.
+/// As the documentation says of a process without a handler.
 #[test]
-fn sigterm_skips_the_guard_and_what_is_pending_is_lost() {
+fn sigterm_skips_the_guard_and_pending_lines_are_lost() {
     if is_child() {
         let _guard = log_a_line();
         tell_ready();
         std::thread::sleep(PATIENCE);
         return;
     }
-    let (log, code) = terminated("signals::sigterm_skips_the_guard_and_what_is_pending_is_lost");
+    let (log, code) = terminated("signals::sigterm_skips_the_guard_and_pending_lines_are_lost");
     assert_eq!((log.len(), code), (0, None));
 }
 
 /// As the guide says for apps with tokio, on both kinds of its runtime.
 #[test]
-fn with_tokio_an_app_that_waits_for_sigterm_delivers_what_is_pending() {
+fn with_tokio_an_app_that_waits_for_sigterm_delivers_pending_lines() {
     if is_child() {
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -81,12 +81,12 @@ fn with_tokio_an_app_that_waits_for_sigterm_delivers_what_is_pending() {
             .block_on(stopped_by_tokio());
         std::process::exit(0);
     }
-    let name = "signals::with_tokio_an_app_that_waits_for_sigterm_delivers_what_is_pending";
+    let name = "signals::with_tokio_an_app_that_waits_for_sigterm_delivers_pending_lines";
     assert_eq!(terminated(name), (vec!["the last line".to_owned()], Some(0)));
 }
 
 #[test]
-fn on_a_runtime_of_one_thread_too() {
+fn on_a_current_thread_runtime_an_app_that_waits_for_sigterm_delivers_pending_lines() {
     if is_child() {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -95,7 +95,8 @@ fn on_a_runtime_of_one_thread_too() {
             .block_on(stopped_by_tokio());
         std::process::exit(0);
     }
-    let name = "signals::on_a_runtime_of_one_thread_too";
+    let name =
+        "signals::on_a_current_thread_runtime_an_app_that_waits_for_sigterm_delivers_pending_lines";
     assert_eq!(terminated(name), (vec!["the last line".to_owned()], Some(0)));
 }
 
@@ -113,7 +114,7 @@ async fn stopped_by_tokio() {
 /// As the guide says for apps without tokio: a handler of the crate `ctrlc` runs on a thread of its own, so
 /// it may wait.
 #[test]
-fn without_tokio_a_handler_that_flushes_delivers_what_is_pending() {
+fn without_tokio_a_handler_that_flushes_delivers_pending_lines() {
     if is_child() {
         let guard = log_a_line();
         let handle = guard.handle();
@@ -130,6 +131,6 @@ fn without_tokio_a_handler_that_flushes_delivers_what_is_pending() {
         std::thread::sleep(PATIENCE);
         return;
     }
-    let name = "signals::without_tokio_a_handler_that_flushes_delivers_what_is_pending";
+    let name = "signals::without_tokio_a_handler_that_flushes_delivers_pending_lines";
     assert_eq!(terminated(name), (vec!["the last line".to_owned()], Some(143)));
 }

@@ -176,7 +176,8 @@ fn faults() -> impl Strategy<Value = Faults> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
 
-    /// The same invariants for scripts that shrink: a failure prints the shortest script with the fewest faults.
+    /// The same invariants for scripts that shrink: a failure prints the shortest script with the fewest
+    /// faults.
     #[test]
     fn the_laws_hold_for_every_script(
         script in prop::collection::vec(step(), 1..60),

@@ -1,4 +1,4 @@
-//! What several portals in one process share: the list of them, the OAuth server, and a bell.
+//! Shared by several portals of one process: their list, the OAuth server, and a condition variable.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -8,7 +8,7 @@ use super::Core;
 use crate::oauth::OAuthServer;
 use crate::random::Random;
 
-/// The portals that know of each other. One portal alone is a cloud, too.
+/// Portals of one process. A single portal is a cloud, too.
 pub(crate) struct Cloud {
     portals: Mutex<Vec<Weak<Core>>>,
     oauth: Mutex<OAuthServer>,
@@ -36,7 +36,7 @@ impl Cloud {
         self.oauth.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whoever watches that something has changed at one of the portals.
+    /// Wakes those who wait for a change of one of the portals.
     pub(crate) fn changed(&self) {
         self.version.send_modify(|version| *version = version.wrapping_add(1));
     }

@@ -1,9 +1,9 @@
-//! The plan: which fault strikes which hit.
+//! The plan: which hit meets which fault.
 
 use super::Fault;
 use crate::random::Random;
 
-/// Which hits a plan still has in mind.
+/// The hits of a plan.
 #[derive(Debug, Default)]
 pub(crate) struct FaultPlan {
     rules: Vec<Rule>,
@@ -18,9 +18,9 @@ struct Rule {
 
 #[derive(Debug)]
 enum Selector {
-    /// Strikes once, when this many hits have passed.
+    /// Happens once, after this number of hits.
     Countdown(u64),
-    /// Strikes each hit on the method.
+    /// Happens for each hit on the method.
     Method(String),
 }
 
@@ -34,7 +34,7 @@ struct RandomPlan {
 }
 
 impl FaultPlan {
-    /// Strikes one hit, after `pass` hits went unharmed.
+    /// Affects one hit, after `pass` hits without a fault.
     pub(crate) fn after(&mut self, pass: u64, fault: Fault) {
         self.rules.push(Rule { selector: Selector::Countdown(pass), fault });
     }
@@ -44,7 +44,7 @@ impl FaultPlan {
         self.rules.push(Rule { selector, fault });
     }
 
-    /// Strikes a share of all hits, as the seed has it.
+    /// Affects a share of all hits; the seed decides which.
     pub(crate) fn at_random(&mut self, seed: u64, share: f64, faults: Vec<Fault>) {
         let chance = (share.clamp(0.0, 1.0) * 1e6) as u64;
         self.random = Some(RandomPlan { seed, random: Random::from_seed(seed), chance, faults });
@@ -59,15 +59,15 @@ impl FaultPlan {
         self.rules.len()
     }
 
-    /// The share of hits that are struck at random, and the seed.
+    /// The share of hits with random faults, and the seed.
     pub(crate) fn random(&self) -> Option<(f64, u64)> {
         self.random.as_ref().map(|plan| (plan.chance as f64 / 1e6, plan.seed))
     }
 
     /// The fault of the hit that has just arrived. Each hit must be asked for exactly once.
     ///
-    /// Hits on the OAuth server are struck by name only, so that counting and chance go by the
-    /// calls of the REST API alone.
+    /// Hits on the OAuth server meet faults only by name, so that counting and chance depend on calls of the
+    /// REST API only.
     pub(crate) fn strike(&mut self, method: &str) -> Option<Fault> {
         let mut struck = None;
         let oauth = method.starts_with("oauth/");
@@ -95,7 +95,7 @@ impl FaultPlan {
 }
 
 impl RandomPlan {
-    /// Draws twice for each hit, so that what strikes one hit does not depend on the others.
+    /// Draws twice for each hit, so that the fault of one hit does not depend on others.
     fn strike(&mut self) -> Option<Fault> {
         let (draw, which) = (self.random.below(1_000_000), self.random.next());
         if draw >= self.chance || self.faults.is_empty() {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_strikes_the_same_hits() {
+    fn the_same_seed_affects_the_same_hits() {
         let struck = |seed| {
             let mut plan = FaultPlan::default();
             plan.at_random(seed, 0.3, vec![RESET, HANG]);

@@ -1,4 +1,4 @@
-//! One exchange on a connection: what every hit goes through, whatever it asks for.
+//! One exchange on a connection: the steps of every hit.
 
 use std::io;
 
@@ -39,7 +39,7 @@ fn host_name(host: &str) -> &str {
     host.rsplit_once(':').map_or(host, |(name, _)| name)
 }
 
-/// Writes the hit into the journal and asks the plan what is to go wrong with it.
+/// Writes the hit into the journal, and gets its fault from the plan.
 pub(crate) fn arrived(core: &Core, head: &Head, path: &str, method: &str) -> (u64, Option<Fault>) {
     let now = core.clock.now();
     let mut world = core.world();
@@ -110,7 +110,7 @@ pub(crate) fn finish(
     respond(fault, reply)
 }
 
-/// Puts a reply on the wire that no journal speaks of.
+/// Sends a reply without a note in the journal.
 pub(crate) fn plain(reply: Reply) -> io::Result<Response<AnswerBody>> {
     respond(None, reply)
 }

@@ -1,4 +1,4 @@
-//! `Oracle`: a PHP that answers questions.
+//! `Oracle`: a PHP process for comparisons.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Write as _};

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_leaves_a_clean_slate_and_names_its_end() {
+    fn a_ban_ends_with_all_time_free_and_names_its_end() {
         let (mut meter, limit) = crossed(Release::Ban);
         let report = meter.report(&key(), &HitMeter::default(), START);
         assert_eq!(report.reset_at, START + BAN);

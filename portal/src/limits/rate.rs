@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standard_portal_takes_fifty_hits_at_once_and_then_two_a_second() {
+    fn a_standard_portal_accepts_fifty_hits_at_once_and_then_two_per_second() {
         let mut limit = RateLimit::default();
         for _ in 0..50 {
             assert!(limit.admits(source(1), Tariff::Standard, START));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_enterprise_portal_takes_250() {
+    fn an_enterprise_portal_accepts_250_hits_at_once() {
         let mut limit = RateLimit::default();
         let admitted =
             (0..300).filter(|_| limit.admits(source(1), Tariff::Enterprise, START)).count();
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn each_source_has_a_bucket_of_its_own() {
+    fn each_source_has_its_own_bucket() {
         let mut limit = RateLimit::default();
         while limit.admits(source(1), Tariff::Standard, START) {}
         assert!(limit.admits(source(2), Tariff::Standard, START));

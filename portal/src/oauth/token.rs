@@ -42,7 +42,7 @@ impl OAuthError {
         Self::WrongClient,
     ];
 
-    /// The code as it stands in `error`.
+    /// The code in `error`.
     pub fn code(self) -> &'static str {
         self.row().0
     }

@@ -1,4 +1,4 @@
-//! The way of a workflow: from activity to activity, each told to its handler.
+//! The route of a workflow: from activity to activity. Each one is sent to its handler.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! An application's life: its installation, updates and removal, and what it is told of them.
+//! Installation, updates and removal of an application, and their events.
 
 use std::sync::Arc;
 
@@ -51,8 +51,8 @@ pub(crate) fn finish_installation(core: &Arc<Core>, client_id: &str) {
     }
 }
 
-/// Installs the next version: activities, robots and handlers of events are gone, those who were
-/// bound to ONAPPUPDATE hear of it, and the installation begins anew.
+/// Installs the next version: activities, robots and handlers of events are gone, handlers
+/// that were bound to ONAPPUPDATE get the event, and the installation starts again.
 pub(crate) fn update(core: &Arc<Core>, client_id: &str, renew_application_token: bool) {
     let member_id = &core.identity.member_id;
     if renew_application_token {

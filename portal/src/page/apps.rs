@@ -86,15 +86,15 @@ fn url<'a>(wish: &'a Value, what: &str) -> Result<Option<&'a str>, String> {
 }
 
 /// Does something to an application.
-pub(super) fn deed(
+pub(super) fn act(
     core: &Arc<Core>,
     client_id: &str,
-    deed: &str,
+    action: &str,
     wish: &Value,
 ) -> Result<Value, String> {
     let none = || format!("there is no application {client_id}");
     let (core, app) = find(core, client_id).ok_or_else(none)?;
-    match deed {
+    match action {
         "expire" => app.expire_access_tokens(),
         "spend" => app.spend_refresh_tokens(),
         "revoke" => app.revoke_tokens(),
@@ -111,7 +111,7 @@ pub(super) fn deed(
             (None, Some(page)) => app.install_on_page(page),
             _ => return Err("say install_url or install_page".to_owned()),
         },
-        _ => return Err(format!("nobody can {deed} an application")),
+        _ => return Err(format!("unknown action {action}")),
     }
     core.changed();
     Ok(json!({}))

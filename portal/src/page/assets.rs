@@ -1,4 +1,4 @@
-//! What the page is made of: files that were built in, so that it needs no network.
+//! The files of the page. They are part of the program.
 
 /// A file of the page.
 pub(crate) struct Asset {

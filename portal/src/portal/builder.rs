@@ -25,8 +25,8 @@ use crate::wire::Trust;
 /// Bytes of messages that the journal keeps.
 const JOURNAL_BYTES: usize = 256 << 20;
 
-/// Settings of a portal to be. Every one has a default: without any, the portal is a self-hosted
-/// one that limits nothing.
+/// Settings of a portal. Every setting has a default: without any change, the portal is self-hosted and has no
+/// limits.
 #[derive(Clone, Default)]
 pub struct PortalBuilder {
     settings: Settings,
@@ -40,7 +40,7 @@ pub struct PortalBuilder {
     pub(crate) tls_port: Option<u16>,
 }
 
-/// Whom to believe by https.
+/// Which certificates to trust over https.
 #[derive(Clone, Default)]
 enum Trusted {
     #[default]
@@ -89,8 +89,8 @@ macro_rules! builder_method {
 each_setting!(builder_methods);
 
 impl PortalBuilder {
-    /// A whole cloud: the rate limit of a standard plan, 480 seconds of server time for a method,
-    /// 50 entries for a log, and the license of that plan.
+    /// All limits of a cloud portal: the rate limit of a standard plan, 480 seconds of server time for a
+    /// method, 50 entries for a log, and the license of that plan.
     pub fn cloud(self) -> Self {
         let limit = OperatingLimit::new(Duration::from_secs(480));
         let plan = self.tariff(Tariff::Standard).operating(limit).license("std");
@@ -102,7 +102,7 @@ impl PortalBuilder {
     ///
     /// # Errors
     ///
-    /// There is no such setting, or the words make no sense; the text says what would.
+    /// There is no such setting, or its value is not valid. The text says which values are.
     pub fn setting(mut self, name: &str, words: &str) -> Result<Self, String> {
         let setting = Setting::named(name).ok_or_else(|| format!("there is no setting {name}"))?;
         setting.set(&mut self.settings, words)?;
@@ -115,7 +115,7 @@ impl PortalBuilder {
         self
     }
 
-    /// The seed of all identifiers and secrets. Default: another one each time.
+    /// The seed of all identifiers and secrets. Default: random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -127,8 +127,8 @@ impl PortalBuilder {
         self
     }
 
-    /// Speaks https too, at any free port, with a certificate for 127.0.0.1, `localhost` and the
-    /// host names, by an authority that is made at start. Default: it does not.
+    /// Also serves https, at any free port, with a certificate for 127.0.0.1, `localhost` and the host names.
+    /// Its authority is created at the start. Default: no https.
     #[cfg(feature = "_tls")]
     pub fn tls(self) -> Self {
         self.tls_port(0)
@@ -142,9 +142,9 @@ impl PortalBuilder {
     }
 
     /// The portal's own name, in every answer and handler request: `domain`, `client_endpoint`.
-    /// Behind it stands the port, unless that is the usual one. Calls must find their way to
-    /// 127.0.0.1 themselves; [`Portal::webhook_url`] and its kind go on naming the numbers of the
-    /// address. Default: none, and the portal is known by the numbers of its address.
+    /// The port follows it, unless it is the usual one. Clients must
+    /// resolve it to 127.0.0.1 themselves; [`Portal::webhook_url`] and similar methods still return the IP
+    /// address. Default: none; then addresses have the IP address.
     pub fn domain(mut self, name: impl Into<String>) -> Self {
         self.domain = Some(name.into());
         self
@@ -157,7 +157,7 @@ impl PortalBuilder {
         self
     }
 
-    /// Calls handlers by https if this authority, in PEM, vouches for them. Default: such a
+    /// Calls handlers over https if this authority, in PEM, has issued their certificates. Default: such a
     /// handler is not called, and [`Portal::sent`] says why.
     #[cfg(feature = "_tls")]
     pub fn handler_ca(mut self, pem: impl Into<String>) -> Self {
@@ -165,14 +165,14 @@ impl PortalBuilder {
         self
     }
 
-    /// Calls handlers by https whatever their certificate says.
+    /// Calls handlers over https with any certificate.
     #[cfg(feature = "_tls")]
     pub fn trust_any_handler(mut self) -> Self {
         self.trusted = Trusted::Anybody;
         self
     }
 
-    /// Starts the portal beside another one: they share the OAuth server and the page.
+    /// Starts the portal together with another one: they share the OAuth server and the page.
     pub fn beside(mut self, other: &Portal) -> Self {
         self.cloud = Some(other.cloud());
         self
@@ -187,7 +187,7 @@ impl PortalBuilder {
         Portal::start(self)
     }
 
-    /// The seed that was asked for, or a fresh one.
+    /// The given seed, or a random one.
     pub(crate) fn settled_seed(&self) -> u64 {
         self.seed.unwrap_or_else(Random::fresh_seed)
     }

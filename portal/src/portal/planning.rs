@@ -1,11 +1,11 @@
-//! `Faults`: what is to go wrong, as a test plans it.
+//! `Faults`: the faults that a test plans.
 
 use std::fmt;
 
 use crate::core::Core;
 use crate::faults::Fault;
 
-/// Plans what goes wrong with which hit on the REST API.
+/// Plans faults for hits on the REST API.
 #[derive(Clone, Copy)]
 pub struct Faults<'a> {
     core: &'a Core,
@@ -27,7 +27,7 @@ impl<'a> Faults<'a> {
         self.after(0, fault)
     }
 
-    /// One hit, after `pass` hits went unharmed.
+    /// One hit, after `pass` hits without a fault.
     pub fn after(&self, pass: u64, fault: Fault) -> &Self {
         self.core.world().faults.after(pass, fault);
         self

@@ -1,4 +1,4 @@
-//! The shapes of an answer: success, error, and what is not JSON at all.
+//! The forms of an answer: success, error, and answers that are not JSON.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::limits::Operating;
 use crate::php::{Array, Key, Value, json_encode};
 use crate::settings::Statuses;
 
-/// What goes back over the wire.
+/// The HTTP response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,

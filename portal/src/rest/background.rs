@@ -1,6 +1,6 @@
 //! Background jobs: the ends of activities that a hit has queued (`EventSend::Background`).
 //!
-//! A job runs after its hit, and nobody is told of its errors (server behaviour).
+//! A job runs after its hit, and its errors are not reported (server behaviour).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,7 +14,7 @@ use crate::outgoing;
 use crate::php;
 use crate::state::{LostReason, Started};
 
-/// An end that waits for its hit to be over.
+/// An end that waits for the end of its hit.
 pub(crate) struct Job {
     started: Started<'static>,
     /// The hit's number in the journal, and the place of the command in the hit.

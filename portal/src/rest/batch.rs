@@ -26,7 +26,7 @@ pub(crate) async fn batch(
         let executed = if index >= MAX_COMMANDS {
             refuse(hit, name, "", ErrorCode::BatchLengthExceeded)
         } else {
-            // What is not a text is passed over, as if it were not there.
+            // A command that is not a text is skipped.
             let Value::Text(command) = command else { continue };
             run(hit, name, command, &sections).await?
         };
@@ -94,7 +94,7 @@ fn record(sections: &mut Array<'static>, key: Key<'static>, executed: Executed) 
             set("time", executed.time);
         }
         Err(Refusal { error, description }) => {
-            // A command that lacks the scope is refused without a word of explanation.
+            // A command without the scope is refused without an explanation.
             let missing_scope = error == ErrorCode::InsufficientScope;
             let description = if missing_scope { "" } else { &*description };
             set("error", Value::Array(error_pair(error.code(), description)));

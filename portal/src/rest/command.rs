@@ -67,7 +67,7 @@ async fn run(hit: &Hit<'_>, method_name: &str, params: &Array<'_>) -> Result<Don
         return Err(ErrorCode::InsufficientScope.into());
     }
     if params.get(b"token").is_some() {
-        // A signed link: this portal has signed none.
+        // A signed link. This portal has not signed any.
         return Err(ErrorCode::LinkCheckFailed.into());
     }
     hit.check_operating_limit(&hit.meter_key(method_name))?;

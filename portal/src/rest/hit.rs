@@ -84,7 +84,7 @@ async fn whole_batch(hit: &mut Hit<'_>, params: &Array<'_>) -> Reply {
     }
     let mut result = match batch(hit, params).await {
         Ok(result) => result,
-        // PHP dies without a word.
+        // PHP ends without an output.
         Err(TypeError) => return Reply::html(500, ""),
     };
     let took = core.clock.now().since(start).max(hit.claimed);
@@ -142,8 +142,7 @@ impl Hit<'_> {
     }
 }
 
-/// The rate limit comes first, then the portal as a whole, then the method, and only then the
-/// credential (server behaviour).
+/// The order is: the rate limit, the portal as a whole, the method, the credential (server behaviour).
 fn admit(
     world: &mut World,
     core: &Core,

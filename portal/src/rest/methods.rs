@@ -95,8 +95,8 @@ const METHODS: &[(&str, Method, Scopes)] = &[
     ("bizproc.workflow.template.list", Method::Plain(TemplateList), BIZPROC),
 ];
 
-/// What real portals have besides, among the families of methods that the stand-in has part of:
-/// here a typing error must not pass for a gap.
+/// Methods of real portals that are not implemented, in families with implemented methods. A full list, so
+/// that a misspelled name is not mistaken for one of them.
 const NOT_HERE: &[&str] = &[
     "access.name",
     "app.option.get",
@@ -194,11 +194,11 @@ impl Method {
     }
 }
 
-/// What a method answers.
+/// The result of a method.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) value: Value<'static>,
-    /// Where the next page of a list begins.
+    /// The start of the next page of a list.
     pub(crate) next: Option<usize>,
     pub(crate) total: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! The way from bytes to parameters: path, query, and bodies in every form that PHP reads.
+//! From bytes to parameters: path, query, and bodies in every form that PHP reads.
 
 use std::net::IpAddr;
 

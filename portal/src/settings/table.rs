@@ -107,7 +107,7 @@ macro_rules! each_setting {
             /// `server_endpoint`. What calls it there gets its `app.info`. Default: none, and the
             /// portal answers for that server under its own address.
             oauth_host, set_oauth_host: String = String::new(), given &str;
-            /// What is said of a method that real portals have and this one has not. Default:
+            /// The answer for a method of real portals that is not implemented. Default:
             /// [`MissingMethods::Named`].
             missing_methods, set_missing_methods: MissingMethods = MissingMethods::default();
             /// Whether a registered activity waits if USE_SUBSCRIPTION was left blank. Default:

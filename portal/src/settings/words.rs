@@ -1,4 +1,4 @@
-//! Settings as words: how the page and the command line write them.
+//! Settings as text, for the page and the command line.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! An activity of a workflow, and the visits that the workflow pays it.
+//! An activity of a workflow, and its visits (each time that the workflow reaches it).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use crate::error::ErrorCode;
 /// An activity of one workflow.
 #[derive(Debug)]
 pub(crate) struct ActivityState {
-    /// What people call it.
+    /// Its name for people.
     pub(crate) label: String,
-    /// What tokens call it.
+    /// Its name in tokens.
     pub(crate) name: String,
     pub(crate) visits: Vec<Visit>,
 }
@@ -21,7 +21,7 @@ pub(crate) struct ActivityState {
 pub(crate) struct Visit {
     event: String,
     deadline: Option<UnixTime>,
-    /// Nothing while the activity waits.
+    /// `None` while the activity waits.
     closed: Option<LostReason>,
     /// The names that an application may return, if they were declared.
     returns: Option<Vec<String>>,
@@ -76,7 +76,7 @@ pub enum Delivery {
     Failed(String),
 }
 
-/// What `bizproc.event.send` brought.
+/// The completion by `bizproc.event.send`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Completion {
@@ -87,7 +87,7 @@ pub struct Completion {
     /// The return values, by name; a value that is not a text is given as JSON. Where names were
     /// declared, only those are here, as they were declared.
     pub return_values: Vec<(String, String)>,
-    /// Names that came and were not declared: a portal drops them without a word.
+    /// Names that were not declared. A portal drops them silently.
     pub undeclared: Vec<String>,
 }
 
@@ -155,7 +155,7 @@ impl Visit {
         self.completion = Some(Completion { at, message, return_values, undeclared });
     }
 
-    /// Closes a visit whose time is up, and says when it was.
+    /// Closes a visit after its timeout. Returns when it was.
     pub(crate) fn run_out(&mut self, now: UnixTime) -> Option<UnixTime> {
         let due = self.deadline.filter(|due| *due <= now && self.is_open())?;
         self.close(LostReason::TimedOut);

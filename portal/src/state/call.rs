@@ -6,10 +6,10 @@ use super::token::Claims;
 use crate::error::ErrorCode;
 use crate::php::{self, Array, Value};
 
-/// What stands in the log where the application gave no usable message (the wording is ours).
+/// The text in the log if the application gave no usable message (our own wording).
 const DEFAULT_MESSAGE: &[u8] = b"The application has answered";
 
-/// What a call asks of a workflow.
+/// The request of a call to a workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// `bizproc.activity.log`

@@ -1,4 +1,4 @@
-//! One workflow: its stage, its lock, its activities and its log.
+//! One workflow: its state, its lock, its activities and its log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -262,7 +262,7 @@ impl Process {
         Ok(None)
     }
 
-    /// Notes a line that nobody will see.
+    /// Notes a line that is lost silently.
     pub(crate) fn lose(
         &mut self,
         sequence: &mut Sequence,

@@ -1,4 +1,4 @@
-//! All workflows of one portal: ids, tokens, and the way of a call to its workflow.
+//! All workflows of one portal: ids, tokens, and the route of a call to its workflow.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Properties of an activity: what a workflow hands to an application.
+//! Properties of an activity: values that a workflow passes to an application.
 //!
 //! They are converted with the settings of the site, not as values of the REST API: dates in the
 //! site's format, users as `user_5`, files as ids (server behaviour, inferred).

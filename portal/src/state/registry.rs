@@ -1,4 +1,4 @@
-//! What applications have told a portal: their activities, robots, and handlers of events.
+//! Registrations of applications on a portal: activities, robots, and handlers of events.
 
 use super::property::Declared;
 use crate::settings::BlankSubscription;
@@ -41,7 +41,7 @@ pub(crate) struct Binding {
     /// In upper case.
     pub(crate) event: String,
     pub(crate) handler: String,
-    /// 0 for the user whose deed has raised the event.
+    /// 0 for the user who has caused the event.
     pub(crate) auth_type: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The process log of one workflow: what is kept, for how long, and in what shape.
+//! The process log of one workflow: what is kept, and for how long.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A certificate authority of this portal's own, made at start.
+//! The portal's own certificate authority, created at the start.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::socket::Socket;
 
 type Certified<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// A certificate for this machine, and the authority that vouches for it.
+/// A certificate for this machine, and its authority.
 pub(crate) struct Tls {
     issuer: Issuer<'static, KeyPair>,
     /// Another one once the portal has another name.
@@ -59,7 +59,7 @@ impl Tls {
     }
 
     pub(crate) fn remove_file(&self) {
-        // Somebody may have tidied up before us.
+        // The file may have been removed already.
         drop(std::fs::remove_file(&self.ca_file));
     }
 }

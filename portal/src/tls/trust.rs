@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{
 use super::provider;
 use crate::wire::Trust;
 
-/// Those for whom an authority in `pem` vouches.
+/// Trusts certificates of an authority in `pem`.
 pub(crate) fn authority(pem: &str) -> io::Result<Trust> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -36,7 +36,7 @@ pub(crate) fn authority(pem: &str) -> io::Result<Trust> {
     Ok(Trust::Those(Arc::new(config)))
 }
 
-/// Everybody, whatever the certificate says.
+/// Trusts every certificate.
 pub(crate) fn anybody() -> io::Result<Trust> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -47,7 +47,7 @@ pub(crate) fn anybody() -> io::Result<Trust> {
     Ok(Trust::Those(Arc::new(config)))
 }
 
-/// Takes every certificate. The handshake itself is still checked.
+/// Accepts every certificate. The handshake itself is still checked.
 #[derive(Debug)]
 struct Credulous(Arc<CryptoProvider>);
 

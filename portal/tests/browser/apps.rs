@@ -89,7 +89,7 @@ fn an_application_is_installed_updated_and_removed_on_the_page() {
 }
 
 #[test]
-fn a_handler_that_fails_is_told_on_the_page() {
+fn a_failed_handler_call_is_shown_on_the_page() {
     let Some(browser) = Browser::start("failing") else { return };
     let portal = Portal::builder().start().unwrap();
     let application = Application::answering("HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n");
@@ -116,7 +116,7 @@ fn a_handler_that_fails_is_told_on_the_page() {
 }
 
 #[test]
-fn every_setting_can_be_changed_and_the_portal_moved_on_the_page() {
+fn settings_and_the_name_of_the_portal_can_be_changed_on_the_page() {
     let Some(browser) = Browser::start("settings") else { return };
     let portal = Portal::builder().domain("acme.example").start().unwrap();
     portal.start_workflow("Order");

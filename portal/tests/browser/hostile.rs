@@ -26,7 +26,7 @@ fn shown(text: &str) -> &str {
 }
 
 #[test]
-fn hostile_text_is_shown_as_text_and_nothing_of_it_runs() {
+fn hostile_text_is_shown_as_text_and_never_runs() {
     let Some(browser) = Browser::start("hostile") else { return };
     let portal = Portal::builder().start().unwrap();
     let utc = serde_json::json!({"timezoneId": "UTC"});

@@ -10,7 +10,7 @@ use crate::webdriver::Browser;
 use crate::{look, newest, start_on_the_page};
 
 #[test]
-fn a_story_reads_well_in_russian_and_in_english() {
+fn the_log_is_shown_correctly_in_russian_and_in_english() {
     let Some(browser) = Browser::start("language") else { return };
     tell(
         &browser,

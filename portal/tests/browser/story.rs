@@ -45,7 +45,7 @@ const STORY: &[(u64, &str)] = &[
 ];
 
 #[test]
-fn a_story_appears_entry_by_entry_without_a_reload() {
+fn entries_appear_without_a_reload() {
     let Some(browser) = Browser::start("story") else { return };
     let clock = Clock::stopped_at(START);
     let portal = Portal::builder()

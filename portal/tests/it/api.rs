@@ -42,7 +42,7 @@ impl Api {
 }
 
 #[test]
-fn what_tests_ask_is_answered() {
+fn the_interface_for_tests_answers() {
     let api = Api::start();
     let started = api.post("workflows", json!({"title": "Order", "returns": ["Total"]}));
     let (id, token) = (started["id"].as_str().unwrap(), &started["event_token"]);
@@ -71,7 +71,7 @@ fn what_tests_ask_is_answered() {
 }
 
 #[test]
-fn faults_are_planned_and_time_goes_by_when_a_test_says_so() {
+fn tests_can_plan_faults_and_advance_the_clock() {
     let api = Api::start();
     api.post("faults", json!({"fault": "query_limit", "after": 1}));
     assert!(api.rest("server.time", json!({})).get("result").is_some());
@@ -90,7 +90,7 @@ fn faults_are_planned_and_time_goes_by_when_a_test_says_so() {
 }
 
 #[test]
-fn an_application_is_led_through_its_life_from_outside() {
+fn the_interface_controls_an_application_from_installation_to_removal() {
     let api = Api::start();
     let application = Application::start();
     let wish = json!({"own": true, "install_url": application.at("install")});

@@ -45,7 +45,7 @@ fn registration(handler: &str) -> Value {
 }
 
 #[test]
-fn an_application_without_a_page_is_told_of_its_installation() {
+fn an_application_without_a_page_gets_the_install_event() {
     let portal = Portal::builder().language(Language::De).start().unwrap();
     let application = Application::start();
     let app = portal.install_app();
@@ -101,7 +101,7 @@ fn an_application_with_a_page_gets_no_events_before_its_installation_is_finished
 }
 
 #[test]
-fn an_update_takes_registrations_and_handlers_away_and_may_bring_another_token() {
+fn an_update_removes_registrations_and_handlers_and_may_bring_another_token() {
     let portal = Portal::builder().start().unwrap();
     let application = Application::start();
     let app = portal.install_app();
@@ -287,7 +287,7 @@ fn a_registered_activity_is_called_as_it_was_registered_and_keeps_declared_value
 }
 
 #[test]
-fn a_blank_subscription_waits_or_goes_on_as_the_portal_has_it() {
+fn a_blank_subscription_waits_or_not_depending_on_the_portal() {
     let portal = Portal::builder().start().unwrap();
     let application = Application::start();
     let token = portal.install_app().issue_tokens().access_token;
@@ -304,7 +304,7 @@ fn a_blank_subscription_waits_or_goes_on_as_the_portal_has_it() {
 }
 
 #[test]
-fn a_workflow_that_rest_starts_comes_to_each_activity_of_its_template() {
+fn a_workflow_started_by_rest_reaches_each_activity_of_its_template() {
     let portal = Portal::builder().start().unwrap();
     let application = Application::start();
     let (_, token) = registered(&portal, &application);
@@ -339,7 +339,7 @@ fn a_workflow_that_rest_starts_comes_to_each_activity_of_its_template() {
 }
 
 #[test]
-fn a_workflow_fails_at_an_activity_that_nobody_has_registered() {
+fn a_workflow_fails_at_an_activity_that_is_not_registered() {
     let portal = Portal::builder().start().unwrap();
     let token = portal.install_app().issue_tokens().access_token;
     let template = portal.create_template("Gone", ["gone"]);
@@ -353,7 +353,7 @@ fn a_workflow_fails_at_an_activity_that_nobody_has_registered() {
 }
 
 #[test]
-fn a_start_that_makes_no_sense_is_refused() {
+fn an_invalid_start_is_refused() {
     let portal = Portal::builder().start().unwrap();
     let app = portal.install_app();
     let token = app.issue_tokens().access_token;
@@ -473,7 +473,7 @@ fn methods_and_scopes_follow_the_credential() {
 }
 
 #[test]
-fn a_method_that_only_the_stand_in_lacks_is_named_as_such() {
+fn a_method_that_is_not_implemented_has_its_own_error() {
     use bizproc_portal::{Condition, MissingMethods};
     let portal = Portal::builder().start().unwrap();
     let ask = |method: &str| post_json(&(portal.webhook_url() + method), &json!({})).error();

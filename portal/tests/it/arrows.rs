@@ -79,7 +79,7 @@ fn imported(code: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_module_imports_only_those_above_it() {
+fn modules_import_only_modules_above_them() {
     let modules = modules();
     let place = |name: &str| ORDER.iter().position(|known| *known == name);
     let mut wrong = Vec::new();
@@ -98,7 +98,7 @@ fn every_module_imports_only_those_above_it() {
 }
 
 #[test]
-fn what_decides_does_no_io_and_asks_no_clock() {
+fn deciding_modules_do_no_io_and_read_no_clock() {
     let modules = modules();
     for module in DECIDERS {
         for forbidden in ["tokio", "hyper", "std::net::Tcp", "Instant::now", "SystemTime::now"] {

@@ -69,7 +69,7 @@ fn fifty_first_command_is_refused_and_the_first_fifty_run() {
 }
 
 #[test]
-fn halt_is_a_php_truth_and_stops_after_the_first_error() {
+fn halt_is_converted_to_a_boolean_as_in_php_and_stops_after_the_first_error() {
     let portal = Portal::builder().start().unwrap();
     for (halt, executed) in [
         (json!(0), 2),
@@ -99,7 +99,7 @@ fn sections_are_lists_or_objects_as_php_has_them() {
 }
 
 #[test]
-fn what_is_no_text_is_passed_over_and_nested_batches_are_refused() {
+fn commands_that_are_not_texts_are_skipped_and_nested_batches_are_refused() {
     let portal = Portal::builder().start().unwrap();
     let result = batch(&portal, &json!({"a": 1, "b": ["x"], "c": "batch?cmd[x]=scope"}));
     assert_eq!(result["result"], json!([]));

@@ -32,7 +32,7 @@ fn answer_to(portal: &Portal, bytes: &str) -> String {
 }
 
 #[test]
-fn the_scripts_of_any_site_may_read_what_the_rest_api_answers() {
+fn scripts_of_any_site_may_read_the_answers_of_the_rest_api() {
     let portal = Portal::builder().start().unwrap();
     let url = portal.webhook_url() + "server.time";
     for (method, status) in [("POST", 200), ("OPTIONS", 200)] {
@@ -57,7 +57,7 @@ fn the_scripts_of_any_site_may_read_what_the_rest_api_answers() {
 }
 
 #[test]
-fn what_a_stock_nginx_refuses_never_reaches_the_portal() {
+fn requests_that_nginx_refuses_never_reach_the_portal() {
     let portal = Portal::builder().start().unwrap();
     let long = "x".repeat(9000);
     for (bytes, status) in [

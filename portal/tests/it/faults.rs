@@ -10,7 +10,7 @@ use crate::client::request;
 const JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
 
 #[test]
-fn each_fault_strikes_once_and_executes_what_it_says() {
+fn each_fault_happens_once_with_the_execution_that_it_describes() {
     let portal = Portal::builder().start().unwrap();
     let workflow = portal.start_workflow("Order");
     let token = workflow.open_activity("check").event_token();

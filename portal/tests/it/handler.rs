@@ -12,7 +12,7 @@ use crate::client::post_json;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
-fn a_handler_is_told_of_its_activity_and_can_answer_it() {
+fn a_handler_gets_its_activity_and_can_end_it() {
     let portal = Portal::builder().start().unwrap();
     let app = portal.install_app();
     let application = Application::start();
@@ -114,7 +114,7 @@ fn a_workflow_fails_when_the_application_of_its_activity_is_gone() {
 }
 
 #[test]
-fn typed_properties_arrive_as_the_site_writes_them() {
+fn properties_arrive_in_the_format_of_the_site() {
     let portal = Portal::builder().language(Language::De).start().unwrap();
     let application = Application::start();
     let moment = UnixTime::new(Duration::from_secs(1_795_788_605));

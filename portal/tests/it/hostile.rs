@@ -56,7 +56,7 @@ const PIECES: &[&[u8]] = &[
 ];
 
 #[test]
-fn whatever_is_sent_is_answered() {
+fn every_hostile_body_is_answered() {
     let portal = Portal::builder().start().unwrap();
     let mut dice = Dice(7);
     let types = [

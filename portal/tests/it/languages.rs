@@ -55,7 +55,7 @@ fn the_examples_of_the_readme_run_in_each_language() {
 }
 
 #[test]
-fn an_application_in_python_rehearses_its_whole_life() {
+fn an_application_in_python_is_tested_from_installation_to_removal() {
     if let Some(said) = run("python3", &root().join("examples/rehearsal.py")) {
         assert!(said.ends_with("rehearsal ok\n"), "{said}");
     }

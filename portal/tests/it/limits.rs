@@ -112,7 +112,7 @@ fn newer_servers_refuse_whole_batches_at_half_weight() {
 }
 
 #[test]
-fn a_self_hosted_portal_has_no_operating_limit_and_does_not_speak_of_it() {
+fn a_self_hosted_portal_has_no_operating_limit_and_no_fields_for_it() {
     let portal = Portal::builder().server_time(ServerTime::Claimed(600 * SECOND)).start().unwrap();
     let token = token(&portal);
     single(&portal, &token);
@@ -140,7 +140,7 @@ fn concurrent_hits_of_one_workflow_find_it_locked() {
 }
 
 #[test]
-fn a_hit_that_takes_too_long_is_given_up_by_the_proxy_and_goes_on() {
+fn a_hit_that_takes_too_long_gets_504_and_is_still_executed() {
     let spent = ServerTime::Spent(Duration::from_millis(50));
     let portal = Portal::builder()
         .server_time(spent)
@@ -211,7 +211,7 @@ fn every_error_can_be_asked_for() {
 }
 
 #[test]
-fn the_newest_servers_charge_a_batch_alone_and_say_one_sum_everywhere() {
+fn the_newest_servers_charge_only_the_batch_and_show_one_sum_everywhere() {
     let clock = stopped();
     let portal = slow(&clock, |builder| {
         builder.operating(OperatingLimit::new(5 * SECOND).outer_batch(OuterBatch::Alone))

@@ -135,7 +135,7 @@ finally:
 
 #[cfg(target_os = "linux")]
 #[test]
-fn on_the_usual_ports_the_name_stands_alone() {
+fn on_the_usual_ports_addresses_have_no_port() {
     use std::io::Write as _;
     // A network and mounts of its own: there the ports are free, and the name leads to loopback.
     let script = "ip link set lo up && printf '127.0.0.1 localhost acme.example\\n' > \"$HOSTS\" \

@@ -41,7 +41,7 @@ fn an_access_token_is_taken_from_body_query_and_header_and_the_header_wins() {
 }
 
 #[test]
-fn expired_token_is_refreshed_and_the_old_refresh_token_is_spent() {
+fn an_expired_token_is_refreshed_and_the_old_refresh_token_is_invalid() {
     let clock = Clock::stopped_at(UnixTime::new(Duration::from_secs(1_800_000_000)));
     let portal = Portal::builder().clock(clock.clone()).start().unwrap();
     let app = portal.install_app();
@@ -70,7 +70,7 @@ fn expired_token_is_refreshed_and_the_old_refresh_token_is_spent() {
 }
 
 #[test]
-fn tokens_may_be_asked_for_with_a_form_too_and_wrong_requests_are_named() {
+fn tokens_can_be_requested_with_a_form_and_wrong_requests_get_an_error() {
     let portal = Portal::builder().start().unwrap();
     let app = portal.install_app();
     let token = app.issue_tokens().refresh_token;
@@ -93,7 +93,7 @@ fn tokens_may_be_asked_for_with_a_form_too_and_wrong_requests_are_named() {
 }
 
 #[test]
-fn a_code_is_granted_once_and_not_for_long() {
+fn a_code_works_once_and_for_a_short_time() {
     let clock = Clock::stopped_at(UnixTime::new(Duration::from_secs(1_800_000_000)));
     let portal = Portal::builder().clock(clock.clone()).start().unwrap();
     let app = portal.install_app();
@@ -180,7 +180,7 @@ fn faults_strike_the_oauth_server_by_its_name_only() {
 }
 
 #[test]
-fn portals_beside_each_other_share_the_oauth_server_but_not_their_tokens() {
+fn several_portals_share_the_oauth_server_but_not_their_tokens() {
     let first = Portal::builder().start().unwrap();
     let second = Portal::builder().beside(&first).start().unwrap();
     let app = first.install_app();

@@ -89,7 +89,7 @@ fn settings_can_be_changed_from_the_page_but_not_by_a_foreign_form() {
 }
 
 #[test]
-fn the_page_needs_nothing_from_elsewhere() {
+fn the_page_loads_nothing_from_other_servers() {
     let portal = Portal::builder().start().unwrap();
     let page = request(&portal.page_url(), "GET", &[], b"").unwrap();
     assert!(page.head.contains("text/html"));
@@ -115,7 +115,7 @@ fn the_page_needs_nothing_from_elsewhere() {
 }
 
 #[test]
-fn secrets_are_answered_only_where_they_are_asked_for() {
+fn secrets_are_returned_only_by_their_own_requests() {
     let portal = Portal::builder().start().unwrap();
     let workflow = portal.start_workflow("Order");
     let activity = workflow.open_activity("check");

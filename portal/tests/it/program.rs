@@ -45,7 +45,7 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn what_the_program_prints_can_be_used_as_it_stands() {
+fn the_output_of_the_program_can_be_used_unchanged() {
     let mut program = Program::start(&["--cloud", "--seed", "7"]);
     let lines = BufReader::new(program.0.stdout.take().unwrap()).lines();
     let mut printed = Vec::new();
@@ -148,7 +148,7 @@ fn one_line_of_json_has_everything_and_the_application_can_be_used() {
 }
 
 #[test]
-fn a_handler_that_fails_is_told_on_stderr() {
+fn a_failed_handler_call_is_printed_to_stderr() {
     let application = Application::answering("HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n");
     let mut program = Program::start(&["--json", "--handler", &application.at("check")]);
     program.line();

@@ -31,7 +31,7 @@ fn get(portal: &Portal, name: &str, url: &str) -> std::io::Result<String> {
 }
 
 #[test]
-fn https_is_served_beside_http_by_an_authority_of_its_own() {
+fn https_is_served_next_to_http_with_its_own_authority() {
     let portal = Portal::builder().tls().host_name("portal.example").start().unwrap();
     portal.set_condition(Condition::HttpsOnly);
     let url = portal.webhook_url_https().unwrap() + "server.time";
@@ -91,7 +91,7 @@ fn secure_handler(taken: std::sync::mpsc::Sender<String>) -> (u16, String) {
 }
 
 #[test]
-fn a_handler_on_https_is_called_if_its_authority_is_named_or_anybody_is_trusted() {
+fn a_handler_on_https_is_called_if_its_certificate_is_trusted() {
     let (sender, taken) = std::sync::mpsc::channel();
     let (port, pem) = secure_handler(sender);
     let url = format!("https://127.0.0.1:{port}/handler");

@@ -58,7 +58,7 @@ fn background() -> (Portal, Workflow) {
 }
 
 #[test]
-fn a_background_end_says_true_whatever_becomes_of_it() {
+fn a_background_end_returns_true_also_if_its_job_fails() {
     let (portal, workflow) = background();
     let activity = workflow.open_activity("check");
     let token = activity.event_token();
@@ -99,7 +99,7 @@ fn a_background_end_says_true_whatever_becomes_of_it() {
 }
 
 #[test]
-fn lines_of_the_same_hit_are_written_before_a_background_end_wherever_they_stand() {
+fn lines_of_the_same_hit_are_written_before_a_background_end_in_any_order() {
     for (event_send, texts) in
         [(EventSend::AtOnce, &["bye"][..]), (EventSend::Background, &["late", "bye"][..])]
     {
@@ -117,7 +117,7 @@ fn lines_of_the_same_hit_are_written_before_a_background_end_wherever_they_stand
 }
 
 #[test]
-fn a_hit_right_behind_a_background_end_finds_the_workflow_locked() {
+fn a_hit_directly_after_a_background_end_finds_the_workflow_locked() {
     let (portal, workflow) = background();
     let activity = workflow.open_activity("check");
     portal.set_server_time(ServerTime::Spent(Duration::from_secs(1)));
@@ -133,7 +133,7 @@ fn a_hit_right_behind_a_background_end_finds_the_workflow_locked() {
 }
 
 #[test]
-fn parallel_branches_have_tokens_of_their_own_and_share_the_log() {
+fn parallel_branches_have_their_own_tokens_and_share_the_log() {
     let portal = Portal::builder().start().unwrap();
     let workflow = portal.start_workflow("Order");
     let (left, right) = (workflow.open_activity("left"), workflow.open_activity("right"));
@@ -147,7 +147,7 @@ fn parallel_branches_have_tokens_of_their_own_and_share_the_log() {
 }
 
 #[test]
-fn a_loop_makes_a_new_event_and_the_old_token_writes_nothing() {
+fn a_loop_creates_a_new_token_and_the_old_one_writes_nothing() {
     let portal = Portal::builder().start().unwrap();
     let workflow = portal.start_workflow("Order");
     let first = workflow.open_activity("check");
@@ -160,7 +160,7 @@ fn a_loop_makes_a_new_event_and_the_old_token_writes_nothing() {
 }
 
 #[test]
-fn an_activity_runs_out_of_time_when_the_clock_says_so() {
+fn an_activity_times_out_by_the_clock_of_the_portal() {
     let clock = Clock::stopped_at(UnixTime::new(Duration::from_secs(1_800_000_000)));
     let portal = Portal::builder().clock(clock.clone()).start().unwrap();
     let workflow = portal.start_workflow("Order");
@@ -174,7 +174,7 @@ fn an_activity_runs_out_of_time_when_the_clock_says_so() {
 }
 
 #[test]
-fn an_activity_without_subscription_takes_no_lines() {
+fn an_activity_without_subscription_writes_no_lines() {
     let portal = Portal::builder().start().unwrap();
     let workflow = portal.start_workflow("Order");
     let activity = workflow.activity("check").without_subscription().open();
@@ -184,7 +184,7 @@ fn an_activity_without_subscription_takes_no_lines() {
 }
 
 #[test]
-fn a_workflow_that_is_not_saved_yet_or_is_finished_is_not_found() {
+fn a_workflow_that_is_not_saved_yet_or_has_ended_is_not_found() {
     let portal = Portal::builder().start().unwrap();
     let workflow = portal.start_unsaved_workflow("Order");
     let token = workflow.open_activity("check").event_token();
@@ -210,7 +210,7 @@ fn a_locked_workflow_is_refused_and_others_are_not() {
 }
 
 #[test]
-fn a_call_for_a_deleted_document_terminates_the_workflow_and_says_true() {
+fn a_call_for_a_deleted_document_terminates_the_workflow_and_returns_true() {
     let portal = Portal::builder().start().unwrap();
     let workflow = portal.start_workflow("Order");
     let token = workflow.open_activity("check").event_token();
@@ -257,7 +257,7 @@ fn a_text_that_is_too_long_is_cut_by_a_lax_database() {
 }
 
 #[test]
-fn entries_of_the_portals_own_count_towards_the_fifty_and_reports_do_not() {
+fn the_portals_own_entries_count_towards_the_fifty_and_reports_do_not() {
     let portal = Portal::builder()
         .retention(Retention::Cloud)
         .own_entries(OwnEntries::Activities)
@@ -280,7 +280,7 @@ fn entries_of_the_portals_own_count_towards_the_fifty_and_reports_do_not() {
 }
 
 #[test]
-fn the_clean_up_spares_running_workflows_of_a_self_hosted_portal() {
+fn the_clean_up_keeps_running_workflows_of_a_self_hosted_portal() {
     let clock = Clock::stopped_at(UnixTime::new(Duration::from_secs(1_800_000_000)));
     let portal = Portal::builder().clock(clock.clone()).start().unwrap();
     let days = |days: u64| Duration::from_secs(days * 24 * 3600);
@@ -299,7 +299,7 @@ fn the_clean_up_spares_running_workflows_of_a_self_hosted_portal() {
 }
 
 #[test]
-fn the_journal_and_the_log_tell_one_order() {
+fn the_journal_and_the_log_have_one_order() {
     let portal = Portal::builder().start().unwrap();
     let (one, two) = (portal.start_workflow("A"), portal.start_workflow("B"));
     let (a, b) = (one.open_activity("x"), two.open_activity("x"));

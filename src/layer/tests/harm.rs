@@ -1,10 +1,10 @@
-//! What other layers and unusual apps do to the layer.
+//! The layer with faulty layers and unusual apps.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 
-/// A layer that panics while it holds a span's extensions, at an event with this text.
+/// A layer that panics while it holds the lock of a span's extensions, at an event with this text.
 struct Breaks;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Breaks {
@@ -28,8 +28,8 @@ impl Drop for Logs {
 }
 
 #[test]
-fn a_span_that_another_layer_has_broken_makes_no_event_panic() {
-    alone("harm::a_span_that_another_layer_has_broken_makes_no_event_panic", || {
+fn a_poisoned_span_makes_no_event_panic() {
+    alone("harm::a_poisoned_span_makes_no_event_panic", || {
         let (producer, mut inbox) = rig();
         let subscriber = tracing_subscriber::registry()
             .with(Breaks)
@@ -61,7 +61,7 @@ fn a_span_that_another_layer_has_broken_makes_no_event_panic() {
 }
 
 #[test]
-fn sixty_thousand_nested_spans_that_wait_for_a_token_need_no_stack() {
+fn sixty_thousand_nested_spans_do_not_overflow_the_stack() {
     let lines = delivered(|| {
         let mut spans = vec![info_span!("a", event_token = A)];
         for n in 0..60_000 {
@@ -70,14 +70,14 @@ fn sixty_thousand_nested_spans_that_wait_for_a_token_need_no_stack() {
         info!(parent: &spans[60_000], "at the bottom");
         spans[60_000].record("event_token", B);
         info!(parent: &spans[60_000], "tagged");
-        // From the inside out, as scopes end: the Registry itself closes the others recursively.
+        // From the inside out, like scopes. In another order, the Registry closes spans recursively.
         while spans.pop().is_some() {}
     });
     assert_eq!(lines[..2], ["a: at the bottom", "b: tagged"]);
 }
 
 #[test]
-fn spans_that_the_level_hides_lead_to_the_log_and_show_nothing() {
+fn spans_below_the_level_keep_events_in_their_log_and_show_no_fields() {
     let (producer, mut inbox) = rig();
     let subscriber = tracing_subscriber::registry()
         .with(fmt_layer().with_writer(io::sink))
@@ -90,7 +90,7 @@ fn spans_that_the_level_hides_lead_to_the_log_and_show_nothing() {
         let mut deeper: Vec<_> = (0..1_000).map(|_| debug_span!("deeper").entered()).collect();
         info!("said");
         info_span!("inner", m = 4).in_scope(|| info!("said inside"));
-        // From the inside, or the Registry closes them one inside of the other.
+        // From the inside out. Otherwise the Registry closes them recursively.
         while deeper.pop().is_some() {}
     });
     assert_eq!(inbox.lines()[..2], ["a: said, n=1", "a: said inside, m=4, n=1"]);

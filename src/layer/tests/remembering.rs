@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn so_it_is_on_the_subscriber_of_fmt(
+    fn remembering_and_looking_up_agree_on_the_subscriber_of_fmt(
         steps in prop::collection::vec((0..THREADS, 0..SPANS, step()), 0..200),
     ) {
         let ((remembering, mut remembered), (looking, mut looked_up)) = (rig(), rig());
@@ -215,7 +215,7 @@ proptest! {
 /// The Registry numbers a span as an earlier one after some thousands of spans in its place. The tag of the
 /// earlier one is still alive then: its lines wait.
 #[test]
-fn an_id_that_is_used_again_is_not_taken_for_the_earlier_span() {
+fn a_reused_span_id_does_not_mean_the_earlier_span() {
     let lines = delivered(|| {
         let _other = info_span!("other", event_token = B);
         let order = info_span!("order", event_token = A);
@@ -234,7 +234,7 @@ fn an_id_that_is_used_again_is_not_taken_for_the_earlier_span() {
 
 /// A thread of a pool may wait for hours for its next work.
 #[test]
-fn a_thread_that_remembers_a_span_keeps_nothing_of_it_alive() {
+fn the_memory_of_a_thread_keeps_no_span_alive() {
     let (producer, mut inbox) = rig();
     let subscriber = tracing_subscriber::registry().with(layer(producer, LevelFilter::INFO));
     let dispatch = Dispatch::new(subscriber);
@@ -268,7 +268,7 @@ fn a_thread_that_remembers_a_span_keeps_nothing_of_it_alive() {
 }
 
 #[test]
-fn only_a_layer_that_is_told_of_all_spans_remembers() {
+fn only_a_layer_that_sees_all_spans_remembers_them() {
     let layer = || layer::<Registry>(rig().0, LevelFilter::INFO);
     let registry = tracing_subscriber::registry;
     let remembers = |dispatch: Dispatch| {

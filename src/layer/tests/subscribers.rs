@@ -7,7 +7,7 @@ use tracing_subscriber::filter::FilterId;
 use super::*;
 
 #[test]
-fn the_subscriber_of_fmt_takes_the_layer_and_stays_as_it_was() {
+fn the_layer_works_on_the_subscriber_of_fmt_and_does_not_change_it() {
     let printed = Printed::default();
     let (producer, mut inbox) = rig();
     let alive = producer.alive();
@@ -109,7 +109,7 @@ impl<'a> LookupSpan<'a> for Wrapped {
 }
 
 #[test]
-fn a_subscriber_of_the_apps_own_takes_the_layer() {
+fn the_layer_works_on_the_apps_own_subscriber() {
     let (producer, mut inbox) = rig();
     let subscriber = Wrapped(Registry::default()).with(layer(producer, LevelFilter::INFO));
     tracing::subscriber::with_default(subscriber, || {
@@ -120,8 +120,8 @@ fn a_subscriber_of_the_apps_own_takes_the_layer() {
     assert_eq!(inbox.lines(), ["a: one", "a: closed"]);
 }
 
-/// The Registry knows the spans around a hidden one, and nobody is shown it. The thread's stack might
-/// lead to another process's log.
+/// The Registry knows the spans around a hidden one, but the layer cannot see the Registry. The stack of the
+/// thread might lead to the log of another process.
 #[test]
 fn an_event_in_a_span_that_is_hidden_there_is_counted() {
     let (producer, mut inbox) = rig();

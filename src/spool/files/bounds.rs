@@ -59,7 +59,7 @@ impl State {
         }
         self.note(done);
         self.remove_drained();
-        // In time, so that nothing has to be given up for it. Nobody waits for this call.
+        // Early enough that no line has to be dropped for it. Nothing waits for this call.
         if self.bytes() > self.limits.max_bytes / 2 {
             let rewritten = self.rewrite_one().map(|_| ());
             self.note(rewritten);

@@ -94,7 +94,7 @@ fn a_directory_that_cannot_be_used_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn options_without_sense_are_refused() {
+fn senseless_options_are_refused() {
     let folder = Folder::new("options");
     let spool = Spool::new(folder.0.join("spool"));
     for (wrong, option) in [

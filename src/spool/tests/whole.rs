@@ -125,9 +125,9 @@ fn runs_are_taken_over_from_the_oldest() {
     assert_eq!(order, [7, 3, 5]);
 }
 
-/// What one call does is bounded, so that what is appended meanwhile does not wait.
+/// The work of one call is bounded, so that a batch that is appended meanwhile does not wait.
 #[test]
-fn much_is_taken_over_in_steps() {
+fn large_folders_are_taken_over_in_steps() {
     let disk = FakeDisk::new();
     let body = "x".repeat(1 << 20);
     for publisher in 1..=3 {

@@ -144,7 +144,8 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 /// Runs blocking work on its own thread, for stores whose client is not async.
 ///
 /// Delivery waits for this work, so the work must not wait for delivery: a flush or the end of an
-/// activity fails there at once with [`WorkerError::DeliveryThread`](crate::error::WorkerError::DeliveryThread).
+/// activity fails there at once with
+/// [`WorkerError::DeliveryThread`](crate::error::WorkerError::DeliveryThread).
 ///
 /// ```
 /// use tracing_bizproc::auth::{CredentialFuture, on_thread};

@@ -21,7 +21,7 @@ pub(super) struct TokenBuffer {
     pub(super) sealed: VecDeque<(Instant, Entry)>,
     /// Lines in the command that is out. One at a time keeps the order.
     pub(super) in_flight: Option<u32>,
-    /// Nothing goes before this: the portal asked for patience with this token.
+    /// Nothing is sent before this time: the workflow was locked or not found.
     pub(super) hold_until: Option<Instant>,
     /// Lost lines that no entry has mentioned yet.
     pub(super) gap: Option<Box<Gap>>,

@@ -16,7 +16,7 @@ pub(crate) struct EndRef {
     number: u64,
 }
 
-/// An end that is no longer tried, with the lines of which nothing is known yet.
+/// An end that is not tried any more, and how many lines of its token are pending.
 #[derive(Debug)]
 pub(crate) struct Lapsed {
     pub(crate) event_token: EventToken,
@@ -54,7 +54,7 @@ impl Coalescer {
         [ready.next_at(), lone.next_at(), self.next_overdue()].into_iter().flatten().min()
     }
 
-    /// When an end goes whatever else is under way.
+    /// When an end is sent also while other requests are in flight.
     pub(crate) fn next_overdue(&self) -> Option<Instant> {
         let Listing { overdue, lone_overdue, .. } = &self.listing;
         overdue.next_at().into_iter().chain(lone_overdue.next_at()).min()
@@ -70,7 +70,7 @@ impl Coalescer {
         !self.listing.lapse.is_empty()
     }
 
-    /// Tokens whose end goes now whatever its lines do, and may share a request; the longest due first,
+    /// Tokens whose end is sent now, also if lines are pending, and may share a request; the longest due first,
     /// at most `most`.
     pub(crate) fn overdue_ends(&self, most: usize, now: Instant) -> Vec<usize> {
         self.listing.overdue.due(now).take(most).collect()

@@ -18,7 +18,7 @@ use crate::worker::report::Trouble;
 pub(super) struct Store {
     /// When the run began: no line of it is older.
     pub(super) started: Instant,
-    /// It is not known yet what other runs have left: all portals are behind.
+    /// It is not known yet what other runs have left, so all portals may have stored lines.
     pub(super) starting: bool,
     /// Ends that were asked for before that: lines of their tokens may be in the journal.
     pub(super) early_ends: Vec<(usize, EventToken)>,
@@ -35,8 +35,8 @@ pub(super) struct Store {
     pub(super) reading: usize,
     /// How many times marks were handed over that are not answered.
     pub(super) marking: usize,
-    /// How long something has not been answered, and when that was looked at last. Time in which the
-    /// process was stopped hardly counts: the journal's thread stood still, too.
+    /// How long the journal has owed an answer, and the time of the last check. Time in which the process was
+    /// stopped hardly counts, because the journal's thread was stopped, too.
     waited: Duration,
     looked: Instant,
 }
@@ -126,7 +126,7 @@ impl Engine {
         due.into_iter().chain(looks).min()
     }
 
-    /// Whether the journal owes an answer.
+    /// Whether the journal has yet to answer.
     fn waits_for_journal(&self) -> bool {
         let asked = self
             .store
@@ -276,7 +276,7 @@ impl Engine {
 
 /// How long the journal may take for an answer before lines go on without it.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
-/// How often it is looked at whether the journal answers.
+/// How often to check whether the journal answers.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// When a journal that cannot be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
-//! REST calls of the app's own, through the portal's lane: they share its access and its rate, and
-//! nothing else. Lines and ends wait for none of them, and what blocks the log does not block them.
+//! REST calls of the app, through the portal's lane. They share its access tokens and its rate limit. A call
+//! in flight delays no lines or ends; at the rate limit, calls and entries take turns. A block of the log
+//! does not block calls.
 //!
-//! One is out at a time. A call is repeated only when it is known that it was not executed.
+//! One call is in flight at a time. It is repeated only if it was certainly not executed.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -22,7 +23,7 @@ use crate::worker::turn::Turn;
 pub(crate) struct AppCall {
     pub(crate) method: Method,
     pub(crate) body: Body,
-    /// From here on it is no longer tried.
+    /// After this time it is not tried any more.
     pub(crate) deadline: Instant,
     pub(crate) answer: CallReply,
     /// Not sent before this.
@@ -55,7 +56,7 @@ impl AppCall {
     }
 
     fn answer(self, answer: Result<CallAnswer, CallError>) {
-        // The caller may no longer wait for the answer.
+        // The caller may have stopped waiting.
         drop(self.answer.send(answer));
     }
 }
@@ -101,8 +102,8 @@ impl Lane {
         self.calls.waiting.push_back(call);
     }
 
-    /// Whether a call goes before what the log has: each in its turn where the rate is scarce. Ends of
-    /// activities go before all.
+    /// Whether a call is sent before entries: at the rate limit they take turns. Ends of activities are sent
+    /// first.
     pub(super) fn is_calls_turn(&self, now: Instant) -> bool {
         let ends = self.coalescer.next_end().and_then(|due| self.ends_from(due));
         let ends = ends.is_some_and(|at| at <= now);
@@ -157,7 +158,7 @@ impl Lane {
 
     /// Processes the result of a call.
     pub(super) fn settle_call(&mut self, reply: &Reply, turn: &mut Turn<'_>) {
-        // Read before anything is taken apart: a panic in a parser costs no call.
+        // Parsed before the state changes, so that a panic in the parser loses no call.
         let called = call::read(reply);
         let Some(InFlight { call: Some(call), access }) = self.calls.in_flight.take() else {
             return;

@@ -1,16 +1,17 @@
-//! What the next request carries. Ends of activities choose first, each with its token's last entry;
-//! then entries that are due. Inside of the request all entries stand before all ends, since an end
-//! may finish a workflow that another token still logs to.
+//! What the next request contains: first ends of activities, each with the last entry of its token, then
+//! entries that are due. In the request all entries come before all ends, because an end may finish a
+//! workflow to which another token still logs.
 //!
-//! | what holds | entries | ends |
+//! | state | entries | ends |
 //! |---|---|---|
-//! | rate | wait | wait |
-//! | operating limit of the log | wait | go |
-//! | `batch` refused for operating time | one at a time | one at a time |
-//! | the lane backs off, or is blocked | wait | go; after a failure of their own they pause, together |
-//! | other access is being got | wait | wait |
+//! | the rate limit is reached | wait | wait |
+//! | the operating limit of the log is reached | wait | are sent |
+//! | `batch` was refused for operating time | one at a time | one at a time |
+//! | the lane backs off | wait | are sent; after a failure of ends, all ends pause |
+//! | the lane is blocked | one request per minute | are sent |
+//! | new access tokens are being requested | wait | wait |
 //!
-//! An end waits no longer than its time: then its caller is told.
+//! An end waits at most until its limit. Then its caller gets an error.
 
 use std::time::{Duration, Instant};
 
@@ -25,12 +26,12 @@ use crate::worker::turn::Turn;
 /// A request under construction.
 struct Draft {
     entries: Vec<Command>,
-    /// Their tokens' keys: they go out when the request is whole.
+    /// The keys of their tokens. They are added when the request is complete.
     ends: Vec<Chosen>,
     batch: Batch,
     /// Bytes that the ends will add.
     end_bytes: usize,
-    /// Commands that it may carry, and seconds that it may take.
+    /// The maximum number of commands, and the seconds that it may take.
     most: usize,
     time: f64,
 }
@@ -50,7 +51,7 @@ impl Draft {
         self.batch.bytes() + self.end_bytes
     }
 
-    /// Whether this much more fits. What is alone always does.
+    /// Whether this much more fits. A single command always fits.
     fn fits(&self, commands: usize, time: f64, bytes: usize, most_bytes: usize) -> bool {
         let rest = self.commands() > 0 || commands > 1;
         self.commands() + commands <= self.most
@@ -71,7 +72,7 @@ impl Lane {
         }
         let entries_at = self.coalescer.next_due().and_then(|due| self.entries_from(due));
         let ends_at = self.coalescer.next_end().and_then(|due| self.ends_from(due));
-        // Those that go with entries go when these do.
+        // Ends that are sent with entries are sent when the entries are.
         let ends = self.ends_from(now).is_some_and(|at| at <= now);
         let Some(at) = entries_at.into_iter().chain(ends_at).min() else { return Err(None) };
         let at = at.max(self.bucket.ready_at(now));
@@ -81,7 +82,7 @@ impl Lane {
         self.compose(ends, entries_at, turn)
     }
 
-    /// When entries may go that are due then.
+    /// When entries that are due at `due` may be sent.
     fn entries_from(&self, due: Instant) -> Option<Instant> {
         match self.state {
             State::Ready => Some(due),
@@ -91,7 +92,7 @@ impl Lane {
         }
     }
 
-    /// When ends may go that are due then.
+    /// When ends that are due at `due` may be sent.
     pub(super) fn ends_from(&self, due: Instant) -> Option<Instant> {
         match self.state {
             State::Refreshing { .. } => None,
@@ -99,13 +100,13 @@ impl Lane {
         }
     }
 
-    /// What is due but held back is checked for its age meanwhile.
+    /// Entries that are due but have to wait are checked for their age in the meantime.
     fn or_check(&self, at: Instant, now: Instant) -> Instant {
         let held = self.coalescer.next_due().is_some_and(|due| due <= now);
         if held { at.min(self.next_check) } else { at }
     }
 
-    /// A request of ends that can wait no longer, while the main request is out.
+    /// A request with overdue ends, while the main request is in flight.
     fn next_beside(&mut self, turn: &mut Turn<'_>) -> Result<Action, Option<Instant>> {
         if self.beside.in_flight.is_some() {
             return Err(None);

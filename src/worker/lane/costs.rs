@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_and_ends_are_learned_apart() {
+    fn costs_of_entries_and_ends_are_measured_separately() {
         let mut costs = Costs::default();
         let took = Duration::from_secs(3);
         costs.observe(took, &[done(Some(0.1)), done(Some(0.1))], &[done(Some(2.8))]);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_entries_do_not_explain_is_the_ends_cost() {
+    fn the_rest_of_the_time_is_the_cost_of_the_ends() {
         let mut costs = Costs::default();
         costs.observe(Duration::from_secs(1), &[done(None), done(None)], &[]);
         costs.observe(Duration::from_secs(4), &[done(None)], &[done(None)]);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_dear_until_one_was_seen() {
+    fn the_cost_of_an_end_is_assumed_high_until_one_was_measured() {
         assert_eq!((Costs::default().entry(), Costs::default().end()), (0.0, 1.0));
     }
 }

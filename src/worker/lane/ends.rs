@@ -1,4 +1,4 @@
-//! What becomes of ends of activities: they go again, or their callers are answered.
+//! What happens to ends of activities: they are sent again, or their callers get an answer.
 
 use std::time::Instant;
 
@@ -44,8 +44,8 @@ impl Lane {
         }
     }
 
-    /// An end that cannot share a request has failed in one of its own: others pass first, since it would
-    /// be the first again, and what it fails of may be its own fault.
+    /// A direct end has failed. Others are sent first, because the reason may be this end itself, and
+    /// otherwise it would always be the first again.
     pub(super) fn hold_lone_end(&mut self, end: EndRef, now: Instant) {
         let pause = self.ends_pause.map_or(now, |pause| pause.until);
         let backoff = &mut self.backoff;

@@ -1,7 +1,7 @@
-//! What follows from a refusal or a missing answer: one table, for requests of every kind.
+//! What happens after a refusal or a missing answer: one table, for requests of every kind.
 //!
-//! A row says what the lane does, what becomes of each entry, and of each end. Whatever a reply
-//! changes, it changes through a row of this table.
+//! A row says what happens to the lane, to each entry, and to each end. All effects of a reply come from a
+//! row of this table.
 
 use super::Renewal;
 use crate::protocol::reply::{Refusal, Sent};
@@ -23,57 +23,57 @@ pub(super) enum OfLane {
     GoesOn,
     /// Waits, and uses half of the rate that it used.
     SlowsDown,
-    /// Keeps to the operating limit of the method, or of `batch`.
+    /// Pauses for the operating limit of the method, or of `batch`.
     Pauses(Within),
     /// Waits before it sends entries again, longer each time.
     BacksOff,
-    /// The same, and sends half as much, to find the command on which the portal fails.
+    /// Backs off, and sends half as much, to find the command that makes the portal fail.
     Halves,
-    /// Gets other access. Nothing goes meanwhile.
+    /// Requests new access. Nothing is sent in the meantime.
     Renews(Renewal),
     /// Sends entries only once a minute, until something is fixed.
     Blocks(DropReason),
 }
 
-/// Where a refusal for operating time stood.
+/// Where a refusal for operating time was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Within {
     Request,
     Command,
 }
 
-/// What becomes of an entry.
+/// What happens to an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OfEntry {
-    /// To the front of its token, as if it had not been sent.
+    /// It goes back to the front of its token, as if it had not been sent.
     Returns,
-    /// The same, and is held back; given up when patience is over.
+    /// It goes back to the front of its token and is sent later. After too many tries it is given up.
     Waits(Patience),
-    /// Returns, and is suspected of being what the portal stumbles over.
+    /// It goes back to the front of its token, and is marked as suspicious: it may make the portal fail.
     IsSuspected,
-    /// It may have been written: repeated with a mark, or given up, as the user chose.
+    /// It may have been written. It is repeated with a mark, or given up, as the option says.
     IsInDoubt,
     /// Given up for this reason.
     IsGivenUp(DropReason),
-    /// Given up, and all that its token holds or will get.
+    /// It is given up, with all other lines of its token, also later ones.
     Finishes(DropReason),
 }
 
-/// What becomes of an end. It may be repeated freely: a closed activity ignores it (server behaviour).
+/// What happens to an end. It may always be repeated: a closed activity ignores it (server behaviour).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OfEnd {
-    /// Goes again when the lane sends ends again.
+    /// It is sent again when the lane sends ends again.
     Returns,
-    /// Goes again after a pause of its own, while patience lasts.
+    /// It is sent again after its own pause, for a limited time.
     Waits(Patience),
-    /// Is answered with the refusal.
+    /// The caller gets the refusal.
     IsRefused,
 }
 
 /// For how long something is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// Another hit holds the workflow.
+    /// Another request has locked the workflow.
     Locked,
     /// The workflow may not have been saved yet.
     Early,
@@ -98,7 +98,7 @@ pub(super) fn of_command(refusal: &Refusal) -> Reaction {
         Refusal::Grant(_) => (Renews(Renewal::Refresh), Returns, EndReturns),
         Refusal::Credential(_) => (Blocks(DropReason::CredentialBlocked), Returns, IsRefused),
         Refusal::Portal(_) => (Blocks(DropReason::PortalBlocked), Returns, IsRefused),
-        // Never of a command; but should it be, a pause does no harm.
+        // This is never the answer to a command. If it were, a pause would be harmless.
         Refusal::RateLimit
         | Refusal::Unreachable(_)
         | Refusal::UnknownPortal(_)
@@ -122,13 +122,13 @@ pub(super) fn of_request(refusal: &Refusal, sent: Sent) -> Reaction {
         (Refusal::Moved(Some(host)), _) => {
             (Renews(Renewal::Relocate(host.clone())), Returns, EndReturns)
         }
-        // The next answer may be a good one: ends are tried all the same.
+        // The next answer may be another one, so ends are still sent.
         (Refusal::Moved(None) | Refusal::Redirected(_), _) => {
             (Blocks(DropReason::PortalBlocked), Returns, EndReturns)
         }
         (Refusal::Credential(_), _) => (Blocks(DropReason::CredentialBlocked), Returns, IsRefused),
         (Refusal::Portal(_), _) => (Blocks(DropReason::PortalBlocked), Returns, IsRefused),
-        // It is the one command that is too large: it always will be.
+        // The single command is too large. A repeat would be refused, too.
         (Refusal::TooLarge, Sent::Single) => {
             (GoesOn, IsGivenUp(DropReason::EntryRefused), IsRefused)
         }
@@ -150,19 +150,19 @@ pub(super) fn of_silence() -> Reaction {
     Reaction { lane: OfLane::Halves, entry: OfEntry::IsInDoubt, end: OfEnd::Returns }
 }
 
-/// It ran, and came to none of the commands: as a portal answers to a body that it could not read
-/// (server behaviour). Again at once would be so for ever.
+/// The request ran, but no command was executed: a portal answers like this if it cannot read the body
+/// (server behaviour). An immediate repeat would give the same result again and again.
 pub(super) fn of_nothing_executed() -> Reaction {
     Reaction { lane: OfLane::BacksOff, entry: OfEntry::Returns, end: OfEnd::Returns }
 }
 
-/// The portal did not come to this command (its key is in neither section of the answer).
+/// The portal did not execute this command (its key is in neither section of the answer).
 pub(super) fn of_not_executed() -> Reaction {
     Reaction { lane: OfLane::GoesOn, entry: OfEntry::Returns, end: OfEnd::Returns }
 }
 
-/// How a refusal is reported, and with which detail. If it leads to other access, it is reported only
-/// when that fails.
+/// How a refusal is reported, and with which detail. If new access is requested because of it, it is reported
+/// only if that fails.
 pub(super) fn trouble(refusal: &Refusal) -> Option<(Trouble, String)> {
     Some(match refusal {
         Refusal::RateLimit => (Trouble::RateLimited, String::new()),
@@ -320,7 +320,7 @@ mod tests {
 
     /// Answers that do not come from the REST server.
     #[test]
-    fn what_a_web_server_answers_has_its_row_too() {
+    fn every_answer_of_a_web_server_has_its_row() {
         let page = |status: u16, sent| {
             let body = b"<html>".to_vec();
             match read(&Reply::Http { status, body }, sent) {

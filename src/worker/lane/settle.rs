@@ -29,7 +29,7 @@ impl Lane {
             What::Access => return,
         };
         let Some(sent) = slot.in_flight.as_ref().map(|in_flight| in_flight.sent) else { return };
-        // Read before anything is taken apart: a panic in a parser costs no line.
+        // Parsed before the state changes, so that a panic in the parser loses no line.
         let verdict = reply::read(reply, sent);
         let Some(request) = slot.in_flight.take().filter(|request| !request.given_up) else {
             return;
@@ -282,15 +282,14 @@ impl Lane {
         }
     }
 
-    /// Whether the portal fails on an entry while others pass, or has failed on it too often in any
-    /// case.
+    /// Whether the portal fails with this entry while others succeed, or has failed with it too often.
     fn is_hopeless(&self, entry: &Entry) -> bool {
         let tries = entry.tries;
         let others_pass = self.successes > tries.alone_since;
         tries.alone >= TRIES_IN_ALL || (tries.alone >= TRIES_ALONE && others_pass)
     }
 
-    /// Back to the front of its token, unless that has ended meanwhile.
+    /// Puts it back to the front of its token, unless the token has ended in the meantime.
     pub(super) fn put_back(
         &mut self,
         mut command: Command,
@@ -301,7 +300,7 @@ impl Lane {
         put_back(&mut self.coalescer, command, hold_until, turn);
     }
 
-    /// The token takes no more lines: this command and all that it still holds are lost.
+    /// The token accepts no more lines: this command and its other lines are lost.
     fn finish(&mut self, command: Command, reason: DropReason, turn: &mut Turn<'_>) {
         let event_token = command.event_token.clone();
         self.put_back(command, None, turn);
@@ -312,7 +311,7 @@ impl Lane {
     }
 }
 
-/// Whether what the portal says of an end is about this end, so that others may go as usual.
+/// Whether the answer is about this end only, so that other ends are sent as usual.
 fn is_about_the_end(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Done(_) => true,
@@ -321,7 +320,7 @@ fn is_about_the_end(outcome: &Outcome) -> bool {
     }
 }
 
-/// As [`Lane::put_back`], where the rest of the lane is in use.
+/// As [`Lane::put_back`], while the rest of the lane is borrowed.
 pub(super) fn put_back(
     coalescer: &mut Coalescer,
     command: Command,
@@ -333,5 +332,5 @@ pub(super) fn put_back(
     }
 }
 
-/// Where the waits for one command stop growing (2^4 s at most).
+/// The try from which the waits for one command do not grow any more (at most 2^4 s).
 pub(super) const LONGEST_HOLD: u32 = 4;

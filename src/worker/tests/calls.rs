@@ -1,4 +1,4 @@
-//! Calls of the app's own in the lane, by a clock in hand.
+//! REST calls of the app in the lane, under a clock of the test.
 
 use super::*;
 use crate::call::CallAnswer;
@@ -21,7 +21,7 @@ fn is_call(request: &Request) -> bool {
 }
 
 #[test]
-fn lines_and_ends_wait_for_no_call() {
+fn a_call_in_flight_delays_no_lines_or_ends() {
     let mut stage = Stage::new(options());
     let mut answer = call(&mut stage, "crm.deal.list");
     let (out, request) = stage.sent();
@@ -40,7 +40,7 @@ fn lines_and_ends_wait_for_no_call() {
 }
 
 #[test]
-fn calls_and_lines_take_turns_where_the_rate_is_scarce() {
+fn calls_and_lines_take_turns_at_the_rate_limit() {
     let quota = Quota::Custom { per_second: 1.0, burst: 1 };
     let mut stage =
         Stage::new(options().quota(quota).retention(crate::config::Retention::SelfHosted));
@@ -62,7 +62,7 @@ fn calls_and_lines_take_turns_where_the_rate_is_scarce() {
 }
 
 #[test]
-fn what_blocks_the_log_does_not_block_calls() {
+fn a_block_of_the_log_does_not_block_calls() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "a");
     let (line, _) = stage.sent();
@@ -75,7 +75,7 @@ fn what_blocks_the_log_does_not_block_calls() {
 }
 
 #[test]
-fn an_unknown_outcome_is_told_and_never_repeated() {
+fn a_call_with_an_unknown_outcome_is_never_repeated() {
     let mut stage = Stage::new(options());
     let mut answer = call(&mut stage, "crm.deal.add");
     let (out, _) = stage.sent();
@@ -105,7 +105,7 @@ fn a_call_that_never_gets_through_is_given_up_in_two_minutes() {
 }
 
 #[test]
-fn access_that_is_refused_is_renewed_once_and_then_said() {
+fn refused_access_is_renewed_once_and_then_reported() {
     let mut stage = Stage::new(options());
     let mut answer = call(&mut stage, "crm.deal.add");
     let (out, _) = stage.sent();

@@ -265,9 +265,9 @@ async fn a_disk_that_hangs_delays_no_line_no_end_and_no_shutdown() {
     assert_eq!(stats.by_reason(DropReason::ShutdownDeadline), 1);
 }
 
-/// A process that was stopped for longer than a disk may take once gave its healthy disk up.
+/// Regression: a process that was stopped for longer than a disk may take stopped using its healthy disk.
 #[tokio::test(start_paused = true)]
-async fn time_in_which_the_process_was_stopped_is_no_time_that_the_disk_hangs() {
+async fn time_in_which_the_process_is_stopped_does_not_count_as_a_hanging_disk() {
     let (disk, portal) = (Disk::new(), Portal::default());
     let run = Run::start(&disk, &portal, options());
     pass(1.0).await;
@@ -281,9 +281,9 @@ async fn time_in_which_the_process_was_stopped_is_no_time_that_the_disk_hangs() 
     assert_eq!((run.stats().unstored(), portal.lines().len()), (0, 20), "{}", run.stats());
 }
 
-/// What is asked of a disk that hangs is bounded, and nobody waits for it.
+/// Requests to a disk that hangs are bounded, and delivery does not wait for it.
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_hangs_for_an_hour_costs_nothing_but_the_promise() {
+async fn a_disk_that_hangs_for_an_hour_delays_no_delivery() {
     let (disk, portal) = (Disk::new(), Portal::default());
     let options = options().quota(crate::config::Quota::Unlimited);
     let run = Run::start(&disk, &portal, options);
@@ -298,7 +298,7 @@ async fn a_disk_that_hangs_for_an_hour_costs_nothing_but_the_promise() {
     disk.fail(Faults::default());
     pass(10.0).await;
     run.adds_up();
-    // What was handed over is settled now, too.
+    // The batches that were handed over are settled now, too.
     assert_eq!(disk.unsettled(), 0);
 }
 
@@ -321,7 +321,7 @@ async fn a_run_that_starts_on_a_disk_that_hangs_delivers_from_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_costs_the_promise_and_no_line() {
+async fn on_a_full_disk_lines_are_delivered_from_memory() {
     for lies in [false, true] {
         let (disk, portal) = (Disk::new(), Portal::default());
         portal.answers(Answers::Away);
@@ -402,7 +402,7 @@ async fn a_gap_is_told_where_it_is_also_while_lines_go_by_the_disk() {
 /// Laws of a storm: nothing is lost that was stored before the kill; order within a token; no unmarked
 /// repeat; marks only where a request was about to carry the line; ends arrive.
 #[tokio::test(start_paused = true)]
-async fn whatever_happens_stored_lines_arrive_in_order_and_repeats_are_marked() {
+async fn stored_lines_arrive_in_order_and_repeats_are_marked_with_any_faults() {
     for seed in 0..20 {
         storm(seed).await;
     }

@@ -1,4 +1,4 @@
-//! Ends of activities: what they share a request with, what holds them, and what never does.
+//! Ends of activities: which requests they share, what delays them, and what does not.
 
 use super::*;
 use tokio::sync::oneshot::error::TryRecvError::Empty;
@@ -46,7 +46,7 @@ fn complete_with(
     answer
 }
 
-/// A token that the portal has taken an entry of.
+/// A token of which the portal has accepted an entry.
 fn proven(stage: &mut Stage, n: u32) -> Arc<Tag> {
     let tag = tag(n);
     stage.log(&tag, "first");
@@ -56,7 +56,7 @@ fn proven(stage: &mut Stage, n: u32) -> Arc<Tag> {
 }
 
 #[test]
-fn an_end_goes_behind_its_tokens_last_entry_in_one_request() {
+fn an_end_is_sent_after_the_last_entry_of_its_token_in_one_request() {
     let mut stage = Stage::new(options());
     let tag = proven(&mut stage, 1);
     stage.log(&tag, "last");
@@ -69,7 +69,7 @@ fn an_end_goes_behind_its_tokens_last_entry_in_one_request() {
 }
 
 #[test]
-fn entries_stand_before_all_ends_in_a_request() {
+fn entries_come_before_all_ends_in_a_request() {
     let mut stage = Stage::new(options());
     let ending: Vec<_> = (0..4).map(|n| proven(&mut stage, n)).collect();
     for tag in &ending {
@@ -85,7 +85,7 @@ fn entries_stand_before_all_ends_in_a_request() {
 }
 
 #[test]
-fn few_ends_go_before_their_cost_is_known_and_many_after() {
+fn few_ends_are_sent_together_until_their_cost_is_known() {
     let mut stage = Stage::new(options());
     let mut answers: Vec<_> = (0..200).map(|n| complete(&mut stage, &tag(n))).collect();
     let mut sizes = Vec::new();
@@ -98,9 +98,9 @@ fn few_ends_go_before_their_cost_is_known_and_many_after() {
     assert!(answers.iter_mut().all(|answer| answer.try_recv().unwrap().is_ok()));
 }
 
-/// On older servers the workflow runs on inside of the request that ends its activity.
+/// On older servers the workflow continues inside of the request that ends its activity.
 #[test]
-fn slow_ends_go_in_small_requests() {
+fn slow_ends_are_sent_in_small_requests() {
     let mut stage = Stage::new(options());
     for n in 0..60 {
         complete(&mut stage, &tag(n));
@@ -116,7 +116,7 @@ fn slow_ends_go_in_small_requests() {
 }
 
 #[test]
-fn what_loses_its_type_in_a_batch_goes_by_itself_as_json() {
+fn values_that_would_lose_their_type_in_a_batch_are_sent_as_json() {
     let mut stage = Stage::new(options());
     let typed = Completion::new().value("parcels", 2).value("note", "$result[c0]");
     complete_with(&mut stage, &tag(1), None, typed, 10.0);
@@ -132,9 +132,9 @@ fn what_loses_its_type_in_a_batch_goes_by_itself_as_json() {
     assert_eq!(sorts(&request), (0, 2));
 }
 
-/// Three entries: two of them are acknowledged before the third goes with the end.
+/// Three entries: two of them are acknowledged before the third one is sent with the end.
 #[test]
-fn an_end_joins_only_the_last_of_several_entries() {
+fn an_end_is_sent_only_with_the_last_of_several_entries() {
     let mut stage = Stage::new(options().entry_bytes(2_000));
     let tag = proven(&mut stage, 1);
     for n in 0..3 {
@@ -150,7 +150,7 @@ fn an_end_joins_only_the_last_of_several_entries() {
 }
 
 #[test]
-fn a_token_that_was_never_taken_sends_its_entry_first() {
+fn without_an_accepted_entry_the_entry_is_sent_before_the_end() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "early");
     complete(&mut stage, &tag(1));
@@ -164,7 +164,7 @@ fn a_token_that_was_never_taken_sends_its_entry_first() {
 }
 
 #[test]
-fn an_entry_that_is_refused_where_its_end_went_through_is_late() {
+fn an_entry_that_is_refused_in_the_request_of_its_end_is_late() {
     let mut stage = Stage::new(options());
     let tag = proven(&mut stage, 1);
     stage.log(&tag, "locked out");
@@ -199,7 +199,7 @@ fn after_an_unknown_outcome_entry_and_end_are_repeated_together() {
 }
 
 #[test]
-fn a_spent_log_meter_holds_no_end() {
+fn the_operating_limit_of_the_log_does_not_block_ends() {
     let mut stage = Stage::new(options().retention(crate::config::Retention::SelfHosted));
     let tags: Vec<_> = (0..3).map(tag).collect();
     tags.iter().for_each(|tag| stage.log(tag, "x"));
@@ -230,7 +230,7 @@ fn a_refused_batch_sends_ends_one_by_one() {
     }
 }
 
-/// Entries waited for ten minutes, and an end with them until its deadline.
+/// Regression: entries waited for ten minutes, and their end until its deadline.
 #[test]
 fn entries_go_one_by_one_too_while_batches_are_refused() {
     let mut stage = Stage::new(options().retention(crate::config::Retention::SelfHosted));
@@ -267,12 +267,13 @@ fn a_lane_that_backs_off_for_its_entries_sends_ends() {
     assert!(answer.try_recv().unwrap().is_ok());
 }
 
-/// Brings about what holds an end.
+/// Brings the lane into a state that delays an end.
 type Hold = fn(&mut Stage);
 
-/// An end that waited for the rate was given up when a try failed, and there was none.
+/// Regression: an end that waited for the rate limit was never given up, because this happened only after a
+/// failed try.
 #[test]
-fn an_end_is_given_up_in_time_whatever_holds_it() {
+fn an_end_is_given_up_at_its_limit_in_any_state() {
     let quota = crate::config::Quota::Custom { per_second: 0.001, burst: 1 };
     let held: [(&str, Hold); 2] = [
         ("by the rate", |stage| {
@@ -305,7 +306,7 @@ fn an_end_is_given_up_in_time_whatever_holds_it() {
 }
 
 #[test]
-fn an_end_whose_answer_takes_too_long_is_repeated_beside_it() {
+fn an_end_is_repeated_while_its_first_request_hangs() {
     let mut stage = Stage::new(options());
     let mut answer = complete(&mut stage, &tag(1));
     let (stuck, _) = stage.sent_within(0.0).unwrap();
@@ -318,8 +319,8 @@ fn an_end_whose_answer_takes_too_long_is_repeated_beside_it() {
     assert!(stage.sent_within(60.0).is_none(), "it is over");
 }
 
-/// The count of renewals fell only when a request with entries had succeeded, so that the third
-/// access token that expired blocked a lane that only ends activities, for good.
+/// Regression: in a lane with only ends, the third expired access token blocked the lane for ever. Cause: only
+/// requests with entries reset the count of renewals.
 #[test]
 fn a_lane_that_only_ends_activities_survives_every_expired_token() {
     let mut stage = Stage::new(options());
@@ -335,7 +336,7 @@ fn a_lane_that_only_ends_activities_survives_every_expired_token() {
     }
 }
 
-/// With a provider of the app's, nothing lifted a block that came of access refused twice.
+/// Regression: with a provider, a block after two refusals never ended.
 #[test]
 fn a_block_for_refused_access_asks_for_access_again() {
     let mut stage = Stage::new(options());
@@ -358,7 +359,7 @@ fn a_block_for_refused_access_asks_for_access_again() {
 }
 
 #[test]
-fn replies_to_ends_count_like_those_to_entries() {
+fn replies_to_ends_are_counted_like_replies_to_entries() {
     let mut stage = Stage::new(options());
     complete_with(&mut stage, &tag(1), None, Completion::new(), 60.0);
     for reply in
@@ -372,9 +373,9 @@ fn replies_to_ends_count_like_those_to_entries() {
     assert_eq!(counted, (1, 1, 1));
 }
 
-/// Reports were about whichever portal was touched last.
+/// Regression: reports named the portal that was used last.
 #[test]
-fn trouble_is_reported_of_the_portal_that_has_it() {
+fn trouble_is_reported_with_its_portal() {
     let mut stage = Stage::new(options());
     let of = |portal, n| Tag::detached(&format!("5e{n}.1|A|1.ff"), Some(portal));
     for n in 0..10 {
@@ -423,7 +424,7 @@ fn a_completion_finds_the_portal_on_which_its_token_has_logged() {
 }
 
 #[test]
-fn a_token_of_an_unknown_portal_is_told_at_once() {
+fn completing_a_token_of_an_unknown_portal_fails_at_once() {
     let oauth = crate::auth::OAuth::new("app", "secret", crate::auth::MemoryStore::new());
     let mut stage = Stage::new(crate::builder(oauth));
     let mut answer = complete_with(&mut stage, &tag(1), None, Completion::new(), 10.0);
@@ -447,7 +448,7 @@ fn an_activity_is_completed_once() {
 }
 
 #[test]
-fn ends_that_wait_hold_no_more_than_their_share_of_memory() {
+fn pending_ends_use_a_limited_share_of_memory() {
     let mut stage = Stage::new(options().pending_bytes(1 << 20));
     let large = || Completion::new().value("text", "x".repeat(100_000));
     let mut answers: Vec<_> =
@@ -460,9 +461,9 @@ fn ends_that_wait_hold_no_more_than_their_share_of_memory() {
     assert!(complete_with(&mut stage, &tag(99), None, large(), 10.0).try_recv().is_err());
 }
 
-/// Each token that lost a line kept word of it for ever, and this went before fresh lines.
+/// Regression: notices about lost lines were kept for ever, and were sent before new lines.
 #[test]
-fn word_of_missing_lines_expires_and_lets_fresh_lines_pass() {
+fn notices_about_missing_lines_expire_and_do_not_delay_new_lines() {
     let mut stage = Stage::new(options().max_hold(secs(5.0)).max_age(secs(10.0)));
     for n in 0..9_000 {
         let tag = tag(n);
@@ -483,9 +484,9 @@ fn word_of_missing_lines_expires_and_lets_fresh_lines_pass() {
     assert!(stage.sent_within(60.0).is_none(), "nobody is told of old losses");
 }
 
-/// Lanes lived as long as the process.
+/// Regression: lanes were never removed.
 #[test]
-fn a_portal_that_is_silent_for_long_is_forgotten() {
+fn an_idle_portal_is_forgotten() {
     let mut stage = Stage::new(options());
     for n in 0..50 {
         let portal = format!("portal {n}");
@@ -506,10 +507,9 @@ fn a_portal_that_is_silent_for_long_is_forgotten() {
     assert_eq!(stage.run(5.0).len(), 1);
 }
 
-/// The answer to a completion once called lines late that were counted as refused: the token took no more
-/// lines because its activity was to be ended, and so what it held was taken for late.
+/// Regression: the answer to a completion called lines late that were counted as refused.
 #[test]
-fn an_answer_tells_of_a_refused_line_as_the_counters_do() {
+fn the_answer_to_a_completion_counts_a_refused_line_like_the_counters() {
     let mut stage = Stage::new(options());
     let tag = proven(&mut stage, 1);
     stage.log(&tag, "a line that is refused");

@@ -1,4 +1,4 @@
-//! Faults that were found in the engine, each with its story.
+//! Regression tests: faults that were found in the engine.
 
 use super::*;
 use crate::call::CallAnswer;
@@ -10,10 +10,10 @@ fn seconds(stage: &Stage) -> u64 {
     (stage.now - stage.start).as_secs()
 }
 
-/// A token was forgotten by one clock and found by another, a tenth of a second ahead: the search for
-/// what is due found it again for ever.
+/// Regression: the worker looked for the same idle token for ever. Cause: one check used `now`, and another one
+/// `now` plus 100 ms.
 #[test]
-fn a_token_that_is_forgotten_within_the_next_moment_holds_up_nothing() {
+fn a_token_that_is_about_to_be_forgotten_does_not_block_delivery() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "a");
     stage.run(2.0);
@@ -23,10 +23,10 @@ fn a_token_that_is_forgotten_within_the_next_moment_holds_up_nothing() {
     assert_eq!(stage.run(5.0).len(), 1);
 }
 
-/// The end of an activity on a portal that has moved nobody knows where went out without a pause, and
-/// was never given up.
+/// Regression: on a portal that had moved to an unknown address, the end of an activity was repeated without
+/// a pause, and never given up.
 #[test]
-fn an_end_that_nobody_takes_is_repeated_with_pauses_and_then_given_up() {
+fn an_end_without_an_answer_is_repeated_with_pauses_and_then_given_up() {
     for reply in [Reply::Moved { host: None }, refusal(401, "expired_token")] {
         let mut stage = Stage::new(options());
         let mut answer = complete(&mut stage, &tag(1));
@@ -53,8 +53,8 @@ fn an_end_that_nobody_takes_is_repeated_with_pauses_and_then_given_up() {
     }
 }
 
-/// After a refusal inside a batch the window waited for a batch to lift it, and only single commands
-/// were let through: a fiftieth of the throughput, for ever.
+/// Regression: after a refusal for operating time in a batch, only single commands were sent, with a
+/// fiftieth of the throughput, for ever. Cause: only a batch could end the block, and none was sent.
 #[test]
 fn batches_come_back_after_an_operating_refusal() {
     let mut stage = Stage::new(options().retention(Retention::SelfHosted));
@@ -70,8 +70,8 @@ fn batches_come_back_after_an_operating_refusal() {
     assert!(requests.iter().any(|(_, request)| request.commands > 10));
 }
 
-/// An entry whose only line was already counted as lost, with an earlier piece of it, gave its bytes
-/// back to nobody.
+/// Regression: the bytes of an entry were not released if its only line was already counted as lost, with an
+/// earlier piece of the line.
 #[test]
 fn a_long_line_that_lost_its_beginning_gives_all_its_bytes_back() {
     let mut stage = Stage::new(options().line_bytes(1 << 20));
@@ -88,9 +88,9 @@ fn a_long_line_that_lost_its_beginning_gives_all_its_bytes_back() {
     assert_eq!((stage.stats().lost(), stage.stats().acknowledged()), (1, 0));
 }
 
-/// Only the line that was cut off is lost, once, and not a neighbour in a later entry.
+/// Only the line that was cut is lost, once, and not another line in a later entry.
 #[test]
-fn a_line_in_pieces_is_lost_once_whichever_pieces_are() {
+fn a_line_in_several_entries_is_counted_as_lost_once() {
     let mut stage = Stage::new(options().line_bytes(1 << 20));
     stage.log(&tag(1), &"x".repeat(150_000));
     stage.log(&tag(1), "short");
@@ -105,8 +105,8 @@ fn a_line_in_pieces_is_lost_once_whichever_pieces_are() {
     assert_eq!((stage.stats().lost(), stage.stats().acknowledged()), (1, 2));
 }
 
-/// One lost answer, and then an outage: every try counted as an entry of the workflow, so that its log
-/// said that lines had rolled off.
+/// Regression: after a lost answer, each try during an outage was counted as an entry of the workflow, so the
+/// log said that lines had been dropped.
 #[test]
 fn an_outage_after_a_lost_answer_spends_no_more_of_the_budget() {
     let mut stage = Stage::new(options());
@@ -124,10 +124,10 @@ fn an_outage_after_a_lost_answer_spends_no_more_of_the_budget() {
     assert!(stage.sent_within(2.0).is_some(), "two entries are not many");
 }
 
-/// A line that came in behind the close waited for its linger, was lost at the deadline, and the
-/// report said that all was well.
+/// Regression: a line that arrived after the close waited for its linger and was lost at the deadline, and the
+/// report did not say so.
 #[test]
-fn a_line_behind_the_close_is_sent_at_once_and_reported() {
+fn a_line_after_the_close_is_sent_at_once_and_reported() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "before");
     let (reply, mut answer) = oneshot::channel();
@@ -143,9 +143,9 @@ fn a_line_behind_the_close_is_sent_at_once_and_reported() {
     assert_eq!(seconds(&stage), 0);
 }
 
-/// Notices of lost lines, alone in their entries, went once a second, and rolled the log itself off.
+/// Regression: entries with only a notice about lost lines were sent once a second, and filled the log.
 #[test]
-fn entries_that_only_tell_of_losses_keep_to_the_schedule() {
+fn entries_with_only_a_notice_follow_the_schedule() {
     let mut stage = Stage::new(options());
     let mut entries = 0;
     for _ in 0..120 {
@@ -155,9 +155,9 @@ fn entries_that_only_tell_of_losses_keep_to_the_schedule() {
     assert!(entries <= 16, "{entries} entries in two minutes");
 }
 
-/// What a portal says of its work is clamped: nothing that it says stops the log for good.
+/// Durations in replies are limited, so that no reply can stop the log for ever.
 #[test]
-fn an_absurd_duration_stops_nothing() {
+fn a_very_long_duration_in_a_reply_blocks_nothing() {
     let mut stage = Stage::new(options().retention(Retention::SelfHosted));
     for n in 0..20 {
         stage.log(&tag(2 * n), "x");
@@ -174,9 +174,9 @@ fn an_absurd_duration_stops_nothing() {
     assert_eq!(stage.stats().acknowledged(), 40);
 }
 
-/// A single redirect stopped a webhook for ten minutes, as if it were gone.
+/// Regression: a single redirect blocked a webhook for ten minutes.
 #[test]
-fn a_redirect_holds_lines_and_ends_up_for_a_minute_and_no_longer() {
+fn a_redirect_pauses_lines_and_ends_for_at_most_a_minute() {
     let mut stage = Stage::new(options());
     let redirected = || Reply::Redirected(Code("it redirects to a page".to_owned()));
     stage.log(&tag(1), "a");
@@ -194,9 +194,9 @@ fn a_redirect_holds_lines_and_ends_up_for_a_minute_and_no_longer() {
     assert!(answer.try_recv().unwrap().is_ok());
 }
 
-/// The guide promises the portal's code as `detail`; lines that were lost had none.
+/// Regression: reports of lost lines had no `detail` with the portal's code.
 #[test]
-fn what_is_lost_is_reported_with_the_portals_code() {
+fn lost_lines_are_reported_with_the_portals_code() {
     let lost = |stage: &mut Stage| {
         let reports = stage.engine.due_reports(true, stage.now);
         format!("{reports:?}")
@@ -236,11 +236,11 @@ fn what_is_lost_is_reported_with_the_portals_code() {
     assert!(of_lost.contains("detail: \"PAYMENT_REQUIRED\""), "{told}");
 }
 
-/// A notice told 1,008 lines where 900 were lost and 423 absent. Each number was of another thing: 900
-/// were given up, some of which stood in the log all the same, and 108 of them were told twice, since
-/// the notice itself stood in an entry that was given up.
+/// Regression: a notice said 1,008 lines, but 900 were lost and 423 were missing in the log. 900 were given up;
+/// some of them were in the log; and 108 were counted twice, because the notice itself was in an entry that
+/// was given up.
 #[test]
-fn a_notice_says_what_may_be_in_the_log_and_what_may_have_been_told() {
+fn a_notice_says_which_lines_may_be_in_the_log_or_may_have_been_reported() {
     let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
     let tag = tag(1);
     for told in [None, Some("(1 line may be missing since ")] {
@@ -264,7 +264,7 @@ fn a_notice_says_what_may_be_in_the_log_and_what_may_have_been_told() {
 }
 
 #[test]
-fn a_notice_that_fails_by_itself_is_told_with_the_next_line() {
+fn a_notice_that_fails_alone_is_sent_with_the_next_line() {
     let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
     let tag = tag(1);
     stage.log(&tag, "lost");
@@ -278,9 +278,10 @@ fn a_notice_that_fails_by_itself_is_told_with_the_next_line() {
     assert!(says(&request, "(1 line may be missing since "), "{:?}", messages(&request));
 }
 
-/// A budget of 16 MiB held 62 MB once, of lines of control characters, each of which is shown as six.
+/// Regression: with a budget of 16 MiB, lines of control characters used 62 MB, because each character is
+/// written as six.
 #[test]
-fn a_line_holds_what_it_is_as_text() {
+fn the_budget_counts_a_line_with_its_size_as_text() {
     let mut stage = Stage::new(options().line_bytes(1 << 20).pending_bytes(200_000));
     for n in 0..10 {
         stage.log(&tag(n), &"\u{1}".repeat(10_000));
@@ -298,7 +299,7 @@ fn a_line_holds_what_it_is_as_text() {
 }
 
 #[test]
-fn a_line_that_was_cut_holds_what_is_left_of_it() {
+fn the_budget_counts_only_the_rest_of_a_cut_line() {
     let mut stage = Stage::new(options().pending_bytes(200_000));
     for n in 0..3 {
         stage.log(&tag(n), &"x".repeat(150_000));
@@ -311,7 +312,7 @@ fn a_line_that_was_cut_holds_what_is_left_of_it() {
 
 type Told = oneshot::Receiver<Result<FlushReport, CompleteError>>;
 
-/// The end of a tag's activity with a value that keeps its type only in a call of its own.
+/// An end with a value that keeps its type only in a direct call.
 fn complete_typed(stage: &mut Stage, tag: &Arc<Tag>) -> Told {
     let (reply, answer) = oneshot::channel();
     let complete = Complete {
@@ -346,15 +347,15 @@ fn names(request: &Request, tag: &Tag) -> bool {
     body.contains(event_token) || body.contains(&encoded)
 }
 
-/// How many of these were answered, and well.
+/// How many of these were answered with success.
 fn ended_well(answers: &mut [Told]) -> usize {
     answers.iter_mut().filter_map(|answer| answer.try_recv().ok()).filter(Result::is_ok).count()
 }
 
-/// A workflow that kills the request that ends its activity. Its end was marked, went by itself, came
-/// back to the front of all, and went first again: no other end went before it was given up.
+/// Regression: if a workflow made the request with its end fail, no other end was sent until it was given up.
+/// Cause: the end was sent alone, and then was the first one again.
 #[test]
-fn an_end_that_kills_its_request_holds_up_no_other() {
+fn an_end_that_makes_its_request_fail_does_not_delay_others() {
     let mut stage = Stage::new(options());
     let mut killed = complete(&mut stage, &tag(0));
     let mut others: Vec<_> = (1..30).map(|n| complete(&mut stage, &tag(n))).collect();
@@ -371,10 +372,10 @@ fn an_end_that_kills_its_request_holds_up_no_other() {
     assert!(killed.try_recv().is_err(), "it is still tried");
 }
 
-/// The portal refuses direct calls for operating time. An end that cannot go in a batch was tried again
-/// and again, first of all, and each refusal paused those that can.
+/// Regression: while the portal refused direct calls for operating time, a direct end was tried again and
+/// again, and each refusal paused the ends that can be sent in a batch.
 #[test]
-fn ends_that_go_in_batches_wait_for_none_that_is_refused_by_itself() {
+fn ends_in_batches_do_not_wait_for_refused_direct_ends() {
     let mut stage = Stage::new(options());
     let typed: Vec<_> = (0..20).map(|n| complete_typed(&mut stage, &tag(n))).collect();
     let mut others: Vec<_> = (20..80).map(|n| complete(&mut stage, &tag(n))).collect();
@@ -391,9 +392,9 @@ fn ends_that_go_in_batches_wait_for_none_that_is_refused_by_itself() {
     drop(typed);
 }
 
-/// Ends that go by themselves take a request each. Those that share one waited behind all of them.
+/// Regression: ends in batches waited for all direct ends, which need one request each.
 #[test]
-fn ends_that_share_a_request_take_turns_with_those_that_go_by_themselves() {
+fn ends_in_batches_and_direct_ends_take_turns() {
     let mut stage =
         Stage::new(options().quota(crate::config::Quota::Custom { per_second: 1.0, burst: 1 }));
     let mut typed: Vec<_> = (0..200).map(|n| complete_typed(&mut stage, &tag(n))).collect();
@@ -409,10 +410,10 @@ fn ends_that_share_a_request_take_turns_with_those_that_go_by_themselves() {
     assert!(lone >= 4, "{lone}");
 }
 
-/// The log's operating time is spent, and many activities wait to end behind their last entries. Only
-/// the first 128 ends were looked at, so that one with nothing before it waited for all of them.
+/// Regression: while the operating time of the log was used up, an end without an entry waited for all ends
+/// that wait for their entries. Cause: only the first 128 ends were checked.
 #[test]
-fn an_end_with_nothing_before_it_passes_any_number_that_wait_for_entries() {
+fn an_end_without_entries_does_not_wait_for_ends_with_entries() {
     let mut stage = Stage::new(options().retention(Retention::SelfHosted));
     for n in 0..200 {
         stage.log(&tag(n), "first");
@@ -438,8 +439,8 @@ fn an_end_with_nothing_before_it_passes_any_number_that_wait_for_entries() {
     assert_eq!(ended_well(&mut held), 0);
 }
 
-/// A request in which all ends were refused for operating time counted as one that ran: the pause
-/// started anew each time, and the portal was asked twice a second for ten minutes.
+/// Regression: the portal got two requests per second for ten minutes. Cause: a request whose ends were all
+/// refused for operating time was counted as a success, so the pause started again each time.
 #[test]
 fn ends_that_are_refused_for_operating_time_in_both_forms_pause_longer_each_time() {
     let mut stage = Stage::new(options());
@@ -458,8 +459,8 @@ fn ends_that_are_refused_for_operating_time_in_both_forms_pause_longer_each_time
     assert!((10..40).contains(&requests), "{requests} requests in two minutes");
 }
 
-/// `batch` is refused for operating time, and direct calls are not. Entries went when exactly one was
-/// due, and else waited ten minutes.
+/// Regression: while `batch` was refused for operating time and direct calls were not, entries were sent only
+/// if exactly one was due. Otherwise they waited for ten minutes.
 #[test]
 fn entries_go_one_at_a_time_while_batch_is_refused() {
     let mut stage = Stage::new(options());
@@ -474,10 +475,10 @@ fn entries_go_one_at_a_time_while_batch_is_refused() {
     assert!(sent.iter().all(|(_, request)| request.method == Method::ActivityLog));
 }
 
-/// The app was removed from a portal and installed again while a request was out. Its answer was taken
-/// for that of the next request: lines that were never written counted as acknowledged.
+/// Regression: if the app was removed and installed again during a request, the answer was used for the next
+/// request, so lines that were never written were counted as acknowledged.
 #[test]
-fn an_answer_from_before_the_removal_of_the_app_says_nothing_of_later_requests() {
+fn an_answer_from_before_a_removal_does_not_affect_later_requests() {
     let mut stage = Stage::new(options());
     let portal = crate::line::PortalId::from("a.example");
     let tag = Tag::detached("5e.1|A|1.ff", Some("a.example"));
@@ -506,10 +507,10 @@ fn an_answer_from_before_the_removal_of_the_app_says_nothing_of_later_requests()
     assert_eq!(asked.try_recv().unwrap().unwrap().result(), "\"new\"");
 }
 
-/// An end that came in behind the close kept its own deadline, far behind that of the shutdown: while a
-/// request hung, it was not sent beside it, and was lost.
+/// Regression: an end that arrived after the close was lost while another request hung. Cause: it kept its own
+/// deadline, which was later than that of the shutdown.
 #[test]
-fn an_end_behind_the_close_goes_beside_a_request_that_hangs() {
+fn an_end_after_the_close_is_sent_while_another_request_hangs() {
     let mut stage = Stage::new(options());
     stage.log(&tag(1), "hangs");
     let (_hangs, _) = stage.sent();
@@ -523,10 +524,10 @@ fn an_end_behind_the_close_goes_beside_a_request_that_hangs() {
     assert!(answer.try_recv().unwrap().is_ok());
 }
 
-/// Ends that go by themselves left no request to entries, whose own ends then went without them at their
-/// deadline: half of the lines were late, where three more requests would have written them.
+/// Regression: direct ends took all requests, so entries waited until the deadline of their own ends, and half
+/// of the lines were late. Three more requests would have written them.
 #[test]
-fn entries_take_turns_with_ends_that_go_by_themselves() {
+fn entries_and_direct_ends_take_turns() {
     let mut stage = Stage::new(options());
     let mut answers: Vec<Told> = (0..300)
         .map(|n| {
@@ -548,8 +549,7 @@ fn entries_take_turns_with_ends_that_go_by_themselves() {
     assert_eq!((stage.stats().acknowledged(), stage.stats().late()), (300, 0));
 }
 
-/// Calls of the app's own let ends go first. They let them go first also while these paused, so that
-/// entries took all requests.
+/// Regression: calls of the app waited for ends also while ends paused, so entries took all requests.
 #[test]
 fn calls_have_their_turn_while_ends_pause() {
     let quota = crate::config::Quota::Custom { per_second: 1.0, burst: 1 };

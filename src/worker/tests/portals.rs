@@ -1,4 +1,4 @@
-//! Many portals, and portals that wait only so long.
+//! Many portals, and timeouts of activities.
 
 use super::*;
 use crate::line::PortalId;
@@ -25,7 +25,7 @@ impl Stage {
         portals.into_iter().find(|snapshot| snapshot.portal() == Some(portal)).unwrap()
     }
 
-    /// What was reported, in the words of the report.
+    /// The texts of the reports.
     fn reported(&mut self) -> String {
         format!("{:?}", self.engine.due_reports(false, self.now))
     }
@@ -38,7 +38,7 @@ fn lines_of_an_unknown_portal_wait_ten_minutes_and_no_longer() {
     let mut tries = 0;
     while let Some((call, _)) = stage.sent_within(1_000.0) {
         stage.settle(call, &unknown());
-        // Then there is word of the loss, which waits as long.
+        // Then there is a notice about the loss, which waits as long.
         if stage.stats().pending() == 1 {
             tries += 1;
             assert_eq!(stage.portal("stranger").blocked(), Some(DropReason::UnknownPortal));
@@ -51,7 +51,7 @@ fn lines_of_an_unknown_portal_wait_ten_minutes_and_no_longer() {
 }
 
 #[test]
-fn lines_of_an_unknown_portal_go_when_its_credentials_arrive() {
+fn lines_of_an_unknown_portal_are_sent_when_its_credentials_arrive() {
     let mut stage = Stage::new(options());
     let (stranger, other) = (of("stranger", 1), of("other", 2));
     stage.log(&stranger, "hello");
@@ -66,11 +66,11 @@ fn lines_of_an_unknown_portal_go_when_its_credentials_arrive() {
 }
 
 #[test]
-fn what_waits_for_the_schedule_goes_before_the_portal_stops_waiting() {
+fn lines_that_wait_for_the_schedule_are_sent_before_the_timeout_of_the_activity() {
     let mut stage = Stage::new(options());
     let tag = of("a", 1);
     stage.expect(&tag, 100.0);
-    // By the schedule, the next entries would be minutes apart.
+    // With the schedule, the next entries would be minutes apart.
     for _ in 0..20 {
         stage.log(&tag, "line");
         stage.run(2.0);
@@ -88,7 +88,7 @@ fn what_waits_for_the_schedule_goes_before_the_portal_stops_waiting() {
 }
 
 #[test]
-fn what_is_pending_when_the_portal_stops_waiting_is_told_before_and_late_then() {
+fn lines_that_are_pending_at_the_timeout_are_reported_before_and_late_after() {
     let mut stage = Stage::new(options());
     let tag = of("a", 1);
     stage.expect(&tag, 30.0);
@@ -105,7 +105,7 @@ fn what_is_pending_when_the_portal_stops_waiting_is_told_before_and_late_then() 
 }
 
 #[test]
-fn an_end_in_time_has_no_deadline() {
+fn a_completed_activity_has_no_timeout() {
     let mut stage = Stage::new(options());
     let tag = of("a", 1);
     stage.expect(&tag, 30.0);
@@ -124,7 +124,7 @@ fn an_end_in_time_has_no_deadline() {
 }
 
 #[test]
-fn one_portal_holds_its_share_of_the_budget_and_no_more() {
+fn a_portal_uses_only_its_share_of_the_budget() {
     for (overflow, kept) in [(Overflow::DropNewest, "line 0"), (Overflow::DropOldest, "line 19")] {
         let options = options().pending_lines(20).portal_share(0.5).overflow(overflow);
         let mut stage =
@@ -145,9 +145,9 @@ fn one_portal_holds_its_share_of_the_budget_and_no_more() {
     }
 }
 
-/// Such a lane was once asked again and again without end, at one and the same moment.
+/// Regression: such a lane was asked again and again at the same moment.
 #[test]
-fn an_end_whose_time_has_come_waits_for_other_access() {
+fn an_overdue_end_waits_for_new_access_tokens() {
     let mut stage = Stage::new(options());
     let tag = of("a", 1);
     stage.log(&tag, "line");
@@ -169,9 +169,9 @@ fn an_end_whose_time_has_come_waits_for_other_access() {
     assert_eq!((stage.stats().late(), stage.stats().pending()), (1, 0));
 }
 
-/// A portal's share was the first line's that came: one loud token took all of it.
+/// Regression: one token that logs much used the whole share of its portal.
 #[test]
-fn a_loud_token_leaves_room_for_others_of_its_portal() {
+fn a_token_that_logs_much_leaves_room_for_others_of_its_portal() {
     let mut stage = Stage::new(options().portal_share(0.5).pending_lines(10_000));
     for _ in 0..10_000 {
         stage.log(&tag(0), "again");
@@ -187,7 +187,7 @@ fn a_loud_token_leaves_room_for_others_of_its_portal() {
 }
 
 #[test]
-fn where_the_oldest_lines_make_room_a_loud_token_makes_its_own() {
+fn with_drop_oldest_a_token_that_logs_much_drops_its_own_lines() {
     let options = options().pending_lines(2_000).overflow(Overflow::DropOldest);
     let mut stage = Stage::new(options.entry_bytes(2_000));
     for n in 1..=20 {

@@ -76,7 +76,7 @@ async fn an_end_in_time_goes_behind_its_lines() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_for_which_nobody_waits_any_more_is_counted_and_not_sent() {
+async fn an_end_of_an_activity_that_timed_out_is_counted_and_not_sent() {
     let (disk, portal) = (Disk::new(), Portal::default());
     let before = SystemTime::now() - Duration::from_secs(60);
     left(&disk, vec![lines(1..=2), end(3, before, Some(before))]).await;
@@ -89,7 +89,7 @@ async fn an_end_for_which_nobody_waits_any_more_is_counted_and_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_a_gap_is_preferred_to_a_repeat_what_was_tried_is_not_sent_again() {
+async fn with_give_up_tried_lines_are_not_sent_again() {
     let (disk, portal) = (Disk::new(), Portal::default());
     let publisher = left(&disk, vec![lines(1..=4)]).await;
     let event_token = tag(1).event_token.clone();

@@ -1,4 +1,4 @@
-//! The deadline of a shutdown, whatever holds the worker up. The whole worker runs, by a paused clock.
+//! The deadline of a shutdown with anything that can delay the worker. The whole worker runs, with a paused clock.
 
 use std::future::pending;
 
@@ -9,16 +9,16 @@ use crate::queue::Control;
 use crate::transport::{Arrived, Transport};
 use crate::worker::Worker;
 
-/// What holds up.
+/// What delays the worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trouble {
-    /// The portal takes the request, and never answers.
+    /// The portal accepts the request, and never answers.
     Hung,
     /// No connection: the worker pauses for minutes between two tries.
     BackingOff,
     /// The access token has expired, and the authorization server does not answer.
     HungRefresh,
-    /// Tokens have arrived, and the store does not come back.
+    /// Tokens have arrived, and the token store never returns.
     HungStore,
     /// The portal locks the workflow.
     Held,
@@ -46,8 +46,8 @@ impl Transport for Trouble {
     }
 }
 
-/// Lines are logged until the queue is full, `before` the close, which has `patience`. How long that took,
-/// and the counters then.
+/// Fills the queue, waits for `before`, and closes with the timeout `patience`. Returns how long the close
+/// took, and the counters after it.
 fn close_in(trouble: Trouble, before: Duration, patience: Duration) -> (Duration, Snapshot) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

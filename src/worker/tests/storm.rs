@@ -355,7 +355,7 @@ fn storm(seed: u64) {
 }
 
 #[test]
-fn whatever_the_portal_says_all_is_answered_counted_and_in_order() {
+fn with_any_answers_everything_is_answered_counted_and_in_order() {
     for seed in 0..40 {
         storm(seed);
     }
