@@ -53,34 +53,62 @@ pub(super) fn create(
     publisher: u128,
 ) -> Result<(PathBuf, Box<dyn Lock>), SpoolError> {
     let path = child(dir, &run_name(publisher));
-    let new = child(dir, &format!(".{}.new", run_name(publisher)));
-    let making = |error| SpoolError::new("making", &path, error);
     if disk.status(&path).is_ok() {
         return Err(SpoolError::InUse { path });
     }
-    match disk.make_dir(&new) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
-        made => made.map_err(making)?,
-    }
-    let made = disk.lock(&child(&new, LOCK), true).map_err(making).and_then(|lock| {
-        let lock = lock.ok_or_else(|| SpoolError::InUse { path: path.clone() })?;
-        let owner = |path| disk.status(path).map(|status| status.owner).map_err(making);
-        if owner(&new)? != owner(dir)? {
-            return Err(SpoolError::OtherOwner { path: dir.to_owned() });
-        }
-        disk.rename(&new, &path).map_err(making)?;
-        disk.sync_dir(dir).map_err(making)?;
-        Ok(lock)
-    });
-    match made {
-        Ok(lock) => Ok((path, lock)),
-        Err(error) => {
-            // What is left of it is removed by who opens the directory next.
-            let _ = remove(disk, &new);
-            Err(error)
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let new = child(dir, &format!(".{}.{tried}.new", run_name(publisher)));
+        match finish(disk, dir, &new, &path) {
+            Ok(lock) => return Ok((path, lock)),
+            // Another run that starts just now has taken it for one that was never finished.
+            Err(Unfinished::TakenAway) if tried < MOST_TRIES => (),
+            Err(Unfinished::TakenAway) => return Err(SpoolError::InUse { path }),
+            Err(Unfinished::Failed(error)) => {
+                // What is left of it is removed by who opens the directory next.
+                let _ = remove(disk, &new);
+                return Err(error);
+            }
         }
     }
 }
+
+/// Makes the folder `new`, locks it, and only then gives it its name.
+fn finish(
+    disk: &dyn Disk,
+    dir: &Path,
+    new: &Path,
+    path: &Path,
+) -> Result<Box<dyn Lock>, Unfinished> {
+    let making = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound if disk.status(dir).is_ok() => Unfinished::TakenAway,
+        _ => Unfinished::Failed(SpoolError::new("making", path, error)),
+    };
+    match disk.make_dir(new) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => (),
+        made => made.map_err(making)?,
+    }
+    let lock = disk.lock(&child(new, LOCK), true).map_err(making)?.ok_or(Unfinished::TakenAway)?;
+    let owner = |path| disk.status(path).map(|status| status.owner).map_err(making);
+    if owner(new)? != owner(dir)? {
+        return Err(Unfinished::Failed(SpoolError::OtherOwner { path: dir.to_owned() }));
+    }
+    disk.rename(new, path).map_err(making)?;
+    disk.sync_dir(dir).map_err(making)?;
+    Ok(lock)
+}
+
+/// Why a folder was not made.
+enum Unfinished {
+    /// Somebody else has locked or removed it before it was locked here.
+    TakenAway,
+    Failed(SpoolError),
+}
+
+/// How often the folder of a run is made, if others take it away: that takes a moment in which another run
+/// starts, each time.
+const MOST_TRIES: u32 = 1_000;
 
 /// The folders of other runs, from the oldest. Some of them may be in use.
 pub(super) fn runs(disk: &dyn Disk, dir: &Path) -> Result<Vec<(PathBuf, u128)>, SpoolError> {

@@ -144,3 +144,22 @@ fn a_dead_run_is_taken_over_by_one_of_many() {
     });
     assert_eq!(lines, 8);
 }
+
+/// A run that looks for what others left must not take the folder of one that is just being made: then the
+/// app of that one would fail to start.
+#[test]
+fn runs_that_start_at_once_do_not_take_each_others_new_folders() {
+    let folder = Folder::new("at-once");
+    let spool = Spool::new(&folder.0.join("spool"));
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let spool = &spool;
+            scope.spawn(move || {
+                for round in 1..50 {
+                    let run = open_real(spool, thread * 1_000 + round).unwrap();
+                    assert!(now(run.adopt()).unwrap().held.is_empty());
+                }
+            });
+        }
+    });
+}
