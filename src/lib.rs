@@ -14,7 +14,7 @@
 //! use tracing_subscriber::prelude::*;
 //!
 //! let (bizproc, _guard) = tracing_bizproc::builder(Webhook::from_env()?).build()?;
-//! // Without a level, the details that hyper and reqwest log for each request would be printed.
+//! // Without a level, this would print what hyper and reqwest log for each request.
 //! let printed = tracing_subscriber::fmt::layer().with_filter(LevelFilter::INFO);
 //! tracing_subscriber::registry().with(printed).with(bizproc).init();
 //!
@@ -34,7 +34,7 @@
 //! ```text
 //! caller's thread  layer      finds the tagged span, packs the fields as typed bytes   LogLine
 //!                  queue      bounded; refuses and counts lines if it is full             |
-//! --------------------------------------------------------------------------------------- v ---
+//! --------------------------------------------------------------------------------------- v -
 //! worker's thread  engine     one lane per portal, one ledger for all results          LogLine
 //!                  coalescer  joins lines of one token into an entry, until it is due  Command
 //!                  lane       up to 50 commands, when the portal's limits allow        Request
