@@ -14,7 +14,7 @@
 //! use tracing_subscriber::prelude::*;
 //!
 //! let (bizproc, _guard) = tracing_bizproc::builder(Webhook::from_env()?).build()?;
-//! // Without a level it would print what hyper and reqwest log for each request at DEBUG and TRACE.
+//! // Without a level, this would print what hyper and reqwest log for each request.
 //! let printed = tracing_subscriber::fmt::layer().with_filter(LevelFilter::INFO);
 //! tracing_subscriber::registry().with(printed).with(bizproc).init();
 //!
@@ -32,15 +32,15 @@
 //! # The route of an event
 //!
 //! ```text
-//! caller's thread     layer      finds the tagged span, packs the fields as typed bytes     LogLine
-//!                     queue      bounded; refuses and counts lines if it is full               |
-//! ------------------------------------------------------------------------------------------- v --
-//! worker's thread     engine     one lane per portal, one ledger for all results            LogLine
-//!                     coalescer  joins lines of one token into an entry, until it is due    Command
-//!                     lane       up to 50 commands, when the portal's limits allow          Request
-//!                     transport  sends the request over HTTP                                  Reply
-//!                     lane       an outcome per command: done, retried, or given up         Outcome
-//!                     ledger     counts the lines, frees their budget, answers flushes        Stats
+//! caller's thread  layer      finds the tagged span, packs the fields as typed bytes   LogLine
+//!                  queue      bounded; refuses and counts lines if it is full             |
+//! --------------------------------------------------------------------------------------- v -
+//! worker's thread  engine     one lane per portal, one ledger for all results          LogLine
+//!                  coalescer  joins lines of one token into an entry, until it is due  Command
+//!                  lane       up to 50 commands, when the portal's limits allow        Request
+//!                  transport  sends the request over HTTP                              Reply
+//!                  lane       an outcome per command: done, retried, or given up       Outcome
+//!                  ledger     counts the lines, frees their budget, answers flushes    Stats
 //! ```
 //!
 //! # What is promised
@@ -81,6 +81,7 @@
 //! | [`ShutdownDeadline`](stats::DropReason::ShutdownDeadline) | the app ended before the lines were sent | `shutdown_timeout`, or a flush before the guard is dropped |
 //! | [`SpoolFull`](stats::DropReason::SpoolFull), [`Expired`](stats::DropReason::Expired) | the spool on disk had reached its maximum size, or lines in it were too old | whether a portal is blocked; `max_bytes` and `max_age` of the spool |
 //! | [`SpoolDamaged`](stats::DropReason::SpoolDamaged) | a file of the spool was damaged or deleted, or the process was killed while it wrote | the disk; whether another program writes into the directory of the spool |
+//! | [`Forked`](stats::DropReason::Forked) | a process was forked after the layer was built, and logged | build the layer after the fork |
 //! | [`Internal`](stats::DropReason::Internal) | an error in this crate | please report it |
 //! | `late` | lines after the end or the timeout of their activity | complete the activity after the last line |
 //! | `abandoned` | an [`Activity`](app::Activity) was dropped without an end, and its workflow waits | `complete` or `fail` on every code path |
