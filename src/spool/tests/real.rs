@@ -150,7 +150,7 @@ fn a_dead_run_is_taken_over_by_one_of_many() {
 #[test]
 fn runs_that_start_at_once_do_not_take_each_others_new_folders() {
     let folder = Folder::new("at-once");
-    let spool = Spool::new(&folder.0.join("spool"));
+    let spool = Spool::new(folder.0.join("spool"));
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let spool = &spool;
