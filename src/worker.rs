@@ -593,7 +593,7 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 const TAKE_AT_ONCE: usize = 4_096;
 /// How long a request waits at most until the journal knows that it leaves.
 const NOTED_STEP: Duration = Duration::from_millis(25);
-const NOTED_STEPS: usize = 8;
+const NOTED_STEPS: usize = 40;
 /// How long the journal has at the end for what could not be said before.
 const LAST_WORD: Duration = Duration::from_millis(40);
 /// Pause after a panic.

@@ -173,11 +173,20 @@ pub(crate) struct Gap {
     retold: u64,
     /// An entry with only this notice has failed. It waits for new lines; otherwise it would be tried for ever.
     pub(crate) waits: bool,
+    /// When the newest of these lines was noted as lost; `None` while no token has it.
+    pub(crate) newest: Option<Instant>,
 }
 
 impl Gap {
     pub(crate) fn new(reason: DropReason, lines: u64, since: SystemTime) -> Self {
-        Gap { since, lost: vec![(reason, lines)], doubtful: 0, retold: 0, waits: false }
+        Gap {
+            since,
+            lost: vec![(reason, lines)],
+            doubtful: 0,
+            retold: 0,
+            waits: false,
+            newest: None,
+        }
     }
 
     /// Lines that were lost with an entry that may be in the log.

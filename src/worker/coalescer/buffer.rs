@@ -247,6 +247,9 @@ impl TokenBuffer {
             self.gap_since = now;
         }
         widen(&mut self.gap, gap);
+        if let Some(gap) = &mut self.gap {
+            gap.newest = Some(now);
+        }
     }
 }
 

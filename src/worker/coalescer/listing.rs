@@ -111,7 +111,9 @@ impl Coalescer {
         while let Some((_, key)) = self.listing.waiting(Class::Notice).first() {
             let many = self.listing.waiting(Class::Notice).len() > MOST_NOTICES;
             let buffer = &mut self.tokens[key];
-            let old = now.saturating_duration_since(buffer.gap_since) >= max_age;
+            // A token that goes on losing lines has a notice that is never old.
+            let newest = buffer.gap.as_ref().and_then(|gap| gap.newest).unwrap_or(buffer.gap_since);
+            let old = now.saturating_duration_since(newest) >= max_age;
             // By the schedule others may be older: they are found when their turn comes.
             if !many && !old {
                 break;

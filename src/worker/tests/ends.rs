@@ -484,6 +484,22 @@ fn notices_about_missing_lines_expire_and_do_not_delay_new_lines() {
     assert!(stage.sent_within(60.0).is_none(), "nobody is told of old losses");
 }
 
+/// Regression: in a long outage, the notice of a token that went on logging was dropped again and again,
+/// because its first lost line was too old.
+#[test]
+fn a_notice_of_a_token_that_goes_on_losing_lines_does_not_expire() {
+    let mut stage = Stage::new(options().linger(secs(1.0)).max_age(secs(10.0)));
+    stage.log(&tag(1), "keeps the portal busy");
+    let (call, request) = stage.sent_within(2.0).expect("a request");
+    for _ in 0..3 {
+        stage.engine.line_lost(&LogLine::saying(&tag(2), "x"), stage.now);
+        assert!(stage.sent_within(6.0).is_none(), "the portal has not answered");
+    }
+    stage.settle(call, &all_well(request.commands));
+    let (_, request) = stage.sent_within(60.0).expect("a notice");
+    assert!(says(&request, "3 lines missing"), "{:?}", messages(&request));
+}
+
 /// Regression: lanes were never removed.
 #[test]
 fn an_idle_portal_is_forgotten() {
