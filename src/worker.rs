@@ -179,7 +179,11 @@ impl<T: Transport> Worker<T> {
                         break at;
                     }
                     Step::Closed if self.consumer.is_drained() => return self.tell(true),
-                    Step::Closed => break Some((Instant::now() + AFTER_CLOSE).into_std()),
+                    Step::Closed => {
+                        // A full batch would keep the queue from being drained.
+                        self.hand_over(true, now);
+                        break Some((Instant::now() + AFTER_CLOSE).into_std());
+                    }
                 }
             };
             self.tell(false);
@@ -240,7 +244,7 @@ impl<T: Transport> Worker<T> {
             self.engine.set_clock(now, SystemTime::now());
         }
         for _ in 0..TAKE_AT_ONCE {
-            if self.engine.has_full_batch() {
+            if self.desk.is_some() && self.engine.has_full_batch() {
                 return;
             }
             self.taking = self.consumer.try_take();

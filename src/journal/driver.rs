@@ -321,6 +321,7 @@ impl Driver {
 
     /// Reads on in what other runs have left: how much there is for whom, and the ends, which do not
     /// wait until their lines are read.
+    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     async fn scan_on(&mut self) {
         let Some(scan) = &mut self.scan else { return };
         let query = Query { portal: None, after: scan.after, most_bytes: SCAN_BYTES };
@@ -346,6 +347,9 @@ impl Driver {
             }
             Err(error) => {
                 self.scan = None;
+                // Nothing else would start it again: what was taken over is taken over once.
+                self.has_more = true;
+                self.next_adopt = Instant::now() + SCAN_AGAIN;
                 self.tell(Said::NotAdopted { trouble: error.to_string() });
             }
         }
@@ -402,6 +406,8 @@ fn panicked(_what: &(dyn Any + Send)) -> JournalError {
 const THREAD: &str = "bizproc-journal";
 /// How often to look for what other runs have left.
 const ADOPT_EVERY: Duration = Duration::from_secs(60);
+/// The same after a read of what was taken over has failed.
+const SCAN_AGAIN: Duration = Duration::from_secs(1);
 /// How much is read at once of what other runs have left.
 const SCAN_BYTES: usize = 1 << 20;
 /// Most marks that wait for a journal that fails.

@@ -283,7 +283,8 @@ impl Engine {
         let (lane, mut turn) = self.turn(key, now);
         let goes = lane.complete(&event_token, asked, &mut turn);
         if let (Some(end), Some(outbox)) = (stored.filter(|_| goes), self.ledger.outbox()) {
-            outbox.end(&portal, &event_token, end, now);
+            // Under the name under which it is settled, and the token's lines are stored.
+            outbox.end(&self.portals[key].id, &event_token, end, now);
         }
         self.agenda.set(key, now);
     }

@@ -25,6 +25,8 @@ mod crash;
 mod ends;
 mod found;
 #[cfg(feature = "simulation")]
+mod journal;
+#[cfg(feature = "simulation")]
 mod kept;
 mod portals;
 #[cfg(feature = "simulation")]

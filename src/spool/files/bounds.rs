@@ -15,7 +15,15 @@ impl State {
         let mut tries = 3;
         while self.bytes() + more > self.limits.max_bytes && tries > 0 {
             let before = self.bytes();
-            if !self.rewrite_one()? || self.bytes() >= before {
+            // Giving up needs no room: it goes on where writing fails.
+            let rewritten = match self.rewrite_one() {
+                Ok(rewritten) => rewritten,
+                Err(error) => {
+                    self.note(Err(error));
+                    false
+                }
+            };
+            if !rewritten || self.bytes() >= before {
                 self.evict_oldest()?;
             }
             tries = if self.bytes() < before { 3 } else { tries - 1 };

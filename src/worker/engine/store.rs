@@ -102,8 +102,9 @@ impl Engine {
         let due = outbox.due_at(true).is_some_and(|at| closing || at <= now);
         if all || due || !reads.is_empty() {
             asks.extend(outbox.batch().map(Ask::Append));
-            if store.marking >= MOST_MARKING {
-                // They are bounded here, and not with the driver.
+            // They are bounded here, and not with the driver. A request that is about to leave is told to the
+            // journal in any case: there is one for each portal at most.
+            if store.marking >= MOST_MARKING && !outbox.has_tried() {
                 store.reads = reads;
                 return asks;
             }

@@ -202,3 +202,20 @@ async fn a_token_whose_lines_are_only_on_disk_is_known_and_ends_behind_them() {
     assert_eq!((portal.lines().len(), portal.ends()), (201, 1));
     assert_eq!(run.stats().late(), 0);
 }
+
+/// Regression: when a read of what was taken over failed, it was never read until the next start.
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_run_left_is_read_again_after_a_read_has_failed() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let later = SystemTime::now() + Duration::from_secs(6_000);
+    left(&disk, vec![lines(1..=3), end(4, later, Some(later))]).await;
+    let takes = Duration::from_millis(200);
+    disk.fail(Faults { takes, ..Faults::default() });
+    let _run = Run::start(&disk, &portal, options());
+    pass(0.1).await;
+    disk.fail(Faults { unreadable: true, takes, ..Faults::default() });
+    pass(0.2).await;
+    disk.fail(Faults::default());
+    pass(600.0).await;
+    assert_eq!((portal.lines().len(), portal.ends()), (3, 1));
+}
