@@ -35,10 +35,10 @@ pub enum PgError {
     Connect(String),
     /// The connection was lost, and the next ones too. What was asked for may have
     /// happened.
-    #[error("the connection to PostgreSQL was lost")]
+    #[error("the connection to PostgreSQL was lost; the statement may have been executed")]
     Lost,
     /// There was no answer in time. What was asked for may have happened.
-    #[error("PostgreSQL did not answer within {0:?}")]
+    #[error("PostgreSQL did not answer within {0:?}; the statement may have been executed")]
     Timeout(Duration),
     /// The tables are missing in this schema.
     #[error(
@@ -55,7 +55,9 @@ pub enum PgError {
         needed: i32,
     },
     /// The tables are newer than this program.
-    #[error("the tables are of version {found}, and this program knows up to {known}: update it")]
+    #[error(
+        "the tables are of version {found}, and this program knows up to {known}: update this program"
+    )]
     TooNew {
         /// The version of the tables.
         found: i32,
@@ -71,7 +73,7 @@ pub enum PgError {
         message: String,
     },
     /// An answer is not what was asked for. Please report it.
-    #[error("PostgreSQL answered something else than was asked for: {0}")]
+    #[error("PostgreSQL answered something else than was asked for: {0}; please report it")]
     Unexpected(String),
     /// The last handle was dropped while somebody waited.
     #[error("the connection to PostgreSQL was closed")]
