@@ -28,7 +28,9 @@ pub enum PgError {
     #[error("no TLS for the connection to PostgreSQL: {0}")]
     Tls(String),
     /// The system has no thread or no file descriptor left.
-    #[error("the thread for PostgreSQL cannot be started")]
+    #[error(
+        "the thread for PostgreSQL cannot be started: allow this process more threads and open files"
+    )]
     Thread(#[source] Arc<io::Error>),
     /// No server can be reached, or none lets us in.
     #[error("no connection to PostgreSQL: {0}")]
@@ -76,7 +78,7 @@ pub enum PgError {
     #[error("PostgreSQL answered something else than was asked for: {0}; please report it")]
     Unexpected(String),
     /// The last handle was dropped while somebody waited.
-    #[error("the connection to PostgreSQL was closed")]
+    #[error("the connection to PostgreSQL was closed: make a new one")]
     Closed,
 }
 
