@@ -391,8 +391,8 @@ impl Builder {
         self
     }
 
-    /// Lines that may be pending: accepted, and not yet acknowledged, late or lost. Default: 65,536; at
-    /// most 67,108,864.
+    /// Lines that may be pending: accepted, and not yet acknowledged, late or lost. With a spool, lines that are
+    /// only on disk do not count. Default: 65,536; at most 67,108,864.
     ///
     /// ```
     /// # let builder = tracing_bizproc::disabled();
@@ -459,7 +459,7 @@ impl Builder {
     }
 
     /// How long the delivery of a line is tried. After that the line is lost. Default: 1 hour. Must be
-    /// longer than `max_hold`.
+    /// longer than `max_hold`. With a spool, the `max_age` of the spool is used instead.
     ///
     /// ```
     /// use std::time::Duration;

@@ -50,7 +50,7 @@
 //! `accepted + recovered = acknowledged + handed_over + late + lost + pending`
 //! ([`Snapshot`](stats::Snapshot)). If lines are missing, the next entry of the token says how many, since
 //! when, and why. Order is kept within a token. An entry is in the log twice only if it was not known whether
-//! the portal had executed a request; then the repeat is marked. With a spool (feature `spool`), lines
+//! the portal had executed a request; then one of the copies is marked ([`reliability`] names one exception). With a spool (feature `spool`), lines
 //! survive a crash of the process as soon as they are on disk, after 100 ms by default. Without it they do
 //! not.
 //!
@@ -74,13 +74,13 @@
 //! | [`EntryRefused`](stats::DropReason::EntryRefused) | the portal refused an entry itself, for example for its size | `entry_bytes`, if a proxy in front of the portal accepts less; otherwise please report it |
 //! | [`CredentialBlocked`](stats::DropReason::CredentialBlocked) | the webhook was deleted; the app was removed, or its refresh token was used or has expired; or the scope `bizproc` is missing | the settings of the webhook; with [`OAuth`](auth::OAuth), [what the code means](guide), and new tokens with [`Handle::activity`] or [`Handle::accept`] |
 //! | [`PortalBlocked`](stats::DropReason::PortalBlocked) | the portal is closed, has moved, or has no business processes | the customer's plan; [`OAuth::hosts`](auth::OAuth::hosts) |
-//! | [`UnknownPortal`](stats::DropReason::UnknownPortal) | for ten minutes there were no credentials for the portal of the span, or the span names no portal and there is no default portal | the span's `portal`; [`Handle::accept`], [`OAuth::default_portal`](auth::OAuth::default_portal), [`Webhook::for_portal`](auth::Webhook::for_portal) |
+//! | [`UnknownPortal`](stats::DropReason::UnknownPortal) | for ten minutes (with a spool, for its `max_age`) there were no credentials for the portal of the span, or the span names no portal and there is no default portal | the span's `portal`; [`Handle::accept`], [`OAuth::default_portal`](auth::OAuth::default_portal), [`Webhook::for_portal`](auth::Webhook::for_portal) |
 //! | [`Uninstalled`](stats::DropReason::Uninstalled) | the app was removed from the portal while lines waited | nothing |
 //! | [`RetriesSpent`](stats::DropReason::RetriesSpent) | delivery failed too often or for too long: the portal was not reached, answered with errors, or kept the workflow locked | the worker's reports; the network; `max_age` |
 //! | [`OutcomeUnknown`](stats::DropReason::OutcomeUnknown) | an answer was lost, and `on_unknown_outcome` is `GiveUp` | the lines may be in the log |
 //! | [`ShutdownDeadline`](stats::DropReason::ShutdownDeadline) | the app ended before the lines were sent | `shutdown_timeout`, or a flush before the guard is dropped |
 //! | [`SpoolFull`](stats::DropReason::SpoolFull), [`Expired`](stats::DropReason::Expired) | the spool on disk had reached its maximum size, or lines in it were too old | whether a portal is blocked; `max_bytes` and `max_age` of the spool |
-//! | [`SpoolDamaged`](stats::DropReason::SpoolDamaged) | a file of the spool was damaged or deleted, or the process was killed while it wrote | the disk; whether another program writes into the directory of the spool |
+//! | [`SpoolDamaged`](stats::DropReason::SpoolDamaged) | a file of the spool was damaged or deleted, or its end is incomplete because the process was killed while it wrote | the disk; whether another program writes into the directory of the spool |
 //! | [`Forked`](stats::DropReason::Forked) | a process was forked after the layer was built, and logged | build the layer after the fork |
 //! | [`Internal`](stats::DropReason::Internal) | an error in this crate | please report it |
 //! | `late` | lines after the end or the timeout of their activity | complete the activity after the last line |
@@ -88,7 +88,7 @@
 //! | `repeats` | an answer was lost, and entries that may be in the log were sent again, with a mark | the network; `on_unknown_outcome` |
 //! | `recovered` | lines of earlier runs were found on disk | why these runs ended without a shutdown, if you do not expect it |
 //! | `unstored` | the disk failed, was full or slow, so lines were delivered from memory alone | the disk of the spool; the worker's reports |
-//! | `late_ends` | an activity was ended shortly before a crash, and its portal did not wait until the next start | how long the app was away |
+//! | `late_ends` | an activity was ended shortly before a crash, and its portal did not wait until the next start; or its end on disk was damaged or removed | how long the app was away; the worker's reports |
 //! | `format_failures` | the app's [`Format`](format::Format) or [`Wording`](format::Wording) panicked, or returned an error | its code; the lines are written in the default format |
 //! | `restarts` | something panicked on the worker's thread: a layer of the app that handled a report of the worker, or the worker itself | the message of the panic; if it comes from the worker, please report it |
 //! | `acknowledged` grows, but the log is empty | the activity does not wait for the app, or has ended or timed out before | `USE_SUBSCRIPTION` and the timeout of the activity |

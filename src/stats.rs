@@ -245,8 +245,8 @@ pub(crate) struct AtDoor {
 /// | [`pending`](Self::pending) | `bizproc_pending_lines` (gauge) | lines accepted or recovered, and not yet acknowledged, late or lost |
 /// | [`recovered`](Self::recovered) | `bizproc_lines_recovered_total` | lines of earlier runs, found on disk |
 /// | [`handed_over`](Self::handed_over) | `bizproc_lines_handed_over_total` | lines that another process delivers |
-/// | [`unstored`](Self::unstored) | `bizproc_lines_unstored_total` | lines that would not survive a crash, because the disk failed or was slow |
-/// | [`late_ends`](Self::late_ends) | `bizproc_late_ends_total` | ends of activities that were found on disk too late |
+/// | [`unstored`](Self::unstored) | `bizproc_lines_unstored_total` | lines that would not survive a crash, because the disk failed, was full or was slow |
+/// | [`late_ends`](Self::late_ends) | `bizproc_late_ends_total` | ends of activities that were found on disk too late, or were damaged or removed there |
 /// | [`PortalSnapshot::oldest_pending`] | `bizproc_oldest_pending_seconds` (gauge) | how long the oldest of them has waited; 0 if there is none |
 /// | [`PortalSnapshot::since_success`] | `bizproc_last_success_timestamp_seconds` (gauge) | when a portal last acknowledged something, in Unix time |
 /// | [`requests`](Self::requests) | `bizproc_requests_total` | requests sent to portals |
@@ -330,14 +330,14 @@ impl Snapshot {
         self.handed_over
     }
 
-    /// Accepted lines that are delivered from memory only, because the disk failed or was slow. They would not
-    /// survive a crash. They are also counted by their result.
+    /// Accepted lines that are delivered from memory only, because the disk failed, was full or was slow.
+    /// They would not survive a crash. They are also counted by their result.
     pub fn unstored(&self) -> u64 {
         self.unstored
     }
 
-    /// Ends of activities that were found on disk when their portal no longer waited for them. They are not
-    /// sent.
+    /// Ends of activities that were found on disk when their portal no longer waited for them, or that were
+    /// damaged or removed there. They are not sent from disk.
     pub fn late_ends(&self) -> u64 {
         self.late_ends
     }

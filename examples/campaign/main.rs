@@ -1,6 +1,6 @@
 //! A campaign that tries to prove that lines get lost.
 //!
-//! `cargo run --release --example campaign -- --seed 7 --minutes 30` starts stand-in portals with faults,
+//! `cargo run --release --features spool --example campaign -- --seed 7 --minutes 30` starts stand-in portals with faults,
 //! a network that delays and cuts, and an app that logs into many activities and ends them. Processes of
 //! the app are killed, stopped and restarted at moments that follow from the seed. The app writes into a
 //! file of its own what it is about to log. In the end, these files are compared with what the portals

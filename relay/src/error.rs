@@ -28,17 +28,19 @@ pub enum PgError {
     #[error("no TLS for the connection to PostgreSQL: {0}")]
     Tls(String),
     /// The system has no thread or no file descriptor left.
-    #[error("the thread for PostgreSQL cannot be started")]
+    #[error(
+        "the thread for PostgreSQL cannot be started: allow this process more threads and open files"
+    )]
     Thread(#[source] Arc<io::Error>),
     /// No server can be reached, or none lets us in.
     #[error("no connection to PostgreSQL: {0}")]
     Connect(String),
     /// The connection was lost, and the next ones too. What was asked for may have
     /// happened.
-    #[error("the connection to PostgreSQL was lost")]
+    #[error("the connection to PostgreSQL was lost; the statement may have been executed")]
     Lost,
     /// There was no answer in time. What was asked for may have happened.
-    #[error("PostgreSQL did not answer within {0:?}")]
+    #[error("PostgreSQL did not answer within {0:?}; the statement may have been executed")]
     Timeout(Duration),
     /// The tables are missing in this schema.
     #[error(
@@ -55,7 +57,9 @@ pub enum PgError {
         needed: i32,
     },
     /// The tables are newer than this program.
-    #[error("the tables are of version {found}, and this program knows up to {known}: update it")]
+    #[error(
+        "the tables are of version {found}, and this program knows up to {known}: update this program"
+    )]
     TooNew {
         /// The version of the tables.
         found: i32,
@@ -71,10 +75,10 @@ pub enum PgError {
         message: String,
     },
     /// An answer is not what was asked for. Please report it.
-    #[error("PostgreSQL answered something else than was asked for: {0}")]
+    #[error("PostgreSQL answered something else than was asked for: {0}; please report it")]
     Unexpected(String),
     /// The last handle was dropped while somebody waited.
-    #[error("the connection to PostgreSQL was closed")]
+    #[error("the connection to PostgreSQL was closed: make a new one")]
     Closed,
 }
 

@@ -38,8 +38,8 @@ pub enum SpoolError {
     },
     /// Other users may use the directory. Files of a spool contain secrets.
     #[error(
-        "other users may use {} (its mode is {mode:o}), and a spool contains secrets: run `chmod 700` \
-         on it, or choose a new directory inside of it, which is created with this mode",
+        "other users have access to {} (mode {mode:o}), and a spool contains secrets: run `chmod 700` \
+         on it, or use a subdirectory that does not exist yet: the spool creates it with mode 700",
         .path.display()
     )]
     #[non_exhaustive]
@@ -83,7 +83,7 @@ pub enum SpoolError {
         source: io::Error,
     },
     /// The disk, or this user's quota, is full.
-    #[error("no space is left for {}: free some, or set a smaller `max_bytes` of the spool", .path.display())]
+    #[error("no space is left for {}: free disk space, or set a smaller `max_bytes` of the spool", .path.display())]
     #[non_exhaustive]
     NoSpace {
         /// The file.
@@ -113,7 +113,7 @@ pub enum SpoolError {
         version: u16,
     },
     /// Another spool of this process, or another process, uses the same run's directory.
-    #[error("{} is in use by another spool", .path.display())]
+    #[error("{} is in use by another run: call `build` again, which chooses a new name", .path.display())]
     #[non_exhaustive]
     InUse {
         /// The run's directory.

@@ -26,7 +26,7 @@ use crate::thread_role::is_delivery_thread;
 ///
 /// Dropping it refuses further lines, sends pending lines, and waits for them at most `shutdown_timeout`
 /// (an option of the builder, 5 s by default), also if the portal never answers. Lines that are still
-/// pending then are counted as lost. The drop never panics, also inside a runtime. It does not wait for
+/// pending then are counted as lost, or stay in the spool. The drop never panics, also inside a runtime. It does not wait for
 /// open activities: use [`shutdown`](WorkerGuard::shutdown) for that. On the worker's own thread, or on
 /// a thread that the worker waits for, it closes without waiting, and this is reported. In a forked
 /// process, which has no worker, it does nothing.

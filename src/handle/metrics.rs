@@ -125,12 +125,12 @@ fn counters(stats: &Snapshot) -> [(&'static str, &'static str, u64); 19] {
         ),
         (
             "bizproc_lines_unstored_total",
-            "lines that would not survive a crash, since the disk failed or was slow",
+            "lines that would not survive a crash, since the disk failed, was full or was slow",
             stats.unstored(),
         ),
         (
             "bizproc_late_ends_total",
-            "ends of activities that were found on disk too late",
+            "ends of activities that were found on disk too late, or were damaged or removed there",
             stats.late_ends(),
         ),
         ("bizproc_restarts_total", "restarts of the worker after a panic", stats.restarts()),

@@ -49,7 +49,9 @@ pub fn decode(bytes: &[u8]) -> Result<Chunk, Unreadable> {
 #[non_exhaustive]
 pub enum Unreadable {
     /// It was written by a newer version of this crate.
-    #[error("format {version} is newer than this version reads: update tracing-bizproc here")]
+    #[error(
+        "format {version} was written by a newer version of tracing-bizproc: update this program"
+    )]
     #[non_exhaustive]
     Version {
         /// The version of its format.

@@ -43,11 +43,12 @@ pub enum DropReason {
     /// Dropped: the portal is closed, has moved to an address that is not confirmed, or has no business
     /// processes.
     PortalBlocked,
-    /// Dropped: there were no credentials for the portal of the span, for ten minutes.
+    /// Dropped: there were no credentials for the portal of the span, for ten minutes or, with a spool, for its
+    /// `max_age`.
     UnknownPortal,
     /// Dropped: the app was removed from the portal.
     Uninstalled,
-    /// Dropped: delivery failed for longer than `max_age`, or too often for this entry: for example, the
+    /// Dropped: delivery failed for longer than `max_age` (with a spool: its own `max_age`), or too often for this entry: for example, the
     /// portal was not reached, answered with errors, or kept the workflow locked.
     RetriesSpent,
     /// Dropped: it is not known whether the portal wrote it, and `on_unknown_outcome` is `GiveUp`.
@@ -58,7 +59,8 @@ pub enum DropReason {
     SpoolFull,
     /// Dropped: older than `max_age` of the spool.
     Expired,
-    /// Dropped: the file of the spool with this line was damaged or deleted.
+    /// Dropped: the file of the spool with this line was damaged or deleted, or its end is incomplete because the
+    /// process was killed while it wrote.
     SpoolDamaged,
     /// Dropped: it was pending in a forked process, which has no worker. In the child's counters, this includes
     /// the lines that were pending at the fork. The parent delivers and counts those itself.

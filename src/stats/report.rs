@@ -25,7 +25,8 @@ pub struct FlushReport {
 }
 
 impl FlushReport {
-    /// Whether all covered lines were acknowledged by their portals.
+    /// Whether all covered lines were acknowledged by their portals. With a spool, `false` does not mean a loss:
+    /// lines may be on disk, for the next run ([`stored`](Self::stored)).
     pub fn is_complete(&self) -> bool {
         self.pending == 0 && self.late == 0 && self.lost() == 0
     }

@@ -372,10 +372,16 @@ impl Ledger {
         }
     }
 
-    /// Ends in the journal came too late, or are lost.
-    pub(crate) fn lost_ends(&mut self, ends: u64) {
+    /// An end in the journal came too late.
+    pub(crate) fn late_end(&mut self, page: &Page) {
+        self.stats.late_ends(1);
+        self.reports.add(Trouble::LateEnd, 1, page.portal(), "");
+    }
+
+    /// Ends in the journal are damaged, or were given up there.
+    pub(crate) fn lost_ends(&mut self, ends: u64, portal: Option<&str>, why: &str) {
         self.stats.late_ends(ends);
-        self.reports.add(Trouble::LateEnd, ends, None, "");
+        self.reports.add(Trouble::LostEnd, ends, portal, why);
     }
 
     fn count_lost(&mut self, page: Option<&Page>, lines: u64, reason: DropReason) {

@@ -42,10 +42,16 @@ pub(crate) enum Trouble {
     ClosedByItself,
     /// Lines cannot be stored.
     NotStored,
-    /// Lines of earlier runs on disk cannot be read.
+    /// Results of lines cannot be noted on disk.
+    NotMarked,
+    /// Lines on disk cannot be read, or the disk does not answer.
     NotRead,
+    /// What another run has left on disk cannot be taken over.
+    LeftAlone,
     /// An end was found when its portal no longer waited for it.
     LateEnd,
+    /// An end on disk is damaged or was removed.
+    LostEnd,
     FormatFailed,
     /// The guard was dropped before the first line.
     Unguarded,
@@ -108,16 +114,18 @@ impl Trouble {
             Trouble::CredentialBlocked => {
                 "the portal does not accept the credentials: check (1) that the webhook exists, or that \
                  the app is installed, (2) that it has the scope `bizproc`, (3) that the app's tokens \
-                 are valid; lines wait until this is fixed, but not longer than `max_age`"
+                 are valid; lines wait until this is fixed, but not longer than `max_age` \
+                 (with a spool: its own `max_age`)"
             }
             Trouble::PortalBlocked => {
                 "the portal is closed, has moved, redirects to a page, or has no business processes: see \
-                 the detail; lines wait until this is fixed, but not longer than `max_age`"
+                 the detail; lines wait until this is fixed, but not longer than `max_age` \
+                 (with a spool: its own `max_age`)"
             }
             Trouble::UnknownPortal => {
                 "there are no credentials for the portal of a span: give its tokens to `Handle::activity` \
                  or `Handle::accept`, or check the field `portal` of the span; its lines wait for ten \
-                 minutes"
+                 minutes, or with a spool until its `max_age`"
             }
             Trouble::Unstored => {
                 "tokens that came with a request could not be stored; they are used until the process \
@@ -137,7 +145,7 @@ impl Trouble {
             }
             Trouble::Unreachable => {
                 "the portal cannot be reached, or there is no access to it: see the detail; lines wait, \
-                 but not longer than `max_age`"
+                 but not longer than `max_age` (with a spool: its own `max_age`)"
             }
             Trouble::UnknownOutcome => {
                 "the portal gave no usable answer: what was sent may be in the log, and is sent again \
@@ -186,16 +194,29 @@ impl Trouble {
                  span pass the filter"
             }
             Trouble::NotStored => {
-                "the disk fails or is slow: lines are delivered from memory, and would not survive a crash \
-                 (`Snapshot::unstored`): check the directory of the spool"
+                "the disk fails, is full or is slow (see the detail): lines may be only in memory, where a \
+                 crash loses them (`Snapshot::unstored` counts them): check the directory of the spool"
+            }
+            Trouble::NotMarked => {
+                "the disk fails, is full or is slow (see the detail): it could not be noted which lines were \
+                 sent, so after a crash they may be sent again: check the directory of the spool"
             }
             Trouble::NotRead => {
-                "the spool on disk cannot be read: new lines are delivered from memory; lines on disk are \
-                 delivered when it can be read again: check the directory of the spool"
+                "the spool cannot be read, or does not answer (see the detail): new lines are delivered from \
+                 memory, and lines that are only on disk when it can be read again: check the directory of \
+                 the spool"
+            }
+            Trouble::LeftAlone => {
+                "lines of another run cannot be read, and stay on disk (see the detail): new lines are not \
+                 affected"
             }
             Trouble::LateEnd => {
                 "the end of an activity could not be sent before the app stopped, and now the portal no \
                  longer waits for it: its workflow has continued without return values"
+            }
+            Trouble::LostEnd => {
+                "the end of an activity is no longer on disk, or is damaged (see the detail): if it is not in \
+                 memory either, it is not sent, and its workflow waits for the timeout of the activity"
             }
             Trouble::ClosedByItself => {
                 "the guard was dropped on the worker's own thread, or on one that the worker waits for, so \

@@ -14,7 +14,6 @@ use crate::line::{EventToken, PortalId};
 use crate::worker::entry::Gap;
 use crate::worker::incoming::Stamp;
 use crate::worker::lane::EndAsked;
-use crate::worker::report::Trouble;
 use crate::worker::turn::Turn;
 
 impl Engine {
@@ -113,11 +112,11 @@ impl Engine {
         let patience = Some(self.rules.retry.max_age);
         let (lane, mut turn) = self.turn(key, now);
         if waits_until.is_some_and(|until| until <= wall) {
-            turn.ledger.lost_ends(1);
+            turn.ledger.late_end(turn.page);
             return turn.settle_end(event_token, Some(stamp));
         }
         let Some(completion) = Completion::stored(&values, message, failed) else {
-            turn.report(Trouble::NotRead, "the return values of an end are damaged");
+            turn.ledger.lost_ends(1, turn.page.portal(), "its return values are damaged");
             return turn.settle_end(event_token, Some(stamp));
         };
         let deadline = now + deadline.duration_since(wall).unwrap_or_default();
@@ -139,7 +138,8 @@ impl Engine {
     pub(super) fn evicted(&mut self, evicted: Vec<Evicted>, now: Instant) {
         for Evicted { of, numbers, lines, ends, since, reason } in evicted {
             if ends > 0 {
-                self.ledger.lost_ends(ends);
+                let portal = of.as_ref().and_then(|(_, portal, _)| portal.as_ref());
+                self.ledger.lost_ends(ends, portal.map(PortalId::as_str), reason.as_str());
             }
             let Some((publisher, portal, event_token)) = of else {
                 if self.store.as_ref().is_some_and(Store::is_starting) {

@@ -107,6 +107,12 @@ impl Engine {
         *behind = None;
         // None is left that was counted.
         self.ledger.correct(page);
+        if let (Some(store), true) =
+            (&mut self.store, self.portals.iter().all(|(_, portal)| portal.behind.is_none()))
+        {
+            // What the journal has lost was counted here, too: nobody is to wait for it.
+            store.elsewhere.clear();
+        }
     }
 
     /// What these tokens have gathered goes at once; at the end of the run, all of it.

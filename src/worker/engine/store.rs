@@ -182,7 +182,7 @@ impl Engine {
             }
             Said::NotMarked { trouble } => {
                 self.was_marked();
-                self.ledger.report(Trouble::NotStored, 1, None, trouble);
+                self.ledger.report(Trouble::NotMarked, 1, None, trouble);
             }
             Said::Read { portal, read, generation } => self.read(&portal, read, generation, now),
             Said::NotRead { portal, trouble } => {
@@ -196,11 +196,11 @@ impl Engine {
             }
             Said::Adopting => {}
             Said::LeftAlone { trouble } => {
-                self.ledger.report(Trouble::NotRead, 1, None, trouble);
+                self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
             }
             Said::Adopted { left, ends } => self.adopted(left, ends, now),
             Said::NotAdopted { trouble } => {
-                self.ledger.report(Trouble::NotRead, 1, None, trouble);
+                self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
                 self.has_started(now);
             }
             Said::Evicted(evicted) => self.evicted(evicted, now),
@@ -250,7 +250,10 @@ impl Engine {
 
     /// Lines go on from memory: those of lanes are there, the others wait for those before them.
     pub(super) fn not_appended(&mut self, batch: Batch, trouble: &str, now: Instant) {
-        self.ledger.report(Trouble::NotStored, 1, None, trouble);
+        // Lines are counted one by one below.
+        let others =
+            batch.chunks.iter().filter(|chunk| !matches!(chunk.content, Content::Lines(_)));
+        self.ledger.report(Trouble::NotStored, others.count() as u64, None, trouble);
         let Some(outbox) = self.ledger.outbox() else { return };
         let notes = outbox.answered(batch.no);
         for (chunk, note) in batch.chunks.into_iter().zip(notes) {

@@ -5,10 +5,14 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
 use super::kept::{Answers, Portal, Run, pass, settled};
-use super::{options, tag};
+use super::{Stage, options, tag};
+use crate::builder::Keeping;
 use crate::config::UnknownOutcome;
+use crate::journal::driver::Said;
 use crate::journal::memory::{Disk, Faults};
-use crate::journal::{Batch, Chunk, Content, Mark, MarkKind, Publisher, StoredEnd, StoredLine};
+use crate::journal::{
+    Batch, Chunk, Content, Evicted, Mark, MarkKind, Publisher, StoredEnd, StoredLine,
+};
 use crate::line::PortalId;
 use crate::queue::{Control, Forget};
 use crate::stats::DropReason;
@@ -218,4 +222,60 @@ async fn what_an_earlier_run_left_is_read_again_after_a_read_has_failed() {
     disk.fail(Faults::default());
     pass(600.0).await;
     assert_eq!((portal.lines().len(), portal.ends()), (3, 1));
+}
+
+/// What the worker reports when the journal says this.
+fn reported(said: Said) -> (String, u64) {
+    let keeping = Keeping {
+        journal: Disk::new().open(),
+        publisher: Publisher(1),
+        bound: Duration::from_millis(100),
+        max_age: Duration::from_secs(86_400),
+    };
+    let mut stage = Stage::new(options().keeping(keeping));
+    stage.engine.set_clock(stage.now, SystemTime::now());
+    stage.engine.told(said, stage.now);
+    let reports = format!("{:?}", stage.engine.due_reports(true, stage.now));
+    (reports, stage.stats().late_ends())
+}
+
+#[test]
+fn an_end_that_is_damaged_or_evicted_is_not_reported_as_late() {
+    let later = SystemTime::now() + Duration::from_secs(600);
+    let Content::End(whole) = end(1, later, Some(later)) else { unreachable!() };
+    let content = Content::End(StoredEnd { values: "{".to_owned(), ..whole });
+    let chunk = Chunk { portal: None, event_token: tag(1).event_token.clone(), content };
+    let damaged = Said::Adopted { left: Vec::new(), ends: vec![(Publisher(2), chunk)] };
+    let evicted = Evicted {
+        of: None,
+        numbers: None,
+        lines: 0,
+        ends: 2,
+        since: later,
+        reason: DropReason::SpoolFull,
+    };
+    for (said, ends, why) in
+        [(damaged, 1, "return values are damaged"), (Said::Evicted(vec![evicted]), 2, "disk space")]
+    {
+        let (reports, counted) = reported(said);
+        assert!(reports.contains("LostEnd") && reports.contains(why), "{reports}");
+        assert!(!reports.contains("LateEnd") && !reports.contains("NotRead"), "{reports}");
+        assert_eq!(counted, ends, "{reports}");
+    }
+}
+
+#[test]
+fn each_trouble_with_the_disk_has_a_report_of_its_own() {
+    let trouble = || "too new".to_owned();
+    for (said, kind) in [
+        (Said::NotMarked { trouble: trouble() }, "NotMarked"),
+        (Said::LeftAlone { trouble: trouble() }, "LeftAlone"),
+        (Said::NotAdopted { trouble: trouble() }, "LeftAlone"),
+        (Said::NotRead { portal: None, trouble: trouble() }, "NotRead"),
+        (Said::Failing { trouble: trouble() }, "NotStored"),
+    ] {
+        let (reports, _) = reported(said);
+        assert!(reports.contains(kind) && reports.contains("too new"), "{reports}");
+        assert_eq!(reports.matches("Report {").count(), 1, "{reports}");
+    }
 }
