@@ -44,7 +44,7 @@ pub(crate) struct Entry {
 }
 
 /// Which lines an entry holds, by their numbers in a journal. Numbers between them that belong to other
-/// tokens are not meant. All are of one publisher.
+/// tokens are not meant. All are of one publisher. Lines that are in no journal have none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamps {
     pub(crate) publisher: Publisher,
@@ -126,14 +126,32 @@ impl Entry {
         let mut entry = Entry::new(now, line.at);
         entry.born = line.since;
         let Stamp { publisher, no } = line.stamp;
+        let no = if line.in_order { no } else { 0 };
         entry.stamps = Stamps { publisher, from: no, up_to: no, whole: 0 };
         entry.tries.in_doubt = line.tried;
         entry
     }
 
-    /// Whether this line may be in this entry.
+    /// Whether this line may be in this entry. Lines of its token that are in the journal only must not be
+    /// between those that an entry has the numbers of: marks of the entry would be theirs, too.
     pub(crate) fn takes(&self, line: &Incoming<'_>) -> bool {
-        self.stamps.publisher == line.stamp.publisher && self.tries.in_doubt == line.tried
+        let has_numbers = self.stamps.from > 0;
+        let follows = !has_numbers || line.stamp.no > self.stamps.up_to;
+        self.stamps.publisher == line.stamp.publisher
+            && self.tries.in_doubt == line.tried
+            && has_numbers == line.in_order
+            && follows
+    }
+
+    /// A line, or a piece of it, was appended.
+    pub(crate) fn has_taken(&mut self, line: &Incoming<'_>, whole: bool) {
+        self.last_seq = line.seq;
+        if line.in_order {
+            self.stamps.up_to = line.stamp.no;
+            if whole {
+                self.stamps.whole = line.stamp.no;
+            }
+        }
     }
 
     /// Appends the message as it is sent: notices, then the lines.

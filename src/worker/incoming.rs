@@ -29,7 +29,8 @@ pub(crate) struct Incoming<'a> {
     pub(crate) tried: bool,
     /// It was taken in before others of its token: an end that was asked for since does not make it late.
     pub(crate) earlier: bool,
-    /// Lines of its token with lower numbers are here, or settled: none is in the journal only.
+    /// Lines of its token with lower numbers are here, or settled: none is in the journal only. Where this
+    /// is not so, the line itself is in no journal.
     pub(crate) in_order: bool,
 }
 

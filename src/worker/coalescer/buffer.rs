@@ -122,8 +122,7 @@ impl TokenBuffer {
             open.text.push(piece);
             open.text.push(CONTINUES);
             open.unfinished = true;
-            open.last_seq = line.seq;
-            open.stamps.up_to = line.stamp.no;
+            open.has_taken(line, false);
             let whole = std::mem::replace(open, Entry::of(line, now));
             self.sealed.push_back((now, whole));
             open.continued = true;
@@ -133,9 +132,7 @@ impl TokenBuffer {
         open.text.push(rest);
         open.lines += 1;
         open.bytes += bytes;
-        open.last_seq = line.seq;
-        open.stamps.up_to = line.stamp.no;
-        open.stamps.whole = line.stamp.no;
+        open.has_taken(line, true);
     }
 
     pub(super) fn seal(&mut self, now: Instant) {

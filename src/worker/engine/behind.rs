@@ -189,6 +189,14 @@ impl Engine {
             }
             let Some(Held { event_token, line, charged }) = behind.held.pop_front() else { return };
             behind.under_way.sub(1, charged);
+            if !in_order {
+                // It goes without its number. If it was stored although the journal said no, it must not
+                // be read again.
+                let stamp = (line.no, line.no);
+                let page = &mut self.portals[key].page;
+                let kind = MarkKind::Settled;
+                self.ledger.mark(page, &event_token, self.publisher, stamp, kind, now);
+            }
             let incoming = Incoming {
                 event_token: &event_token,
                 fingerprint: event_token.fingerprint(),

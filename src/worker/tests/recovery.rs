@@ -279,3 +279,31 @@ fn each_trouble_with_the_disk_has_a_report_of_its_own() {
         assert_eq!(reports.matches("Report {").count(), 1, "{reports}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_went_on_without_the_journal_share_no_entry_with_lines_read_from_it() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let run = Run::start(&disk, &portal, options().pending_lines(600));
+    pass(1.0).await;
+    for n in 0..400 {
+        run.try_log(1, &format!("#{n}#"));
+    }
+    pass(0.2).await;
+    disk.fail(Faults { unmarkable: true, ..Faults::default() });
+    pass(3.0).await;
+    for n in 400..700 {
+        run.try_log(1, &format!("#{n}#"));
+        pass(0.03).await;
+        if n == 470 {
+            disk.fail(Faults::default());
+        }
+    }
+    settled(&run, 600).await;
+    pass(5.0).await;
+    assert_eq!(disk.unsettled(), 0);
+    let sent = portal.entries().len();
+    run.close(5).await;
+    Run::start(&disk, &portal, options());
+    pass(30.0).await;
+    assert_eq!(portal.entries().len(), sent, "nothing is sent again");
+}
