@@ -211,7 +211,8 @@ pub struct Held {
     pub lines: u64,
 }
 
-/// Lines that the journal has given up: they were too old or too many, or could not be read.
+/// Lines that the journal has given up: they were too old or too many, or could not be read. Where it is
+/// known whose they are, they were appended as one chunk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evicted {
     /// Their event token. `None`: it is not known, for example in a damaged part of a file.

@@ -424,7 +424,14 @@ impl Ledger {
         self.stats.unstored(lines);
         self.reports.add(Trouble::NotStored, lines, None, "");
         if let Some(outbox) = &mut self.outbox {
-            outbox.unstored(no, no);
+            outbox.unstored(outbox.publisher(), no, no);
+        }
+    }
+
+    /// The journal has given lines up that are in lanes: they go on from memory alone.
+    pub(crate) fn given_up(&mut self, publisher: Publisher, (from, up_to): (Number, Number)) {
+        if let Some(outbox) = &mut self.outbox {
+            outbox.unstored(publisher, from, up_to);
         }
     }
 
@@ -436,8 +443,8 @@ impl Ledger {
     /// Whether the lines of an entry are in the journal.
     pub(crate) fn has_stored(&self, stamps: &Stamps) -> bool {
         let Some(outbox) = &self.outbox else { return false };
-        stamps.publisher != outbox.publisher()
-            || stamps.all().is_some_and(|(from, up_to)| outbox.has_stored(from, up_to))
+        let stored = |(from, up_to)| outbox.has_stored(stamps.publisher, from, up_to);
+        stamps.all().is_some_and(stored)
     }
 
     /// Lines leave memory at the end of the run, and stay in the journal.

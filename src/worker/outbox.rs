@@ -35,8 +35,9 @@ pub(crate) struct Outbox {
     most_bytes: usize,
     /// How long a line may wait until it is stored.
     bound: Duration,
-    /// Lines that went on from memory alone, in ascending ranges of their numbers.
-    unstored: Vec<(Number, Number)>,
+    /// Lines that are in lanes and not in the journal: they went on from memory alone, or the journal has
+    /// given them up. In ascending ranges of their numbers.
+    unstored: HashMap<Publisher, Vec<(Number, Number)>>,
 }
 
 /// What a chunk means for the worker.
@@ -95,7 +96,7 @@ impl Outbox {
             batches: 0,
             most_bytes,
             bound,
-            unstored: Vec::new(),
+            unstored: HashMap::new(),
         }
     }
 
@@ -174,24 +175,44 @@ impl Outbox {
     }
 
     /// These lines go on from memory alone.
-    pub(crate) fn unstored(&mut self, from: Number, up_to: Number) {
-        let many = self.unstored.len() >= MOST_RANGES;
-        match self.unstored.last_mut() {
-            // What lies between them is taken for unstored, too, where there are very many.
-            Some(last) if from <= last.1 + 1 || many => {
-                last.1 = last.1.max(up_to);
+    pub(crate) fn unstored(&mut self, publisher: Publisher, from: Number, up_to: Number) {
+        let ranges = self.unstored.entry(publisher).or_default();
+        let first = ranges.partition_point(|(_, last)| last.saturating_add(1) < from);
+        let meets = |(first, _): &(Number, Number)| *first <= up_to.saturating_add(1);
+        let end = first + ranges[first..].partition_point(meets);
+        let Some(touched) = ranges.get(first..end).filter(|touched| !touched.is_empty()) else {
+            if ranges.len() < MOST_RANGES {
+                return ranges.insert(first, (from, up_to));
             }
-            _ => self.unstored.push((from, up_to)),
-        }
+            // What lies between them is taken for unstored, too, where there are very many.
+            match ranges.get_mut(first) {
+                Some(next) => next.0 = from,
+                None => {
+                    if let Some(last) = ranges.last_mut() {
+                        last.1 = up_to;
+                    }
+                }
+            }
+            return;
+        };
+        let from = from.min(touched[0].0);
+        let up_to = up_to.max(touched[touched.len() - 1].1);
+        ranges.drain(first + 1..end);
+        ranges[first] = (from, up_to);
     }
 
-    /// Whether all of these lines of this run are stored.
-    pub(crate) fn has_stored(&self, from: Number, up_to: Number) -> bool {
+    /// Whether all of these lines are stored.
+    pub(crate) fn has_stored(&self, publisher: Publisher, from: Number, up_to: Number) -> bool {
+        let missing = self.unstored.get(&publisher).is_some_and(|ranges| {
+            let behind = ranges.partition_point(|(_, last)| *last < from);
+            ranges.get(behind).is_some_and(|(first, _)| *first <= up_to)
+        });
+        if missing || publisher != self.publisher {
+            return !missing;
+        }
         let waiting = self.chunks.iter().filter_map(|chunk| first_no(&chunk.content));
         let waiting = waiting.chain(self.out.iter().map(|out| out.first)).min();
-        let behind = self.unstored.partition_point(|(_, last)| *last < from);
-        let missing = self.unstored.get(behind).is_some_and(|(first, _)| *first <= up_to);
-        !missing && waiting.is_none_or(|first| up_to < first)
+        waiting.is_none_or(|first| up_to < first)
     }
 
     /// Whether there is enough of it to be handed over.

@@ -1,13 +1,13 @@
 //! Gives lines up: the oldest of a spool that is full, and those that are too old.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use super::Run;
 use crate::error::SpoolError;
 use crate::journal::codec::{Piece, nanos};
 use crate::journal::{Evicted, MarkKind, Publisher};
-use crate::spool::record::{Item, Key};
+use crate::spool::record::Item;
 use crate::stats::DropReason;
 
 impl Run {
@@ -61,11 +61,15 @@ impl Run {
     fn evict(&mut self, number: u32, reason: DropReason, ends_too: bool) -> Result<(), SpoolError> {
         let Some(segment) = self.segments.get(&number) else { return Ok(()) };
         let publisher = Publisher(self.publisher);
-        let mut evicted: HashMap<Key, Evicted> = HashMap::new();
+        let mut evicted: Vec<Evicted> = Vec::new();
         let mut slots = Vec::new();
         let mut readable = BTreeSet::new();
+        // The present chunk is the last one of `evicted`.
+        let mut begun = false;
         let read = self.scan(number, &mut |item| {
-            let Item::Piece { name: Some(name), slot, piece, .. } = item else { return true };
+            let Item::Piece { name, slot, first, piece } = item else { return true };
+            begun &= !first;
+            let Some(name) = name else { return true };
             readable.insert(slot);
             let is_end = matches!(piece, Piece::End(_));
             if segment.is_settled(slot) || (is_end && !ends_too) {
@@ -73,16 +77,18 @@ impl Run {
             }
             slots.push(slot);
             let (no, at) = (piece.no(), piece.at());
-            let of_token = evicted.entry(name.keys.log).or_insert_with(|| {
+            if !std::mem::replace(&mut begun, true) {
                 let (portal, event_token) = name.name.clone();
                 let of = Some((publisher, portal, event_token));
-                Evicted { of, numbers: Some((no, no)), lines: 0, ends: 0, since: at, reason }
-            });
-            of_token.numbers = of_token.numbers.map(|(from, to)| (from.min(no), to.max(no)));
-            of_token.since = of_token.since.min(at);
+                let numbers = Some((no, no));
+                evicted.push(Evicted { of, numbers, lines: 0, ends: 0, since: at, reason });
+            }
+            let Some(chunk) = evicted.last_mut() else { return true };
+            chunk.numbers = chunk.numbers.map(|(from, to)| (from.min(no), to.max(no)));
+            chunk.since = chunk.since.min(at);
             match piece {
-                Piece::End(_) => of_token.ends += 1,
-                Piece::Line(_) => of_token.lines += 1,
+                Piece::End(_) => chunk.ends += 1,
+                Piece::Line(_) => chunk.lines += 1,
                 // Those lines were counted when they were lost.
                 Piece::Missed(_) => (),
             }
@@ -99,7 +105,7 @@ impl Run {
         for slot in slots {
             self.note(number, (number, slot), MarkKind::Settled);
         }
-        let told = evicted.into_values().filter(|evicted| evicted.lines + evicted.ends > 0);
+        let told = evicted.into_iter().filter(|evicted| evicted.lines + evicted.ends > 0);
         self.lost.extend(told);
         self.lose(number, &readable);
         let ends = self.segments.get(&number).is_some_and(|segment| segment.live > 0);

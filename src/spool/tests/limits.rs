@@ -49,6 +49,25 @@ fn a_full_spool_gives_up_its_oldest_lines_and_says_whose() {
 }
 
 #[test]
+fn lines_that_are_given_up_are_told_for_each_chunk_as_it_was_appended() {
+    let disk = FakeDisk::new();
+    let files = small(&disk, 16 << 10);
+    append(&files, &batch(1, 1, vec![chunk(1, &[1, 2, 4]), chunk(2, &[3]), chunk(1, &[5, 6])]));
+    append(&files, &batch(1, 2, vec![chunk(1, &[7, 8])]));
+    now(files.mark(&[mark(1, 1, (5, 5), MarkKind::Settled)])).unwrap();
+    for no in 10..=1_000 {
+        append(&files, &batch(1, no, vec![chunk(3, &[no])]));
+    }
+    let lost = evicted(&files);
+    let of_token: Vec<_> = lost
+        .iter()
+        .filter(|lost| lost.of.as_ref().is_some_and(|(_, _, of)| *of == token(1)))
+        .map(|lost| (lost.numbers.unwrap(), lost.lines))
+        .collect();
+    assert_eq!(of_token, [((1, 4), 3), ((6, 6), 1), ((7, 8), 2)]);
+}
+
+#[test]
 fn ends_outlast_the_lines_of_a_full_spool() {
     let disk = FakeDisk::new();
     let files = small(&disk, 16 << 10);
@@ -83,9 +102,10 @@ fn what_is_too_old_is_given_up() {
     append(&files, &batch(1, 2, vec![late.clone()]));
     assert!(now(files.evicted(at(0) + 24 * hour)).unwrap().is_empty());
     let lost = now(files.evicted(at(4) + 24 * hour)).unwrap();
-    assert_eq!(lost.len(), 1);
-    assert_eq!((lost[0].reason, lost[0].lines, lost[0].ends), (DropReason::Expired, 2, 1));
-    assert_eq!(lost[0].numbers, Some((1, 3)));
+    assert_eq!(lost.len(), 2);
+    assert_eq!((lost[0].reason, lost[0].lines, lost[0].ends), (DropReason::Expired, 2, 0));
+    assert_eq!((lost[1].reason, lost[1].lines, lost[1].ends), (DropReason::Expired, 0, 1));
+    assert_eq!((lost[0].numbers, lost[1].numbers), (Some((1, 2)), Some((3, 3))));
     assert_eq!(read_all(&files, None, 1), [(1, late)], "a later segment");
 }
 

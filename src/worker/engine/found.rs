@@ -157,6 +157,9 @@ impl Engine {
             let Portal { lane, page, .. } = &mut portals[key];
             // Those that are in a lane are delivered from there.
             if lane.has_had(&event_token, Stamp { publisher, no: last }) {
+                if let Some(numbers) = numbers {
+                    ledger.given_up(publisher, numbers);
+                }
                 continue;
             }
             let elsewhere = store

@@ -307,3 +307,30 @@ async fn lines_that_went_on_without_the_journal_share_no_entry_with_lines_read_f
     pass(30.0).await;
     assert_eq!(portal.entries().len(), sent, "nothing is sent again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_the_journal_has_given_up_are_not_left_on_it_at_the_end() {
+    for of_another_run in [false, true] {
+        let (disk, portal) = (Disk::new(), Portal::default());
+        portal.answers(Answers::Away);
+        if of_another_run {
+            left(&disk, vec![lines(1..=5)]).await;
+        }
+        let run = Run::start(&disk, &portal, options());
+        pass(1.0).await;
+        for n in 1..=5 {
+            if !of_another_run {
+                run.log(1, &format!("#{n}#"));
+            }
+        }
+        pass(1.0).await;
+        for _ in 0..5 {
+            disk.evict();
+        }
+        run.log(2, "#6#");
+        pass(1.0).await;
+        let (_, stats) = run.close(2).await;
+        let lost = stats.by_reason(DropReason::ShutdownDeadline);
+        assert_eq!((lost, disk.unsettled()), (5, 1), "{of_another_run}: {stats}");
+    }
+}
