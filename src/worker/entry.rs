@@ -256,6 +256,7 @@ const SHORT_NOTICE: usize = 200;
 mod tests {
     use super::*;
     use crate::format::{Language, LineTime};
+    use crate::line::{LogLine, Tag};
     use std::time::{Duration, UNIX_EPOCH};
 
     fn message(entry: &Entry, language: Language) -> String {
@@ -269,6 +270,26 @@ mod tests {
         let mut entry = Entry::new(Instant::now(), UNIX_EPOCH);
         entry.gap = Some(Box::new(gap.clone()));
         message(&entry, language)
+    }
+
+    #[test]
+    fn an_entry_with_numbers_takes_only_later_lines_of_the_journal() {
+        let now = Instant::now();
+        let tag = Tag::detached("5c1dc1c3f00001.78875596|A1|1.abcdef", None);
+        let log_line = LogLine::saying(&tag, "x");
+        let line =
+            |no, in_order| Incoming { in_order, ..Incoming::new(&log_line, no, Publisher(7), now) };
+        let mut entry = Entry::of(&line(10, true), now);
+        entry.has_taken(&line(10, true), true);
+        assert!(entry.takes(&line(11, true)));
+        assert!(!entry.takes(&line(10, true)));
+        assert!(!entry.takes(&line(21, false)), "11 to 20 may be in the journal only");
+
+        let mut entry = Entry::of(&line(478, false), now);
+        entry.has_taken(&line(478, false), true);
+        assert!(!entry.takes(&line(299, true)));
+        assert!(entry.takes(&line(479, false)));
+        assert_eq!((entry.stamps.all(), entry.stamps.ended()), (None, None));
     }
 
     #[test]

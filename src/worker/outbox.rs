@@ -328,3 +328,41 @@ const BATCH_BYTES: usize = 256 << 10;
 const MOST_MARKS: usize = 65_536;
 /// Most ranges of unstored lines that are told apart.
 const MOST_RANGES: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_are_not_stored_are_known_in_whatever_order_they_were_told() {
+        let (own, other) = (Publisher(1), Publisher(2));
+        let mut outbox = Outbox::new(own, Duration::from_millis(100), 1 << 20);
+        for (from, up_to) in [(50, 60), (10, 20), (30, 30), (5, 9), (25, 40), (61, 61)] {
+            outbox.unstored(own, from, up_to);
+        }
+        assert_eq!(outbox.unstored[&own], [(5, 20), (25, 40), (50, 61)]);
+        for (from, up_to) in [(1, 5), (20, 24), (22, 25), (33, 34), (1, 100), (61, 70)] {
+            assert!(!outbox.has_stored(own, from, up_to), "{from}..={up_to}");
+            assert!(outbox.has_stored(other, from, up_to));
+        }
+        for (from, up_to) in [(1, 4), (21, 24), (41, 49), (62, 70)] {
+            assert!(outbox.has_stored(own, from, up_to), "{from}..={up_to}");
+        }
+        outbox.unstored(other, 3, 3);
+        assert!(!outbox.has_stored(other, 1, 3));
+    }
+
+    #[test]
+    fn very_many_ranges_that_are_not_stored_are_taken_together() {
+        let own = Publisher(1);
+        let mut outbox = Outbox::new(own, Duration::from_millis(100), 1 << 20);
+        for n in 1..=2 * MOST_RANGES as u64 {
+            outbox.unstored(own, n * 10, n * 10);
+        }
+        outbox.unstored(own, 1, 2);
+        let ranges = &outbox.unstored[&own];
+        assert_eq!(ranges.len(), MOST_RANGES);
+        assert_eq!((ranges[0].0, ranges[MOST_RANGES - 1].1), (1, 20 * MOST_RANGES as u64));
+        assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0));
+    }
+}
