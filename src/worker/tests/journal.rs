@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::kept::{Portal, Run, number, pass};
+use super::kept::{Portal, Run, keeping, number, pass};
 use super::{options, tag};
-use crate::builder::{Keeping, Parts};
+use crate::builder::Parts;
 use crate::completion::Completion;
+use crate::journal::Content;
 use crate::journal::driver::{Ask, Said};
 use crate::journal::memory::{Disk, Faults};
-use crate::journal::{Content, Publisher};
 use crate::line::{LogLine, Tag};
 use crate::queue::{Close, Complete, Control};
 
@@ -68,12 +68,7 @@ async fn lines_that_come_behind_a_late_close_are_counted() {
 #[test]
 fn an_end_is_stored_for_the_portal_that_knows_its_token() {
     let disk = Disk::new();
-    let options = options().keeping(Keeping {
-        journal: disk.open(),
-        publisher: Publisher(9),
-        bound: Duration::from_millis(100),
-        max_age: Duration::from_secs(86_400),
-    });
+    let options = options().keeping(keeping(&disk));
     let Parts { mut engine, producer: _producer, consumer: _consumer, .. } = options.parts(1);
     let now = std::time::Instant::now();
     engine.set_clock(now, SystemTime::now());

@@ -142,14 +142,19 @@ pub(super) struct Run {
     tags: RefCell<BTreeMap<u32, Arc<Tag>>>,
 }
 
+/// A new run on this disk.
+pub(super) fn keeping(disk: &Disk) -> Keeping {
+    Keeping {
+        journal: disk.open(),
+        publisher: Publisher(disk.next_publisher()),
+        bound: Duration::from_millis(100),
+        max_age: Duration::from_secs(7 * 86_400),
+    }
+}
+
 impl Run {
     pub(super) fn start(disk: &Disk, portal: &Portal, options: Builder) -> Run {
-        let options = options.keeping(Keeping {
-            journal: disk.open(),
-            publisher: Publisher(disk.next_publisher()),
-            bound: Duration::from_millis(100),
-            max_age: Duration::from_secs(7 * 86_400),
-        });
+        let options = options.keeping(keeping(disk));
         let Parts { producer, consumer, engine, stats, tick, journal } = options.parts(1);
         let (desk, driver) = journal.unzip();
         let mut worker =

@@ -4,9 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::kept::{Answers, Portal, Run, pass, settled};
+use super::kept::{Answers, Portal, Run, keeping, pass, settled};
 use super::{Stage, options, tag};
-use crate::builder::Keeping;
 use crate::config::UnknownOutcome;
 use crate::journal::driver::Said;
 use crate::journal::memory::{Disk, Faults};
@@ -226,13 +225,7 @@ async fn what_an_earlier_run_left_is_read_again_after_a_read_has_failed() {
 
 /// What the worker reports when the journal says this.
 fn reported(said: Said) -> (String, u64) {
-    let keeping = Keeping {
-        journal: Disk::new().open(),
-        publisher: Publisher(1),
-        bound: Duration::from_millis(100),
-        max_age: Duration::from_secs(86_400),
-    };
-    let mut stage = Stage::new(options().keeping(keeping));
+    let mut stage = Stage::new(options().keeping(keeping(&Disk::new())));
     stage.engine.set_clock(stage.now, SystemTime::now());
     stage.engine.told(said, stage.now);
     let reports = format!("{:?}", stage.engine.due_reports(true, stage.now));
