@@ -32,6 +32,7 @@ fn lines(portal: Option<&str>, numbers: &[Number]) -> Chunk {
         portal: portal.map(PortalId::from),
         event_token: EventToken::parse(TOKEN).unwrap(),
         content: Content::Lines(numbers.iter().map(line).collect()),
+        about: None,
     }
 }
 

@@ -76,7 +76,7 @@ impl Engine {
                 behind.get_or_insert_with(|| Box::new(Behind::new(None, store.generation, now)));
             behind.after = None;
         }
-        for (publisher, Chunk { portal, event_token, content }) in ends {
+        for (publisher, Chunk { portal, event_token, content, .. }) in ends {
             if let Content::End(end) = content {
                 self.end_found(&portal, &event_token, Stamp { publisher, no: end.no }, end, now);
             }
