@@ -23,6 +23,20 @@ pub(crate) struct Keeping {
     pub(crate) bound: Duration,
     /// How long delivery keeps trying, in place of `max_age`.
     pub(crate) max_age: Duration,
+    pub(crate) role: Role,
+}
+
+/// What the worker does with its journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It keeps what the worker delivers, until it is settled.
+    Keep,
+    /// Others write to it, too, and this worker delivers what the journal lets it.
+    #[cfg_attr(
+        not(any(test, feature = "relay")),
+        expect(dead_code, reason = "only a relay does so")
+    )]
+    Deliver,
 }
 
 /// Where it comes from.
@@ -31,7 +45,7 @@ pub(super) enum Keep {
     /// Nothing outlives the process.
     #[default]
     Nothing,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "relay"))]
     Journal(Keeping),
     #[cfg(feature = "spool")]
     Spool(Spool),
@@ -57,7 +71,7 @@ impl Keep {
     pub(super) fn max_age(&self) -> Option<Duration> {
         match self {
             Keep::Nothing | Keep::Wrong { .. } => None,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "relay"))]
             Keep::Journal(keeping) => Some(keeping.max_age),
             #[cfg(feature = "spool")]
             Keep::Spool(spool) => Some(spool.line_age()),
@@ -68,7 +82,7 @@ impl Keep {
     pub(super) fn bound(&self) -> Option<Duration> {
         match self {
             Keep::Nothing | Keep::Wrong { .. } => None,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "relay"))]
             Keep::Journal(keeping) => Some(keeping.bound),
             #[cfg(feature = "spool")]
             Keep::Spool(spool) => Some(spool.line_bound()),
@@ -79,14 +93,14 @@ impl Keep {
     pub(super) fn open(&self) -> Result<Option<Keeping>, BuildError> {
         match self {
             Keep::Nothing | Keep::Wrong { .. } => Ok(None),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "relay"))]
             Keep::Journal(keeping) => Ok(Some(keeping.clone())),
             #[cfg(feature = "spool")]
             Keep::Spool(spool) => {
                 let publisher = Publisher(super::random());
                 let journal = Arc::new(spool.open(publisher)?);
                 let (bound, max_age) = (spool.line_bound(), spool.line_age());
-                Ok(Some(Keeping { journal, publisher, bound, max_age }))
+                Ok(Some(Keeping { journal, publisher, bound, max_age, role: Role::Keep }))
             }
         }
     }
@@ -163,7 +177,7 @@ impl Builder {
     }
 
     /// Keeps lines in this journal.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "relay"))]
     pub(crate) fn keeping(mut self, keeping: Keeping) -> Self {
         self.keep = Keep::Journal(keeping);
         self

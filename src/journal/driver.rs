@@ -13,10 +13,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Adopted, Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, Position, Publisher,
-    Query, Read,
+    Adopted, Answer, Batch, Chunk, Content, Evicted, Intent, Journal, JournalError, Mark, Memo,
+    Permit, Position, Publisher, Query, Read,
 };
 use crate::line::{EventToken, PortalId};
+
+mod shared;
+
+use shared::{News, Tail};
 
 /// What the worker wants of its journal.
 #[derive(Debug)]
@@ -25,13 +29,48 @@ pub(crate) enum Ask {
     /// Answered when they are noted, if somebody waits for it.
     Mark(Vec<Mark>, Option<oneshot::Sender<()>>),
     Read {
+        /// The number of this request.
+        no: u64,
         portal: Option<PortalId>,
         after: Option<Position>,
         generation: u64,
         most_bytes: usize,
     },
+    /// What is new of all portals. One at a time. Answered when there is something new, or after a short time.
+    Tail {
+        /// The number of this request.
+        no: u64,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    },
+    /// Whether a request may leave.
+    Intend(Intent, oneshot::Sender<Permission>),
+    /// What earlier owners of a portal have left.
+    Memos {
+        portal: Option<PortalId>,
+    },
+    /// Outcomes of ends.
+    Answer(Vec<Answer>),
+    /// The last marks of portals that are let go.
+    LetGo {
+        /// The number of this request.
+        no: u64,
+        intents: Vec<Intent>,
+    },
     /// Nothing more comes. Answered when all of the above is done.
     Close(oneshot::Sender<()>),
+}
+
+/// Whether a request may leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// It may, if this is still permitted when it leaves.
+    Given(Permit),
+    /// Another process owns its portal.
+    Fenced,
+    /// The journal has failed.
+    Failed(String),
 }
 
 /// What became of it.
@@ -52,11 +91,13 @@ pub(crate) enum Said {
         trouble: String,
     },
     Read {
+        no: u64,
         portal: Option<PortalId>,
         read: Read,
         generation: u64,
     },
     NotRead {
+        no: u64,
         portal: Option<PortalId>,
         trouble: String,
     },
@@ -75,6 +116,31 @@ pub(crate) enum Said {
         trouble: String,
     },
     Evicted(Vec<Evicted>),
+    /// What is new of all portals, after this position.
+    Tail {
+        no: u64,
+        from: Option<Position>,
+        read: Read,
+        generation: u64,
+    },
+    NotTailed {
+        trouble: String,
+    },
+    /// `None`: they could not be read.
+    Memos {
+        portal: Option<PortalId>,
+        memos: Result<Vec<Memo>, String>,
+    },
+    /// Outcomes could not be stored, and come back.
+    NotAnswered {
+        answers: Vec<Answer>,
+        trouble: String,
+    },
+    /// Whether the last marks are stored.
+    LetGo {
+        no: u64,
+        stored: Result<(), String>,
+    },
     /// Its own upkeep does not work.
     Failing {
         trouble: String,
@@ -90,8 +156,8 @@ pub(crate) struct Left {
 }
 
 /// The worker's end.
-#[derive(Debug)]
 pub(crate) struct Desk {
+    journal: Arc<dyn Journal>,
     asks: mpsc::UnboundedSender<Ask>,
     told: mpsc::UnboundedReceiver<Said>,
 }
@@ -101,6 +167,16 @@ impl Desk {
     /// speaks.
     pub(crate) fn ask(&self, ask: Ask) {
         drop(self.asks.send(ask));
+    }
+
+    /// The journal's generation, now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.journal.generation()
+    }
+
+    /// The journal itself, for what must not wait for the driver.
+    pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
     }
 
     /// What became of something. `None`: the driver is gone. Cancel safe.
@@ -128,6 +204,14 @@ pub(crate) struct Driver {
     has_more: bool,
     /// Runs whose lines were counted.
     known: HashSet<Publisher>,
+    /// Other processes use the journal, too: there are no runs to take over from.
+    is_shared: bool,
+    /// A reading of what is new that is to be answered.
+    tail: Option<Tail>,
+    /// The last reading of what is new has found the end.
+    tail_at_end: bool,
+    /// Taken out of the requests too early: it is the next one.
+    next: Option<Ask>,
 }
 
 /// How far the reading is of what other runs have left.
@@ -146,7 +230,7 @@ impl Driver {
         let (asks, from_worker) = mpsc::unbounded_channel();
         let (told, to_worker) = mpsc::unbounded_channel();
         let driver = Driver {
-            journal,
+            journal: journal.clone(),
             asks: from_worker,
             told,
             marks: Vec::new(),
@@ -154,8 +238,17 @@ impl Driver {
             next_adopt: Instant::now(),
             has_more: false,
             known: HashSet::from([publisher]),
+            is_shared: false,
+            tail: None,
+            tail_at_end: false,
+            next: None,
         };
-        (Desk { asks, told: to_worker }, driver)
+        (Desk { journal, asks, told: to_worker }, driver)
+    }
+
+    /// The same for a journal that other processes use, too.
+    pub(crate) fn shared(self) -> Driver {
+        Driver { is_shared: true, ..self }
     }
 
     /// Starts the thread. It ends when the worker is gone.
@@ -174,15 +267,28 @@ impl Driver {
 
     /// Does what is asked, in its order, and looks for what other runs have left.
     pub(crate) async fn run(mut self) {
+        let journal = self.journal.clone();
+        let mut news = News::new(&*journal);
         loop {
+            if let Some(ask) = self.next.take() {
+                match ask {
+                    Ask::Close(done) => return self.close(done).await,
+                    ask => self.serve(ask).await,
+                }
+                continue;
+            }
             let ask = tokio::select! {
                 biased;
                 ask = self.asks.recv() => match ask {
                     Some(ask) => Some(ask),
                     None => return,
                 },
+                () = news.wait(self.tail.as_ref()), if self.tail.is_some() => {
+                    self.read_tail().await;
+                    continue;
+                }
                 () = std::future::ready(()), if self.scan.is_some() => None,
-                () = sleep_until(self.next_adopt) => None,
+                () = sleep_until(self.next_adopt), if !self.is_shared => None,
             };
             match ask {
                 Some(Ask::Close(done)) => return self.close(done).await,
@@ -197,9 +303,16 @@ impl Driver {
         match ask {
             Ask::Append(batch) => self.append(batch).await,
             Ask::Mark(marks, noted) => self.mark(marks, noted).await,
-            Ask::Read { portal, after, generation, most_bytes } => {
-                self.read(portal, after, generation, most_bytes).await;
+            Ask::Read { no, portal, after, generation, most_bytes } => {
+                self.read((no, portal), after, generation, most_bytes).await;
             }
+            Ask::Tail { no, after, generation, most_bytes } => {
+                self.start_tail(no, after, generation, most_bytes);
+            }
+            Ask::Intend(intent, answer) => self.intend(intent, answer).await,
+            Ask::Memos { portal } => self.memos(portal).await,
+            Ask::Answer(answers) => self.answer(answers).await,
+            Ask::LetGo { no, intents } => self.let_go(no, &intents).await,
             // It is the last one: the loop ends with it.
             Ask::Close(_) => {}
         }
@@ -273,7 +386,7 @@ impl Driver {
 
     async fn read(
         &mut self,
-        portal: Option<PortalId>,
+        (no, portal): (u64, Option<PortalId>),
         after: Option<Position>,
         generation: u64,
         most_bytes: usize,
@@ -289,10 +402,12 @@ impl Driver {
             Err(error) => Err(error),
         };
         // Before what was read: what is missing in it is known then.
-        self.look_for_evicted().await;
+        if !self.is_shared {
+            self.look_for_evicted().await;
+        }
         self.tell(match read {
-            Ok(read) => Said::Read { portal, read, generation: now },
-            Err(error) => Said::NotRead { portal, trouble: error.to_string() },
+            Ok(read) => Said::Read { no, portal, read, generation: now },
+            Err(error) => Said::NotRead { no, portal, trouble: error.to_string() },
         });
     }
 

@@ -31,6 +31,8 @@ mod kept;
 mod portals;
 #[cfg(feature = "simulation")]
 mod recovery;
+#[cfg(feature = "simulation")]
+mod relayed;
 mod shutdown;
 mod storm;
 

@@ -117,6 +117,17 @@ impl Turn<'_> {
         }
     }
 
+    /// Another process delivers the lines of an entry.
+    pub(crate) fn hand_over(
+        &mut self,
+        event_token: &EventToken,
+        entry: &Entry,
+        orphan: Option<u64>,
+    ) {
+        let lines = u64::from(entry.lines) + u64::from(orphan.is_some());
+        self.ledger.hand_over(self.page, event_token.fingerprint(), lines, entry.bytes);
+    }
+
     /// Settles an entry as lost, and the line that went on in a later one.
     pub(crate) fn settle_lost(
         &mut self,

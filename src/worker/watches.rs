@@ -150,6 +150,17 @@ impl Watches {
         }
     }
 
+    /// Lines will be settled by another process.
+    pub(super) fn handed_over(&mut self, lines: u64) {
+        self.forgotten(lines);
+        let mut left = lines;
+        for of in self.epochs.iter_mut().map(|epoch| &mut epoch.lines).chain([&mut self.open]) {
+            let here = left.min(of.pending);
+            of.pending -= here;
+            left -= here;
+        }
+    }
+
     /// Lines are settled. The newest of them has the number `last_seq`.
     pub(super) fn settled(
         &mut self,

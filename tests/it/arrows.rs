@@ -52,7 +52,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("spool", &["journal", "line", "stats", "error"]),
-    ("journal", &["line", "stats", "thread_role"]),
+    ("journal", &["format", "line", "stats", "thread_role"]),
+    ("relay", &["error", "handle", "line", "queue"]),
     ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["installation", "request", "line", "transport", "error"]),
     ("installation", &["request", "line", "transport", "error"]),
@@ -93,6 +94,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
             "turn",
         ],
     ),
+    ("gate", &["engine"]),
     ("turn", &["ending", "entry", "incoming", "ledger", "report"]),
     ("coalescer", &["agenda", "budgets", "end", "ending", "entry", "incoming", "schedule"]),
     ("ledger", &["ending", "entry", "incoming", "outbox", "report", "watches"]),
@@ -121,7 +123,10 @@ const ZONES: &[(&str, &[&str])] = &[
     ("reqwest", &["transport"]),
     ("rustls", &["transport"]),
     ("crossbeam_channel", &["queue"]),
-    ("tokio", &["journal", "queue", "worker", "transport", "handle", "builder", "simulation"]),
+    (
+        "tokio",
+        &["journal", "queue", "worker", "transport", "handle", "relay", "builder", "simulation"],
+    ),
     (
         "serde_json",
         &[

@@ -200,6 +200,13 @@ impl Coalescer {
         keys.into_iter().filter_map(|key| self.take_end(key)).collect()
     }
 
+    /// Ends that are not out: another process sends them.
+    pub(crate) fn release_ends(&mut self) -> Vec<Lapsed> {
+        let waits = |key: &usize| self.tokens[*key].end.as_ref().is_some_and(|end| end.out == 0);
+        let keys: Vec<usize> = self.listing.lapse.keys().filter(waits).collect();
+        keys.into_iter().filter_map(|key| self.take_end(key)).collect()
+    }
+
     /// No end waits for its lines longer than this: the app is shutting down.
     pub(crate) fn close_ends(&mut self, deadline: Instant) {
         let keys: Vec<usize> = self.listing.lapse.keys().collect();

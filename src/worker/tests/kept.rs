@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{all_well, messages, tag};
-use crate::builder::{Builder, Keeping, Parts};
+use crate::builder::{Builder, Keeping, Parts, Role};
 use crate::completion::Completion;
 use crate::journal::Publisher;
 use crate::journal::memory::Disk;
@@ -65,6 +65,7 @@ impl Transport for Portal {
                     1 => Answers::Silent,
                     _ => Answers::Well,
                 },
+                (Answers::EndsOnly, _) if request.method == Method::EventSend => Answers::Well,
                 (Answers::EndsOnly, _) if entries(&request).is_empty() => Answers::Well,
                 (Answers::EndsOnly, _) => Answers::Away,
                 (answers, _) => answers,
@@ -149,6 +150,7 @@ pub(super) fn keeping(disk: &Disk) -> Keeping {
         publisher: Publisher(disk.next_publisher()),
         bound: Duration::from_millis(100),
         max_age: Duration::from_secs(7 * 86_400),
+        role: Role::Keep,
     }
 }
 
