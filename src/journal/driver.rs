@@ -231,11 +231,10 @@ impl Driver {
     }
 
     async fn append(&mut self, batch: Batch) {
-        let appended = guarded(self.journal.append(&batch)).await;
+        let appended = guarded(|| self.journal.append(&batch)).await;
+        let appended = appended.and_then(|up_to| Ok((up_to, self.generation()?)));
         let told = match appended {
-            Ok(up_to) => {
-                Said::Appended { no: batch.no, up_to, generation: self.journal.generation() }
-            }
+            Ok((up_to, generation)) => Said::Appended { no: batch.no, up_to, generation },
             Err(error) => Said::NotAppended { batch, trouble: error.to_string() },
         };
         self.tell(told);
@@ -266,7 +265,7 @@ impl Driver {
         if self.marks.is_empty() {
             return Ok(());
         }
-        guarded(self.journal.mark(&self.marks)).await?;
+        guarded(|| self.journal.mark(&self.marks)).await?;
         self.marks.clear();
         Ok(())
     }
@@ -278,28 +277,41 @@ impl Driver {
         generation: u64,
         most_bytes: usize,
     ) {
-        let now = self.journal.generation();
-        let after = after.filter(|_| generation == now);
-        let read = match self.note_marks().await {
-            Ok(()) => {
-                let query = Query { portal: Some(&portal), after, most_bytes };
-                guarded(self.journal.read(query)).await
-            }
-            // What is settled would be read again.
-            Err(error) => Err(error),
-        };
+        let read = self.try_read(&portal, after, generation, most_bytes).await;
         // Before what was read: what is missing in it is known then.
         self.look_for_evicted().await;
         self.tell(match read {
-            Ok(read) => Said::Read { portal, read, generation: now },
+            Ok((read, generation)) => Said::Read { portal, read, generation },
             Err(error) => Said::NotRead { portal, trouble: error.to_string() },
         });
+    }
+
+    /// The same, with the generation of what was read.
+    async fn try_read(
+        &mut self,
+        portal: &Option<PortalId>,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    ) -> Result<(Read, u64), JournalError> {
+        let now = self.generation()?;
+        let after = after.filter(|_| generation == now);
+        // Otherwise, what is settled would be read again.
+        self.note_marks().await?;
+        let query = Query { portal: Some(portal), after, most_bytes };
+        Ok((guarded(|| self.journal.read(query)).await?, now))
+    }
+
+    /// The journal's generation. A panic in it must not end the driver's thread.
+    fn generation(&self) -> Result<u64, JournalError> {
+        let generation = || self.journal.generation();
+        std::panic::catch_unwind(AssertUnwindSafe(generation)).map_err(|panic| panicked(&*panic))
     }
 
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     async fn adopt(&mut self) {
         self.next_adopt = Instant::now() + ADOPT_EVERY;
-        match guarded(self.journal.adopt()).await {
+        match guarded(|| self.journal.adopt()).await {
             Ok(Adopted { held, more, left }) => {
                 self.has_more |= !held.is_empty();
                 if more {
@@ -325,7 +337,7 @@ impl Driver {
     async fn scan_on(&mut self) {
         let Some(scan) = &mut self.scan else { return };
         let query = Query { portal: None, after: scan.after, most_bytes: SCAN_BYTES };
-        match guarded(self.journal.read(query)).await {
+        match guarded(|| self.journal.read(query)).await {
             Ok(read) => {
                 scan.after = Some(read.up_to);
                 for (publisher, chunk) in read.chunks {
@@ -358,7 +370,7 @@ impl Driver {
     async fn look_for_evicted(&mut self) {
         #[expect(clippy::disallowed_methods, reason = "lines age by the clock of the app")]
         let now = SystemTime::now();
-        match guarded(self.journal.evicted(now)).await {
+        match guarded(|| self.journal.evicted(now)).await {
             Ok(evicted) if evicted.is_empty() => {}
             Ok(evicted) => self.tell(Said::Evicted(evicted)),
             Err(error) => self.tell(Said::Failing { trouble: error.to_string() }),
@@ -385,11 +397,13 @@ impl Scan {
     }
 }
 
-/// A journal that panics has failed.
-async fn guarded<T>(
-    call: impl Future<Output = Result<T, JournalError>>,
-) -> Result<T, JournalError> {
-    let mut call = std::pin::pin!(call);
+/// A journal that panics has failed, also if it does so before it returns a future.
+async fn guarded<T, F>(call: impl FnOnce() -> F) -> Result<T, JournalError>
+where
+    F: Future<Output = Result<T, JournalError>>,
+{
+    let call = std::panic::catch_unwind(AssertUnwindSafe(call));
+    let mut call = std::pin::pin!(call.map_err(|panic| panicked(&*panic))?);
     std::future::poll_fn(|context| {
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));
         polled.unwrap_or_else(|panic| std::task::Poll::Ready(Err(panicked(&*panic))))

@@ -42,6 +42,8 @@ pub(crate) struct Faults {
     pub(crate) unmarkable: bool,
     /// Nothing is answered.
     pub(crate) hangs: bool,
+    /// Each call panics.
+    pub(crate) panics: bool,
     /// How long each call takes.
     pub(crate) takes: Duration,
 }
@@ -216,6 +218,10 @@ impl MemoryJournal {
         }
     }
 
+    fn may_panic(&self) {
+        assert!(!self.disk.inside().faults.panics, "the journal panics, as the test asked for");
+    }
+
     fn mine(&self) -> MutexGuard<'_, HashSet<Publisher>> {
         self.mine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,6 +229,7 @@ impl MemoryJournal {
 
 impl Journal for MemoryJournal {
     fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position> {
+        self.may_panic();
         Box::pin(async move {
             let faults = self.faults().await;
             if faults.full {
@@ -247,6 +254,7 @@ impl Journal for MemoryJournal {
     }
 
     fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read> {
+        self.may_panic();
         Box::pin(async move {
             if self.faults().await.unreadable {
                 return Err("input/output error".into());
@@ -279,6 +287,7 @@ impl Journal for MemoryJournal {
     }
 
     fn mark<'a>(&'a self, marks: &'a [Mark]) -> JournalFuture<'a, ()> {
+        self.may_panic();
         Box::pin(async move {
             if self.faults().await.unmarkable {
                 return Err("input/output error".into());
@@ -307,6 +316,7 @@ impl Journal for MemoryJournal {
     }
 
     fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted> {
+        self.may_panic();
         Box::pin(async move {
             if self.faults().await.unreadable {
                 return Err("input/output error".into());
@@ -334,10 +344,12 @@ impl Journal for MemoryJournal {
     }
 
     fn evicted<'a>(&'a self, _now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
+        self.may_panic();
         Box::pin(async { Ok(std::mem::take(&mut self.disk.inside().evicted)) })
     }
 
     fn generation(&self) -> u64 {
+        self.may_panic();
         self.generation.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
