@@ -370,7 +370,7 @@ impl Engine {
             let (lane, mut turn) = self.turn(key, now);
             let action = lane.next(&mut turn);
             self.stand(key, now);
-            let look_again = self.read_more(key).then(|| now + LOOK_AGAIN);
+            let look_again = self.read_more(key, now).then(|| now + LOOK_AGAIN);
             match action {
                 Action::Send(what, request) => {
                     // The lane may want more: ends beside its entries.

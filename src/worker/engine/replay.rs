@@ -14,7 +14,7 @@ use crate::worker::incoming::{Incoming, Stamp};
 impl Engine {
     /// Asks for more of a portal's lines if there is room. Returns whether something is to be read that
     /// has to wait.
-    pub(super) fn read_more(&mut self, key: usize) -> bool {
+    pub(super) fn read_more(&mut self, key: usize, now: Instant) -> bool {
         let Some(store) = &self.store else { return false };
         if store.starting {
             return false;
@@ -29,14 +29,17 @@ impl Engine {
         let half_empty = !self.is_over(2, here)
             && lane.takes_entries()
             && !self.limits.are_half_passed_by(self.ledger.pending());
-        if store.away || !(half_empty || here.lines == 0) {
+        // A read that only asks whether the journal is back needs no room, and returns little.
+        let probes = store.away;
+        if !self.may_read(now) || !(probes || half_empty || here.lines == 0) {
             return true;
         }
         let after = behind.after.filter(|_| behind.generation == store.generation);
         let share = self.rules.portal_share / 8.0;
         let lines = (self.limits.lines as f64 * share) as usize;
         let bytes = (self.limits.bytes as f64 * share) as usize;
-        let most_bytes = bytes.min(lines * SHORT_LINE).clamp(1, READ_BYTES);
+        let most_bytes = if probes { 1 } else { bytes.min(lines * SHORT_LINE) };
+        let most_bytes = most_bytes.clamp(1, READ_BYTES);
         let (portal, generation) = (id.clone(), store.generation);
         let read = Ask::Read { portal, after, generation, most_bytes };
         if let Some(behind) = &mut self.portals[key].behind {

@@ -24,6 +24,8 @@ pub(super) struct Store {
     pub(super) early_ends: Vec<(usize, EventToken)>,
     /// It hangs, or cannot be read.
     pub(super) away: bool,
+    /// While it is away, it is asked once at this time whether it is back: by one read.
+    pub(super) probe_at: Instant,
     /// Where it ended when something was last stored.
     pub(super) end: Position,
     pub(super) generation: u64,
@@ -63,6 +65,7 @@ impl Engine {
             starting: true,
             early_ends: Vec::new(),
             away: false,
+            probe_at: now,
             end: Position::default(),
             generation: 0,
             elsewhere: HashMap::default(),
@@ -159,6 +162,7 @@ impl Engine {
     pub(crate) fn journal_is_away(&mut self, trouble: &str, now: Instant) {
         let Some(store) = &mut self.store else { return };
         store.away = true;
+        store.probe_at = now + READ_AGAIN;
         store.starting = false;
         self.free_early_ends(now);
         self.ledger.report(Trouble::NotRead, 1, None, trouble);
@@ -208,6 +212,12 @@ impl Engine {
                 self.ledger.report(Trouble::NotStored, 1, None, trouble);
             }
         }
+    }
+
+    /// Whether a read may be asked for: none while the journal is away, but for one from time to time.
+    pub(super) fn may_read(&self, now: Instant) -> bool {
+        let Some(store) = &self.store else { return false };
+        !store.starting && (!store.away || store.reading == 0 && store.probe_at <= now)
     }
 
     /// The journal answers.
