@@ -2,7 +2,7 @@
 //! its order, so that a read finds what was appended before it, and not what was marked before it.
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -62,8 +62,9 @@ pub(crate) enum Said {
     },
     /// What other runs have left is being read.
     Adopting,
-    /// What other runs have left, all of it.
+    /// What these other runs have left, all of it.
     Adopted {
+        publishers: Vec<Publisher>,
         left: Vec<Left>,
         ends: Vec<(Publisher, Chunk)>,
     },
@@ -124,10 +125,14 @@ pub(crate) struct Driver {
     /// The reading of what other runs have left.
     scan: Option<Scan>,
     next_adopt: Instant,
+    /// More is to be taken over at once.
+    adopting: bool,
     /// Something was taken over of which is not known yet how much it is.
     has_more: bool,
     /// Runs whose lines were counted.
     known: HashSet<Publisher>,
+    /// Reads that wait until all lines are counted that they may find.
+    reads: VecDeque<Ask>,
 }
 
 /// How far the reading is of what other runs have left.
@@ -152,8 +157,10 @@ impl Driver {
             marks: Vec::new(),
             scan: None,
             next_adopt: Instant::now(),
+            adopting: false,
             has_more: false,
             known: HashSet::from([publisher]),
+            reads: VecDeque::new(),
         };
         (Desk { asks, told: to_worker }, driver)
     }
@@ -190,10 +197,27 @@ impl Driver {
                 None if self.scan.is_some() => self.scan_on().await,
                 None => self.adopt().await,
             }
+            self.serve_reads().await;
+        }
+    }
+
+    /// Whether lines are taken over and not counted yet. A read would find them.
+    fn is_counting(&self) -> bool {
+        self.adopting || self.scan.is_some()
+    }
+
+    /// Serves the reads that have waited.
+    async fn serve_reads(&mut self) {
+        while !self.is_counting() {
+            let Some(ask) = self.reads.pop_front() else { return };
+            self.serve(ask).await;
         }
     }
 
     async fn serve(&mut self, ask: Ask) {
+        if matches!(ask, Ask::Read { .. }) && self.is_counting() {
+            return self.reads.push_back(ask);
+        }
         match ask {
             Ask::Append(batch) => self.append(batch).await,
             Ask::Mark(marks, noted) => self.mark(marks, noted).await,
@@ -218,6 +242,7 @@ impl Driver {
         while self.scan.is_some() {
             self.scan_on().await;
         }
+        self.serve_reads().await;
     }
 
     /// The journal is put away on this thread.
@@ -311,7 +336,9 @@ impl Driver {
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     async fn adopt(&mut self) {
         self.next_adopt = Instant::now() + ADOPT_EVERY;
-        match guarded(|| self.journal.adopt()).await {
+        let adopted = guarded(|| self.journal.adopt()).await;
+        self.adopting = adopted.as_ref().is_ok_and(|adopted| adopted.more);
+        match adopted {
             Ok(Adopted { held, more, left }) => {
                 self.has_more |= !held.is_empty();
                 if more {
@@ -320,7 +347,11 @@ impl Driver {
                 } else if std::mem::take(&mut self.has_more) {
                     self.scan = Some(Scan::default());
                 } else {
-                    self.tell(Said::Adopted { left: Vec::new(), ends: Vec::new() });
+                    self.tell(Said::Adopted {
+                        publishers: Vec::new(),
+                        left: Vec::new(),
+                        ends: Vec::new(),
+                    });
                 }
                 if let Some(trouble) = left.first().filter(|_| !more) {
                     self.tell(Said::LeftAlone { trouble: trouble.to_string() });
@@ -347,12 +378,13 @@ impl Driver {
                 }
                 if read.at_end {
                     let Scan { left, ends, seen, .. } = self.scan.take().unwrap_or_default();
+                    let publishers = seen.iter().copied().collect();
                     self.known.extend(seen);
                     let left = left.into_iter();
                     let left = left
                         .map(|((portal, event_token), lines)| Left { portal, event_token, lines })
                         .collect();
-                    self.tell(Said::Adopted { left, ends });
+                    self.tell(Said::Adopted { publishers, left, ends });
                 } else {
                     self.tell(Said::Adopting);
                 }

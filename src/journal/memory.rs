@@ -9,7 +9,7 @@ use super::{
     Adopted, Batch, Chunk, Content, Evicted, Held, Journal, JournalFuture, Mark, MarkKind, Number,
     Position, Publisher, Query, Read,
 };
-use crate::line::EventToken;
+use crate::line::{EventToken, PortalId};
 
 /// What outlives the runs.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +105,30 @@ impl Disk {
             since: lines[0].at,
             reason: crate::stats::DropReason::SpoolFull,
         });
+    }
+
+    /// The newest lines of a portal are gone, and it is not known whose they were.
+    pub(crate) fn damage(&self, portal: Option<&PortalId>, lines: usize) {
+        let mut inside = self.inside();
+        let mut gone = Vec::new();
+        for (publisher, chunk) in &inside.chunks {
+            if let (true, Content::Lines(lines)) = (chunk.portal.as_ref() == portal, &chunk.content)
+            {
+                let key = |no| (*publisher, chunk.event_token.clone(), no);
+                gone.extend(lines.iter().map(|line| key(line.no)));
+            }
+        }
+        gone.retain(|key| !inside.settled.contains(key));
+        let gone = gone.split_off(gone.len().saturating_sub(lines));
+        inside.evicted.push(Evicted {
+            of: None,
+            numbers: None,
+            lines: gone.len() as u64,
+            ends: 0,
+            since: SystemTime::UNIX_EPOCH,
+            reason: crate::stats::DropReason::SpoolDamaged,
+        });
+        inside.settled.extend(gone);
     }
 
     /// How often it was read.

@@ -106,15 +106,15 @@ impl Engine {
         let hurried = hurried.map(|held| held.event_token.clone()).collect();
         self.feed_held(key, Number::MAX, true, now);
         self.seal(key, hurried, now);
-        let Portal { page, behind, .. } = &mut self.portals[key];
-        *behind = None;
-        // None is left that was counted.
-        self.ledger.correct(page);
+        let Portal { page, behind, lane, .. } = &mut self.portals[key];
+        // What the journal has lost was counted, too: nobody is to wait for it.
+        let parts = behind.take().map(|behind| behind.elsewhere.left()).unwrap_or_default();
+        let lost = self.ledger.correct(page, &parts);
+        lane.all_arrived(lost);
         if let (Some(store), true) =
             (&mut self.store, self.portals.iter().all(|(_, portal)| portal.behind.is_none()))
         {
-            // What the journal has lost was counted here, too: nobody is to wait for it.
-            store.elsewhere.clear();
+            store.found_as.clear();
         }
     }
 
@@ -154,8 +154,10 @@ impl Engine {
             Content::End(_) => {}
         }
         let behind = self.portals[key].behind.as_ref();
-        let own = publisher == self.publisher;
-        if own && behind.is_some_and(|behind| last > 0 && last <= behind.flushed) {
+        if publisher != self.publisher && last > 0 {
+            last = self.found_as(publisher).unwrap_or(0);
+        }
+        if behind.is_some_and(|behind| last > 0 && last <= behind.flushed) {
             hurried.insert(event_token);
         }
     }
@@ -173,6 +175,22 @@ impl Engine {
         let StoredGap { no, lines, since, reason } = gap;
         lane.missed(event_token, Gap::new(reason, lines, since), &mut turn);
         turn.settle_end(event_token, Some(Stamp { publisher, no }));
+    }
+
+    /// The number of a line of another run that is read: it was counted when its run was found, or is counted now.
+    fn seq_of_found(&mut self, key: usize, publisher: Publisher) -> Number {
+        let found_as = self.found_as(publisher);
+        let page = &mut self.portals[key].page;
+        if let Some(seq) = found_as.filter(|_| page.found() > 0) {
+            return seq;
+        }
+        self.seq += 1;
+        self.ledger.found(page, 1, self.seq);
+        self.seq
+    }
+
+    fn found_as(&self, publisher: Publisher) -> Option<Number> {
+        self.store.as_ref()?.found_as.get(&publisher).copied()
     }
 
     pub(super) fn read_line(
@@ -195,10 +213,8 @@ impl Engine {
                 // It was stored although the journal said no.
                 return;
             }
-        } else {
-            self.seq += 1;
         }
-        let seq = if own { line.no } else { self.seq };
+        let seq = if own { line.no } else { self.seq_of_found(key, publisher) };
         let Some(store) = &self.store else { return };
         let wall = self.ledger.wall(now).unwrap_or(line.at);
         let age = wall.duration_since(line.at).unwrap_or_default();
@@ -218,7 +234,7 @@ impl Engine {
             in_order: true,
         };
         let page = &mut self.portals[key].page;
-        self.ledger.read_back(page, &incoming, !own, now);
+        self.ledger.read_back(page, &incoming, own, now);
         self.hand_in(key, &incoming, &line, now);
     }
 }

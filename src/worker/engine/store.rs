@@ -1,15 +1,13 @@
 //! What the engine knows of its journal, and what the two say to each other. Does no I/O.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::behind::{Held, split};
 use super::{Engine, Portal};
 use crate::journal::driver::{Ask, Said};
-use crate::journal::{Batch, Content, Number, Position};
+use crate::journal::{Batch, Content, Number, Position, Publisher};
 use crate::line::EventToken;
-use crate::worker::agenda::NumberHasher;
 use crate::worker::outbox::{Outbox, Whose};
 use crate::worker::report::Trouble;
 
@@ -29,8 +27,8 @@ pub(super) struct Store {
     /// Where it ended when something was last stored.
     pub(super) end: Position,
     pub(super) generation: u64,
-    /// Lines of each token that are in no lane, by its fingerprint.
-    pub(super) elsewhere: HashMap<u64, u64, BuildHasherDefault<NumberHasher>>,
+    /// The number that lines of another run got when they were found.
+    pub(super) found_as: HashMap<Publisher, Number>,
     /// What is to be read.
     pub(super) reads: Vec<Ask>,
     /// How many reads are not answered.
@@ -68,7 +66,7 @@ impl Engine {
             probe_at: now,
             end: Position::default(),
             generation: 0,
-            elsewhere: HashMap::default(),
+            found_as: HashMap::new(),
             reads: Vec::new(),
             reading: 0,
             marking: 0,
@@ -202,7 +200,9 @@ impl Engine {
             Said::LeftAlone { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
             }
-            Said::Adopted { left, ends } => self.adopted(left, ends, now),
+            Said::Adopted { publishers, left, ends } => {
+                self.adopted(&publishers, left, ends, now);
+            }
             Said::NotAdopted { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
                 self.has_started(now);

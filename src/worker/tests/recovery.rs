@@ -17,11 +17,15 @@ use crate::queue::{Control, Forget};
 use crate::stats::DropReason;
 
 /// What a run that has ended wrote for one token.
-async fn left(disk: &Disk, contents: Vec<Content>) -> Publisher {
+pub(super) async fn left(disk: &Disk, contents: Vec<Content>) -> Publisher {
     left_for(disk, None, contents).await
 }
 
-async fn left_for(disk: &Disk, portal: Option<PortalId>, contents: Vec<Content>) -> Publisher {
+pub(super) async fn left_for(
+    disk: &Disk,
+    portal: Option<PortalId>,
+    contents: Vec<Content>,
+) -> Publisher {
     let publisher = Publisher(disk.next_publisher());
     let event_token = tag(1).event_token.clone();
     let chunk =
@@ -37,7 +41,7 @@ fn line(no: u64, ago: Duration) -> StoredLine {
     StoredLine { no, at, level: tracing::Level::INFO, body, cut: 0, tried: false }
 }
 
-fn lines(numbers: std::ops::RangeInclusive<u64>) -> Content {
+pub(super) fn lines(numbers: std::ops::RangeInclusive<u64>) -> Content {
     Content::Lines(numbers.map(|no| line(no, Duration::ZERO)).collect())
 }
 
@@ -238,7 +242,11 @@ fn an_end_that_is_damaged_or_evicted_is_not_reported_as_late() {
     let Content::End(whole) = end(1, later, Some(later)) else { unreachable!() };
     let content = Content::End(StoredEnd { values: "{".to_owned(), ..whole });
     let chunk = Chunk { portal: None, event_token: tag(1).event_token.clone(), content };
-    let damaged = Said::Adopted { left: Vec::new(), ends: vec![(Publisher(2), chunk)] };
+    let damaged = Said::Adopted {
+        publishers: Vec::new(),
+        left: Vec::new(),
+        ends: vec![(Publisher(2), chunk)],
+    };
     let evicted = Evicted {
         of: None,
         numbers: None,
