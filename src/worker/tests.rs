@@ -33,6 +33,8 @@ mod portals;
 mod recovery;
 mod shutdown;
 mod storm;
+#[cfg(feature = "simulation")]
+mod waits;
 
 /// An engine and its clock.
 struct Stage {
