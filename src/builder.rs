@@ -143,6 +143,7 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
         fail_with: None,
         http: HttpOptions::default(),
         fingerprints_are_right: true,
+        max_age: None,
         keep: Keep::default(),
     }
 }
@@ -190,6 +191,8 @@ pub struct Builder {
     http: HttpOptions,
     /// Whether all given fingerprints are valid.
     fingerprints_are_right: bool,
+    /// How long the delivery of a line is tried, if it was set. A spool has its own.
+    max_age: Option<Duration>,
     /// What keeps lines beyond the process.
     keep: Keep,
 }
@@ -463,7 +466,8 @@ impl Builder {
     }
 
     /// How long the delivery of a line is tried. After that the line is lost. Default: 1 hour. Must be
-    /// longer than `max_hold`. With a spool, the `max_age` of the spool is used instead.
+    /// longer than `max_hold`. Not with a spool: set the `max_age` of the spool then. Both together are an error of
+    /// `build`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -474,7 +478,7 @@ impl Builder {
     /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
     /// ```
     pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.retry.max_age = max_age;
+        self.max_age = Some(max_age);
         self
     }
 
@@ -723,7 +727,7 @@ impl Builder {
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
             retry: RetryPolicy {
-                max_age: keeping.as_ref().map_or(self.retry.max_age, |keeping| keeping.max_age),
+                max_age: keeping.as_ref().map_or(self.line_age(), |keeping| keeping.max_age),
                 ..self.retry
             },
             words: words.clone(),
@@ -742,6 +746,8 @@ impl Builder {
             let (desk, driver) = Driver::new(keeping.journal, publisher);
             match keeping.role {
                 Role::Keep => (desk, driver),
+                #[cfg(feature = "relay")]
+                Role::Publish => (desk, driver),
                 Role::Deliver => {
                     engine.deliver();
                     (desk, driver.shared())
@@ -749,6 +755,11 @@ impl Builder {
             }
         });
         Parts { producer, consumer, engine, stats, tick: self.tick(), journal }
+    }
+
+    /// How long the delivery of a line is tried.
+    fn line_age(&self) -> Duration {
+        self.keep.max_age().or(self.max_age).unwrap_or(self.retry.max_age)
     }
 
     pub(crate) fn event_level(&self) -> EventLevel {
@@ -773,7 +784,7 @@ impl Builder {
     fn check(&self) -> Result<(), BuildError> {
         self.check_keep()?;
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
-        let max_age = self.keep.max_age().unwrap_or(self.retry.max_age);
+        let max_age = self.line_age();
         for (option, duration) in [("max_age", max_age), ("request_timeout", self.http.timeout)] {
             if duration > YEAR {
                 return wrong(option, "must not be longer than a year");

@@ -66,6 +66,11 @@ impl Stats {
         self.acknowledged.fetch_add(lines, Relaxed);
     }
 
+    /// Counts lines that are in a journal from which another process delivers them.
+    pub(crate) fn handed_over(&self, lines: u64) {
+        self.handed_over.fetch_add(lines, Relaxed);
+    }
+
     pub(crate) fn late(&self, lines: u64) {
         self.late.fetch_add(lines, Relaxed);
     }
@@ -87,11 +92,6 @@ impl Stats {
         self.commands.fetch_sub(commands, Relaxed);
         self.repeats.fetch_sub(repeats, Relaxed);
         self.withheld.fetch_add(1, Relaxed);
-    }
-
-    /// Counts lines that another process delivers.
-    pub(crate) fn handed_over(&self, lines: u64) {
-        self.handed_over.fetch_add(lines, Relaxed);
     }
 
     /// Counts entries that go out marked as possible repeats.
@@ -341,7 +341,8 @@ impl Snapshot {
         self.recovered
     }
 
-    /// Lines that another process delivers.
+    /// Lines that another process delivers: they are in the journal of a relay (`Builder::publish_to`). The
+    /// relay counts what becomes of them.
     pub fn handed_over(&self) -> u64 {
         self.handed_over
     }

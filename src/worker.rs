@@ -33,6 +33,7 @@ pub(crate) mod agenda;
 pub(crate) mod budgets;
 pub(crate) mod coalescer;
 pub(crate) mod deadlines;
+pub(crate) mod elsewhere;
 pub(crate) mod end;
 pub(crate) mod ending;
 pub(crate) mod engine;

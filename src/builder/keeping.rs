@@ -26,12 +26,20 @@ pub(crate) struct Keeping {
     pub(crate) role: Role,
 }
 
-/// What the worker does with its journal.
+/// What this process does with a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It keeps what the worker delivers, until it is settled.
+    /// It stores its lines there until it has delivered them.
+    #[cfg_attr(
+        not(any(test, feature = "spool")),
+        expect(dead_code, reason = "only a spool does so")
+    )]
     Keep,
-    /// Others write to it, too, and this worker delivers what the journal lets it.
+    /// It appends its lines, and another process delivers them.
+    #[cfg(feature = "relay")]
+    #[expect(dead_code, reason = "`publish_to` comes next")]
+    Publish,
+    /// It delivers what other processes have appended.
     #[cfg_attr(
         not(any(test, feature = "relay")),
         expect(dead_code, reason = "only a relay does so")
@@ -100,7 +108,8 @@ impl Keep {
                 let publisher = Publisher(super::random());
                 let journal = Arc::new(spool.open(publisher)?);
                 let (bound, max_age) = (spool.line_bound(), spool.line_age());
-                Ok(Some(Keeping { journal, publisher, bound, max_age, role: Role::Keep }))
+                let role = Role::Keep;
+                Ok(Some(Keeping { journal, publisher, bound, max_age, role }))
             }
         }
     }
@@ -113,9 +122,9 @@ impl Builder {
     ///
     /// A line is on disk within the spool's [`bound`](Spool::bound). A separate thread writes it, so callers
     /// never wait for the disk. `pending_lines`, `pending_bytes` and `portal_share` limit the lines in
-    /// memory, and the spool's [`max_bytes`](Spool::max_bytes) limits the disk. The spool's
-    /// [`max_age`](Spool::max_age) replaces
-    /// [`max_age`](Self::max_age). If the disk fails or is slow, delivery goes on from memory, and this is
+    /// memory, and the spool's [`max_bytes`](Spool::max_bytes) limits the disk. How long the delivery of a line
+    /// is tried is an option of the spool, too: [`Spool::max_age`]. [`max_age`](Self::max_age) of the builder
+    /// beside a spool is an error of `build`. If the disk fails or is slow, delivery goes on from memory, and this is
     /// reported.
     ///
     /// ```
@@ -195,6 +204,12 @@ impl Builder {
                 "spool",
                 "needs a token store that outlives the process, such as `FileStore`: without tokens the \
                  next run cannot deliver what is on disk",
+            );
+        }
+        if self.keep.lasts() && self.max_age.is_some() {
+            return wrong(
+                "max_age",
+                "has no effect with a spool: set `max_age` of the spool (`spool.max_age`) instead",
             );
         }
         if self.keep.bound().is_some_and(|bound| bound.is_zero() || bound > LONGEST_BOUND) {

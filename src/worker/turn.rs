@@ -124,8 +124,11 @@ impl Turn<'_> {
         entry: &Entry,
         orphan: Option<u64>,
     ) {
-        let lines = u64::from(entry.lines) + u64::from(orphan.is_some());
-        self.ledger.hand_over(self.page, event_token.fingerprint(), lines, entry.bytes);
+        let lines = u64::from(entry.lines);
+        self.settle_lines(event_token, lines, entry.bytes, entry.last_seq, Ending::HandedOver);
+        if let Some(seq) = orphan {
+            self.settle_lines(event_token, 1, 0, seq, Ending::HandedOver);
+        }
     }
 
     /// Settles an entry as lost, and the line that went on in a later one.

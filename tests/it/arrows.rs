@@ -70,11 +70,22 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// The same for modules of the worker. `worker.rs` itself may import all of them.
 const IN_WORKER: &[(&str, &[&str])] = &[
+    ("gate", &["engine"]),
     (
         "engine",
         &[
-            "agenda", "ending", "entry", "incoming", "lane", "ledger", "outbox", "render",
-            "report", "retry", "turn",
+            "agenda",
+            "elsewhere",
+            "ending",
+            "entry",
+            "incoming",
+            "lane",
+            "ledger",
+            "outbox",
+            "render",
+            "report",
+            "retry",
+            "turn",
         ],
     ),
     (
@@ -94,15 +105,15 @@ const IN_WORKER: &[(&str, &[&str])] = &[
             "turn",
         ],
     ),
-    ("gate", &["engine"]),
     ("turn", &["ending", "entry", "incoming", "ledger", "report"]),
     ("coalescer", &["agenda", "budgets", "end", "ending", "entry", "incoming", "schedule"]),
-    ("ledger", &["ending", "entry", "incoming", "outbox", "report", "watches"]),
+    ("ledger", &["elsewhere", "ending", "entry", "incoming", "outbox", "report", "watches"]),
     ("outbox", &["agenda"]),
     ("watches", &["agenda", "ending"]),
     ("deadlines", &["agenda"]),
     ("budgets", &["schedule"]),
     ("render", &["entry"]),
+    ("elsewhere", &["agenda"]),
     ("end", &["ending", "incoming"]),
     ("meters", &["operating"]),
     ("report", &["retry"]),

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Ask, Driver, Permission, Said, guarded};
-use crate::journal::{Answer, Intent, Journal, JournalFuture, Mark, Position, Query};
+use crate::journal::{Answer, Intent, Journal, JournalError, JournalFuture, Mark, Position, Query};
 use crate::line::PortalId;
 
 /// A reading of what is new.
@@ -44,10 +44,12 @@ impl<'a> News<'a> {
             return;
         }
         if !self.came {
-            let waiting = self.waiting.get_or_insert_with(|| self.journal.news());
+            let journal = self.journal;
+            let news = || Box::pin(guarded(move || journal.news())) as JournalFuture<'a, ()>;
+            let waiting = self.waiting.get_or_insert_with(news);
             tokio::select! {
                 biased;
-                news = guarded(waiting) => {
+                news = waiting => {
                     self.waiting = None;
                     // A journal that fails here is read from time to time.
                     if news.is_err() {
@@ -75,29 +77,29 @@ impl Driver {
         generation: u64,
         most_bytes: usize,
     ) {
-        let has_more = !self.tail_at_end || generation != self.journal.generation();
+        let is_new = self.generation().is_ok_and(|now| now != generation);
+        let has_more = !self.tail_at_end || is_new;
         let now = Instant::now();
         let (not_before, due) = (now + GATHER, now + TAIL_EVERY);
         self.tail = Some(Tail { no, after, generation, most_bytes, not_before, due, has_more });
     }
 
     pub(super) async fn read_tail(&mut self) {
-        let Some(Tail { no, after, generation, most_bytes, .. }) = self.tail.take() else { return };
-        let now = self.journal.generation();
+        let Some(tail) = self.tail.take() else { return };
+        let told = self.try_tail(tail).await;
+        self.tail_at_end = matches!(&told, Ok(Said::Tail { read, .. }) if read.at_end);
+        self.tell(told.unwrap_or_else(|error| Said::NotTailed { trouble: error.to_string() }));
+    }
+
+    async fn try_tail(&mut self, tail: Tail) -> Result<Said, JournalError> {
+        let Tail { no, after, generation, most_bytes, .. } = tail;
+        let now = self.generation()?;
         let from = after.filter(|_| generation == now);
-        let read = match self.note_marks().await {
-            Ok(()) => {
-                let query = Query { portal: None, after: from, most_bytes };
-                guarded(self.journal.read(query)).await
-            }
-            // What is settled would be read again.
-            Err(error) => Err(error),
-        };
-        self.tail_at_end = read.as_ref().is_ok_and(|read| read.at_end);
-        self.tell(match read {
-            Ok(read) => Said::Tail { no, from, read, generation: now },
-            Err(error) => Said::NotTailed { trouble: error.to_string() },
-        });
+        // Otherwise, what is settled would be read again.
+        self.note_marks().await?;
+        let query = Query { portal: None, after: from, most_bytes };
+        let read = guarded(|| self.journal.read(query)).await?;
+        Ok(Said::Tail { no, from, read, generation: now })
     }
 
     /// Asks for permission for this request, and for others that wait.
@@ -122,7 +124,7 @@ impl Driver {
                 Err(_) => break,
             }
         }
-        match guarded(self.journal.intend(&intents)).await {
+        match guarded(|| self.journal.intend(&intents)).await {
             Ok(permits) => {
                 let permits = permits.into_iter().map(Some).chain(std::iter::repeat(None));
                 for (answer, permit) in answers.into_iter().zip(permits) {
@@ -149,13 +151,13 @@ impl Driver {
     }
 
     pub(super) async fn memos(&mut self, portal: Option<PortalId>) {
-        let memos = guarded(self.journal.memos(&portal)).await;
+        let memos = guarded(|| self.journal.memos(&portal)).await;
         let memos = memos.map_err(|error| error.to_string());
         self.tell(Said::Memos { portal, memos });
     }
 
     pub(super) async fn answer(&mut self, answers: Vec<Answer>) {
-        if let Err(error) = guarded(self.journal.answer(&answers)).await {
+        if let Err(error) = guarded(|| self.journal.answer(&answers)).await {
             let trouble = error.to_string();
             self.tell(Said::NotAnswered { answers, trouble });
         }
@@ -166,7 +168,7 @@ impl Driver {
     pub(super) async fn let_go(&mut self, no: u64, intents: &[Intent]) {
         let mut stored = self.note_marks().await;
         if stored.is_ok() && !intents.is_empty() {
-            stored = guarded(self.journal.intend(intents)).await.map(drop);
+            stored = guarded(|| self.journal.intend(intents)).await.map(drop);
         }
         let stored = stored.map_err(|error| error.to_string());
         self.tell(Said::LetGo { no, stored });

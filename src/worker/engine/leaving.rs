@@ -106,11 +106,9 @@ impl Engine {
         let standing = &mut self.portals[key].standing;
         standing.leaves = true;
         standing.is_leaving.store(true, SeqCst);
-        if let (Some(behind), Some(store)) = (self.portals[key].behind.take(), &mut self.store) {
-            for (fingerprint, _) in behind.counted.keys() {
-                store.elsewhere.remove(fingerprint);
-            }
-        }
+        let behind = self.portals[key].behind.take();
+        let parts = behind.map(|behind| behind.elsewhere.left()).unwrap_or_default();
+        self.ledger.hand_over_stored(&mut self.portals[key].page, &parts);
         self.go_on_leaving(key, now);
     }
 
@@ -125,7 +123,6 @@ impl Engine {
             return;
         }
         let mut portal = self.remove(key);
-        self.ledger.hand_over_stored(&mut portal.page);
         let marks = portal.page.unsaid();
         let Some(shared) = self.shared_mut() else { return };
         for leaving in &mut shared.leaving {

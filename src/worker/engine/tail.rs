@@ -196,20 +196,24 @@ impl Engine {
     /// Lines of a portal that is behind: its own reads find them.
     fn pass_by(&mut self, key: usize, publisher: Publisher, chunk: &Chunk) {
         let Content::Lines(lines) = &chunk.content else { return };
-        let Engine { ledger, portals, store, .. } = self;
+        let Engine { ledger, portals, store, seq, .. } = self;
         let portal = &mut portals[key];
         let (Some(store), Some(behind)) = (store, &mut portal.behind) else { return };
         let event_token = &chunk.event_token;
-        let fingerprint = u64::from(event_token.fingerprint().0);
-        let counted = behind.counted.entry((fingerprint, publisher)).or_default();
+        let token = event_token.fingerprint();
+        let counted = behind.counted.entry((token.0, publisher)).or_default();
         let is_new =
             |no| no > *counted && !portal.lane.has_had(event_token, Stamp { publisher, no });
         let new = lines.iter().filter(|line| is_new(line.no)).count() as u64;
         *counted = lines.last().map_or(*counted, |line| line.no.max(*counted));
         if new > 0 {
-            ledger.found(&mut portal.page, new);
+            let seq = *store.found_as.entry(publisher).or_insert_with(|| {
+                *seq += 1;
+                *seq
+            });
+            ledger.found(&mut portal.page, new, seq);
             portal.lane.found(event_token, new);
-            *store.elsewhere.entry(fingerprint).or_default() += new;
+            behind.elsewhere.find(token, seq, new);
         }
     }
 
