@@ -125,15 +125,15 @@ impl Steps {
     /// Of the same marks as [`MarkRows::of`].
     pub(crate) fn of<'a>(marks: impl IntoIterator<Item = &'a Mark>, rows: &MarkRows) -> Self {
         let mut steps = Steps::default();
-        let mut last: HashMap<(&[u8], &[u8]), (i16, bool)> = HashMap::new();
+        let mut last = HashMap::new();
         let keys = rows.publishers.iter().zip(&rows.activities);
         for (mark, (publisher, activity)) in marks.into_iter().filter(is_range).zip(keys) {
             let returned = mark.kind == MarkKind::Returned;
-            let step = last.entry((publisher, activity)).or_insert((0, returned));
-            if step.1 != returned {
-                *step = (step.0.saturating_add(1), returned);
+            let (step, kind) = last.entry((publisher, activity)).or_insert((0_i16, returned));
+            if *kind != returned {
+                (*step, *kind) = (step.saturating_add(1), returned);
             }
-            steps.steps.push(step.0);
+            steps.steps.push(*step);
             steps.returned.push(returned);
         }
         steps

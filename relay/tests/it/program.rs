@@ -262,6 +262,7 @@ impl Drop for Running {
 }
 
 /// Asks until the answer has this in it.
+#[expect(clippy::disallowed_methods, reason = "another process is asked again and again")]
 fn eventually(what: &str, ask: impl Fn() -> String) -> String {
     for _ in 0..600 {
         let answer = ask();

@@ -54,9 +54,12 @@ fn a_file_says_all_and_variables_override_it() {
     assert!(!format!("{settings:?}").contains("s3cret"));
 }
 
+/// A file, variables, and what an error says.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
 #[test]
 fn what_is_wrong_is_named_with_its_value_unless_that_is_a_secret() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[Case] = &[
         ("", &[], "BIZPROC_DATABASE_URL"),
         ("", &[("BIZPROC_DATABASE_URL", "host=db password='s3cret")], "BIZPROC_DATABASE_URL: "),
         ("[database]\nurl = 7", &[], "database.url: expected a text"),
