@@ -228,15 +228,18 @@ impl Running {
 
     /// The log's line with this text.
     fn until(&mut self, text: &str) -> String {
-        let mut line = String::new();
-        while self.log.read_line(&mut line).unwrap() > 0 {
+        let mut seen = String::new();
+        loop {
+            let before = seen.len();
+            if self.log.read_line(&mut seen).unwrap() == 0 {
+                panic!("the log ends without {text:?}: {seen}");
+            }
+            let line = &seen[before..];
             assert!(!line.contains("s3cret"), "{line}");
             if line.contains(text) {
-                return line;
+                return line.to_owned();
             }
-            line.clear();
         }
-        panic!("the log ends without {text:?}");
     }
 
     fn get(&self, path: &str) -> String {
