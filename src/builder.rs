@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::BuildError;
 use crate::fields::Fields;
 use crate::handle::{Handle, WorkerGuard};
+use crate::journal::Journal;
 use crate::journal::driver::{Desk, Driver};
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
@@ -41,10 +42,10 @@ use crate::worker::schedule::{Retention, Schedule};
 mod config;
 mod keeping;
 mod lines;
+mod publishing;
 
 use keeping::Keep;
 pub(crate) use keeping::Keeping;
-#[cfg(test)]
 pub(crate) use keeping::Role;
 use lines::Lines;
 
@@ -142,6 +143,8 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
         http: HttpOptions::default(),
         fingerprints_are_right: true,
         keep: Keep::default(),
+        publish: None,
+        max_age: None,
     }
 }
 
@@ -190,6 +193,9 @@ pub struct Builder {
     fingerprints_are_right: bool,
     /// What keeps lines beyond the process.
     keep: Keep,
+    /// Where lines are published.
+    publish: Option<Arc<dyn Journal>>,
+    max_age: Option<Duration>,
 }
 
 impl Builder {
@@ -461,7 +467,8 @@ impl Builder {
     }
 
     /// How long the delivery of a line is tried. After that the line is lost. Default: 1 hour. Must be
-    /// longer than `max_hold`. With a spool, the `max_age` of the spool is used instead.
+    /// longer than `max_hold`. With a spool, the `max_age` of the spool is used instead. With `publish_to`, it is
+    /// how long a line waits for the journal, and the default is 24 hours.
     ///
     /// ```
     /// use std::time::Duration;
@@ -472,7 +479,7 @@ impl Builder {
     /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
     /// ```
     pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.retry.max_age = max_age;
+        self.max_age = Some(max_age);
         self
     }
 
@@ -674,7 +681,7 @@ impl Builder {
         let seed = std::hash::RandomState::new().build_hasher().finish();
         // Where nothing is sent, nothing is kept.
         let keeping = match self.credentials {
-            Some(_) => self.keep.open()?,
+            Some(_) => self.open_journal()?,
             None => None,
         };
         let parts = self.parts_with(seed, keeping);
@@ -699,10 +706,18 @@ impl Builder {
         Ok((producer, guard))
     }
 
+    /// The journal of one run.
+    fn open_journal(&self) -> Result<Option<Keeping>, BuildError> {
+        match &self.publish {
+            Some(journal) => Ok(Some(self.open_published(journal.clone()))),
+            None => self.keep.open(),
+        }
+    }
+
     /// Everything but the thread and the transport.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn parts(&self, seed: u64) -> Parts {
-        self.parts_with(seed, self.keep.open().expect("the spool can be opened"))
+        self.parts_with(seed, self.open_journal().expect("the spool can be opened"))
     }
 
     fn parts_with(&self, seed: u64, keeping: Option<Keeping>) -> Parts {
@@ -721,7 +736,7 @@ impl Builder {
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
             retry: RetryPolicy {
-                max_age: keeping.as_ref().map_or(self.retry.max_age, |keeping| keeping.max_age),
+                max_age: keeping.as_ref().map_or(self.line_age(), |keeping| keeping.max_age),
                 ..self.retry
             },
             words: words.clone(),
@@ -733,6 +748,11 @@ impl Builder {
         let mut engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         let journal = keeping.map(|keeping| {
             let publisher = keeping.publisher;
+            if keeping.role == Role::Publish {
+                let style = self.lines.about().unwrap_or_default();
+                engine.publish_as(publisher, style, keeping.bound / 4, keeping.max_age);
+                return Driver::posting(keeping.journal, publisher);
+            }
             let most_bytes = (self.limits.bytes / 4).clamp(LEAST_OUTBOX, MOST_OUTBOX);
             #[expect(clippy::disallowed_methods, reason = "the run begins here")]
             engine.keep(Outbox::new(publisher, keeping.bound, most_bytes), Instant::now());
@@ -757,13 +777,16 @@ impl Builder {
     fn tick(&self) -> Duration {
         let tick = self.linger / 4;
         let bound = self.keep.bound().map(|bound| bound / 4);
+        let bound =
+            bound.into_iter().chain(self.publish.as_ref().map(|_| publishing::BOUND / 4)).min();
         bound.map_or(tick, |bound| bound.min(tick)).clamp(LEAST_TICK, LONGEST_TICK)
     }
 
     fn check(&self) -> Result<(), BuildError> {
         self.check_keep()?;
+        self.check_publishing()?;
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
-        let max_age = self.keep.max_age().unwrap_or(self.retry.max_age);
+        let max_age = self.line_age();
         for (option, duration) in [("max_age", max_age), ("request_timeout", self.http.timeout)] {
             if duration > YEAR {
                 return wrong(option, "must not be longer than a year");
@@ -860,7 +883,6 @@ pub(crate) struct Parts {
 }
 
 /// A number that no other run has.
-#[cfg(feature = "spool")]
 fn random() -> u128 {
     let half = || u128::from(std::hash::RandomState::new().build_hasher().finish());
     half() << 64 | half()

@@ -114,6 +114,9 @@ pub(crate) enum Message {
 /// Requests of the app to the worker.
 pub(crate) enum Control {
     Flush(Flush),
+    /// A flush that waits for a relay, if lines are published.
+    #[cfg(feature = "relay")]
+    FlushDelivered(Flush),
     Complete(Complete),
     Accept(Accept),
     Call(Call),

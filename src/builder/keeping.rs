@@ -32,8 +32,6 @@ pub(crate) enum Role {
     /// It stores its lines there until it has delivered them.
     Keep,
     /// It appends its lines, and another process delivers them.
-    #[cfg(feature = "relay")]
-    #[expect(dead_code, reason = "`publish_to` comes next")]
     Publish,
     /// It delivers what other processes have appended.
     #[cfg(feature = "relay")]

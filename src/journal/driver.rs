@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::posting::{self, Inquiry, Known};
 use super::{
     Adopted, Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, Position, Publisher,
     Query, Read,
@@ -30,6 +31,8 @@ pub(crate) enum Ask {
         generation: u64,
         most_bytes: usize,
     },
+    /// Only of a driver that publishes.
+    Inquire(Inquiry),
     /// Nothing more comes. Answered when all of the above is done.
     Close(oneshot::Sender<()>),
 }
@@ -75,6 +78,8 @@ pub(crate) enum Said {
         trouble: String,
     },
     Evicted(Vec<Evicted>),
+    /// The answer to an inquiry.
+    Known(Known),
     /// Its own upkeep does not work.
     Failing {
         trouble: String,
@@ -128,6 +133,8 @@ pub(crate) struct Driver {
     has_more: bool,
     /// Runs whose lines were counted.
     known: HashSet<Publisher>,
+    /// It appends for a process that publishes.
+    posts_for: Option<Publisher>,
 }
 
 /// How far the reading is of what other runs have left.
@@ -154,8 +161,16 @@ impl Driver {
             next_adopt: Instant::now(),
             has_more: false,
             known: HashSet::from([publisher]),
+            posts_for: None,
         };
         (Desk { asks, told: to_worker }, driver)
+    }
+
+    /// The same for a process that publishes. Then the driver takes nothing over, and appends each batch until
+    /// the journal has it.
+    pub(crate) fn posting(journal: Arc<dyn Journal>, publisher: Publisher) -> (Desk, Driver) {
+        let (desk, driver) = Driver::new(journal, publisher);
+        (desk, Driver { posts_for: Some(publisher), ..driver })
     }
 
     /// Starts the thread. It ends when the worker is gone.
@@ -174,6 +189,9 @@ impl Driver {
 
     /// Does what is asked, in its order, and looks for what other runs have left.
     pub(crate) async fn run(mut self) {
+        if let Some(publisher) = self.posts_for {
+            return posting::run(self.journal, publisher, self.asks, self.told).await;
+        }
         loop {
             let ask = tokio::select! {
                 biased;
@@ -201,7 +219,7 @@ impl Driver {
                 self.read(portal, after, generation, most_bytes).await;
             }
             // It is the last one: the loop ends with it.
-            Ask::Close(_) => {}
+            Ask::Close(_) | Ask::Inquire(_) => {}
         }
     }
 
@@ -386,7 +404,7 @@ impl Scan {
 }
 
 /// A journal that panics has failed.
-async fn guarded<T>(
+pub(super) async fn guarded<T>(
     call: impl Future<Output = Result<T, JournalError>>,
 ) -> Result<T, JournalError> {
     let mut call = std::pin::pin!(call);

@@ -72,8 +72,8 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "agenda", "ending", "entry", "incoming", "lane", "ledger", "outbox", "render",
-            "report", "retry", "turn",
+            "agenda", "backlog", "ending", "entry", "incoming", "lane", "ledger", "outbox",
+            "render", "report", "retry", "turn",
         ],
     ),
     (
@@ -97,6 +97,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     ("coalescer", &["agenda", "budgets", "end", "ending", "entry", "incoming", "schedule"]),
     ("ledger", &["ending", "entry", "incoming", "outbox", "report", "watches"]),
     ("outbox", &["agenda"]),
+    ("backlog", &[]),
     ("watches", &["agenda", "ending"]),
     ("deadlines", &["agenda"]),
     ("budgets", &["schedule"]),
