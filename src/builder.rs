@@ -142,9 +142,9 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
         fail_with: None,
         http: HttpOptions::default(),
         fingerprints_are_right: true,
+        max_age: None,
         keep: Keep::default(),
         publish: None,
-        max_age: None,
     }
 }
 
@@ -191,11 +191,12 @@ pub struct Builder {
     http: HttpOptions,
     /// Whether all given fingerprints are valid.
     fingerprints_are_right: bool,
+    /// How long the delivery of a line is tried, if it was set. A spool has its own.
+    max_age: Option<Duration>,
     /// What keeps lines beyond the process.
     keep: Keep,
     /// Where lines are published.
     publish: Option<Arc<dyn Journal>>,
-    max_age: Option<Duration>,
 }
 
 impl Builder {
@@ -467,8 +468,8 @@ impl Builder {
     }
 
     /// How long the delivery of a line is tried. After that the line is lost. Default: 1 hour. Must be
-    /// longer than `max_hold`. With a spool, the `max_age` of the spool is used instead. With `publish_to`, it is
-    /// how long a line waits for the journal, and the default is 24 hours.
+    /// longer than `max_hold`. Not with a spool: set the `max_age` of the spool then. Both together are an error of
+    /// `build`. With `publish_to`, it is how long a line waits for the journal, and the default is 24 hours.
     ///
     /// ```
     /// use std::time::Duration;
@@ -759,6 +760,15 @@ impl Builder {
             Driver::new(keeping.journal, publisher)
         });
         Parts { producer, consumer, engine, stats, tick: self.tick(), journal }
+    }
+
+    /// How long the delivery of a line is tried.
+    fn line_age(&self) -> Duration {
+        let default = match self.publish {
+            Some(_) => publishing::MAX_AGE,
+            None => self.retry.max_age,
+        };
+        self.keep.max_age().or(self.max_age).unwrap_or(default)
     }
 
     pub(crate) fn event_level(&self) -> EventLevel {

@@ -70,7 +70,8 @@ impl Handle {
 
     /// Sends everything that was logged before this call, without waiting for the schedule. Returns when
     /// all of it is acknowledged, late or lost, or after `timeout`. The delivery of lines that are still
-    /// pending then goes on.
+    /// pending then goes on. With a spool, lines of earlier runs that were found before this call count as logged
+    /// before it.
     ///
     /// Works on every async runtime. The worker watches the deadline: if its thread is blocked, for example
     /// by an access provider, this waits longer.

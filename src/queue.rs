@@ -115,7 +115,7 @@ pub(crate) enum Message {
 pub(crate) enum Control {
     Flush(Flush),
     /// A flush that waits for a relay, if lines are published.
-    #[cfg(feature = "relay")]
+    #[cfg_attr(not(feature = "relay"), expect(dead_code, reason = "only with a relay"))]
     FlushDelivered(Flush),
     Complete(Complete),
     Accept(Accept),

@@ -33,6 +33,7 @@ pub(crate) mod backlog;
 pub(crate) mod budgets;
 pub(crate) mod coalescer;
 pub(crate) mod deadlines;
+pub(crate) mod elsewhere;
 pub(crate) mod end;
 pub(crate) mod ending;
 pub(crate) mod engine;
@@ -270,7 +271,6 @@ impl<T: Transport> Worker<T> {
                 };
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
-                    #[cfg(feature = "relay")]
                     Control::FlushDelivered(flush) => self.engine.flush_delivered(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
                     Control::Accept(accept) => self.accept(accept),

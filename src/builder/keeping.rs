@@ -30,6 +30,7 @@ pub(crate) struct Keeping {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It stores its lines there until it has delivered them.
+    #[cfg_attr(not(any(feature = "spool", test)), expect(dead_code, reason = "only a spool keeps"))]
     Keep,
     /// It appends its lines, and another process delivers them.
     Publish,
@@ -114,9 +115,9 @@ impl Builder {
     ///
     /// A line is on disk within the spool's [`bound`](Spool::bound). A separate thread writes it, so callers
     /// never wait for the disk. `pending_lines`, `pending_bytes` and `portal_share` limit the lines in
-    /// memory, and the spool's [`max_bytes`](Spool::max_bytes) limits the disk. The spool's
-    /// [`max_age`](Spool::max_age) replaces
-    /// [`max_age`](Self::max_age). If the disk fails or is slow, delivery goes on from memory, and this is
+    /// memory, and the spool's [`max_bytes`](Spool::max_bytes) limits the disk. How long the delivery of a line
+    /// is tried is an option of the spool, too: [`Spool::max_age`]. [`max_age`](Self::max_age) of the builder
+    /// beside a spool is an error of `build`. If the disk fails or is slow, delivery goes on from memory, and this is
     /// reported.
     ///
     /// ```
@@ -196,6 +197,12 @@ impl Builder {
                 "spool",
                 "needs a token store that outlives the process, such as `FileStore`: without tokens the \
                  next run cannot deliver what is on disk",
+            );
+        }
+        if self.keep.lasts() && self.max_age.is_some() {
+            return wrong(
+                "max_age",
+                "has no effect with a spool: set `max_age` of the spool (`spool.max_age`) instead",
             );
         }
         if self.keep.bound().is_some_and(|bound| bound.is_zero() || bound > LONGEST_BOUND) {

@@ -71,13 +71,6 @@ impl Builder {
         }
     }
 
-    /// How long delivery, or publishing, is tried.
-    pub(super) fn line_age(&self) -> Duration {
-        let default =
-            if self.publish.is_some() { PUBLISHED_AGE } else { crate::worker::retry::MAX_AGE };
-        self.keep.max_age().or(self.max_age).unwrap_or(default)
-    }
-
     /// What is wrong with how lines are published.
     pub(super) fn check_publishing(&self) -> Result<(), BuildError> {
         if self.publish.is_none() {
@@ -121,4 +114,4 @@ impl Builder {
 /// How long a line may wait until it is handed to the journal.
 pub(super) const BOUND: Duration = Duration::from_millis(80);
 /// Default of `max_age` for lines that are published.
-const PUBLISHED_AGE: Duration = Duration::from_secs(86_400);
+pub(super) const MAX_AGE: Duration = Duration::from_secs(86_400);

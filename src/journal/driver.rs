@@ -2,7 +2,7 @@
 //! its order, so that a read finds what was appended before it, and not what was marked before it.
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -65,8 +65,9 @@ pub(crate) enum Said {
     },
     /// What other runs have left is being read.
     Adopting,
-    /// What other runs have left, all of it.
+    /// What these other runs have left, all of it.
     Adopted {
+        publishers: Vec<Publisher>,
         left: Vec<Left>,
         ends: Vec<(Publisher, Chunk)>,
     },
@@ -129,12 +130,16 @@ pub(crate) struct Driver {
     /// The reading of what other runs have left.
     scan: Option<Scan>,
     next_adopt: Instant,
+    /// More is to be taken over at once.
+    adopting: bool,
     /// Something was taken over of which is not known yet how much it is.
     has_more: bool,
     /// Runs whose lines were counted.
     known: HashSet<Publisher>,
     /// It appends for a process that publishes.
     posts_for: Option<Publisher>,
+    /// Reads that wait until all lines are counted that they may find.
+    reads: VecDeque<Ask>,
 }
 
 /// How far the reading is of what other runs have left.
@@ -159,9 +164,11 @@ impl Driver {
             marks: Vec::new(),
             scan: None,
             next_adopt: Instant::now(),
+            adopting: false,
             has_more: false,
             known: HashSet::from([publisher]),
             posts_for: None,
+            reads: VecDeque::new(),
         };
         (Desk { asks, told: to_worker }, driver)
     }
@@ -208,10 +215,27 @@ impl Driver {
                 None if self.scan.is_some() => self.scan_on().await,
                 None => self.adopt().await,
             }
+            self.serve_reads().await;
+        }
+    }
+
+    /// Whether lines are taken over and not counted yet. A read would find them.
+    fn is_counting(&self) -> bool {
+        self.adopting || self.scan.is_some()
+    }
+
+    /// Serves the reads that have waited.
+    async fn serve_reads(&mut self) {
+        while !self.is_counting() {
+            let Some(ask) = self.reads.pop_front() else { return };
+            self.serve(ask).await;
         }
     }
 
     async fn serve(&mut self, ask: Ask) {
+        if matches!(ask, Ask::Read { .. }) && self.is_counting() {
+            return self.reads.push_back(ask);
+        }
         match ask {
             Ask::Append(batch) => self.append(batch).await,
             Ask::Mark(marks, noted) => self.mark(marks, noted).await,
@@ -236,6 +260,7 @@ impl Driver {
         while self.scan.is_some() {
             self.scan_on().await;
         }
+        self.serve_reads().await;
     }
 
     /// The journal is put away on this thread.
@@ -249,11 +274,10 @@ impl Driver {
     }
 
     async fn append(&mut self, batch: Batch) {
-        let appended = guarded(self.journal.append(&batch)).await;
+        let appended = guarded(|| self.journal.append(&batch)).await;
+        let appended = appended.and_then(|up_to| Ok((up_to, self.generation()?)));
         let told = match appended {
-            Ok(up_to) => {
-                Said::Appended { no: batch.no, up_to, generation: self.journal.generation() }
-            }
+            Ok((up_to, generation)) => Said::Appended { no: batch.no, up_to, generation },
             Err(error) => Said::NotAppended { batch, trouble: error.to_string() },
         };
         self.tell(told);
@@ -284,7 +308,7 @@ impl Driver {
         if self.marks.is_empty() {
             return Ok(());
         }
-        guarded(self.journal.mark(&self.marks)).await?;
+        guarded(|| self.journal.mark(&self.marks)).await?;
         self.marks.clear();
         Ok(())
     }
@@ -296,28 +320,43 @@ impl Driver {
         generation: u64,
         most_bytes: usize,
     ) {
-        let now = self.journal.generation();
-        let after = after.filter(|_| generation == now);
-        let read = match self.note_marks().await {
-            Ok(()) => {
-                let query = Query { portal: Some(&portal), after, most_bytes };
-                guarded(self.journal.read(query)).await
-            }
-            // What is settled would be read again.
-            Err(error) => Err(error),
-        };
+        let read = self.try_read(&portal, after, generation, most_bytes).await;
         // Before what was read: what is missing in it is known then.
         self.look_for_evicted().await;
         self.tell(match read {
-            Ok(read) => Said::Read { portal, read, generation: now },
+            Ok((read, generation)) => Said::Read { portal, read, generation },
             Err(error) => Said::NotRead { portal, trouble: error.to_string() },
         });
+    }
+
+    /// The same, with the generation of what was read.
+    async fn try_read(
+        &mut self,
+        portal: &Option<PortalId>,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    ) -> Result<(Read, u64), JournalError> {
+        let now = self.generation()?;
+        let after = after.filter(|_| generation == now);
+        // Otherwise, what is settled would be read again.
+        self.note_marks().await?;
+        let query = Query { portal: Some(portal), after, most_bytes };
+        Ok((guarded(|| self.journal.read(query)).await?, now))
+    }
+
+    /// The journal's generation. A panic in it must not end the driver's thread.
+    fn generation(&self) -> Result<u64, JournalError> {
+        let generation = || self.journal.generation();
+        std::panic::catch_unwind(AssertUnwindSafe(generation)).map_err(|panic| panicked(&*panic))
     }
 
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     async fn adopt(&mut self) {
         self.next_adopt = Instant::now() + ADOPT_EVERY;
-        match guarded(self.journal.adopt()).await {
+        let adopted = guarded(|| self.journal.adopt()).await;
+        self.adopting = adopted.as_ref().is_ok_and(|adopted| adopted.more);
+        match adopted {
             Ok(Adopted { held, more, left }) => {
                 self.has_more |= !held.is_empty();
                 if more {
@@ -326,7 +365,11 @@ impl Driver {
                 } else if std::mem::take(&mut self.has_more) {
                     self.scan = Some(Scan::default());
                 } else {
-                    self.tell(Said::Adopted { left: Vec::new(), ends: Vec::new() });
+                    self.tell(Said::Adopted {
+                        publishers: Vec::new(),
+                        left: Vec::new(),
+                        ends: Vec::new(),
+                    });
                 }
                 if let Some(trouble) = left.first().filter(|_| !more) {
                     self.tell(Said::LeftAlone { trouble: trouble.to_string() });
@@ -343,7 +386,7 @@ impl Driver {
     async fn scan_on(&mut self) {
         let Some(scan) = &mut self.scan else { return };
         let query = Query { portal: None, after: scan.after, most_bytes: SCAN_BYTES };
-        match guarded(self.journal.read(query)).await {
+        match guarded(|| self.journal.read(query)).await {
             Ok(read) => {
                 scan.after = Some(read.up_to);
                 for (publisher, chunk) in read.chunks {
@@ -353,12 +396,13 @@ impl Driver {
                 }
                 if read.at_end {
                     let Scan { left, ends, seen, .. } = self.scan.take().unwrap_or_default();
+                    let publishers = seen.iter().copied().collect();
                     self.known.extend(seen);
                     let left = left.into_iter();
                     let left = left
                         .map(|((portal, event_token), lines)| Left { portal, event_token, lines })
                         .collect();
-                    self.tell(Said::Adopted { left, ends });
+                    self.tell(Said::Adopted { publishers, left, ends });
                 } else {
                     self.tell(Said::Adopting);
                 }
@@ -376,7 +420,7 @@ impl Driver {
     async fn look_for_evicted(&mut self) {
         #[expect(clippy::disallowed_methods, reason = "lines age by the clock of the app")]
         let now = SystemTime::now();
-        match guarded(self.journal.evicted(now)).await {
+        match guarded(|| self.journal.evicted(now)).await {
             Ok(evicted) if evicted.is_empty() => {}
             Ok(evicted) => self.tell(Said::Evicted(evicted)),
             Err(error) => self.tell(Said::Failing { trouble: error.to_string() }),
@@ -403,11 +447,13 @@ impl Scan {
     }
 }
 
-/// A journal that panics has failed.
-pub(super) async fn guarded<T>(
-    call: impl Future<Output = Result<T, JournalError>>,
-) -> Result<T, JournalError> {
-    let mut call = std::pin::pin!(call);
+/// A journal that panics has failed, also if it does so before it returns a future.
+pub(super) async fn guarded<T, F>(call: impl FnOnce() -> F) -> Result<T, JournalError>
+where
+    F: Future<Output = Result<T, JournalError>>,
+{
+    let call = std::panic::catch_unwind(AssertUnwindSafe(call));
+    let mut call = std::pin::pin!(call.map_err(|panic| panicked(&*panic))?);
     std::future::poll_fn(|context| {
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));
         polled.unwrap_or_else(|panic| std::task::Poll::Ready(Err(panicked(&*panic))))

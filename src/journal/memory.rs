@@ -43,6 +43,8 @@ pub(crate) struct Faults {
     pub(crate) unmarkable: bool,
     /// Nothing is answered.
     pub(crate) hangs: bool,
+    /// Each call panics.
+    pub(crate) panics: bool,
     /// How long each call takes.
     pub(crate) takes: Duration,
 }
@@ -104,6 +106,30 @@ impl Disk {
             since: lines[0].at,
             reason: crate::stats::DropReason::SpoolFull,
         });
+    }
+
+    /// The newest lines of a portal are gone, and it is not known whose they were.
+    pub(crate) fn damage(&self, portal: Option<&PortalId>, lines: usize) {
+        let mut inside = self.inside();
+        let mut gone = Vec::new();
+        for (publisher, chunk) in &inside.chunks {
+            if let (true, Content::Lines(lines)) = (chunk.portal.as_ref() == portal, &chunk.content)
+            {
+                let key = |no| (*publisher, chunk.event_token.clone(), no);
+                gone.extend(lines.iter().map(|line| key(line.no)));
+            }
+        }
+        gone.retain(|key| !inside.settled.contains(key));
+        let gone = gone.split_off(gone.len().saturating_sub(lines));
+        inside.evicted.push(Evicted {
+            of: None,
+            numbers: None,
+            lines: gone.len() as u64,
+            ends: 0,
+            since: SystemTime::UNIX_EPOCH,
+            reason: crate::stats::DropReason::SpoolDamaged,
+        });
+        inside.settled.extend(gone);
     }
 
     /// How often it was read.
@@ -245,6 +271,10 @@ impl MemoryJournal {
         }
     }
 
+    fn may_panic(&self) {
+        assert!(!self.disk.inside().faults.panics, "the journal panics, as the test asked for");
+    }
+
     fn mine(&self) -> MutexGuard<'_, HashSet<Publisher>> {
         self.mine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -252,6 +282,7 @@ impl MemoryJournal {
 
 impl Journal for MemoryJournal {
     fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position> {
+        self.may_panic();
         Box::pin(async move {
             let faults = self.faults().await;
             if faults.full {
@@ -276,6 +307,7 @@ impl Journal for MemoryJournal {
     }
 
     fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read> {
+        self.may_panic();
         Box::pin(async move {
             if self.faults().await.unreadable {
                 return Err("input/output error".into());
@@ -308,6 +340,7 @@ impl Journal for MemoryJournal {
     }
 
     fn mark<'a>(&'a self, marks: &'a [Mark]) -> JournalFuture<'a, ()> {
+        self.may_panic();
         Box::pin(async move {
             if self.faults().await.unmarkable {
                 return Err("input/output error".into());
@@ -336,6 +369,7 @@ impl Journal for MemoryJournal {
     }
 
     fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted> {
+        self.may_panic();
         Box::pin(async move {
             if self.faults().await.unreadable {
                 return Err("input/output error".into());
@@ -363,10 +397,12 @@ impl Journal for MemoryJournal {
     }
 
     fn evicted<'a>(&'a self, _now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
+        self.may_panic();
         Box::pin(async { Ok(std::mem::take(&mut self.disk.inside().evicted)) })
     }
 
     fn generation(&self) -> u64 {
+        self.may_panic();
         self.generation.load(std::sync::atomic::Ordering::Relaxed)
     }
 

@@ -148,7 +148,9 @@ impl Posting {
             if self.append_again.is_due(now) {
                 let (journal, batch) = (self.journal.clone(), batch.clone());
                 self.appending =
-                    Some(Box::pin(async move { guarded(journal.append(&batch)).await }));
+                    Some(Box::pin(
+                        async move { in_time(guarded(|| journal.append(&batch))).await },
+                    ));
             } else {
                 wake_at = self.append_again.at;
             }
@@ -157,7 +159,7 @@ impl Posting {
             if self.mark_again.is_due(now) {
                 let (journal, marks) = (self.journal.clone(), self.marks.clone());
                 let count = marks.len();
-                let call = Box::pin(async move { guarded(journal.mark(&marks)).await });
+                let call = Box::pin(async move { in_time(guarded(|| journal.mark(&marks))).await });
                 self.marking = Some((call, count));
             } else {
                 wake_at = wake_at.into_iter().chain(self.mark_again.at).min();
@@ -172,8 +174,8 @@ impl Posting {
             Ok(up_to) => {
                 self.append_again = Again::default();
                 if let Some(batch) = self.batch.take() {
-                    let generation = self.journal.generation();
-                    self.tell(Said::Appended { no: batch.no, up_to, generation });
+                    // Nothing is read here, so the generation is of no use.
+                    self.tell(Said::Appended { no: batch.no, up_to, generation: 0 });
                 }
             }
             Err(error) => {
@@ -199,11 +201,13 @@ impl Posting {
         Box::pin(async move {
             match inquiry {
                 Inquiry::Answers(ends) => {
-                    Known::Answers(guarded(journal.answers(publisher, &ends)).await.ok())
+                    let answers = guarded(|| journal.answers(publisher, &ends));
+                    Known::Answers(in_time(answers).await.ok())
                 }
                 Inquiry::Unsettled { of, up_to } => {
                     let of = of.as_ref().map(|(portal, event_token)| (portal, event_token));
-                    Known::Unsettled(guarded(journal.unsettled(publisher, of, up_to)).await.ok())
+                    let unsettled = guarded(|| journal.unsettled(publisher, of, up_to));
+                    Known::Unsettled(in_time(unsettled).await.ok())
                 }
             }
         })
@@ -223,6 +227,13 @@ async fn of<T>(call: Option<&mut Call<T>>) -> T {
     }
 }
 
+/// A call that hangs has failed. What it was to do may be done all the same.
+async fn in_time<T>(call: impl Future<Output = Tried<T>>) -> Tried<T> {
+    tokio::time::timeout(LONGEST_CALL, call)
+        .await
+        .unwrap_or_else(|_| Err("the journal does not answer".into()))
+}
+
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
@@ -233,3 +244,5 @@ async fn until(at: Option<Instant>) {
 /// How long it waits before a second try, and at most before any.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long a call of the journal may take.
+const LONGEST_CALL: Duration = Duration::from_secs(30);

@@ -4,7 +4,11 @@ use std::fmt;
 
 use super::{DropReason, write_reasons};
 
-/// The result of a flush or a shutdown: the lines that it covered, by how they ended.
+/// The result of a flush or a shutdown: the lines that it covered, by how they ended. It covers the lines that were
+/// pending when it was asked for; with a spool, these include lines of earlier runs that were found by then. Lines that
+/// had ended before are not in it: whether any line of this process was lost so far, [`Snapshot::lost`] says.
+///
+/// [`Snapshot::lost`]: crate::stats::Snapshot::lost
 ///
 /// ```
 /// # async fn step(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::error::WorkerError> {
@@ -26,8 +30,10 @@ pub struct FlushReport {
 }
 
 impl FlushReport {
-    /// Whether all covered lines were acknowledged by their portals, or handed over to a relay. With a spool, `false` does not mean a loss:
-    /// lines may be on disk, for the next run ([`stored`](Self::stored)).
+    /// Whether all covered lines were acknowledged by their portals, or handed over to a relay. With a spool, `false`
+    /// does not mean a loss: lines may be on disk, for the next run ([`stored`](Self::stored)). `true` does not mean
+    /// that no line was ever lost: lines that were given up, evicted or refused before the flush are not covered by
+    /// it.
     pub fn is_complete(&self) -> bool {
         self.pending == 0 && self.late == 0 && self.lost() == 0
     }

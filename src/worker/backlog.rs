@@ -268,11 +268,11 @@ impl Backlog {
             let chunk = waiting.chunk.as_ref();
             chunk.is_some_and(|chunk| matches!(chunk.content, Content::Lines(_)))
         };
-        let own = |waiting: &&mut Waiting| {
+        let is_own = |waiting: &Waiting| {
             let chunk = waiting.chunk.as_ref();
             is_lines(waiting) && chunk.is_some_and(|chunk| Some(&chunk.event_token) == of)
         };
-        let place = match of.and_then(|_| self.waiting.iter_mut().position(|mut w| own(&&mut w))) {
+        let place = match of.and_then(|_| self.waiting.iter().position(is_own)) {
             Some(place) => place,
             None => self.waiting.iter().position(is_lines)?,
         };

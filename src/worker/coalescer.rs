@@ -159,6 +159,12 @@ impl Coalescer {
         }
     }
 
+    /// The number of the newest line in a token's open entry.
+    pub(crate) fn open_seq(&self, event_token: &EventToken) -> Option<u64> {
+        let key = self.keys.get(event_token)?;
+        Some(self.tokens[*key].open.as_ref()?.last_seq)
+    }
+
     /// Whether this line has been here, so that a journal need not be believed that it is new.
     pub(crate) fn has_had(&self, event_token: &EventToken, stamp: Stamp) -> bool {
         self.keys.get(event_token).is_some_and(|key| self.tokens[*key].has_had(stamp))

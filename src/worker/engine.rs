@@ -250,7 +250,10 @@ impl Engine {
             Scope::Token(event_token) => Some(event_token),
         };
         self.hurry_publishing();
+        let token = event_token.map(EventToken::fingerprint);
+        self.cut(token);
         let mut pending = event_token.map_or(0, |event_token| self.unpublished(event_token));
+        pending += token.map_or(0, |token| self.elsewhere(token));
         for (key, portal) in &mut self.portals {
             let Portal { lane, page, .. } = portal;
             let mut turn = Turn { ledger: &mut self.ledger, page, now };
@@ -259,8 +262,6 @@ impl Engine {
             }
             pending += event_token.map_or(0, |event_token| lane.pending(event_token));
         }
-        pending += event_token.map_or(0, |event_token| self.elsewhere(event_token));
-        self.flush_behind();
         match scope {
             Scope::All => self.ledger.watch_all(deadline, reply),
             Scope::Token(event_token) => {
@@ -401,7 +402,7 @@ impl Engine {
             let (lane, mut turn) = self.turn(key, now);
             let action = lane.next(&mut turn);
             self.stand(key, now);
-            let look_again = self.read_more(key).then(|| now + LOOK_AGAIN);
+            let look_again = self.read_more(key, now).then(|| now + LOOK_AGAIN);
             match action {
                 Action::Send(what, request) => {
                     // The lane may want more: ends beside its entries.

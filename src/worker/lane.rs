@@ -340,6 +340,26 @@ impl Lane {
         self.coalescer.arrived(event_token);
     }
 
+    /// Lines of this token are lost that were in the journal only.
+    pub(crate) fn lost_elsewhere(
+        &mut self,
+        event_token: &EventToken,
+        lines: u64,
+        reason: DropReason,
+    ) {
+        self.coalescer.lost_elsewhere(event_token, lines, reason);
+    }
+
+    /// Nothing of this portal is in the journal only any more. `lost`: what was waited for is lost.
+    pub(crate) fn all_arrived(&mut self, lost: bool) {
+        self.coalescer.all_arrived(lost);
+    }
+
+    /// The number of the newest line that a token gathers in an entry that takes more lines.
+    pub(crate) fn open_seq(&self, event_token: &EventToken) -> Option<u64> {
+        self.coalescer.open_seq(event_token)
+    }
+
     /// Whether this line has been here.
     pub(crate) fn has_had(&self, event_token: &EventToken, stamp: Stamp) -> bool {
         self.coalescer.has_had(event_token, stamp)

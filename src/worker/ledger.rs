@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
+use super::elsewhere::Part;
 use super::ending::Ending;
 use super::entry::{Entry, Stamps};
 use super::incoming::Incoming;
@@ -295,11 +296,11 @@ impl Ledger {
         self.show_stored(page, lines, 0);
     }
 
-    /// Lines of other runs were found in the journal.
-    pub(crate) fn found(&mut self, page: &mut Page, lines: u64) {
+    /// Lines of other runs were found in the journal. They get this number.
+    pub(crate) fn found(&mut self, page: &mut Page, lines: u64, seq: u64) {
         self.stats.recovered(lines);
         page.found += lines;
-        self.watches.expected(lines);
+        self.watches.found(seq, lines);
         self.show_stored(page, lines, 0);
     }
 
@@ -317,33 +318,25 @@ impl Ledger {
         page.show_pending();
     }
 
-    /// A line is read from the journal, and is back in memory and in the budget. `fresh`: flushes have
-    /// not heard of it, since it is of another run.
+    /// A line is read from the journal, and is back in memory and in the budget. `own`: it is of this run.
     pub(crate) fn read_back(
         &mut self,
         page: &mut Page,
         line: &Incoming<'_>,
-        fresh: bool,
+        own: bool,
         now: Instant,
     ) {
-        if fresh && page.found == 0 {
-            // It was not counted when it was found.
-            self.found(page, 1);
-        }
         self.shares.hold(line.fingerprint, 1, line.charged as u64);
         self.pending.add(1, line.charged);
         self.freed.read.add(1, line.charged);
         page.pending.add(1, line.charged);
-        if fresh {
-            self.watches.found(line.seq);
-        }
-        self.sub_stored(page, !fresh, 1);
+        self.sub_stored(page, own, 1);
         if page.pending.lines == 1 {
             page.counters.oldest_pending(Some(now));
         }
     }
 
-    /// Lines of this run, if it is known whose, are lost that were in the journal only.
+    /// Lines are lost that were in the journal only. The newest of them has the number `last_seq`.
     pub(crate) fn lost_stored(
         &mut self,
         page: &mut Page,
@@ -357,11 +350,7 @@ impl Ledger {
         }
         self.count_lost(Some(page), lines, reason);
         self.sub_stored(page, own, lines);
-        if own {
-            self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));
-        } else {
-            self.watches.forgotten(lines);
-        }
+        self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));
     }
 
     /// Lines of other runs, which were not counted, are lost.
@@ -394,14 +383,26 @@ impl Ledger {
 
     /// The journal holds no more lines of this portal, although more were counted. Those of other runs
     /// were settled after all; of this run there can be none, or the journal has lost them.
-    pub(crate) fn correct(&mut self, page: &mut Page) {
+    /// `parts`: what flushes and ends wait for. Returns whether lines are lost.
+    pub(crate) fn correct(&mut self, page: &mut Page, parts: &[Part]) -> bool {
         let (found, stored) = (page.found, page.stored);
-        if found + stored == 0 {
-            return;
+        let waited: u64 = parts.iter().map(|part| part.lines).sum();
+        if found + stored + waited == 0 {
+            return false;
         }
         let damaged = self.damaged.min(found + stored);
         self.damaged -= damaged;
         let (of_found, of_stored) = (damaged.min(found), damaged.saturating_sub(found));
+        let (mut found_damaged, mut stored_damaged) = (of_found, of_stored);
+        for Part { token, own, seq, lines } in parts {
+            let left = if *own { &mut stored_damaged } else { &mut found_damaged };
+            let damaged = (*left).min(*lines);
+            *left -= damaged;
+            let others = own.then_some(Ending::Dropped(DropReason::Internal));
+            let ending = Some(Ending::Dropped(DropReason::SpoolDamaged));
+            self.watches.gone(Some(*token), damaged, *seq, ending);
+            self.watches.gone(Some(*token), lines - damaged, *seq, others);
+        }
         if damaged > 0 {
             self.count_lost(Some(page), damaged, DropReason::SpoolDamaged);
         }
@@ -411,7 +412,8 @@ impl Ledger {
         self.stats.not_recovered(found - of_found);
         self.sub_stored(page, false, found);
         self.sub_stored(page, true, stored);
-        self.watches.forgotten(found + stored);
+        self.watches.gone(None, (found + stored).saturating_sub(waited), 0, None);
+        damaged > 0 || stored > of_stored
     }
 
     /// The journal has lost lines, and does not know whose.
@@ -481,6 +483,11 @@ impl Ledger {
         self.freed.bytes += bytes;
         page.settle(lines, bytes, ending);
         self.watches.settled(event_token, lines, last_seq, ending);
+    }
+
+    /// Whether a flush of this token, or of everything, waits for the line `from` and not for the line `to`.
+    pub(crate) fn divide(&self, event_token: &EventToken, from: u64, to: u64) -> bool {
+        self.watches.divide(event_token, from, to)
     }
 
     /// The lines and bytes that were settled since the last call.
@@ -554,6 +561,11 @@ impl Page {
     /// Lines of the portal that are in memory and pending.
     pub(crate) fn pending(&self) -> Pending {
         self.pending
+    }
+
+    /// Its lines of other runs that are in the journal only.
+    pub(crate) fn found(&self) -> u64 {
+        self.found
     }
 
     /// Its lines that are in the journal only.

@@ -134,6 +134,14 @@ impl Outbox {
         self.push(portal, event_token, Content::Lines(vec![line]), note);
     }
 
+    /// A flush of one token, or of all, came: lines before it and after it are not in one chunk.
+    pub(crate) fn cut(&mut self, token: Option<Fingerprint>) {
+        match token {
+            Some(token) => drop(self.last.remove(&u64::from(token.0))),
+            None => self.last.clear(),
+        }
+    }
+
     /// An end goes behind what its token has gathered.
     pub(crate) fn end(
         &mut self,
@@ -351,6 +359,34 @@ mod tests {
         }
         outbox.unstored(other, 3, 3);
         assert!(!outbox.has_stored(other, 1, 3));
+    }
+
+    #[test]
+    fn lines_before_and_after_a_flush_are_in_chunks_of_their_own() {
+        let now = Instant::now();
+        let mut outbox = Outbox::new(Publisher(1), Duration::from_millis(100), 1 << 20);
+        let event_token = EventToken::parse("5e.1|A|1.ff").unwrap();
+        let fingerprint = event_token.fingerprint();
+        for (no, cut) in [(1, None), (2, Some(Some(fingerprint))), (3, Some(None)), (4, None)] {
+            if let Some(of) = cut {
+                outbox.cut(of);
+            }
+            let line = StoredLine {
+                no,
+                at: std::time::UNIX_EPOCH,
+                level: tracing_core::Level::INFO,
+                body: "x".to_owned(),
+                cut: 0,
+                tried: false,
+            };
+            let (portal, event_token) = (&None, &event_token);
+            let behind = true;
+            let store = ToStore { portal, event_token, fingerprint, line, behind, charged: 1 };
+            outbox.line(store, now);
+        }
+        let chunks = outbox.batch().unwrap().chunks;
+        let first: Vec<_> = chunks.iter().filter_map(|chunk| first_no(&chunk.content)).collect();
+        assert_eq!(first, [1, 2, 3]);
     }
 
     #[test]

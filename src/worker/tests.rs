@@ -35,6 +35,8 @@ mod publish;
 mod recovery;
 mod shutdown;
 mod storm;
+#[cfg(feature = "simulation")]
+mod waits;
 
 /// An engine and its clock.
 struct Stage {

@@ -10,6 +10,7 @@ use tracing_bizproc::config::Config;
 use tracing_bizproc::error::{BuildError, SpoolError};
 use tracing_bizproc::spool::{Durability, Spool};
 use tracing_bizproc::{Builder, Completion, EventToken, WorkerGuard};
+use tracing_subscriber::Registry;
 use tracing_subscriber::prelude::*;
 
 use crate::stage::{PATIENCE, eventually, is_child, lines, quick, token};
@@ -205,6 +206,28 @@ fn a_spool_needs_a_directory_and_tokens_that_last() {
     config.set("spool.bound", "50ms").unwrap();
     let error = builder.config(&config).drain_blocking(PATIENCE).unwrap_err();
     assert!(error.to_string().contains("spool"), "{error}");
+}
+
+/// `max_age` of the builder had no effect beside a spool, and nothing said so.
+#[test]
+fn a_max_age_beside_a_spool_is_an_error_that_names_the_right_option() {
+    let dir = Dir::new("age");
+    let webhook = || Webhook::new("https://b24.example/rest/1/secret/").unwrap();
+    let day = Duration::from_secs(86_400);
+    let builder = || tracing_bizproc::builder(webhook()).max_age(day);
+    let mut config = Config::new();
+    config.set("spool.dir", dir.0.to_str().unwrap()).unwrap();
+    config.set("max_age", "24h").unwrap();
+    for builder in [
+        builder().spool(Spool::new(&dir.0)),
+        tracing_bizproc::builder(webhook()).spool(Spool::new(&dir.0)).max_age(day),
+        tracing_bizproc::builder(webhook()).config(&config),
+    ] {
+        let error = builder.drain_blocking(PATIENCE).unwrap_err();
+        assert!(matches!(error, BuildError::Option { option: "max_age", .. }), "{error}");
+        assert!(error.to_string().contains("`spool.max_age`"), "{error}");
+    }
+    assert!(builder().build::<Registry>().is_ok());
 }
 
 #[test]

@@ -6,7 +6,9 @@ use super::buffer::TokenBuffer;
 use super::listing::Listing;
 use super::{Coalescer, Command, Finished};
 use crate::line::EventToken;
+use crate::stats::DropReason;
 use crate::worker::end::End;
+use crate::worker::ending::Ending;
 use crate::worker::entry::Entry;
 
 /// An end in a request.
@@ -198,6 +200,38 @@ impl Coalescer {
     pub(crate) fn abandon_ends(&mut self) -> Vec<Lapsed> {
         let keys: Vec<usize> = self.listing.lapse.keys().collect();
         keys.into_iter().filter_map(|key| self.take_end(key)).collect()
+    }
+
+    /// No end waits for lines that are in the journal only: there are none.
+    pub(crate) fn all_arrived(&mut self, lost: bool) {
+        let keys: Vec<usize> = self.listing.lapse.keys().collect();
+        for key in keys {
+            let buffer = &mut self.tokens[key];
+            let lines = std::mem::take(&mut buffer.elsewhere);
+            if lost {
+                buffer.count(Ending::Dropped(DropReason::SpoolDamaged), lines);
+            }
+            if lines > 0 {
+                self.list(key);
+            }
+        }
+    }
+
+    /// Lines are lost that a token's end may wait for.
+    pub(crate) fn lost_elsewhere(
+        &mut self,
+        event_token: &EventToken,
+        lines: u64,
+        reason: DropReason,
+    ) {
+        let Some(&key) = self.keys.get(event_token) else { return };
+        let buffer = &mut self.tokens[key];
+        let waited = lines.min(buffer.elsewhere);
+        if waited > 0 {
+            buffer.elsewhere -= waited;
+            buffer.count(Ending::Dropped(reason), waited);
+            self.list(key);
+        }
     }
 
     /// No end waits for its lines longer than this: the app is shutting down.

@@ -1,15 +1,13 @@
 //! What the engine knows of its journal, and what the two say to each other. Does no I/O.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::behind::{Held, split};
 use super::{Engine, Portal};
 use crate::journal::driver::{Ask, Said};
-use crate::journal::{Batch, Content, Number, Position};
+use crate::journal::{Batch, Content, Number, Position, Publisher};
 use crate::line::EventToken;
-use crate::worker::agenda::NumberHasher;
 use crate::worker::outbox::{Outbox, Whose};
 use crate::worker::report::Trouble;
 
@@ -24,11 +22,13 @@ pub(super) struct Store {
     pub(super) early_ends: Vec<(usize, EventToken)>,
     /// It hangs, or cannot be read.
     pub(super) away: bool,
+    /// While it is away, it is asked once at this time whether it is back: by one read.
+    pub(super) probe_at: Instant,
     /// Where it ended when something was last stored.
     pub(super) end: Position,
     pub(super) generation: u64,
-    /// Lines of each token that are in no lane, by its fingerprint.
-    pub(super) elsewhere: HashMap<u64, u64, BuildHasherDefault<NumberHasher>>,
+    /// The number that lines of another run got when they were found.
+    pub(super) found_as: HashMap<Publisher, Number>,
     /// What is to be read.
     pub(super) reads: Vec<Ask>,
     /// How many reads are not answered.
@@ -63,9 +63,10 @@ impl Engine {
             starting: true,
             early_ends: Vec::new(),
             away: false,
+            probe_at: now,
             end: Position::default(),
             generation: 0,
-            elsewhere: HashMap::default(),
+            found_as: HashMap::new(),
             reads: Vec::new(),
             reading: 0,
             marking: 0,
@@ -162,6 +163,7 @@ impl Engine {
     pub(crate) fn journal_is_away(&mut self, trouble: &str, now: Instant) {
         let Some(store) = &mut self.store else { return };
         store.away = true;
+        store.probe_at = now + READ_AGAIN;
         store.starting = false;
         self.free_early_ends(now);
         self.ledger.report(Trouble::NotRead, 1, None, trouble);
@@ -205,7 +207,9 @@ impl Engine {
             Said::LeftAlone { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
             }
-            Said::Adopted { left, ends } => self.adopted(left, ends, now),
+            Said::Adopted { publishers, left, ends } => {
+                self.adopted(&publishers, left, ends, now);
+            }
             Said::NotAdopted { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
                 self.has_started(now);
@@ -215,6 +219,12 @@ impl Engine {
                 self.ledger.report(Trouble::NotStored, 1, None, trouble);
             }
         }
+    }
+
+    /// Whether a read may be asked for: none while the journal is away, but for one from time to time.
+    pub(super) fn may_read(&self, now: Instant) -> bool {
+        let Some(store) = &self.store else { return false };
+        !store.starting && (!store.away || store.reading == 0 && store.probe_at <= now)
     }
 
     /// The journal answers.

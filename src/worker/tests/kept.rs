@@ -33,6 +33,8 @@ pub(super) struct Written {
     entries: Vec<String>,
     ends: usize,
     answers: Answers,
+    /// A portal that cannot be reached, while others can.
+    away: Option<PortalId>,
     pub(super) random: Option<Random>,
     /// Texts of entries that requests carried, written or not.
     pub(super) carried: Vec<String>,
@@ -53,8 +55,11 @@ pub(super) enum Answers {
 }
 
 impl Transport for Portal {
-    async fn call(&self, _portal: Option<&PortalId>, request: Request) -> Reply {
+    async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
         tokio::time::sleep(Duration::from_millis(150)).await;
+        if portal.is_some() && portal == self.0.lock().unwrap().away.as_ref() {
+            return Reply::NotSent(Cause("refused".to_owned()));
+        }
         let answers = {
             let mut written = self.0.lock().unwrap();
             if request.method != Method::EventSend {
@@ -113,6 +118,10 @@ pub(super) fn entries(request: &Request) -> Vec<String> {
 impl Portal {
     pub(super) fn answers(&self, answers: Answers) {
         self.0.lock().unwrap().answers = answers;
+    }
+
+    pub(super) fn away(&self, portal: Option<PortalId>) {
+        self.0.lock().unwrap().away = portal;
     }
 
     /// The numbers of lines in each entry, and whether it bears the mark of a repeat.

@@ -309,7 +309,8 @@ async fn at_a_shutdown_ends_in_the_journal_are_the_relays_and_others_are_sent_fr
     pass(1.0).await;
     let portal = replica.portal.clone();
     let began = Instant::now();
-    drop(replica.run.close(8).await);
+    let (report, _) = replica.run.close(8).await;
+    assert!(report.is_complete(), "{report}");
     assert_eq!(appended.await.unwrap(), Err(CompleteError::HandedOver));
     assert!(not_appended.await.unwrap().is_ok());
     assert_eq!(portal.ends(), 1);

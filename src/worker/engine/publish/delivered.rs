@@ -33,7 +33,7 @@ enum Stands {
     /// Lines are not appended yet.
     Appending(oneshot::Receiver<FlushReport>),
     /// All of them are appended. The journal is asked for how many are not settled.
-    Appended { report: FlushReport, unsettled: Option<u64>, ask_at: Instant, wait: Duration },
+    Appended { report: Box<FlushReport>, unsettled: Option<u64>, ask_at: Instant, wait: Duration },
 }
 
 impl Deliveries {
@@ -75,6 +75,7 @@ impl Deliveries {
                     Err(oneshot::error::TryRecvError::Empty) => continue,
                     Err(oneshot::error::TryRecvError::Closed) => FlushReport::default(),
                 };
+                let report = Box::new(report);
                 let (unsettled, ask_at, wait) = (None, now, ASK_FIRST);
                 delivery.stands = Stands::Appended { report, unsettled, ask_at, wait };
             }
@@ -91,7 +92,7 @@ impl Deliveries {
             let stored = unsettled.unwrap_or(report.handed_over());
             report.set_pending(report.pending() + stored, report.pending());
             // The caller may have stopped waiting.
-            drop(reply.send(report));
+            drop(reply.send(*report));
         }
     }
 }
@@ -107,7 +108,6 @@ impl Delivery {
 
 impl Engine {
     /// As [`flush`](Self::flush), and waits until a relay has delivered the lines, if they are published.
-    #[cfg(feature = "relay")]
     pub(crate) fn flush_delivered(&mut self, flush: Flush, now: Instant) {
         let Some(publishing) = &mut self.publishing else { return self.flush(flush, now) };
         let Flush { scope, deadline, reply } = flush;
