@@ -75,6 +75,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
         "engine",
         &[
             "agenda",
+            "backlog",
             "elsewhere",
             "ending",
             "entry",
@@ -109,6 +110,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     ("coalescer", &["agenda", "budgets", "end", "ending", "entry", "incoming", "schedule"]),
     ("ledger", &["elsewhere", "ending", "entry", "incoming", "outbox", "report", "watches"]),
     ("outbox", &["agenda"]),
+    ("backlog", &[]),
     ("watches", &["agenda", "ending"]),
     ("deadlines", &["agenda"]),
     ("budgets", &["schedule"]),
