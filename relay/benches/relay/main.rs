@@ -20,6 +20,7 @@ use tracing_bizproc::journal::{
 use tracing_bizproc::{EventToken, PortalId};
 use tracing_bizproc_relay::{Member, Owner, PgConfig, PgJournal, PgOwnership, RelayJournal, Shard};
 
+mod complete;
 mod news;
 mod takeover;
 
@@ -86,6 +87,7 @@ fn main() {
 
     news::compare(&server, &config, small);
     takeover::measure(&config, small);
+    complete::compare(&config, small);
 }
 
 /// Intents on lines that are there, each with a memo, as a relay writes them before each request.
