@@ -155,6 +155,16 @@ impl Disk {
         ends.count()
     }
 
+    /// Everything that is stored and not settled.
+    pub(crate) fn everything_unsettled(&self) -> u64 {
+        let inside = self.inside();
+        let left = inside.chunks.iter().filter_map(|(publisher, chunk)| {
+            let left = inside.left(*publisher, chunk)?;
+            Some(numbers(&left).len() as u64)
+        });
+        left.sum()
+    }
+
     /// Texts of lines that were stored.
     pub(crate) fn stored(&self) -> Vec<String> {
         let inside = self.inside();
