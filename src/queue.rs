@@ -114,6 +114,9 @@ pub(crate) enum Message {
 /// Requests of the app to the worker.
 pub(crate) enum Control {
     Flush(Flush),
+    /// A flush that waits for a relay, if lines are published.
+    #[cfg_attr(not(feature = "relay"), expect(dead_code, reason = "only with a relay"))]
+    FlushDelivered(Flush),
     Complete(Complete),
     Accept(Accept),
     Call(Call),

@@ -30,6 +30,7 @@ use crate::stats::{DropReason, Meant, Stats, Unseen};
 use crate::transport::{Arrived, Confirmed, Question, Refreshed, Transport};
 
 pub(crate) mod agenda;
+pub(crate) mod backlog;
 pub(crate) mod budgets;
 pub(crate) mod coalescer;
 pub(crate) mod deadlines;
@@ -274,6 +275,7 @@ impl<T: Transport> Worker<T> {
                 };
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
+                    Control::FlushDelivered(flush) => self.engine.flush_delivered(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
                     Control::Accept(accept) => self.accept(accept),
                     Control::Call(call) => self.engine.call(call, now),

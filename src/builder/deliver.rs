@@ -25,7 +25,9 @@ impl Builder {
                 ("spool", "has no effect in a relay: its journal keeps the lines");
             return Err(BuildError::Option { option, problem });
         }
-        let max_age = self.retry.max_age;
+        let max_age = self.line_age();
+        // It is the journal's from here on.
+        self.max_age = None;
         self = self.keeping(delivering(Arc::new(journal), max_age));
         let (producer, guard) = self.start(ReportSink::Tracing)?;
         let handle = guard.handle();

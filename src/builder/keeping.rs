@@ -36,8 +36,6 @@ pub(crate) enum Role {
     )]
     Keep,
     /// It appends its lines, and another process delivers them.
-    #[cfg(feature = "relay")]
-    #[expect(dead_code, reason = "`publish_to` comes next")]
     Publish,
     /// It delivers what other processes have appended.
     #[cfg_attr(

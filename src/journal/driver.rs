@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::posting::{self, Inquiry, Known};
 use super::{
     Adopted, Answer, Batch, Chunk, Content, Evicted, Intent, Journal, JournalError, Mark, Memo,
     Permit, Position, Publisher, Query, Read,
@@ -58,6 +59,8 @@ pub(crate) enum Ask {
         no: u64,
         intents: Vec<Intent>,
     },
+    /// Only of a driver that publishes.
+    Inquire(Inquiry),
     /// Nothing more comes. Answered when all of the above is done.
     Close(oneshot::Sender<()>),
 }
@@ -142,6 +145,8 @@ pub(crate) enum Said {
         no: u64,
         stored: Result<(), String>,
     },
+    /// The answer to an inquiry.
+    Known(Known),
     /// Its own upkeep does not work.
     Failing {
         trouble: String,
@@ -215,6 +220,8 @@ pub(crate) struct Driver {
     tail_at_end: bool,
     /// Taken out of the requests too early: it is the next one.
     next: Option<Ask>,
+    /// It appends for a process that publishes.
+    posts_for: Option<Publisher>,
     /// Reads that wait until all lines are counted that they may find.
     reads: VecDeque<Ask>,
 }
@@ -248,6 +255,7 @@ impl Driver {
             tail: None,
             tail_at_end: false,
             next: None,
+            posts_for: None,
             reads: VecDeque::new(),
         };
         (Desk { journal, asks, told: to_worker }, driver)
@@ -256,6 +264,13 @@ impl Driver {
     /// The same for a journal that other processes use, too.
     pub(crate) fn shared(self) -> Driver {
         Driver { is_shared: true, ..self }
+    }
+
+    /// The same for a process that publishes. Then the driver takes nothing over, and appends each batch until
+    /// the journal has it.
+    pub(crate) fn posting(journal: Arc<dyn Journal>, publisher: Publisher) -> (Desk, Driver) {
+        let (desk, driver) = Driver::new(journal, publisher);
+        (desk, Driver { posts_for: Some(publisher), ..driver })
     }
 
     /// Starts the thread. It ends when the worker is gone.
@@ -276,6 +291,9 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let journal = self.journal.clone();
         let mut news = News::new(&*journal);
+        if let Some(publisher) = self.posts_for {
+            return posting::run(self.journal, publisher, self.asks, self.told).await;
+        }
         loop {
             if let Some(ask) = self.next.take() {
                 match ask {
@@ -338,7 +356,7 @@ impl Driver {
             Ask::Answer(answers) => self.answer(answers).await,
             Ask::LetGo { no, intents } => self.let_go(no, &intents).await,
             // It is the last one: the loop ends with it.
-            Ask::Close(_) => {}
+            Ask::Close(_) | Ask::Inquire(_) => {}
         }
     }
 
@@ -545,7 +563,7 @@ impl Scan {
 }
 
 /// A journal that panics has failed, also if it does so before it returns a future.
-async fn guarded<T, F>(call: impl FnOnce() -> F) -> Result<T, JournalError>
+pub(super) async fn guarded<T, F>(call: impl FnOnce() -> F) -> Result<T, JournalError>
 where
     F: Future<Output = Result<T, JournalError>>,
 {

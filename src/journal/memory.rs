@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Adopted, Batch, Chunk, Content, Evicted, Held, Journal, JournalFuture, Mark, MarkKind, Number,
-    Position, Publisher, Query, Read,
+    Adopted, Answer, Batch, Chunk, Content, Evicted, Held, Journal, JournalFuture, Mark, MarkKind,
+    Number, Outcome, Position, Publisher, Query, Read,
 };
 use crate::line::{EventToken, PortalId};
 
@@ -28,6 +28,7 @@ struct Inside {
     faults: Faults,
     reads: u64,
     evicted: Vec<Evicted>,
+    answers: HashMap<(Publisher, Number), Outcome>,
     runs: u128,
     owned: owned::Owned,
 }
@@ -163,6 +164,33 @@ impl Disk {
             Some(numbers(&left).len() as u64)
         });
         left.sum()
+    }
+
+    /// What is stored, in order.
+    pub(crate) fn chunks(&self) -> Vec<Chunk> {
+        self.inside().chunks.iter().map(|(_, chunk)| chunk.clone()).collect()
+    }
+
+    /// A relay answers all ends that are stored.
+    pub(crate) fn answer_ends(&self, outcome: &Outcome) {
+        let mut inside = self.inside();
+        let Inside { chunks, answers, .. } = &mut *inside;
+        for (publisher, chunk) in chunks {
+            if let Content::End(end) = &chunk.content {
+                answers.insert((*publisher, end.no), outcome.clone());
+            }
+        }
+    }
+
+    /// A relay delivers everything that is stored.
+    pub(crate) fn settle_all(&self) {
+        let mut inside = self.inside();
+        let Inside { chunks, settled, .. } = &mut *inside;
+        for (publisher, chunk) in chunks {
+            for no in numbers(chunk) {
+                settled.insert((*publisher, chunk.event_token.clone(), no));
+            }
+        }
     }
 
     /// Texts of lines that were stored.
@@ -402,5 +430,63 @@ impl Journal for MemoryJournal {
     fn generation(&self) -> u64 {
         self.may_panic();
         self.generation.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn answer<'a>(&'a self, answers: &'a [Answer]) -> JournalFuture<'a, ()> {
+        Box::pin(async move {
+            if self.faults().await.unmarkable {
+                return Err("input/output error".into());
+            }
+            let of = |answer: &Answer| ((answer.publisher, answer.no), answer.outcome.clone());
+            self.disk.inside().answers.extend(answers.iter().map(of));
+            Ok(())
+        })
+    }
+
+    fn answers<'a>(
+        &'a self,
+        publisher: Publisher,
+        ends: &'a [Number],
+    ) -> JournalFuture<'a, Vec<Answer>> {
+        Box::pin(async move {
+            if self.faults().await.unreadable {
+                return Err("input/output error".into());
+            }
+            let inside = self.disk.inside();
+            let known = ends.iter().filter_map(|&no| {
+                let outcome = inside.answers.get(&(publisher, no))?.clone();
+                Some(Answer { publisher, no, outcome })
+            });
+            Ok(known.collect())
+        })
+    }
+
+    fn unsettled<'a>(
+        &'a self,
+        publisher: Publisher,
+        of: Option<(&'a Option<PortalId>, &'a EventToken)>,
+        up_to: Number,
+    ) -> JournalFuture<'a, u64> {
+        Box::pin(async move {
+            if self.faults().await.unreadable {
+                return Err("input/output error".into());
+            }
+            let inside = self.disk.inside();
+            let of_token = |chunk: &Chunk| {
+                of.is_none_or(|(portal, event_token)| {
+                    chunk.portal == *portal && chunk.event_token == *event_token
+                })
+            };
+            let unsettled =
+                inside.chunks.iter().filter(|(by, chunk)| *by == publisher && of_token(chunk));
+            let unsettled =
+                unsettled.filter_map(|(_, chunk)| match inside.left(publisher, chunk)?.content {
+                    Content::Lines(lines) => {
+                        Some(lines.iter().filter(|line| line.no <= up_to).count())
+                    }
+                    _ => None,
+                });
+            Ok(unsettled.sum::<usize>() as u64)
+        })
     }
 }

@@ -29,6 +29,8 @@ mod journal;
 #[cfg(feature = "simulation")]
 mod kept;
 mod portals;
+#[cfg(all(feature = "simulation", feature = "relay"))]
+mod publish;
 #[cfg(feature = "simulation")]
 mod recovery;
 #[cfg(feature = "simulation")]

@@ -75,6 +75,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
         "engine",
         &[
             "agenda",
+            "backlog",
             "elsewhere",
             "ending",
             "entry",
@@ -116,6 +117,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     ),
     ("ledger", &["elsewhere", "ending", "entry", "incoming", "outbox", "report", "watches"]),
     ("outbox", &["agenda"]),
+    ("backlog", &[]),
     ("watches", &["agenda", "ending"]),
     ("deadlines", &["agenda"]),
     ("budgets", &["memo", "schedule"]),

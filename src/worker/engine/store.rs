@@ -95,11 +95,14 @@ impl Engine {
 
     /// Whether what is gathered for the journal is enough to be handed over.
     pub(crate) fn has_full_batch(&mut self) -> bool {
-        self.ledger.outbox().is_some_and(|outbox| outbox.is_full())
+        self.has_full_post() || self.ledger.outbox().is_some_and(|outbox| outbox.is_full())
     }
 
     /// What the journal's driver is to do, in this order. `all`: also what could wait for company.
     pub(crate) fn asks(&mut self, all: bool, now: Instant) -> Vec<Ask> {
+        if self.publishing.is_some() {
+            return self.posts(all, now);
+        }
         self.look_for_hang(now);
         let mut asks = self.answers_to_store();
         let Some(store) = &mut self.store else { return asks };
@@ -146,7 +149,7 @@ impl Engine {
 
     /// Whether nothing is left that the journal has not stored.
     pub(crate) fn has_stored_all(&mut self) -> bool {
-        self.ledger.outbox().is_none_or(|outbox| outbox.lines() == 0)
+        self.has_published_all() && self.ledger.outbox().is_none_or(|outbox| outbox.lines() == 0)
     }
 
     pub(super) fn look_for_hang(&mut self, now: Instant) {
@@ -179,6 +182,9 @@ impl Engine {
 
     /// The journal's driver has said something.
     pub(crate) fn told(&mut self, told: Said, now: Instant) {
+        if self.publishing.is_some() {
+            return self.posted(told, now);
+        }
         if let Some(store) = &mut self.store {
             store.waited = Duration::ZERO;
         }
@@ -206,7 +212,8 @@ impl Engine {
                 }
                 self.journal_is_away(&trouble, now);
             }
-            Said::Adopting => {}
+            // The rest is for a process that publishes.
+            Said::Adopting | Said::Known(_) => {}
             Said::LeftAlone { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
             }
