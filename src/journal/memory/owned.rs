@@ -233,7 +233,10 @@ impl Journal for Share {
             if self.faults().await?.unmarkable {
                 return Err("input/output error".into());
             }
-            self.disk.inside().owned.answers.extend_from_slice(answers);
+            let mut inside = self.disk.inside();
+            inside.owned.answers.extend_from_slice(answers);
+            let by_end = answers.iter().map(|a| ((a.publisher, a.no), a.outcome.clone()));
+            inside.answers.extend(by_end);
             Ok(())
         })
     }

@@ -149,6 +149,20 @@ impl Engine {
         hurried: &mut HashSet<EventToken>,
         now: Instant,
     ) {
+        let style = self.heed(key, &chunk, now);
+        self.renderer.dress(style);
+        self.take_chunk(key, publisher, chunk, hurried, now);
+        self.renderer.dress(None);
+    }
+
+    fn take_chunk(
+        &mut self,
+        key: usize,
+        publisher: Publisher,
+        chunk: Chunk,
+        hurried: &mut HashSet<EventToken>,
+        now: Instant,
+    ) {
         let Chunk { event_token, content, .. } = chunk;
         let mut last = 0;
         match content {
@@ -173,9 +187,12 @@ impl Engine {
                 }
             }
             Content::Seal(seal) => {
-                let (_, mut turn) = self.turn(key, now);
-                turn.settle_end(&event_token, Some(Stamp { publisher, no: seal.no }));
-                hurried.insert(event_token);
+                let stamp = Stamp { publisher, no: seal.no };
+                let (lane, mut turn) = self.turn(key, now);
+                let is_new = !lane.has_had(&event_token, stamp);
+                if is_new && !lane.seal_as(&event_token, stamp, &mut turn) {
+                    turn.settle_end(&event_token, Some(stamp));
+                }
                 return;
             }
         }
@@ -197,10 +214,19 @@ impl Engine {
         gap: StoredGap,
         now: Instant,
     ) {
+        let shared = self.is_shared();
         let (lane, mut turn) = self.turn(key, now);
         let StoredGap { no, lines, since, reason } = gap;
+        let stamp = Stamp { publisher, no };
+        // A shared journal may return it again.
+        if shared && lane.has_had(event_token, stamp) {
+            return;
+        }
         lane.missed(event_token, Gap::new(reason, lines, since), &mut turn);
-        turn.settle_end(event_token, Some(Stamp { publisher, no }));
+        if shared {
+            lane.note(event_token, stamp, &mut turn);
+        }
+        turn.settle_end(event_token, Some(stamp));
     }
 
     /// The number of a line of another run that is read: it was counted when its run was found, or is counted now.
