@@ -303,6 +303,7 @@ impl Lane {
         let deadline = ends_by.map_or(deadline, |ends_by| deadline.min(ends_by));
         let mut end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
         end.stamp = stamp;
+        end.stays = stamp.is_some();
         if let Some(patience) = patience {
             end.give_up_at = deadline + patience;
         }

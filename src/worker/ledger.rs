@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::elsewhere::Part;
 use super::ending::Ending;
 use super::entry::{Entry, Stamps};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Stamp};
 use super::outbox::Outbox;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
@@ -447,6 +447,11 @@ impl Ledger {
         let Some(outbox) = &self.outbox else { return false };
         let stored = |(from, up_to)| outbox.has_stored(stamps.publisher, from, up_to);
         stamps.all().is_some_and(stored)
+    }
+
+    /// Whether an end is in the journal.
+    pub(crate) fn has_stored_end(&self, Stamp { publisher, no }: Stamp) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.has_stored(publisher, no, no))
     }
 
     /// Lines leave memory at the end of the run, and stay in the journal.

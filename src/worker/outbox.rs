@@ -182,7 +182,7 @@ impl Outbox {
         self.marks.push(mark);
     }
 
-    /// These lines go on from memory alone.
+    /// These lines, or this end, go on from memory alone.
     pub(crate) fn unstored(&mut self, publisher: Publisher, from: Number, up_to: Number) {
         let ranges = self.unstored.entry(publisher).or_default();
         let first = ranges.partition_point(|(_, last)| last.saturating_add(1) < from);
@@ -310,6 +310,11 @@ impl Outbox {
         let out = self.out.iter_mut().flat_map(|out| std::mem::take(&mut out.notes));
         let gathered = self.notes.iter_mut().map(std::mem::take);
         out.chain(gathered).filter(|note| note.behind.is_some()).collect()
+    }
+
+    /// Whether nothing is on its way to the journal.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.out.is_empty()
     }
 
     /// Lines that are not stored yet.
