@@ -44,6 +44,8 @@ mod lines;
 
 use keeping::Keep;
 pub(crate) use keeping::Keeping;
+#[cfg(test)]
+pub(crate) use keeping::Role;
 use lines::Lines;
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, the OAuth

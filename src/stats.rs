@@ -65,6 +65,11 @@ impl Stats {
         self.acknowledged.fetch_add(lines, Relaxed);
     }
 
+    /// Counts lines that are in a journal from which another process delivers them.
+    pub(crate) fn handed_over(&self, lines: u64) {
+        self.handed_over.fetch_add(lines, Relaxed);
+    }
+
     pub(crate) fn late(&self, lines: u64) {
         self.late.fetch_add(lines, Relaxed);
     }
@@ -325,7 +330,8 @@ impl Snapshot {
         self.recovered
     }
 
-    /// Lines that another process delivers. There is no such process yet, so this is 0.
+    /// Lines that another process delivers: they are in the journal of a relay (`Builder::publish_to`). The
+    /// relay counts what becomes of them.
     pub fn handed_over(&self) -> u64 {
         self.handed_over
     }

@@ -153,7 +153,7 @@ fn chunk(number: u64) -> Chunk {
         tried: false,
     };
     let (portal, event_token) = (portal(number), event_token(number));
-    Chunk { portal, event_token, content: Content::Lines(vec![line]) }
+    Chunk { portal, event_token, content: Content::Lines(vec![line]), about: None }
 }
 
 fn mark(number: u64, kind: MarkKind) -> Mark {

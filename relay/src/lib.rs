@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod clock;
 mod config;
 mod connection;
 mod error;
 mod journal;
 mod migrate;
 mod ownership;
+mod relay;
 mod shard;
 mod store;
 mod tls;
@@ -17,5 +19,6 @@ pub use journal::PgJournal;
 pub use ownership::{
     Change, Claim, Epoch, Intent, Leases, Member, Owner, Ownership, OwnershipFuture, PgOwnership,
 };
+pub use relay::RelayJournal;
 pub use shard::Shard;
 pub use store::PgStore;

@@ -23,6 +23,22 @@ pub(crate) struct Keeping {
     pub(crate) bound: Duration,
     /// How long delivery keeps trying, in place of `max_age`.
     pub(crate) max_age: Duration,
+    pub(crate) role: Role,
+}
+
+/// What this process does with a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It stores its lines there until it has delivered them.
+    Keep,
+    /// It appends its lines, and another process delivers them.
+    #[cfg(feature = "relay")]
+    #[expect(dead_code, reason = "`publish_to` comes next")]
+    Publish,
+    /// It delivers what other processes have appended.
+    #[cfg(feature = "relay")]
+    #[expect(dead_code, reason = "the relay's side comes next")]
+    Deliver,
 }
 
 /// Where it comes from.
@@ -86,7 +102,8 @@ impl Keep {
                 let publisher = Publisher(super::random());
                 let journal = Arc::new(spool.open(publisher)?);
                 let (bound, max_age) = (spool.line_bound(), spool.line_age());
-                Ok(Some(Keeping { journal, publisher, bound, max_age }))
+                let role = Role::Keep;
+                Ok(Some(Keeping { journal, publisher, bound, max_age, role }))
             }
         }
     }

@@ -423,7 +423,7 @@ impl Scan {
                 let lines = lines.len() as u64;
                 *self.left.entry((chunk.portal, chunk.event_token)).or_default() += lines;
             }
-            Content::Missed(_) => {}
+            Content::Missed(_) | Content::Seal(_) => {}
             Content::End(_) => self.ends.push((publisher, chunk)),
         }
     }

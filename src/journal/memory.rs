@@ -226,6 +226,7 @@ fn numbers(chunk: &Chunk) -> Vec<Number> {
         Content::Lines(lines) => lines.iter().map(|line| line.no).collect(),
         Content::Missed(gap) => vec![gap.no],
         Content::End(end) => vec![end.no],
+        Content::Seal(seal) => vec![seal.no],
     }
 }
 

@@ -22,6 +22,7 @@ use super::{DropReason, write_reasons};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlushReport {
     acknowledged: u64,
+    handed_over: u64,
     late: u64,
     pending: u64,
     stored: u64,
@@ -29,8 +30,8 @@ pub struct FlushReport {
 }
 
 impl FlushReport {
-    /// Whether all covered lines were acknowledged by their portals. With a spool, `false` does not mean a loss:
-    /// lines may be on disk, for the next run ([`stored`](Self::stored)). `true` does not mean that no line was ever
+    /// Whether all covered lines were acknowledged by their portals, or handed over to a relay. With a spool,
+    /// `false` does not mean a loss: lines may be on disk, for the next run ([`stored`](Self::stored)). `true` does not mean that no line was ever
     /// lost: lines that were given up, evicted or refused before the flush are not covered by it.
     pub fn is_complete(&self) -> bool {
         self.pending == 0 && self.late == 0 && self.lost() == 0
@@ -39,6 +40,11 @@ impl FlushReport {
     /// Covered lines that were acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
+    }
+
+    /// Covered lines that another process delivers: they are in the journal of a relay (`Builder::publish_to`).
+    pub fn handed_over(&self) -> u64 {
+        self.handed_over
     }
 
     /// Covered lines whose activity had been completed.
@@ -72,6 +78,10 @@ impl FlushReport {
         self.acknowledged += lines;
     }
 
+    pub(crate) fn count_handed_over(&mut self, lines: u64) {
+        self.handed_over += lines;
+    }
+
     pub(crate) fn count_late(&mut self, lines: u64) {
         self.late += lines;
     }
@@ -83,6 +93,7 @@ impl FlushReport {
     /// Adds what another report counts, but for what is pending.
     pub(crate) fn add(&mut self, other: &FlushReport) {
         self.acknowledged += other.acknowledged;
+        self.handed_over += other.handed_over;
         self.late += other.late;
         for (sum, lines) in self.by_reason.iter_mut().zip(other.by_reason) {
             *sum += lines;
@@ -93,6 +104,7 @@ impl FlushReport {
     pub(crate) fn since(&self, earlier: &FlushReport) -> FlushReport {
         FlushReport {
             acknowledged: self.acknowledged.saturating_sub(earlier.acknowledged),
+            handed_over: self.handed_over.saturating_sub(earlier.handed_over),
             late: self.late.saturating_sub(earlier.late),
             pending: 0,
             stored: 0,
@@ -114,6 +126,9 @@ impl fmt::Display for FlushReport {
         write!(f, "acknowledged={} pending={}", self.acknowledged, self.pending)?;
         if self.stored > 0 {
             write!(f, " (on disk: {})", self.stored)?;
+        }
+        if self.handed_over > 0 {
+            write!(f, " handed_over={}", self.handed_over)?;
         }
         if self.late > 0 {
             write!(f, " late={}", self.late)?;

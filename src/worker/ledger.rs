@@ -472,6 +472,7 @@ impl Ledger {
     ) {
         match ending {
             Ending::Acknowledged => self.stats.acknowledged(lines),
+            Ending::HandedOver => self.stats.handed_over(lines),
             Ending::Late => {
                 self.stats.late(lines);
                 self.reports.add(Trouble::Late, lines, page.portal(), "");
@@ -586,6 +587,7 @@ impl Page {
         self.show_pending();
         match ending {
             Ending::Acknowledged => self.counters.acknowledged(lines),
+            Ending::HandedOver => self.counters.handed_over(lines),
             Ending::Late => self.counters.late(lines),
             Ending::Dropped(_) => self.counters.lost(lines),
         }

@@ -168,7 +168,7 @@ impl Outbox {
         note: Note,
     ) {
         let (portal, event_token) = (portal.clone(), event_token.clone());
-        self.chunks.push(Chunk { portal, event_token, content });
+        self.chunks.push(Chunk { portal, event_token, content, about: None });
         self.notes.push(note);
     }
 
@@ -330,6 +330,7 @@ fn first_no(content: &Content) -> Option<Number> {
         Content::Lines(lines) => lines.first().map(|line| line.no),
         Content::Missed(gap) => Some(gap.no),
         Content::End(end) => Some(end.no),
+        Content::Seal(seal) => Some(seal.no),
     }
 }
 

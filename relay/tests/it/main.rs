@@ -6,6 +6,7 @@ mod database;
 mod failures;
 mod journal;
 mod ownership;
+mod permits;
 mod pooler;
 mod protocol;
 mod proxy;

@@ -59,9 +59,11 @@ impl<'a> Reading<'a> {
                 self.wanted = self.wanted.saturating_sub(end.values.len().max(1));
                 Content::End(end)
             }
+            Piece::Seal(seal) => Content::Seal(seal),
         };
         let (portal, event_token) = name.name.clone();
-        self.chunks.push((Publisher(publisher), Chunk { portal, event_token, content }));
+        self.chunks
+            .push((Publisher(publisher), Chunk { portal, event_token, content, about: None }));
     }
 }
 

@@ -94,7 +94,7 @@ impl Engine {
             behind.elsewhere.find(event_token.fingerprint(), seq, lines);
             behind.after = None;
         }
-        for (publisher, Chunk { portal, event_token, content }) in ends {
+        for (publisher, Chunk { portal, event_token, content, .. }) in ends {
             if let Content::End(end) = content {
                 self.end_found(&portal, &event_token, Stamp { publisher, no: end.no }, end, now);
             }

@@ -152,6 +152,12 @@ impl Engine {
             Content::Missed(gap) => self.read_gap(key, publisher, &event_token, gap, now),
             // Those of other runs were found when these were adopted.
             Content::End(_) => {}
+            Content::Seal(seal) => {
+                let (_, mut turn) = self.turn(key, now);
+                turn.settle_end(&event_token, Some(Stamp { publisher, no: seal.no }));
+                hurried.insert(event_token);
+                return;
+            }
         }
         let behind = self.portals[key].behind.as_ref();
         if publisher != self.publisher && last > 0 {

@@ -289,7 +289,7 @@ impl Engine {
                     self.end_not_stored(&chunk.portal, &chunk.event_token, end.no, now);
                     continue;
                 }
-                Content::Missed(_) => continue,
+                Content::Missed(_) | Content::Seal(_) => continue,
             };
             for line in &lines {
                 self.ledger.unstored(line.no, 1);

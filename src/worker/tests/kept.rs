@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{all_well, messages, tag};
-use crate::builder::{Builder, Keeping, Parts};
+use crate::builder::{Builder, Keeping, Parts, Role};
 use crate::completion::Completion;
 use crate::error::CompleteError;
 use crate::journal::Publisher;
@@ -160,6 +160,7 @@ pub(super) fn keeping(disk: &Disk) -> Keeping {
         publisher: Publisher(disk.next_publisher()),
         bound: Duration::from_millis(100),
         max_age: Duration::from_secs(7 * 86_400),
+        role: Role::Keep,
     }
 }
 

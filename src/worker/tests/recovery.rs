@@ -28,8 +28,12 @@ pub(super) async fn left_for(
 ) -> Publisher {
     let publisher = Publisher(disk.next_publisher());
     let event_token = tag(1).event_token.clone();
-    let chunk =
-        |content| Chunk { portal: portal.clone(), event_token: event_token.clone(), content };
+    let chunk = |content| Chunk {
+        portal: portal.clone(),
+        event_token: event_token.clone(),
+        content,
+        about: None,
+    };
     let chunks = contents.into_iter().map(chunk).collect();
     disk.open().append(&Batch { publisher, no: 1, chunks }).await.unwrap();
     publisher
@@ -241,7 +245,8 @@ fn an_end_that_is_damaged_or_evicted_is_not_reported_as_late() {
     let later = SystemTime::now() + Duration::from_secs(600);
     let Content::End(whole) = end(1, later, Some(later)) else { unreachable!() };
     let content = Content::End(StoredEnd { values: "{".to_owned(), ..whole });
-    let chunk = Chunk { portal: None, event_token: tag(1).event_token.clone(), content };
+    let chunk =
+        Chunk { portal: None, event_token: tag(1).event_token.clone(), content, about: None };
     let damaged = Said::Adopted {
         publishers: Vec::new(),
         left: Vec::new(),

@@ -1,0 +1,5 @@
+//! A process that delivers for many replicas.
+
+mod journal;
+
+pub use self::journal::RelayJournal;
