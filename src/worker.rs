@@ -37,6 +37,7 @@ pub(crate) mod end;
 pub(crate) mod ending;
 pub(crate) mod engine;
 pub(crate) mod entry;
+pub(crate) mod gaps;
 pub(crate) mod incoming;
 pub(crate) mod lane;
 pub(crate) mod ledger;

@@ -28,6 +28,8 @@ mod found;
 mod journal;
 #[cfg(feature = "simulation")]
 mod kept;
+#[cfg(feature = "simulation")]
+mod notices;
 mod portals;
 #[cfg(feature = "simulation")]
 mod recovery;

@@ -102,7 +102,8 @@ impl Engine {
         let closing = self.closing.is_some();
         let due = outbox.due_at(true).is_some_and(|at| closing || at <= now);
         if all || due || !reads.is_empty() {
-            asks.extend(outbox.batch().map(Ask::Append));
+            let seq = (!store.away).then_some(&mut self.seq);
+            asks.extend(outbox.batch(seq, now).map(Ask::Append));
             // They are bounded here, and not with the driver. A request that is about to leave is told to the
             // journal in any case: there is one for each portal at most.
             if store.marking >= MOST_MARKING && !outbox.has_tried() {
@@ -289,7 +290,13 @@ impl Engine {
                     self.end_not_stored(&chunk.portal, &chunk.event_token, end.no, now);
                     continue;
                 }
-                Content::Missed(_) | Content::Seal(_) => continue,
+                Content::Missed(gap) => {
+                    if let Some(outbox) = self.ledger.outbox() {
+                        outbox.gaps().not_stored(batch.publisher, gap.no);
+                    }
+                    continue;
+                }
+                Content::Seal(_) => continue,
             };
             for line in &lines {
                 self.ledger.unstored(line.no, 1);

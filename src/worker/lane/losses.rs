@@ -79,6 +79,7 @@ impl Lane {
                 turn.settle_lost(&event_token, &entry, orphan, reason);
             }
         }
+        self.keep_gaps(turn);
         self.abandon_ends(stay, turn);
         self.abandon_calls();
     }
