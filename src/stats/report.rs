@@ -30,9 +30,10 @@ pub struct FlushReport {
 }
 
 impl FlushReport {
-    /// Whether all covered lines were acknowledged by their portals, or handed over to a relay. With a spool,
-    /// `false` does not mean a loss: lines may be on disk, for the next run ([`stored`](Self::stored)). `true` does not mean that no line was ever
-    /// lost: lines that were given up, evicted or refused before the flush are not covered by it.
+    /// Whether all covered lines were acknowledged by their portals, or handed over to a relay. With a spool, `false`
+    /// does not mean a loss: lines may be on disk, for the next run ([`stored`](Self::stored)). `true` does not mean
+    /// that no line was ever lost: lines that were given up, evicted or refused before the flush are not covered by
+    /// it.
     pub fn is_complete(&self) -> bool {
         self.pending == 0 && self.late == 0 && self.lost() == 0
     }

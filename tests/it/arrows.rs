@@ -52,7 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("spool", &["journal", "line", "stats", "error"]),
-    ("journal", &["line", "stats", "thread_role"]),
+    ("journal", &["format", "line", "stats", "thread_role"]),
     ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["installation", "request", "line", "transport", "error"]),
     ("installation", &["request", "line", "transport", "error"]),
