@@ -429,6 +429,28 @@ impl Coalescer {
         Some((event_token, entry, orphan))
     }
 
+    /// All waiting entries leave at the end of the run. Those for which `stays` is true are in a journal: they are not
+    /// lost, and no notice speaks of them.
+    pub(crate) fn leave(
+        &mut self,
+        reason: DropReason,
+        now: Instant,
+        stays: impl Fn(&Entry) -> bool,
+    ) -> Vec<GivenUp> {
+        let mut left = Vec::new();
+        for key in self.listing.with_lines() {
+            while let Some(entry) = self.tokens[key].pop_if(|_| true) {
+                let orphan = match stays(&entry) {
+                    true => self.tokens[key].take_orphan(&entry).1,
+                    false => self.lost(key, &entry, reason, now),
+                };
+                left.push((self.tokens[key].event_token.clone(), entry, orphan));
+            }
+            self.list(key);
+        }
+        left
+    }
+
     /// Gives up waiting entries for which `hopeless` is true.
     pub(crate) fn give_up_where(
         &mut self,

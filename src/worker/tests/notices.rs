@@ -119,6 +119,31 @@ async fn a_notice_that_could_not_be_stored_is_stored_later() {
     assert_eq!((disk.untold(), disk.unsettled()), (2, 1));
 }
 
+/// Lines that stay on disk at the end of a run are not lost: no notice speaks of them. Lines that could not be stored
+/// are, and the next run says so.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_keeps_a_notice_of_lost_lines_and_none_of_those_that_stay() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    portal.answers(Answers::Away);
+    let run = Run::start(&disk, &portal, options());
+    pass(1.0).await;
+    run.log(1, "#1#");
+    pass(1.0).await;
+    disk.fail(Faults { full: true, ..Faults::default() });
+    run.log(2, "#2#");
+    pass(1.0).await;
+    disk.fail(Faults::default());
+    let (report, _) = run.close(2).await;
+    assert_eq!((report.stored(), report.lost()), (1, 1), "{report}");
+    portal.answers(Answers::Well);
+    let run = Run::start(&disk, &portal, options());
+    pass(600.0).await;
+    assert_eq!(times_said(&portal, "(1 line missing since "), 1);
+    assert!(times_said(&portal, "missing") == 1 && portal.lines() == [1]);
+    assert_eq!((disk.unsettled(), disk.untold()), (0, 0));
+    run.adds_up();
+}
+
 /// What an earlier run left of a token that has ended: nobody is left to tell it to.
 #[tokio::test(start_paused = true)]
 async fn a_notice_of_a_workflow_that_is_gone_is_settled() {
