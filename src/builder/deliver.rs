@@ -37,8 +37,9 @@ impl Builder {
 
 /// How a relay uses its journal.
 pub(crate) fn delivering(journal: Arc<dyn Journal>, max_age: Duration) -> Keeping {
-    // It appends nothing, so it needs no number of its own.
-    Keeping { journal, publisher: Publisher(0), bound: BOUND, max_age, role: Role::Deliver }
+    // It appends notices about lines that it has given up.
+    let publisher = Publisher(super::random());
+    Keeping { journal, publisher, bound: BOUND, max_age, role: Role::Deliver }
 }
 
 /// Marks wait for others for at most a quarter of this.

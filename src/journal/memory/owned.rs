@@ -65,11 +65,6 @@ impl Disk {
         self.inside().owned.hidden.insert(portal.clone());
     }
 
-    /// Whether this member owns the portal.
-    pub(crate) fn owns(&self, portal: &Option<PortalId>, member: Member) -> bool {
-        self.inside().owned.owner(portal).0 == Some(member)
-    }
-
     /// The member reads everything from the start again.
     pub(crate) fn renew(&self, member: Member) {
         *self.inside().owned.generations.entry(member).or_default() += 1;

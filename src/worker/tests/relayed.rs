@@ -16,9 +16,11 @@ use crate::journal::{About, Batch, Chunk, Content, Publisher, StoredEnd, StoredL
 use crate::line::PortalId;
 use crate::queue::{Control, LetGo, Producer};
 use crate::stats::{AtDoor, Snapshot, Stats};
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 mod contents;
+mod storm;
 
 /// A relay.
 pub(super) struct Relay {
@@ -28,7 +30,12 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn start(disk: &Disk, portal: &Portal, member: Member, options: Builder) -> Relay {
+    pub(super) fn start(
+        disk: &Disk,
+        portal: &(impl Transport + Sync),
+        member: Member,
+        options: Builder,
+    ) -> Relay {
         let options = options.keeping(delivering(disk.share(member), Duration::from_secs(86_400)));
         let Parts { producer, consumer, engine, stats, tick, journal } = options.parts(member);
         let (desk, driver) = journal.unzip();
