@@ -43,6 +43,8 @@ struct Held {
     tokens: Option<Tokens>,
     /// The access token that the last call was made with.
     used: Option<String>,
+    /// The tokens in use have arrived, and could not be stored yet.
+    is_unstored: bool,
     /// A new pair that is not stored yet, and the pair that it replaces. The old refresh token is not valid
     /// any more. The new pair is not used before it is stored.
     unstored: Option<(Tokens, Tokens)>,
@@ -57,9 +59,17 @@ impl Held {
     /// Uses `tokens` from now on.
     fn adopt(&mut self, tokens: Tokens) {
         self.tokens = Some(tokens);
+        self.is_unstored = false;
         self.unstored = None;
         self.denied = None;
         self.spare = None;
+    }
+
+    /// These tokens were stored. Others may have arrived in the meantime.
+    fn is_stored(&mut self, tokens: &Tokens) {
+        if self.tokens.as_ref() == Some(tokens) {
+            self.is_unstored = false;
+        }
     }
 
     /// Whether the pair in use is not the one that was refused.
@@ -145,6 +155,7 @@ impl Grants {
         if let Some((old, new)) = unstored {
             return self.keep(portal, grant, old, new).await;
         }
+        self.store_late(portal, grant).await?;
         let Some(stored) = self.load(portal).await? else {
             return Ok(Refreshed::Denied(Code("no tokens".to_owned())));
         };
@@ -262,6 +273,7 @@ impl Grants {
                 return Ok(false);
             }
             held.adopt(tokens.clone());
+            held.is_unstored = true;
         }
         // At most twice: a process that stores in between also has fresh tokens.
         for _ in 0..2 {
@@ -271,7 +283,25 @@ impl Grants {
                 break;
             }
         }
+        grant.held().is_stored(tokens);
         Ok(true)
+    }
+
+    /// Stores the tokens in use if that has failed when they arrived. Otherwise older ones, or none, would be
+    /// renewed instead of them. Tokens that another process has stored in the meantime stay if they are newer.
+    async fn store_late(&self, portal: &PortalId, grant: &Grant) -> Result<(), Cause> {
+        let unstored = {
+            let held = grant.held();
+            held.tokens.clone().filter(|_| held.is_unstored)
+        };
+        let Some(tokens) = unstored else { return Ok(()) };
+        let stored = self.load(portal).await?;
+        if stored.as_ref().is_none_or(|stored| is_worth_taking(&tokens, stored)) {
+            // If not, another process has just stored fresh ones.
+            self.swap(portal, stored.as_ref(), &tokens).await?;
+        }
+        grant.held().is_stored(&tokens);
+        Ok(())
     }
 
     fn portals(&self) -> MutexGuard<'_, HashMap<PortalId, Arc<Grant>>> {

@@ -429,6 +429,58 @@ fn a_new_pair_is_not_used_before_it_is_stored_and_not_lost_either() {
     }
 }
 
+/// Regression: tokens that could not be stored when they arrived were dropped when the access token expired: those
+/// in the store were older, or there were none.
+#[test]
+fn tokens_that_could_not_be_stored_are_stored_later_and_renewed() {
+    for former in [None, Some(7)] {
+        let (server, site) = (authorization(), portal_server(|| "a2".to_owned()));
+        let broken = Arc::new(AtomicBool::new(false));
+        let store = Arc::new(Moody {
+            inner: MemoryStore::new(),
+            broken: Arc::clone(&broken),
+            hangs: false,
+        });
+        if let Some(former) = former {
+            let former = timeless(former, &site);
+            assert!(run(store.swap(&portal(), None, &former)).unwrap());
+        }
+        broken.store(true, Ordering::SeqCst);
+        let http = http(app(&server, Arc::clone(&store)));
+        run(async {
+            let arrived = with_request(tokens(1, &site));
+            assert!(http.accept(&portal(), arrived).await.is_err(), "not stored");
+            assert_eq!(status(&http).await, 401);
+            let refreshed = http.refresh(Some(&portal())).await;
+            assert!(matches!(refreshed, Refreshed::Later(_)), "{refreshed:?}");
+            broken.store(false, Ordering::SeqCst);
+            assert_eq!(http.refresh(Some(&portal())).await, Refreshed::Renewed);
+            assert_eq!(status(&http).await, 200);
+            assert_eq!(store.load(&portal()).await.unwrap(), Some(tokens(2, &site)));
+        });
+    }
+}
+
+/// The other side: what a replica has stored in the meantime is not replaced with older tokens.
+#[test]
+fn tokens_that_could_not_be_stored_do_not_replace_newer_ones() {
+    let (server, site) = (authorization(), portal_server(|| "a5".to_owned()));
+    let broken = Arc::new(AtomicBool::new(true));
+    let inner = MemoryStore::new();
+    let store = Arc::new(Moody { inner, broken: Arc::clone(&broken), hangs: false });
+    let http = http(app(&server, Arc::clone(&store)));
+    run(async {
+        assert!(http.accept(&portal(), with_request(tokens(1, &site))).await.is_err());
+        assert_eq!(status(&http).await, 401);
+        broken.store(false, Ordering::SeqCst);
+        assert!(store.swap(&portal(), None, &tokens(5, &site)).await.unwrap());
+        assert_eq!(http.refresh(Some(&portal())).await, Refreshed::Renewed);
+        assert_eq!(status(&http).await, 200);
+        assert_eq!(store.load(&portal()).await.unwrap(), Some(tokens(5, &site)));
+    });
+    assert!(server.requests().is_empty());
+}
+
 #[test]
 fn a_portal_without_tokens_is_not_called() {
     let (server, site) = (authorization(), portal_server(|| "a1".to_owned()));
