@@ -29,8 +29,12 @@ mod journal;
 #[cfg(feature = "simulation")]
 mod kept;
 mod portals;
+#[cfg(all(feature = "simulation", feature = "relay"))]
+mod publish;
 #[cfg(feature = "simulation")]
 mod recovery;
+#[cfg(feature = "simulation")]
+mod relayed;
 mod shutdown;
 mod storm;
 #[cfg(feature = "simulation")]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{all_well, messages, tag};
 use crate::builder::{Builder, Keeping, Parts, Role};
 use crate::completion::Completion;
+use crate::error::CompleteError;
 use crate::journal::Publisher;
 use crate::journal::memory::Disk;
 use crate::line::{LogLine, PortalId, Tag};
@@ -70,6 +71,7 @@ impl Transport for Portal {
                     1 => Answers::Silent,
                     _ => Answers::Well,
                 },
+                (Answers::EndsOnly, _) if request.method == Method::EventSend => Answers::Well,
                 (Answers::EndsOnly, _) if entries(&request).is_empty() => Answers::Well,
                 (Answers::EndsOnly, _) => Answers::Away,
                 (answers, _) => answers,
@@ -164,7 +166,11 @@ pub(super) fn keeping(disk: &Disk) -> Keeping {
 
 impl Run {
     pub(super) fn start(disk: &Disk, portal: &Portal, options: Builder) -> Run {
-        let options = options.keeping(keeping(disk));
+        Run::with(portal, options.keeping(keeping(disk)))
+    }
+
+    /// A run of an app with these options.
+    pub(super) fn with(portal: &Portal, options: Builder) -> Run {
         let Parts { producer, consumer, engine, stats, tick, journal } = options.parts(1);
         let (desk, driver) = journal.unzip();
         let mut worker =
@@ -217,14 +223,19 @@ impl Run {
         answer.await.unwrap()
     }
 
-    pub(super) fn complete(&self, token: u32, seconds: u64) {
-        let (reply, _) = oneshot::channel();
+    pub(super) fn complete(
+        &self,
+        token: u32,
+        seconds: u64,
+    ) -> oneshot::Receiver<Result<FlushReport, CompleteError>> {
+        let (reply, answer) = oneshot::channel();
         let tag = self.tag(token);
         let deadline = (Instant::now() + Duration::from_secs(seconds)).into_std();
         let (event_token, portal) = (tag.event_token.clone(), tag.portal.clone());
         let completion = Completion::new().value("status", "done");
         let complete = Complete { event_token, portal, completion, deadline, reply };
         self.producer.control(Control::Complete(complete)).ok().unwrap();
+        answer
     }
 
     pub(super) async fn close(self, seconds: u64) -> (FlushReport, Snapshot) {
