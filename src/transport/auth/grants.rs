@@ -67,9 +67,14 @@ impl Held {
 
     /// These tokens were stored. Others may have arrived in the meantime.
     fn is_stored(&mut self, tokens: &Tokens) {
-        if self.tokens.as_ref() == Some(tokens) {
+        if self.uses(tokens) {
             self.is_unstored = false;
         }
+    }
+
+    /// Whether these tokens are in use.
+    fn uses(&self, tokens: &Tokens) -> bool {
+        self.tokens.as_ref() == Some(tokens)
     }
 
     /// Whether the pair in use is not the one that was refused.
@@ -278,8 +283,9 @@ impl Grants {
         // At most twice: a process that stores in between also has fresh tokens.
         for _ in 0..2 {
             let stored = self.load(portal).await?;
-            if stored.as_ref() == Some(tokens) || self.swap(portal, stored.as_ref(), tokens).await?
-            {
+            // If others have arrived, or the app was removed in the meantime, these must not be stored over that.
+            let is_done = stored.as_ref() == Some(tokens) || !grant.held().uses(tokens);
+            if is_done || self.swap(portal, stored.as_ref(), tokens).await? {
                 break;
             }
         }
@@ -296,7 +302,8 @@ impl Grants {
         };
         let Some(tokens) = unstored else { return Ok(()) };
         let stored = self.load(portal).await?;
-        if stored.as_ref().is_none_or(|stored| is_worth_taking(&tokens, stored)) {
+        let is_newer = stored.as_ref().is_none_or(|stored| is_worth_taking(&tokens, stored));
+        if is_newer && grant.held().uses(&tokens) {
             // If not, another process has just stored fresh ones.
             self.swap(portal, stored.as_ref(), &tokens).await?;
         }
