@@ -313,11 +313,11 @@ impl Installations {
         }
         // Plain http is accepted here: whether the app allows it is checked before the call.
         let tokens = claim.tokens(claim.endpoint(true)?).ok_or(InstallError::NoTokens)?;
-        // Without a refresh token, only the address says who the portal is. So it must be the stored one: otherwise
-        // the owner of any listed host could take over a portal that has the app.
+        // Without a refresh token and with another application token, only the address says who the portal is. So it
+        // must be the stored one: otherwise the owner of any listed host could take over a portal that has the app.
         let host = tokens.endpoint().host();
         if let Some(stored) = stored.as_ref().filter(|stored| !stored.hosts().allows(&host)) {
-            if !tokens.can_be_renewed() {
+            if !tokens.can_be_renewed() && claim.knows(stored).is_err() {
                 let why = format!(
                     "the app is installed on this portal at {}, and without a refresh token it cannot be \
                      confirmed that the portal is at {host} now: if this is correct, delete its \

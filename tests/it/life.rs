@@ -207,7 +207,17 @@ fn a_listed_host_without_a_refresh_token_cannot_take_over_an_installed_portal() 
         ..Post::of(victim, "ONAPPUPDATE")
     };
     wait(installations.handle(post.parse())).unwrap();
-    assert_ne!(wait(store.installation(&victim.id())).unwrap(), installation);
+    let updated = wait(store.installation(&victim.id())).unwrap();
+    assert_ne!(updated, installation);
+    // It may also be renamed before an update: it has the application token.
+    let post = Post {
+        application_token: "another".to_owned(),
+        endpoint: attacker.portal.client_endpoint(),
+        tokens: alone(attacker),
+        ..Post::of(victim, "ONAPPUPDATE")
+    };
+    wait(installations.handle(post.parse())).unwrap();
+    assert_ne!(wait(store.installation(&victim.id())).unwrap(), updated);
 }
 
 #[test]
