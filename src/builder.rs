@@ -40,13 +40,16 @@ use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
 
 mod config;
+#[cfg(any(test, feature = "relay"))]
+mod deliver;
 mod keeping;
 mod lines;
 mod publishing;
 
+#[cfg(test)]
+pub(crate) use deliver::delivering;
 use keeping::Keep;
-pub(crate) use keeping::Keeping;
-pub(crate) use keeping::Role;
+pub(crate) use keeping::{Keeping, Role};
 use lines::Lines;
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, the OAuth
@@ -753,9 +756,17 @@ impl Builder {
                 return self.publishing(keeping, &mut engine);
             }
             let most_bytes = (self.limits.bytes / 4).clamp(LEAST_OUTBOX, MOST_OUTBOX);
+            let outbox = Outbox::new(publisher, keeping.bound, most_bytes);
             #[expect(clippy::disallowed_methods, reason = "the run begins here")]
-            engine.keep(Outbox::new(publisher, keeping.bound, most_bytes), Instant::now());
-            Driver::new(keeping.journal, publisher)
+            engine.keep(outbox, Instant::now());
+            let (desk, driver) = Driver::new(keeping.journal, publisher);
+            match keeping.role {
+                Role::Keep | Role::Publish => (desk, driver),
+                Role::Deliver => {
+                    engine.deliver();
+                    (desk, driver.shared())
+                }
+            }
         });
         Parts { producer, consumer, engine, stats, tick: self.tick(), journal }
     }

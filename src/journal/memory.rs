@@ -11,6 +11,8 @@ use super::{
 };
 use crate::line::{EventToken, PortalId};
 
+pub(crate) mod owned;
+
 /// What outlives the runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk(Arc<Mutex<Inside>>);
@@ -28,6 +30,7 @@ struct Inside {
     evicted: Vec<Evicted>,
     answers: HashMap<(Publisher, Number), Outcome>,
     runs: u128,
+    owned: owned::Owned,
 }
 
 /// What goes wrong.
@@ -225,6 +228,64 @@ impl Inside {
         }
     }
 
+    fn append(&mut self, batch: &Batch) {
+        let last = self.batches.entry(batch.publisher).or_default();
+        if batch.no > *last {
+            *last = batch.no;
+            for chunk in &batch.chunks {
+                let key = (batch.publisher, chunk.event_token.clone());
+                self.numbers.entry(key).or_default().extend(numbers(chunk));
+                self.chunks.push((batch.publisher, chunk.clone()));
+            }
+        }
+    }
+
+    fn mark(&mut self, marks: &[Mark]) {
+        for Mark { publisher, event_token, from, up_to, kind, .. } in marks {
+            let of_token = self.numbers.get(&(*publisher, event_token.clone()));
+            let of_token = of_token.map(Vec::as_slice).unwrap_or_default();
+            let range = of_token.partition_point(|no| no < from)
+                ..of_token.partition_point(|no| no <= up_to);
+            let marked: Vec<Number> = of_token[range].into();
+            for no in marked {
+                let key = (*publisher, event_token.clone(), no);
+                match kind {
+                    MarkKind::Tried => {
+                        self.ever_tried.insert(key.clone());
+                        self.tried.insert(key);
+                    }
+                    MarkKind::Returned => drop(self.tried.remove(&key)),
+                    MarkKind::Settled => drop(self.settled.insert(key)),
+                }
+            }
+        }
+    }
+
+    /// What is not settled of a part, if it is `wanted`.
+    fn read(&self, query: Query<'_>, wanted: impl Fn(Publisher, &Chunk) -> bool) -> Read {
+        let mut at = query.after.map_or(0, |after| after.0 as usize);
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
+        while let Some((publisher, chunk)) = self.chunks.get(at) {
+            if bytes >= query.most_bytes {
+                break;
+            }
+            at += 1;
+            let of_portal = query.portal.is_none_or(|portal| *portal == chunk.portal);
+            if !of_portal || !wanted(*publisher, chunk) {
+                continue;
+            }
+            if let Some(chunk) = self.left(*publisher, chunk) {
+                bytes += match &chunk.content {
+                    Content::Lines(lines) => lines.iter().map(|line| line.body.len()).sum(),
+                    _ => 100,
+                };
+                chunks.push((*publisher, chunk));
+            }
+        }
+        let at_end = at == self.chunks.len();
+        Read { chunks, up_to: Position(at as u128), at_end }
+    }
+
     /// What is left of a chunk.
     fn left(&self, publisher: Publisher, chunk: &Chunk) -> Option<Chunk> {
         let mut chunk = chunk.clone();
@@ -243,6 +304,7 @@ impl Inside {
             }
             Content::Missed(gap) if self.settled.contains(&key(&chunk, gap.no)) => return None,
             Content::End(end) if self.settled.contains(&key(&chunk, end.no)) => return None,
+            Content::Seal(seal) if self.settled.contains(&key(&chunk, seal.no)) => return None,
             _ => {}
         }
         Some(chunk)
@@ -290,15 +352,7 @@ impl Journal for MemoryJournal {
             }
             self.mine().insert(batch.publisher);
             let mut inside = self.disk.inside();
-            let last = inside.batches.entry(batch.publisher).or_default();
-            if batch.no > *last {
-                *last = batch.no;
-                for chunk in &batch.chunks {
-                    let key = (batch.publisher, chunk.event_token.clone());
-                    inside.numbers.entry(key).or_default().extend(numbers(chunk));
-                    inside.chunks.push((batch.publisher, chunk.clone()));
-                }
-            }
+            inside.append(batch);
             if faults.lies {
                 return Err("no answer from the disk".into());
             }
@@ -315,27 +369,7 @@ impl Journal for MemoryJournal {
             let mine = self.mine().clone();
             let mut inside = self.disk.inside();
             inside.reads += 1;
-            let mut at = query.after.map_or(0, |after| after.0 as usize);
-            let (mut chunks, mut bytes) = (Vec::new(), 0);
-            while let Some((publisher, chunk)) = inside.chunks.get(at) {
-                if bytes >= query.most_bytes {
-                    break;
-                }
-                at += 1;
-                let wanted = query.portal.is_none_or(|portal| *portal == chunk.portal);
-                if !wanted || !mine.contains(publisher) {
-                    continue;
-                }
-                if let Some(chunk) = inside.left(*publisher, chunk) {
-                    bytes += match &chunk.content {
-                        Content::Lines(lines) => lines.iter().map(|line| line.body.len()).sum(),
-                        _ => 100,
-                    };
-                    chunks.push((*publisher, chunk));
-                }
-            }
-            let at_end = at == inside.chunks.len();
-            Ok(Read { chunks, up_to: Position(at as u128), at_end })
+            Ok(inside.read(query, |publisher, _| mine.contains(&publisher)))
         })
     }
 
@@ -345,25 +379,7 @@ impl Journal for MemoryJournal {
             if self.faults().await.unmarkable {
                 return Err("input/output error".into());
             }
-            let mut inside = self.disk.inside();
-            for Mark { publisher, event_token, from, up_to, kind, .. } in marks {
-                let of_token = inside.numbers.get(&(*publisher, event_token.clone()));
-                let of_token = of_token.map(Vec::as_slice).unwrap_or_default();
-                let range = of_token.partition_point(|no| no < from)
-                    ..of_token.partition_point(|no| no <= up_to);
-                let marked: Vec<Number> = of_token[range].into();
-                for no in marked {
-                    let key = (*publisher, event_token.clone(), no);
-                    match kind {
-                        MarkKind::Tried => {
-                            inside.ever_tried.insert(key.clone());
-                            inside.tried.insert(key);
-                        }
-                        MarkKind::Returned => drop(inside.tried.remove(&key)),
-                        MarkKind::Settled => drop(inside.settled.insert(key)),
-                    }
-                }
-            }
+            self.disk.inside().mark(marks);
             Ok(())
         })
     }

@@ -174,7 +174,7 @@ impl Posting {
             }
             Ask::Inquire(inquiry) => self.inquiry = Some(self.inquire(inquiry)),
             // It does not read, and the end of the run is not handled here.
-            Ask::Read { .. } | Ask::Close(_) => {}
+            _ => {}
         }
     }
 

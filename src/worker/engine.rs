@@ -26,13 +26,18 @@ use crate::transport::Refreshed;
 
 mod behind;
 mod found;
+mod leaving;
+mod permits;
 mod publish;
 mod replay;
 mod store;
+mod tail;
 
 use behind::Behind;
+pub(crate) use permits::Withheld;
 use publish::Publishing;
 use store::Store;
+use tail::Standing;
 
 /// A request in flight: its portal and its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +94,8 @@ struct Portal {
     behind: Option<Box<Behind>>,
     /// Since when its lane has had nothing to remember.
     empty_since: Option<Instant>,
+    /// Whether it may send, where others deliver from the journal, too.
+    standing: Standing,
 }
 
 impl Engine {
@@ -384,6 +391,7 @@ impl Engine {
         act(lane, &mut turn);
         self.stand(key, now);
         self.agenda.set(key, now);
+        self.go_on_leaving(key, now);
     }
 
     /// What to do now.
@@ -397,8 +405,15 @@ impl Engine {
             self.leave_unpublished(now);
             return Step::Closed;
         }
+        self.share(now);
         self.pass_published(now);
         while let Some(key) = self.agenda.pop(now) {
+            if let Some(waits) = self.waits(key, now) {
+                if let Some(at) = waits.until {
+                    self.agenda.set(key, at);
+                }
+                continue;
+            }
             let (lane, mut turn) = self.turn(key, now);
             let action = lane.next(&mut turn);
             self.stand(key, now);
@@ -431,7 +446,7 @@ impl Engine {
             return Step::Closed;
         }
         let asks_at = self.asks_at().into_iter().chain(self.posts_at(now));
-        let others = self.ledger.next_deadline().into_iter().chain(asks_at);
+        let others = self.ledger.next_deadline().into_iter().chain(asks_at).chain(self.share_at());
         Step::Wait(self.agenda.next_at().into_iter().chain(others).min())
     }
 
@@ -466,9 +481,15 @@ impl Engine {
             self.agenda.set(key, since + FORGET);
             return;
         }
+        self.remove(key);
+    }
+
+    fn remove(&mut self, key: usize) -> Portal {
         let portal = self.portals.remove(key);
         self.by_id.remove(&portal.id);
+        self.agenda.remove(key);
         self.ledger.close_page(&portal.page);
+        portal
     }
 
     /// Whether the deadline of the shutdown has passed.
@@ -567,9 +588,12 @@ impl Engine {
             lane.close(deadline, now);
         }
         let page = self.ledger.page(id.as_ref());
-        let portal = Portal { id: id.clone(), lane, page, behind: None, empty_since: None };
+        let standing = Standing::default();
+        let (id, behind) = (id.clone(), None);
+        let portal = Portal { id: id.clone(), lane, page, behind, empty_since: None, standing };
         let key = self.portals.insert(portal);
-        self.by_id.insert(id.clone(), key);
+        self.by_id.insert(id, key);
+        self.adopt_portal(key);
         key
     }
 

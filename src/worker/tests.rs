@@ -33,6 +33,8 @@ mod portals;
 mod publish;
 #[cfg(feature = "simulation")]
 mod recovery;
+#[cfg(feature = "simulation")]
+mod relayed;
 mod shutdown;
 mod storm;
 #[cfg(feature = "simulation")]

@@ -319,14 +319,14 @@ impl Engine {
                 old.push(note);
             }
             for note in old {
-                self.lose(&note, DropReason::Expired, now);
+                self.lose_note(&note, DropReason::Expired, now);
             }
         }
         self.pass_ends(now);
     }
 
     /// A chunk that was not appended is lost.
-    fn lose(&mut self, note: &Note, reason: DropReason, now: Instant) {
+    fn lose_note(&mut self, note: &Note, reason: DropReason, now: Instant) {
         self.settle_note(note, Ending::Dropped(reason), now);
         if let What::Lines { lines, first, .. } = note.what {
             self.publish_gap(&note.event_token, &note.portal, (reason, lines, first), now);

@@ -80,6 +80,6 @@ impl Lane {
             }
         }
         self.abandon_ends(stay, turn);
-        self.abandon_calls();
+        self.abandon_calls("the app shut down");
     }
 }

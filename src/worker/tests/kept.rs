@@ -71,6 +71,7 @@ impl Transport for Portal {
                     1 => Answers::Silent,
                     _ => Answers::Well,
                 },
+                (Answers::EndsOnly, _) if request.method == Method::EventSend => Answers::Well,
                 (Answers::EndsOnly, _) if entries(&request).is_empty() => Answers::Well,
                 (Answers::EndsOnly, _) => Answers::Away,
                 (answers, _) => answers,
