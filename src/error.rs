@@ -361,4 +361,12 @@ pub enum CompleteError {
         "the activity could not be ended, because the portal was not reached: complete it again later"
     )]
     NotSent,
+    /// The app shut down before the end could be sent. The end is in the spool with the lines that it waits for, and
+    /// the next run sends both, or `Builder::drain_blocking`. If the portal has stopped waiting by then, the end is
+    /// counted in [`Snapshot::late_ends`](crate::stats::Snapshot::late_ends).
+    #[error(
+        "the app shut down before the activity was ended: the end is on disk, and the next run with this \
+         spool sends it"
+    )]
+    OnDisk,
 }

@@ -39,6 +39,7 @@ pub(crate) mod end;
 pub(crate) mod ending;
 pub(crate) mod engine;
 pub(crate) mod entry;
+pub(crate) mod gaps;
 pub(crate) mod gate;
 pub(crate) mod incoming;
 pub(crate) mod lane;

@@ -581,7 +581,11 @@ impl Scan {
                 let lines = lines.len() as u64;
                 *self.left.entry((chunk.portal, chunk.event_token)).or_default() += lines;
             }
-            Content::Missed(_) | Content::Seal(_) => {}
+            // Its portal is read, and the notice told, also if nothing else is left.
+            Content::Missed(_) => {
+                self.left.entry((chunk.portal, chunk.event_token)).or_default();
+            }
+            Content::Seal(_) => {}
             Content::End(_) => self.ends.push((publisher, chunk)),
         }
     }

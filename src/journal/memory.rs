@@ -183,6 +183,16 @@ impl Disk {
         }
     }
 
+    /// Lines of notices that are stored and not settled.
+    pub(crate) fn untold(&self) -> u64 {
+        let inside = self.inside();
+        let gaps = inside.chunks.iter().map(|(publisher, chunk)| match &chunk.content {
+            Content::Missed(gap) if !inside.is_settled(*publisher, chunk, gap.no) => gap.lines,
+            _ => 0,
+        });
+        gaps.sum()
+    }
+
     /// Texts of lines that were stored.
     pub(crate) fn stored(&self) -> Vec<String> {
         let inside = self.inside();

@@ -304,6 +304,7 @@ impl Lane {
         let deadline = ends_by.map_or(deadline, |ends_by| deadline.min(ends_by));
         let mut end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
         end.stamp = stamp;
+        end.stays = stamp.is_some();
         if let Some(patience) = patience {
             end.give_up_at = deadline + patience;
         }
@@ -431,6 +432,7 @@ impl Lane {
         self.pass_deadlines(turn);
         self.lapse_ends(turn);
         self.coalescer.forget_idle(self.rules.retry.max_age, turn.now);
+        self.keep_gaps(turn);
         if self.is_calls_turn(turn.now) {
             if let Ok(send) = self.next_call(turn) {
                 return send;
@@ -457,6 +459,14 @@ impl Lane {
             Some(at) => Action::Wait(at),
             None => Action::Idle,
         }
+    }
+
+    /// Keeps notices about missing lines in the journal until they are told.
+    fn keep_gaps(&mut self, turn: &mut Turn<'_>) {
+        for id in self.coalescer.gone_gaps() {
+            turn.ledger.gap_told(id, turn.now);
+        }
+        self.coalescer.changed_gaps(|event_token, gap| turn.keep_gap(event_token, gap));
     }
 
     /// Handles activities that have timed out, or will soon.

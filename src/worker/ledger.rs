@@ -8,12 +8,13 @@ use tokio::sync::oneshot;
 
 use super::elsewhere::Part;
 use super::ending::Ending;
-use super::entry::{Entry, Stamps};
-use super::incoming::Incoming;
+use super::entry::{Entry, Gap, Stamps};
+use super::gaps::GapId;
+use super::incoming::{Incoming, Stamp};
 use super::outbox::Outbox;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
-use crate::journal::{Mark, MarkKind, Number, Publisher};
+use crate::journal::{Mark, MarkKind, Number, Publisher, StoredGap};
 use crate::line::{EventToken, Fingerprint, PortalId};
 use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
@@ -482,6 +483,54 @@ impl Ledger {
         self.damaged += lines;
     }
 
+    /// Keeps a notice about missing lines in the journal until it is told.
+    pub(crate) fn keep_gap(
+        &mut self,
+        page: &Page,
+        event_token: &EventToken,
+        gap: &mut Gap,
+        now: Instant,
+    ) {
+        let Some(outbox) = &mut self.outbox else { return };
+        let (lost, since) = gap.lost();
+        let mut kept = Vec::new();
+        for &(reason, lines) in lost {
+            let gaps = outbox.gaps();
+            let known = gap.kept.iter().filter_map(|id| Some((*id, gaps.about(*id)?)));
+            let known: Vec<_> = known.filter(|(_, (of, _))| *of == reason).collect();
+            let more = lines.saturating_sub(known.iter().map(|(_, (_, lines))| lines).sum());
+            match known.first() {
+                _ if more == 0 => {}
+                Some((id, _)) => gaps.widen(*id, more, since),
+                None => {
+                    kept.push(gaps.keep((page.id.as_ref(), event_token), (reason, more, since)));
+                }
+            }
+        }
+        gap.kept.extend(kept);
+        outbox.gaps_changed(now);
+    }
+
+    /// A notice was found in the journal. `None`: it was found before.
+    pub(crate) fn gap_found(
+        &mut self,
+        page: &Page,
+        publisher: Publisher,
+        event_token: &EventToken,
+        gap: StoredGap,
+    ) -> Option<GapId> {
+        self.outbox()?.gaps().find(publisher, (page.id.as_ref(), event_token), gap)
+    }
+
+    /// A notice was told, or there is nobody left to tell it to.
+    pub(crate) fn gap_told(&mut self, id: GapId, now: Instant) {
+        if let Some(outbox) = &mut self.outbox {
+            for mark in outbox.gaps().told(id) {
+                outbox.mark(mark, now);
+            }
+        }
+    }
+
     /// Lines of this run go on from memory alone.
     pub(crate) fn unstored(&mut self, no: Number, lines: u64) {
         self.stats.unstored(lines);
@@ -508,6 +557,11 @@ impl Ledger {
         let Some(outbox) = &self.outbox else { return false };
         let stored = |(from, up_to)| outbox.has_stored(stamps.publisher, from, up_to);
         stamps.all().is_some_and(stored)
+    }
+
+    /// Whether an end is in the journal.
+    pub(crate) fn has_stored_end(&self, Stamp { publisher, no }: Stamp) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.has_stored(publisher, no, no))
     }
 
     /// Lines leave memory at the end of the run, and stay in the journal.

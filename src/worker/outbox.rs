@@ -6,6 +6,7 @@ use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant};
 
 use super::agenda::NumberHasher;
+use super::gaps::KeptGaps;
 use crate::journal::{
     Batch, Chunk, Content, Mark, MarkKind, Number, Publisher, StoredEnd, StoredLine,
 };
@@ -20,6 +21,8 @@ pub(crate) struct Outbox {
     notes: Vec<Note>,
     /// A token's last chunk of lines among them.
     last: HashMap<u64, usize, BuildHasherDefault<NumberHasher>>,
+    /// Notices about missing lines that are not told yet.
+    gaps: KeptGaps,
     bytes: usize,
     /// When the oldest of it was taken in.
     since: Option<Instant>,
@@ -87,6 +90,7 @@ impl Outbox {
             chunks: Vec::new(),
             notes: Vec::new(),
             last: HashMap::default(),
+            gaps: KeptGaps::default(),
             bytes: 0,
             since: None,
             marks: Vec::new(),
@@ -172,9 +176,25 @@ impl Outbox {
         self.notes.push(note);
     }
 
+    /// Notices about missing lines that are not told yet. See [`gaps_changed`](Self::gaps_changed).
+    pub(crate) fn gaps(&mut self) -> &mut KeptGaps {
+        &mut self.gaps
+    }
+
+    /// Something is to be stored of the notices.
+    pub(crate) fn gaps_changed(&mut self, now: Instant) {
+        if self.gaps.has_unsaved() {
+            self.since.get_or_insert(now);
+        }
+    }
+
     /// Notes what has become of lines. The oldest marks are left out when the journal takes none for
     /// long: what they settle may then be sent again, with its mark, after a crash.
     pub(crate) fn mark(&mut self, mark: Mark, now: Instant) {
+        if mark.kind == MarkKind::Settled {
+            let Mark { publisher, from, up_to, .. } = mark;
+            self.gaps.settled(mark.event_token.fingerprint(), publisher, (from, up_to));
+        }
         if self.marks.len() >= MOST_MARKS {
             self.marks.drain(..MOST_MARKS / 4);
         }
@@ -182,7 +202,7 @@ impl Outbox {
         self.marks.push(mark);
     }
 
-    /// These lines go on from memory alone.
+    /// These lines, or this end, go on from memory alone.
     pub(crate) fn unstored(&mut self, publisher: Publisher, from: Number, up_to: Number) {
         let ranges = self.unstored.entry(publisher).or_default();
         let first = ranges.partition_point(|(_, last)| last.saturating_add(1) < from);
@@ -238,14 +258,25 @@ impl Outbox {
         since.into_iter().chain(marks_since.map(|since| since + self.bound / 4)).min()
     }
 
-    /// What is gathered, as a batch for the journal.
-    pub(crate) fn batch(&mut self) -> Option<Batch> {
+    /// What is gathered, as a batch for the journal. `seq`: the number of the last line or end, after which notices
+    /// are numbered. `None`: no notices now.
+    pub(crate) fn batch(&mut self, seq: Option<&mut Number>, now: Instant) -> Option<Batch> {
+        if let Some(seq) = seq.filter(|_| self.gaps.has_unsaved()) {
+            let (chunks, marks) = self.gaps.save(self.publisher, seq);
+            for chunk in chunks {
+                self.grow(0, now);
+                self.push(&chunk.portal, &chunk.event_token, chunk.content, Note::default());
+            }
+            for mark in marks {
+                self.mark(mark, now);
+            }
+        }
+        self.since = None;
         if self.chunks.is_empty() {
             return None;
         }
         self.batches += 1;
         self.last.clear();
-        self.since = None;
         let bytes = std::mem::take(&mut self.bytes);
         self.out_bytes += bytes;
         let notes = std::mem::take(&mut self.notes);
@@ -310,6 +341,11 @@ impl Outbox {
         let out = self.out.iter_mut().flat_map(|out| std::mem::take(&mut out.notes));
         let gathered = self.notes.iter_mut().map(std::mem::take);
         out.chain(gathered).filter(|note| note.behind.is_some()).collect()
+    }
+
+    /// Whether nothing is on its way to the journal.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.out.is_empty() && !self.gaps.has_unsaved()
     }
 
     /// Lines that are not stored yet.
@@ -384,7 +420,7 @@ mod tests {
             let store = ToStore { portal, event_token, fingerprint, line, behind, charged: 1 };
             outbox.line(store, now);
         }
-        let chunks = outbox.batch().unwrap().chunks;
+        let chunks = outbox.batch(None, now).unwrap().chunks;
         let first: Vec<_> = chunks.iter().filter_map(|chunk| first_no(&chunk.content)).collect();
         assert_eq!(first, [1, 2, 3]);
     }

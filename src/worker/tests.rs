@@ -28,6 +28,8 @@ mod found;
 mod journal;
 #[cfg(feature = "simulation")]
 mod kept;
+#[cfg(feature = "simulation")]
+mod notices;
 mod portals;
 #[cfg(all(feature = "simulation", feature = "relay"))]
 mod publish;

@@ -20,8 +20,8 @@ pub(in crate::spool) struct Reading<'a> {
     pub(in crate::spool) chunks: Vec<(Publisher, Chunk)>,
 }
 
-/// So many bytes of files are looked at in one call.
-const MOST_LOOKED_AT: u64 = 16 << 20;
+/// So many bytes of files are looked at in one call, and a segment at most beyond that. Appends wait for it.
+const MOST_LOOKED_AT: u64 = 4 << 20;
 
 impl<'a> Reading<'a> {
     pub(in crate::spool) fn new(portal: Option<&'a Option<PortalId>>, wanted: usize) -> Self {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::buffer::TokenBuffer;
 use super::listing::Listing;
 use super::{Coalescer, Command, Finished};
+use crate::journal::Number;
 use crate::line::EventToken;
 use crate::stats::DropReason;
 use crate::worker::end::End;
@@ -246,12 +247,21 @@ impl Coalescer {
         let keys: Vec<usize> = self.listing.lapse.keys().collect();
         for key in keys {
             // One that is in a journal goes behind its lines in the next run, and they are not late.
-            let end = self.tokens[key].end.as_mut().filter(|end| end.stamp.is_none());
+            let end = self.tokens[key].end.as_mut().filter(|end| !end.stays);
             if let Some(end) = end {
                 end.deadline = end.deadline.min(deadline);
                 end.not_before = end.not_before.min(deadline);
             }
             self.list(key);
+        }
+    }
+
+    /// An end could not be stored: it has to be sent by this run.
+    pub(crate) fn end_not_stored(&mut self, event_token: &EventToken, no: Number) {
+        let key = self.keys.get(event_token).copied();
+        let end = key.and_then(|key| self.tokens[key].end.as_mut());
+        if let Some(end) = end.filter(|end| end.stamp.is_some_and(|stamp| stamp.no == no)) {
+            end.stays = false;
         }
     }
 

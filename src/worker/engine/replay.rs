@@ -8,6 +8,7 @@ use super::{Engine, Portal};
 use crate::journal::driver::Ask;
 use crate::journal::{Chunk, Content, Number, Publisher, Read, StoredGap, StoredLine};
 use crate::line::{EventToken, PortalId};
+use crate::stats::DropReason;
 use crate::worker::entry::Gap;
 use crate::worker::incoming::{Incoming, Stamp};
 
@@ -188,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// A gap that was stored is told, once.
+    /// A notice of another run is told. Until that is done, it stays in the journal.
     pub(super) fn read_gap(
         &mut self,
         key: usize,
@@ -197,10 +198,17 @@ impl Engine {
         gap: StoredGap,
         now: Instant,
     ) {
+        if publisher == self.publisher {
+            return;
+        }
         let (lane, mut turn) = self.turn(key, now);
-        let StoredGap { no, lines, since, reason } = gap;
-        lane.missed(event_token, Gap::new(reason, lines, since), &mut turn);
-        turn.settle_end(event_token, Some(Stamp { publisher, no }));
+        let found = turn.ledger.gap_found(turn.page, publisher, event_token, gap);
+        let Some(id) = found else { return };
+        let StoredGap { lines, since, reason, .. } = gap;
+        let gap = Gap::new(reason, lines, since);
+        let mut gap = if reason == DropReason::OutcomeUnknown { gap.in_doubt() } else { gap };
+        gap.kept.push(id);
+        lane.missed(event_token, gap, &mut turn);
     }
 
     /// The number of a line of another run that is read: it was counted when its run was found, or is counted now.

@@ -8,7 +8,7 @@ use super::tail::Shared;
 use super::{Engine, Portal};
 use crate::journal::driver::{Ask, Said};
 use crate::journal::{Batch, Content, Number, Position, Publisher};
-use crate::line::EventToken;
+use crate::line::{EventToken, PortalId};
 use crate::worker::outbox::{Outbox, Whose};
 use crate::worker::report::Trouble;
 
@@ -112,7 +112,8 @@ impl Engine {
         let closing = self.closing.is_some();
         let due = outbox.due_at(true).is_some_and(|at| closing || at <= now);
         if all || due || !reads.is_empty() {
-            asks.extend(outbox.batch().map(Ask::Append));
+            let seq = (!store.away).then_some(&mut self.seq);
+            asks.extend(outbox.batch(seq, now).map(Ask::Append));
             // They are bounded here, and not with the driver. A request that is about to leave is told to the
             // journal in any case: there is one for each portal at most.
             if store.marking >= MOST_MARKING && !outbox.has_tried() {
@@ -149,7 +150,7 @@ impl Engine {
 
     /// Whether nothing is left that the journal has not stored.
     pub(crate) fn has_stored_all(&mut self) -> bool {
-        self.has_published_all() && self.ledger.outbox().is_none_or(|outbox| outbox.lines() == 0)
+        self.has_published_all() && self.ledger.outbox().is_none_or(|outbox| outbox.is_empty())
     }
 
     pub(super) fn look_for_hang(&mut self, now: Instant) {
@@ -286,6 +287,22 @@ impl Engine {
         }
     }
 
+    /// An end goes on from memory: it is not left to the next run.
+    fn end_not_stored(
+        &mut self,
+        portal: &Option<PortalId>,
+        event_token: &EventToken,
+        no: Number,
+        now: Instant,
+    ) {
+        if let Some(outbox) = self.ledger.outbox() {
+            outbox.unstored(outbox.publisher(), no, no);
+        }
+        let key = self.portal_of(portal, now);
+        self.portals[key].lane.end_not_stored(event_token, no);
+        self.agenda.set(key, now);
+    }
+
     /// Lines go on from memory: those of lanes are there, the others wait for those before them.
     pub(super) fn not_appended(&mut self, batch: Batch, trouble: &str, now: Instant) {
         // Lines are counted one by one below.
@@ -295,7 +312,20 @@ impl Engine {
         let Some(outbox) = self.ledger.outbox() else { return };
         let notes = outbox.answered(batch.no);
         for (chunk, note) in batch.chunks.into_iter().zip(notes) {
-            let Content::Lines(lines) = chunk.content else { continue };
+            let lines = match chunk.content {
+                Content::Lines(lines) => lines,
+                Content::End(end) => {
+                    self.end_not_stored(&chunk.portal, &chunk.event_token, end.no, now);
+                    continue;
+                }
+                Content::Missed(gap) => {
+                    if let Some(outbox) = self.ledger.outbox() {
+                        outbox.gaps().not_stored(batch.publisher, gap.no);
+                    }
+                    continue;
+                }
+                Content::Seal(_) => continue,
+            };
             for line in &lines {
                 self.ledger.unstored(line.no, 1);
             }

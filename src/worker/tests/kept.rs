@@ -224,7 +224,11 @@ impl Run {
         answer.await.unwrap()
     }
 
-    pub(super) fn complete(
+    pub(super) fn complete(&self, token: u32, seconds: u64) {
+        drop(self.ask_end(token, seconds));
+    }
+
+    pub(super) fn ask_end(
         &self,
         token: u32,
         seconds: u64,

@@ -223,7 +223,7 @@ async fn a_shutdown_waits_for_the_journal_and_counts_what_it_does_not_have() {
 async fn an_end_is_behind_its_lines_and_has_the_answer_of_the_relay() {
     let replica = Replica::new();
     replica.run.log(1, "#1#");
-    let mut answer = replica.run.complete(1, 10);
+    let mut answer = replica.run.ask_end(1, 10);
     pass(1.0).await;
     assert_eq!(replica.kinds(), ["lines", "end"]);
     assert!(answer.try_recv().is_err(), "no relay has answered");
@@ -234,10 +234,10 @@ async fn an_end_is_behind_its_lines_and_has_the_answer_of_the_relay() {
     replica.run.log(1, "#2#");
     pass(1.0).await;
     assert_eq!(replica.run.stats().late(), 1);
-    let again = replica.run.complete(1, 10).await.unwrap();
+    let again = replica.run.ask_end(1, 10).await.unwrap();
     assert_eq!(again, Err(CompleteError::AlreadyCompleted));
 
-    let answer = replica.run.complete(2, 10);
+    let answer = replica.run.ask_end(2, 10);
     pass(1.0).await;
     replica.disk.answer_ends(&Outcome::Refused("ACCESS_DENIED".to_owned()));
     let refused = answer.await.unwrap().unwrap_err();
@@ -251,7 +251,7 @@ async fn an_end_that_no_relay_answers_is_sent_from_here_ten_seconds_after_its_de
     let replica = Replica::new();
     replica.run.log(1, "#1#");
     let began = Instant::now();
-    let answer = replica.run.complete(1, 10);
+    let answer = replica.run.ask_end(1, 10);
     let report = answer.await.unwrap().unwrap();
     let took = began.elapsed().as_secs_f64();
     assert!((20.0..21.0).contains(&took), "{took}");
@@ -270,7 +270,7 @@ async fn an_end_that_the_journal_does_not_take_is_sent_from_here_at_its_deadline
     pass(1.0).await;
     replica.run.log(1, "#2#");
     let began = Instant::now();
-    let report = replica.run.complete(1, 10).await.unwrap().unwrap();
+    let report = replica.run.ask_end(1, 10).await.unwrap().unwrap();
     let took = began.elapsed().as_secs_f64();
     assert!((10.0..11.0).contains(&took), "{took}");
     assert_eq!((replica.portal.ends(), report.late(), report.pending()), (1, 1, 1), "{report}");
@@ -283,7 +283,7 @@ async fn an_end_that_the_journal_does_not_take_is_sent_from_here_at_its_deadline
 #[tokio::test(start_paused = true)]
 async fn an_end_that_a_relay_could_not_send_is_sent_from_here_at_once() {
     let replica = Replica::new();
-    let answer = replica.run.complete(1, 10);
+    let answer = replica.run.ask_end(1, 10);
     pass(1.0).await;
     replica.disk.answer_ends(&Outcome::NotSent);
     let began = Instant::now();
@@ -291,7 +291,7 @@ async fn an_end_that_a_relay_could_not_send_is_sent_from_here_at_once() {
     assert!(began.elapsed() < Duration::from_secs(2));
     assert_eq!(replica.portal.ends(), 1);
     replica.portal.answers(Answers::Away);
-    let answer = replica.run.complete(2, 10);
+    let answer = replica.run.ask_end(2, 10);
     pass(1.0).await;
     replica.disk.answer_ends(&Outcome::NotSent);
     assert_eq!(answer.await.unwrap(), Err(CompleteError::NotSent));
@@ -302,10 +302,10 @@ async fn an_end_that_a_relay_could_not_send_is_sent_from_here_at_once() {
 #[tokio::test(start_paused = true)]
 async fn at_a_shutdown_ends_in_the_journal_are_the_relays_and_others_are_sent_from_here() {
     let replica = Replica::new();
-    let appended = replica.run.complete(1, 60);
+    let appended = replica.run.ask_end(1, 60);
     pass(1.0).await;
     replica.away();
-    let not_appended = replica.run.complete(2, 60);
+    let not_appended = replica.run.ask_end(2, 60);
     pass(1.0).await;
     let portal = replica.portal.clone();
     let began = Instant::now();

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::kept::{Answers, Portal, Run, pass, settled};
 use super::recovery::{left, left_for, lines};
 use super::{options, tag};
+use crate::error::CompleteError;
 use crate::journal::Content;
 use crate::journal::memory::{Disk, Faults};
 use crate::line::{LogLine, PortalId};
@@ -118,6 +119,79 @@ async fn a_flush_is_answered_when_the_journal_gives_up_the_rest_of_its_lines() {
     run.adds_up();
     let lost = run.stats().by_reason(DropReason::SpoolFull);
     assert!(lost > 0 && run.stats().acknowledged() + lost == 501, "{}", run.stats());
+}
+
+/// A caller that waits for an end is told at the shutdown that the next run sends it.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_a_shutdown_leaves_on_disk_is_answered_with_that() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    portal.answers(Answers::Away);
+    let run = Run::start(&disk, &portal, options());
+    pass(1.0).await;
+    run.log(1, "#1#");
+    pass(5.0).await;
+    let early = run.ask_end(1, 60);
+    pass(1.0).await;
+    run.log(2, "#2#");
+    // This one comes in the last moment.
+    let late = run.ask_end(2, 60);
+    run.close(0).await;
+    for answer in [early, late] {
+        let told = answer.await.unwrap();
+        assert_eq!(told, Err(CompleteError::OnDisk));
+        assert!(told.unwrap_err().to_string().contains("the next run"));
+    }
+    assert_eq!((disk.unsettled(), disk.unsettled_ends(), portal.ends()), (2, 2, 0));
+    portal.answers(Answers::Well);
+    let next = Run::start(&disk, &portal, options());
+    settled(&next, 60).await;
+    pass(5.0).await;
+    assert_eq!((portal.lines(), portal.ends()), (vec![1, 2], 2));
+    assert_eq!((disk.unsettled(), disk.unsettled_ends()), (0, 0));
+}
+
+/// Regression: an end that the disk could not take was left for the next run, which never heard of it.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_could_not_be_stored_is_sent_by_the_shutdown() {
+    for closed_before in [false, true] {
+        let (disk, portal) = (Disk::new(), Portal::default());
+        portal.answers(Answers::EndsOnly);
+        let run = Run::start(&disk, &portal, options());
+        pass(1.0).await;
+        run.log(1, "#1#");
+        pass(1.0).await;
+        disk.fail(Faults { full: true, ..Faults::default() });
+        let answer = if closed_before {
+            let (reply, _) = tokio::sync::oneshot::channel();
+            let deadline = (Instant::now() + Duration::from_secs(10)).into_std();
+            let close = crate::queue::Close { deadline, reply };
+            let answer = run.ask_end(1, 600);
+            assert!(run.producer.control(Control::Close(close)).is_ok());
+            answer
+        } else {
+            let answer = run.ask_end(1, 600);
+            pass(1.0).await;
+            run.close(10).await;
+            answer
+        };
+        let told = answer.await.unwrap();
+        assert!(told.is_ok(), "{closed_before}: {told:?}");
+        assert_eq!((portal.ends(), disk.unsettled_ends()), (1, 0));
+    }
+}
+
+/// An end that nobody can send, and that is not on disk either, is answered as such.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_not_on_disk_at_the_shutdown_is_answered_with_that() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    portal.answers(Answers::Away);
+    let run = Run::start(&disk, &portal, options());
+    pass(1.0).await;
+    disk.fail(Faults { full: true, ..Faults::default() });
+    let answer = run.ask_end(1, 60);
+    pass(1.0).await;
+    run.close(2).await;
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::NotSent));
 }
 
 /// Regression: how many lines of a token are on disk only was corrected when no portal was behind. Lines of one portal
