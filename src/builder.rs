@@ -765,7 +765,8 @@ impl Builder {
     /// How often the worker looks at its queue while lines may come.
     fn tick(&self) -> Duration {
         let tick = self.linger / 4;
-        let bound = self.keep.bound().map(|bound| bound / 4);
+        // Then it has an eighth to gather, and the disk has the rest.
+        let bound = self.keep.bound().map(|bound| bound / 8);
         bound.map_or(tick, |bound| bound.min(tick)).clamp(LEAST_TICK, LONGEST_TICK)
     }
 
