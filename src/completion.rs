@@ -60,6 +60,11 @@ impl Completion {
         serde_json::to_string(&self.values).unwrap_or_default()
     }
 
+    /// How long its last message is. In bytes.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.message.as_ref().map_or(0, String::len)
+    }
+
     /// A completion that was stored; `None` if these are no return values. Its time is over.
     pub(crate) fn stored(values: &str, message: Option<String>, failed: bool) -> Option<Self> {
         let values = serde_json::from_str(values).ok()?;

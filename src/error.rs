@@ -350,6 +350,12 @@ pub enum CompleteError {
          `OAuth::default_portal`"
     )]
     UnknownPortal,
+    /// The app shut down before a relay had answered. The relay ends the activity, so do not complete it again.
+    #[error(
+        "the app shut down before the relay had answered: the relay ends the activity, so do not complete \
+         it again"
+    )]
+    HandedOver,
     /// The portal could not be reached in two minutes, or the app shut down before.
     #[error(
         "the activity could not be ended, because the portal was not reached: complete it again later"

@@ -36,6 +36,7 @@ pub mod contract;
 pub(crate) mod driver;
 #[cfg(test)]
 pub(crate) mod memory;
+pub(crate) mod posting;
 
 /// What went wrong in a journal. It is reported, so it must not contain a secret.
 pub type JournalError = Box<dyn Error + Send + Sync>;

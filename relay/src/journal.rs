@@ -22,13 +22,15 @@ use crate::shard::Shard;
 
 mod numbers;
 mod rows;
+mod upkeep;
 
 use self::numbers::Numbers;
 use self::rows::{
     AnswerRows, ChunkRows, activity_key, evicted, outcome, portal_name, publisher_key,
     publisher_of, signed, what_is_left,
 };
-pub(crate) use self::rows::{MarkRows, MemoRows};
+pub(crate) use self::rows::{MarkRows, MemoRows, Steps};
+pub use self::upkeep::{Backlog, DeadLetter, OwnedBy, PortalBacklog};
 
 /// A [`Journal`] in PostgreSQL, which many processes write and read.
 ///

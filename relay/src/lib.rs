@@ -15,10 +15,10 @@ mod tls;
 
 pub use config::PgConfig;
 pub use error::PgError;
-pub use journal::PgJournal;
+pub use journal::{Backlog, DeadLetter, OwnedBy, PgJournal, PortalBacklog};
 pub use ownership::{
     Change, Claim, Epoch, Intent, Leases, Member, Owner, Ownership, OwnershipFuture, PgOwnership,
 };
-pub use relay::RelayJournal;
+pub use relay::{Relay, RelayError, RelayJournal, RelayStatus, RunningRelay};
 pub use shard::Shard;
 pub use store::PgStore;

@@ -69,10 +69,10 @@ pub trait Ownership: Send + Sync + 'static {
     /// Gives back what is still owned of this.
     fn release<'a>(&'a self, me: Member, claims: &'a [Claim]) -> OwnershipFuture<'a, ()>;
 
-    /// Stores what requests contain: marks lines as [tried](tracing_bizproc::journal::MarkKind::Tried) and
-    /// replaces memos, where the shard of the portal is owned by one of the claims, in one atomic step. Returns
-    /// the shards of the claims that are not owned any more: requests for them must not be sent. The kind of
-    /// the marks is not looked at.
+    /// Stores what requests contain: marks lines as [tried](journal::MarkKind::Tried) or
+    /// [returned](journal::MarkKind::Returned) in the order of the marks, and replaces memos, where the shard
+    /// of the portal is owned by one of the claims, in one atomic step. Returns the shards of the claims that
+    /// are not owned any more: requests for them must not be sent. Any other kind of mark counts as tried.
     fn intend<'a>(
         &'a self,
         me: Member,

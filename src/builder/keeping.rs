@@ -30,14 +30,18 @@ pub(crate) struct Keeping {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It stores its lines there until it has delivered them.
+    #[cfg_attr(
+        not(any(test, feature = "spool")),
+        expect(dead_code, reason = "only a spool does so")
+    )]
     Keep,
     /// It appends its lines, and another process delivers them.
-    #[cfg(feature = "relay")]
-    #[expect(dead_code, reason = "`publish_to` comes next")]
     Publish,
     /// It delivers what other processes have appended.
-    #[cfg(feature = "relay")]
-    #[expect(dead_code, reason = "the relay's side comes next")]
+    #[cfg_attr(
+        not(any(test, feature = "relay")),
+        expect(dead_code, reason = "only a relay does so")
+    )]
     Deliver,
 }
 
@@ -47,7 +51,7 @@ pub(super) enum Keep {
     /// Nothing outlives the process.
     #[default]
     Nothing,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "relay"))]
     Journal(Keeping),
     #[cfg(feature = "spool")]
     Spool(Spool),
@@ -73,7 +77,7 @@ impl Keep {
     pub(super) fn max_age(&self) -> Option<Duration> {
         match self {
             Keep::Nothing | Keep::Wrong { .. } => None,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "relay"))]
             Keep::Journal(keeping) => Some(keeping.max_age),
             #[cfg(feature = "spool")]
             Keep::Spool(spool) => Some(spool.line_age()),
@@ -84,7 +88,7 @@ impl Keep {
     pub(super) fn bound(&self) -> Option<Duration> {
         match self {
             Keep::Nothing | Keep::Wrong { .. } => None,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "relay"))]
             Keep::Journal(keeping) => Some(keeping.bound),
             #[cfg(feature = "spool")]
             Keep::Spool(spool) => Some(spool.line_bound()),
@@ -95,7 +99,7 @@ impl Keep {
     pub(super) fn open(&self) -> Result<Option<Keeping>, BuildError> {
         match self {
             Keep::Nothing | Keep::Wrong { .. } => Ok(None),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "relay"))]
             Keep::Journal(keeping) => Ok(Some(keeping.clone())),
             #[cfg(feature = "spool")]
             Keep::Spool(spool) => {
@@ -180,7 +184,7 @@ impl Builder {
     }
 
     /// Keeps lines in this journal.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "relay"))]
     pub(crate) fn keeping(mut self, keeping: Keeping) -> Self {
         self.keep = Keep::Journal(keeping);
         self

@@ -159,7 +159,7 @@ impl Activities {
     fn ended(&self, event_token: &EventToken, was_open: bool, ended: Option<&Ended>) {
         let mut table = self.table();
         match ended {
-            Some(Ok(_)) => table.end(event_token),
+            Some(Ok(_) | Err(CompleteError::HandedOver)) => table.end(event_token),
             _ => table.not_ended(event_token, was_open),
         }
         drop(table);
@@ -180,7 +180,7 @@ impl Table {
         let State::Unwatched(answer) = &mut entry.state else { return };
         let waits = entry.waits;
         match answer.try_recv() {
-            Ok(Ok(_)) => self.end(event_token),
+            Ok(Ok(_) | Err(CompleteError::HandedOver)) => self.end(event_token),
             Err(oneshot::error::TryRecvError::Empty) => {}
             Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {
                 self.not_ended(event_token, waits);

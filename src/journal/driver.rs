@@ -12,11 +12,16 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::posting::{self, Inquiry, Known};
 use super::{
-    Adopted, Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, Position, Publisher,
-    Query, Read,
+    Adopted, Answer, Batch, Chunk, Content, Evicted, Intent, Journal, JournalError, Mark, Memo,
+    Permit, Position, Publisher, Query, Read,
 };
 use crate::line::{EventToken, PortalId};
+
+mod shared;
+
+use shared::{News, Tail};
 
 /// What the worker wants of its journal.
 #[derive(Debug)]
@@ -25,13 +30,50 @@ pub(crate) enum Ask {
     /// Answered when they are noted, if somebody waits for it.
     Mark(Vec<Mark>, Option<oneshot::Sender<()>>),
     Read {
+        /// The number of this request.
+        no: u64,
         portal: Option<PortalId>,
         after: Option<Position>,
         generation: u64,
         most_bytes: usize,
     },
+    /// What is new of all portals. One at a time. Answered when there is something new, or after a short time.
+    Tail {
+        /// The number of this request.
+        no: u64,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    },
+    /// Whether a request may leave.
+    Intend(Intent, oneshot::Sender<Permission>),
+    /// What earlier owners of a portal have left.
+    Memos {
+        portal: Option<PortalId>,
+    },
+    /// Outcomes of ends.
+    Answer(Vec<Answer>),
+    /// The last marks of portals that are let go.
+    LetGo {
+        /// The number of this request.
+        no: u64,
+        intents: Vec<Intent>,
+    },
+    /// Only of a driver that publishes.
+    Inquire(Inquiry),
     /// Nothing more comes. Answered when all of the above is done.
     Close(oneshot::Sender<()>),
+}
+
+/// Whether a request may leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// It may, if this is still permitted when it leaves.
+    Given(Permit),
+    /// Another process owns its portal.
+    Fenced,
+    /// The journal has failed.
+    Failed(String),
 }
 
 /// What became of it.
@@ -52,11 +94,13 @@ pub(crate) enum Said {
         trouble: String,
     },
     Read {
+        no: u64,
         portal: Option<PortalId>,
         read: Read,
         generation: u64,
     },
     NotRead {
+        no: u64,
         portal: Option<PortalId>,
         trouble: String,
     },
@@ -76,6 +120,33 @@ pub(crate) enum Said {
         trouble: String,
     },
     Evicted(Vec<Evicted>),
+    /// What is new of all portals, after this position.
+    Tail {
+        no: u64,
+        from: Option<Position>,
+        read: Read,
+        generation: u64,
+    },
+    NotTailed {
+        trouble: String,
+    },
+    /// `None`: they could not be read.
+    Memos {
+        portal: Option<PortalId>,
+        memos: Result<Vec<Memo>, String>,
+    },
+    /// Outcomes could not be stored, and come back.
+    NotAnswered {
+        answers: Vec<Answer>,
+        trouble: String,
+    },
+    /// Whether the last marks are stored.
+    LetGo {
+        no: u64,
+        stored: Result<(), String>,
+    },
+    /// The answer to an inquiry.
+    Known(Known),
     /// Its own upkeep does not work.
     Failing {
         trouble: String,
@@ -91,8 +162,8 @@ pub(crate) struct Left {
 }
 
 /// The worker's end.
-#[derive(Debug)]
 pub(crate) struct Desk {
+    journal: Arc<dyn Journal>,
     asks: mpsc::UnboundedSender<Ask>,
     told: mpsc::UnboundedReceiver<Said>,
 }
@@ -102,6 +173,16 @@ impl Desk {
     /// speaks.
     pub(crate) fn ask(&self, ask: Ask) {
         drop(self.asks.send(ask));
+    }
+
+    /// The journal's generation, now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.journal.generation()
+    }
+
+    /// The journal itself, for what must not wait for the driver.
+    pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
     }
 
     /// What became of something. `None`: the driver is gone. Cancel safe.
@@ -131,6 +212,16 @@ pub(crate) struct Driver {
     has_more: bool,
     /// Runs whose lines were counted.
     known: HashSet<Publisher>,
+    /// Other processes use the journal, too: there are no runs to take over from.
+    is_shared: bool,
+    /// A reading of what is new that is to be answered.
+    tail: Option<Tail>,
+    /// The last reading of what is new has found the end.
+    tail_at_end: bool,
+    /// Taken out of the requests too early: it is the next one.
+    next: Option<Ask>,
+    /// It appends for a process that publishes.
+    posts_for: Option<Publisher>,
     /// Reads that wait until all lines are counted that they may find.
     reads: VecDeque<Ask>,
 }
@@ -151,7 +242,7 @@ impl Driver {
         let (asks, from_worker) = mpsc::unbounded_channel();
         let (told, to_worker) = mpsc::unbounded_channel();
         let driver = Driver {
-            journal,
+            journal: journal.clone(),
             asks: from_worker,
             told,
             marks: Vec::new(),
@@ -160,9 +251,26 @@ impl Driver {
             adopting: false,
             has_more: false,
             known: HashSet::from([publisher]),
+            is_shared: false,
+            tail: None,
+            tail_at_end: false,
+            next: None,
+            posts_for: None,
             reads: VecDeque::new(),
         };
-        (Desk { asks, told: to_worker }, driver)
+        (Desk { journal, asks, told: to_worker }, driver)
+    }
+
+    /// The same for a journal that other processes use, too.
+    pub(crate) fn shared(self) -> Driver {
+        Driver { is_shared: true, ..self }
+    }
+
+    /// The same for a process that publishes. Then the driver takes nothing over, and appends each batch until
+    /// the journal has it.
+    pub(crate) fn posting(journal: Arc<dyn Journal>, publisher: Publisher) -> (Desk, Driver) {
+        let (desk, driver) = Driver::new(journal, publisher);
+        (desk, Driver { posts_for: Some(publisher), ..driver })
     }
 
     /// Starts the thread. It ends when the worker is gone.
@@ -181,15 +289,31 @@ impl Driver {
 
     /// Does what is asked, in its order, and looks for what other runs have left.
     pub(crate) async fn run(mut self) {
+        let journal = self.journal.clone();
+        let mut news = News::new(&*journal);
+        if let Some(publisher) = self.posts_for {
+            return posting::run(self.journal, publisher, self.asks, self.told).await;
+        }
         loop {
+            if let Some(ask) = self.next.take() {
+                match ask {
+                    Ask::Close(done) => return self.close(done).await,
+                    ask => self.serve(ask).await,
+                }
+                continue;
+            }
             let ask = tokio::select! {
                 biased;
                 ask = self.asks.recv() => match ask {
                     Some(ask) => Some(ask),
                     None => return,
                 },
+                () = news.wait(self.tail.as_ref()), if self.tail.is_some() => {
+                    self.read_tail().await;
+                    continue;
+                }
                 () = std::future::ready(()), if self.scan.is_some() => None,
-                () = sleep_until(self.next_adopt) => None,
+                () = sleep_until(self.next_adopt), if !self.is_shared => None,
             };
             match ask {
                 Some(Ask::Close(done)) => return self.close(done).await,
@@ -221,11 +345,18 @@ impl Driver {
         match ask {
             Ask::Append(batch) => self.append(batch).await,
             Ask::Mark(marks, noted) => self.mark(marks, noted).await,
-            Ask::Read { portal, after, generation, most_bytes } => {
-                self.read(portal, after, generation, most_bytes).await;
+            Ask::Read { no, portal, after, generation, most_bytes } => {
+                self.read((no, portal), after, generation, most_bytes).await;
             }
+            Ask::Tail { no, after, generation, most_bytes } => {
+                self.start_tail(no, after, generation, most_bytes);
+            }
+            Ask::Intend(intent, answer) => self.intend(intent, answer).await,
+            Ask::Memos { portal } => self.memos(portal).await,
+            Ask::Answer(answers) => self.answer(answers).await,
+            Ask::LetGo { no, intents } => self.let_go(no, &intents).await,
             // It is the last one: the loop ends with it.
-            Ask::Close(_) => {}
+            Ask::Close(_) | Ask::Inquire(_) => {}
         }
     }
 
@@ -297,17 +428,19 @@ impl Driver {
 
     async fn read(
         &mut self,
-        portal: Option<PortalId>,
+        (no, portal): (u64, Option<PortalId>),
         after: Option<Position>,
         generation: u64,
         most_bytes: usize,
     ) {
         let read = self.try_read(&portal, after, generation, most_bytes).await;
         // Before what was read: what is missing in it is known then.
-        self.look_for_evicted().await;
+        if !self.is_shared {
+            self.look_for_evicted().await;
+        }
         self.tell(match read {
-            Ok((read, generation)) => Said::Read { portal, read, generation },
-            Err(error) => Said::NotRead { portal, trouble: error.to_string() },
+            Ok((read, generation)) => Said::Read { no, portal, read, generation },
+            Err(error) => Said::NotRead { no, portal, trouble: error.to_string() },
         });
     }
 
@@ -434,7 +567,7 @@ impl Scan {
 }
 
 /// A journal that panics has failed, also if it does so before it returns a future.
-async fn guarded<T, F>(call: impl FnOnce() -> F) -> Result<T, JournalError>
+pub(super) async fn guarded<T, F>(call: impl FnOnce() -> F) -> Result<T, JournalError>
 where
     F: Future<Output = Result<T, JournalError>>,
 {

@@ -7,7 +7,6 @@ use crate::stats::{DropReason, FlushReport};
 pub(crate) enum Ending {
     Acknowledged,
     /// It is in a journal from which another process delivers it.
-    #[expect(dead_code, reason = "publishing comes next")]
     HandedOver,
     Late,
     Dropped(DropReason),

@@ -39,6 +39,7 @@ pub(crate) mod calls;
 mod compose;
 mod costs;
 mod ends;
+mod leaving;
 mod losses;
 mod reaction;
 mod settle;

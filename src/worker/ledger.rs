@@ -41,6 +41,8 @@ pub(crate) struct Ledger {
     stored: u64,
     /// Lines of unknown tokens that the journal has lost, and of which not all were missed yet.
     damaged: u64,
+    /// Other processes deliver from the journal, too.
+    is_shared: bool,
 }
 
 /// The state of a portal's lane.
@@ -63,6 +65,8 @@ pub(crate) struct Page {
     /// Its lines that are in the journal only: of this run, and of others.
     stored: u64,
     found: u64,
+    /// What the journal has to know with the next request, if others deliver from it, too.
+    unsaid: Vec<Mark>,
     /// The portal's answer, if lines are lost because of it.
     because: String,
 }
@@ -113,6 +117,7 @@ impl Ledger {
             clock: None,
             stored: 0,
             damaged: 0,
+            is_shared: false,
         }
     }
 
@@ -163,7 +168,8 @@ impl Ledger {
     pub(crate) fn page(&self, id: Option<&PortalId>) -> Page {
         let counters = self.stats.add_portal(id.map(PortalId::as_str));
         let (pending, because) = (Pending::default(), String::new());
-        Page { id: id.cloned(), counters, pending, stored: 0, found: 0, because }
+        let unsaid = Vec::new();
+        Page { id: id.cloned(), counters, pending, stored: 0, found: 0, unsaid, because }
     }
 
     /// Removes a portal and its counters.
@@ -270,10 +276,18 @@ impl Ledger {
         }
     }
 
+    /// Other processes deliver from the journal, too.
+    pub(crate) fn share(&mut self) {
+        self.is_shared = true;
+    }
+
     /// Notes for the journal what has become of lines of a token.
+    ///
+    /// If others deliver from it, too, only the owner of a portal may say that lines are tried or not: with a
+    /// request, for which the journal checks who that is.
     pub(crate) fn mark(
         &mut self,
-        page: &Page,
+        page: &mut Page,
         event_token: &EventToken,
         publisher: Publisher,
         (from, up_to): (Number, Number),
@@ -282,7 +296,11 @@ impl Ledger {
     ) {
         if let Some(outbox) = &mut self.outbox {
             let (portal, event_token) = (page.id.clone(), event_token.clone());
-            outbox.mark(Mark { publisher, portal, event_token, from, up_to, kind }, now);
+            let mark = Mark { publisher, portal, event_token, from, up_to, kind };
+            match kind {
+                MarkKind::Tried | MarkKind::Returned if self.is_shared => page.unsaid.push(mark),
+                _ => outbox.mark(mark, now),
+            }
         }
     }
 
@@ -295,6 +313,19 @@ impl Ledger {
         page.pending.sub(lines, bytes);
         page.stored += lines;
         self.show_stored(page, lines, 0);
+    }
+
+    /// Lines that are in the journal only are delivered by another process from now on. `parts`: what flushes and
+    /// ends wait for.
+    pub(crate) fn hand_over_stored(&mut self, page: &mut Page, parts: &[Part]) {
+        let lines = page.found;
+        let waited: u64 = parts.iter().map(|part| part.lines).sum();
+        for Part { token, seq, lines, .. } in parts {
+            self.watches.gone(Some(*token), *lines, *seq, Some(Ending::HandedOver));
+        }
+        self.watches.gone(None, lines.saturating_sub(waited), 0, None);
+        self.sub_stored(page, false, lines);
+        self.stats.handed_over(lines);
     }
 
     /// Lines of other runs were found in the journal. They get this number.
@@ -610,6 +641,11 @@ impl Page {
     /// Sets the detail for lines that are lost from now on, until it is called with an empty text.
     pub(crate) fn because(&mut self, said: impl Into<String>) {
         self.because = said.into();
+    }
+
+    /// What the journal has to know with the next request.
+    pub(crate) fn unsaid(&mut self) -> Vec<Mark> {
+        std::mem::take(&mut self.unsaid)
     }
 
     /// Lines of the portal that are in memory and pending.

@@ -31,8 +31,12 @@ mod kept;
 #[cfg(feature = "simulation")]
 mod notices;
 mod portals;
+#[cfg(all(feature = "simulation", feature = "relay"))]
+mod publish;
 #[cfg(feature = "simulation")]
 mod recovery;
+#[cfg(feature = "simulation")]
+mod relayed;
 mod shutdown;
 mod storm;
 #[cfg(feature = "simulation")]

@@ -130,6 +130,20 @@ impl Turn<'_> {
         }
     }
 
+    /// Another process delivers the lines of an entry.
+    pub(crate) fn hand_over(
+        &mut self,
+        event_token: &EventToken,
+        entry: &Entry,
+        orphan: Option<u64>,
+    ) {
+        let lines = u64::from(entry.lines);
+        self.settle_lines(event_token, lines, entry.bytes, entry.last_seq, Ending::HandedOver);
+        if let Some(seq) = orphan {
+            self.settle_lines(event_token, 1, 0, seq, Ending::HandedOver);
+        }
+    }
+
     /// Settles an entry as lost, and the line that went on in a later one.
     pub(crate) fn settle_lost(
         &mut self,

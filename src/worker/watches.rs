@@ -132,7 +132,7 @@ impl Watches {
 
     /// Lines of other runs were found. They count as if they had been received now, with this number.
     pub(super) fn found(&mut self, seq: u64, lines: u64) {
-        self.newest = seq;
+        self.newest = self.newest.max(seq);
         self.open.pending += lines;
         if let Some(closing) = &mut self.closing {
             closing.remaining += lines;

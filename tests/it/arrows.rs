@@ -53,6 +53,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("spool", &["journal", "line", "stats", "error"]),
     ("journal", &["format", "line", "stats", "thread_role"]),
+    ("relay", &["error", "handle", "line", "queue"]),
     ("transport", &["protocol", "error", "line", "thread_role"]),
     ("activity", &["installation", "request", "line", "transport", "error"]),
     ("installation", &["request", "line", "transport", "error"]),
@@ -69,10 +70,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// The same for modules of the worker. `worker.rs` itself may import all of them.
 const IN_WORKER: &[(&str, &[&str])] = &[
+    ("gate", &["engine"]),
     (
         "engine",
         &[
             "agenda",
+            "backlog",
             "elsewhere",
             "ending",
             "entry",
@@ -110,6 +113,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
         &["elsewhere", "ending", "entry", "gaps", "incoming", "outbox", "report", "watches"],
     ),
     ("outbox", &["agenda", "gaps"]),
+    ("backlog", &[]),
     ("watches", &["agenda", "ending"]),
     ("deadlines", &["agenda"]),
     ("budgets", &["schedule"]),
@@ -136,7 +140,10 @@ const ZONES: &[(&str, &[&str])] = &[
     ("reqwest", &["transport"]),
     ("rustls", &["transport"]),
     ("crossbeam_channel", &["queue"]),
-    ("tokio", &["journal", "queue", "worker", "transport", "handle", "builder", "simulation"]),
+    (
+        "tokio",
+        &["journal", "queue", "worker", "transport", "handle", "relay", "builder", "simulation"],
+    ),
     (
         "serde_json",
         &[

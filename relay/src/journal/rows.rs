@@ -1,11 +1,12 @@
 //! Chunks and marks as rows, and back.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 use tracing_bizproc::journal::codec::{Unreadable, decode, encode};
 use tracing_bizproc::journal::{
-    Answer, Batch, Chunk, Content, Evicted, Intent, Mark, Number, Outcome, Publisher,
+    Answer, Batch, Chunk, Content, Evicted, Intent, Mark, MarkKind, Number, Outcome, Publisher,
     event_token_text,
 };
 use tracing_bizproc::stats::DropReason;
@@ -101,7 +102,7 @@ pub(crate) struct MarkRows {
 impl MarkRows {
     pub(crate) fn of<'a>(marks: impl IntoIterator<Item = &'a Mark>) -> Self {
         let mut rows = MarkRows::default();
-        for mark in marks.into_iter().filter(|mark| mark.from <= mark.up_to) {
+        for mark in marks.into_iter().filter(is_range) {
             let portal = mark.portal.as_ref();
             rows.shards.push(Shard::of(portal).number());
             rows.publishers.push(publisher_key(mark.publisher));
@@ -111,6 +112,36 @@ impl MarkRows {
         }
         rows
     }
+}
+
+/// For each mark, what is done in which step: marks of the same lines are applied in their order.
+#[derive(Default)]
+pub(crate) struct Steps {
+    pub(crate) steps: Vec<i16>,
+    pub(crate) returned: Vec<bool>,
+}
+
+impl Steps {
+    /// Of the same marks as [`MarkRows::of`].
+    pub(crate) fn of<'a>(marks: impl IntoIterator<Item = &'a Mark>, rows: &MarkRows) -> Self {
+        let mut steps = Steps::default();
+        let mut last = HashMap::new();
+        let keys = rows.publishers.iter().zip(&rows.activities);
+        for (mark, (publisher, activity)) in marks.into_iter().filter(is_range).zip(keys) {
+            let returned = mark.kind == MarkKind::Returned;
+            let (step, kind) = last.entry((publisher, activity)).or_insert((0_i16, returned));
+            if *kind != returned {
+                (*step, *kind) = (step.saturating_add(1), returned);
+            }
+            steps.steps.push(*step);
+            steps.returned.push(returned);
+        }
+        steps
+    }
+}
+
+fn is_range(mark: &&Mark) -> bool {
+    mark.from <= mark.up_to
 }
 
 /// The columns of memos.

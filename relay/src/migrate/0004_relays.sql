@@ -26,15 +26,16 @@ CREATE TABLE {schema}.answers (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- Marks numbers as tried and stores memos, where their shard is owned in the given epoch, and returns those
--- of the held shards that are not owned any more. The lock on a shard's row lasts until all of it is
--- committed: whoever takes the shard sees it.
+-- Marks numbers as tried or returned, step by step, and stores memos, where their shard is owned in the given
+-- epoch, and returns those of the held shards that are not owned any more. The lock on a shard's row lasts
+-- until all of it is committed: whoever takes the shard sees it.
 DROP FUNCTION {schema}.intend(
     bytea, smallint[], bigint[], smallint[], bytea[], bytea[], bigint[], bigint[]
 );
 CREATE FUNCTION {schema}.intend(
     me bytea, held smallint[], epochs bigint[],
     mark_shards smallint[], publishers bytea[], activities bytea[], firsts bigint[], lasts bigint[],
+    steps smallint[], returned boolean[],
     memo_shards smallint[], portals text[], keys bytea[], contents bytea[]
 ) RETURNS smallint[] LANGUAGE plpgsql
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -49,13 +50,20 @@ BEGIN
         ORDER BY s.shard
         FOR SHARE OF s
     ) o;
-    IF cardinality(mark_shards) > 0 THEN
+    FOR step_no IN 0 .. coalesce((SELECT max(u.step) FROM unnest(steps) u (step)), -1) LOOP
+        IF true = ANY (returned) THEN
+            PERFORM {schema}.mark_returned(
+                array_agg(m.publisher), array_agg(m.activity), array_agg(m.first_no), array_agg(m.last_no)
+            ) FROM unnest(mark_shards, publishers, activities, firsts, lasts, steps, returned)
+                m (shard, publisher, activity, first_no, last_no, step, returned)
+            WHERE m.shard = ANY (mine) AND m.step = step_no AND m.returned;
+        END IF;
         PERFORM {schema}.mark_tried(
             array_agg(m.publisher), array_agg(m.activity), array_agg(m.first_no), array_agg(m.last_no)
-        ) FROM unnest(mark_shards, publishers, activities, firsts, lasts)
-            m (shard, publisher, activity, first_no, last_no)
-        WHERE m.shard = ANY (mine);
-    END IF;
+        ) FROM unnest(mark_shards, publishers, activities, firsts, lasts, steps, returned)
+            m (shard, publisher, activity, first_no, last_no, step, returned)
+        WHERE m.shard = ANY (mine) AND m.step = step_no AND NOT m.returned;
+    END LOOP;
     IF cardinality(memo_shards) > 0 THEN
         -- Of memos with the same key, the last one counts.
         INSERT INTO {schema}.memos AS m (portal, key, value)

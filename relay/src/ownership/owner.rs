@@ -94,30 +94,8 @@ impl Owner {
     /// Whatever the ownership fails with. What was changed before is not lost: it is part of the next answer,
     /// or runs out by itself.
     pub async fn turn(&mut self, clock: impl Fn() -> Instant) -> Result<Change, JournalError> {
-        let mut change =
-            Change { lost: self.leases.with(|held| held.expire(clock())), ..Change::default() };
-        let members = match self.ownership.join(self.me).await {
-            Ok(members) => members,
-            // What has run out has run out, whatever the database says.
-            Err(_) if !change.lost.is_empty() => return Ok(change),
-            Err(error) => return Err(error),
-        };
-        let claims = self.leases.with(|held| held.claims());
-        if !claims.is_empty() {
-            let sent = clock();
-            let renewed = match self.ownership.renew(self.me, &claims).await {
-                Ok(renewed) => renewed,
-                Err(_) if !change.lost.is_empty() => return Ok(change),
-                Err(error) => return Err(error),
-            };
-            let lost: Vec<Claim> =
-                claims.into_iter().filter(|claim| !renewed.contains(claim)).collect();
-            self.leases.with(|held| {
-                held.extend(&renewed, sent);
-                held.forget(&lost);
-            });
-            change.lost.extend(lost);
-        }
+        let (mut change, members) = self.keep(&clock).await?;
+        let Some(members) = members else { return Ok(change) };
         let missing;
         (change.surplus, missing) =
             self.leases.with(|held| (held.surplus(members), held.missing(members)));
@@ -134,6 +112,47 @@ impl Owner {
             }
         }
         Ok(change)
+    }
+
+    /// Renews, and takes nothing: for a member that is about to leave. Returns what was lost.
+    ///
+    /// # Errors
+    /// As [`turn`](Owner::turn).
+    pub async fn renew(&mut self, clock: impl Fn() -> Instant) -> Result<Vec<Claim>, JournalError> {
+        Ok(self.keep(&clock).await?.0.lost)
+    }
+
+    /// Says that it is there, and renews. Returns how many members there are; `None`: that failed, and something
+    /// was lost before.
+    async fn keep(
+        &mut self,
+        clock: &impl Fn() -> Instant,
+    ) -> Result<(Change, Option<usize>), JournalError> {
+        let mut change =
+            Change { lost: self.leases.with(|held| held.expire(clock())), ..Change::default() };
+        let members = match self.ownership.join(self.me).await {
+            Ok(members) => members,
+            // What has run out has run out, whatever the database says.
+            Err(_) if !change.lost.is_empty() => return Ok((change, None)),
+            Err(error) => return Err(error),
+        };
+        let claims = self.leases.with(|held| held.claims());
+        if !claims.is_empty() {
+            let sent = clock();
+            let renewed = match self.ownership.renew(self.me, &claims).await {
+                Ok(renewed) => renewed,
+                Err(_) if !change.lost.is_empty() => return Ok((change, None)),
+                Err(error) => return Err(error),
+            };
+            let lost: Vec<Claim> =
+                claims.into_iter().filter(|claim| !renewed.contains(claim)).collect();
+            self.leases.with(|held| {
+                held.extend(&renewed, sent);
+                held.forget(&lost);
+            });
+            change.lost.extend(lost);
+        }
+        Ok((change, Some(members)))
     }
 
     /// Gives back claims of which nothing is on the way any more.

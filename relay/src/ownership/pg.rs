@@ -11,7 +11,7 @@ use super::{Claim, Epoch, Member, Ownership, OwnershipFuture};
 use crate::config::PgConfig;
 use crate::connection::{Connection, Parameters, column, parameters};
 use crate::error::PgError;
-use crate::journal::{MarkRows, MemoRows};
+use crate::journal::{MarkRows, MemoRows, Steps};
 use crate::migrate::{self, in_schema};
 use crate::shard::Shard;
 
@@ -66,7 +66,7 @@ impl PgOwnership {
             renew: with_names("SELECT * FROM {schema}.renew($1, $2 * interval '1 second', $3, $4)"),
             release: with_names("SELECT {schema}.release($1, $2, $3)"),
             intend: with_names(
-                "SELECT {schema}.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                "SELECT {schema}.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
             ),
         };
         Ok(PgOwnership { sql, connection, lease })
@@ -151,7 +151,9 @@ impl Ownership for PgOwnership {
     ) -> OwnershipFuture<'a, Vec<Shard>> {
         Box::pin(async move {
             let (shards, epochs) = columns(claims);
-            let marks = MarkRows::of(intents.iter().flat_map(|intent| &intent.marks));
+            let given = || intents.iter().flat_map(|intent| &intent.marks);
+            let marks = MarkRows::of(given());
+            let Steps { steps, returned } = Steps::of(given(), &marks);
             let memos = MemoRows::of(intents);
             let parameters = parameters![
                 key(me) => BYTEA,
@@ -162,6 +164,8 @@ impl Ownership for PgOwnership {
                 marks.activities => BYTEA_ARRAY,
                 marks.firsts => INT8_ARRAY,
                 marks.lasts => INT8_ARRAY,
+                steps => INT2_ARRAY,
+                returned => BOOL_ARRAY,
                 memos.shards => INT2_ARRAY,
                 memos.portals => TEXT_ARRAY,
                 memos.keys => BYTEA_ARRAY,

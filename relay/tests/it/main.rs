@@ -8,6 +8,8 @@ mod journal;
 mod ownership;
 mod permits;
 mod pooler;
+#[cfg(feature = "cli")]
+mod program;
 mod protocol;
 mod proxy;
 mod rights;

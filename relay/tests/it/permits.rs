@@ -156,3 +156,32 @@ fn when_the_database_is_away_nothing_leaves() {
     assert!(wait(one.journal.intend(&[intent("north", 1, b"")])).is_err());
     assert!(wait(one.journal.memos(&portal("north"))).unwrap().is_empty());
 }
+
+#[test]
+fn marks_of_a_request_are_applied_in_their_order() {
+    let Some(database) = Database::new() else { return };
+    let mut one = Relay::new(&database, 1);
+    let time = Time::new(&database);
+    one.turn(|| time.now());
+    let chunks = (1..=5).map(|no| chunk("north", no)).collect();
+    wait(one.journal.append(&Batch { publisher: Publisher(1), no: 1, chunks })).unwrap();
+    let marks = |marks: &[(u64, u64, MarkKind)]| {
+        let mark = |(from, up_to, kind): &(u64, u64, MarkKind)| Mark {
+            from: *from,
+            up_to: *up_to,
+            kind: *kind,
+            ..intent("north", 1, b"").marks[0].clone()
+        };
+        let marks = marks.iter().map(mark).collect();
+        Intent { portal: portal("north"), marks, memos: Vec::new() }
+    };
+    use MarkKind::{Returned, Tried};
+    one.intend(&[marks(&[(1, 3, Tried)])]);
+    assert_eq!(one.tried(), [true, true, true, false, false]);
+    one.intend(&[marks(&[(1, 2, Returned), (2, 2, Tried)]), marks(&[(5, 5, Tried)])]);
+    assert_eq!(one.tried(), [false, true, true, false, true]);
+    one.intend(&[marks(&[(1, 5, Tried)]), marks(&[(4, 5, Returned)]), marks(&[(5, 5, Tried)])]);
+    assert_eq!(one.tried(), [true, true, true, false, true]);
+    one.intend(&[marks(&[(1, 5, Returned)])]);
+    assert_eq!(one.tried(), [false; 5]);
+}

@@ -203,6 +203,13 @@ impl Coalescer {
         keys.into_iter().filter_map(|key| self.take_end(key)).collect()
     }
 
+    /// Ends that are not out: another process sends them.
+    pub(crate) fn release_ends(&mut self) -> Vec<Lapsed> {
+        let waits = |key: &usize| self.tokens[*key].end.as_ref().is_some_and(|end| end.out == 0);
+        let keys: Vec<usize> = self.listing.lapse.keys().filter(waits).collect();
+        keys.into_iter().filter_map(|key| self.take_end(key)).collect()
+    }
+
     /// No end waits for lines that are in the journal only: there are none.
     pub(crate) fn all_arrived(&mut self, lost: bool) {
         let keys: Vec<usize> = self.listing.lapse.keys().collect();

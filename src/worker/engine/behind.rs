@@ -9,11 +9,11 @@
 //! the journal and nothing was taken in since that read was asked for. While the journal is away (it
 //! hangs, or cannot be read) lines go to their lanes all the same.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::{Engine, Portal, held};
-use crate::journal::{MarkKind, Number, Position, StoredLine};
+use crate::journal::{MarkKind, Number, Position, Publisher, StoredLine};
 use crate::line::{EventToken, Fingerprint};
 use crate::queue::Limits;
 use crate::stats::DropReason;
@@ -34,6 +34,8 @@ pub(super) struct Behind {
     pub(super) after: Option<Position>,
     pub(super) generation: u64,
     pub(super) reading: bool,
+    /// Number of the last read.
+    pub(super) read: u64,
     /// The newest line that went this way, and that at the time of the last read.
     pub(super) newest: Number,
     pub(super) asked_at: Number,
@@ -45,6 +47,8 @@ pub(super) struct Behind {
     pub(super) flushed: Number,
     /// Lines of other runs, and of this one up to that number, are lost when they are read.
     pub(super) given_up: Option<(DropReason, Number)>,
+    /// Of a journal that others write to: up to which line of a publisher those of a token were counted.
+    pub(super) counted: HashMap<(u32, Publisher), Number>,
     /// Its lines that are in no lane.
     pub(super) elsewhere: Elsewhere,
 }
@@ -64,12 +68,14 @@ impl Behind {
             after,
             generation,
             reading: false,
+            read: 0,
             newest: 0,
             asked_at: 0,
             held: VecDeque::new(),
             under_way: Pending::default(),
             flushed: 0,
             given_up: None,
+            counted: HashMap::new(),
             elsewhere: Elsewhere::default(),
         }
     }

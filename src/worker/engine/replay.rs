@@ -41,29 +41,38 @@ impl Engine {
         let bytes = (self.limits.bytes as f64 * share) as usize;
         let most_bytes = if probes { 1 } else { bytes.min(lines * SHORT_LINE) };
         let most_bytes = most_bytes.clamp(1, READ_BYTES);
-        let (portal, generation) = (id.clone(), store.generation);
-        let read = Ask::Read { portal, after, generation, most_bytes };
+        let (portal, generation, no) = (id.clone(), store.generation, store.read + 1);
+        let read = Ask::Read { no, portal, after, generation, most_bytes };
         if let Some(behind) = &mut self.portals[key].behind {
             behind.reading = true;
+            behind.read = no;
             behind.asked_at = behind.newest;
         }
         if let Some(store) = &mut self.store {
             store.reads.push(read);
+            store.read = no;
             store.reading += 1;
         }
         false
     }
 
+    /// The portal that waits for this read. None does, if it was let go since.
+    pub(super) fn reader(&self, no: u64, portal: &Option<PortalId>) -> Option<usize> {
+        let key = *self.by_id.get(portal)?;
+        let behind = self.portals[key].behind.as_ref()?;
+        (behind.reading && behind.read == no).then_some(key)
+    }
+
     pub(super) fn read(
         &mut self,
-        portal: &Option<PortalId>,
+        (no, portal): (u64, &Option<PortalId>),
         read: Read,
         generation: u64,
         now: Instant,
     ) {
         self.is_back();
         self.was_read();
-        let key = self.portal_of(portal, now);
+        let Some(key) = self.reader(no, portal) else { return };
         if let Some(store) = &mut self.store {
             if store.generation != generation {
                 (store.generation, store.end) = (generation, read.up_to);
@@ -152,7 +161,18 @@ impl Engine {
             }
             Content::Missed(gap) => self.read_gap(key, publisher, &event_token, gap, now),
             // Those of other runs were found when these were adopted.
-            Content::End(_) => {}
+            Content::End(end) => {
+                if self.is_shared() {
+                    let portal = self.portals[key].id.clone();
+                    self.end_found(
+                        &portal,
+                        &event_token,
+                        Stamp { publisher, no: end.no },
+                        end,
+                        now,
+                    );
+                }
+            }
             Content::Seal(seal) => {
                 let (_, mut turn) = self.turn(key, now);
                 turn.settle_end(&event_token, Some(Stamp { publisher, no: seal.no }));

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::behind::{Held, split};
+use super::tail::Shared;
 use super::{Engine, Portal};
 use crate::journal::driver::{Ask, Said};
 use crate::journal::{Batch, Content, Number, Position, Publisher};
@@ -31,10 +32,14 @@ pub(super) struct Store {
     pub(super) found_as: HashMap<Publisher, Number>,
     /// What is to be read.
     pub(super) reads: Vec<Ask>,
+    /// How many reads there were, to tell them apart.
+    pub(super) read: u64,
     /// How many reads are not answered.
     pub(super) reading: usize,
     /// How many times marks were handed over that are not answered.
     pub(super) marking: usize,
+    /// Set if other processes deliver from the journal, too.
+    pub(super) shared: Option<Box<Shared>>,
     /// How long the journal has owed an answer, and the time of the last check. Time in which the process was
     /// stopped hardly counts, because the journal's thread was stopped, too.
     waited: Duration,
@@ -68,8 +73,10 @@ impl Engine {
             generation: 0,
             found_as: HashMap::new(),
             reads: Vec::new(),
+            read: 0,
             reading: 0,
             marking: 0,
+            shared: None,
             waited: Duration::ZERO,
             looked: now,
         });
@@ -88,11 +95,14 @@ impl Engine {
 
     /// Whether what is gathered for the journal is enough to be handed over.
     pub(crate) fn has_full_batch(&mut self) -> bool {
-        self.ledger.outbox().is_some_and(|outbox| outbox.is_full())
+        self.has_full_post() || self.ledger.outbox().is_some_and(|outbox| outbox.is_full())
     }
 
     /// What the journal's driver is to do, in this order. `all`: also what could wait for company.
     pub(crate) fn asks(&mut self, all: bool, now: Instant) -> Vec<Ask> {
+        if self.publishing.is_some() {
+            return self.posts(all, now);
+        }
         self.look_for_hang(now);
         let Some(store) = &mut self.store else { return Vec::new() };
         let reads = std::mem::take(&mut store.reads);
@@ -140,7 +150,7 @@ impl Engine {
 
     /// Whether nothing is left that the journal has not stored.
     pub(crate) fn has_stored_all(&mut self) -> bool {
-        self.ledger.outbox().is_none_or(|outbox| outbox.is_empty())
+        self.has_published_all() && self.ledger.outbox().is_none_or(|outbox| outbox.is_empty())
     }
 
     pub(super) fn look_for_hang(&mut self, now: Instant) {
@@ -173,6 +183,9 @@ impl Engine {
 
     /// The journal's driver has said something.
     pub(crate) fn told(&mut self, told: Said, now: Instant) {
+        if self.publishing.is_some() {
+            return self.posted(told, now);
+        }
         if let Some(store) = &mut self.store {
             store.waited = Duration::ZERO;
         }
@@ -187,17 +200,21 @@ impl Engine {
                 self.was_marked();
                 self.ledger.report(Trouble::NotMarked, 1, None, trouble);
             }
-            Said::Read { portal, read, generation } => self.read(&portal, read, generation, now),
-            Said::NotRead { portal, trouble } => {
+            Said::Read { no, portal, read, generation } => {
+                self.read((no, &portal), read, generation, now);
+            }
+            Said::NotRead { no, portal, trouble } => {
                 self.was_read();
-                let key = self.portal_of(&portal, now);
-                if let Some(behind) = &mut self.portals[key].behind {
-                    behind.reading = false;
+                if let Some(key) = self.reader(no, &portal) {
+                    if let Some(behind) = &mut self.portals[key].behind {
+                        behind.reading = false;
+                    }
+                    self.agenda.set(key, now + READ_AGAIN);
                 }
                 self.journal_is_away(&trouble, now);
-                self.agenda.set(key, now + READ_AGAIN);
             }
-            Said::Adopting => {}
+            // The rest is for a process that publishes.
+            Said::Adopting | Said::Known(_) => {}
             Said::LeftAlone { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
             }
@@ -209,6 +226,13 @@ impl Engine {
                 self.has_started(now);
             }
             Said::Evicted(evicted) => self.evicted(evicted, now),
+            Said::Tail { no, from, read, generation } => {
+                self.tailed((no, from), read, generation, now);
+            }
+            Said::NotTailed { trouble } => self.not_tailed(trouble, now),
+            Said::Memos { portal, memos } => self.adopted_portal(&portal, memos, now),
+            Said::NotAnswered { answers, trouble } => self.not_answered(answers, trouble, now),
+            Said::LetGo { no, stored } => self.has_let_go(no, stored, now),
             Said::Failing { trouble } => {
                 self.ledger.report(Trouble::NotStored, 1, None, trouble);
             }

@@ -82,6 +82,6 @@ impl Lane {
         }
         self.keep_gaps(turn);
         self.abandon_ends(stay, turn);
-        self.abandon_calls();
+        self.abandon_calls("the app shut down");
     }
 }

@@ -166,7 +166,11 @@ pub(super) fn keeping(disk: &Disk) -> Keeping {
 
 impl Run {
     pub(super) fn start(disk: &Disk, portal: &Portal, options: Builder) -> Run {
-        let options = options.keeping(keeping(disk));
+        Run::with(portal, options.keeping(keeping(disk)))
+    }
+
+    /// A run of an app with these options.
+    pub(super) fn with(portal: &Portal, options: Builder) -> Run {
         let Parts { producer, consumer, engine, stats, tick, journal } = options.parts(1);
         let (desk, driver) = journal.unzip();
         let mut worker =

@@ -277,7 +277,7 @@ fn each_trouble_with_the_disk_has_a_report_of_its_own() {
         (Said::NotMarked { trouble: trouble() }, "NotMarked"),
         (Said::LeftAlone { trouble: trouble() }, "LeftAlone"),
         (Said::NotAdopted { trouble: trouble() }, "LeftAlone"),
-        (Said::NotRead { portal: None, trouble: trouble() }, "NotRead"),
+        (Said::NotRead { no: 0, portal: None, trouble: trouble() }, "NotRead"),
         (Said::Failing { trouble: trouble() }, "NotStored"),
     ] {
         let (reports, _) = reported(said);
