@@ -44,7 +44,7 @@ enum Step {
 fn step(ids: u64) -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (1..=ids).prop_map(Step::Enter),
-        2 => (1..=ids).prop_map(Step::Exit),
+        4 => (1..=ids).prop_map(Step::Exit),
         6 => Just(Step::ExitLast),
         8 => Just(Step::Look),
         1 => (1..=ids).prop_map(Step::LookWhileEntering),
@@ -261,6 +261,19 @@ fn a_span_that_is_not_ours_is_known_until_it_is_left() {
     exit(8);
     enter(8);
     assert_eq!(entered.current(period), Current::Span(8));
+}
+
+#[test]
+fn what_is_not_ours_is_noted_of_the_current_span_and_not_of_one_that_is_entered_again() {
+    let entered = Entered::new();
+    let mut rig = Rig::new(0, &entered);
+    rig.stacks.wake();
+    [1, 3, 1].map(|id| rig.enter(id));
+    assert_eq!(entered.current(rig.period()), Current::Span(3));
+    rig.note_if_not_ours(3);
+    assert_eq!(entered.current(rig.period()), Current::NotOurs);
+    rig.exit(3);
+    assert_eq!(entered.current(rig.period()), Current::Span(1));
 }
 
 #[test]
