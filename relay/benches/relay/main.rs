@@ -102,6 +102,7 @@ fn intents(server: &Postgres, config: &PgConfig, small: bool) {
         for call in 0..calls {
             if renewed.is_none_or(|at| at.elapsed() > owner.interval()) {
                 assert_eq!(wait(owner.turn(Instant::now)).unwrap().lost, []);
+                journal.activate(owner.leases().claims());
                 renewed = Some(Instant::now());
             }
             let intent = |n: u64| {
