@@ -172,6 +172,8 @@ pub struct RelayStatus {
     pub not_written: u64,
     /// Requests that were written down and did not leave, since the lease had run out meanwhile.
     pub too_late: u64,
+    /// Portals that wait because a newer version has written something for them, or because it is damaged.
+    pub unreadable_portals: usize,
 }
 
 impl RunningRelay {
@@ -209,6 +211,7 @@ impl RunningRelay {
             fenced: counts.fenced.load(Ordering::Relaxed),
             not_written: counts.failed.load(Ordering::Relaxed),
             too_late: counts.too_late.load(Ordering::Relaxed),
+            unreadable_portals: self.journal.unreadable().len(),
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::journal::RelayJournal;
 use crate::clock::now;
-use crate::journal::PgJournal;
+use crate::journal::{PgJournal, left_alone};
 use crate::ownership::{Claim, Owner};
 use crate::shard::Shard;
 
@@ -60,6 +60,8 @@ pub(super) struct Keeper {
     losing: BTreeMap<Shard, usize>,
     gone: JoinSet<Gone>,
     fails: bool,
+    /// Portals of which was said that something of them cannot be read.
+    unreadable: BTreeSet<Option<String>>,
 }
 
 /// Nothing of it is in memory or on the way any more.
@@ -77,7 +79,8 @@ impl Keeper {
         kept: Arc<Kept>,
     ) -> Self {
         let (going, losing, gone) = (BTreeSet::new(), BTreeMap::new(), JoinSet::new());
-        Keeper { owner, reading, journal, let_go, kept, going, losing, gone, fails: false }
+        let (fails, unreadable) = (false, BTreeSet::new());
+        Keeper { owner, reading, journal, let_go, kept, going, losing, gone, fails, unreadable }
     }
 
     /// Until it is stopped, or nobody can stop it any more.
@@ -104,6 +107,7 @@ impl Keeper {
     }
 
     async fn turn(&mut self) {
+        self.report_unreadable();
         let sent = now();
         let change = match self.owner.turn(now).await {
             Ok(change) => change,
@@ -121,6 +125,15 @@ impl Keeper {
         if !change.gained.is_empty() || !change.lost.is_empty() {
             let (gained, lost) = (change.gained.len(), change.lost.len());
             tracing::info!(target: TARGET, gained, lost, shards = self.held().len(), "Shards changed");
+        }
+    }
+
+    fn report_unreadable(&mut self) {
+        for (portal, why) in self.reading.unreadable() {
+            if self.unreadable.insert(portal.clone()) {
+                let trouble = left_alone(portal.as_deref(), why);
+                tracing::error!(target: TARGET, error = &*trouble as &dyn std::error::Error, "A portal waits");
+            }
         }
     }
 
