@@ -217,7 +217,7 @@ impl RunningRelay {
 
     /// Lets go of all portals, as soon as nothing of them is on the way, and gives them back. Other relays go on
     /// at once, and nothing comes twice. After `limit` it goes anyway: then they mark what was on the way as a
-    /// possible repeat.
+    /// possible repeat. To say that it goes, and to end, takes up to four seconds more.
     pub async fn stop(self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
         if self.stop.send(Stop { limit, done }).is_ok() {

@@ -57,7 +57,14 @@ fn main() {
 
     let journal = PgJournal::new(config.clone()).unwrap();
     journal.read_shards(Shard::all());
+    let before = number(&server, WAL);
     publish(&journal, Publisher(7), batches);
+    let per_chunk = |bytes: i64| bytes / i64::try_from(batches * BATCH).unwrap();
+    println!(
+        "bytes of a chunk: {} in the table and its indexes, {} of WAL",
+        per_chunk(number(&server, "SELECT pg_total_relation_size('bizproc.chunks')")),
+        per_chunk(number(&server, WAL) - before),
+    );
     let run = Run::new(&server);
     let mut read = 0;
     let mut after = None;
@@ -203,6 +210,20 @@ impl<'a> Run<'a> {
             (each(own_cpu(), self.client_cpu), each(self.server.cpu(), self.server_cpu));
         println!("{what:<28} {per_second:>9.0}/s {client:>9.1} us client {server:>9.1} us server");
     }
+}
+
+const WAL: &str = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
+
+/// Asks the server for a number.
+fn number(server: &Postgres, query: &str) -> i64 {
+    wait(async {
+        let (client, connection) =
+            tokio_postgres::connect(&server.socket("postgres"), tokio_postgres::NoTls)
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        client.query_one(query, &[]).await.unwrap().get(0)
+    })
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {

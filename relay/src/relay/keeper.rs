@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::journal::RelayJournal;
 use crate::clock::now;
@@ -217,6 +217,17 @@ impl Keeper {
     /// Lets go of everything, and goes. What it still holds after the limit is left to the next owners, who
     /// mark what was on the way as a possible repeat.
     async fn leave(&mut self, limit: Duration) {
+        // Whatever it is waiting for then is given up.
+        drop(timeout(limit, self.let_go_of_all()).await);
+        if let Err(error) = self.owner.leave().await {
+            tracing::warn!(
+                target: TARGET, error,
+                "Cannot say that this relay goes; others wait until its leases run out"
+            );
+        }
+    }
+
+    async fn let_go_of_all(&mut self) {
         let mut renewals = interval(self.owner.interval());
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let all = self.held();
@@ -224,12 +235,10 @@ impl Keeper {
         self.going.extend(all);
         self.read();
         self.start_to_let_go(new);
-        let mut limit = std::pin::pin!(sleep(limit));
         while !self.going.is_empty() {
             tokio::select! {
                 biased;
                 Some(gone) = self.gone.join_next() => self.has_gone(gone.ok()).await,
-                () = &mut limit => break,
                 _ = renewals.tick() => {
                     let sent = now();
                     match self.owner.renew(now).await {
@@ -241,12 +250,6 @@ impl Keeper {
                     }
                 }
             }
-        }
-        if let Err(error) = self.owner.leave().await {
-            tracing::warn!(
-                target: TARGET, error,
-                "Cannot say that this relay goes; others wait until its leases run out"
-            );
         }
     }
 
