@@ -511,7 +511,7 @@ async fn what_a_killed_run_had_in_its_spool_is_published_by_the_next() {
     for n in 2..50 {
         run.log(n % 3, &format!("#{n}#"));
     }
-    drop(run.complete(1, 3_600));
+    run.complete(1, 3_600);
     pass(1.0).await;
     run.kill().await;
     by_way.far_is_back();
