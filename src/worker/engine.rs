@@ -444,7 +444,7 @@ impl Engine {
             }
         }
         let settled = self.ledger.pending().lines + self.ledger.only_stored() == 0;
-        let starting = self.store.as_ref().is_some_and(Store::is_starting);
+        let starting = self.is_starting();
         let published = self.publishing.as_ref().is_none_or(|publishing| publishing.is_idle());
         if self.closing.is_some() && settled && published && !starting && !self.is_completing() {
             return Step::Closed;
@@ -463,7 +463,7 @@ impl Engine {
             condition.oldest = oldest;
         }
         if let Some(publishing) = &self.publishing {
-            publishing.show(&mut condition, page.pending());
+            publishing.show(&mut condition, page.pending().lines + page.stored());
         }
         page.stands(&condition, now);
     }
@@ -471,7 +471,8 @@ impl Engine {
     /// Forgets a portal whose lane has had nothing to remember for long.
     fn forget(&mut self, key: usize, now: Instant) {
         let portal = &mut self.portals[key];
-        let is_used = portal.behind.is_some() || portal.page.pending().lines > 0;
+        let pending = portal.page.pending().lines + portal.page.stored();
+        let is_used = portal.behind.is_some() || pending > 0;
         if !portal.lane.is_empty(now) || is_used {
             portal.empty_since = None;
             if !portal.lane.is_out() {
@@ -480,8 +481,10 @@ impl Engine {
             return;
         }
         let since = *portal.empty_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < FORGET {
-            self.agenda.set(key, since + FORGET);
+        // If others deliver from the journal, what was learned of its limits is there, too.
+        let forget = if self.is_shared() { FORGET_SHARED } else { FORGET };
+        if now.saturating_duration_since(since) < forget {
+            self.agenda.set(key, since + forget);
             return;
         }
         self.remove(key);
@@ -515,10 +518,18 @@ impl Engine {
     /// Answers flushes that are through or out of time. After the budget was told what was settled,
     /// so that whoever is answered finds the counters up to date.
     pub(crate) fn answer(&mut self, now: Instant) {
-        let starting = self.store.as_ref().is_some_and(Store::is_starting);
+        let starting = self.is_starting();
+        self.note_unpublished();
         self.ledger.answer(starting, now);
         self.answer_deliveries(now);
         self.answer_own_ends();
+    }
+
+    /// Whether it is not known yet what earlier runs have left.
+    fn is_starting(&self) -> bool {
+        let publishing = self.publishing.as_ref();
+        self.store.as_ref().is_some_and(Store::is_starting)
+            || publishing.is_some_and(|publishing| publishing.is_starting())
     }
 
     /// Reports that are due. `last`: this is the last call, so everything is reported.
@@ -643,6 +654,8 @@ impl Engine {
 /// A portal is forgotten when its lane has had nothing to remember for so long. Its counters go with
 /// it, and what was learned of its limits.
 const FORGET: Duration = Duration::from_secs(3_600);
+/// The same for a portal that another process may own by then.
+const FORGET_SHARED: Duration = Duration::from_secs(60);
 /// When to look again whether there is room for lines that are in no lane.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// What a line holds of the budget once it is text, where it was charged so many bytes.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::client::ANSWER_BYTES;
 use super::*;
+use crate::protocol::Pass;
 use crate::transport::stand_in::{Server, read_request};
 
 const CODE: &str = "s3cr3tc0de";
@@ -42,7 +43,12 @@ fn http(scheme: &str, host: &str, options: HttpOptions) -> Http {
 }
 
 fn batch() -> Request {
-    Request { method: Method::Batch, body: b"{\"cmd\":{}}".to_vec(), commands: 0 }
+    Request {
+        method: Method::Batch,
+        body: b"{\"cmd\":{}}".to_vec(),
+        commands: 0,
+        pass: Pass::default(),
+    }
 }
 
 fn call(scheme: &str, port: u16, options: HttpOptions) -> Reply {
@@ -100,7 +106,12 @@ fn a_webhook_serves_spans_that_name_its_portal_or_none() {
         if let Some(portal) = of {
             webhook = webhook.for_portal(portal);
         }
-        let request = Request { method: Method::Batch, body: b"{}".to_vec(), commands: 0 };
+        let request = Request {
+            method: Method::Batch,
+            body: b"{}".to_vec(),
+            commands: 0,
+            pass: Pass::default(),
+        };
         let reply = runtime.block_on(Http::new(webhook, quick()).unwrap().call(named, request));
         assert_eq!(matches!(reply, Reply::Http { .. }), served, "{of:?} {named:?} {reply:?}");
         assert_eq!(matches!(reply, Reply::UnknownPortal(_)), !served, "{of:?} {named:?}");
@@ -342,6 +353,18 @@ fn tls_is_checked_against_the_roots_given() {
     let reply = call("https", port, trusting(root_pem));
     assert!(matches!(reply, Reply::NotSent(_)), "{reply:?}");
     served.join().unwrap().unwrap();
+}
+
+/// Regression: they were read only when the first https portal was called, and then each call failed.
+#[test]
+fn invalid_extra_roots_are_an_error_with_all_credentials() {
+    let map: std::collections::HashMap<PortalId, Webhook> = Default::default();
+    let loopback = Webhook::new(format!("http://127.0.0.1:9/rest/1/{CODE}/")).unwrap();
+    for credentials in [Credentials::provider(map), Credentials::from(loopback)] {
+        let options = HttpOptions { extra_roots: b"not PEM".to_vec(), ..quick() };
+        let error = Http::new(credentials, options).map(drop).unwrap_err();
+        assert!(matches!(error, TransportError::ExtraRoots(_)), "{error}");
+    }
 }
 
 #[test]
