@@ -713,7 +713,7 @@ impl Builder {
     /// The journal of one run.
     fn open_journal(&self) -> Result<Option<Keeping>, BuildError> {
         match &self.publish {
-            Some(journal) => Ok(Some(self.open_published(journal.clone()))),
+            Some(journal) => Ok(Some(self.open_published(journal.clone())?)),
             None => self.keep.open(),
         }
     }
@@ -753,9 +753,7 @@ impl Builder {
         let journal = keeping.map(|keeping| {
             let publisher = keeping.publisher;
             if keeping.role == Role::Publish {
-                let style = self.lines.about().unwrap_or_default();
-                engine.publish_as(publisher, style, keeping.bound / 4, keeping.max_age);
-                return Driver::posting(keeping.journal, publisher);
+                return self.publishing(keeping, &mut engine);
             }
             let most_bytes = (self.limits.bytes / 4).clamp(LEAST_OUTBOX, MOST_OUTBOX);
             let outbox = Outbox::new(publisher, keeping.bound, most_bytes);
@@ -797,9 +795,9 @@ impl Builder {
     /// How often the worker looks at its queue while lines may come.
     fn tick(&self) -> Duration {
         let tick = self.linger / 4;
-        let bound = self.keep.bound().map(|bound| bound / 4);
-        let bound =
-            bound.into_iter().chain(self.publish.as_ref().map(|_| publishing::BOUND / 4)).min();
+        let bounds = [self.keep.bound(), self.publish.as_ref().map(|_| publishing::BOUND)];
+        // Then lines have another eighth to gather, and what stores them has the rest.
+        let bound = bounds.into_iter().flatten().min().map(|bound| bound / 8);
         bound.map_or(tick, |bound| bound.min(tick)).clamp(LEAST_TICK, LONGEST_TICK)
     }
 

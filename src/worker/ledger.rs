@@ -41,6 +41,8 @@ pub(crate) struct Ledger {
     stored: u64,
     /// Lines of unknown tokens that the journal has lost, and of which not all were missed yet.
     damaged: u64,
+    /// Lines that are in no journal, if they are published by way of one of this machine.
+    unpublished: Option<u64>,
     /// Other processes deliver from the journal, too.
     is_shared: bool,
 }
@@ -117,6 +119,7 @@ impl Ledger {
             clock: None,
             stored: 0,
             damaged: 0,
+            unpublished: None,
             is_shared: false,
         }
     }
@@ -385,6 +388,33 @@ impl Ledger {
         self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));
     }
 
+    /// Lines that were in the journal of this machine only are in that of a relay now. The newest of them has the
+    /// number `last_seq`.
+    pub(crate) fn moved(
+        &mut self,
+        page: &mut Page,
+        event_token: &EventToken,
+        lines: u64,
+        last_seq: u64,
+    ) {
+        self.stats.handed_over(lines);
+        page.counters.handed_over(lines);
+        self.sub_stored(page, true, lines);
+        self.watches.settled(event_token, lines, last_seq, Ending::HandedOver);
+    }
+
+    /// The same for lines of other runs, which were not counted before.
+    pub(crate) fn moved_found(&mut self, page: &Page, lines: u64) {
+        self.stats.recovered(lines);
+        self.stats.handed_over(lines);
+        page.counters.handed_over(lines);
+    }
+
+    /// So many lines are in no journal yet. `None`: there is no journal of this machine.
+    pub(crate) fn set_unpublished(&mut self, lines: Option<u64>) {
+        self.unpublished = lines;
+    }
+
     /// Lines of other runs, which were not counted, are lost.
     pub(crate) fn lost_unknown(&mut self, page: Option<&Page>, lines: u64, reason: DropReason) {
         if lines > 0 {
@@ -609,7 +639,7 @@ impl Ledger {
         let is_late = self.watches.next_deadline().is_some_and(|at| at <= now);
         let unstored = match &self.outbox {
             Some(outbox) if is_late => outbox.lines(),
-            _ => u64::MAX,
+            _ => self.unpublished.unwrap_or(u64::MAX),
         };
         self.watches.answer(unstored, starting, now);
     }

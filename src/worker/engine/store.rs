@@ -214,7 +214,11 @@ impl Engine {
                 self.journal_is_away(&trouble, now);
             }
             // The rest is for a process that publishes.
-            Said::Adopting | Said::Known(_) => {}
+            Said::Adopting
+            | Said::Known(_)
+            | Said::Stored { .. }
+            | Said::NotStored { .. }
+            | Said::Moved { .. } => {}
             Said::LeftAlone { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
             }

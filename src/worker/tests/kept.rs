@@ -161,6 +161,7 @@ pub(super) fn keeping(disk: &Disk) -> Keeping {
         bound: Duration::from_millis(100),
         max_age: Duration::from_secs(7 * 86_400),
         role: Role::Keep,
+        near: None,
     }
 }
 
