@@ -365,9 +365,10 @@ pub enum CompleteError {
          it again"
     )]
     HandedOver,
-    /// The portal could not be reached in two minutes, or the app shut down before.
+    /// The portal could not be reached in two minutes, there were no credentials for it, or the app shut down before.
     #[error(
-        "the activity could not be ended, because the portal was not reached: complete it again later"
+        "the activity could not be ended: the portal was not reached, or there are no credentials for it; the \
+         reports with the target `tracing_bizproc` say which. Complete it again later"
     )]
     NotSent,
     /// The app shut down before the end could be sent. The end is in the spool with the lines that it waits for, and

@@ -204,7 +204,10 @@ pub enum ActivityRejection {
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The app is not installed on the portal that the request names.
-    #[error("the app is not installed on the portal that the request names")]
+    #[error(
+        "the app is not installed on the portal that the request names: install it there (again, if the store \
+         was emptied; a `MemoryStore` forgets everything when the process ends)"
+    )]
     UnknownPortal,
     /// The request failed verification.
     #[error(transparent)]
@@ -286,7 +289,10 @@ pub enum InstallError {
         why: String,
     },
     /// The app is not installed on that portal.
-    #[error("the app is not installed on the portal that the request names")]
+    #[error(
+        "the app is not installed on the portal that the request names: install it there (again, if the store \
+         was emptied; a `MemoryStore` forgets everything when the process ends)"
+    )]
     UnknownPortal,
     /// Another process has changed the same installation at the same time.
     #[error("the installation was changed by another process at the same time: try again")]
