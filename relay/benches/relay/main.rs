@@ -1,8 +1,8 @@
 //! What one PostgreSQL server on this machine does for the relay, per second: with `fsync`, as in production.
 //!
-//! `cargo bench -p tracing-bizproc-relay --bench relay` takes about half a minute. With `--test`, each part runs
-//! once and small. Beside the rates stands what the client and the server used of a core, which is worth more
-//! on a machine that does other things meanwhile.
+//! `cargo bench -p tracing-bizproc-relay --bench relay` takes two to five minutes. With `--test`, each part runs
+//! once and small; with `complete`, only ends of activities are measured. Beside the rates stands what the client and
+//! the server used of a core, which is worth more on a machine that does other things meanwhile.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails says where")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
@@ -39,6 +39,9 @@ fn main() {
     let config = config.timeout(Duration::from_secs(60));
     wait(PgJournal::new(config.clone()).unwrap().migrate()).unwrap();
 
+    if std::env::args().any(|argument| argument == "complete") {
+        return complete::compare(&config, small);
+    }
     println!(
         "chunks of one line of 100 bytes, in batches of {BATCH}; {TOKENS} tokens on {PORTALS} portals"
     );

@@ -15,7 +15,7 @@ use super::resolver::Resolver;
 use super::tls;
 use super::trust::{self, Fingerprint};
 use crate::error::TransportError;
-use crate::protocol::{Cause, Reply};
+use crate::protocol::{Cause, Pass, Reply};
 use crate::transport::auth::is_loopback;
 use crate::transport::caught::{Panicked, caught};
 
@@ -79,11 +79,24 @@ impl Clients {
         content_type: &str,
         body: Vec<u8>,
     ) -> Reply {
+        self.post_if(url, content_type, body, Pass::default()).await
+    }
+
+    /// The same, if it may still leave when there is a connection.
+    pub(in crate::transport) async fn post_if(
+        &self,
+        url: Url,
+        content_type: &str,
+        body: Vec<u8>,
+        pass: Pass,
+    ) -> Reply {
         let client = match self.client(&url) {
             Ok(client) => client,
             Err(error) => return Reply::NotSent(describe(&error)),
         };
-        let (body, departure) = watched(body);
+        // Of the address, only this is no secret.
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let (body, departure) = watched(body, pass);
         let sending = client
             .post(url)
             .header(CONTENT_TYPE, content_type)
@@ -92,7 +105,7 @@ impl Clients {
             .send();
         let trouble = match caught(sending).await {
             Ok(Ok(response)) => return answer(response).await,
-            Ok(Err(error)) => describe(&error.without_url()),
+            Ok(Err(error)) => Cause(format!("{host}: {}", describe(&error.without_url()))),
             Err(Panicked) => Cause(PANICKED.to_owned()),
         };
         if departure.prevent() { Reply::NotSent(trouble) } else { Reply::Unanswered(trouble) }
