@@ -117,7 +117,7 @@ impl Load {
                 StoredLine { no: self.no, at, level: Level::INFO, body, cut: 0, tried: false }
             });
             let content = Content::Lines(lines.collect());
-            Chunk { portal: Some(portal), event_token, content }
+            Chunk { portal: Some(portal), event_token, content, about: None }
         });
         let chunks = chunks.collect();
         Batch { publisher: Publisher(1), no: self.batch, chunks }

@@ -12,6 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::error::BuildError;
 use crate::fields::Fields;
 use crate::handle::{Handle, WorkerGuard};
+use crate::journal::Journal;
 use crate::journal::driver::{Desk, Driver};
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
@@ -39,11 +40,16 @@ use crate::worker::runtime::WorkerRuntime;
 use crate::worker::schedule::{Retention, Schedule};
 
 mod config;
+#[cfg(any(test, feature = "relay"))]
+mod deliver;
 mod keeping;
 mod lines;
+mod publishing;
 
+#[cfg(test)]
+pub(crate) use deliver::delivering;
 use keeping::Keep;
-pub(crate) use keeping::Keeping;
+pub(crate) use keeping::{Keeping, Role};
 use lines::Lines;
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, the OAuth
@@ -139,7 +145,9 @@ fn with_defaults(credentials: Option<Credentials>, portal_share: f64) -> Builder
         fail_with: None,
         http: HttpOptions::default(),
         fingerprints_are_right: true,
+        max_age: None,
         keep: Keep::default(),
+        publish: None,
     }
 }
 
@@ -186,8 +194,12 @@ pub struct Builder {
     http: HttpOptions,
     /// Whether all given fingerprints are valid.
     fingerprints_are_right: bool,
+    /// How long the delivery of a line is tried, if it was set. A spool has its own.
+    max_age: Option<Duration>,
     /// What keeps lines beyond the process.
     keep: Keep,
+    /// Where lines are published.
+    publish: Option<Arc<dyn Journal>>,
 }
 
 impl Builder {
@@ -459,7 +471,8 @@ impl Builder {
     }
 
     /// How long the delivery of a line is tried. After that the line is lost. Default: 1 hour. Must be
-    /// longer than `max_hold`. With a spool, the `max_age` of the spool is used instead.
+    /// longer than `max_hold`. Not with a spool: set the `max_age` of the spool then. Both together are an error of
+    /// `build`. With `publish_to`, it is how long a line waits for the journal, and the default is 24 hours.
     ///
     /// ```
     /// use std::time::Duration;
@@ -470,7 +483,7 @@ impl Builder {
     /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
     /// ```
     pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.retry.max_age = max_age;
+        self.max_age = Some(max_age);
         self
     }
 
@@ -672,7 +685,7 @@ impl Builder {
         let seed = std::hash::RandomState::new().build_hasher().finish();
         // Where nothing is sent, nothing is kept.
         let keeping = match self.credentials {
-            Some(_) => self.keep.open()?,
+            Some(_) => self.open_journal()?,
             None => None,
         };
         let parts = self.parts_with(seed, keeping);
@@ -697,10 +710,18 @@ impl Builder {
         Ok((producer, guard))
     }
 
+    /// The journal of one run.
+    fn open_journal(&self) -> Result<Option<Keeping>, BuildError> {
+        match &self.publish {
+            Some(journal) => Ok(Some(self.open_published(journal.clone())?)),
+            None => self.keep.open(),
+        }
+    }
+
     /// Everything but the thread and the transport.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn parts(&self, seed: u64) -> Parts {
-        self.parts_with(seed, self.keep.open().expect("the spool can be opened"))
+        self.parts_with(seed, self.open_journal().expect("the spool can be opened"))
     }
 
     fn parts_with(&self, seed: u64, keeping: Option<Keeping>) -> Parts {
@@ -719,7 +740,7 @@ impl Builder {
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
             retry: RetryPolicy {
-                max_age: keeping.as_ref().map_or(self.retry.max_age, |keeping| keeping.max_age),
+                max_age: keeping.as_ref().map_or(self.line_age(), |keeping| keeping.max_age),
                 ..self.retry
             },
             words: words.clone(),
@@ -731,12 +752,32 @@ impl Builder {
         let mut engine = Engine::new(rules, self.limits, renderer, ledger, seed);
         let journal = keeping.map(|keeping| {
             let publisher = keeping.publisher;
+            if keeping.role == Role::Publish {
+                return self.publishing(keeping, &mut engine);
+            }
             let most_bytes = (self.limits.bytes / 4).clamp(LEAST_OUTBOX, MOST_OUTBOX);
+            let outbox = Outbox::new(publisher, keeping.bound, most_bytes);
             #[expect(clippy::disallowed_methods, reason = "the run begins here")]
-            engine.keep(Outbox::new(publisher, keeping.bound, most_bytes), Instant::now());
-            Driver::new(keeping.journal, publisher)
+            engine.keep(outbox, Instant::now());
+            let (desk, driver) = Driver::new(keeping.journal, publisher);
+            match keeping.role {
+                Role::Keep | Role::Publish => (desk, driver),
+                Role::Deliver => {
+                    engine.deliver();
+                    (desk, driver.shared())
+                }
+            }
         });
         Parts { producer, consumer, engine, stats, tick: self.tick(), journal }
+    }
+
+    /// How long the delivery of a line is tried.
+    fn line_age(&self) -> Duration {
+        let default = match self.publish {
+            Some(_) => publishing::MAX_AGE,
+            None => self.retry.max_age,
+        };
+        self.keep.max_age().or(self.max_age).unwrap_or(default)
     }
 
     pub(crate) fn event_level(&self) -> EventLevel {
@@ -754,14 +795,17 @@ impl Builder {
     /// How often the worker looks at its queue while lines may come.
     fn tick(&self) -> Duration {
         let tick = self.linger / 4;
-        let bound = self.keep.bound().map(|bound| bound / 4);
+        let bounds = [self.keep.bound(), self.publish.as_ref().map(|_| publishing::BOUND)];
+        // Then lines have another eighth to gather, and what stores them has the rest.
+        let bound = bounds.into_iter().flatten().min().map(|bound| bound / 8);
         bound.map_or(tick, |bound| bound.min(tick)).clamp(LEAST_TICK, LONGEST_TICK)
     }
 
     fn check(&self) -> Result<(), BuildError> {
         self.check_keep()?;
+        self.check_publishing()?;
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
-        let max_age = self.keep.max_age().unwrap_or(self.retry.max_age);
+        let max_age = self.line_age();
         for (option, duration) in [("max_age", max_age), ("request_timeout", self.http.timeout)] {
             if duration > YEAR {
                 return wrong(option, "must not be longer than a year");
@@ -858,7 +902,6 @@ pub(crate) struct Parts {
 }
 
 /// A number that no other run has.
-#[cfg(feature = "spool")]
 fn random() -> u128 {
     let half = || u128::from(std::hash::RandomState::new().build_hasher().finish());
     half() << 64 | half()

@@ -90,7 +90,7 @@
 //! | `fields.marked_from` | `BIZPROC_FIELDS_MARKED_FROM` | a level |
 //! | `spool.dir` | `BIZPROC_SPOOL_DIR` | a directory: lines are kept there until they are settled (feature `spool`) |
 //! | `spool.fsync` | `BIZPROC_SPOOL_FSYNC` | `true`: lines survive a loss of power, too |
-//! | `spool.bound`, `spool.max_age` | `BIZPROC_SPOOL_BOUND`, .. | a time |
+//! | `spool.bound`, `spool.max_age` | `BIZPROC_SPOOL_BOUND`, .. | a time. With a spool, `spool.max_age` is set and not `max_age` |
 //! | `spool.max_bytes` | `BIZPROC_SPOOL_MAX_BYTES` | bytes |
 //!
 //! Credentials are secrets, so they are not options: [`Webhook::from_env`](crate::auth::Webhook::from_env)

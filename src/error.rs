@@ -196,6 +196,12 @@ pub enum TransportError {
         "`Builder::extra_roots` needs certificates in PEM: the text has none, or one of them is damaged"
     )]
     ExtraRoots(#[source] Source),
+    /// The app has installed a TLS provider that cannot compute fingerprints.
+    #[error(
+        "`Builder::trust_certificate` needs SHA-256, and the installed TLS provider has only cipher suites \
+         without it: enable one with SHA-256, for example TLS13_AES_128_GCM_SHA256"
+    )]
+    NoFingerprints,
     /// Anything else.
     #[error("the HTTP client could not be set up")]
     Client(#[source] Source),
@@ -350,9 +356,23 @@ pub enum CompleteError {
          `OAuth::default_portal`"
     )]
     UnknownPortal,
+    /// The app shut down before a relay had answered. The relay ends the activity, so do not complete it again.
+    #[error(
+        "the app shut down before the relay had answered: the relay ends the activity, so do not complete \
+         it again"
+    )]
+    HandedOver,
     /// The portal could not be reached in two minutes, or the app shut down before.
     #[error(
         "the activity could not be ended, because the portal was not reached: complete it again later"
     )]
     NotSent,
+    /// The app shut down before the end could be sent. The end is in the spool with the lines that it waits for, and
+    /// the next run sends both, or `Builder::drain_blocking`. If the portal has stopped waiting by then, the end is
+    /// counted in [`Snapshot::late_ends`](crate::stats::Snapshot::late_ends).
+    #[error(
+        "the app shut down before the activity was ended: the end is on disk, and the next run with this \
+         spool sends it"
+    )]
+    OnDisk,
 }

@@ -70,7 +70,8 @@ impl Handle {
 
     /// Sends everything that was logged before this call, without waiting for the schedule. Returns when
     /// all of it is acknowledged, late or lost, or after `timeout`. The delivery of lines that are still
-    /// pending then goes on.
+    /// pending then goes on. With a spool, lines of earlier runs that were found before this call count as logged
+    /// before it.
     ///
     /// Works on every async runtime. The worker watches the deadline: if its thread is blocked, for example
     /// by an access provider, this waits longer.
@@ -92,6 +93,48 @@ impl Handle {
     ) -> Result<FlushReport, WorkerError> {
         let scope = Scope::Token(event_token.clone());
         self.ask(scope, after(timeout))?.await.map_err(|_| WorkerError::Closed)
+    }
+
+    /// As [`flush`](Self::flush), but if lines are published
+    /// ([`Builder::publish_to`](crate::Builder::publish_to)), this waits until a relay has delivered them, or has
+    /// given them up. `flush` returns when the journal has stored them.
+    ///
+    /// Lines that are [pending](FlushReport::pending) in the report are in the journal, or wait for it: it covers
+    /// all lines of this process so far that no relay has settled.
+    ///
+    /// ```no_run
+    /// # async fn step(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::error::WorkerError> {
+    /// use std::time::Duration;
+    ///
+    /// let report = handle.flush_delivered(Duration::from_secs(30)).await?;
+    /// if report.pending() > 0 {
+    ///     eprintln!("the relay has not delivered all lines yet: {report}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    #[cfg(feature = "relay")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "relay")))]
+    pub async fn flush_delivered(&self, timeout: Duration) -> Result<FlushReport, WorkerError> {
+        self.ask_delivered(Scope::All, after(timeout))?.await.map_err(|_| WorkerError::Closed)
+    }
+
+    /// As [`flush_delivered`](Self::flush_delivered), for one event token.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    #[cfg(feature = "relay")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "relay")))]
+    pub async fn flush_token_delivered(
+        &self,
+        event_token: &EventToken,
+        timeout: Duration,
+    ) -> Result<FlushReport, WorkerError> {
+        let scope = Scope::Token(event_token.clone());
+        self.ask_delivered(scope, after(timeout))?.await.map_err(|_| WorkerError::Closed)
     }
 
     /// As [`flush`](Self::flush), but blocks the calling thread. For code that is not async. Inside a
@@ -336,6 +379,18 @@ impl Handle {
         self.may_wait()?;
         let (reply, answer) = oneshot::channel();
         self.send(Control::Flush(Flush { scope, deadline, reply }))?;
+        Ok(answer)
+    }
+
+    #[cfg(feature = "relay")]
+    fn ask_delivered(
+        &self,
+        scope: Scope,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
+        self.may_wait()?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Control::FlushDelivered(Flush { scope, deadline, reply }))?;
         Ok(answer)
     }
 

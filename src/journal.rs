@@ -24,6 +24,7 @@ use std::time::SystemTime;
 
 use tracing_core::Level;
 
+use crate::format::{Language, LineTime};
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
@@ -35,6 +36,8 @@ pub mod contract;
 pub(crate) mod driver;
 #[cfg(test)]
 pub(crate) mod memory;
+pub(crate) mod near;
+pub(crate) mod posting;
 
 /// What went wrong in a journal. It is reported, so it must not contain a secret.
 pub type JournalError = Box<dyn Error + Send + Sync>;
@@ -80,6 +83,22 @@ pub struct Chunk {
     pub event_token: EventToken,
     /// The contents.
     pub content: Content,
+    /// How another process writes it, if another one does.
+    pub about: Option<Arc<About>>,
+}
+
+/// What another process has to know to write the lines of an app as the app would.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct About {
+    /// The language of notices.
+    pub language: Language,
+    /// How the time of a line is written.
+    pub line_time: LineTime,
+    /// What stands before each line. Not yet made safe.
+    pub line_prefix: String,
+    /// The portal waits for the activity until this time, if it is known.
+    pub waits_until: Option<SystemTime>,
 }
 
 /// The contents of a chunk.
@@ -92,6 +111,9 @@ pub enum Content {
     Missed(StoredGap),
     /// The end of the activity.
     End(StoredEnd),
+    /// The lines of this token so far are to be sent soon: its span has closed, or the app waits for them. It
+    /// has a number of its own, and is settled like a line.
+    Seal(StoredSeal),
 }
 
 /// A line as it is stored: formatted, and not yet made safe.
@@ -107,7 +129,7 @@ pub struct StoredLine {
     pub body: String,
     /// How many bytes of its text are missing in `body`, because the line was too long.
     pub cut: u64,
-    /// It may be in the log already. `false` when it is appended.
+    /// It may be in the log already. When it is appended: another run was about to append it, too.
     pub tried: bool,
 }
 
@@ -122,6 +144,15 @@ pub struct StoredGap {
     pub since: SystemTime,
     /// Why.
     pub reason: DropReason,
+}
+
+/// A point up to which the lines of a token are to be sent soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSeal {
+    /// The number of the seal itself, which is settled like a line.
+    pub no: Number,
+    /// When it was asked for.
+    pub at: SystemTime,
 }
 
 /// The end of an activity as it is stored.
@@ -178,6 +209,54 @@ pub enum MarkKind {
     Returned,
     /// It is settled, and is not read any more.
     Settled,
+}
+
+/// A request that is about to leave. Only journals that several processes read need to know of each.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// Where it goes.
+    pub portal: Option<PortalId>,
+    /// The lines and ends in it, as [`MarkKind::Tried`].
+    pub marks: Vec<Mark>,
+    /// What the next owner of the portal has to know. Stored with the marks.
+    pub memos: Vec<Memo>,
+}
+
+/// The right to send one request. Its number belongs to the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permit(pub u64);
+
+/// A note about a portal for its next owner: for example, how many entries a workflow has used. A memo
+/// replaces the one with the same key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memo {
+    /// Its key among the memos of the portal.
+    pub key: u128,
+    /// Its contents. Only the engine knows their meaning.
+    pub value: Vec<u8>,
+}
+
+/// The outcome of an end, for the process that asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Who asked.
+    pub publisher: Publisher,
+    /// The number of the end.
+    pub no: Number,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The portal has accepted it.
+    Accepted,
+    /// The portal has refused it, with this code.
+    Refused(String),
+    /// The portal was not reached in time.
+    NotSent,
 }
 
 /// The part of a journal to read.
@@ -267,6 +346,65 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Increases when earlier positions are not valid any more, so that everything must be read from the start.
     fn generation(&self) -> u64;
+
+    /// Asks whether these requests may leave, and stores what they contain. Returns one answer for each: `None`
+    /// means that it must not leave, because another process owns its portal. If this fails, none may leave.
+    ///
+    /// The default is for journals that one process reads: it stores the marks, and every request may leave.
+    fn intend<'a>(&'a self, intents: &'a [Intent]) -> JournalFuture<'a, Vec<Option<Permit>>> {
+        Box::pin(async move {
+            let marks: Vec<Mark> =
+                intents.iter().flat_map(|intent| intent.marks.iter().cloned()).collect();
+            self.mark(&marks).await?;
+            Ok(vec![Some(Permit::default()); intents.len()])
+        })
+    }
+
+    /// Whether a request with this permit may still leave. Called directly before it does, from any thread, so
+    /// it must not block.
+    fn is_permitted(&self, portal: Option<&PortalId>, permit: Permit) -> bool {
+        let _ = (portal, permit);
+        true
+    }
+
+    /// The memos of a portal from its earlier owners.
+    fn memos<'a>(&'a self, portal: &'a Option<PortalId>) -> JournalFuture<'a, Vec<Memo>> {
+        let _ = portal;
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Returns when there may be something new to read. It may also return without a reason. The default never
+    /// returns: then the journal is read from time to time.
+    fn news<'a>(&'a self) -> JournalFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Stores the outcomes of ends, for those who asked for them.
+    fn answer<'a>(&'a self, answers: &'a [Answer]) -> JournalFuture<'a, ()> {
+        let _ = answers;
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The outcomes of these ends of a publisher, as far as they are known.
+    fn answers<'a>(
+        &'a self,
+        publisher: Publisher,
+        ends: &'a [Number],
+    ) -> JournalFuture<'a, Vec<Answer>> {
+        let _ = (publisher, ends);
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// How many lines of a publisher up to this number are not settled: of one token, or of all.
+    fn unsettled<'a>(
+        &'a self,
+        publisher: Publisher,
+        of: Option<(&'a Option<PortalId>, &'a EventToken)>,
+        up_to: Number,
+    ) -> JournalFuture<'a, u64> {
+        let _ = (publisher, of, up_to);
+        Box::pin(async { Ok(0) })
+    }
 }
 
 impl<T: Journal + ?Sized> Journal for Arc<T> {
@@ -292,5 +430,42 @@ impl<T: Journal + ?Sized> Journal for Arc<T> {
 
     fn generation(&self) -> u64 {
         (**self).generation()
+    }
+
+    fn intend<'a>(&'a self, intents: &'a [Intent]) -> JournalFuture<'a, Vec<Option<Permit>>> {
+        (**self).intend(intents)
+    }
+
+    fn is_permitted(&self, portal: Option<&PortalId>, permit: Permit) -> bool {
+        (**self).is_permitted(portal, permit)
+    }
+
+    fn memos<'a>(&'a self, portal: &'a Option<PortalId>) -> JournalFuture<'a, Vec<Memo>> {
+        (**self).memos(portal)
+    }
+
+    fn news<'a>(&'a self) -> JournalFuture<'a, ()> {
+        (**self).news()
+    }
+
+    fn answer<'a>(&'a self, answers: &'a [Answer]) -> JournalFuture<'a, ()> {
+        (**self).answer(answers)
+    }
+
+    fn answers<'a>(
+        &'a self,
+        publisher: Publisher,
+        ends: &'a [Number],
+    ) -> JournalFuture<'a, Vec<Answer>> {
+        (**self).answers(publisher, ends)
+    }
+
+    fn unsettled<'a>(
+        &'a self,
+        publisher: Publisher,
+        of: Option<(&'a Option<PortalId>, &'a EventToken)>,
+        up_to: Number,
+    ) -> JournalFuture<'a, u64> {
+        (**self).unsettled(publisher, of, up_to)
     }
 }

@@ -131,6 +131,11 @@ mod php;
 mod protocol;
 mod queue;
 mod registration;
+#[cfg(feature = "relay")]
+#[doc(hidden)]
+pub mod relay;
+#[cfg(all(test, not(feature = "relay")))]
+mod relay;
 mod request;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]

@@ -114,6 +114,9 @@ pub(crate) enum Message {
 /// Requests of the app to the worker.
 pub(crate) enum Control {
     Flush(Flush),
+    /// A flush that waits for a relay, if lines are published.
+    #[cfg_attr(not(feature = "relay"), expect(dead_code, reason = "only with a relay"))]
+    FlushDelivered(Flush),
     Complete(Complete),
     Accept(Accept),
     Call(Call),
@@ -128,7 +131,23 @@ pub(crate) enum Control {
     /// The portal does not wait for an activity with this code, so it has no log.
     #[cfg(feature = "log")]
     NoLog(String),
+    /// Other processes deliver to some portals from now on.
+    #[cfg_attr(
+        not(any(test, feature = "relay")),
+        expect(dead_code, reason = "only a relay does so")
+    )]
+    LetGo(LetGo),
     Close(Close),
+}
+
+/// Says which portals this process keeps.
+pub(crate) type Keeps = Box<dyn Fn(Option<&PortalId>) -> bool + Send>;
+
+/// Let all other portals go.
+pub(crate) struct LetGo {
+    pub(crate) keep: Keeps,
+    /// Answered when nothing of them is out, and their last marks are stored.
+    pub(crate) reply: oneshot::Sender<()>,
 }
 
 /// Sends what was accepted so far, without waiting for the schedule, and returns the results.

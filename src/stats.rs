@@ -52,6 +52,7 @@ pub(crate) struct Stats {
     format_failures: AtomicU64,
     recovered: AtomicU64,
     handed_over: AtomicU64,
+    withheld: AtomicU64,
     unstored: AtomicU64,
     late_ends: AtomicU64,
     /// Lines that are only in the journal. The queue does not count them.
@@ -63,6 +64,11 @@ pub(crate) struct Stats {
 impl Stats {
     pub(crate) fn acknowledged(&self, lines: u64) {
         self.acknowledged.fetch_add(lines, Relaxed);
+    }
+
+    /// Counts lines that are in a journal from which another process delivers them.
+    pub(crate) fn handed_over(&self, lines: u64) {
+        self.handed_over.fetch_add(lines, Relaxed);
     }
 
     pub(crate) fn late(&self, lines: u64) {
@@ -78,6 +84,14 @@ impl Stats {
     pub(crate) fn request(&self, commands: u64) {
         self.requests.fetch_add(1, Relaxed);
         self.commands.fetch_add(commands, Relaxed);
+    }
+
+    /// Takes back the count of a request that has not left after all, with its repeats.
+    pub(crate) fn withheld(&self, commands: u64, repeats: u64) {
+        self.requests.fetch_sub(1, Relaxed);
+        self.commands.fetch_sub(commands, Relaxed);
+        self.repeats.fetch_sub(repeats, Relaxed);
+        self.withheld.fetch_add(1, Relaxed);
     }
 
     /// Counts entries that go out marked as possible repeats.
@@ -177,6 +191,7 @@ impl Stats {
             pending,
             recovered: self.recovered.load(Relaxed),
             handed_over: self.handed_over.load(Relaxed),
+            withheld: self.withheld.load(Relaxed),
             unstored: self.unstored.load(Relaxed),
             late_ends: self.late_ends.load(Relaxed),
             unusable_tokens: door.unusable_tokens,
@@ -289,6 +304,7 @@ pub struct Snapshot {
     format_failures: u64,
     recovered: u64,
     handed_over: u64,
+    withheld: u64,
     unstored: u64,
     late_ends: u64,
 }
@@ -325,9 +341,17 @@ impl Snapshot {
         self.recovered
     }
 
-    /// Lines that another process delivers. There is no such process yet, so this is 0.
+    /// Lines that another process delivers: they are in the journal of a relay (`Builder::publish_to`). The
+    /// relay counts what becomes of them.
     pub fn handed_over(&self) -> u64 {
         self.handed_over
+    }
+
+    /// Requests of a relay that did not leave, because another relay owned their portal, or the journal did not
+    /// permit them in time. Their lines were not sent by them.
+    #[doc(hidden)]
+    pub fn withheld(&self) -> u64 {
+        self.withheld
     }
 
     /// Accepted lines that are delivered from memory only, because the disk failed, was full or was slow.

@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use self::engine::{Engine, Outgoing, Step};
+use self::engine::{Engine, Outgoing, Step, Withheld};
+use self::gate::Gate;
 use self::lane::Renewal;
 use self::report::{ReportSink, Trouble};
 use self::runtime::WorkerRuntime;
@@ -29,13 +30,17 @@ use crate::stats::{DropReason, Meant, Stats, Unseen};
 use crate::transport::{Arrived, Confirmed, Question, Refreshed, Transport};
 
 pub(crate) mod agenda;
+pub(crate) mod backlog;
 pub(crate) mod budgets;
 pub(crate) mod coalescer;
 pub(crate) mod deadlines;
+pub(crate) mod elsewhere;
 pub(crate) mod end;
 pub(crate) mod ending;
 pub(crate) mod engine;
 pub(crate) mod entry;
+pub(crate) mod gaps;
+pub(crate) mod gate;
 pub(crate) mod incoming;
 pub(crate) mod lane;
 pub(crate) mod ledger;
@@ -269,6 +274,7 @@ impl<T: Transport> Worker<T> {
                 };
                 match *control {
                     Control::Flush(flush) => self.engine.flush(flush, now),
+                    Control::FlushDelivered(flush) => self.engine.flush_delivered(flush, now),
                     Control::Complete(complete) => self.engine.complete(complete, now),
                     Control::Accept(accept) => self.accept(accept),
                     Control::Call(call) => self.engine.call(call, now),
@@ -281,6 +287,10 @@ impl<T: Transport> Worker<T> {
                     }
                     #[cfg(feature = "log")]
                     Control::NoLog(code) => self.engine.report(Trouble::NoLog, None, code),
+                    Control::LetGo(let_go) => {
+                        let generation = self.desk.as_ref().map_or(0, Desk::generation);
+                        self.engine.let_go(let_go, generation, now);
+                    }
                     Control::Close(close) => {
                         self.closing = true;
                         self.consumer.close();
@@ -365,7 +375,23 @@ impl<T: Transport> Worker<T> {
         drop(tokio::time::timeout(patience, is_done).await);
     }
 
+    /// Asks whether a request may leave, if other processes deliver from the journal, too.
+    fn gate(&mut self, call: Outgoing) -> Option<Gate> {
+        if !self.engine.is_shared() {
+            return None;
+        }
+        let intent = self.engine.intent(call);
+        let is_leaving = self.engine.is_leaving(call);
+        let (answer, permission) = oneshot::channel();
+        let journal = self.desk.as_ref().map(|desk| {
+            desk.ask(Ask::Intend(intent, answer));
+            desk.journal().clone()
+        });
+        Some(Gate { journal, permission, is_leaving })
+    }
+
     fn send(&mut self, call: Outgoing, request: Request) {
+        let gate = self.gate(call);
         let noted = self.announce(Instant::now().into_std());
         let transport = self.transport.clone();
         let portal = self.engine.portal(call).cloned();
@@ -379,8 +405,15 @@ impl<T: Transport> Worker<T> {
                     }
                 }
             }
+            let mut left = None;
+            if let Some(gate) = gate {
+                if let Err(why) = gate.pass(portal.as_ref()).await {
+                    return Came::Withheld(call, None, why);
+                }
+                left = Some(Instant::now());
+            }
             let reply = transport.call(portal.as_ref(), request).await;
-            Came::Reply(call, reply)
+            Came::Reply(call, reply, left)
         };
         let id = self.calls.spawn(sending).id();
         self.callers.insert(id, Awaited::Reply(call));
@@ -389,7 +422,13 @@ impl<T: Transport> Worker<T> {
     fn access(&mut self, call: Outgoing, access: Renewal) {
         let transport = self.transport.clone();
         let portal = self.engine.portal(call).cloned();
+        let gate = self.gate(call);
         let asking = async move {
+            if let Some(gate) = gate {
+                if let Err(why) = gate.pass(portal.as_ref()).await {
+                    return Came::Withheld(call, Some(access), why);
+                }
+            }
             let refreshed = match access {
                 Renewal::Refresh => transport.refresh(portal.as_ref()).await,
                 Renewal::Relocate(host) => transport.relocate(portal.as_ref(), &host).await,
@@ -508,7 +547,15 @@ impl<T: Transport> Worker<T> {
             Ok((id, came)) => {
                 self.callers.remove(&id);
                 match came {
-                    Came::Reply(call, reply) => self.engine.settle(call, &reply, now),
+                    Came::Reply(call, reply, left) => {
+                        if let Some(left) = left {
+                            self.engine.left(call, left.into_std());
+                        }
+                        self.engine.settle(call, &reply, now);
+                    }
+                    Came::Withheld(call, renewal, why) => {
+                        self.engine.withheld(call, renewal, why, now);
+                    }
                     Came::Access(call, refreshed) => self.engine.accessed(call, refreshed, now),
                     // The tokens in use are about as fresh, and were refused for another reason.
                     Came::Accepted(_, Ok(false)) => {}
@@ -568,8 +615,11 @@ struct Told {
 
 /// The result of a task.
 enum Came {
-    Reply(Outgoing, Reply),
+    /// With the time when it left, if that was later than it was composed.
+    Reply(Outgoing, Reply, Option<Instant>),
     Access(Outgoing, Refreshed),
+    /// It has not left, with the access that it was to ask for.
+    Withheld(Outgoing, Option<Renewal>, Withheld),
     /// Whether new tokens are used now.
     Accepted(PortalId, Result<bool, protocol::Cause>),
 }

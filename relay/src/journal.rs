@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio_postgres::Row;
-use tracing_bizproc::PortalId;
 use tracing_bizproc::journal::codec::Unreadable;
 use tracing_bizproc::journal::{
-    Adopted, Batch, Evicted, Held, Journal, JournalError, JournalFuture, Mark, MarkKind, Position,
-    Query, Read,
+    Adopted, Answer, Batch, Evicted, Held, Journal, JournalError, JournalFuture, Mark, MarkKind,
+    Memo, Number, Position, Publisher, Query, Read,
 };
+use tracing_bizproc::{EventToken, PortalId};
 
 use crate::config::PgConfig;
 use crate::connection::{Connection, column, parameters};
@@ -22,10 +22,15 @@ use crate::shard::Shard;
 
 mod numbers;
 mod rows;
+mod upkeep;
 
 use self::numbers::Numbers;
-pub(crate) use self::rows::MarkRows;
-use self::rows::{ChunkRows, evicted, publisher_key, publisher_of, what_is_left};
+use self::rows::{
+    AnswerRows, ChunkRows, activity_key, evicted, outcome, portal_name, publisher_key,
+    publisher_of, signed, what_is_left,
+};
+pub(crate) use self::rows::{MarkRows, MemoRows, Steps};
+pub use self::upkeep::{Backlog, DeadLetter, OwnedBy, PortalBacklog};
 
 /// A [`Journal`] in PostgreSQL, which many processes write and read.
 ///
@@ -81,6 +86,10 @@ struct Sql {
     held: Arc<str>,
     bury: Arc<str>,
     tidy: Arc<str>,
+    memos: Arc<str>,
+    answer: Arc<str>,
+    answers: Arc<str>,
+    unsettled: Arc<str>,
 }
 
 impl PgJournal {
@@ -208,6 +217,13 @@ impl Sql {
             ),
             bury: with_names("SELECT * FROM {schema}.bury($1, $2)"),
             tidy: with_names("SELECT {schema}.tidy($1)"),
+            memos: with_names("SELECT key, value FROM {schema}.memos WHERE portal = $1"),
+            answer: with_names("SELECT {schema}.answer($1, $2, $3, $4)"),
+            answers: with_names(
+                "SELECT no, outcome, code FROM {schema}.answers
+                WHERE publisher = $1 AND no = ANY ($2)",
+            ),
+            unsettled: with_names("SELECT {schema}.unsettled($1, $2, $3)"),
         }
     }
 }
@@ -356,6 +372,73 @@ impl Journal for PgJournal {
     /// Grows with each new connection: after a failover, the ids may be others.
     fn generation(&self) -> u64 {
         self.connection.reconnects() + self.changes.load(Ordering::Acquire)
+    }
+
+    fn memos<'a>(&'a self, portal: &'a Option<PortalId>) -> JournalFuture<'a, Vec<Memo>> {
+        Box::pin(async move {
+            let parameters = parameters![portal_name(portal.as_ref()) => TEXT];
+            let rows = self.connection.rows(&self.sql.memos, parameters).await?;
+            let memo = |row: &Row| {
+                let (key, value): (&[u8], Vec<u8>) = (column(row, 0)?, column(row, 1)?);
+                let other = || PgError::Unexpected("a memo's key of another length".to_owned());
+                let key = u128::from_be_bytes(key.try_into().map_err(|_| other())?);
+                Ok(Memo { key, value })
+            };
+            rows.iter().map(memo).collect()
+        })
+    }
+
+    fn answer<'a>(&'a self, answers: &'a [Answer]) -> JournalFuture<'a, ()> {
+        Box::pin(async move {
+            let rows = AnswerRows::of(answers);
+            let parameters = parameters![
+                rows.publishers => BYTEA_ARRAY,
+                rows.numbers => INT8_ARRAY,
+                rows.outcomes => INT2_ARRAY,
+                rows.codes => TEXT_ARRAY,
+            ];
+            self.connection.rows(&self.sql.answer, parameters).await?;
+            Ok(())
+        })
+    }
+
+    fn answers<'a>(
+        &'a self,
+        publisher: Publisher,
+        ends: &'a [Number],
+    ) -> JournalFuture<'a, Vec<Answer>> {
+        Box::pin(async move {
+            let numbers: Vec<i64> = ends.iter().copied().map(signed).collect();
+            let parameters = parameters![publisher_key(publisher) => BYTEA, numbers => INT8_ARRAY];
+            let mut answers = Vec::new();
+            for row in self.connection.rows(&self.sql.answers, parameters).await? {
+                let no = u64::try_from(column::<i64>(&row, 0)?).unwrap_or(0);
+                if let Some(outcome) = outcome(column(&row, 1)?, column(&row, 2)?) {
+                    answers.push(Answer { publisher, no, outcome });
+                }
+            }
+            Ok(answers)
+        })
+    }
+
+    fn unsettled<'a>(
+        &'a self,
+        publisher: Publisher,
+        of: Option<(&'a Option<PortalId>, &'a EventToken)>,
+        up_to: Number,
+    ) -> JournalFuture<'a, u64> {
+        Box::pin(async move {
+            let activity =
+                of.map(|(portal, event_token)| activity_key(portal.as_ref(), event_token));
+            let parameters = parameters![
+                publisher_key(publisher) => BYTEA,
+                activity => BYTEA,
+                signed(up_to) => INT8,
+            ];
+            let rows = self.connection.rows(&self.sql.unsettled, parameters).await?;
+            let lines: i64 = column(rows.first().ok_or_else(no_row)?, 0)?;
+            Ok(u64::try_from(lines).unwrap_or(0))
+        })
     }
 }
 

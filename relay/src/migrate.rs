@@ -15,6 +15,7 @@ const STEPS: &[&str] = &[
     include_str!("migrate/0001_portals.sql"),
     include_str!("migrate/0002_journal.sql"),
     include_str!("migrate/0003_shards.sql"),
+    include_str!("migrate/0004_relays.sql"),
 ];
 
 /// The version that tables have when all steps were applied.

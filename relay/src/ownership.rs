@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tracing_bizproc::journal::{JournalError, Mark};
+use tracing_bizproc::journal::{self, JournalError};
 
 use crate::shard::Shard;
 
@@ -24,6 +24,7 @@ mod owner;
 mod pg;
 
 pub use self::leases::Leases;
+pub(crate) use self::owner::SharedLeases;
 pub use self::owner::{Change, Intent, Owner};
 pub use self::pg::PgOwnership;
 
@@ -68,13 +69,14 @@ pub trait Ownership: Send + Sync + 'static {
     /// Gives back what is still owned of this.
     fn release<'a>(&'a self, me: Member, claims: &'a [Claim]) -> OwnershipFuture<'a, ()>;
 
-    /// Marks lines as [tried](tracing_bizproc::journal::MarkKind::Tried) where their shard is owned by one of
-    /// the claims, in one atomic step, and returns the other shards: what they hold must not be sent. The kind
-    /// of the marks is not looked at.
+    /// Stores what requests contain: marks lines as [tried](journal::MarkKind::Tried) or
+    /// [returned](journal::MarkKind::Returned) in the order of the marks, and replaces memos, where the shard
+    /// of the portal is owned by one of the claims, in one atomic step. Returns the shards of the claims that
+    /// are not owned any more: requests for them must not be sent. Any other kind of mark counts as tried.
     fn intend<'a>(
         &'a self,
         me: Member,
         claims: &'a [Claim],
-        marks: &'a [Mark],
+        intents: &'a [journal::Intent],
     ) -> OwnershipFuture<'a, Vec<Shard>>;
 }

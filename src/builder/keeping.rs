@@ -23,6 +23,28 @@ pub(crate) struct Keeping {
     pub(crate) bound: Duration,
     /// How long delivery keeps trying, in place of `max_age`.
     pub(crate) max_age: Duration,
+    pub(crate) role: Role,
+    /// A journal of this machine, in which everything is stored before.
+    pub(crate) near: Option<Arc<dyn Journal>>,
+}
+
+/// What this process does with a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It stores its lines there until it has delivered them.
+    #[cfg_attr(
+        not(any(test, feature = "spool")),
+        expect(dead_code, reason = "only a spool does so")
+    )]
+    Keep,
+    /// It appends its lines, and another process delivers them.
+    Publish,
+    /// It delivers what other processes have appended.
+    #[cfg_attr(
+        not(any(test, feature = "relay")),
+        expect(dead_code, reason = "only a relay does so")
+    )]
+    Deliver,
 }
 
 /// Where it comes from.
@@ -31,7 +53,7 @@ pub(super) enum Keep {
     /// Nothing outlives the process.
     #[default]
     Nothing,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "relay"))]
     Journal(Keeping),
     #[cfg(feature = "spool")]
     Spool(Spool),
@@ -57,7 +79,7 @@ impl Keep {
     pub(super) fn max_age(&self) -> Option<Duration> {
         match self {
             Keep::Nothing | Keep::Wrong { .. } => None,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "relay"))]
             Keep::Journal(keeping) => Some(keeping.max_age),
             #[cfg(feature = "spool")]
             Keep::Spool(spool) => Some(spool.line_age()),
@@ -68,7 +90,7 @@ impl Keep {
     pub(super) fn bound(&self) -> Option<Duration> {
         match self {
             Keep::Nothing | Keep::Wrong { .. } => None,
-            #[cfg(test)]
+            #[cfg(any(test, feature = "relay"))]
             Keep::Journal(keeping) => Some(keeping.bound),
             #[cfg(feature = "spool")]
             Keep::Spool(spool) => Some(spool.line_bound()),
@@ -79,14 +101,16 @@ impl Keep {
     pub(super) fn open(&self) -> Result<Option<Keeping>, BuildError> {
         match self {
             Keep::Nothing | Keep::Wrong { .. } => Ok(None),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "relay"))]
             Keep::Journal(keeping) => Ok(Some(keeping.clone())),
             #[cfg(feature = "spool")]
             Keep::Spool(spool) => {
                 let publisher = Publisher(super::random());
                 let journal = Arc::new(spool.open(publisher)?);
                 let (bound, max_age) = (spool.line_bound(), spool.line_age());
-                Ok(Some(Keeping { journal, publisher, bound, max_age }))
+                let role = Role::Keep;
+                let near = None;
+                Ok(Some(Keeping { journal, publisher, bound, max_age, role, near }))
             }
         }
     }
@@ -99,9 +123,9 @@ impl Builder {
     ///
     /// A line is on disk within the spool's [`bound`](Spool::bound). A separate thread writes it, so callers
     /// never wait for the disk. `pending_lines`, `pending_bytes` and `portal_share` limit the lines in
-    /// memory, and the spool's [`max_bytes`](Spool::max_bytes) limits the disk. The spool's
-    /// [`max_age`](Spool::max_age) replaces
-    /// [`max_age`](Self::max_age). If the disk fails or is slow, delivery goes on from memory, and this is
+    /// memory, and the spool's [`max_bytes`](Spool::max_bytes) limits the disk. How long the delivery of a line
+    /// is tried is an option of the spool, too: [`Spool::max_age`]. [`max_age`](Self::max_age) of the builder
+    /// beside a spool is an error of `build`. If the disk fails or is slow, delivery goes on from memory, and this is
     /// reported.
     ///
     /// ```
@@ -163,7 +187,7 @@ impl Builder {
     }
 
     /// Keeps lines in this journal.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "relay"))]
     pub(crate) fn keeping(mut self, keeping: Keeping) -> Self {
         self.keep = Keep::Journal(keeping);
         self
@@ -181,6 +205,12 @@ impl Builder {
                 "spool",
                 "needs a token store that outlives the process, such as `FileStore`: without tokens the \
                  next run cannot deliver what is on disk",
+            );
+        }
+        if self.keep.lasts() && self.max_age.is_some() {
+            return wrong(
+                "max_age",
+                "has no effect with a spool: set `max_age` of the spool (`spool.max_age`) instead",
             );
         }
         if self.keep.bound().is_some_and(|bound| bound.is_zero() || bound > LONGEST_BOUND) {

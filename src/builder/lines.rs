@@ -1,10 +1,11 @@
 //! Options for the text of lines.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 use super::Builder;
 use crate::format::{Format, Full, Language, LineTime, MessageOnly, Story, Wording, Words};
+use crate::journal::About;
 use crate::line::Clock;
 use crate::protocol::text::{Astral, push_safe};
 use crate::stats::Stats;
@@ -20,6 +21,8 @@ pub(super) struct Lines {
     /// How exact the times have to be that the format may show.
     pub(super) clock: Clock,
     wording: Arc<dyn Wording>,
+    /// `None`: it is a wording of the app.
+    language: Option<Language>,
     prefix: String,
 }
 
@@ -31,6 +34,7 @@ impl Default for Lines {
             format: None,
             clock: Clock::Coarse,
             wording: Arc::new(Language::default()),
+            language: Some(Language::default()),
             prefix: String::new(),
         }
     }
@@ -43,6 +47,17 @@ impl Lines {
 
     pub(super) fn renderer(&self, words: Words, stats: &Arc<Stats>, line_bytes: usize) -> Renderer {
         Renderer::new(words, self.format.clone(), &self.prefix, line_bytes, stats.clone())
+    }
+
+    /// How another process writes these lines. `None`: only this one can.
+    pub(super) fn about(&self) -> Option<About> {
+        let Lines { time, prefix, .. } = self;
+        let language = self.language?;
+        Some(About { language, line_time: *time, line_prefix: prefix.clone(), waits_until: None })
+    }
+
+    pub(super) fn keeps_supplementary_characters(&self) -> bool {
+        self.astral == Astral::Keep
     }
 
     /// How long the prefix is in the log, where some characters are written as their numbers.
@@ -88,6 +103,7 @@ impl Builder {
     /// # assert!(builder.build::<tracing_subscriber::Registry>().is_ok());
     /// ```
     pub fn wording(mut self, wording: impl Wording) -> Self {
+        self.lines.language = (&wording as &dyn Any).downcast_ref::<Language>().copied();
         self.lines.wording = Arc::new(wording);
         self
     }

@@ -30,6 +30,13 @@ pub enum CallError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// This process publishes to a relay (`Builder::publish_to`), which owns the portal's rate limit. A call beside
+    /// the relay would break the limit. It was not sent.
+    #[error(
+        "this process publishes to a relay, and a call beside the relay would break the portal's rate limit: \
+         call from a process that delivers by itself, behind another address"
+    )]
+    Publishes,
     /// There is no worker, or a thousand calls of this portal are waiting already.
     #[error(transparent)]
     Worker(#[from] WorkerError),

@@ -5,11 +5,12 @@
 //! the difference to those before it (`Base`).
 
 use std::str;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing_core::Level;
 
-use super::{Chunk, Content, StoredEnd, StoredGap, StoredLine};
+use super::{About, Chunk, Content, StoredEnd, StoredGap, StoredLine, StoredSeal};
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
@@ -20,6 +21,7 @@ const VERSION: u8 = 1;
 pub fn encode(chunk: &Chunk, out: &mut Vec<u8>) {
     out.push(VERSION);
     put_name(chunk.portal.as_ref(), &chunk.event_token, out);
+    put_about(chunk.about.as_deref(), out);
     put_content(&chunk.content, &mut Base::default(), out);
 }
 
@@ -31,17 +33,19 @@ pub fn decode(bytes: &[u8]) -> Result<Chunk, Unreadable> {
         version => return Err(Unreadable::Version { version }),
     }
     let (portal, event_token) = take_name(&mut bytes)?;
+    let about = take_about(&mut bytes)?.map(Arc::new);
     let mut content = None;
     take_content(&mut bytes, &mut Base::default(), &mut |piece| match (&mut content, piece) {
         (Some(Content::Lines(lines)), Piece::Line(line)) => lines.push(line.stored()),
         (content, Piece::Line(line)) => *content = Some(Content::Lines(vec![line.stored()])),
         (content, Piece::Missed(gap)) => *content = Some(Content::Missed(gap)),
         (content, Piece::End(end)) => *content = Some(Content::End(end.stored())),
+        (content, Piece::Seal(seal)) => *content = Some(Content::Seal(seal)),
     })?;
     if !bytes.0.is_empty() {
         return Err(Unreadable::Damaged);
     }
-    Ok(Chunk { portal, event_token, content: content.unwrap_or(Content::Lines(Vec::new())) })
+    Ok(Chunk { portal, event_token, content: content.unwrap_or(Content::Lines(Vec::new())), about })
 }
 
 /// Why bytes are no chunk. Contains nothing of them.
@@ -91,6 +95,7 @@ pub(crate) enum Piece<'a> {
     Line(LinePiece<'a>),
     Missed(StoredGap),
     End(EndPiece<'a>),
+    Seal(StoredSeal),
 }
 
 #[cfg(feature = "spool")]
@@ -100,6 +105,7 @@ impl Piece<'_> {
             Piece::Line(line) => line.no,
             Piece::Missed(gap) => gap.no,
             Piece::End(end) => end.no,
+            Piece::Seal(seal) => seal.no,
         }
     }
 
@@ -109,6 +115,7 @@ impl Piece<'_> {
             Piece::Line(line) => line.at,
             Piece::Missed(gap) => gap.since,
             Piece::End(end) => end.deadline,
+            Piece::Seal(seal) => seal.at,
         }
     }
 }
@@ -119,6 +126,7 @@ pub(crate) struct LinePiece<'a> {
     pub(crate) at: SystemTime,
     level: Level,
     cut: u64,
+    tried: bool,
     body: &'a [u8],
 }
 
@@ -130,7 +138,7 @@ impl LinePiece<'_> {
             level: self.level,
             body: text(self.body),
             cut: self.cut,
-            tried: false,
+            tried: self.tried,
         }
     }
 }
@@ -186,6 +194,10 @@ pub(crate) fn put_content(content: &Content, base: &mut Base, out: &mut Vec<u8>)
                 put_signed(nanos(until).wrapping_sub(base.at), out);
             }
         }
+        Content::Seal(seal) => {
+            out.push(SEAL);
+            base.put(seal.no, seal.at, out);
+        }
     }
 }
 
@@ -194,7 +206,8 @@ pub(crate) fn put_lines(lines: &[StoredLine], base: &mut Base, out: &mut Vec<u8>
     out.push(LINES);
     put_number(lines.len() as u64, out);
     for line in lines {
-        out.push(level_to_byte(line.level) | u8::from(line.cut > 0) << 3);
+        let flags = u8::from(line.cut > 0) << 3 | u8::from(line.tried) << 4;
+        out.push(level_to_byte(line.level) | flags);
         base.put(line.no, line.at, out);
         if line.cut > 0 {
             put_number(line.cut, out);
@@ -217,7 +230,8 @@ pub(crate) fn take_content<'a>(
                 let (no, at) = base.take(bytes)?;
                 let cut = if flags & 8 != 0 { bytes.number()? } else { 0 };
                 let body = bytes.bytes()?;
-                each(Piece::Line(LinePiece { no, at, level, cut, body }));
+                let tried = flags & 16 != 0;
+                each(Piece::Line(LinePiece { no, at, level, cut, tried, body }));
             }
         }
         MISSED => {
@@ -241,6 +255,10 @@ pub(crate) fn take_content<'a>(
             let failed = flags & 1 != 0;
             each(Piece::End(EndPiece { no, values, message, failed, deadline, waits_until }));
         }
+        SEAL => {
+            let (no, at) = base.take(bytes)?;
+            each(Piece::Seal(StoredSeal { no, at }));
+        }
         _ => return Err(Unreadable::Damaged),
     }
     Ok(())
@@ -249,6 +267,35 @@ pub(crate) fn take_content<'a>(
 const LINES: u8 = 0;
 const MISSED: u8 = 1;
 const END: u8 = 2;
+const SEAL: u8 = 3;
+
+/// How another process writes the chunk.
+fn put_about(about: Option<&About>, out: &mut Vec<u8>) {
+    let Some(about) = about else { return out.push(0) };
+    out.push(1 | u8::from(about.waits_until.is_some()) << 1);
+    put_bytes(about.language.to_string().as_bytes(), out);
+    put_bytes(about.line_time.to_string().as_bytes(), out);
+    put_bytes(about.line_prefix.as_bytes(), out);
+    if let Some(until) = about.waits_until {
+        put_signed(nanos(until), out);
+    }
+}
+
+fn take_about(bytes: &mut Bytes<'_>) -> Result<Option<About>, Unreadable> {
+    let flags = bytes.byte()?;
+    if flags > 3 {
+        return Err(Unreadable::Damaged);
+    }
+    if flags & 1 == 0 {
+        return Ok(None);
+    }
+    // Words that a later version has: the log is written in the default language and time.
+    let language = bytes.str()?.parse().unwrap_or_default();
+    let line_time = bytes.str()?.parse().unwrap_or_default();
+    let line_prefix = bytes.str()?.to_owned();
+    let waits_until = if flags & 2 != 0 { Some(time(bytes.signed()?)) } else { None };
+    Ok(Some(About { language, line_time, line_prefix, waits_until }))
+}
 
 /// To whose log something belongs.
 pub(crate) fn put_name(portal: Option<&PortalId>, event_token: &EventToken, out: &mut Vec<u8>) {
@@ -366,6 +413,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::{Language, LineTime, UtcOffset};
 
     pub(crate) fn any_time() -> impl Strategy<Value = SystemTime> {
         prop_oneof![any::<i64>(), 1_700_000_000_000_000_000..1_900_000_000_000_000_000_i64]
@@ -396,12 +444,34 @@ pub(crate) mod tests {
             prop::collection::vec(line, 0..5).prop_map(Content::Lines),
             gap.prop_map(Content::Missed),
             end.prop_map(Content::End),
+            (any::<u64>(), any_time()).prop_map(|(no, at)| Content::Seal(StoredSeal { no, at })),
         ]
     }
 
+    fn any_about() -> impl Strategy<Value = About> {
+        let language = prop::sample::select(vec![Language::English, Language::Russian]);
+        let minutes = (-18 * 60..=18 * 60_i16).prop_map(UtcOffset::minutes);
+        let line_time = prop_oneof![
+            Just(LineTime::Viewer),
+            Just(LineTime::Utc),
+            Just(LineTime::None),
+            minutes.prop_map(LineTime::Offset),
+        ];
+        (language, line_time, ".{0,20}", prop::option::of(any_time())).prop_map(
+            |(language, line_time, line_prefix, waits_until)| About {
+                language,
+                line_time,
+                line_prefix,
+                waits_until,
+            },
+        )
+    }
+
     fn any_chunk() -> impl Strategy<Value = Chunk> {
-        (prop::option::of(".{0,20}"), "[ -~]{1,60}", any_content()).prop_map(
-            |(portal, event_token, content)| Chunk {
+        let name = (prop::option::of(".{0,20}"), "[ -~]{1,60}");
+        (name, any_content(), prop::option::of(any_about())).prop_map(
+            |((portal, event_token), content, about)| Chunk {
+                about: about.map(Arc::new),
                 portal: portal.map(PortalId::from),
                 event_token: EventToken::parse(&event_token).unwrap(),
                 content,

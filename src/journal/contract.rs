@@ -7,7 +7,7 @@ use tracing_core::Level;
 
 use super::{
     Batch, Chunk, Content, Journal, Mark, MarkKind, Number, Publisher, Query, StoredEnd, StoredGap,
-    StoredLine,
+    StoredLine, StoredSeal,
 };
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
@@ -92,6 +92,7 @@ impl Model {
                 portal: portal.map(PortalId::from),
                 event_token: EventToken::parse(token).expect("it is one"),
                 content: content(&mut written.next, random),
+                about: None,
             };
             chunks.push(chunk);
         }
@@ -220,6 +221,7 @@ fn pieces(content: &Content) -> impl Iterator<Item = (Number, Piece)> {
         Content::Lines(lines) => lines.iter().map(line_piece).collect(),
         Content::Missed(gap) => alone(gap.no, content),
         Content::End(end) => alone(end.no, content),
+        Content::Seal(seal) => alone(seal.no, content),
     };
     pieces.into_iter()
 }
@@ -244,7 +246,8 @@ fn content(next: &mut Number, random: &mut Random) -> Content {
             since: at(first),
             reason: DropReason::QueueFull,
         }),
-        1 => Content::End(StoredEnd {
+        1 => Content::Seal(StoredSeal { no: first, at: at(first) }),
+        2 => Content::End(StoredEnd {
             no: first,
             values: r#"{"Sum":"7"}"#.to_owned(),
             message: (random.below(2) == 0).then(|| "ends".to_owned()),

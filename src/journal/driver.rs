@@ -2,7 +2,7 @@
 //! its order, so that a read finds what was appended before it, and not what was marked before it.
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,11 +12,17 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::near::{Moved, Near};
+use super::posting::{self, Inquiry, Known};
 use super::{
-    Adopted, Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, Position, Publisher,
-    Query, Read,
+    About, Adopted, Answer, Batch, Chunk, Content, Evicted, Intent, Journal, JournalError, Mark,
+    Memo, Permit, Position, Publisher, Query, Read,
 };
 use crate::line::{EventToken, PortalId};
+
+mod shared;
+
+use shared::{News, Tail};
 
 /// What the worker wants of its journal.
 #[derive(Debug)]
@@ -25,13 +31,50 @@ pub(crate) enum Ask {
     /// Answered when they are noted, if somebody waits for it.
     Mark(Vec<Mark>, Option<oneshot::Sender<()>>),
     Read {
+        /// The number of this request.
+        no: u64,
         portal: Option<PortalId>,
         after: Option<Position>,
         generation: u64,
         most_bytes: usize,
     },
+    /// What is new of all portals. One at a time. Answered when there is something new, or after a short time.
+    Tail {
+        /// The number of this request.
+        no: u64,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    },
+    /// Whether a request may leave.
+    Intend(Intent, oneshot::Sender<Permission>),
+    /// What earlier owners of a portal have left.
+    Memos {
+        portal: Option<PortalId>,
+    },
+    /// Outcomes of ends.
+    Answer(Vec<Answer>),
+    /// The last marks of portals that are let go.
+    LetGo {
+        /// The number of this request.
+        no: u64,
+        intents: Vec<Intent>,
+    },
+    /// Only of a driver that publishes.
+    Inquire(Inquiry),
     /// Nothing more comes. Answered when all of the above is done.
     Close(oneshot::Sender<()>),
+}
+
+/// Whether a request may leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// It may, if this is still permitted when it leaves.
+    Given(Permit),
+    /// Another process owns its portal.
+    Fenced,
+    /// The journal has failed.
+    Failed(String),
 }
 
 /// What became of it.
@@ -41,6 +84,19 @@ pub(crate) enum Said {
         no: u64,
         up_to: Position,
         generation: u64,
+    },
+    /// Only of a driver that publishes: the journal near by has it.
+    Stored {
+        no: u64,
+    },
+    /// The same: the journal near by fails.
+    NotStored {
+        trouble: String,
+    },
+    /// The same: chunks are in the other journal now. `is_all`: and nothing else is near by.
+    Moved {
+        moved: Vec<Moved>,
+        is_all: bool,
     },
     /// The batch could not be stored, and comes back.
     NotAppended {
@@ -52,18 +108,21 @@ pub(crate) enum Said {
         trouble: String,
     },
     Read {
+        no: u64,
         portal: Option<PortalId>,
         read: Read,
         generation: u64,
     },
     NotRead {
+        no: u64,
         portal: Option<PortalId>,
         trouble: String,
     },
     /// What other runs have left is being read.
     Adopting,
-    /// What other runs have left, all of it.
+    /// What these other runs have left, all of it.
     Adopted {
+        publishers: Vec<Publisher>,
         left: Vec<Left>,
         ends: Vec<(Publisher, Chunk)>,
     },
@@ -75,6 +134,33 @@ pub(crate) enum Said {
         trouble: String,
     },
     Evicted(Vec<Evicted>),
+    /// What is new of all portals, after this position.
+    Tail {
+        no: u64,
+        from: Option<Position>,
+        read: Read,
+        generation: u64,
+    },
+    NotTailed {
+        trouble: String,
+    },
+    /// `None`: they could not be read.
+    Memos {
+        portal: Option<PortalId>,
+        memos: Result<Vec<Memo>, String>,
+    },
+    /// Outcomes could not be stored, and come back.
+    NotAnswered {
+        answers: Vec<Answer>,
+        trouble: String,
+    },
+    /// Whether the last marks are stored.
+    LetGo {
+        no: u64,
+        stored: Result<(), String>,
+    },
+    /// The answer to an inquiry.
+    Known(Known),
     /// Its own upkeep does not work.
     Failing {
         trouble: String,
@@ -90,8 +176,8 @@ pub(crate) struct Left {
 }
 
 /// The worker's end.
-#[derive(Debug)]
 pub(crate) struct Desk {
+    journal: Arc<dyn Journal>,
     asks: mpsc::UnboundedSender<Ask>,
     told: mpsc::UnboundedReceiver<Said>,
 }
@@ -101,6 +187,16 @@ impl Desk {
     /// speaks.
     pub(crate) fn ask(&self, ask: Ask) {
         drop(self.asks.send(ask));
+    }
+
+    /// The journal's generation, now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.journal.generation()
+    }
+
+    /// The journal itself, for what must not wait for the driver.
+    pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
     }
 
     /// What became of something. `None`: the driver is gone. Cancel safe.
@@ -124,10 +220,26 @@ pub(crate) struct Driver {
     /// The reading of what other runs have left.
     scan: Option<Scan>,
     next_adopt: Instant,
+    /// More is to be taken over at once.
+    adopting: bool,
     /// Something was taken over of which is not known yet how much it is.
     has_more: bool,
     /// Runs whose lines were counted.
     known: HashSet<Publisher>,
+    /// Other processes use the journal, too: there are no runs to take over from.
+    is_shared: bool,
+    /// A reading of what is new that is to be answered.
+    tail: Option<Tail>,
+    /// The last reading of what is new has found the end.
+    tail_at_end: bool,
+    /// Taken out of the requests too early: it is the next one.
+    next: Option<Ask>,
+    /// It appends for a process that publishes.
+    posts_for: Option<Publisher>,
+    /// It stores what it appends here before.
+    near: Option<Near>,
+    /// Reads that wait until all lines are counted that they may find.
+    reads: VecDeque<Ask>,
 }
 
 /// How far the reading is of what other runs have left.
@@ -146,16 +258,44 @@ impl Driver {
         let (asks, from_worker) = mpsc::unbounded_channel();
         let (told, to_worker) = mpsc::unbounded_channel();
         let driver = Driver {
-            journal,
+            journal: journal.clone(),
             asks: from_worker,
             told,
             marks: Vec::new(),
             scan: None,
             next_adopt: Instant::now(),
+            adopting: false,
             has_more: false,
             known: HashSet::from([publisher]),
+            is_shared: false,
+            tail: None,
+            tail_at_end: false,
+            next: None,
+            posts_for: None,
+            near: None,
+            reads: VecDeque::new(),
         };
-        (Desk { asks, told: to_worker }, driver)
+        (Desk { journal, asks, told: to_worker }, driver)
+    }
+
+    /// The same for a journal that other processes use, too.
+    pub(crate) fn shared(self) -> Driver {
+        Driver { is_shared: true, ..self }
+    }
+
+    /// The same for a process that publishes. Then the driver takes nothing over, and appends each batch until
+    /// the journal has it.
+    pub(crate) fn posting(journal: Arc<dyn Journal>, publisher: Publisher) -> (Desk, Driver) {
+        let (desk, driver) = Driver::new(journal, publisher);
+        (desk, Driver { posts_for: Some(publisher), ..driver })
+    }
+
+    /// The same, and stores everything in a journal near by first. `left`: what earlier runs have left there
+    /// appears under this publisher. `style`: how another process writes lines of this app.
+    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
+    pub(crate) fn by_way_of(self, near: Arc<dyn Journal>, left: Publisher, style: About) -> Driver {
+        let near = self.posts_for.map(|own| Near::new(near, own, left, style, Instant::now()));
+        Driver { near, ..self }
     }
 
     /// Starts the thread. It ends when the worker is gone.
@@ -174,15 +314,31 @@ impl Driver {
 
     /// Does what is asked, in its order, and looks for what other runs have left.
     pub(crate) async fn run(mut self) {
+        if let Some(publisher) = self.posts_for {
+            return posting::run(self.journal, publisher, self.near, self.asks, self.told).await;
+        }
+        let journal = self.journal.clone();
+        let mut news = News::new(&*journal);
         loop {
+            if let Some(ask) = self.next.take() {
+                match ask {
+                    Ask::Close(done) => return self.close(done).await,
+                    ask => self.serve(ask).await,
+                }
+                continue;
+            }
             let ask = tokio::select! {
                 biased;
                 ask = self.asks.recv() => match ask {
                     Some(ask) => Some(ask),
                     None => return,
                 },
+                () = news.wait(self.tail.as_ref()), if self.tail.is_some() => {
+                    self.read_tail().await;
+                    continue;
+                }
                 () = std::future::ready(()), if self.scan.is_some() => None,
-                () = sleep_until(self.next_adopt) => None,
+                () = sleep_until(self.next_adopt), if !self.is_shared => None,
             };
             match ask {
                 Some(Ask::Close(done)) => return self.close(done).await,
@@ -190,18 +346,42 @@ impl Driver {
                 None if self.scan.is_some() => self.scan_on().await,
                 None => self.adopt().await,
             }
+            self.serve_reads().await;
+        }
+    }
+
+    /// Whether lines are taken over and not counted yet. A read would find them.
+    fn is_counting(&self) -> bool {
+        self.adopting || self.scan.is_some()
+    }
+
+    /// Serves the reads that have waited.
+    async fn serve_reads(&mut self) {
+        while !self.is_counting() {
+            let Some(ask) = self.reads.pop_front() else { return };
+            self.serve(ask).await;
         }
     }
 
     async fn serve(&mut self, ask: Ask) {
+        if matches!(ask, Ask::Read { .. }) && self.is_counting() {
+            return self.reads.push_back(ask);
+        }
         match ask {
             Ask::Append(batch) => self.append(batch).await,
             Ask::Mark(marks, noted) => self.mark(marks, noted).await,
-            Ask::Read { portal, after, generation, most_bytes } => {
-                self.read(portal, after, generation, most_bytes).await;
+            Ask::Read { no, portal, after, generation, most_bytes } => {
+                self.read((no, portal), after, generation, most_bytes).await;
             }
+            Ask::Tail { no, after, generation, most_bytes } => {
+                self.start_tail(no, after, generation, most_bytes);
+            }
+            Ask::Intend(intent, answer) => self.intend(intent, answer).await,
+            Ask::Memos { portal } => self.memos(portal).await,
+            Ask::Answer(answers) => self.answer(answers).await,
+            Ask::LetGo { no, intents } => self.let_go(no, &intents).await,
             // It is the last one: the loop ends with it.
-            Ask::Close(_) => {}
+            Ask::Close(_) | Ask::Inquire(_) => {}
         }
     }
 
@@ -218,6 +398,7 @@ impl Driver {
         while self.scan.is_some() {
             self.scan_on().await;
         }
+        self.serve_reads().await;
     }
 
     /// The journal is put away on this thread.
@@ -231,11 +412,10 @@ impl Driver {
     }
 
     async fn append(&mut self, batch: Batch) {
-        let appended = guarded(self.journal.append(&batch)).await;
+        let appended = guarded(|| self.journal.append(&batch)).await;
+        let appended = appended.and_then(|up_to| Ok((up_to, self.generation()?)));
         let told = match appended {
-            Ok(up_to) => {
-                Said::Appended { no: batch.no, up_to, generation: self.journal.generation() }
-            }
+            Ok((up_to, generation)) => Said::Appended { no: batch.no, up_to, generation },
             Err(error) => Said::NotAppended { batch, trouble: error.to_string() },
         };
         self.tell(told);
@@ -266,40 +446,57 @@ impl Driver {
         if self.marks.is_empty() {
             return Ok(());
         }
-        guarded(self.journal.mark(&self.marks)).await?;
+        guarded(|| self.journal.mark(&self.marks)).await?;
         self.marks.clear();
         Ok(())
     }
 
     async fn read(
         &mut self,
-        portal: Option<PortalId>,
+        (no, portal): (u64, Option<PortalId>),
         after: Option<Position>,
         generation: u64,
         most_bytes: usize,
     ) {
-        let now = self.journal.generation();
-        let after = after.filter(|_| generation == now);
-        let read = match self.note_marks().await {
-            Ok(()) => {
-                let query = Query { portal: Some(&portal), after, most_bytes };
-                guarded(self.journal.read(query)).await
-            }
-            // What is settled would be read again.
-            Err(error) => Err(error),
-        };
+        let read = self.try_read(&portal, after, generation, most_bytes).await;
         // Before what was read: what is missing in it is known then.
-        self.look_for_evicted().await;
+        if !self.is_shared {
+            self.look_for_evicted().await;
+        }
         self.tell(match read {
-            Ok(read) => Said::Read { portal, read, generation: now },
-            Err(error) => Said::NotRead { portal, trouble: error.to_string() },
+            Ok((read, generation)) => Said::Read { no, portal, read, generation },
+            Err(error) => Said::NotRead { no, portal, trouble: error.to_string() },
         });
+    }
+
+    /// The same, with the generation of what was read.
+    async fn try_read(
+        &mut self,
+        portal: &Option<PortalId>,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    ) -> Result<(Read, u64), JournalError> {
+        let now = self.generation()?;
+        let after = after.filter(|_| generation == now);
+        // Otherwise, what is settled would be read again.
+        self.note_marks().await?;
+        let query = Query { portal: Some(portal), after, most_bytes };
+        Ok((guarded(|| self.journal.read(query)).await?, now))
+    }
+
+    /// The journal's generation. A panic in it must not end the driver's thread.
+    fn generation(&self) -> Result<u64, JournalError> {
+        let generation = || self.journal.generation();
+        std::panic::catch_unwind(AssertUnwindSafe(generation)).map_err(|panic| panicked(&*panic))
     }
 
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     async fn adopt(&mut self) {
         self.next_adopt = Instant::now() + ADOPT_EVERY;
-        match guarded(self.journal.adopt()).await {
+        let adopted = guarded(|| self.journal.adopt()).await;
+        self.adopting = adopted.as_ref().is_ok_and(|adopted| adopted.more);
+        match adopted {
             Ok(Adopted { held, more, left }) => {
                 self.has_more |= !held.is_empty();
                 if more {
@@ -308,7 +505,11 @@ impl Driver {
                 } else if std::mem::take(&mut self.has_more) {
                     self.scan = Some(Scan::default());
                 } else {
-                    self.tell(Said::Adopted { left: Vec::new(), ends: Vec::new() });
+                    self.tell(Said::Adopted {
+                        publishers: Vec::new(),
+                        left: Vec::new(),
+                        ends: Vec::new(),
+                    });
                 }
                 if let Some(trouble) = left.first().filter(|_| !more) {
                     self.tell(Said::LeftAlone { trouble: trouble.to_string() });
@@ -325,7 +526,7 @@ impl Driver {
     async fn scan_on(&mut self) {
         let Some(scan) = &mut self.scan else { return };
         let query = Query { portal: None, after: scan.after, most_bytes: SCAN_BYTES };
-        match guarded(self.journal.read(query)).await {
+        match guarded(|| self.journal.read(query)).await {
             Ok(read) => {
                 scan.after = Some(read.up_to);
                 for (publisher, chunk) in read.chunks {
@@ -335,12 +536,13 @@ impl Driver {
                 }
                 if read.at_end {
                     let Scan { left, ends, seen, .. } = self.scan.take().unwrap_or_default();
+                    let publishers = seen.iter().copied().collect();
                     self.known.extend(seen);
                     let left = left.into_iter();
                     let left = left
                         .map(|((portal, event_token), lines)| Left { portal, event_token, lines })
                         .collect();
-                    self.tell(Said::Adopted { left, ends });
+                    self.tell(Said::Adopted { publishers, left, ends });
                 } else {
                     self.tell(Said::Adopting);
                 }
@@ -358,7 +560,7 @@ impl Driver {
     async fn look_for_evicted(&mut self) {
         #[expect(clippy::disallowed_methods, reason = "lines age by the clock of the app")]
         let now = SystemTime::now();
-        match guarded(self.journal.evicted(now)).await {
+        match guarded(|| self.journal.evicted(now)).await {
             Ok(evicted) if evicted.is_empty() => {}
             Ok(evicted) => self.tell(Said::Evicted(evicted)),
             Err(error) => self.tell(Said::Failing { trouble: error.to_string() }),
@@ -379,17 +581,23 @@ impl Scan {
                 let lines = lines.len() as u64;
                 *self.left.entry((chunk.portal, chunk.event_token)).or_default() += lines;
             }
-            Content::Missed(_) => {}
+            // Its portal is read, and the notice told, also if nothing else is left.
+            Content::Missed(_) => {
+                self.left.entry((chunk.portal, chunk.event_token)).or_default();
+            }
+            Content::Seal(_) => {}
             Content::End(_) => self.ends.push((publisher, chunk)),
         }
     }
 }
 
-/// A journal that panics has failed.
-async fn guarded<T>(
-    call: impl Future<Output = Result<T, JournalError>>,
-) -> Result<T, JournalError> {
-    let mut call = std::pin::pin!(call);
+/// A journal that panics has failed, also if it does so before it returns a future.
+pub(super) async fn guarded<T, F>(call: impl FnOnce() -> F) -> Result<T, JournalError>
+where
+    F: Future<Output = Result<T, JournalError>>,
+{
+    let call = std::panic::catch_unwind(AssertUnwindSafe(call));
+    let mut call = std::pin::pin!(call.map_err(|panic| panicked(&*panic))?);
     std::future::poll_fn(|context| {
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));
         polled.unwrap_or_else(|panic| std::task::Poll::Ready(Err(panicked(&*panic))))

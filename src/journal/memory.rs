@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Adopted, Batch, Chunk, Content, Evicted, Held, Journal, JournalFuture, Mark, MarkKind, Number,
-    Position, Publisher, Query, Read,
+    Adopted, Answer, Batch, Chunk, Content, Evicted, Held, Journal, JournalFuture, Mark, MarkKind,
+    Number, Outcome, Position, Publisher, Query, Read,
 };
-use crate::line::EventToken;
+use crate::line::{EventToken, PortalId};
+
+pub(crate) mod owned;
 
 /// What outlives the runs.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +28,9 @@ struct Inside {
     faults: Faults,
     reads: u64,
     evicted: Vec<Evicted>,
+    answers: HashMap<(Publisher, Number), Outcome>,
     runs: u128,
+    owned: owned::Owned,
 }
 
 /// What goes wrong.
@@ -42,6 +46,8 @@ pub(crate) struct Faults {
     pub(crate) unmarkable: bool,
     /// Nothing is answered.
     pub(crate) hangs: bool,
+    /// Each call panics.
+    pub(crate) panics: bool,
     /// How long each call takes.
     pub(crate) takes: Duration,
 }
@@ -105,6 +111,30 @@ impl Disk {
         });
     }
 
+    /// The newest lines of a portal are gone, and it is not known whose they were.
+    pub(crate) fn damage(&self, portal: Option<&PortalId>, lines: usize) {
+        let mut inside = self.inside();
+        let mut gone = Vec::new();
+        for (publisher, chunk) in &inside.chunks {
+            if let (true, Content::Lines(lines)) = (chunk.portal.as_ref() == portal, &chunk.content)
+            {
+                let key = |no| (*publisher, chunk.event_token.clone(), no);
+                gone.extend(lines.iter().map(|line| key(line.no)));
+            }
+        }
+        gone.retain(|key| !inside.settled.contains(key));
+        let gone = gone.split_off(gone.len().saturating_sub(lines));
+        inside.evicted.push(Evicted {
+            of: None,
+            numbers: None,
+            lines: gone.len() as u64,
+            ends: 0,
+            since: SystemTime::UNIX_EPOCH,
+            reason: crate::stats::DropReason::SpoolDamaged,
+        });
+        inside.settled.extend(gone);
+    }
+
     /// How often it was read.
     pub(crate) fn reads(&self) -> u64 {
         self.inside().reads
@@ -124,6 +154,43 @@ impl Disk {
             _ => false,
         });
         ends.count()
+    }
+
+    /// What is stored, in order.
+    pub(crate) fn chunks(&self) -> Vec<Chunk> {
+        self.inside().chunks.iter().map(|(_, chunk)| chunk.clone()).collect()
+    }
+
+    /// A relay answers all ends that are stored.
+    pub(crate) fn answer_ends(&self, outcome: &Outcome) {
+        let mut inside = self.inside();
+        let Inside { chunks, answers, .. } = &mut *inside;
+        for (publisher, chunk) in chunks {
+            if let Content::End(end) = &chunk.content {
+                answers.insert((*publisher, end.no), outcome.clone());
+            }
+        }
+    }
+
+    /// A relay delivers everything that is stored.
+    pub(crate) fn settle_all(&self) {
+        let mut inside = self.inside();
+        let Inside { chunks, settled, .. } = &mut *inside;
+        for (publisher, chunk) in chunks {
+            for no in numbers(chunk) {
+                settled.insert((*publisher, chunk.event_token.clone(), no));
+            }
+        }
+    }
+
+    /// Lines of notices that are stored and not settled.
+    pub(crate) fn untold(&self) -> u64 {
+        let inside = self.inside();
+        let gaps = inside.chunks.iter().map(|(publisher, chunk)| match &chunk.content {
+            Content::Missed(gap) if !inside.is_settled(*publisher, chunk, gap.no) => gap.lines,
+            _ => 0,
+        });
+        gaps.sum()
     }
 
     /// Texts of lines that were stored.
@@ -171,6 +238,64 @@ impl Inside {
         }
     }
 
+    fn append(&mut self, batch: &Batch) {
+        let last = self.batches.entry(batch.publisher).or_default();
+        if batch.no > *last {
+            *last = batch.no;
+            for chunk in &batch.chunks {
+                let key = (batch.publisher, chunk.event_token.clone());
+                self.numbers.entry(key).or_default().extend(numbers(chunk));
+                self.chunks.push((batch.publisher, chunk.clone()));
+            }
+        }
+    }
+
+    fn mark(&mut self, marks: &[Mark]) {
+        for Mark { publisher, event_token, from, up_to, kind, .. } in marks {
+            let of_token = self.numbers.get(&(*publisher, event_token.clone()));
+            let of_token = of_token.map(Vec::as_slice).unwrap_or_default();
+            let range = of_token.partition_point(|no| no < from)
+                ..of_token.partition_point(|no| no <= up_to);
+            let marked: Vec<Number> = of_token[range].into();
+            for no in marked {
+                let key = (*publisher, event_token.clone(), no);
+                match kind {
+                    MarkKind::Tried => {
+                        self.ever_tried.insert(key.clone());
+                        self.tried.insert(key);
+                    }
+                    MarkKind::Returned => drop(self.tried.remove(&key)),
+                    MarkKind::Settled => drop(self.settled.insert(key)),
+                }
+            }
+        }
+    }
+
+    /// What is not settled of a part, if it is `wanted`.
+    fn read(&self, query: Query<'_>, wanted: impl Fn(Publisher, &Chunk) -> bool) -> Read {
+        let mut at = query.after.map_or(0, |after| after.0 as usize);
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
+        while let Some((publisher, chunk)) = self.chunks.get(at) {
+            if bytes >= query.most_bytes {
+                break;
+            }
+            at += 1;
+            let of_portal = query.portal.is_none_or(|portal| *portal == chunk.portal);
+            if !of_portal || !wanted(*publisher, chunk) {
+                continue;
+            }
+            if let Some(chunk) = self.left(*publisher, chunk) {
+                bytes += match &chunk.content {
+                    Content::Lines(lines) => lines.iter().map(|line| line.body.len()).sum(),
+                    _ => 100,
+                };
+                chunks.push((*publisher, chunk));
+            }
+        }
+        let at_end = at == self.chunks.len();
+        Read { chunks, up_to: Position(at as u128), at_end }
+    }
+
     /// What is left of a chunk.
     fn left(&self, publisher: Publisher, chunk: &Chunk) -> Option<Chunk> {
         let mut chunk = chunk.clone();
@@ -189,6 +314,7 @@ impl Inside {
             }
             Content::Missed(gap) if self.settled.contains(&key(&chunk, gap.no)) => return None,
             Content::End(end) if self.settled.contains(&key(&chunk, end.no)) => return None,
+            Content::Seal(seal) if self.settled.contains(&key(&chunk, seal.no)) => return None,
             _ => {}
         }
         Some(chunk)
@@ -200,6 +326,7 @@ fn numbers(chunk: &Chunk) -> Vec<Number> {
         Content::Lines(lines) => lines.iter().map(|line| line.no).collect(),
         Content::Missed(gap) => vec![gap.no],
         Content::End(end) => vec![end.no],
+        Content::Seal(seal) => vec![seal.no],
     }
 }
 
@@ -216,6 +343,10 @@ impl MemoryJournal {
         }
     }
 
+    fn may_panic(&self) {
+        assert!(!self.disk.inside().faults.panics, "the journal panics, as the test asked for");
+    }
+
     fn mine(&self) -> MutexGuard<'_, HashSet<Publisher>> {
         self.mine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,6 +354,7 @@ impl MemoryJournal {
 
 impl Journal for MemoryJournal {
     fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position> {
+        self.may_panic();
         Box::pin(async move {
             let faults = self.faults().await;
             if faults.full {
@@ -230,15 +362,7 @@ impl Journal for MemoryJournal {
             }
             self.mine().insert(batch.publisher);
             let mut inside = self.disk.inside();
-            let last = inside.batches.entry(batch.publisher).or_default();
-            if batch.no > *last {
-                *last = batch.no;
-                for chunk in &batch.chunks {
-                    let key = (batch.publisher, chunk.event_token.clone());
-                    inside.numbers.entry(key).or_default().extend(numbers(chunk));
-                    inside.chunks.push((batch.publisher, chunk.clone()));
-                }
-            }
+            inside.append(batch);
             if faults.lies {
                 return Err("no answer from the disk".into());
             }
@@ -247,6 +371,7 @@ impl Journal for MemoryJournal {
     }
 
     fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read> {
+        self.may_panic();
         Box::pin(async move {
             if self.faults().await.unreadable {
                 return Err("input/output error".into());
@@ -254,59 +379,23 @@ impl Journal for MemoryJournal {
             let mine = self.mine().clone();
             let mut inside = self.disk.inside();
             inside.reads += 1;
-            let mut at = query.after.map_or(0, |after| after.0 as usize);
-            let (mut chunks, mut bytes) = (Vec::new(), 0);
-            while let Some((publisher, chunk)) = inside.chunks.get(at) {
-                if bytes >= query.most_bytes {
-                    break;
-                }
-                at += 1;
-                let wanted = query.portal.is_none_or(|portal| *portal == chunk.portal);
-                if !wanted || !mine.contains(publisher) {
-                    continue;
-                }
-                if let Some(chunk) = inside.left(*publisher, chunk) {
-                    bytes += match &chunk.content {
-                        Content::Lines(lines) => lines.iter().map(|line| line.body.len()).sum(),
-                        _ => 100,
-                    };
-                    chunks.push((*publisher, chunk));
-                }
-            }
-            let at_end = at == inside.chunks.len();
-            Ok(Read { chunks, up_to: Position(at as u128), at_end })
+            Ok(inside.read(query, |publisher, _| mine.contains(&publisher)))
         })
     }
 
     fn mark<'a>(&'a self, marks: &'a [Mark]) -> JournalFuture<'a, ()> {
+        self.may_panic();
         Box::pin(async move {
             if self.faults().await.unmarkable {
                 return Err("input/output error".into());
             }
-            let mut inside = self.disk.inside();
-            for Mark { publisher, event_token, from, up_to, kind, .. } in marks {
-                let of_token = inside.numbers.get(&(*publisher, event_token.clone()));
-                let of_token = of_token.map(Vec::as_slice).unwrap_or_default();
-                let range = of_token.partition_point(|no| no < from)
-                    ..of_token.partition_point(|no| no <= up_to);
-                let marked: Vec<Number> = of_token[range].into();
-                for no in marked {
-                    let key = (*publisher, event_token.clone(), no);
-                    match kind {
-                        MarkKind::Tried => {
-                            inside.ever_tried.insert(key.clone());
-                            inside.tried.insert(key);
-                        }
-                        MarkKind::Returned => drop(inside.tried.remove(&key)),
-                        MarkKind::Settled => drop(inside.settled.insert(key)),
-                    }
-                }
-            }
+            self.disk.inside().mark(marks);
             Ok(())
         })
     }
 
     fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted> {
+        self.may_panic();
         Box::pin(async move {
             if self.faults().await.unreadable {
                 return Err("input/output error".into());
@@ -334,10 +423,70 @@ impl Journal for MemoryJournal {
     }
 
     fn evicted<'a>(&'a self, _now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
+        self.may_panic();
         Box::pin(async { Ok(std::mem::take(&mut self.disk.inside().evicted)) })
     }
 
     fn generation(&self) -> u64 {
+        self.may_panic();
         self.generation.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn answer<'a>(&'a self, answers: &'a [Answer]) -> JournalFuture<'a, ()> {
+        Box::pin(async move {
+            if self.faults().await.unmarkable {
+                return Err("input/output error".into());
+            }
+            let of = |answer: &Answer| ((answer.publisher, answer.no), answer.outcome.clone());
+            self.disk.inside().answers.extend(answers.iter().map(of));
+            Ok(())
+        })
+    }
+
+    fn answers<'a>(
+        &'a self,
+        publisher: Publisher,
+        ends: &'a [Number],
+    ) -> JournalFuture<'a, Vec<Answer>> {
+        Box::pin(async move {
+            if self.faults().await.unreadable {
+                return Err("input/output error".into());
+            }
+            let inside = self.disk.inside();
+            let known = ends.iter().filter_map(|&no| {
+                let outcome = inside.answers.get(&(publisher, no))?.clone();
+                Some(Answer { publisher, no, outcome })
+            });
+            Ok(known.collect())
+        })
+    }
+
+    fn unsettled<'a>(
+        &'a self,
+        publisher: Publisher,
+        of: Option<(&'a Option<PortalId>, &'a EventToken)>,
+        up_to: Number,
+    ) -> JournalFuture<'a, u64> {
+        Box::pin(async move {
+            if self.faults().await.unreadable {
+                return Err("input/output error".into());
+            }
+            let inside = self.disk.inside();
+            let of_token = |chunk: &Chunk| {
+                of.is_none_or(|(portal, event_token)| {
+                    chunk.portal == *portal && chunk.event_token == *event_token
+                })
+            };
+            let unsettled =
+                inside.chunks.iter().filter(|(by, chunk)| *by == publisher && of_token(chunk));
+            let unsettled =
+                unsettled.filter_map(|(_, chunk)| match inside.left(publisher, chunk)?.content {
+                    Content::Lines(lines) => {
+                        Some(lines.iter().filter(|line| line.no <= up_to).count())
+                    }
+                    _ => None,
+                });
+            Ok(unsettled.sum::<usize>() as u64)
+        })
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn replay(data: &[u8]) {
                 Content::Lines(lines) => lines.iter().map(|line| line.no).collect(),
                 Content::Missed(gap) => vec![gap.no],
                 Content::End(end) => vec![end.no],
+                Content::Seal(seal) => vec![seal.no],
             };
             for no in numbers {
                 let (portal, event_token) = (chunk.portal.clone(), chunk.event_token.clone());

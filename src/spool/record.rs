@@ -288,6 +288,6 @@ fn read_lines<'a>(
 pub(super) fn slots(content: &Content) -> usize {
     match content {
         Content::Lines(lines) => lines.len(),
-        Content::Missed(_) | Content::End(_) => 1,
+        Content::Missed(_) | Content::End(_) | Content::Seal(_) => 1,
     }
 }

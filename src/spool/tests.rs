@@ -61,7 +61,7 @@ fn line(no: Number) -> StoredLine {
 
 fn chunk(n: usize, numbers: &[Number]) -> Chunk {
     let content = Content::Lines(numbers.iter().map(|no| line(*no)).collect());
-    Chunk { portal: portal(n), event_token: token(n), content }
+    Chunk { portal: portal(n), event_token: token(n), content, about: None }
 }
 
 /// Each tenth token is one of the default portal.

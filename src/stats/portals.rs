@@ -14,6 +14,7 @@ pub(crate) struct PortalCounters {
     portal: Option<Arc<str>>,
     pending: AtomicU64,
     acknowledged: AtomicU64,
+    handed_over: AtomicU64,
     late: AtomicU64,
     lost: AtomicU64,
     /// 0, or 1 plus the index of a reason in [`DropReason::ALL`].
@@ -30,6 +31,7 @@ impl PortalCounters {
             portal: portal.map(Arc::from),
             pending: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
             late: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             blocked: AtomicU8::new(0),
@@ -50,6 +52,10 @@ impl PortalCounters {
 
     pub(crate) fn acknowledged(&self, lines: u64) {
         self.acknowledged.fetch_add(lines, Relaxed);
+    }
+
+    pub(crate) fn handed_over(&self, lines: u64) {
+        self.handed_over.fetch_add(lines, Relaxed);
     }
 
     pub(crate) fn late(&self, lines: u64) {
@@ -91,6 +97,7 @@ impl PortalCounters {
             portal: self.portal.clone(),
             pending: self.pending.load(Relaxed),
             acknowledged: self.acknowledged.load(Relaxed),
+            handed_over: self.handed_over.load(Relaxed),
             late: self.late.load(Relaxed),
             lost: self.lost.load(Relaxed),
             blocked: code.checked_sub(1).and_then(|n| DropReason::ALL.get(n)).copied(),
@@ -118,6 +125,7 @@ pub struct PortalSnapshot {
     portal: Option<Arc<str>>,
     pending: u64,
     acknowledged: u64,
+    handed_over: u64,
     late: u64,
     lost: u64,
     blocked: Option<DropReason>,
@@ -132,7 +140,7 @@ impl PortalSnapshot {
         self.portal.as_deref()
     }
 
-    /// Lines that are not acknowledged, late or lost yet.
+    /// Lines that are not acknowledged, handed over, late or lost yet.
     pub fn pending(&self) -> u64 {
         self.pending
     }
@@ -140,6 +148,11 @@ impl PortalSnapshot {
     /// Lines of entries that the portal answered with `true`.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
+    }
+
+    /// Lines that another process delivers: they are in the journal of a relay (`Builder::publish_to`).
+    pub fn handed_over(&self) -> u64 {
+        self.handed_over
     }
 
     /// Lines that were logged, or were still pending, when their activity had ended.
@@ -176,9 +189,14 @@ impl PortalSnapshot {
 
 impl fmt::Display for PortalSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PortalSnapshot { portal, pending, acknowledged, late, lost, blocked, .. } = self;
+        let PortalSnapshot {
+            portal, pending, acknowledged, handed_over, late, lost, blocked, ..
+        } = self;
         let portal = portal.as_deref().unwrap_or("default");
         write!(f, "{portal}: acknowledged={acknowledged} pending={pending}")?;
+        if *handed_over > 0 {
+            write!(f, " handed_over={handed_over}")?;
+        }
         write!(f, " late={late} lost={lost}")?;
         match blocked {
             Some(reason) => write!(f, " (blocked: {reason})"),

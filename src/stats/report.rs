@@ -4,7 +4,11 @@ use std::fmt;
 
 use super::{DropReason, write_reasons};
 
-/// The result of a flush or a shutdown: the lines that it covered, by how they ended.
+/// The result of a flush or a shutdown: the lines that it covered, by how they ended. It covers the lines that were
+/// pending when it was asked for; with a spool, these include lines of earlier runs that were found by then. Lines that
+/// had ended before are not in it: whether any line of this process was lost so far, [`Snapshot::lost`] says.
+///
+/// [`Snapshot::lost`]: crate::stats::Snapshot::lost
 ///
 /// ```
 /// # async fn step(handle: tracing_bizproc::Handle) -> Result<(), tracing_bizproc::error::WorkerError> {
@@ -18,6 +22,7 @@ use super::{DropReason, write_reasons};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlushReport {
     acknowledged: u64,
+    handed_over: u64,
     late: u64,
     pending: u64,
     stored: u64,
@@ -25,8 +30,10 @@ pub struct FlushReport {
 }
 
 impl FlushReport {
-    /// Whether all covered lines were acknowledged by their portals. With a spool, `false` does not mean a loss:
-    /// lines may be on disk, for the next run ([`stored`](Self::stored)).
+    /// Whether all covered lines were acknowledged by their portals, or handed over to a relay. With a spool, `false`
+    /// does not mean a loss: lines may be on disk, for the next run ([`stored`](Self::stored)). `true` does not mean
+    /// that no line was ever lost: lines that were given up, evicted or refused before the flush are not covered by
+    /// it.
     pub fn is_complete(&self) -> bool {
         self.pending == 0 && self.late == 0 && self.lost() == 0
     }
@@ -34,6 +41,11 @@ impl FlushReport {
     /// Covered lines that were acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
+    }
+
+    /// Covered lines that another process delivers: they are in the journal of a relay (`Builder::publish_to`).
+    pub fn handed_over(&self) -> u64 {
+        self.handed_over
     }
 
     /// Covered lines whose activity had been completed.
@@ -67,6 +79,10 @@ impl FlushReport {
         self.acknowledged += lines;
     }
 
+    pub(crate) fn count_handed_over(&mut self, lines: u64) {
+        self.handed_over += lines;
+    }
+
     pub(crate) fn count_late(&mut self, lines: u64) {
         self.late += lines;
     }
@@ -78,6 +94,7 @@ impl FlushReport {
     /// Adds what another report counts, but for what is pending.
     pub(crate) fn add(&mut self, other: &FlushReport) {
         self.acknowledged += other.acknowledged;
+        self.handed_over += other.handed_over;
         self.late += other.late;
         for (sum, lines) in self.by_reason.iter_mut().zip(other.by_reason) {
             *sum += lines;
@@ -88,6 +105,7 @@ impl FlushReport {
     pub(crate) fn since(&self, earlier: &FlushReport) -> FlushReport {
         FlushReport {
             acknowledged: self.acknowledged.saturating_sub(earlier.acknowledged),
+            handed_over: self.handed_over.saturating_sub(earlier.handed_over),
             late: self.late.saturating_sub(earlier.late),
             pending: 0,
             stored: 0,
@@ -109,6 +127,9 @@ impl fmt::Display for FlushReport {
         write!(f, "acknowledged={} pending={}", self.acknowledged, self.pending)?;
         if self.stored > 0 {
             write!(f, " (on disk: {})", self.stored)?;
+        }
+        if self.handed_over > 0 {
+            write!(f, " handed_over={}", self.handed_over)?;
         }
         if self.late > 0 {
             write!(f, " late={}", self.late)?;

@@ -16,6 +16,7 @@ use super::agenda::NumberHasher;
 use super::budgets::EntryBudgets;
 use super::ending::Ending;
 use super::entry::{Entry, Gap, widen};
+use super::gaps::GapId;
 use super::incoming::{Incoming, Stamp};
 use super::schedule::Schedule;
 use crate::line::EventToken;
@@ -85,6 +86,9 @@ pub(crate) struct Coalescer {
     /// Tokens that gather lines. May contain some that do not any more.
     gathering: HashSet<usize, BuildHasherDefault<NumberHasher>>,
     listing: Listing,
+    /// Tokens whose notice about missing lines has changed, and notices that nobody is told. For a journal.
+    changed_gaps: HashSet<usize, BuildHasherDefault<NumberHasher>>,
+    gone_gaps: Vec<GapId>,
 }
 
 impl Coalescer {
@@ -96,6 +100,8 @@ impl Coalescer {
             budgets: EntryBudgets::default(),
             gathering: HashSet::default(),
             listing: Listing::default(),
+            changed_gaps: HashSet::default(),
+            gone_gaps: Vec::new(),
         }
     }
 
@@ -159,6 +165,12 @@ impl Coalescer {
         }
     }
 
+    /// The number of the newest line in a token's open entry.
+    pub(crate) fn open_seq(&self, event_token: &EventToken) -> Option<u64> {
+        let key = self.keys.get(event_token)?;
+        Some(self.tokens[*key].open.as_ref()?.last_seq)
+    }
+
     /// Whether this line has been here, so that a journal need not be believed that it is new.
     pub(crate) fn has_had(&self, event_token: &EventToken, stamp: Stamp) -> bool {
         self.keys.get(event_token).is_some_and(|key| self.tokens[*key].has_had(stamp))
@@ -170,8 +182,38 @@ impl Coalescer {
         let buffer = &mut self.tokens[key];
         if buffer.finished.is_none() {
             buffer.missed(gap, now);
+            self.changed_gaps.insert(key);
             self.list(key);
+        } else {
+            self.gone_gaps.extend(gap.kept);
         }
+    }
+
+    /// Notices about missing lines that are not told.
+    pub(crate) fn gone_gaps(&mut self) -> Vec<GapId> {
+        std::mem::take(&mut self.gone_gaps)
+    }
+
+    /// Hands over the notices that have changed since the last call.
+    pub(crate) fn changed_gaps(&mut self, mut each: impl FnMut(&EventToken, &mut Gap)) {
+        for key in self.changed_gaps.drain() {
+            let Some(buffer) = self.tokens.get_mut(key) else { continue };
+            if let Some(gap) = &mut buffer.gap {
+                each(&buffer.event_token, gap);
+            }
+        }
+    }
+
+    /// An entry is lost. Returns the number of a line that lost its beginning.
+    fn lost(&mut self, key: usize, entry: &Entry, reason: DropReason, now: Instant) -> Option<u64> {
+        let buffer = &mut self.tokens[key];
+        let orphan = buffer.lost(entry, reason, now);
+        if buffer.finished.is_none() {
+            self.changed_gaps.insert(key);
+        } else {
+            self.gone_gaps.extend(kept(entry));
+        }
+        orphan
     }
 
     /// A tagged span has closed: its token's lines are sent at once, unless the workflow has used half of its
@@ -280,6 +322,7 @@ impl Coalescer {
         buffer.in_flight = None;
         if let (true, Some(finished)) = (buffer.ended, buffer.finished) {
             buffer.count(finished.ending(), command.entry.lines.into());
+            self.gone_gaps.extend(kept(&command.entry));
             self.list(key);
             return Some((command, finished));
         }
@@ -312,7 +355,7 @@ impl Coalescer {
         if !command.entry.tries.in_doubt {
             self.budgets.not_sent(command.event_token.workflow());
         }
-        let orphan = self.tokens[command.key].lost(&command.entry, reason, now);
+        let orphan = self.lost(command.key, &command.entry, reason, now);
         self.released(command.key, now);
         orphan
     }
@@ -344,7 +387,7 @@ impl Coalescer {
     fn end_key(&mut self, key: usize, finished: Finished, now: Instant) -> Vec<Entry> {
         let buffer = &mut self.tokens[key];
         buffer.finished.get_or_insert(finished);
-        buffer.gap = None;
+        self.gone_gaps.extend(buffer.gap.take().into_iter().flat_map(|gap| gap.kept));
         buffer.ended = true;
         buffer.elsewhere = 0;
         buffer.last_used = now;
@@ -352,6 +395,7 @@ impl Coalescer {
         for entry in &held {
             // Not with the earlier reason, because the app may have ended the activity since.
             buffer.count(finished.ending(), entry.lines.into());
+            self.gone_gaps.extend(kept(entry));
         }
         self.list(key);
         held
@@ -379,10 +423,32 @@ impl Coalescer {
             Some((_, entry)) => entry,
             None => buffer.open.take()?,
         };
-        let orphan = buffer.lost(&entry, reason, now);
         let event_token = buffer.event_token.clone();
+        let orphan = self.lost(key, &entry, reason, now);
         self.list(key);
         Some((event_token, entry, orphan))
+    }
+
+    /// All waiting entries leave at the end of the run. Those for which `stays` is true are in a journal: they are not
+    /// lost, and no notice speaks of them.
+    pub(crate) fn leave(
+        &mut self,
+        reason: DropReason,
+        now: Instant,
+        stays: impl Fn(&Entry) -> bool,
+    ) -> Vec<GivenUp> {
+        let mut left = Vec::new();
+        for key in self.listing.with_lines() {
+            while let Some(entry) = self.tokens[key].pop_if(|_| true) {
+                let orphan = match stays(&entry) {
+                    true => self.tokens[key].take_orphan(&entry).1,
+                    false => self.lost(key, &entry, reason, now),
+                };
+                left.push((self.tokens[key].event_token.clone(), entry, orphan));
+            }
+            self.list(key);
+        }
+        left
     }
 
     /// Gives up waiting entries for which `hopeless` is true.
@@ -394,11 +460,10 @@ impl Coalescer {
     ) -> Vec<GivenUp> {
         let mut given_up = Vec::new();
         for key in self.listing.with_lines() {
-            let buffer = &mut self.tokens[key];
             let before = given_up.len();
-            while let Some(entry) = buffer.pop_if(&hopeless) {
-                let orphan = buffer.lost(&entry, reason, now);
-                given_up.push((buffer.event_token.clone(), entry, orphan));
+            while let Some(entry) = self.tokens[key].pop_if(&hopeless) {
+                let orphan = self.lost(key, &entry, reason, now);
+                given_up.push((self.tokens[key].event_token.clone(), entry, orphan));
             }
             if given_up.len() != before {
                 self.list(key);
@@ -454,4 +519,9 @@ impl Coalescer {
             }
         }
     }
+}
+
+/// What is kept in a journal of an entry's notice.
+fn kept(entry: &Entry) -> impl Iterator<Item = GapId> + '_ {
+    entry.gap.iter().flat_map(|gap| gap.kept.iter().copied())
 }

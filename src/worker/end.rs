@@ -25,6 +25,8 @@ pub(crate) struct End {
     pub(crate) number: u64,
     /// Its name in the journal.
     pub(crate) stamp: Option<Stamp>,
+    /// It is in the journal, or on its way there: the next run sends it, if this one does not.
+    pub(crate) stays: bool,
     completion: Completion,
     /// The command for a batch, if it means the same there.
     command: Option<EndCommand>,
@@ -72,6 +74,7 @@ impl End {
         End {
             number,
             stamp: None,
+            stays: false,
             completion,
             command,
             deadline,

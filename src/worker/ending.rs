@@ -6,6 +6,8 @@ use crate::stats::{DropReason, FlushReport};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Acknowledged,
+    /// It is in a journal from which another process delivers it.
+    HandedOver,
     Late,
     Dropped(DropReason),
 }
@@ -15,6 +17,7 @@ impl Ending {
     pub(crate) fn count(self, report: &mut FlushReport, lines: u64) {
         match self {
             Ending::Acknowledged => report.count_acknowledged(lines),
+            Ending::HandedOver => report.count_handed_over(lines),
             Ending::Late => report.count_late(lines),
             Ending::Dropped(reason) => report.count_dropped(reason, lines),
         }

@@ -16,7 +16,7 @@ use super::ledger::{Freed, Ledger, Page, Pending};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
 use super::turn::Turn;
-use crate::error::CompleteError;
+use crate::error::{CallError, CompleteError};
 use crate::journal::Publisher;
 use crate::line::{EventToken, LogLine, Missed, PortalId, Tag};
 use crate::protocol::{Reply, Request};
@@ -26,11 +26,18 @@ use crate::transport::Refreshed;
 
 mod behind;
 mod found;
+mod leaving;
+mod permits;
+mod publish;
 mod replay;
 mod store;
+mod tail;
 
 use behind::Behind;
+pub(crate) use permits::Withheld;
+use publish::Publishing;
 use store::Store;
+use tail::Standing;
 
 /// A request in flight: its portal and its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +79,8 @@ pub(crate) struct Engine {
     charged: bool,
     /// Set if there is a journal.
     store: Option<Store>,
+    /// Set if lines go to a journal that another process delivers from.
+    publishing: Option<Box<Publishing>>,
 }
 
 /// All that is known of one portal.
@@ -85,6 +94,8 @@ struct Portal {
     behind: Option<Box<Behind>>,
     /// Since when its lane has had nothing to remember.
     empty_since: Option<Instant>,
+    /// Whether it may send, where others deliver from the journal, too.
+    standing: Standing,
 }
 
 impl Engine {
@@ -109,6 +120,7 @@ impl Engine {
             closing: None,
             charged: false,
             store: None,
+            publishing: None,
         }
     }
 
@@ -116,6 +128,10 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
         let mut incoming = self.charge(line, key, now);
+        if self.publishing.is_some() {
+            self.publish(line, &incoming, key, now);
+            return self.tell_missed(&line.tag, key, now);
+        }
         if self.goes_behind(key, now) {
             self.renderer.write_body(line);
             self.put_behind(&incoming, key, now);
@@ -172,8 +188,12 @@ impl Engine {
 
     /// Drops a line that was just received, and mentions it in its log.
     fn refuse(&mut self, line: &Incoming<'_>, key: usize, reason: DropReason, now: Instant) {
+        self.turn(key, now).1.settle_line(line, Ending::Dropped(reason));
+        if self.publishing.is_some() {
+            let portal = self.portals[key].id.clone();
+            return self.publish_gap(line.event_token, &portal, (reason, 1, line.at), now);
+        }
         let (lane, mut turn) = self.turn(key, now);
-        turn.settle_line(line, Ending::Dropped(reason));
         lane.missed(line.event_token, Gap::new(reason, 1, line.at), &mut turn);
         self.agenda.set(key, now);
     }
@@ -222,6 +242,9 @@ impl Engine {
     pub(crate) fn span_closed(&mut self, tag: &Tag, now: Instant) {
         let key = self.portal_of(&tag.portal, now);
         self.tell_missed(tag, key, now);
+        if self.publishing.is_some() {
+            return self.publish_seal(&tag.event_token, now);
+        }
         let (lane, mut turn) = self.turn(key, now);
         lane.span_closed(&tag.event_token, &mut turn);
         self.agenda.set(key, now);
@@ -233,7 +256,11 @@ impl Engine {
             Scope::All => None,
             Scope::Token(event_token) => Some(event_token),
         };
-        let mut pending = 0;
+        self.hurry_publishing();
+        let token = event_token.map(EventToken::fingerprint);
+        self.cut(token);
+        let mut pending = event_token.map_or(0, |event_token| self.unpublished(event_token));
+        pending += token.map_or(0, |token| self.elsewhere(token));
         for (key, portal) in &mut self.portals {
             let Portal { lane, page, .. } = portal;
             let mut turn = Turn { ledger: &mut self.ledger, page, now };
@@ -242,8 +269,6 @@ impl Engine {
             }
             pending += event_token.map_or(0, |event_token| lane.pending(event_token));
         }
-        pending += event_token.map_or(0, |event_token| self.elsewhere(event_token));
-        self.flush_behind();
         match scope {
             Scope::All => self.ledger.watch_all(deadline, reply),
             Scope::Token(event_token) => {
@@ -254,6 +279,9 @@ impl Engine {
 
     /// An activity is to be ended, after its lines if they arrive in time.
     pub(crate) fn complete(&mut self, complete: Complete, now: Instant) {
+        if self.publishing.is_some() {
+            return self.publish_end(complete, now);
+        }
         let Complete { event_token, portal, completion, deadline, reply } = complete;
         let key = match &portal {
             Some(_) => self.portal_of(&portal, now),
@@ -292,6 +320,10 @@ impl Engine {
     /// The app calls a method of its own.
     pub(crate) fn call(&mut self, call: queue::Call, now: Instant) {
         let queue::Call { portal, method, body, deadline, reply } = call;
+        if self.publishing.is_some() {
+            // The caller may have stopped waiting.
+            return drop(reply.send(Err(CallError::Publishes)));
+        }
         let key = self.portal_of(&portal, now);
         let call = AppCall::new(method, body, deadline, reply, now);
         self.with(key, now, |lane, _| lane.call(call));
@@ -306,6 +338,9 @@ impl Engine {
 
     /// A portal waits for an activity no longer than this.
     pub(crate) fn expect(&mut self, expect: Expect, now: Instant) {
+        if self.publishing.is_some() {
+            return self.publish_expect(expect, now);
+        }
         let Expect { event_token, portal, waits_until } = expect;
         let key = self.portal_of(&portal, now);
         let (lane, mut turn) = self.turn(key, now);
@@ -318,6 +353,7 @@ impl Engine {
             portal.lane.close(close.deadline, now);
             self.agenda.set(key, now);
         }
+        self.close_published(close.deadline, now);
         self.ledger.watch_close(close.deadline, close.reply);
         self.closing = Some(close.deadline);
     }
@@ -342,6 +378,7 @@ impl Engine {
     /// The app was removed from a portal: what is left for it is lost, and its activities cannot be
     /// ended any more.
     pub(crate) fn uninstalled(&mut self, portal: &PortalId, now: Instant) {
+        self.withdraw_portal(portal, now);
         if let Some(&key) = self.by_id.get(&Some(portal.clone())) {
             self.with(key, now, |lane, turn| lane.abandon(DropReason::Uninstalled, turn));
             self.give_up_behind(key, DropReason::Uninstalled);
@@ -354,6 +391,7 @@ impl Engine {
         act(lane, &mut turn);
         self.stand(key, now);
         self.agenda.set(key, now);
+        self.go_on_leaving(key, now);
     }
 
     /// What to do now.
@@ -364,13 +402,22 @@ impl Engine {
                 lane.abandon(DropReason::ShutdownDeadline, &mut turn);
             }
             self.leave_behind(now);
+            self.leave_unpublished(now);
             return Step::Closed;
         }
+        self.share(now);
+        self.pass_published(now);
         while let Some(key) = self.agenda.pop(now) {
+            if let Some(waits) = self.waits(key, now) {
+                if let Some(at) = waits.until {
+                    self.agenda.set(key, at);
+                }
+                continue;
+            }
             let (lane, mut turn) = self.turn(key, now);
             let action = lane.next(&mut turn);
             self.stand(key, now);
-            let look_again = self.read_more(key).then(|| now + LOOK_AGAIN);
+            let look_again = self.read_more(key, now).then(|| now + LOOK_AGAIN);
             match action {
                 Action::Send(what, request) => {
                     // The lane may want more: ends beside its entries.
@@ -393,12 +440,13 @@ impl Engine {
             }
         }
         let settled = self.ledger.pending().lines + self.ledger.only_stored() == 0;
-        let starting = self.store.as_ref().is_some_and(Store::is_starting);
-        if self.closing.is_some() && settled && !starting && !self.is_completing() {
+        let starting = self.is_starting();
+        let published = self.publishing.as_ref().is_none_or(|publishing| publishing.is_idle());
+        if self.closing.is_some() && settled && published && !starting && !self.is_completing() {
             return Step::Closed;
         }
-        let asks_at = self.asks_at();
-        let others = self.ledger.next_deadline().into_iter().chain(asks_at);
+        let asks_at = self.asks_at().into_iter().chain(self.posts_at(now));
+        let others = self.ledger.next_deadline().into_iter().chain(asks_at).chain(self.share_at());
         Step::Wait(self.agenda.next_at().into_iter().chain(others).min())
     }
 
@@ -410,13 +458,18 @@ impl Engine {
             let oldest = condition.oldest.into_iter().chain([behind.since]).min();
             condition.oldest = oldest;
         }
+        if let Some(publishing) = &self.publishing {
+            publishing.show(&mut condition, page.pending().lines + page.stored());
+        }
         page.stands(&condition, now);
     }
 
     /// Forgets a portal whose lane has had nothing to remember for long.
     fn forget(&mut self, key: usize, now: Instant) {
         let portal = &mut self.portals[key];
-        if !portal.lane.is_empty(now) || portal.behind.is_some() {
+        let pending = portal.page.pending().lines + portal.page.stored();
+        let is_used = portal.behind.is_some() || pending > 0;
+        if !portal.lane.is_empty(now) || is_used {
             portal.empty_since = None;
             if !portal.lane.is_out() {
                 self.agenda.set(key, now + FORGET);
@@ -428,9 +481,15 @@ impl Engine {
             self.agenda.set(key, since + FORGET);
             return;
         }
+        self.remove(key);
+    }
+
+    fn remove(&mut self, key: usize) -> Portal {
         let portal = self.portals.remove(key);
         self.by_id.remove(&portal.id);
+        self.agenda.remove(key);
         self.ledger.close_page(&portal.page);
+        portal
     }
 
     /// Whether the deadline of the shutdown has passed.
@@ -440,10 +499,12 @@ impl Engine {
 
     /// Until the deadline of the shutdown. None of it where nothing is left to wait for.
     pub(crate) fn time_left(&self, now: Instant) -> Duration {
-        match (&self.store, self.closing) {
-            (Some(store), Some(deadline)) if !store.is_away() => {
-                deadline.saturating_duration_since(now)
-            }
+        let answers = match &self.store {
+            Some(store) => !store.is_away(),
+            None => self.publishing.is_some(),
+        };
+        match self.closing {
+            Some(deadline) if answers => deadline.saturating_duration_since(now),
             _ => Duration::ZERO,
         }
     }
@@ -451,8 +512,18 @@ impl Engine {
     /// Answers flushes that are through or out of time. After the budget was told what was settled,
     /// so that whoever is answered finds the counters up to date.
     pub(crate) fn answer(&mut self, now: Instant) {
-        let starting = self.store.as_ref().is_some_and(Store::is_starting);
+        let starting = self.is_starting();
+        self.note_unpublished();
         self.ledger.answer(starting, now);
+        self.answer_deliveries(now);
+        self.answer_own_ends();
+    }
+
+    /// Whether it is not known yet what earlier runs have left.
+    fn is_starting(&self) -> bool {
+        let publishing = self.publishing.as_ref();
+        self.store.as_ref().is_some_and(Store::is_starting)
+            || publishing.is_some_and(|publishing| publishing.is_starting())
     }
 
     /// Reports that are due. `last`: this is the last call, so everything is reported.
@@ -517,9 +588,12 @@ impl Engine {
             lane.close(deadline, now);
         }
         let page = self.ledger.page(id.as_ref());
-        let portal = Portal { id: id.clone(), lane, page, behind: None, empty_since: None };
+        let standing = Standing::default();
+        let (id, behind) = (id.clone(), None);
+        let portal = Portal { id: id.clone(), lane, page, behind, empty_since: None, standing };
         let key = self.portals.insert(portal);
-        self.by_id.insert(id.clone(), key);
+        self.by_id.insert(id, key);
+        self.adopt_portal(key);
         key
     }
 
@@ -531,6 +605,10 @@ impl Engine {
     /// Lines that were refused by the queue are mentioned in the token's log.
     fn tell_missed(&mut self, tag: &Tag, key: usize, now: Instant) {
         if let Some(Missed { lines, since, reason }) = tag.take_refused() {
+            if self.publishing.is_some() {
+                let lost = (reason, lines, since);
+                return self.publish_gap(&tag.event_token, &tag.portal, lost, now);
+            }
             let (lane, mut turn) = self.turn(key, now);
             lane.missed(&tag.event_token, Gap::new(reason, lines, since), &mut turn);
         }

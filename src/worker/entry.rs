@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use super::gaps::GapId;
 use super::incoming::{Incoming, Stamp};
 use crate::format::Words;
 use crate::journal::{Number, Publisher};
@@ -193,6 +194,8 @@ pub(crate) struct Gap {
     pub(crate) waits: bool,
     /// When the newest of these lines was noted as lost; `None` while no token has it.
     pub(crate) newest: Option<Instant>,
+    /// What is kept of it in a journal.
+    pub(crate) kept: Vec<GapId>,
 }
 
 impl Gap {
@@ -204,7 +207,13 @@ impl Gap {
             retold: 0,
             waits: false,
             newest: None,
+            kept: Vec::new(),
         }
+    }
+
+    /// The lines that are missing, by reason, and since when.
+    pub(crate) fn lost(&self) -> (&[(DropReason, u64)], SystemTime) {
+        (&self.lost, self.since)
     }
 
     /// Lines that were lost with an entry that may be in the log.
@@ -226,6 +235,7 @@ impl Gap {
         self.doubtful += other.doubtful;
         self.retold += other.retold;
         self.waits &= other.waits;
+        self.kept.extend(other.kept);
         for (reason, lines) in other.lost {
             match self.lost.iter_mut().find(|(known, _)| *known == reason) {
                 Some((_, sum)) => *sum += lines,

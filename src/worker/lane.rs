@@ -39,6 +39,7 @@ pub(crate) mod calls;
 mod compose;
 mod costs;
 mod ends;
+mod leaving;
 mod losses;
 mod reaction;
 mod settle;
@@ -303,6 +304,7 @@ impl Lane {
         let deadline = ends_by.map_or(deadline, |ends_by| deadline.min(ends_by));
         let mut end = End::new(number, text, completion, words, most_bytes, deadline, answer, now);
         end.stamp = stamp;
+        end.stays = stamp.is_some();
         if let Some(patience) = patience {
             end.give_up_at = deadline + patience;
         }
@@ -338,6 +340,26 @@ impl Lane {
     /// A line of this token is here that was in the journal only.
     pub(crate) fn arrived(&mut self, event_token: &EventToken) {
         self.coalescer.arrived(event_token);
+    }
+
+    /// Lines of this token are lost that were in the journal only.
+    pub(crate) fn lost_elsewhere(
+        &mut self,
+        event_token: &EventToken,
+        lines: u64,
+        reason: DropReason,
+    ) {
+        self.coalescer.lost_elsewhere(event_token, lines, reason);
+    }
+
+    /// Nothing of this portal is in the journal only any more. `lost`: what was waited for is lost.
+    pub(crate) fn all_arrived(&mut self, lost: bool) {
+        self.coalescer.all_arrived(lost);
+    }
+
+    /// The number of the newest line that a token gathers in an entry that takes more lines.
+    pub(crate) fn open_seq(&self, event_token: &EventToken) -> Option<u64> {
+        self.coalescer.open_seq(event_token)
     }
 
     /// Whether this line has been here.
@@ -410,6 +432,7 @@ impl Lane {
         self.pass_deadlines(turn);
         self.lapse_ends(turn);
         self.coalescer.forget_idle(self.rules.retry.max_age, turn.now);
+        self.keep_gaps(turn);
         if self.is_calls_turn(turn.now) {
             if let Ok(send) = self.next_call(turn) {
                 return send;
@@ -436,6 +459,14 @@ impl Lane {
             Some(at) => Action::Wait(at),
             None => Action::Idle,
         }
+    }
+
+    /// Keeps notices about missing lines in the journal until they are told.
+    fn keep_gaps(&mut self, turn: &mut Turn<'_>) {
+        for id in self.coalescer.gone_gaps() {
+            turn.ledger.gap_told(id, turn.now);
+        }
+        self.coalescer.changed_gaps(|event_token, gap| turn.keep_gap(event_token, gap));
     }
 
     /// Handles activities that have timed out, or will soon.

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
+use super::elsewhere::Part;
 use super::ending::Ending;
-use super::entry::{Entry, Stamps};
-use super::incoming::Incoming;
+use super::entry::{Entry, Gap, Stamps};
+use super::gaps::GapId;
+use super::incoming::{Incoming, Stamp};
 use super::outbox::Outbox;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
-use crate::journal::{Mark, MarkKind, Number, Publisher};
+use crate::journal::{Mark, MarkKind, Number, Publisher, StoredGap};
 use crate::line::{EventToken, Fingerprint, PortalId};
 use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
@@ -39,6 +41,10 @@ pub(crate) struct Ledger {
     stored: u64,
     /// Lines of unknown tokens that the journal has lost, and of which not all were missed yet.
     damaged: u64,
+    /// Lines that are in no journal, if they are published by way of one of this machine.
+    unpublished: Option<u64>,
+    /// Other processes deliver from the journal, too.
+    is_shared: bool,
 }
 
 /// The state of a portal's lane.
@@ -61,6 +67,8 @@ pub(crate) struct Page {
     /// Its lines that are in the journal only: of this run, and of others.
     stored: u64,
     found: u64,
+    /// What the journal has to know with the next request, if others deliver from it, too.
+    unsaid: Vec<Mark>,
     /// The portal's answer, if lines are lost because of it.
     because: String,
 }
@@ -111,6 +119,8 @@ impl Ledger {
             clock: None,
             stored: 0,
             damaged: 0,
+            unpublished: None,
+            is_shared: false,
         }
     }
 
@@ -161,7 +171,8 @@ impl Ledger {
     pub(crate) fn page(&self, id: Option<&PortalId>) -> Page {
         let counters = self.stats.add_portal(id.map(PortalId::as_str));
         let (pending, because) = (Pending::default(), String::new());
-        Page { id: id.cloned(), counters, pending, stored: 0, found: 0, because }
+        let unsaid = Vec::new();
+        Page { id: id.cloned(), counters, pending, stored: 0, found: 0, unsaid, because }
     }
 
     /// Removes a portal and its counters.
@@ -268,10 +279,18 @@ impl Ledger {
         }
     }
 
+    /// Other processes deliver from the journal, too.
+    pub(crate) fn share(&mut self) {
+        self.is_shared = true;
+    }
+
     /// Notes for the journal what has become of lines of a token.
+    ///
+    /// If others deliver from it, too, only the owner of a portal may say that lines are tried or not: with a
+    /// request, for which the journal checks who that is.
     pub(crate) fn mark(
         &mut self,
-        page: &Page,
+        page: &mut Page,
         event_token: &EventToken,
         publisher: Publisher,
         (from, up_to): (Number, Number),
@@ -280,7 +299,11 @@ impl Ledger {
     ) {
         if let Some(outbox) = &mut self.outbox {
             let (portal, event_token) = (page.id.clone(), event_token.clone());
-            outbox.mark(Mark { publisher, portal, event_token, from, up_to, kind }, now);
+            let mark = Mark { publisher, portal, event_token, from, up_to, kind };
+            match kind {
+                MarkKind::Tried | MarkKind::Returned if self.is_shared => page.unsaid.push(mark),
+                _ => outbox.mark(mark, now),
+            }
         }
     }
 
@@ -295,11 +318,24 @@ impl Ledger {
         self.show_stored(page, lines, 0);
     }
 
-    /// Lines of other runs were found in the journal.
-    pub(crate) fn found(&mut self, page: &mut Page, lines: u64) {
+    /// Lines that are in the journal only are delivered by another process from now on. `parts`: what flushes and
+    /// ends wait for.
+    pub(crate) fn hand_over_stored(&mut self, page: &mut Page, parts: &[Part]) {
+        let lines = page.found;
+        let waited: u64 = parts.iter().map(|part| part.lines).sum();
+        for Part { token, seq, lines, .. } in parts {
+            self.watches.gone(Some(*token), *lines, *seq, Some(Ending::HandedOver));
+        }
+        self.watches.gone(None, lines.saturating_sub(waited), 0, None);
+        self.sub_stored(page, false, lines);
+        self.stats.handed_over(lines);
+    }
+
+    /// Lines of other runs were found in the journal. They get this number.
+    pub(crate) fn found(&mut self, page: &mut Page, lines: u64, seq: u64) {
         self.stats.recovered(lines);
         page.found += lines;
-        self.watches.expected(lines);
+        self.watches.found(seq, lines);
         self.show_stored(page, lines, 0);
     }
 
@@ -317,33 +353,25 @@ impl Ledger {
         page.show_pending();
     }
 
-    /// A line is read from the journal, and is back in memory and in the budget. `fresh`: flushes have
-    /// not heard of it, since it is of another run.
+    /// A line is read from the journal, and is back in memory and in the budget. `own`: it is of this run.
     pub(crate) fn read_back(
         &mut self,
         page: &mut Page,
         line: &Incoming<'_>,
-        fresh: bool,
+        own: bool,
         now: Instant,
     ) {
-        if fresh && page.found == 0 {
-            // It was not counted when it was found.
-            self.found(page, 1);
-        }
         self.shares.hold(line.fingerprint, 1, line.charged as u64);
         self.pending.add(1, line.charged);
         self.freed.read.add(1, line.charged);
         page.pending.add(1, line.charged);
-        if fresh {
-            self.watches.found(line.seq);
-        }
-        self.sub_stored(page, !fresh, 1);
+        self.sub_stored(page, own, 1);
         if page.pending.lines == 1 {
             page.counters.oldest_pending(Some(now));
         }
     }
 
-    /// Lines of this run, if it is known whose, are lost that were in the journal only.
+    /// Lines are lost that were in the journal only. The newest of them has the number `last_seq`.
     pub(crate) fn lost_stored(
         &mut self,
         page: &mut Page,
@@ -357,11 +385,34 @@ impl Ledger {
         }
         self.count_lost(Some(page), lines, reason);
         self.sub_stored(page, own, lines);
-        if own {
-            self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));
-        } else {
-            self.watches.forgotten(lines);
-        }
+        self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));
+    }
+
+    /// Lines that were in the journal of this machine only are in that of a relay now. The newest of them has the
+    /// number `last_seq`.
+    pub(crate) fn moved(
+        &mut self,
+        page: &mut Page,
+        event_token: &EventToken,
+        lines: u64,
+        last_seq: u64,
+    ) {
+        self.stats.handed_over(lines);
+        page.counters.handed_over(lines);
+        self.sub_stored(page, true, lines);
+        self.watches.settled(event_token, lines, last_seq, Ending::HandedOver);
+    }
+
+    /// The same for lines of other runs, which were not counted before.
+    pub(crate) fn moved_found(&mut self, page: &Page, lines: u64) {
+        self.stats.recovered(lines);
+        self.stats.handed_over(lines);
+        page.counters.handed_over(lines);
+    }
+
+    /// So many lines are in no journal yet. `None`: there is no journal of this machine.
+    pub(crate) fn set_unpublished(&mut self, lines: Option<u64>) {
+        self.unpublished = lines;
     }
 
     /// Lines of other runs, which were not counted, are lost.
@@ -394,14 +445,26 @@ impl Ledger {
 
     /// The journal holds no more lines of this portal, although more were counted. Those of other runs
     /// were settled after all; of this run there can be none, or the journal has lost them.
-    pub(crate) fn correct(&mut self, page: &mut Page) {
+    /// `parts`: what flushes and ends wait for. Returns whether lines are lost.
+    pub(crate) fn correct(&mut self, page: &mut Page, parts: &[Part]) -> bool {
         let (found, stored) = (page.found, page.stored);
-        if found + stored == 0 {
-            return;
+        let waited: u64 = parts.iter().map(|part| part.lines).sum();
+        if found + stored + waited == 0 {
+            return false;
         }
         let damaged = self.damaged.min(found + stored);
         self.damaged -= damaged;
         let (of_found, of_stored) = (damaged.min(found), damaged.saturating_sub(found));
+        let (mut found_damaged, mut stored_damaged) = (of_found, of_stored);
+        for Part { token, own, seq, lines } in parts {
+            let left = if *own { &mut stored_damaged } else { &mut found_damaged };
+            let damaged = (*left).min(*lines);
+            *left -= damaged;
+            let others = own.then_some(Ending::Dropped(DropReason::Internal));
+            let ending = Some(Ending::Dropped(DropReason::SpoolDamaged));
+            self.watches.gone(Some(*token), damaged, *seq, ending);
+            self.watches.gone(Some(*token), lines - damaged, *seq, others);
+        }
         if damaged > 0 {
             self.count_lost(Some(page), damaged, DropReason::SpoolDamaged);
         }
@@ -411,12 +474,61 @@ impl Ledger {
         self.stats.not_recovered(found - of_found);
         self.sub_stored(page, false, found);
         self.sub_stored(page, true, stored);
-        self.watches.forgotten(found + stored);
+        self.watches.gone(None, (found + stored).saturating_sub(waited), 0, None);
+        damaged > 0 || stored > of_stored
     }
 
     /// The journal has lost lines, and does not know whose.
     pub(crate) fn damaged(&mut self, lines: u64) {
         self.damaged += lines;
+    }
+
+    /// Keeps a notice about missing lines in the journal until it is told.
+    pub(crate) fn keep_gap(
+        &mut self,
+        page: &Page,
+        event_token: &EventToken,
+        gap: &mut Gap,
+        now: Instant,
+    ) {
+        let Some(outbox) = &mut self.outbox else { return };
+        let (lost, since) = gap.lost();
+        let mut kept = Vec::new();
+        for &(reason, lines) in lost {
+            let gaps = outbox.gaps();
+            let known = gap.kept.iter().filter_map(|id| Some((*id, gaps.about(*id)?)));
+            let known: Vec<_> = known.filter(|(_, (of, _))| *of == reason).collect();
+            let more = lines.saturating_sub(known.iter().map(|(_, (_, lines))| lines).sum());
+            match known.first() {
+                _ if more == 0 => {}
+                Some((id, _)) => gaps.widen(*id, more, since),
+                None => {
+                    kept.push(gaps.keep((page.id.as_ref(), event_token), (reason, more, since)));
+                }
+            }
+        }
+        gap.kept.extend(kept);
+        outbox.gaps_changed(now);
+    }
+
+    /// A notice was found in the journal. `None`: it was found before.
+    pub(crate) fn gap_found(
+        &mut self,
+        page: &Page,
+        publisher: Publisher,
+        event_token: &EventToken,
+        gap: StoredGap,
+    ) -> Option<GapId> {
+        self.outbox()?.gaps().find(publisher, (page.id.as_ref(), event_token), gap)
+    }
+
+    /// A notice was told, or there is nobody left to tell it to.
+    pub(crate) fn gap_told(&mut self, id: GapId, now: Instant) {
+        if let Some(outbox) = &mut self.outbox {
+            for mark in outbox.gaps().told(id) {
+                outbox.mark(mark, now);
+            }
+        }
     }
 
     /// Lines of this run go on from memory alone.
@@ -447,6 +559,11 @@ impl Ledger {
         stamps.all().is_some_and(stored)
     }
 
+    /// Whether an end is in the journal.
+    pub(crate) fn has_stored_end(&self, Stamp { publisher, no }: Stamp) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.has_stored(publisher, no, no))
+    }
+
     /// Lines leave memory at the end of the run, and stay in the journal.
     pub(crate) fn leave(&mut self, page: &mut Page, event_token: &EventToken, entry: &Entry) {
         let lines = u64::from(entry.lines);
@@ -465,6 +582,7 @@ impl Ledger {
     ) {
         match ending {
             Ending::Acknowledged => self.stats.acknowledged(lines),
+            Ending::HandedOver => self.stats.handed_over(lines),
             Ending::Late => {
                 self.stats.late(lines);
                 self.reports.add(Trouble::Late, lines, page.portal(), "");
@@ -480,6 +598,11 @@ impl Ledger {
         self.freed.bytes += bytes;
         page.settle(lines, bytes, ending);
         self.watches.settled(event_token, lines, last_seq, ending);
+    }
+
+    /// Whether a flush of this token, or of everything, waits for the line `from` and not for the line `to`.
+    pub(crate) fn divide(&self, event_token: &EventToken, from: u64, to: u64) -> bool {
+        self.watches.divide(event_token, from, to)
     }
 
     /// The lines and bytes that were settled since the last call.
@@ -516,7 +639,7 @@ impl Ledger {
         let is_late = self.watches.next_deadline().is_some_and(|at| at <= now);
         let unstored = match &self.outbox {
             Some(outbox) if is_late => outbox.lines(),
-            _ => u64::MAX,
+            _ => self.unpublished.unwrap_or(u64::MAX),
         };
         self.watches.answer(unstored, starting, now);
     }
@@ -550,9 +673,19 @@ impl Page {
         self.because = said.into();
     }
 
+    /// What the journal has to know with the next request.
+    pub(crate) fn unsaid(&mut self) -> Vec<Mark> {
+        std::mem::take(&mut self.unsaid)
+    }
+
     /// Lines of the portal that are in memory and pending.
     pub(crate) fn pending(&self) -> Pending {
         self.pending
+    }
+
+    /// Its lines of other runs that are in the journal only.
+    pub(crate) fn found(&self) -> u64 {
+        self.found
     }
 
     /// Its lines that are in the journal only.
@@ -569,6 +702,7 @@ impl Page {
         self.show_pending();
         match ending {
             Ending::Acknowledged => self.counters.acknowledged(lines),
+            Ending::HandedOver => self.counters.handed_over(lines),
             Ending::Late => self.counters.late(lines),
             Ending::Dropped(_) => self.counters.lost(lines),
         }

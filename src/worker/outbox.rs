@@ -6,6 +6,7 @@ use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant};
 
 use super::agenda::NumberHasher;
+use super::gaps::KeptGaps;
 use crate::journal::{
     Batch, Chunk, Content, Mark, MarkKind, Number, Publisher, StoredEnd, StoredLine,
 };
@@ -20,6 +21,8 @@ pub(crate) struct Outbox {
     notes: Vec<Note>,
     /// A token's last chunk of lines among them.
     last: HashMap<u64, usize, BuildHasherDefault<NumberHasher>>,
+    /// Notices about missing lines that are not told yet.
+    gaps: KeptGaps,
     bytes: usize,
     /// When the oldest of it was taken in.
     since: Option<Instant>,
@@ -87,6 +90,7 @@ impl Outbox {
             chunks: Vec::new(),
             notes: Vec::new(),
             last: HashMap::default(),
+            gaps: KeptGaps::default(),
             bytes: 0,
             since: None,
             marks: Vec::new(),
@@ -134,6 +138,14 @@ impl Outbox {
         self.push(portal, event_token, Content::Lines(vec![line]), note);
     }
 
+    /// A flush of one token, or of all, came: lines before it and after it are not in one chunk.
+    pub(crate) fn cut(&mut self, token: Option<Fingerprint>) {
+        match token {
+            Some(token) => drop(self.last.remove(&u64::from(token.0))),
+            None => self.last.clear(),
+        }
+    }
+
     /// An end goes behind what its token has gathered.
     pub(crate) fn end(
         &mut self,
@@ -160,13 +172,29 @@ impl Outbox {
         note: Note,
     ) {
         let (portal, event_token) = (portal.clone(), event_token.clone());
-        self.chunks.push(Chunk { portal, event_token, content });
+        self.chunks.push(Chunk { portal, event_token, content, about: None });
         self.notes.push(note);
+    }
+
+    /// Notices about missing lines that are not told yet. See [`gaps_changed`](Self::gaps_changed).
+    pub(crate) fn gaps(&mut self) -> &mut KeptGaps {
+        &mut self.gaps
+    }
+
+    /// Something is to be stored of the notices.
+    pub(crate) fn gaps_changed(&mut self, now: Instant) {
+        if self.gaps.has_unsaved() {
+            self.since.get_or_insert(now);
+        }
     }
 
     /// Notes what has become of lines. The oldest marks are left out when the journal takes none for
     /// long: what they settle may then be sent again, with its mark, after a crash.
     pub(crate) fn mark(&mut self, mark: Mark, now: Instant) {
+        if mark.kind == MarkKind::Settled {
+            let Mark { publisher, from, up_to, .. } = mark;
+            self.gaps.settled(mark.event_token.fingerprint(), publisher, (from, up_to));
+        }
         if self.marks.len() >= MOST_MARKS {
             self.marks.drain(..MOST_MARKS / 4);
         }
@@ -174,7 +202,7 @@ impl Outbox {
         self.marks.push(mark);
     }
 
-    /// These lines go on from memory alone.
+    /// These lines, or this end, go on from memory alone.
     pub(crate) fn unstored(&mut self, publisher: Publisher, from: Number, up_to: Number) {
         let ranges = self.unstored.entry(publisher).or_default();
         let first = ranges.partition_point(|(_, last)| last.saturating_add(1) < from);
@@ -220,24 +248,37 @@ impl Outbox {
         self.bytes >= BATCH_BYTES
     }
 
-    /// When the next batch is due; with `marks`, marks count, too.
+    /// When the next batch is due; with `marks`, marks count, too. A line was in the queue for up to an eighth of the
+    /// bound before. If the disk is slower than that, lines go on gathering until it has answered.
     pub(crate) fn due_at(&self, marks: bool) -> Option<Instant> {
-        let since = self.since.map(|since| match self.is_full() {
-            true => since,
-            false => since + self.bound / 4,
+        let waits = self.out.len() >= MOST_OUT;
+        let since = self.since.filter(|_| !waits || self.is_full()).map(|since| {
+            let gathers = if self.is_full() { Duration::ZERO } else { self.bound / 8 };
+            since + gathers
         });
         let marks_since = self.marks_since.filter(|_| marks);
         since.into_iter().chain(marks_since.map(|since| since + self.bound / 4)).min()
     }
 
-    /// What is gathered, as a batch for the journal.
-    pub(crate) fn batch(&mut self) -> Option<Batch> {
+    /// What is gathered, as a batch for the journal. `seq`: the number of the last line or end, after which notices
+    /// are numbered. `None`: no notices now.
+    pub(crate) fn batch(&mut self, seq: Option<&mut Number>, now: Instant) -> Option<Batch> {
+        if let Some(seq) = seq.filter(|_| self.gaps.has_unsaved()) {
+            let (chunks, marks) = self.gaps.save(self.publisher, seq);
+            for chunk in chunks {
+                self.grow(0, now);
+                self.push(&chunk.portal, &chunk.event_token, chunk.content, Note::default());
+            }
+            for mark in marks {
+                self.mark(mark, now);
+            }
+        }
+        self.since = None;
         if self.chunks.is_empty() {
             return None;
         }
         self.batches += 1;
         self.last.clear();
-        self.since = None;
         let bytes = std::mem::take(&mut self.bytes);
         self.out_bytes += bytes;
         let notes = std::mem::take(&mut self.notes);
@@ -304,6 +345,11 @@ impl Outbox {
         out.chain(gathered).filter(|note| note.behind.is_some()).collect()
     }
 
+    /// Whether nothing is on its way to the journal.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.out.is_empty() && !self.gaps.has_unsaved()
+    }
+
     /// Lines that are not stored yet.
     pub(crate) fn lines(&self) -> u64 {
         let out = self.out.iter().flat_map(|out| &out.notes);
@@ -317,6 +363,7 @@ fn first_no(content: &Content) -> Option<Number> {
         Content::Lines(lines) => lines.first().map(|line| line.no),
         Content::Missed(gap) => Some(gap.no),
         Content::End(end) => Some(end.no),
+        Content::Seal(seal) => Some(seal.no),
     }
 }
 
@@ -324,6 +371,8 @@ fn first_no(content: &Content) -> Option<Number> {
 const BESIDE_BODY: usize = 128;
 /// A batch is handed over at this size. In bytes.
 const BATCH_BYTES: usize = 256 << 10;
+/// Batches that are with the journal before others wait for them.
+const MOST_OUT: usize = 2;
 /// Most marks that wait.
 const MOST_MARKS: usize = 65_536;
 /// Most ranges of unstored lines that are told apart.
@@ -350,6 +399,69 @@ mod tests {
         }
         outbox.unstored(other, 3, 3);
         assert!(!outbox.has_stored(other, 1, 3));
+    }
+
+    /// Each batch is synced. A disk that takes longer for that than lines gather gets fewer and larger ones.
+    #[test]
+    fn a_slow_disk_gets_fewer_and_larger_batches() {
+        let now = Instant::now();
+        let mut outbox = Outbox::new(Publisher(1), Duration::from_millis(80), 1 << 20);
+        let event_token = EventToken::parse("5e.1|A|1.ff").unwrap();
+        let mut no = 0;
+        let mut gather = |outbox: &mut Outbox, bytes| {
+            no += 1;
+            let (at, level) = (std::time::UNIX_EPOCH, tracing_core::Level::INFO);
+            let line = StoredLine { no, at, level, body: "x".repeat(bytes), cut: 0, tried: false };
+            let fingerprint = event_token.fingerprint();
+            let (portal, event_token, behind) = (&None, &event_token, false);
+            let store = ToStore { portal, event_token, fingerprint, line, behind, charged: 1 };
+            outbox.line(store, now);
+        };
+        for _ in 0..MOST_OUT {
+            gather(&mut outbox, 10);
+            assert_eq!(outbox.due_at(true), Some(now + Duration::from_millis(10)));
+            outbox.batch(None, now).unwrap();
+        }
+        for _ in 0..10 {
+            gather(&mut outbox, 10);
+            assert_eq!(outbox.due_at(true), None);
+        }
+        outbox.answered(1);
+        assert_eq!(outbox.due_at(true), Some(now + Duration::from_millis(10)));
+        let batch = outbox.batch(None, now).unwrap();
+        assert!(
+            matches!(&batch.chunks[..], [Chunk { content: Content::Lines(lines), .. }] if lines.len() == 10)
+        );
+        gather(&mut outbox, BATCH_BYTES);
+        assert_eq!(outbox.due_at(true), Some(now), "what is full does not wait");
+    }
+
+    #[test]
+    fn lines_before_and_after_a_flush_are_in_chunks_of_their_own() {
+        let now = Instant::now();
+        let mut outbox = Outbox::new(Publisher(1), Duration::from_millis(100), 1 << 20);
+        let event_token = EventToken::parse("5e.1|A|1.ff").unwrap();
+        let fingerprint = event_token.fingerprint();
+        for (no, cut) in [(1, None), (2, Some(Some(fingerprint))), (3, Some(None)), (4, None)] {
+            if let Some(of) = cut {
+                outbox.cut(of);
+            }
+            let line = StoredLine {
+                no,
+                at: std::time::UNIX_EPOCH,
+                level: tracing_core::Level::INFO,
+                body: "x".to_owned(),
+                cut: 0,
+                tried: false,
+            };
+            let (portal, event_token) = (&None, &event_token);
+            let behind = true;
+            let store = ToStore { portal, event_token, fingerprint, line, behind, charged: 1 };
+            outbox.line(store, now);
+        }
+        let chunks = outbox.batch(None, now).unwrap().chunks;
+        let first: Vec<_> = chunks.iter().filter_map(|chunk| first_no(&chunk.content)).collect();
+        assert_eq!(first, [1, 2, 3]);
     }
 
     #[test]

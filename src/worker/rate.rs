@@ -86,6 +86,11 @@ impl LeakyBucket {
         }
     }
 
+    /// A request that was counted has not left.
+    pub(crate) fn not_sent(&mut self) {
+        self.level = (self.level - 1.0).max(0.0);
+    }
+
     /// The portal refused a request for its rate, so the bucket is full.
     pub(crate) fn refused(&mut self, now: Instant) {
         if let Some((_, burst)) = self.allowed {

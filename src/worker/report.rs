@@ -42,6 +42,8 @@ pub(crate) enum Trouble {
     ClosedByItself,
     /// Lines cannot be stored.
     NotStored,
+    /// Lines cannot be appended to the journal of a relay.
+    NotPublished,
     /// Results of lines cannot be noted on disk.
     NotMarked,
     /// Lines on disk cannot be read, or the disk does not answer.
@@ -196,6 +198,10 @@ impl Trouble {
             Trouble::NotStored => {
                 "the disk fails, is full or is slow (see the detail): lines may be only in memory, where a \
                  crash loses them (`Snapshot::unstored` counts them): check the directory of the spool"
+            }
+            Trouble::NotPublished => {
+                "the journal of the relay cannot be reached, or refuses lines (see the detail): lines wait in \
+                 memory, up to `pending_lines` and `max_age`, and are then lost: check the database"
             }
             Trouble::NotMarked => {
                 "the disk fails, is full or is slow (see the detail): it could not be noted which lines were \

@@ -28,11 +28,19 @@ mod found;
 mod journal;
 #[cfg(feature = "simulation")]
 mod kept;
+#[cfg(feature = "simulation")]
+mod notices;
 mod portals;
+#[cfg(all(feature = "simulation", feature = "relay"))]
+mod publish;
 #[cfg(feature = "simulation")]
 mod recovery;
+#[cfg(feature = "simulation")]
+mod relayed;
 mod shutdown;
 mod storm;
+#[cfg(feature = "simulation")]
+mod waits;
 
 /// An engine and its clock.
 struct Stage {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::ending::Ending;
-use super::entry::Entry;
+use super::entry::{Entry, Gap};
 use super::incoming::{Incoming, Stamp};
 use super::ledger::{Ledger, Page};
 use super::report::Trouble;
@@ -36,6 +36,11 @@ impl Turn<'_> {
 
     /// All lines of an entry have ended.
     pub(crate) fn settle(&mut self, event_token: &EventToken, entry: &Entry, ending: Ending) {
+        if let (Ending::Acknowledged, Some(gap)) = (ending, &entry.gap) {
+            for id in &gap.kept {
+                self.ledger.gap_told(*id, self.now);
+            }
+        }
         self.mark(event_token, entry, entry.stamps.ended(), MarkKind::Settled);
         let lines = u64::from(entry.lines);
         self.settle_lines(event_token, lines, entry.bytes, entry.last_seq, ending);
@@ -73,7 +78,15 @@ impl Turn<'_> {
     /// A request with this entry is about to leave.
     pub(crate) fn announce(&mut self, event_token: &EventToken, entry: &mut Entry) {
         entry.tries.announced = true;
+        if let Some(gap) = &mut entry.gap {
+            self.keep_gap(event_token, gap);
+        }
         self.mark(event_token, entry, entry.stamps.all(), MarkKind::Tried);
+    }
+
+    /// A notice about missing lines is kept in the journal until it is told.
+    pub(crate) fn keep_gap(&mut self, event_token: &EventToken, gap: &mut Gap) {
+        self.ledger.keep_gap(self.page, event_token, gap, self.now);
     }
 
     /// The entry comes back, and does not stand in the log for what it was sent last.
@@ -114,6 +127,20 @@ impl Turn<'_> {
             }
         } else {
             self.settle_lost(event_token, entry, orphan, DropReason::ShutdownDeadline);
+        }
+    }
+
+    /// Another process delivers the lines of an entry.
+    pub(crate) fn hand_over(
+        &mut self,
+        event_token: &EventToken,
+        entry: &Entry,
+        orphan: Option<u64>,
+    ) {
+        let lines = u64::from(entry.lines);
+        self.settle_lines(event_token, lines, entry.bytes, entry.last_seq, Ending::HandedOver);
+        if let Some(seq) = orphan {
+            self.settle_lines(event_token, 1, 0, seq, Ending::HandedOver);
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::agenda::Agenda;
 use super::ending::Ending;
-use crate::line::EventToken;
+use crate::line::{EventToken, Fingerprint};
 use crate::stats::FlushReport;
 
 type Reply = oneshot::Sender<FlushReport>;
@@ -130,23 +130,57 @@ impl Watches {
         }
     }
 
-    /// Lines of other runs were found.
-    pub(super) fn expected(&mut self, lines: u64) {
+    /// Lines of other runs were found. They count as if they had been received now, with this number.
+    pub(super) fn found(&mut self, seq: u64, lines: u64) {
+        self.newest = self.newest.max(seq);
+        self.open.pending += lines;
         if let Some(closing) = &mut self.closing {
             closing.remaining += lines;
         }
     }
 
-    /// A line of another run was read from the journal. The shutdown waits for it already.
-    pub(super) fn found(&mut self, seq: u64) {
-        self.newest = seq;
-        self.open.pending += 1;
+    /// Lines will not come, and nobody knows which of their token; `None`: they have ended before. The shutdown
+    /// alone waits for those that have no token.
+    pub(super) fn gone(
+        &mut self,
+        token: Option<Fingerprint>,
+        lines: u64,
+        last_seq: u64,
+        ending: Option<Ending>,
+    ) {
+        if let Some(closing) = &mut self.closing {
+            closing.settle(lines, last_seq, ending);
+        }
+        let Some(token) = token else { return };
+        if let Some(ending) = ending {
+            ending.count(&mut self.total, lines);
+        }
+        self.settle_in_epoch(lines, last_seq, ending);
+        let of_token = self.tokens.iter_mut().filter(|(of, _)| of.fingerprint() == token);
+        for (event_token, watches) in of_token {
+            for watch in watches {
+                watch.settle(lines, last_seq, ending);
+                if watch.remaining == 0 {
+                    self.answered.push(event_token.clone());
+                }
+            }
+        }
     }
 
-    /// Lines of another run will not come.
-    pub(super) fn forgotten(&mut self, lines: u64) {
-        if let Some(closing) = &mut self.closing {
-            closing.remaining = closing.remaining.saturating_sub(lines);
+    /// Whether somebody waits for lines of this token up to a number that is at least `from`, and below `to`.
+    pub(super) fn divide(&self, event_token: &EventToken, from: u64, to: u64) -> bool {
+        let between = |up_to: u64| (from..to).contains(&up_to);
+        let epoch = self.epochs.partition_point(|epoch| epoch.up_to < from);
+        let mut watches = self.tokens.get(event_token).into_iter().flatten();
+        self.epochs.get(epoch).is_some_and(|epoch| between(epoch.up_to))
+            || watches.any(|watch| between(watch.up_to))
+    }
+
+    fn settle_in_epoch(&mut self, lines: u64, last_seq: u64, ending: Option<Ending>) {
+        let epoch = self.epochs.partition_point(|epoch| epoch.up_to < last_seq);
+        match self.epochs.get_mut(epoch) {
+            Some(epoch) => epoch.lines.settle(lines, ending),
+            None => self.open.settle(lines, ending),
         }
     }
 
@@ -159,11 +193,8 @@ impl Watches {
         ending: Ending,
     ) {
         ending.count(&mut self.total, lines);
-        let epoch = self.epochs.partition_point(|epoch| epoch.up_to < last_seq);
-        match self.epochs.get_mut(epoch) {
-            Some(epoch) => epoch.lines.settle(lines, ending),
-            None => self.open.settle(lines, ending),
-        }
+        let ending = Some(ending);
+        self.settle_in_epoch(lines, last_seq, ending);
         if let Some(closing) = &mut self.closing {
             closing.settle(lines, last_seq, ending);
         }
@@ -224,6 +255,24 @@ impl Watches {
                 flush.answer(&settled, pending, unstored);
             }
         }
+        self.join_epochs();
+    }
+
+    /// Nobody waits at the end of some epochs any more: their lines belong to the next ones.
+    fn join_epochs(&mut self) {
+        let mut joined: Option<Lines> = None;
+        for mut epoch in std::mem::take(&mut self.epochs) {
+            if let Some(lines) = joined.take() {
+                epoch.lines.add(&lines);
+            }
+            match epoch.flushes.is_empty() {
+                true => joined = Some(epoch.lines),
+                false => self.epochs.push_back(epoch),
+            }
+        }
+        if let Some(lines) = joined {
+            self.open.add(&lines);
+        }
     }
 
     fn answer_token(
@@ -274,9 +323,16 @@ fn forget(deadlines: &mut Agenda<u64>, waits_for: &mut HashMap<u64, Whose>, numb
 }
 
 impl Lines {
-    fn settle(&mut self, lines: u64, ending: Ending) {
+    fn settle(&mut self, lines: u64, ending: Option<Ending>) {
         self.pending = self.pending.saturating_sub(lines);
-        ending.count(&mut self.settled, lines);
+        if let Some(ending) = ending {
+            ending.count(&mut self.settled, lines);
+        }
+    }
+
+    fn add(&mut self, other: &Lines) {
+        self.pending += other.pending;
+        self.settled.add(&other.settled);
     }
 }
 
@@ -295,10 +351,12 @@ impl Watch {
         Watch { number, up_to, remaining, report: FlushReport::default(), reply }
     }
 
-    fn settle(&mut self, lines: u64, last_seq: u64, ending: Ending) {
+    fn settle(&mut self, lines: u64, last_seq: u64, ending: Option<Ending>) {
         if last_seq <= self.up_to {
             self.remaining = self.remaining.saturating_sub(lines);
-            ending.count(&mut self.report, lines);
+            if let Some(ending) = ending {
+                ending.count(&mut self.report, lines);
+            }
         }
     }
 

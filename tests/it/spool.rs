@@ -10,22 +10,28 @@ use tracing_bizproc::config::Config;
 use tracing_bizproc::error::{BuildError, SpoolError};
 use tracing_bizproc::spool::{Durability, Spool};
 use tracing_bizproc::{Builder, Completion, EventToken, WorkerGuard};
+use tracing_subscriber::Registry;
 use tracing_subscriber::prelude::*;
 
 use crate::stage::{PATIENCE, eventually, is_child, lines, quick, token};
 
 /// A directory that is removed with the test.
-struct Dir(PathBuf);
+pub(crate) struct Dir(PathBuf);
 
 impl Dir {
-    fn new(name: &str) -> Dir {
+    pub(crate) fn new(name: &str) -> Dir {
         let dir = std::env::temp_dir().join(format!("bizproc-{name}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&dir));
         Dir(dir)
     }
 
+    #[cfg(feature = "relay")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Whether a file in it contains this text.
-    fn contains(&self, text: &str) -> bool {
+    pub(crate) fn contains(&self, text: &str) -> bool {
         fn search(dir: &Path, text: &[u8]) -> bool {
             let Ok(entries) = std::fs::read_dir(dir) else { return false };
             entries.flatten().any(|entry| match entry.file_type() {
@@ -45,16 +51,20 @@ impl Drop for Dir {
 }
 
 /// Runs the test of this name in a process that is killed when the value is dropped.
-struct Killed(Child);
+pub(crate) struct Killed(Child);
 
 impl Killed {
     fn start(name: &str, dir: &Dir, url: &str, activity: &Activity) -> Killed {
+        Killed::with(name, dir, url, &activity.event_token())
+    }
+
+    pub(crate) fn with(name: &str, dir: &Dir, url: &str, event_token: &str) -> Killed {
         let child = Command::new(std::env::current_exe().unwrap())
             .args([name, "--exact", "--nocapture", "--test-threads=1"])
             .env(crate::stage::CHILD, "1")
             .env("SPOOL", &dir.0)
             .env("URL", url)
-            .env("TOKEN", activity.event_token())
+            .env("TOKEN", event_token)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -70,7 +80,7 @@ impl Drop for Killed {
     }
 }
 
-fn variable(name: &str) -> String {
+pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap()
 }
 
@@ -84,7 +94,7 @@ fn child(options: impl FnOnce(Builder) -> Builder) -> (WorkerGuard, EventToken) 
     (guard, EventToken::parse(&variable("TOKEN")).unwrap())
 }
 
-fn forever() -> ! {
+pub(crate) fn forever() -> ! {
     loop {
         std::thread::park();
     }
@@ -205,6 +215,28 @@ fn a_spool_needs_a_directory_and_tokens_that_last() {
     config.set("spool.bound", "50ms").unwrap();
     let error = builder.config(&config).drain_blocking(PATIENCE).unwrap_err();
     assert!(error.to_string().contains("spool"), "{error}");
+}
+
+/// `max_age` of the builder had no effect beside a spool, and nothing said so.
+#[test]
+fn a_max_age_beside_a_spool_is_an_error_that_names_the_right_option() {
+    let dir = Dir::new("age");
+    let webhook = || Webhook::new("https://b24.example/rest/1/secret/").unwrap();
+    let day = Duration::from_secs(86_400);
+    let builder = || tracing_bizproc::builder(webhook()).max_age(day);
+    let mut config = Config::new();
+    config.set("spool.dir", dir.0.to_str().unwrap()).unwrap();
+    config.set("max_age", "24h").unwrap();
+    for builder in [
+        builder().spool(Spool::new(&dir.0)),
+        tracing_bizproc::builder(webhook()).spool(Spool::new(&dir.0)).max_age(day),
+        tracing_bizproc::builder(webhook()).config(&config),
+    ] {
+        let error = builder.drain_blocking(PATIENCE).unwrap_err();
+        assert!(matches!(error, BuildError::Option { option: "max_age", .. }), "{error}");
+        assert!(error.to_string().contains("`spool.max_age`"), "{error}");
+    }
+    assert!(builder().build::<Registry>().is_ok());
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Chunks and marks as rows, and back.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 use tracing_bizproc::journal::codec::{Unreadable, decode, encode};
 use tracing_bizproc::journal::{
-    Batch, Chunk, Content, Evicted, Mark, Number, Publisher, event_token_text,
+    Answer, Batch, Chunk, Content, Evicted, Intent, Mark, MarkKind, Number, Outcome, Publisher,
+    event_token_text,
 };
 use tracing_bizproc::stats::DropReason;
 use tracing_bizproc::{EventToken, PortalId};
@@ -62,6 +64,7 @@ impl ChunkRows {
                 }
                 Content::Missed(gap) => (Numbers::of([gap.no]), 0, gap.since),
                 Content::End(end) => (Numbers::of([end.no]), 0, end.deadline),
+                Content::Seal(seal) => (Numbers::of([seal.no]), 0, seal.at),
                 // A kind of content that this version does not know. It cannot be written without numbers.
                 _ => continue,
             };
@@ -97,9 +100,9 @@ pub(crate) struct MarkRows {
 }
 
 impl MarkRows {
-    pub(crate) fn of(marks: &[Mark]) -> Self {
+    pub(crate) fn of<'a>(marks: impl IntoIterator<Item = &'a Mark>) -> Self {
         let mut rows = MarkRows::default();
-        for mark in marks.iter().filter(|mark| mark.from <= mark.up_to) {
+        for mark in marks.into_iter().filter(is_range) {
             let portal = mark.portal.as_ref();
             rows.shards.push(Shard::of(portal).number());
             rows.publishers.push(publisher_key(mark.publisher));
@@ -111,8 +114,109 @@ impl MarkRows {
     }
 }
 
+/// For each mark, what is done in which step: marks of the same lines are applied in their order.
+#[derive(Default)]
+pub(crate) struct Steps {
+    pub(crate) steps: Vec<i16>,
+    pub(crate) returned: Vec<bool>,
+}
+
+impl Steps {
+    /// Of the same marks as [`MarkRows::of`].
+    pub(crate) fn of<'a>(marks: impl IntoIterator<Item = &'a Mark>, rows: &MarkRows) -> Self {
+        let mut steps = Steps::default();
+        let mut last = HashMap::new();
+        let keys = rows.publishers.iter().zip(&rows.activities);
+        for (mark, (publisher, activity)) in marks.into_iter().filter(is_range).zip(keys) {
+            let returned = mark.kind == MarkKind::Returned;
+            let (step, kind) = last.entry((publisher, activity)).or_insert((0_i16, returned));
+            if *kind != returned {
+                (*step, *kind) = (step.saturating_add(1), returned);
+            }
+            steps.steps.push(*step);
+            steps.returned.push(returned);
+        }
+        steps
+    }
+}
+
+fn is_range(mark: &&Mark) -> bool {
+    mark.from <= mark.up_to
+}
+
+/// The columns of memos.
+#[derive(Default)]
+pub(crate) struct MemoRows {
+    pub(crate) shards: Vec<i16>,
+    pub(crate) portals: Vec<String>,
+    pub(crate) keys: Vec<Vec<u8>>,
+    pub(crate) contents: Vec<Vec<u8>>,
+}
+
+impl MemoRows {
+    pub(crate) fn of(intents: &[Intent]) -> Self {
+        let mut rows = MemoRows::default();
+        for Intent { portal, memos, .. } in intents {
+            for memo in memos {
+                rows.shards.push(Shard::of(portal.as_ref()).number());
+                rows.portals.push(portal_name(portal.as_ref()));
+                rows.keys.push(memo.key.to_be_bytes().to_vec());
+                rows.contents.push(memo.value.clone());
+            }
+        }
+        rows
+    }
+}
+
+/// The name of a portal among the memos. No portal has an empty name, so the default one has it.
+pub(crate) fn portal_name(portal: Option<&PortalId>) -> String {
+    portal.map_or("", PortalId::as_str).to_owned()
+}
+
+/// The columns of answers.
+#[derive(Default)]
+pub(crate) struct AnswerRows {
+    pub(crate) publishers: Vec<Vec<u8>>,
+    pub(crate) numbers: Vec<i64>,
+    pub(crate) outcomes: Vec<i16>,
+    pub(crate) codes: Vec<Option<String>>,
+}
+
+impl AnswerRows {
+    pub(crate) fn of(answers: &[Answer]) -> Self {
+        let mut rows = AnswerRows::default();
+        for Answer { publisher, no, outcome } in answers {
+            let (outcome, code) = match outcome {
+                Outcome::Accepted => (ACCEPTED, None),
+                Outcome::Refused(code) => (REFUSED, Some(code.replace('\0', ""))),
+                // And what a later version may know.
+                _ => (NOT_SENT, None),
+            };
+            rows.publishers.push(publisher_key(*publisher));
+            rows.numbers.push(signed(*no));
+            rows.outcomes.push(outcome);
+            rows.codes.push(code);
+        }
+        rows
+    }
+}
+
+/// What became of an end, from its columns. `None`: a later version wrote it.
+pub(crate) fn outcome(outcome: i16, code: Option<String>) -> Option<Outcome> {
+    match outcome {
+        ACCEPTED => Some(Outcome::Accepted),
+        REFUSED => Some(Outcome::Refused(code.unwrap_or_default())),
+        NOT_SENT => Some(Outcome::NotSent),
+        _ => None,
+    }
+}
+
+const ACCEPTED: i16 = 0;
+const REFUSED: i16 = 1;
+const NOT_SENT: i16 = 2;
+
 /// A number as the database has it. `[a,b]` becomes `[a,b+1)` there, so the largest one is left out.
-fn signed(number: Number) -> i64 {
+pub(crate) fn signed(number: Number) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX).min(i64::MAX - 1)
 }
 
@@ -127,12 +231,14 @@ pub(crate) fn what_is_left(
         Content::Lines(lines) => {
             lines.retain(|line| !settled.contains(line.no));
             for line in lines.iter_mut() {
-                line.tried = tried.contains(line.no);
+                // Another run may have appended it before.
+                line.tried |= tried.contains(line.no);
             }
             !lines.is_empty()
         }
         Content::Missed(gap) => !settled.contains(gap.no),
         Content::End(end) => !settled.contains(end.no),
+        Content::Seal(seal) => !settled.contains(seal.no),
         _ => true,
     };
     Ok(something.then_some(chunk))

@@ -1,9 +1,9 @@
 //! A member that keeps its part of the shards.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing_bizproc::journal::{JournalError, Mark};
+use tracing_bizproc::journal::{self, JournalError, Mark};
 
 use super::{Claim, Leases, Member, Ownership};
 use crate::shard::Shard;
@@ -37,7 +37,27 @@ use crate::shard::Shard;
 pub struct Owner {
     ownership: Arc<dyn Ownership>,
     me: Member,
-    leases: Leases,
+    leases: SharedLeases,
+}
+
+/// What a member holds, for those who send in its name. Locked for moments only, never while something is
+/// awaited.
+#[derive(Clone)]
+pub(crate) struct SharedLeases(Arc<Mutex<Leases>>);
+
+impl SharedLeases {
+    fn new(leases: Leases) -> Self {
+        SharedLeases(Arc::new(Mutex::new(leases)))
+    }
+
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Leases) -> T) -> T {
+        // Each change is whole, whatever panicked beside it.
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn claim(&self, shard: Shard, now: Instant) -> Option<Claim> {
+        self.with(|leases| leases.claim(shard, now))
+    }
 }
 
 /// What is different after a [`turn`](Owner::turn).
@@ -54,8 +74,13 @@ pub struct Change {
 impl Owner {
     /// Owns nothing yet.
     pub fn new(ownership: Arc<dyn Ownership>, me: Member) -> Self {
-        let leases = Leases::new(ownership.lease());
+        let leases = SharedLeases::new(Leases::new(ownership.lease()));
         Owner { ownership, me, leases }
+    }
+
+    /// Who it is, what it holds now and in the future, and where that is written.
+    pub(crate) fn parts(&self) -> (Member, SharedLeases, Arc<dyn Ownership>) {
+        (self.me, self.leases.clone(), Arc::clone(&self.ownership))
     }
 
     /// How long to wait between two turns: three of them may fail before a lease runs out.
@@ -69,34 +94,16 @@ impl Owner {
     /// Whatever the ownership fails with. What was changed before is not lost: it is part of the next answer,
     /// or runs out by itself.
     pub async fn turn(&mut self, clock: impl Fn() -> Instant) -> Result<Change, JournalError> {
-        let mut change = Change { lost: self.leases.expire(clock()), ..Change::default() };
-        let members = match self.ownership.join(self.me).await {
-            Ok(members) => members,
-            // What has run out has run out, whatever the database says.
-            Err(_) if !change.lost.is_empty() => return Ok(change),
-            Err(error) => return Err(error),
-        };
-        let claims = self.leases.claims();
-        if !claims.is_empty() {
-            let sent = clock();
-            let renewed = match self.ownership.renew(self.me, &claims).await {
-                Ok(renewed) => renewed,
-                Err(_) if !change.lost.is_empty() => return Ok(change),
-                Err(error) => return Err(error),
-            };
-            self.leases.extend(&renewed, sent);
-            let lost: Vec<Claim> =
-                claims.into_iter().filter(|claim| !renewed.contains(claim)).collect();
-            self.leases.forget(&lost);
-            change.lost.extend(lost);
-        }
-        change.surplus = self.leases.surplus(members);
-        let missing = self.leases.missing(members);
+        let (mut change, members) = self.keep(&clock).await?;
+        let Some(members) = members else { return Ok(change) };
+        let missing;
+        (change.surplus, missing) =
+            self.leases.with(|held| (held.surplus(members), held.missing(members)));
         if missing > 0 {
             let sent = clock();
             match self.ownership.acquire(self.me, missing).await {
                 Ok(gained) => {
-                    self.leases.extend(&gained, sent);
+                    self.leases.with(|held| held.extend(&gained, sent));
                     change.gained = gained;
                 }
                 Err(error) if change == Change::default() => return Err(error),
@@ -107,12 +114,53 @@ impl Owner {
         Ok(change)
     }
 
+    /// Renews, and takes nothing: for a member that is about to leave. Returns what was lost.
+    ///
+    /// # Errors
+    /// As [`turn`](Owner::turn).
+    pub async fn renew(&mut self, clock: impl Fn() -> Instant) -> Result<Vec<Claim>, JournalError> {
+        Ok(self.keep(&clock).await?.0.lost)
+    }
+
+    /// Says that it is there, and renews. Returns how many members there are; `None`: that failed, and something
+    /// was lost before.
+    async fn keep(
+        &mut self,
+        clock: &impl Fn() -> Instant,
+    ) -> Result<(Change, Option<usize>), JournalError> {
+        let mut change =
+            Change { lost: self.leases.with(|held| held.expire(clock())), ..Change::default() };
+        let members = match self.ownership.join(self.me).await {
+            Ok(members) => members,
+            // What has run out has run out, whatever the database says.
+            Err(_) if !change.lost.is_empty() => return Ok((change, None)),
+            Err(error) => return Err(error),
+        };
+        let claims = self.leases.with(|held| held.claims());
+        if !claims.is_empty() {
+            let sent = clock();
+            let renewed = match self.ownership.renew(self.me, &claims).await {
+                Ok(renewed) => renewed,
+                Err(_) if !change.lost.is_empty() => return Ok((change, None)),
+                Err(error) => return Err(error),
+            };
+            let lost: Vec<Claim> =
+                claims.into_iter().filter(|claim| !renewed.contains(claim)).collect();
+            self.leases.with(|held| {
+                held.extend(&renewed, sent);
+                held.forget(&lost);
+            });
+            change.lost.extend(lost);
+        }
+        Ok((change, Some(members)))
+    }
+
     /// Gives back claims of which nothing is on the way any more.
     ///
     /// # Errors
     /// Whatever the ownership fails with. The leases then run out by themselves.
     pub async fn give_back(&mut self, claims: &[Claim]) -> Result<(), JournalError> {
-        self.leases.forget(claims);
+        self.leases.with(|held| held.forget(claims));
         self.ownership.release(self.me, claims).await
     }
 
@@ -121,13 +169,13 @@ impl Owner {
     /// # Errors
     /// Whatever the ownership fails with.
     pub async fn leave(&mut self) -> Result<(), JournalError> {
-        self.leases = Leases::new(self.ownership.lease());
+        self.leases.with(|held| *held = Leases::new(self.ownership.lease()));
         self.ownership.leave(self.me).await
     }
 
     /// What is held now.
-    pub fn leases(&self) -> &Leases {
-        &self.leases
+    pub fn leases(&self) -> Leases {
+        self.leases.with(|held| held.clone())
     }
 
     /// Writes down that these lines are about to be sent. Call [`may_send`](Owner::may_send) afterwards, right
@@ -143,7 +191,9 @@ impl Owner {
         let mut written: Vec<Claim> =
             shards.iter().filter_map(|shard| self.leases.claim(*shard, now)).collect();
         if !written.is_empty() {
-            let fenced = self.ownership.intend(self.me, &written, marks).await?;
+            // Each mark names its own portal.
+            let intent = journal::Intent { portal: None, marks: marks.to_vec(), memos: Vec::new() };
+            let fenced = self.ownership.intend(self.me, &written, &[intent]).await?;
             written.retain(|claim| !fenced.contains(&claim.shard));
         }
         shards.retain(|shard| written.iter().all(|claim| claim.shard != *shard));

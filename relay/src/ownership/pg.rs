@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Row;
-use tracing_bizproc::journal::Mark;
+use tracing_bizproc::journal::Intent;
 
 use super::{Claim, Epoch, Member, Ownership, OwnershipFuture};
 use crate::config::PgConfig;
 use crate::connection::{Connection, Parameters, column, parameters};
 use crate::error::PgError;
-use crate::journal::MarkRows;
+use crate::journal::{MarkRows, MemoRows, Steps};
 use crate::migrate::{self, in_schema};
 use crate::shard::Shard;
 
@@ -65,7 +65,9 @@ impl PgOwnership {
             acquire: with_names("SELECT * FROM {schema}.acquire($1, $2 * interval '1 second', $3)"),
             renew: with_names("SELECT * FROM {schema}.renew($1, $2 * interval '1 second', $3, $4)"),
             release: with_names("SELECT {schema}.release($1, $2, $3)"),
-            intend: with_names("SELECT {schema}.intend($1, $2, $3, $4, $5, $6, $7, $8)"),
+            intend: with_names(
+                "SELECT {schema}.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            ),
         };
         Ok(PgOwnership { sql, connection, lease })
     }
@@ -145,11 +147,14 @@ impl Ownership for PgOwnership {
         &'a self,
         me: Member,
         claims: &'a [Claim],
-        marks: &'a [Mark],
+        intents: &'a [Intent],
     ) -> OwnershipFuture<'a, Vec<Shard>> {
         Box::pin(async move {
             let (shards, epochs) = columns(claims);
-            let marks = MarkRows::of(marks);
+            let given = || intents.iter().flat_map(|intent| &intent.marks);
+            let marks = MarkRows::of(given());
+            let Steps { steps, returned } = Steps::of(given(), &marks);
+            let memos = MemoRows::of(intents);
             let parameters = parameters![
                 key(me) => BYTEA,
                 shards => INT2_ARRAY,
@@ -159,6 +164,12 @@ impl Ownership for PgOwnership {
                 marks.activities => BYTEA_ARRAY,
                 marks.firsts => INT8_ARRAY,
                 marks.lasts => INT8_ARRAY,
+                steps => INT2_ARRAY,
+                returned => BOOL_ARRAY,
+                memos.shards => INT2_ARRAY,
+                memos.portals => TEXT_ARRAY,
+                memos.keys => BYTEA_ARRAY,
+                memos.contents => BYTEA_ARRAY,
             ];
             let rows = self.connection.rows(&self.sql.intend, parameters).await?;
             let row = rows.first().ok_or_else(|| PgError::Unexpected("no row".to_owned()))?;

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bizproc_test_postgres::{PASSWORD, Postgres};
 use tracing_bizproc::journal::{
-    Batch, Chunk, Content, Journal, Mark, MarkKind, Number, Publisher, Query, Read, StoredEnd,
-    StoredLine, contract,
+    Answer, Batch, Chunk, Content, Journal, Mark, MarkKind, Number, Outcome, Publisher, Query,
+    Read, StoredEnd, StoredLine, StoredSeal, contract,
 };
 use tracing_bizproc::stats::DropReason;
 use tracing_bizproc::{EventToken, PortalId};
@@ -32,6 +32,7 @@ fn lines(portal: Option<&str>, numbers: &[Number]) -> Chunk {
         portal: portal.map(PortalId::from),
         event_token: EventToken::parse(TOKEN).unwrap(),
         content: Content::Lines(numbers.iter().map(line).collect()),
+        about: None,
     }
 }
 
@@ -276,4 +277,59 @@ fn what_was_appended_survives_a_crash_and_is_read_from_the_start() {
     wait(journal.append(&batch(ONE, 2, vec![lines(None, &[4])]))).unwrap();
     assert!(journal.generation() > generation);
     assert_eq!(numbers(&read(&journal)), [(2, true), (3, false), (4, false)]);
+}
+
+#[test]
+fn it_says_how_many_lines_are_not_settled() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal();
+    let chunks = vec![
+        lines(Some("one"), &[1, 2, 5]),
+        lines(Some("two"), &[3, 4]),
+        lines(Some("one"), &[6, 7]),
+        Chunk {
+            content: Content::Seal(StoredSeal { no: 8, at: UNIX_EPOCH }),
+            ..lines(Some("one"), &[])
+        },
+    ];
+    wait(journal.append(&batch(ONE, 1, chunks))).unwrap();
+    let (one, two) = (Some(PortalId::from("one")), Some(PortalId::from("two")));
+    let event_token = EventToken::parse(TOKEN).unwrap();
+    let all = |up_to| wait(journal.unsettled(ONE, None, up_to)).unwrap();
+    let of =
+        |portal, up_to| wait(journal.unsettled(ONE, Some((portal, &event_token)), up_to)).unwrap();
+    assert_eq!((all(u64::MAX), all(0), all(5), all(6)), (7, 0, 5, 6));
+    assert_eq!((of(&one, u64::MAX), of(&one, 4), of(&two, 3), of(&None, 9)), (5, 2, 1, 0));
+    assert_eq!(wait(journal.unsettled(Publisher(2), None, u64::MAX)).unwrap(), 0);
+    let settled = |portal, from, up_to| mark(Some(portal), from, up_to, MarkKind::Settled);
+    wait(journal.mark(&[settled("one", 2, 6), settled("two", 1, 9)])).unwrap();
+    assert_eq!((all(u64::MAX), of(&one, 6), of(&one, 7), of(&two, 9)), (2, 1, 2, 0));
+    wait(journal.mark(&[settled("one", 1, 8)])).unwrap();
+    assert_eq!(all(u64::MAX), 0);
+    assert_eq!(database.number("SELECT count(*) FROM bizproc.chunks"), 0, "the seal, too");
+}
+
+#[test]
+fn what_became_of_ends_is_told_to_those_who_asked() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal();
+    let answer = |no, outcome| Answer { publisher: ONE, no, outcome };
+    let told = |ends: &[Number]| {
+        let mut told = wait(journal.answers(ONE, ends)).unwrap();
+        told.sort_by_key(|answer| answer.no);
+        told
+    };
+    assert_eq!(told(&[1, 2]), []);
+    let refused = Outcome::Refused("ERROR_CODE".to_owned());
+    let first =
+        [answer(1, Outcome::NotSent), answer(2, refused.clone()), answer(3, Outcome::Accepted)];
+    wait(journal.answer(&first)).unwrap();
+    wait(journal.answer(&first)).unwrap();
+    assert_eq!(told(&[1, 2, 3, 4]), first);
+    assert_eq!(wait(journal.answers(Publisher(2), &[1])).unwrap(), []);
+    // Another relay has sent it after all. One that was accepted stays so.
+    let later = [answer(1, Outcome::Accepted), answer(3, refused)];
+    wait(journal.answer(&later)).unwrap();
+    assert_eq!(told(&[1, 3]), [answer(1, Outcome::Accepted), answer(3, Outcome::Accepted)]);
+    wait(journal.answer(&[])).unwrap();
 }

@@ -6,7 +6,10 @@ mod database;
 mod failures;
 mod journal;
 mod ownership;
+mod permits;
 mod pooler;
+#[cfg(feature = "cli")]
+mod program;
 mod protocol;
 mod proxy;
 mod rights;

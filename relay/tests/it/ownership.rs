@@ -98,6 +98,7 @@ fn one_line(database: &Database, portal: &PortalId) -> impl Journal {
         portal: Some(portal.clone()),
         event_token: EventToken::parse("s3cret").unwrap(),
         content: Content::Lines(vec![line]),
+        about: None,
     };
     let batch = Batch { publisher: Publisher(1), no: 1, chunks: vec![chunk] };
     wait(journal.append(&batch)).unwrap();

@@ -187,7 +187,7 @@ impl Replica {
                     });
                 }
                 let content = Content::Lines(lines);
-                chunks.push(Chunk { portal: Some(portal), event_token, content });
+                chunks.push(Chunk { portal: Some(portal), event_token, content, about: None });
             }
             self.batch = Some(Batch { publisher: self.publisher, no: self.batches, chunks });
         }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tracing_bizproc::PortalId;
 use tracing_bizproc::auth::TokenStore;
-use tracing_bizproc::journal::{Journal, Publisher, contract};
+use tracing_bizproc::journal::{Answer, Intent, Journal, Memo, Outcome, Publisher, contract};
 use tracing_bizproc_relay::{
-    Member, Owner, PgConfig, PgError, PgJournal, PgOwnership, PgStore, Shard,
+    Member, Owner, PgConfig, PgError, PgJournal, PgOwnership, PgStore, RelayJournal, Shard,
 };
 
 use crate::database::{Database, shown, tokens, wait};
@@ -90,6 +90,15 @@ fn the_role_of_the_readme_may_use_the_tables_and_nothing_else() {
     let now = Instant::now();
     assert_eq!(wait(owner.turn(|| now)).unwrap().gained.len(), Shard::COUNT);
     assert!(wait(owner.intend(&[], now)).unwrap().fenced().is_empty());
+    let relay = RelayJournal::new(Arc::new(PgJournal::new(config()).unwrap()), &owner);
+    let memos = vec![Memo { key: 1, value: vec![2] }];
+    let intent = Intent { portal: Some(portal.clone()), marks: Vec::new(), memos };
+    assert!(wait(relay.intend(&[intent])).unwrap()[0].is_some());
+    assert_eq!(wait(relay.memos(&Some(portal))).unwrap().len(), 1);
+    let answer = Answer { publisher: Publisher(1), no: 1, outcome: Outcome::Accepted };
+    wait(relay.answer(std::slice::from_ref(&answer))).unwrap();
+    assert_eq!(wait(relay.answers(Publisher(1), &[1])).unwrap(), [answer]);
+    assert_eq!(wait(relay.unsettled(Publisher(1), None, 1)).unwrap(), 0);
     wait(owner.leave()).unwrap();
 
     let denied = |statement: &str| {

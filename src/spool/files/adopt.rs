@@ -8,8 +8,10 @@ use crate::journal::{Adopted, Held};
 use crate::spool::folder;
 use crate::spool::run::{Recovery, Run};
 
-/// So many bytes of other runs' files are read in one call.
-const STEP_BYTES: u64 = 32 << 20;
+/// So many bytes of other runs' files are read in one call. Appends wait for that, about 30 ms.
+const STEP_BYTES: u64 = 8 << 20;
+/// A folder counts as so many bytes at least: it is listed, locked and synced, however small it is.
+const LEAST_BYTES: u64 = STEP_BYTES / 8;
 
 impl State {
     pub(super) fn adopt(&mut self) -> Result<Adopted, SpoolError> {
@@ -42,7 +44,7 @@ impl State {
             match recovery.step(budget) {
                 Ok(true) => {
                     let (run, held) = recovery.finish();
-                    budget = budget.saturating_sub(run.bytes().max(1));
+                    budget = budget.saturating_sub(run.bytes().max(LEAST_BYTES));
                     self.keep(run, held, &mut adopted.held);
                 }
                 Ok(false) => {

@@ -162,6 +162,7 @@ fn note(segment: &mut Segment, index: Option<&mut Index>, keys: &[NameKeys], chu
             Content::Lines(lines) => lines.iter().for_each(|line| add(line.no, line.at, true)),
             Content::Missed(gap) => add(gap.no, gap.since, false),
             Content::End(end) => add(end.no, end.deadline, false),
+            Content::Seal(seal) => add(seal.no, seal.at, false),
         }
     }
 }
@@ -174,7 +175,7 @@ pub(in crate::spool) fn bytes(batch: &Batch) -> u64 {
 fn text(chunk: &Chunk) -> usize {
     match &chunk.content {
         Content::Lines(lines) => lines.iter().map(|line| line.body.len() + 16).sum(),
-        Content::Missed(_) => 0,
+        Content::Missed(_) | Content::Seal(_) => 0,
         Content::End(end) => end.values.len() + end.message.as_ref().map_or(0, String::len),
     }
 }

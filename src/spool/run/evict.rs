@@ -90,7 +90,7 @@ impl Run {
                 Piece::End(_) => chunk.ends += 1,
                 Piece::Line(_) => chunk.lines += 1,
                 // Those lines were counted when they were lost.
-                Piece::Missed(_) => (),
+                Piece::Missed(_) | Piece::Seal(_) => (),
             }
             true
         });

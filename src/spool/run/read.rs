@@ -20,8 +20,8 @@ pub(in crate::spool) struct Reading<'a> {
     pub(in crate::spool) chunks: Vec<(Publisher, Chunk)>,
 }
 
-/// So many bytes of files are looked at in one call.
-const MOST_LOOKED_AT: u64 = 16 << 20;
+/// So many bytes of files are looked at in one call, and a segment at most beyond that. Appends wait for it.
+const MOST_LOOKED_AT: u64 = 4 << 20;
 
 impl<'a> Reading<'a> {
     pub(in crate::spool) fn new(portal: Option<&'a Option<PortalId>>, wanted: usize) -> Self {
@@ -59,9 +59,11 @@ impl<'a> Reading<'a> {
                 self.wanted = self.wanted.saturating_sub(end.values.len().max(1));
                 Content::End(end)
             }
+            Piece::Seal(seal) => Content::Seal(seal),
         };
         let (portal, event_token) = name.name.clone();
-        self.chunks.push((Publisher(publisher), Chunk { portal, event_token, content }));
+        self.chunks
+            .push((Publisher(publisher), Chunk { portal, event_token, content, about: None }));
     }
 }
 

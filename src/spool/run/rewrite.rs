@@ -201,6 +201,7 @@ fn keep(kept: &mut Vec<Kept>, name: &Name, (slot, first): (u32, bool), piece: Pi
         }
         Piece::Missed(gap) => Content::Missed(gap),
         Piece::End(end) => Content::End(end.stored()),
+        Piece::Seal(seal) => Content::Seal(seal),
     };
     kept.push(Kept { name: name.clone(), slot, content });
 }
@@ -210,5 +211,6 @@ fn numbers(content: &Content) -> Vec<u64> {
         Content::Lines(lines) => lines.iter().map(|line| line.no).collect(),
         Content::Missed(gap) => vec![gap.no],
         Content::End(end) => vec![end.no],
+        Content::Seal(seal) => vec![seal.no],
     }
 }

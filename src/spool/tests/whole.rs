@@ -156,6 +156,31 @@ fn large_folders_are_taken_over_in_steps() {
     assert_eq!(steps.iter().sum::<u64>(), 75, "{steps:?}");
 }
 
+/// A thousand short processes leave a thousand small folders. Each is listed, locked and synced, so they are taken over
+/// a few at a time, or batches would wait for all of them.
+#[test]
+fn many_small_folders_are_taken_over_in_steps() {
+    let disk = FakeDisk::new();
+    for publisher in 1..=100 {
+        let process = disk.process();
+        let files = open(&process, publisher);
+        append(&files, &batch(publisher, 1, vec![chunk(1, &[1])]));
+        process.kill();
+        std::mem::forget(files);
+    }
+    let files = open(&disk.process(), 999);
+    let mut steps = Vec::new();
+    loop {
+        let adopted = now(files.adopt()).unwrap();
+        steps.push(adopted.held.iter().map(|held| held.lines).sum::<u64>());
+        if !adopted.more {
+            break;
+        }
+    }
+    assert!(steps.iter().all(|lines| *lines <= 10), "{steps:?}");
+    assert_eq!(steps.iter().sum::<u64>(), 100, "{steps:?}");
+}
+
 #[test]
 fn one_portal_is_read_without_the_others() {
     let disk = FakeDisk::new();

@@ -205,6 +205,26 @@ impl TokenBuffer {
     /// Remembers that `entry` is lost. When its last line goes on in a later entry, that line is
     /// lost too: its number is returned, and it no longer counts there.
     pub(super) fn lost(&mut self, entry: &Entry, reason: DropReason, now: Instant) -> Option<u64> {
+        let (lines, orphan) = self.take_orphan(entry);
+        self.count(Ending::Dropped(reason), lines);
+        if self.finished.is_none() {
+            let in_doubt = entry.tries.in_doubt;
+            if lines > 0 {
+                let gap = Gap::new(reason, lines, entry.since_wall);
+                self.missed(if in_doubt { gap.in_doubt() } else { gap }, now);
+            }
+            if let Some(gap) = entry.gap.as_deref().cloned() {
+                let mut untold = gap.untold(in_doubt);
+                untold.waits = lines == 0;
+                self.missed(untold, now);
+            }
+        }
+        orphan
+    }
+
+    /// An entry leaves, and comes back in no form. Returns how many lines leave with it, and the number of a line among
+    /// them that goes on in a later entry: it no longer counts there.
+    pub(super) fn take_orphan(&mut self, entry: &Entry) -> (u64, Option<u64>) {
         let mut lines = u64::from(entry.lines);
         let mut orphan = None;
         if entry.unfinished {
@@ -222,20 +242,7 @@ impl TokenBuffer {
                 }
             }
         }
-        self.count(Ending::Dropped(reason), lines);
-        if self.finished.is_none() {
-            let in_doubt = entry.tries.in_doubt;
-            if lines > 0 {
-                let gap = Gap::new(reason, lines, entry.since_wall);
-                self.missed(if in_doubt { gap.in_doubt() } else { gap }, now);
-            }
-            if let Some(gap) = entry.gap.as_deref().cloned() {
-                let mut untold = gap.untold(in_doubt);
-                untold.waits = lines == 0;
-                self.missed(untold, now);
-            }
-        }
-        orphan
+        (lines, orphan)
     }
 
     /// The next entry tells of these lines.

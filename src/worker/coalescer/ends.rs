@@ -5,8 +5,11 @@ use std::time::Instant;
 use super::buffer::TokenBuffer;
 use super::listing::Listing;
 use super::{Coalescer, Command, Finished};
+use crate::journal::Number;
 use crate::line::EventToken;
+use crate::stats::DropReason;
 use crate::worker::end::End;
+use crate::worker::ending::Ending;
 use crate::worker::entry::Entry;
 
 /// An end in a request.
@@ -200,17 +203,65 @@ impl Coalescer {
         keys.into_iter().filter_map(|key| self.take_end(key)).collect()
     }
 
+    /// Ends that are not out: another process sends them.
+    pub(crate) fn release_ends(&mut self) -> Vec<Lapsed> {
+        let waits = |key: &usize| self.tokens[*key].end.as_ref().is_some_and(|end| end.out == 0);
+        let keys: Vec<usize> = self.listing.lapse.keys().filter(waits).collect();
+        keys.into_iter().filter_map(|key| self.take_end(key)).collect()
+    }
+
+    /// No end waits for lines that are in the journal only: there are none.
+    pub(crate) fn all_arrived(&mut self, lost: bool) {
+        let keys: Vec<usize> = self.listing.lapse.keys().collect();
+        for key in keys {
+            let buffer = &mut self.tokens[key];
+            let lines = std::mem::take(&mut buffer.elsewhere);
+            if lost {
+                buffer.count(Ending::Dropped(DropReason::SpoolDamaged), lines);
+            }
+            if lines > 0 {
+                self.list(key);
+            }
+        }
+    }
+
+    /// Lines are lost that a token's end may wait for.
+    pub(crate) fn lost_elsewhere(
+        &mut self,
+        event_token: &EventToken,
+        lines: u64,
+        reason: DropReason,
+    ) {
+        let Some(&key) = self.keys.get(event_token) else { return };
+        let buffer = &mut self.tokens[key];
+        let waited = lines.min(buffer.elsewhere);
+        if waited > 0 {
+            buffer.elsewhere -= waited;
+            buffer.count(Ending::Dropped(reason), waited);
+            self.list(key);
+        }
+    }
+
     /// No end waits for its lines longer than this: the app is shutting down.
     pub(crate) fn close_ends(&mut self, deadline: Instant) {
         let keys: Vec<usize> = self.listing.lapse.keys().collect();
         for key in keys {
             // One that is in a journal goes behind its lines in the next run, and they are not late.
-            let end = self.tokens[key].end.as_mut().filter(|end| end.stamp.is_none());
+            let end = self.tokens[key].end.as_mut().filter(|end| !end.stays);
             if let Some(end) = end {
                 end.deadline = end.deadline.min(deadline);
                 end.not_before = end.not_before.min(deadline);
             }
             self.list(key);
+        }
+    }
+
+    /// An end could not be stored: it has to be sent by this run.
+    pub(crate) fn end_not_stored(&mut self, event_token: &EventToken, no: Number) {
+        let key = self.keys.get(event_token).copied();
+        let end = key.and_then(|key| self.tokens[key].end.as_mut());
+        if let Some(end) = end.filter(|end| end.stamp.is_some_and(|stamp| stamp.no == no)) {
+            end.stays = false;
         }
     }
 

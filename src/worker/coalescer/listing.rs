@@ -118,7 +118,7 @@ impl Coalescer {
             if !many && !old {
                 break;
             }
-            buffer.gap = None;
+            self.gone_gaps.extend(buffer.gap.take().into_iter().flat_map(|gap| gap.kept));
             self.list(key);
         }
         while let Some((at, key)) = self.listing.idle.first() {
@@ -215,6 +215,7 @@ impl Coalescer {
         self.gathering.remove(&key);
         if let Some(buffer) = self.tokens.try_remove(key) {
             self.keys.remove(&buffer.event_token);
+            self.gone_gaps.extend(buffer.gap.into_iter().flat_map(|gap| gap.kept));
         }
         if self.tokens.is_empty() {
             self.tokens = Slab::new();

@@ -9,14 +9,15 @@
 //! the journal and nothing was taken in since that read was asked for. While the journal is away (it
 //! hangs, or cannot be read) lines go to their lanes all the same.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::{Engine, Portal, held};
-use crate::journal::{MarkKind, Number, Position, StoredLine};
+use crate::journal::{MarkKind, Number, Position, Publisher, StoredLine};
 use crate::line::{EventToken, Fingerprint};
 use crate::queue::Limits;
 use crate::stats::DropReason;
+use crate::worker::elsewhere::Elsewhere;
 use crate::worker::ending::Ending;
 use crate::worker::entry::Gap;
 use crate::worker::incoming::{Incoming, Stamp};
@@ -33,6 +34,8 @@ pub(super) struct Behind {
     pub(super) after: Option<Position>,
     pub(super) generation: u64,
     pub(super) reading: bool,
+    /// Number of the last read.
+    pub(super) read: u64,
     /// The newest line that went this way, and that at the time of the last read.
     pub(super) newest: Number,
     pub(super) asked_at: Number,
@@ -44,6 +47,10 @@ pub(super) struct Behind {
     pub(super) flushed: Number,
     /// Lines of other runs, and of this one up to that number, are lost when they are read.
     pub(super) given_up: Option<(DropReason, Number)>,
+    /// Of a journal that others write to: up to which line of a publisher those of a token were counted.
+    pub(super) counted: HashMap<(u32, Publisher), Number>,
+    /// Its lines that are in no lane.
+    pub(super) elsewhere: Elsewhere,
 }
 
 /// A line that could not be stored.
@@ -61,12 +68,15 @@ impl Behind {
             after,
             generation,
             reading: false,
+            read: 0,
             newest: 0,
             asked_at: 0,
             held: VecDeque::new(),
             under_way: Pending::default(),
             flushed: 0,
             given_up: None,
+            counted: HashMap::new(),
+            elsewhere: Elsewhere::default(),
         }
     }
 }
@@ -108,8 +118,9 @@ impl Engine {
         let line = to_store(incoming, body, cut);
         let Engine { ledger, portals, store, .. } = self;
         let Portal { id, lane, page, behind, .. } = &mut portals[key];
-        let (Some(store), Some(behind)) = (store, behind) else { return };
-        *store.elsewhere.entry(incoming.fingerprint.0.into()).or_default() += 1;
+        let (true, Some(behind)) = (store.is_some(), behind) else { return };
+        let waits = |after, up_to| ledger.divide(incoming.event_token, after + 1, up_to + 1);
+        behind.elsewhere.put(incoming.fingerprint, waits);
         lane.passed(incoming, &mut Turn { ledger, page, now });
         behind.newest = incoming.seq;
         behind.under_way.lines += 1;
@@ -157,19 +168,23 @@ impl Engine {
     }
 
     /// Lines of a token that are in no lane.
-    pub(super) fn elsewhere(&self, event_token: &EventToken) -> u64 {
-        let Some(store) = &self.store else { return 0 };
-        let fingerprint = u64::from(event_token.fingerprint().0);
-        store.elsewhere.get(&fingerprint).copied().unwrap_or(0)
+    pub(super) fn elsewhere(&self, token: Fingerprint) -> u64 {
+        let behind = self.portals.iter().filter_map(|(_, portal)| portal.behind.as_ref());
+        behind.map(|behind| behind.elsewhere.of(token)).sum()
     }
 
-    /// What is flushed and in no lane goes on at once when it comes back.
-    pub(super) fn flush_behind(&mut self) {
+    /// A flush of one token, or of all: what is in no lane goes on at once when it comes back, and what comes
+    /// after the flush is kept apart from what came before it.
+    pub(super) fn cut(&mut self, token: Option<Fingerprint>) {
         let seq = self.seq;
         for (_, portal) in &mut self.portals {
             if let Some(behind) = &mut portal.behind {
                 behind.flushed = seq;
+                behind.elsewhere.cut(token, seq);
             }
+        }
+        if let Some(outbox) = self.ledger.outbox() {
+            outbox.cut(token);
         }
     }
 
@@ -224,10 +239,18 @@ impl Engine {
         line: &StoredLine,
         now: Instant,
     ) {
-        self.is_here(incoming.fingerprint);
         let own = incoming.stamp.publisher == self.publisher;
         let Engine { renderer, ledger, portals, rules, .. } = self;
         let Portal { lane, page, behind, .. } = &mut portals[key];
+        if let Some(behind) = behind {
+            let (token, seq) = (incoming.fingerprint, incoming.seq);
+            let elsewhere = &mut behind.elsewhere;
+            let _ = if own {
+                elsewhere.take(token, seq, 1)
+            } else {
+                elsewhere.take_found(token, seq, 1)
+            };
+        }
         lane.arrived(incoming.event_token);
         let mut turn = Turn { ledger, page, now };
         let given_up = behind.as_ref().and_then(|behind| behind.given_up);
@@ -240,20 +263,14 @@ impl Engine {
             let gap = Gap::new(reason, 1, incoming.at).in_doubt();
             return lane.missed(incoming.event_token, gap, &mut turn);
         }
+        // A flush that waits for an entry waits for all of it.
+        let apart = |before| turn.ledger.divide(incoming.event_token, before, incoming.seq);
+        if lane.open_seq(incoming.event_token).is_some_and(apart) {
+            lane.seal(Some(incoming.event_token), &mut turn);
+        }
         let text = renderer.render_body(&line.body, line.cut, line.at);
         let bytes = held(incoming.charged, text);
         lane.line(incoming, (renderer.text(), bytes), &mut turn);
-    }
-
-    pub(super) fn is_here(&mut self, token: Fingerprint) {
-        let Some(store) = &mut self.store else { return };
-        let key = u64::from(token.0);
-        if let Some(elsewhere) = store.elsewhere.get_mut(&key) {
-            *elsewhere = elsewhere.saturating_sub(1);
-            if *elsewhere == 0 {
-                store.elsewhere.remove(&key);
-            }
-        }
     }
 
     /// The run ends: lines that are in no lane and were not stored are lost.

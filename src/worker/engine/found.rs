@@ -20,7 +20,7 @@ impl Engine {
     /// An end is asked for. Returns for how many lines it waits that are in no lane: for one that may not
     /// exist, too, until it is known what other runs have left.
     pub(super) fn elsewhere_of_end(&mut self, key: usize, event_token: &EventToken) -> u64 {
-        let elsewhere = self.elsewhere(event_token);
+        let elsewhere = self.elsewhere_in(key, event_token);
         match &mut self.store {
             Some(store) if store.is_starting() => {
                 store.early_ends.push((key, event_token.clone()));
@@ -28,6 +28,12 @@ impl Engine {
             }
             _ => elsewhere,
         }
+    }
+
+    /// Lines of a token that are in no lane of this portal.
+    fn elsewhere_in(&self, key: usize, event_token: &EventToken) -> u64 {
+        let behind = self.portals[key].behind.as_ref();
+        behind.map_or(0, |behind| behind.elsewhere.of(event_token.fingerprint()))
     }
 
     /// It is known now for which lines the ends wait that were asked for before.
@@ -62,21 +68,33 @@ impl Engine {
     }
 
     /// Lines of other runs are there, and ends, which do not wait until their lines are read.
-    pub(super) fn adopted(&mut self, left: Vec<Left>, ends: Vec<(Publisher, Chunk)>, now: Instant) {
+    pub(super) fn adopted(
+        &mut self,
+        publishers: &[Publisher],
+        left: Vec<Left>,
+        ends: Vec<(Publisher, Chunk)>,
+        now: Instant,
+    ) {
         self.is_back();
+        // A flush that comes from now on waits for them.
+        self.seq += 1;
+        let seq = self.seq;
+        if let Some(store) = &mut self.store {
+            store.found_as.extend(publishers.iter().map(|publisher| (*publisher, seq)));
+        }
         for Left { portal, event_token, lines } in left {
             let key = self.portal_of(&portal, now);
             let Engine { ledger, portals, store, .. } = self;
             let Portal { lane, page, behind, .. } = &mut portals[key];
             let Some(store) = store else { return };
-            ledger.found(page, lines);
+            ledger.found(page, lines, seq);
             lane.found(&event_token, lines);
-            *store.elsewhere.entry(event_token.fingerprint().0.into()).or_default() += lines;
             let behind =
                 behind.get_or_insert_with(|| Box::new(Behind::new(None, store.generation, now)));
+            behind.elsewhere.find(event_token.fingerprint(), seq, lines);
             behind.after = None;
         }
-        for (publisher, Chunk { portal, event_token, content }) in ends {
+        for (publisher, Chunk { portal, event_token, content, .. }) in ends {
             if let Content::End(end) = content {
                 self.end_found(&portal, &event_token, Stamp { publisher, no: end.no }, end, now);
             }
@@ -108,7 +126,7 @@ impl Engine {
         let key = self.portal_of(portal, now);
         let StoredEnd { values, message, failed, deadline, waits_until, .. } = end;
         let wall = self.ledger.wall(now).unwrap_or(deadline);
-        let elsewhere = self.elsewhere(event_token);
+        let elsewhere = self.elsewhere_in(key, event_token);
         let patience = Some(self.rules.retry.max_age);
         let (lane, mut turn) = self.turn(key, now);
         if waits_until.is_some_and(|until| until <= wall) {
@@ -154,7 +172,7 @@ impl Engine {
             let own = publisher == self.publisher;
             let (_, last) = numbers.unwrap_or((0, Number::MAX));
             let Engine { ledger, portals, store, .. } = self;
-            let Portal { lane, page, .. } = &mut portals[key];
+            let Portal { lane, page, behind, .. } = &mut portals[key];
             // Those that are in a lane are delivered from there.
             if lane.has_had(&event_token, Stamp { publisher, no: last }) {
                 if let Some(numbers) = numbers {
@@ -162,19 +180,15 @@ impl Engine {
                 }
                 continue;
             }
-            let elsewhere = store
-                .as_mut()
-                .and_then(|store| store.elsewhere.get_mut(&u64::from(event_token.fingerprint().0)));
-            let counted = elsewhere.map_or(0, |elsewhere| {
-                let counted = lines.min(*elsewhere);
-                *elsewhere -= counted;
-                counted
+            let token = event_token.fingerprint();
+            let found_as = store.as_ref().and_then(|store| store.found_as.get(&publisher));
+            let part = behind.as_mut().and_then(|behind| match own {
+                true => behind.elsewhere.take(token, last, lines),
+                false => behind.elsewhere.take_found(token, *found_as?, lines),
             });
-            for _ in 0..counted {
-                lane.arrived(&event_token);
-            }
-            let last_seq = if own { last.min(self.seq) } else { 0 };
-            ledger.lost_stored(page, (&event_token, own), counted, last_seq, reason);
+            let (counted, seq) = part.map_or((0, 0), |part| (part.lines, part.seq));
+            lane.lost_elsewhere(&event_token, counted, reason);
+            ledger.lost_stored(page, (&event_token, own), counted, seq, reason);
             let mut lost = counted;
             if !own {
                 // They were given up before they were counted.

@@ -8,13 +8,14 @@ use super::{Engine, Portal};
 use crate::journal::driver::Ask;
 use crate::journal::{Chunk, Content, Number, Publisher, Read, StoredGap, StoredLine};
 use crate::line::{EventToken, PortalId};
+use crate::stats::DropReason;
 use crate::worker::entry::Gap;
 use crate::worker::incoming::{Incoming, Stamp};
 
 impl Engine {
     /// Asks for more of a portal's lines if there is room. Returns whether something is to be read that
     /// has to wait.
-    pub(super) fn read_more(&mut self, key: usize) -> bool {
+    pub(super) fn read_more(&mut self, key: usize, now: Instant) -> bool {
         let Some(store) = &self.store else { return false };
         if store.starting {
             return false;
@@ -29,37 +30,49 @@ impl Engine {
         let half_empty = !self.is_over(2, here)
             && lane.takes_entries()
             && !self.limits.are_half_passed_by(self.ledger.pending());
-        if store.away || !(half_empty || here.lines == 0) {
+        // A read that only asks whether the journal is back needs no room, and returns little.
+        let probes = store.away;
+        if !self.may_read(now) || !(probes || half_empty || here.lines == 0) {
             return true;
         }
         let after = behind.after.filter(|_| behind.generation == store.generation);
         let share = self.rules.portal_share / 8.0;
         let lines = (self.limits.lines as f64 * share) as usize;
         let bytes = (self.limits.bytes as f64 * share) as usize;
-        let most_bytes = bytes.min(lines * SHORT_LINE).clamp(1, READ_BYTES);
-        let (portal, generation) = (id.clone(), store.generation);
-        let read = Ask::Read { portal, after, generation, most_bytes };
+        let most_bytes = if probes { 1 } else { bytes.min(lines * SHORT_LINE) };
+        let most_bytes = most_bytes.clamp(1, READ_BYTES);
+        let (portal, generation, no) = (id.clone(), store.generation, store.read + 1);
+        let read = Ask::Read { no, portal, after, generation, most_bytes };
         if let Some(behind) = &mut self.portals[key].behind {
             behind.reading = true;
+            behind.read = no;
             behind.asked_at = behind.newest;
         }
         if let Some(store) = &mut self.store {
             store.reads.push(read);
+            store.read = no;
             store.reading += 1;
         }
         false
     }
 
+    /// The portal that waits for this read. None does, if it was let go since.
+    pub(super) fn reader(&self, no: u64, portal: &Option<PortalId>) -> Option<usize> {
+        let key = *self.by_id.get(portal)?;
+        let behind = self.portals[key].behind.as_ref()?;
+        (behind.reading && behind.read == no).then_some(key)
+    }
+
     pub(super) fn read(
         &mut self,
-        portal: &Option<PortalId>,
+        (no, portal): (u64, &Option<PortalId>),
         read: Read,
         generation: u64,
         now: Instant,
     ) {
         self.is_back();
         self.was_read();
-        let key = self.portal_of(portal, now);
+        let Some(key) = self.reader(no, portal) else { return };
         if let Some(store) = &mut self.store {
             if store.generation != generation {
                 (store.generation, store.end) = (generation, read.up_to);
@@ -103,15 +116,15 @@ impl Engine {
         let hurried = hurried.map(|held| held.event_token.clone()).collect();
         self.feed_held(key, Number::MAX, true, now);
         self.seal(key, hurried, now);
-        let Portal { page, behind, .. } = &mut self.portals[key];
-        *behind = None;
-        // None is left that was counted.
-        self.ledger.correct(page);
+        let Portal { page, behind, lane, .. } = &mut self.portals[key];
+        // What the journal has lost was counted, too: nobody is to wait for it.
+        let parts = behind.take().map(|behind| behind.elsewhere.left()).unwrap_or_default();
+        let lost = self.ledger.correct(page, &parts);
+        lane.all_arrived(lost);
         if let (Some(store), true) =
             (&mut self.store, self.portals.iter().all(|(_, portal)| portal.behind.is_none()))
         {
-            // What the journal has lost was counted here, too: nobody is to wait for it.
-            store.elsewhere.clear();
+            store.found_as.clear();
         }
     }
 
@@ -148,16 +161,35 @@ impl Engine {
             }
             Content::Missed(gap) => self.read_gap(key, publisher, &event_token, gap, now),
             // Those of other runs were found when these were adopted.
-            Content::End(_) => {}
+            Content::End(end) => {
+                if self.is_shared() {
+                    let portal = self.portals[key].id.clone();
+                    self.end_found(
+                        &portal,
+                        &event_token,
+                        Stamp { publisher, no: end.no },
+                        end,
+                        now,
+                    );
+                }
+            }
+            Content::Seal(seal) => {
+                let (_, mut turn) = self.turn(key, now);
+                turn.settle_end(&event_token, Some(Stamp { publisher, no: seal.no }));
+                hurried.insert(event_token);
+                return;
+            }
         }
         let behind = self.portals[key].behind.as_ref();
-        let own = publisher == self.publisher;
-        if own && behind.is_some_and(|behind| last > 0 && last <= behind.flushed) {
+        if publisher != self.publisher && last > 0 {
+            last = self.found_as(publisher).unwrap_or(0);
+        }
+        if behind.is_some_and(|behind| last > 0 && last <= behind.flushed) {
             hurried.insert(event_token);
         }
     }
 
-    /// A gap that was stored is told, once.
+    /// A notice of another run is told. Until that is done, it stays in the journal.
     pub(super) fn read_gap(
         &mut self,
         key: usize,
@@ -166,10 +198,33 @@ impl Engine {
         gap: StoredGap,
         now: Instant,
     ) {
+        if publisher == self.publisher {
+            return;
+        }
         let (lane, mut turn) = self.turn(key, now);
-        let StoredGap { no, lines, since, reason } = gap;
-        lane.missed(event_token, Gap::new(reason, lines, since), &mut turn);
-        turn.settle_end(event_token, Some(Stamp { publisher, no }));
+        let found = turn.ledger.gap_found(turn.page, publisher, event_token, gap);
+        let Some(id) = found else { return };
+        let StoredGap { lines, since, reason, .. } = gap;
+        let gap = Gap::new(reason, lines, since);
+        let mut gap = if reason == DropReason::OutcomeUnknown { gap.in_doubt() } else { gap };
+        gap.kept.push(id);
+        lane.missed(event_token, gap, &mut turn);
+    }
+
+    /// The number of a line of another run that is read: it was counted when its run was found, or is counted now.
+    fn seq_of_found(&mut self, key: usize, publisher: Publisher) -> Number {
+        let found_as = self.found_as(publisher);
+        let page = &mut self.portals[key].page;
+        if let Some(seq) = found_as.filter(|_| page.found() > 0) {
+            return seq;
+        }
+        self.seq += 1;
+        self.ledger.found(page, 1, self.seq);
+        self.seq
+    }
+
+    fn found_as(&self, publisher: Publisher) -> Option<Number> {
+        self.store.as_ref()?.found_as.get(&publisher).copied()
     }
 
     pub(super) fn read_line(
@@ -192,10 +247,8 @@ impl Engine {
                 // It was stored although the journal said no.
                 return;
             }
-        } else {
-            self.seq += 1;
         }
-        let seq = if own { line.no } else { self.seq };
+        let seq = if own { line.no } else { self.seq_of_found(key, publisher) };
         let Some(store) = &self.store else { return };
         let wall = self.ledger.wall(now).unwrap_or(line.at);
         let age = wall.duration_since(line.at).unwrap_or_default();
@@ -215,7 +268,7 @@ impl Engine {
             in_order: true,
         };
         let page = &mut self.portals[key].page;
-        self.ledger.read_back(page, &incoming, !own, now);
+        self.ledger.read_back(page, &incoming, own, now);
         self.hand_in(key, &incoming, &line, now);
     }
 }

@@ -1,15 +1,14 @@
 //! What the engine knows of its journal, and what the two say to each other. Does no I/O.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::behind::{Held, split};
+use super::tail::Shared;
 use super::{Engine, Portal};
 use crate::journal::driver::{Ask, Said};
-use crate::journal::{Batch, Content, Number, Position};
-use crate::line::EventToken;
-use crate::worker::agenda::NumberHasher;
+use crate::journal::{Batch, Content, Number, Position, Publisher};
+use crate::line::{EventToken, PortalId};
 use crate::worker::outbox::{Outbox, Whose};
 use crate::worker::report::Trouble;
 
@@ -24,17 +23,23 @@ pub(super) struct Store {
     pub(super) early_ends: Vec<(usize, EventToken)>,
     /// It hangs, or cannot be read.
     pub(super) away: bool,
+    /// While it is away, it is asked once at this time whether it is back: by one read.
+    pub(super) probe_at: Instant,
     /// Where it ended when something was last stored.
     pub(super) end: Position,
     pub(super) generation: u64,
-    /// Lines of each token that are in no lane, by its fingerprint.
-    pub(super) elsewhere: HashMap<u64, u64, BuildHasherDefault<NumberHasher>>,
+    /// The number that lines of another run got when they were found.
+    pub(super) found_as: HashMap<Publisher, Number>,
     /// What is to be read.
     pub(super) reads: Vec<Ask>,
+    /// How many reads there were, to tell them apart.
+    pub(super) read: u64,
     /// How many reads are not answered.
     pub(super) reading: usize,
     /// How many times marks were handed over that are not answered.
     pub(super) marking: usize,
+    /// Set if other processes deliver from the journal, too.
+    pub(super) shared: Option<Box<Shared>>,
     /// How long the journal has owed an answer, and the time of the last check. Time in which the process was
     /// stopped hardly counts, because the journal's thread was stopped, too.
     waited: Duration,
@@ -63,12 +68,15 @@ impl Engine {
             starting: true,
             early_ends: Vec::new(),
             away: false,
+            probe_at: now,
             end: Position::default(),
             generation: 0,
-            elsewhere: HashMap::default(),
+            found_as: HashMap::new(),
             reads: Vec::new(),
+            read: 0,
             reading: 0,
             marking: 0,
+            shared: None,
             waited: Duration::ZERO,
             looked: now,
         });
@@ -87,11 +95,14 @@ impl Engine {
 
     /// Whether what is gathered for the journal is enough to be handed over.
     pub(crate) fn has_full_batch(&mut self) -> bool {
-        self.ledger.outbox().is_some_and(|outbox| outbox.is_full())
+        self.has_full_post() || self.ledger.outbox().is_some_and(|outbox| outbox.is_full())
     }
 
     /// What the journal's driver is to do, in this order. `all`: also what could wait for company.
     pub(crate) fn asks(&mut self, all: bool, now: Instant) -> Vec<Ask> {
+        if self.publishing.is_some() {
+            return self.posts(all, now);
+        }
         self.look_for_hang(now);
         let Some(store) = &mut self.store else { return Vec::new() };
         let reads = std::mem::take(&mut store.reads);
@@ -101,7 +112,8 @@ impl Engine {
         let closing = self.closing.is_some();
         let due = outbox.due_at(true).is_some_and(|at| closing || at <= now);
         if all || due || !reads.is_empty() {
-            asks.extend(outbox.batch().map(Ask::Append));
+            let seq = (!store.away).then_some(&mut self.seq);
+            asks.extend(outbox.batch(seq, now).map(Ask::Append));
             // They are bounded here, and not with the driver. A request that is about to leave is told to the
             // journal in any case: there is one for each portal at most.
             if store.marking >= MOST_MARKING && !outbox.has_tried() {
@@ -138,7 +150,7 @@ impl Engine {
 
     /// Whether nothing is left that the journal has not stored.
     pub(crate) fn has_stored_all(&mut self) -> bool {
-        self.ledger.outbox().is_none_or(|outbox| outbox.lines() == 0)
+        self.has_published_all() && self.ledger.outbox().is_none_or(|outbox| outbox.is_empty())
     }
 
     pub(super) fn look_for_hang(&mut self, now: Instant) {
@@ -159,6 +171,7 @@ impl Engine {
     pub(crate) fn journal_is_away(&mut self, trouble: &str, now: Instant) {
         let Some(store) = &mut self.store else { return };
         store.away = true;
+        store.probe_at = now + READ_AGAIN;
         store.starting = false;
         self.free_early_ends(now);
         self.ledger.report(Trouble::NotRead, 1, None, trouble);
@@ -170,6 +183,9 @@ impl Engine {
 
     /// The journal's driver has said something.
     pub(crate) fn told(&mut self, told: Said, now: Instant) {
+        if self.publishing.is_some() {
+            return self.posted(told, now);
+        }
         if let Some(store) = &mut self.store {
             store.waited = Duration::ZERO;
         }
@@ -184,30 +200,53 @@ impl Engine {
                 self.was_marked();
                 self.ledger.report(Trouble::NotMarked, 1, None, trouble);
             }
-            Said::Read { portal, read, generation } => self.read(&portal, read, generation, now),
-            Said::NotRead { portal, trouble } => {
+            Said::Read { no, portal, read, generation } => {
+                self.read((no, &portal), read, generation, now);
+            }
+            Said::NotRead { no, portal, trouble } => {
                 self.was_read();
-                let key = self.portal_of(&portal, now);
-                if let Some(behind) = &mut self.portals[key].behind {
-                    behind.reading = false;
+                if let Some(key) = self.reader(no, &portal) {
+                    if let Some(behind) = &mut self.portals[key].behind {
+                        behind.reading = false;
+                    }
+                    self.agenda.set(key, now + READ_AGAIN);
                 }
                 self.journal_is_away(&trouble, now);
-                self.agenda.set(key, now + READ_AGAIN);
             }
-            Said::Adopting => {}
+            // The rest is for a process that publishes.
+            Said::Adopting
+            | Said::Known(_)
+            | Said::Stored { .. }
+            | Said::NotStored { .. }
+            | Said::Moved { .. } => {}
             Said::LeftAlone { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
             }
-            Said::Adopted { left, ends } => self.adopted(left, ends, now),
+            Said::Adopted { publishers, left, ends } => {
+                self.adopted(&publishers, left, ends, now);
+            }
             Said::NotAdopted { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
                 self.has_started(now);
             }
             Said::Evicted(evicted) => self.evicted(evicted, now),
+            Said::Tail { no, from, read, generation } => {
+                self.tailed((no, from), read, generation, now);
+            }
+            Said::NotTailed { trouble } => self.not_tailed(trouble, now),
+            Said::Memos { portal, memos } => self.adopted_portal(&portal, memos, now),
+            Said::NotAnswered { answers, trouble } => self.not_answered(answers, trouble, now),
+            Said::LetGo { no, stored } => self.has_let_go(no, stored, now),
             Said::Failing { trouble } => {
                 self.ledger.report(Trouble::NotStored, 1, None, trouble);
             }
         }
+    }
+
+    /// Whether a read may be asked for: none while the journal is away, but for one from time to time.
+    pub(super) fn may_read(&self, now: Instant) -> bool {
+        let Some(store) = &self.store else { return false };
+        !store.starting && (!store.away || store.reading == 0 && store.probe_at <= now)
     }
 
     /// The journal answers.
@@ -248,6 +287,22 @@ impl Engine {
         }
     }
 
+    /// An end goes on from memory: it is not left to the next run.
+    fn end_not_stored(
+        &mut self,
+        portal: &Option<PortalId>,
+        event_token: &EventToken,
+        no: Number,
+        now: Instant,
+    ) {
+        if let Some(outbox) = self.ledger.outbox() {
+            outbox.unstored(outbox.publisher(), no, no);
+        }
+        let key = self.portal_of(portal, now);
+        self.portals[key].lane.end_not_stored(event_token, no);
+        self.agenda.set(key, now);
+    }
+
     /// Lines go on from memory: those of lanes are there, the others wait for those before them.
     pub(super) fn not_appended(&mut self, batch: Batch, trouble: &str, now: Instant) {
         // Lines are counted one by one below.
@@ -257,7 +312,20 @@ impl Engine {
         let Some(outbox) = self.ledger.outbox() else { return };
         let notes = outbox.answered(batch.no);
         for (chunk, note) in batch.chunks.into_iter().zip(notes) {
-            let Content::Lines(lines) = chunk.content else { continue };
+            let lines = match chunk.content {
+                Content::Lines(lines) => lines,
+                Content::End(end) => {
+                    self.end_not_stored(&chunk.portal, &chunk.event_token, end.no, now);
+                    continue;
+                }
+                Content::Missed(gap) => {
+                    if let Some(outbox) = self.ledger.outbox() {
+                        outbox.gaps().not_stored(batch.publisher, gap.no);
+                    }
+                    continue;
+                }
+                Content::Seal(_) => continue,
+            };
             for line in &lines {
                 self.ledger.unstored(line.no, 1);
             }

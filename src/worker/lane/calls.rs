@@ -229,15 +229,22 @@ impl Lane {
         }
     }
 
+    /// A call has not left.
+    pub(super) fn give_back_call(&mut self) {
+        if let Some(InFlight { call: Some(call), .. }) = self.calls.in_flight.take() {
+            self.calls.waiting.push_front(call);
+        }
+    }
+
     /// Nothing is sent any more.
-    pub(super) fn abandon_calls(&mut self) {
+    pub(super) fn abandon_calls(&mut self, why: &str) {
         // It keeps its place, or its reply would be taken for that of another.
         let out = self.calls.in_flight.as_mut().and_then(|out| out.call.take());
         for call in std::mem::take(&mut self.calls.waiting) {
-            call.answer(Err(CallError::NotSent { why: "the app shut down".to_owned() }));
+            call.answer(Err(CallError::NotSent { why: why.to_owned() }));
         }
         if let Some(call) = out {
-            call.answer(Err(CallError::OutcomeUnknown { why: "the app shut down".to_owned() }));
+            call.answer(Err(CallError::OutcomeUnknown { why: why.to_owned() }));
         }
     }
 }

@@ -7,6 +7,7 @@ use super::compose::TAKE_ALONG;
 use super::reaction::{OfEnd, Patience};
 use super::settle::LONGEST_HOLD;
 use crate::error::CompleteError;
+use crate::journal::Number;
 use crate::line::EventToken;
 use crate::protocol::reply::Refusal;
 use crate::worker::coalescer::{EndRef, Lapsed};
@@ -81,10 +82,21 @@ impl Lane {
     /// No end is sent any more. `stay`: those that are in the journal stay there.
     pub(super) fn abandon_ends(&mut self, stay: bool, turn: &mut Turn<'_>) {
         for Lapsed { event_token, mut end, pending } in self.coalescer.abandon_ends() {
-            if stay {
-                end.stamp = None;
-            }
-            answer(&event_token, end, Err(CompleteError::NotSent), pending, turn);
+            let stamp = if stay && end.stays { end.stamp.take() } else { None };
+            let why = match stamp.is_some_and(|stamp| turn.ledger.has_stored_end(stamp)) {
+                true => CompleteError::OnDisk,
+                // If it is on its way there, nobody knows.
+                false => CompleteError::NotSent,
+            };
+            answer(&event_token, end, Err(why), pending, turn);
+        }
+    }
+
+    /// An end could not be stored: it has to be sent by this run.
+    pub(crate) fn end_not_stored(&mut self, event_token: &EventToken, no: Number) {
+        self.coalescer.end_not_stored(event_token, no);
+        if let Some(ends_by) = self.closing {
+            self.coalescer.close_ends(ends_by);
         }
     }
 }

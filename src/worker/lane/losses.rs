@@ -71,15 +71,17 @@ impl Lane {
         }
         // What is in the journal is for the next run.
         let stay = reason == DropReason::ShutdownDeadline && turn.ledger.has_journal();
-        for (event_token, entry, orphan) in self.coalescer.give_up_where(reason, turn.now, |_| true)
-        {
+        let ledger = &*turn.ledger;
+        let stays = |entry: &Entry| stay && ledger.has_stored(&entry.stamps);
+        for (event_token, entry, orphan) in self.coalescer.leave(reason, turn.now, stays) {
             if stay {
                 turn.leave(&event_token, &entry, orphan);
             } else {
                 turn.settle_lost(&event_token, &entry, orphan, reason);
             }
         }
+        self.keep_gaps(turn);
         self.abandon_ends(stay, turn);
-        self.abandon_calls();
+        self.abandon_calls("the app shut down");
     }
 }

@@ -72,7 +72,7 @@ fn an_end_is_stored_for_the_portal_that_knows_its_token() {
     let Parts { mut engine, producer: _producer, consumer: _consumer, .. } = options.parts(1);
     let now = std::time::Instant::now();
     engine.set_clock(now, SystemTime::now());
-    engine.told(Said::Adopted { left: Vec::new(), ends: Vec::new() }, now);
+    engine.told(Said::Adopted { publishers: Vec::new(), left: Vec::new(), ends: Vec::new() }, now);
     let tag = Tag::detached("5c1dc1c3f00001.78875596|A1|1.abcdef", Some("p1"));
     engine.line(&LogLine::saying(&tag, "x"), now);
     let (reply, _answer) = oneshot::channel();

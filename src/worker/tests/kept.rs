@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{all_well, messages, tag};
-use crate::builder::{Builder, Keeping, Parts};
+use crate::builder::{Builder, Keeping, Parts, Role};
 use crate::completion::Completion;
+use crate::error::CompleteError;
 use crate::journal::Publisher;
 use crate::journal::memory::Disk;
 use crate::line::{LogLine, PortalId, Tag};
@@ -32,6 +33,8 @@ pub(super) struct Written {
     entries: Vec<String>,
     ends: usize,
     answers: Answers,
+    /// A portal that cannot be reached, while others can.
+    away: Option<PortalId>,
     pub(super) random: Option<Random>,
     /// Texts of entries that requests carried, written or not.
     pub(super) carried: Vec<String>,
@@ -52,8 +55,11 @@ pub(super) enum Answers {
 }
 
 impl Transport for Portal {
-    async fn call(&self, _portal: Option<&PortalId>, request: Request) -> Reply {
+    async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
         tokio::time::sleep(Duration::from_millis(150)).await;
+        if portal.is_some() && portal == self.0.lock().unwrap().away.as_ref() {
+            return Reply::NotSent(Cause("refused".to_owned()));
+        }
         let answers = {
             let mut written = self.0.lock().unwrap();
             if request.method != Method::EventSend {
@@ -65,6 +71,7 @@ impl Transport for Portal {
                     1 => Answers::Silent,
                     _ => Answers::Well,
                 },
+                (Answers::EndsOnly, _) if request.method == Method::EventSend => Answers::Well,
                 (Answers::EndsOnly, _) if entries(&request).is_empty() => Answers::Well,
                 (Answers::EndsOnly, _) => Answers::Away,
                 (answers, _) => answers,
@@ -114,6 +121,10 @@ impl Portal {
         self.0.lock().unwrap().answers = answers;
     }
 
+    pub(super) fn away(&self, portal: Option<PortalId>) {
+        self.0.lock().unwrap().away = portal;
+    }
+
     /// The numbers of lines in each entry, and whether it bears the mark of a repeat.
     pub(super) fn entries(&self) -> Vec<(bool, Vec<u32>)> {
         let written = self.0.lock().unwrap();
@@ -149,12 +160,18 @@ pub(super) fn keeping(disk: &Disk) -> Keeping {
         publisher: Publisher(disk.next_publisher()),
         bound: Duration::from_millis(100),
         max_age: Duration::from_secs(7 * 86_400),
+        role: Role::Keep,
+        near: None,
     }
 }
 
 impl Run {
     pub(super) fn start(disk: &Disk, portal: &Portal, options: Builder) -> Run {
-        let options = options.keeping(keeping(disk));
+        Run::with(portal, options.keeping(keeping(disk)))
+    }
+
+    /// A run of an app with these options.
+    pub(super) fn with(portal: &Portal, options: Builder) -> Run {
         let Parts { producer, consumer, engine, stats, tick, journal } = options.parts(1);
         let (desk, driver) = journal.unzip();
         let mut worker =
@@ -208,13 +225,22 @@ impl Run {
     }
 
     pub(super) fn complete(&self, token: u32, seconds: u64) {
-        let (reply, _) = oneshot::channel();
+        drop(self.ask_end(token, seconds));
+    }
+
+    pub(super) fn ask_end(
+        &self,
+        token: u32,
+        seconds: u64,
+    ) -> oneshot::Receiver<Result<FlushReport, CompleteError>> {
+        let (reply, answer) = oneshot::channel();
         let tag = self.tag(token);
         let deadline = (Instant::now() + Duration::from_secs(seconds)).into_std();
         let (event_token, portal) = (tag.event_token.clone(), tag.portal.clone());
         let completion = Completion::new().value("status", "done");
         let complete = Complete { event_token, portal, completion, deadline, reply };
         self.producer.control(Control::Complete(complete)).ok().unwrap();
+        answer
     }
 
     pub(super) async fn close(self, seconds: u64) -> (FlushReport, Snapshot) {

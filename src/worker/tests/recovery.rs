@@ -17,15 +17,23 @@ use crate::queue::{Control, Forget};
 use crate::stats::DropReason;
 
 /// What a run that has ended wrote for one token.
-async fn left(disk: &Disk, contents: Vec<Content>) -> Publisher {
+pub(super) async fn left(disk: &Disk, contents: Vec<Content>) -> Publisher {
     left_for(disk, None, contents).await
 }
 
-async fn left_for(disk: &Disk, portal: Option<PortalId>, contents: Vec<Content>) -> Publisher {
+pub(super) async fn left_for(
+    disk: &Disk,
+    portal: Option<PortalId>,
+    contents: Vec<Content>,
+) -> Publisher {
     let publisher = Publisher(disk.next_publisher());
     let event_token = tag(1).event_token.clone();
-    let chunk =
-        |content| Chunk { portal: portal.clone(), event_token: event_token.clone(), content };
+    let chunk = |content| Chunk {
+        portal: portal.clone(),
+        event_token: event_token.clone(),
+        content,
+        about: None,
+    };
     let chunks = contents.into_iter().map(chunk).collect();
     disk.open().append(&Batch { publisher, no: 1, chunks }).await.unwrap();
     publisher
@@ -37,7 +45,7 @@ fn line(no: u64, ago: Duration) -> StoredLine {
     StoredLine { no, at, level: tracing::Level::INFO, body, cut: 0, tried: false }
 }
 
-fn lines(numbers: std::ops::RangeInclusive<u64>) -> Content {
+pub(super) fn lines(numbers: std::ops::RangeInclusive<u64>) -> Content {
     Content::Lines(numbers.map(|no| line(no, Duration::ZERO)).collect())
 }
 
@@ -237,8 +245,13 @@ fn an_end_that_is_damaged_or_evicted_is_not_reported_as_late() {
     let later = SystemTime::now() + Duration::from_secs(600);
     let Content::End(whole) = end(1, later, Some(later)) else { unreachable!() };
     let content = Content::End(StoredEnd { values: "{".to_owned(), ..whole });
-    let chunk = Chunk { portal: None, event_token: tag(1).event_token.clone(), content };
-    let damaged = Said::Adopted { left: Vec::new(), ends: vec![(Publisher(2), chunk)] };
+    let chunk =
+        Chunk { portal: None, event_token: tag(1).event_token.clone(), content, about: None };
+    let damaged = Said::Adopted {
+        publishers: Vec::new(),
+        left: Vec::new(),
+        ends: vec![(Publisher(2), chunk)],
+    };
     let evicted = Evicted {
         of: None,
         numbers: None,
@@ -264,7 +277,7 @@ fn each_trouble_with_the_disk_has_a_report_of_its_own() {
         (Said::NotMarked { trouble: trouble() }, "NotMarked"),
         (Said::LeftAlone { trouble: trouble() }, "LeftAlone"),
         (Said::NotAdopted { trouble: trouble() }, "LeftAlone"),
-        (Said::NotRead { portal: None, trouble: trouble() }, "NotRead"),
+        (Said::NotRead { no: 0, portal: None, trouble: trouble() }, "NotRead"),
         (Said::Failing { trouble: trouble() }, "NotStored"),
     ] {
         let (reports, _) = reported(said);
@@ -326,4 +339,44 @@ async fn lines_that_the_journal_has_given_up_are_not_left_on_it_at_the_end() {
         let lost = stats.by_reason(DropReason::ShutdownDeadline);
         assert_eq!((lost, disk.unsettled()), (5, 1), "{of_another_run}: {stats}");
     }
+}
+
+/// Regression: after one failed read nothing was read for up to a minute, if nothing else was asked of the journal
+/// in between.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_has_failed_is_tried_again_after_a_second() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    left(&disk, vec![lines(1..=3)]).await;
+    let takes = Duration::from_millis(200);
+    disk.fail(Faults { takes, ..Faults::default() });
+    let run = Run::start(&disk, &portal, options());
+    // The journal is taken over, its lines are counted, and then it is read for the portal.
+    pass(0.3).await;
+    disk.fail(Faults { unreadable: true, takes, ..Faults::default() });
+    pass(0.5).await;
+    assert_eq!((run.stats().recovered(), disk.reads()), (3, 1), "counted, and not read");
+    pass(5.0).await;
+    disk.fail(Faults::default());
+    pass(4.0).await;
+    assert_eq!(portal.lines(), [1, 2, 3]);
+    run.adds_up();
+}
+
+/// Regression: `Journal::generation`, and what a method does before it returns its future, could end the thread of
+/// the journal by a panic.
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_panics_has_failed_and_is_used_again() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let run = Run::start(&disk, &portal, options());
+    pass(1.0).await;
+    disk.fail(Faults { panics: true, ..Faults::default() });
+    run.log(1, "#1#");
+    pass(5.0).await;
+    assert_eq!((portal.lines().len(), run.stats().unstored()), (1, 1));
+    disk.fail(Faults::default());
+    portal.answers(Answers::Away);
+    run.log(2, "#2#");
+    pass(5.0).await;
+    assert_eq!((disk.unsettled(), run.stats().unstored()), (1, 1), "{}", run.stats());
+    run.adds_up();
 }

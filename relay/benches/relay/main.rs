@@ -15,10 +15,13 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use bizproc_test_postgres::{Postgres, own_cpu};
 use tokio::runtime::Builder;
 use tracing_bizproc::journal::{
-    Batch, Chunk, Content, Journal, Mark, MarkKind, Publisher, Query, StoredLine,
+    Batch, Chunk, Content, Intent, Journal, Mark, MarkKind, Memo, Publisher, Query, StoredLine,
 };
 use tracing_bizproc::{EventToken, PortalId};
-use tracing_bizproc_relay::{Member, Owner, PgConfig, PgJournal, PgOwnership, Shard};
+use tracing_bizproc_relay::{Member, Owner, PgConfig, PgJournal, PgOwnership, RelayJournal, Shard};
+
+mod news;
+mod takeover;
 
 const TOKENS: u64 = 1_000;
 const PORTALS: u64 = 100;
@@ -80,12 +83,16 @@ fn main() {
     run.print("settles, 1,000 in one call", batches * BATCH);
     let left = wait(journal.read(Query { portal: None, after: None, most_bytes: 1 })).unwrap();
     assert!(left.chunks.is_empty() && left.at_end);
+
+    news::compare(&server, &config, small);
+    takeover::measure(&config, small);
 }
 
-/// Intents on lines that are there.
+/// Intents on lines that are there, each with a memo, as a relay writes them before each request.
 fn intents(server: &Postgres, config: &PgConfig, small: bool) {
     let ownership = PgOwnership::new(config.clone()).unwrap();
     let mut owner = Owner::new(Arc::new(ownership), Member(1));
+    let journal = RelayJournal::new(Arc::new(PgJournal::new(config.clone()).unwrap()), &owner);
     for (bulk, calls) in [(1, 2_000), (50, 1_000)] {
         let calls = if small { 3 } else { calls };
         let run = Run::new(server);
@@ -95,10 +102,15 @@ fn intents(server: &Postgres, config: &PgConfig, small: bool) {
                 assert_eq!(wait(owner.turn(Instant::now)).unwrap().lost, []);
                 renewed = Some(Instant::now());
             }
-            let marks: Vec<Mark> =
-                (0..bulk).map(|n| mark((call * bulk + n) % BATCH + 1, MarkKind::Tried)).collect();
-            let intent = wait(owner.intend(&marks, Instant::now())).unwrap();
-            assert_eq!(intent.fenced(), []);
+            let intent = |n: u64| {
+                let number = (call * bulk + n) % BATCH + 1;
+                let memo = Memo { key: u128::from(number % TOKENS), value: vec![7; 40] };
+                let marks = vec![mark(number, MarkKind::Tried)];
+                Intent { portal: portal(number), marks, memos: vec![memo] }
+            };
+            let intents: Vec<Intent> = (0..bulk).map(intent).collect();
+            let permits = wait(journal.intend(&intents)).unwrap();
+            assert!(permits.iter().all(Option::is_some));
         }
         run.print(&format!("intents, {bulk} in one call"), calls * bulk);
     }
@@ -153,7 +165,7 @@ fn chunk(number: u64) -> Chunk {
         tried: false,
     };
     let (portal, event_token) = (portal(number), event_token(number));
-    Chunk { portal, event_token, content: Content::Lines(vec![line]) }
+    Chunk { portal, event_token, content: Content::Lines(vec![line]), about: None }
 }
 
 fn mark(number: u64, kind: MarkKind) -> Mark {
@@ -191,5 +203,5 @@ impl<'a> Run<'a> {
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
-    Builder::new_current_thread().build().unwrap().block_on(future)
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

@@ -1,0 +1,246 @@
+//! A process that delivers for many replicas.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::Builder as RuntimeBuilder;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+use tracing_bizproc::error::{BuildError, WorkerError};
+use tracing_bizproc::{Builder, Handle, WorkerGuard};
+
+use crate::clock::now;
+use crate::config::PgConfig;
+use crate::error::PgError;
+use crate::journal::PgJournal;
+use crate::ownership::{Member, Owner, Ownership, PgOwnership, SharedLeases};
+use crate::shard::Shard;
+
+mod journal;
+mod keeper;
+
+use self::journal::Counts;
+pub use self::journal::RelayJournal;
+use self::keeper::{Keeper, Kept, LetGo, Stop};
+
+/// Delivers what replicas have published to a database, for a fair part of the portals. Any number of relays
+/// share the work; what one of them leaves, the others take.
+///
+/// It is the program `bizproc-relay`, as a part of another program. It runs on threads of its own.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// use tracing_bizproc::auth::OAuth;
+/// use tracing_bizproc_relay::{PgConfig, PgStore, Relay};
+///
+/// let config = PgConfig::from_env()?;
+/// let store = PgStore::new(config.clone())?;
+/// store.migrate().await?;
+/// let relay = Relay::new(config).start(tracing_bizproc::builder(OAuth::from_env(store)?))?;
+/// // .. until a signal comes.
+/// relay.stop(Duration::from_secs(20)).await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it starts with `start`"]
+pub struct Relay {
+    config: PgConfig,
+    max_age: Duration,
+    is_fenced: bool,
+}
+
+impl Relay {
+    /// A relay on this database, which has the tables.
+    pub fn new(config: PgConfig) -> Self {
+        Relay { config, max_age: Duration::from_secs(24 * 3_600), is_fenced: true }
+    }
+
+    /// How long delivery is tried. Older lines are moved to the dead letters, where they are kept for seven
+    /// days, and reported as lost for the reason `Expired`. It takes the place of
+    /// [`Builder::max_age`](tracing_bizproc::Builder::max_age). A day by default; the same for all relays.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// See [`RelayJournal::unfenced`].
+    #[doc(hidden)]
+    pub fn unfenced(mut self) -> Self {
+        self.is_fenced = false;
+        self
+    }
+
+    /// Starts to deliver, with the credentials and options of this builder.
+    ///
+    /// # Errors
+    /// [`RelayError`]. It does not look whether the database can be reached; [`PgStore::check`] does.
+    ///
+    /// [`PgStore::check`]: crate::PgStore::check
+    pub fn start(self, builder: Builder) -> Result<RunningRelay, RelayError> {
+        let reading = Arc::new(PgJournal::new(self.config.clone())?.max_age(self.max_age));
+        let ownership: Arc<dyn Ownership> = Arc::new(PgOwnership::new(self.config)?);
+        let owner = Owner::new(ownership, Member(random()));
+        let (member, leases, _) = owner.parts();
+        let mut journal = RelayJournal::new(Arc::clone(&reading), &owner);
+        if !self.is_fenced {
+            journal = journal.unfenced();
+        }
+        let counts = journal.counts();
+        // It is the journal that gives lines up, so that they are kept as dead letters, which may be put back.
+        let builder = builder.max_age(self.max_age.saturating_add(DEAD_LETTERS));
+        let (engine, guard) = builder.deliver_from(journal)?;
+        let handle = engine.handle().clone();
+        let let_go: LetGo = Box::new(move |shard| {
+            let engine = engine.clone();
+            Box::pin(async move {
+                // A worker that has ended has nothing on the way.
+                while let Err(WorkerError::Busy) =
+                    engine.let_go(move |portal| Shard::of(portal) != shard).await
+                {
+                    sleep(ASK_AGAIN).await;
+                }
+            })
+        });
+        let kept = Arc::new(Kept::default());
+        let keeper = Keeper::new(owner, Arc::clone(&reading), let_go, Arc::clone(&kept));
+        let (stop, stopped) = oneshot::channel();
+        let runtime = RuntimeBuilder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| PgError::Thread(Arc::new(error)))?;
+        let run = move || {
+            runtime.block_on(keeper.run(stopped));
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name("bizproc-relay".to_owned()).spawn(run);
+        thread.map_err(|error| PgError::Thread(Arc::new(error)))?;
+        Ok(RunningRelay { member, handle, guard, journal: reading, leases, counts, kept, stop })
+    }
+}
+
+/// Why a relay does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The connection to the database cannot be set up.
+    #[error(transparent)]
+    Postgres(#[from] PgError),
+    /// The options or credentials cannot be used.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// A [`Relay`] that delivers, until it is stopped. Dropped, it stops at once: use [`stop`](RunningRelay::stop).
+pub struct RunningRelay {
+    member: Member,
+    handle: Handle,
+    guard: WorkerGuard,
+    journal: Arc<PgJournal>,
+    leases: SharedLeases,
+    counts: Arc<Counts>,
+    kept: Arc<Kept>,
+    stop: oneshot::Sender<Stop>,
+}
+
+/// What a relay holds and has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RelayStatus {
+    /// How many of the 256 shards it owns now.
+    pub shards: usize,
+    /// How long ago the renewal was sent that was answered last. `None`: none was.
+    pub lease_age: Option<Duration>,
+    /// Renewals that were answered.
+    pub turns: u64,
+    /// Renewals that failed.
+    pub failed_turns: u64,
+    /// Shards that it has taken.
+    pub taken: u64,
+    /// Shards that it has lost: its lease had run out.
+    pub lost: u64,
+    /// Shards that it has given back.
+    pub given_back: u64,
+    /// Requests that were written down and may leave.
+    pub permitted: u64,
+    /// Requests that did not leave because another relay owns their portal.
+    pub fenced: u64,
+    /// Requests that did not leave because they could not be written down.
+    pub not_written: u64,
+    /// Requests that were written down and did not leave, since the lease had run out meanwhile.
+    pub too_late: u64,
+}
+
+impl RunningRelay {
+    /// Its number among the relays: another one in each run.
+    pub fn member(&self) -> Member {
+        self.member
+    }
+
+    /// Counters, health and portals of what it delivers.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The journal that it reads: for its backlog, and its dead letters.
+    pub fn journal(&self) -> &PgJournal {
+        &self.journal
+    }
+
+    /// What it holds, and has done.
+    pub fn status(&self) -> RelayStatus {
+        let now = now();
+        let (kept, counts) = (&self.kept, &self.counts);
+        RelayStatus {
+            shards: self.leases.with(|held| {
+                let claims = held.claims();
+                claims.iter().filter(|claim| held.claim(claim.shard, now).is_some()).count()
+            }),
+            lease_age: kept.renewed().map(|renewed| now.saturating_duration_since(renewed)),
+            turns: kept.turns.load(Ordering::Relaxed),
+            failed_turns: kept.failed_turns.load(Ordering::Relaxed),
+            taken: kept.taken.load(Ordering::Relaxed),
+            lost: kept.lost.load(Ordering::Relaxed),
+            given_back: kept.given_back.load(Ordering::Relaxed),
+            permitted: counts.permitted.load(Ordering::Relaxed),
+            fenced: counts.fenced.load(Ordering::Relaxed),
+            not_written: counts.failed.load(Ordering::Relaxed),
+            too_late: counts.too_late.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Lets go of all portals, as soon as nothing of them is on the way, and gives them back. Other relays go on
+    /// at once, and nothing comes twice. After `limit` it goes anyway: then they mark what was on the way as a
+    /// possible repeat.
+    pub async fn stop(self, limit: Duration) {
+        let (done, is_done) = oneshot::channel();
+        if self.stop.send(Stop { limit, done }).is_ok() {
+            // An error means that it has ended already.
+            let _ = is_done.await;
+        }
+        // Nothing is left to deliver.
+        self.guard.shutdown(LAST_WORDS).await;
+    }
+}
+
+/// How long a dead letter is kept, and a day for a clock that goes wrong.
+const DEAD_LETTERS: Duration = Duration::from_secs(8 * 24 * 3_600);
+/// When the worker has too much to do to listen.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// For the end of a worker that has nothing to do.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A number that no other run has.
+fn random() -> u128 {
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    half() << 64 | half()
+}
+
+impl fmt::Debug for RunningRelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningRelay").field("member", &self.member).finish_non_exhaustive()
+    }
+}

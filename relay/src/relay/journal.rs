@@ -1,0 +1,182 @@
+//! The journal of a member that delivers: no request leaves without a claim on its shard.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use tracing_bizproc::journal::{
+    Adopted, Answer, Batch, Evicted, Intent, Journal, JournalFuture, Mark, Memo, Number, Permit,
+    Position, Publisher, Query, Read,
+};
+use tracing_bizproc::{EventToken, PortalId};
+
+use crate::clock::now;
+use crate::journal::PgJournal;
+use crate::ownership::{Claim, Member, Owner, Ownership, SharedLeases};
+use crate::shard::Shard;
+
+/// A [`PgJournal`] of one [`Owner`]: a request may leave while the owner holds the shard of its portal, in the
+/// epoch in which it wrote down what the request contains.
+///
+/// The permit of a request is that epoch.
+#[derive(Clone)]
+pub struct RelayJournal {
+    journal: Arc<PgJournal>,
+    me: Member,
+    leases: SharedLeases,
+    ownership: Arc<dyn Ownership>,
+    counts: Arc<Counts>,
+    is_fenced: Arc<AtomicBool>,
+}
+
+/// What came of requests that asked whether they may leave.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// They may.
+    pub(crate) permitted: AtomicU64,
+    /// Somebody else owns the shard.
+    pub(crate) fenced: AtomicU64,
+    /// It could not be written down.
+    pub(crate) failed: AtomicU64,
+    /// They had a permit, and it was too late when they were about to leave.
+    pub(crate) too_late: AtomicU64,
+}
+
+impl RelayJournal {
+    /// The journal of this owner, which reads what the owner tells it to.
+    pub fn new(journal: Arc<PgJournal>, owner: &Owner) -> Self {
+        let (me, leases, ownership) = owner.parts();
+        let counts = Arc::default();
+        RelayJournal { journal, me, leases, ownership, counts, is_fenced: Arc::new(true.into()) }
+    }
+
+    /// Every request may leave, whoever owns its portal. With this, lines come twice without a mark: for tests
+    /// that have to find that.
+    #[doc(hidden)]
+    pub fn unfenced(self) -> Self {
+        self.is_fenced.store(false, Ordering::Relaxed);
+        self
+    }
+
+    pub(crate) fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Writes down what requests contain, and returns under which claim each of them may leave.
+    async fn write(
+        &self,
+        intents: &[Intent],
+    ) -> Result<Vec<Option<Claim>>, tracing_bizproc::journal::JournalError> {
+        let start = now();
+        let claim = |intent: &Intent| self.leases.claim(Shard::of(intent.portal.as_ref()), start);
+        let mut held: Vec<Option<Claim>> = intents.iter().map(claim).collect();
+        let mut claims: Vec<Claim> = held.iter().flatten().copied().collect();
+        claims.sort_unstable();
+        claims.dedup();
+        if claims.is_empty() {
+            return Ok(held);
+        }
+        // Those without a claim are left out by the database: their shard is not among the claims.
+        let fenced = self.ownership.intend(self.me, &claims, intents).await?;
+        for claim in &mut held {
+            *claim = claim.filter(|claim| !fenced.contains(&claim.shard));
+        }
+        Ok(held)
+    }
+}
+
+impl Journal for RelayJournal {
+    fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position> {
+        self.journal.append(batch)
+    }
+
+    fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read> {
+        self.journal.read(query)
+    }
+
+    fn mark<'a>(&'a self, marks: &'a [Mark]) -> JournalFuture<'a, ()> {
+        self.journal.mark(marks)
+    }
+
+    fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted> {
+        self.journal.adopt()
+    }
+
+    fn evicted<'a>(&'a self, now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
+        self.journal.evicted(now)
+    }
+
+    fn generation(&self) -> u64 {
+        self.journal.generation()
+    }
+
+    fn intend<'a>(&'a self, intents: &'a [Intent]) -> JournalFuture<'a, Vec<Option<Permit>>> {
+        Box::pin(async move {
+            if !self.is_fenced.load(Ordering::Relaxed) {
+                let marks = intents.iter().flat_map(|intent| intent.marks.iter().cloned());
+                self.journal.mark(&marks.collect::<Vec<Mark>>()).await?;
+                return Ok(vec![Some(Permit::default()); intents.len()]);
+            }
+            let count = |counter: &AtomicU64, intents: usize| {
+                counter.fetch_add(u64::try_from(intents).unwrap_or(0), Ordering::Relaxed);
+            };
+            let written = self.write(intents).await.inspect_err(|_| {
+                count(&self.counts.failed, intents.len());
+            })?;
+            let fenced = written.iter().filter(|claim| claim.is_none()).count();
+            count(&self.counts.fenced, fenced);
+            count(&self.counts.permitted, written.len() - fenced);
+            let permit = |claim: Option<Claim>| claim.map(|claim| Permit(claim.epoch.0));
+            Ok(written.into_iter().map(permit).collect())
+        })
+    }
+
+    fn is_permitted(&self, portal: Option<&PortalId>, permit: Permit) -> bool {
+        if !self.is_fenced.load(Ordering::Relaxed) {
+            return true;
+        }
+        let claim = self.leases.claim(Shard::of(portal), now());
+        // Not under a later claim: the owner between the two did not leave these lines alone.
+        let is_permitted = claim.is_some_and(|claim| claim.epoch.0 == permit.0);
+        if !is_permitted {
+            self.counts.too_late.fetch_add(1, Ordering::Relaxed);
+        }
+        is_permitted
+    }
+
+    fn memos<'a>(&'a self, portal: &'a Option<PortalId>) -> JournalFuture<'a, Vec<Memo>> {
+        self.journal.memos(portal)
+    }
+
+    fn news<'a>(&'a self) -> JournalFuture<'a, ()> {
+        self.journal.news()
+    }
+
+    fn answer<'a>(&'a self, answers: &'a [Answer]) -> JournalFuture<'a, ()> {
+        self.journal.answer(answers)
+    }
+
+    fn answers<'a>(
+        &'a self,
+        publisher: Publisher,
+        ends: &'a [Number],
+    ) -> JournalFuture<'a, Vec<Answer>> {
+        self.journal.answers(publisher, ends)
+    }
+
+    fn unsettled<'a>(
+        &'a self,
+        publisher: Publisher,
+        of: Option<(&'a Option<PortalId>, &'a EventToken)>,
+        up_to: Number,
+    ) -> JournalFuture<'a, u64> {
+        self.journal.unsettled(publisher, of, up_to)
+    }
+}
+
+impl fmt::Debug for RelayJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayJournal").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}

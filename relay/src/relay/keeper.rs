@@ -1,0 +1,228 @@
+//! Keeps a part of the shards, and lets go of what it loses.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::clock::now;
+use crate::journal::PgJournal;
+use crate::ownership::{Claim, Owner};
+use crate::shard::Shard;
+
+/// Sends nothing more of a shard. Resolves when nothing of it is on the way any more.
+pub(super) type LetGo =
+    Box<dyn Fn(Shard) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// How to stop: how long to wait for what is on the way, and whom to tell.
+pub(super) struct Stop {
+    pub(super) limit: Duration,
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// What others may know of it.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) turns: AtomicU64,
+    pub(super) failed_turns: AtomicU64,
+    pub(super) taken: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) given_back: AtomicU64,
+    /// When the last renewal was sent that was answered.
+    renewed: Mutex<Option<Instant>>,
+}
+
+impl Kept {
+    pub(super) fn renewed(&self) -> Option<Instant> {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct Keeper {
+    owner: Owner,
+    journal: Arc<PgJournal>,
+    let_go: LetGo,
+    kept: Arc<Kept>,
+    /// Claims of which something may still be on the way. They are renewed, and not read any more.
+    going: BTreeSet<Claim>,
+    gone: JoinSet<Claim>,
+    fails: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        owner: Owner,
+        journal: Arc<PgJournal>,
+        let_go: LetGo,
+        kept: Arc<Kept>,
+    ) -> Self {
+        let (going, gone) = (BTreeSet::new(), JoinSet::new());
+        Keeper { owner, journal, let_go, kept, going, gone, fails: false }
+    }
+
+    /// Until it is stopped, or nobody can stop it any more.
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<Stop>) {
+        let mut turns = interval(self.owner.interval());
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stop = loop {
+            tokio::select! {
+                biased;
+                stop = &mut stop => break stop.ok(),
+                Some(gone) = self.gone.join_next() => self.give_back(gone.ok()).await,
+                _ = turns.tick() => self.turn().await,
+            }
+        };
+        let (limit, done) = match stop {
+            Some(Stop { limit, done }) => (limit, Some(done)),
+            None => (Duration::ZERO, None),
+        };
+        self.leave(limit).await;
+        if let Some(done) = done {
+            // Whoever stopped it may not wait any more.
+            let _ = done.send(());
+        }
+    }
+
+    async fn turn(&mut self) {
+        let sent = now();
+        let change = match self.owner.turn(now).await {
+            Ok(change) => change,
+            Err(error) => return self.failed(&*error),
+        };
+        self.is_back(sent);
+        add(&self.kept.taken, change.gained.len());
+        self.lost(&change.lost);
+        let surplus: Vec<Claim> =
+            change.surplus.into_iter().filter(|claim| !self.going.contains(claim)).collect();
+        self.going.extend(&surplus);
+        // What goes is not read any more before it is let go, so that it does not come back.
+        self.read();
+        self.start_to_let_go(surplus);
+        if !change.gained.is_empty() || !change.lost.is_empty() {
+            let (gained, lost) = (change.gained.len(), change.lost.len());
+            tracing::info!(target: TARGET, gained, lost, shards = self.held().len(), "Shards changed");
+        }
+    }
+
+    /// Reads what it has and does not let go.
+    fn read(&self) {
+        let held = self.held();
+        let read = held.iter().filter(|claim| !self.going.contains(claim));
+        self.journal.read_shards(read.map(|claim| claim.shard));
+    }
+
+    fn held(&self) -> Vec<Claim> {
+        self.owner.leases().claims()
+    }
+
+    fn start_to_let_go(&mut self, claims: Vec<Claim>) {
+        for claim in claims {
+            let going = (self.let_go)(claim.shard);
+            self.gone.spawn(async move {
+                going.await;
+                claim
+            });
+        }
+    }
+
+    /// Others own these now. What is on the way is fenced.
+    fn lost(&mut self, claims: &[Claim]) {
+        add(&self.kept.lost, claims.len());
+        for claim in claims {
+            self.going.remove(claim);
+        }
+        if claims.is_empty() {
+            return;
+        }
+        self.read();
+        for claim in claims {
+            drop(tokio::spawn((self.let_go)(claim.shard)));
+        }
+    }
+
+    /// Gives back this claim, and those that are let go of meanwhile.
+    async fn give_back(&mut self, first: Option<Claim>) {
+        let mut claims: Vec<Claim> = first.into_iter().collect();
+        while let Some(gone) = self.gone.try_join_next() {
+            claims.extend(gone.ok());
+        }
+        // What was lost on the way is not given back.
+        claims.retain(|claim| self.going.remove(claim));
+        if claims.is_empty() {
+            return;
+        }
+        add(&self.kept.given_back, claims.len());
+        if let Err(error) = self.owner.give_back(&claims).await {
+            self.failed(&*error);
+        }
+    }
+
+    /// Lets go of everything, and goes. What it still holds after the limit is left to the next owners, who
+    /// mark what was on the way as a possible repeat.
+    async fn leave(&mut self, limit: Duration) {
+        let mut renewals = interval(self.owner.interval());
+        renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let all = self.held();
+        let new = all.iter().filter(|claim| !self.going.contains(claim)).copied().collect();
+        self.going.extend(all);
+        self.read();
+        self.start_to_let_go(new);
+        let mut limit = std::pin::pin!(sleep(limit));
+        while !self.going.is_empty() {
+            tokio::select! {
+                biased;
+                Some(gone) = self.gone.join_next() => self.give_back(gone.ok()).await,
+                () = &mut limit => break,
+                _ = renewals.tick() => {
+                    let sent = now();
+                    match self.owner.renew(now).await {
+                        Ok(lost) => {
+                            self.is_back(sent);
+                            self.lost(&lost);
+                        }
+                        Err(error) => self.failed(&*error),
+                    }
+                }
+            }
+        }
+        if let Err(error) = self.owner.leave().await {
+            tracing::warn!(
+                target: TARGET, error,
+                "Cannot say that this relay goes; others wait until its leases run out"
+            );
+        }
+    }
+
+    fn is_back(&mut self, sent: Instant) {
+        self.kept.turns.fetch_add(1, Ordering::Relaxed);
+        *self.kept.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+        if std::mem::take(&mut self.fails) {
+            tracing::info!(target: TARGET, "The leases are renewed again");
+        }
+    }
+
+    fn failed(&mut self, error: &(dyn std::error::Error + 'static)) {
+        self.kept.failed_turns.fetch_add(1, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.fails, true) {
+            tracing::warn!(
+                target: TARGET, error,
+                "The leases cannot be renewed; without them, this relay delivers nothing"
+            );
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, claims: usize) {
+    counter.fetch_add(u64::try_from(claims).unwrap_or(0), Ordering::Relaxed);
+}
+
+const TARGET: &str = "tracing_bizproc";
+
+#[cfg(test)]
+mod tests;

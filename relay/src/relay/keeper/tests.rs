@@ -1,0 +1,258 @@
+use std::sync::MutexGuard;
+
+use tokio::sync::Notify;
+use tracing_bizproc::journal;
+
+use super::*;
+use crate::config::PgConfig;
+use crate::ownership::{Epoch, Member, Ownership, OwnershipFuture};
+
+/// All shards, for one member that is asked about, and others of which there is only a number.
+#[derive(Default)]
+struct Shards {
+    inside: Mutex<Inside>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Inside {
+    members: usize,
+    held: BTreeSet<Claim>,
+    epoch: u64,
+    /// Others hold all that is not held.
+    taken: bool,
+    away: bool,
+    left: bool,
+}
+
+impl Shards {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap()
+    }
+
+    fn answer<T>(&self, work: impl FnOnce(&mut Inside) -> T) -> Result<T, journal::JournalError> {
+        let mut inside = self.inside();
+        if inside.away {
+            return Err("away".into());
+        }
+        let answer = work(&mut inside);
+        drop(inside);
+        self.changed.notify_waiters();
+        Ok(answer)
+    }
+
+    /// Waits until it is so.
+    async fn until(&self, condition: impl Fn(&Inside) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if condition(&self.inside()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Ownership for Shards {
+    fn lease(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
+    fn join<'a>(&'a self, _me: Member) -> OwnershipFuture<'a, usize> {
+        Box::pin(async { self.answer(|inside| inside.members + 1) })
+    }
+
+    fn leave<'a>(&'a self, _me: Member) -> OwnershipFuture<'a, ()> {
+        Box::pin(async {
+            self.answer(|inside| {
+                inside.left = true;
+                inside.held.clear();
+            })
+        })
+    }
+
+    fn acquire<'a>(&'a self, _me: Member, most: usize) -> OwnershipFuture<'a, Vec<Claim>> {
+        Box::pin(async move {
+            self.answer(|inside| {
+                if inside.taken {
+                    return Vec::new();
+                }
+                inside.epoch += 1;
+                let epoch = Epoch(inside.epoch);
+                let is_free = |shard: &Shard| inside.held.iter().all(|held| held.shard != *shard);
+                let free = Shard::all().filter(is_free).take(most);
+                let gained: Vec<Claim> = free.map(|shard| Claim { shard, epoch }).collect();
+                inside.held.extend(&gained);
+                gained
+            })
+        })
+    }
+
+    fn renew<'a>(&'a self, _me: Member, claims: &'a [Claim]) -> OwnershipFuture<'a, Vec<Claim>> {
+        Box::pin(async move {
+            self.answer(|inside| {
+                claims.iter().filter(|claim| inside.held.contains(claim)).copied().collect()
+            })
+        })
+    }
+
+    fn release<'a>(&'a self, _me: Member, claims: &'a [Claim]) -> OwnershipFuture<'a, ()> {
+        Box::pin(async move {
+            self.answer(|inside| {
+                inside.taken = true;
+                inside.held.retain(|claim| !claims.contains(claim));
+            })
+        })
+    }
+
+    fn intend<'a>(
+        &'a self,
+        _me: Member,
+        _claims: &'a [Claim],
+        _intents: &'a [journal::Intent],
+    ) -> OwnershipFuture<'a, Vec<Shard>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+struct Stage {
+    shards: Arc<Shards>,
+    kept: Arc<Kept>,
+    /// Shards of which something is on the way.
+    busy: Arc<Mutex<BTreeSet<Shard>>>,
+    free: Arc<Notify>,
+    asked: Arc<Mutex<Vec<Shard>>>,
+    stop: oneshot::Sender<Stop>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let shards = Arc::new(Shards::default());
+        let owner = Owner::new(Arc::clone(&shards) as Arc<dyn Ownership>, Member(1));
+        // It is only told what to read.
+        let config = PgConfig::parse("host=127.0.0.1 port=1 user=a").unwrap();
+        let journal = Arc::new(PgJournal::new(config).unwrap());
+        let busy = Arc::new(Mutex::new(BTreeSet::new()));
+        let (free, asked) = (Arc::new(Notify::new()), Arc::new(Mutex::new(Vec::new())));
+        let let_go: LetGo = {
+            let (busy, free, asked) = (Arc::clone(&busy), Arc::clone(&free), Arc::clone(&asked));
+            Box::new(move |shard| {
+                asked.lock().unwrap().push(shard);
+                let (busy, free) = (Arc::clone(&busy), Arc::clone(&free));
+                Box::pin(async move {
+                    loop {
+                        let changed = free.notified();
+                        if !busy.lock().unwrap().contains(&shard) {
+                            return;
+                        }
+                        changed.await;
+                    }
+                })
+            })
+        };
+        let kept = Arc::new(Kept::default());
+        let keeper = Keeper::new(owner, journal, let_go, Arc::clone(&kept));
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(keeper.run(stopped));
+        shards.until(|inside| inside.held.len() == Shard::COUNT).await;
+        Stage { shards, kept, busy, free, asked, stop, running }
+    }
+
+    fn keep_busy(&self, shard: Shard) {
+        self.busy.lock().unwrap().insert(shard);
+    }
+
+    fn finish(&self) {
+        self.busy.lock().unwrap().clear();
+        self.free.notify_waiters();
+    }
+
+    async fn turns(&self, more: u64) {
+        let from = self.kept.turns.load(Ordering::Relaxed);
+        while self.kept.turns.load(Ordering::Relaxed) < from + more {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+fn last() -> Shard {
+    Shard::all().last().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_much_is_given_back_when_nothing_of_it_is_on_the_way() {
+    let stage = Stage::new().await;
+    stage.keep_busy(last());
+    stage.shards.inside().members = 1;
+    let holds = |count: usize| move |inside: &Inside| inside.held.len() == count;
+    stage.shards.until(holds(129)).await;
+    stage.turns(3).await;
+    assert!(holds(129)(&stage.shards.inside()), "it is renewed while something is on the way");
+    stage.finish();
+    stage.shards.until(holds(128)).await;
+    assert_eq!(stage.asked.lock().unwrap().len(), 128, "each is let go once");
+    assert_eq!(stage.kept.given_back.load(Ordering::Relaxed), 128);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_lost_is_let_go_and_not_given_back() {
+    let stage = Stage::new().await;
+    {
+        let mut inside = stage.shards.inside();
+        inside.taken = true;
+        inside.held.retain(|claim| claim.shard != last());
+    }
+    while stage.kept.lost.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(*stage.asked.lock().unwrap(), [last()]);
+    stage.turns(2).await;
+    assert_eq!(stage.kept.given_back.load(Ordering::Relaxed), 0);
+    assert_eq!(stage.shards.inside().held.len(), 255);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_gives_back_what_is_free_and_waits_for_the_rest_up_to_its_limit() {
+    for finishes in [true, false] {
+        let stage = Stage::new().await;
+        stage.keep_busy(last());
+        let (done, mut is_done) = oneshot::channel();
+        let stop = Stop { limit: Duration::from_secs(20), done };
+        assert!(stage.stop.send(stop).is_ok());
+        stage.shards.until(|inside| inside.held.len() == 1).await;
+        assert!(is_done.try_recv().is_err());
+        let free = (Arc::clone(&stage.busy), Arc::clone(&stage.free));
+        if finishes {
+            let (busy, free) = free;
+            busy.lock().unwrap().clear();
+            free.notify_waiters();
+        }
+        let in_time = tokio::time::timeout(Duration::from_secs(10), &mut is_done).await;
+        assert_eq!(in_time.is_ok(), finishes);
+        if !finishes {
+            is_done.await.unwrap();
+        }
+        stage.running.await.unwrap();
+        assert!(stage.shards.inside().left && stage.shards.inside().held.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_comes_to_an_end_when_the_database_is_away() {
+    let stage = Stage::new().await;
+    stage.keep_busy(last());
+    stage.shards.inside().away = true;
+    let (done, is_done) = oneshot::channel();
+    assert!(stage.stop.send(Stop { limit: Duration::from_secs(5), done }).is_ok());
+    is_done.await.unwrap();
+    assert!(stage.kept.failed_turns.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_that_nobody_can_stop_any_more_goes() {
+    let Stage { stop, running, shards, .. } = Stage::new().await;
+    drop(stop);
+    running.await.unwrap();
+    assert!(shards.inside().left);
+}

@@ -1,0 +1,50 @@
+//! A worker that delivers what other processes have written to a journal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keeping::Keep;
+use super::{Builder, Keeping, ReportSink, Role};
+use crate::error::BuildError;
+use crate::handle::WorkerGuard;
+use crate::journal::{Journal, Publisher};
+use crate::relay::RelayHandle;
+
+impl Builder {
+    /// Starts a worker that delivers from this journal, which other processes write to and deliver from, too.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    #[doc(hidden)]
+    pub fn deliver_from(
+        mut self,
+        journal: impl Journal,
+    ) -> Result<(RelayHandle, WorkerGuard), BuildError> {
+        if !matches!(self.keep, Keep::Nothing) {
+            let (option, problem) =
+                ("spool", "has no effect in a relay: its journal keeps the lines");
+            return Err(BuildError::Option { option, problem });
+        }
+        if self.publish.is_some() {
+            let (option, problem) = ("publish_to", "has no effect in a relay: it delivers");
+            return Err(BuildError::Option { option, problem });
+        }
+        let max_age = self.line_age();
+        // It is the journal's from here on.
+        self.max_age = None;
+        self = self.keeping(delivering(Arc::new(journal), max_age));
+        let (producer, guard) = self.start(ReportSink::Tracing)?;
+        let handle = guard.handle();
+        Ok((RelayHandle::new(producer, handle), guard))
+    }
+}
+
+/// How a relay uses its journal.
+pub(crate) fn delivering(journal: Arc<dyn Journal>, max_age: Duration) -> Keeping {
+    // It appends nothing, so it needs no number of its own.
+    let (publisher, role, near) = (Publisher(0), Role::Deliver, None);
+    Keeping { journal, publisher, bound: BOUND, max_age, role, near }
+}
+
+/// Marks wait for others for at most a quarter of this.
+const BOUND: Duration = Duration::from_millis(200);

@@ -1,0 +1,183 @@
+//! What the driver does for a journal that several processes use: reads what is new, asks whether requests may
+//! leave, and stores what a portal's next owner has to know.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Ask, Driver, Permission, Said, guarded};
+use crate::journal::{Answer, Intent, Journal, JournalError, JournalFuture, Mark, Position, Query};
+use crate::line::PortalId;
+
+/// A reading of what is new.
+#[derive(Debug)]
+pub(super) struct Tail {
+    no: u64,
+    after: Option<Position>,
+    generation: u64,
+    most_bytes: usize,
+    /// It is read not before the first time, and at the second one at the latest.
+    not_before: Instant,
+    due: Instant,
+    /// News are not waited for: there is more to read in any case.
+    has_more: bool,
+}
+
+/// Waits until there is something new.
+pub(super) struct News<'a> {
+    journal: &'a dyn Journal,
+    waiting: Option<JournalFuture<'a, ()>>,
+    /// There were news that no reading has answered.
+    came: bool,
+}
+
+impl<'a> News<'a> {
+    pub(super) fn new(journal: &'a dyn Journal) -> Self {
+        News { journal, waiting: None, came: false }
+    }
+
+    /// Returns when this reading is due. Cancel safe: the journal's own future is kept.
+    pub(super) async fn wait(&mut self, tail: Option<&Tail>) {
+        let Some(tail) = tail else { return };
+        if tail.has_more {
+            return;
+        }
+        if !self.came {
+            let journal = self.journal;
+            let news = || Box::pin(guarded(move || journal.news())) as JournalFuture<'a, ()>;
+            let waiting = self.waiting.get_or_insert_with(news);
+            tokio::select! {
+                biased;
+                news = waiting => {
+                    self.waiting = None;
+                    // A journal that fails here is read from time to time.
+                    if news.is_err() {
+                        sleep_until(tail.due).await;
+                    }
+                    self.came = true;
+                }
+                () = sleep_until(tail.due) => {}
+            }
+        }
+        if self.came {
+            // What comes in the next moment is read with it.
+            sleep_until(tail.not_before).await;
+        }
+        self.came = false;
+    }
+}
+
+impl Driver {
+    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
+    pub(super) fn start_tail(
+        &mut self,
+        no: u64,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    ) {
+        let is_new = self.generation().is_ok_and(|now| now != generation);
+        let has_more = !self.tail_at_end || is_new;
+        let now = Instant::now();
+        let (not_before, due) = (now + GATHER, now + TAIL_EVERY);
+        self.tail = Some(Tail { no, after, generation, most_bytes, not_before, due, has_more });
+    }
+
+    pub(super) async fn read_tail(&mut self) {
+        let Some(tail) = self.tail.take() else { return };
+        let told = self.try_tail(tail).await;
+        self.tail_at_end = matches!(&told, Ok(Said::Tail { read, .. }) if read.at_end);
+        self.tell(told.unwrap_or_else(|error| Said::NotTailed { trouble: error.to_string() }));
+    }
+
+    async fn try_tail(&mut self, tail: Tail) -> Result<Said, JournalError> {
+        let Tail { no, after, generation, most_bytes, .. } = tail;
+        let now = self.generation()?;
+        let from = after.filter(|_| generation == now);
+        // Otherwise, what is settled would be read again.
+        self.note_marks().await?;
+        let query = Query { portal: None, after: from, most_bytes };
+        let read = guarded(|| self.journal.read(query)).await?;
+        Ok(Said::Tail { no, from, read, generation: now })
+    }
+
+    /// Asks for permission for this request, and for others that wait.
+    pub(super) async fn intend(&mut self, intent: Intent, answer: oneshot::Sender<Permission>) {
+        let (mut intents, mut answers) = (vec![intent], vec![answer]);
+        let (mut marks, mut handed): (Vec<Mark>, usize) = (Vec::new(), 0);
+        while intents.len() < MOST_INTENTS {
+            match self.asks.try_recv() {
+                Ok(Ask::Intend(intent, answer)) => {
+                    intents.push(intent);
+                    answers.push(answer);
+                }
+                // They only say what is settled, so their order does not matter.
+                Ok(Ask::Mark(more, None)) => {
+                    handed += 1;
+                    marks.extend(more);
+                }
+                Ok(ask) => {
+                    self.next = Some(ask);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        match guarded(|| self.journal.intend(&intents)).await {
+            Ok(permits) => {
+                let permits = permits.into_iter().map(Some).chain(std::iter::repeat(None));
+                for (answer, permit) in answers.into_iter().zip(permits) {
+                    let permission = match permit {
+                        Some(Some(permit)) => Permission::Given(permit),
+                        Some(None) => Permission::Fenced,
+                        None => Permission::Failed("the journal gave too few answers".to_owned()),
+                    };
+                    // The worker may have ended.
+                    drop(answer.send(permission));
+                }
+            }
+            Err(error) => {
+                for answer in answers {
+                    drop(answer.send(Permission::Failed(error.to_string())));
+                }
+            }
+        }
+        if handed > 0 {
+            // One answer for each request.
+            (1..handed).for_each(|_| self.tell(Said::Marked));
+            self.mark(marks, None).await;
+        }
+    }
+
+    pub(super) async fn memos(&mut self, portal: Option<PortalId>) {
+        let memos = guarded(|| self.journal.memos(&portal)).await;
+        let memos = memos.map_err(|error| error.to_string());
+        self.tell(Said::Memos { portal, memos });
+    }
+
+    pub(super) async fn answer(&mut self, answers: Vec<Answer>) {
+        if let Err(error) = guarded(|| self.journal.answer(&answers)).await {
+            let trouble = error.to_string();
+            self.tell(Said::NotAnswered { answers, trouble });
+        }
+    }
+
+    /// Stores everything that is left to say of portals that are let go. If another process owns one already,
+    /// that process knows better.
+    pub(super) async fn let_go(&mut self, no: u64, intents: &[Intent]) {
+        let mut stored = self.note_marks().await;
+        if stored.is_ok() && !intents.is_empty() {
+            stored = guarded(|| self.journal.intend(intents)).await.map(drop);
+        }
+        let stored = stored.map_err(|error| error.to_string());
+        self.tell(Said::LetGo { no, stored });
+    }
+}
+
+/// How often what is new is read at the least.
+const TAIL_EVERY: Duration = Duration::from_millis(100);
+/// How long news wait for more.
+const GATHER: Duration = Duration::from_millis(5);
+/// Most requests that are permitted in one call.
+const MOST_INTENTS: usize = 1_000;

@@ -1,0 +1,339 @@
+//! Drives a journal for a process that publishes: appends one batch after the other, each until it is appended,
+//! and asks what has become of them. The worker never waits.
+//!
+//! With a journal [near](super::near) by, batches are stored there first. If that fails, a batch goes on from memory.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::driver::{Ask, Said, guarded};
+use super::near::{Load, Near, Next};
+use super::{Answer, Batch, Journal, JournalError, Mark, Number, Position, Publisher};
+use crate::line::{EventToken, PortalId};
+
+/// What a process that publishes wants to know.
+#[derive(Clone, Debug)]
+pub(crate) enum Inquiry {
+    /// What has become of these ends.
+    Answers(Vec<Number>),
+    /// How many lines are not settled up to this number: of one token, or of all.
+    Unsettled { of: Option<(Option<PortalId>, EventToken)>, up_to: Number },
+}
+
+/// The answer of the journal. `None`: it did not answer.
+#[derive(Debug)]
+pub(crate) enum Known {
+    Answers(Option<Vec<Answer>>),
+    Unsettled(Option<u64>),
+}
+
+type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Tried<T> = Result<T, JournalError>;
+
+/// See the module.
+struct Posting {
+    journal: Arc<dyn Journal>,
+    publisher: Publisher,
+    told: mpsc::UnboundedSender<Said>,
+    /// The batch that is to be appended.
+    batch: Option<Arc<Batch>>,
+    appending: Option<Call<Tried<Position>>>,
+    append_again: Again,
+    marks: Vec<Mark>,
+    /// The first so many marks are being stored.
+    marking: Option<(Call<Tried<()>>, usize)>,
+    mark_again: Again,
+    inquiry: Option<Call<Known>>,
+    near: Option<Near>,
+    /// What of `near` the batch is.
+    load: Option<Load>,
+    /// A batch that could not be stored near by, and since when: it is appended behind what is stored.
+    unstored: Option<(Batch, Instant)>,
+    /// The worker's number of such a batch, which is on its way.
+    unstored_no: Option<u64>,
+}
+
+/// When something that has failed is tried again.
+#[derive(Default)]
+struct Again {
+    failures: u32,
+    at: Option<Instant>,
+}
+
+impl Again {
+    fn is_due(&self, now: Instant) -> bool {
+        self.at.is_none_or(|at| at <= now)
+    }
+
+    fn failed(&mut self, publisher: Publisher, now: Instant) {
+        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
+        self.failures += 1;
+        // Replicas that lost the same database do not all come back at the same moment.
+        let spread = (publisher.0 as u64).wrapping_add(self.failures.into());
+        let share = (spread.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+        self.at = Some(now + wait / 2 + wait.mul_f64(f64::from(share) / f64::from(u32::MAX) / 2.0));
+    }
+}
+
+/// Does what is asked, until the worker is gone.
+#[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
+pub(super) async fn run(
+    journal: Arc<dyn Journal>,
+    publisher: Publisher,
+    near: Option<Near>,
+    mut asks: mpsc::UnboundedReceiver<Ask>,
+    told: mpsc::UnboundedSender<Said>,
+) {
+    let mut posting = Posting {
+        journal,
+        publisher,
+        told,
+        batch: None,
+        appending: None,
+        append_again: Again::default(),
+        marks: Vec::new(),
+        marking: None,
+        mark_again: Again::default(),
+        inquiry: None,
+        near,
+        load: None,
+        unstored: None,
+        unstored_no: None,
+    };
+    let mut closing: Option<oneshot::Sender<()>> = None;
+    loop {
+        if closing.is_some() && posting.marks.is_empty() {
+            break;
+        }
+        let near_at = match closing {
+            None => posting.move_on(Instant::now()).await,
+            Some(_) => None,
+        };
+        let wake_at = posting.start(Instant::now()).into_iter().chain(near_at).min();
+        tokio::select! {
+            biased;
+            ask = asks.recv(), if closing.is_none() => match ask {
+                Some(Ask::Close(done)) => {
+                    // The worker has counted what is not appended.
+                    (posting.batch, posting.appending) = (None, None);
+                    closing = Some(done);
+                }
+                Some(ask) => posting.take(ask, Instant::now()).await,
+                None => return,
+            },
+            appended = of(posting.appending.as_mut()) => {
+                posting.appended(appended, Instant::now()).await;
+            }
+            marked = of(posting.marking.as_mut().map(|(call, _)| call)) => {
+                posting.marked(marked, Instant::now());
+            }
+            known = of(posting.inquiry.as_mut()) => {
+                posting.inquiry = None;
+                posting.tell(Said::Known(known));
+            }
+            () = until(wake_at) => {}
+        }
+    }
+    drop(posting);
+    if let Some(done) = closing {
+        // The worker may no longer wait.
+        let _ = done.send(());
+    }
+}
+
+impl Posting {
+    async fn take(&mut self, ask: Ask, now: Instant) {
+        match ask {
+            Ask::Append(batch) => match &mut self.near {
+                Some(near) => match near.store(&batch).await {
+                    Ok(()) => {
+                        self.unstored = None;
+                        self.tell(Said::Stored { no: batch.no });
+                        self.look_for_evicted().await;
+                    }
+                    Err(error) => {
+                        self.unstored = Some((batch, now));
+                        self.tell(Said::NotStored { trouble: error.to_string() });
+                    }
+                },
+                None => {
+                    // The one before is answered, or was given up.
+                    (self.appending, self.append_again) = (None, Again::default());
+                    self.batch = Some(Arc::new(batch));
+                }
+            },
+            Ask::Mark(marks, _) => {
+                if let Some(near) = &mut self.near {
+                    near.mark(&marks).await;
+                }
+                self.marks.extend(marks);
+            }
+            Ask::Inquire(inquiry) => self.inquiry = Some(self.inquire(inquiry)),
+            // It does not read, and the end of the run is not handled here.
+            _ => {}
+        }
+    }
+
+    /// Takes the next batch from the journal near by. Returns when to call it again.
+    async fn move_on(&mut self, now: Instant) -> Option<Instant> {
+        let near = self.near.as_mut()?;
+        if self.batch.is_some() {
+            return None;
+        }
+        match near.next(now).await {
+            Next::Load(load) => {
+                self.batch = Some(Arc::new(load.batch.clone()));
+                self.load = Some(load);
+                return None;
+            }
+            Next::Nothing { news: true } => {
+                self.tell(Said::Moved { moved: Vec::new(), is_all: true });
+            }
+            Next::Failed { trouble } => self.tell(Said::NotStored { trouble: trouble.to_string() }),
+            Next::Nothing { news: false } | Next::Wait => {}
+        }
+        let near = self.near.as_mut()?;
+        let waited = |since: Instant| now.saturating_duration_since(since) >= WAIT_FOR_NEAR;
+        match self.unstored.take_if(|(_, since)| near.is_read() || waited(*since)) {
+            Some((mut batch, _)) => {
+                let of_worker = batch.no;
+                batch.no = near.next_batch();
+                self.batch = Some(Arc::new(batch));
+                self.unstored_no = Some(of_worker);
+                None
+            }
+            None => {
+                let unstored = self.unstored.as_ref().map(|(_, since)| *since + WAIT_FOR_NEAR);
+                Some(unstored.into_iter().chain([near.wake_at()]).min()?)
+            }
+        }
+    }
+
+    async fn look_for_evicted(&mut self) {
+        let Some(near) = &mut self.near else { return };
+        #[expect(clippy::disallowed_methods, reason = "lines age by the clock of the app")]
+        let now = std::time::SystemTime::now();
+        match near.evicted(now, self.load.as_ref()).await {
+            Ok(evicted) if evicted.is_empty() => {}
+            Ok(evicted) => self.tell(Said::Evicted(evicted)),
+            Err(error) => self.tell(Said::NotStored { trouble: error.to_string() }),
+        }
+    }
+
+    /// Starts what is due. Returns when to call it again.
+    fn start(&mut self, now: Instant) -> Option<Instant> {
+        let mut wake_at = None;
+        if let (Some(batch), None) = (&self.batch, &self.appending) {
+            if self.append_again.is_due(now) {
+                let (journal, batch) = (self.journal.clone(), batch.clone());
+                self.appending =
+                    Some(Box::pin(
+                        async move { in_time(guarded(|| journal.append(&batch))).await },
+                    ));
+            } else {
+                wake_at = self.append_again.at;
+            }
+        }
+        if self.marking.is_none() && !self.marks.is_empty() {
+            if self.mark_again.is_due(now) {
+                let (journal, marks) = (self.journal.clone(), self.marks.clone());
+                let count = marks.len();
+                let call = Box::pin(async move { in_time(guarded(|| journal.mark(&marks))).await });
+                self.marking = Some((call, count));
+            } else {
+                wake_at = wake_at.into_iter().chain(self.mark_again.at).min();
+            }
+        }
+        wake_at
+    }
+
+    async fn appended(&mut self, appended: Tried<Position>, now: Instant) {
+        self.appending = None;
+        match appended {
+            Ok(up_to) => {
+                self.append_again = Again::default();
+                let Some(batch) = self.batch.take() else { return };
+                if let (Some(mut load), Some(near)) = (self.load.take(), &mut self.near) {
+                    let moved = std::mem::take(&mut load.moved);
+                    near.settle(load).await;
+                    self.tell(Said::Moved { moved, is_all: false });
+                    return self.look_for_evicted().await;
+                }
+                // Nothing is read here, so the generation is of no use.
+                let no = self.unstored_no.take().unwrap_or(batch.no);
+                self.tell(Said::Appended { no, up_to, generation: 0 });
+            }
+            Err(error) => {
+                self.append_again.failed(self.publisher, now);
+                self.tell(Said::Failing { trouble: error.to_string() });
+            }
+        }
+    }
+
+    fn marked(&mut self, marked: Tried<()>, now: Instant) {
+        let count = self.marking.take().map_or(0, |(_, count)| count);
+        match marked {
+            Ok(()) => {
+                self.marks.drain(..count);
+                self.mark_again = Again::default();
+            }
+            Err(_) => self.mark_again.failed(self.publisher, now),
+        }
+    }
+
+    fn inquire(&self, inquiry: Inquiry) -> Call<Known> {
+        let (journal, publisher) = (self.journal.clone(), self.publisher);
+        Box::pin(async move {
+            match inquiry {
+                Inquiry::Answers(ends) => {
+                    let answers = guarded(|| journal.answers(publisher, &ends));
+                    Known::Answers(in_time(answers).await.ok())
+                }
+                Inquiry::Unsettled { of, up_to } => {
+                    let of = of.as_ref().map(|(portal, event_token)| (portal, event_token));
+                    let unsettled = guarded(|| journal.unsettled(publisher, of, up_to));
+                    Known::Unsettled(in_time(unsettled).await.ok())
+                }
+            }
+        })
+    }
+
+    fn tell(&self, told: Said) {
+        // Without a worker nobody wants to know.
+        drop(self.told.send(told));
+    }
+}
+
+/// The result of a call; never, if there is none. Cancel safe.
+async fn of<T>(call: Option<&mut Call<T>>) -> T {
+    match call {
+        Some(call) => call.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A call that hangs has failed. What it was to do may be done all the same.
+async fn in_time<T>(call: impl Future<Output = Tried<T>>) -> Tried<T> {
+    tokio::time::timeout(LONGEST_CALL, call)
+        .await
+        .unwrap_or_else(|_| Err("the journal does not answer".into()))
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long it waits before a second try, and at most before any.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long a batch that could not be stored near by waits for those before it, which are stored there.
+const WAIT_FOR_NEAR: Duration = Duration::from_secs(5);
+/// How long a call of the journal may take.
+const LONGEST_CALL: Duration = Duration::from_secs(30);

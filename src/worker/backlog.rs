@@ -1,0 +1,353 @@
+//! What a process that publishes has accepted and not yet appended to its journal: lines, gaps, seals and ends,
+//! in their order, gathered into chunks. One batch at a time is with the journal. Does no I/O.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::journal::{
+    About, Batch, Chunk, Content, Number, Publisher, StoredEnd, StoredGap, StoredLine, StoredSeal,
+};
+use crate::line::{EventToken, PortalId};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    publisher: Publisher,
+    waiting: VecDeque<Waiting>,
+    /// How many chunks have left `waiting` at its front so far.
+    left: u64,
+    /// Where the last chunk of each token is, counted from the first chunk ever.
+    last: HashMap<EventToken, u64>,
+    bytes: usize,
+    /// The batch that the journal has.
+    out: Option<Out>,
+    batches: u64,
+    /// Lines that wait, without those of `out`.
+    lines: u64,
+    /// What waits is handed over without waiting for more.
+    urgent: bool,
+}
+
+/// The token of a chunk, and how another process writes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Of<'a> {
+    pub(crate) portal: &'a Option<PortalId>,
+    pub(crate) event_token: &'a EventToken,
+    pub(crate) about: &'a Arc<About>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// `None`: it was taken out of its place.
+    chunk: Option<Chunk>,
+    since: Instant,
+    bytes: usize,
+    charged: usize,
+}
+
+#[derive(Debug)]
+struct Out {
+    no: u64,
+    since: Instant,
+    notes: Vec<Note>,
+}
+
+/// A chunk that has left, as far as the worker is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Note {
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) event_token: EventToken,
+    pub(crate) what: What,
+    /// The last number in it.
+    pub(crate) up_to: Number,
+}
+
+/// What a chunk contains.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum What {
+    /// Lines, and what the budget was charged for them.
+    Lines {
+        lines: u64,
+        charged: usize,
+        first: StoredTime,
+    },
+    /// A gap, or a seal.
+    Sign,
+    End,
+}
+
+/// When the first line of a chunk was logged.
+pub(crate) type StoredTime = std::time::SystemTime;
+
+impl Backlog {
+    pub(crate) fn new(publisher: Publisher) -> Self {
+        Backlog {
+            publisher,
+            waiting: VecDeque::new(),
+            left: 0,
+            last: HashMap::new(),
+            bytes: 0,
+            out: None,
+            batches: 0,
+            lines: 0,
+            urgent: false,
+        }
+    }
+
+    /// Adds a line. `charged`: what the budget was charged for it.
+    pub(crate) fn line(&mut self, of: Of<'_>, line: StoredLine, charged: usize, now: Instant) {
+        let bytes = line.body.len() + BESIDE_BODY;
+        self.lines += 1;
+        self.bytes += bytes;
+        if let Some(waiting) = self.last_of(of.event_token) {
+            let young = now.saturating_duration_since(waiting.since) < CHUNK_SPAN;
+            let fits = waiting.bytes + bytes <= CHUNK_BYTES;
+            if let (true, Some(chunk)) = (young && fits, &mut waiting.chunk) {
+                let same = chunk.portal == *of.portal
+                    && chunk.about.as_ref().is_some_and(|about| Arc::ptr_eq(about, of.about));
+                if let (true, Content::Lines(lines)) = (same, &mut chunk.content) {
+                    lines.push(line);
+                    waiting.bytes += bytes;
+                    waiting.charged += charged;
+                    return;
+                }
+            }
+        }
+        self.push(of, Content::Lines(vec![line]), (bytes, charged), now);
+    }
+
+    /// Lines of this token are missing here.
+    pub(crate) fn gap(&mut self, of: Of<'_>, gap: StoredGap, now: Instant) {
+        self.bytes += BESIDE_BODY;
+        self.push(of, Content::Missed(gap), (BESIDE_BODY, 0), now);
+    }
+
+    /// The lines of this token so far are to be sent soon.
+    pub(crate) fn seal(&mut self, of: Of<'_>, seal: StoredSeal, now: Instant) {
+        self.bytes += BESIDE_BODY;
+        self.push(of, Content::Seal(seal), (BESIDE_BODY, 0), now);
+    }
+
+    pub(crate) fn end(&mut self, of: Of<'_>, end: StoredEnd, now: Instant) {
+        let bytes = BESIDE_BODY + end.values.len() + end.message.as_ref().map_or(0, String::len);
+        self.bytes += bytes;
+        self.push(of, Content::End(end), (bytes, 0), now);
+    }
+
+    fn last_of(&mut self, event_token: &EventToken) -> Option<&mut Waiting> {
+        let place = self.last.get(event_token)?.checked_sub(self.left)?;
+        self.waiting.get_mut(usize::try_from(place).ok()?)
+    }
+
+    fn push(
+        &mut self,
+        of: Of<'_>,
+        content: Content,
+        (bytes, charged): (usize, usize),
+        now: Instant,
+    ) {
+        let Of { portal, event_token, about } = of;
+        self.last.insert(event_token.clone(), self.left + self.waiting.len() as u64);
+        let chunk = Chunk {
+            portal: portal.clone(),
+            event_token: event_token.clone(),
+            content,
+            about: Some(about.clone()),
+        };
+        self.waiting.push_back(Waiting { chunk: Some(chunk), since: now, bytes, charged });
+    }
+
+    /// What waits is handed over as soon as the journal has answered the batch before it.
+    pub(crate) fn hurry(&mut self) {
+        self.urgent = true;
+    }
+
+    /// Whether there is a batch to hand over, or enough for one.
+    pub(crate) fn is_full(&self) -> bool {
+        self.out.is_none() && (self.bytes >= BATCH_BYTES || self.waiting.len() >= BATCH_CHUNKS)
+    }
+
+    /// When the next batch is to be handed over. `None`: not before the journal has answered, or something
+    /// arrives.
+    pub(crate) fn due_at(&self, gather: Duration) -> Option<Instant> {
+        let oldest = self.waiting.front().filter(|_| self.out.is_none())?;
+        let at_once = self.urgent || self.is_full();
+        Some(if at_once { oldest.since } else { oldest.since + gather })
+    }
+
+    /// The next batch, if the journal has none.
+    pub(crate) fn batch(&mut self) -> Option<Batch> {
+        if self.out.is_some() {
+            return None;
+        }
+        let (mut chunks, mut notes, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut since = None;
+        while chunks.len() < BATCH_CHUNKS {
+            let fits = |next: &Waiting| chunks.is_empty() || bytes + next.bytes <= BATCH_BYTES;
+            if !self.waiting.front().is_some_and(fits) {
+                break;
+            }
+            let Some(Waiting { chunk, since: at, bytes: more, charged }) = self.pop() else {
+                break;
+            };
+            let Some(chunk) = chunk else { continue };
+            bytes += more;
+            since.get_or_insert(at);
+            notes.push(note(&chunk, charged));
+            chunks.push(chunk);
+        }
+        if self.waiting.is_empty() {
+            self.urgent = false;
+        }
+        let since = since?;
+        self.batches += 1;
+        let no = self.batches;
+        self.out = Some(Out { no, since, notes });
+        Some(Batch { publisher: self.publisher, no, chunks })
+    }
+
+    /// Takes the oldest chunk.
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.pop_front()?;
+        self.left += 1;
+        if let Some(chunk) = &waiting.chunk {
+            self.gone(chunk, waiting.bytes);
+        }
+        if self.waiting.is_empty() {
+            self.last.clear();
+        } else if self.last.len() > 2 * self.waiting.len() + SPARE_PLACES {
+            let left = self.left;
+            self.last.retain(|_, place| *place >= left);
+        }
+        Some(waiting)
+    }
+
+    fn gone(&mut self, chunk: &Chunk, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if let Content::Lines(lines) = &chunk.content {
+            self.lines -= lines.len() as u64;
+        }
+    }
+
+    /// The journal has this batch. Returns what was in it.
+    pub(crate) fn appended(&mut self, no: u64) -> Vec<Note> {
+        let out = self.out.take_if(|out| out.no == no);
+        out.map(|out| out.notes).unwrap_or_default()
+    }
+
+    /// The batch that the journal has not answered is given up, if it has waited since before this time. It may
+    /// be stored all the same.
+    pub(crate) fn give_up_out(&mut self, before: Option<Instant>) -> Vec<Note> {
+        let old = |out: &mut Out| before.is_none_or(|before| out.since <= before);
+        self.out.take_if(old).map(|out| out.notes).unwrap_or_default()
+    }
+
+    /// Takes out the oldest chunk that waits since before this time.
+    pub(crate) fn pop_older(&mut self, before: Instant) -> Option<Note> {
+        loop {
+            let front = self.waiting.front()?;
+            if front.chunk.is_some() && front.since > before {
+                return None;
+            }
+            let Waiting { chunk, charged, .. } = self.pop()?;
+            if let Some(chunk) = chunk {
+                return Some(note(&chunk, charged));
+            }
+        }
+    }
+
+    /// Takes out the oldest chunk of lines that waits, of this token if it is given and has one. A gap takes its
+    /// place.
+    pub(crate) fn evict(
+        &mut self,
+        of: Option<&EventToken>,
+        reason: crate::stats::DropReason,
+    ) -> Option<Note> {
+        let is_lines = |waiting: &Waiting| {
+            let chunk = waiting.chunk.as_ref();
+            chunk.is_some_and(|chunk| matches!(chunk.content, Content::Lines(_)))
+        };
+        let is_own = |waiting: &Waiting| {
+            let chunk = waiting.chunk.as_ref();
+            is_lines(waiting) && chunk.is_some_and(|chunk| Some(&chunk.event_token) == of)
+        };
+        let place = match of.and_then(|_| self.waiting.iter().position(is_own)) {
+            Some(place) => place,
+            None => self.waiting.iter().position(is_lines)?,
+        };
+        let waiting = &mut self.waiting[place];
+        let charged = std::mem::take(&mut waiting.charged);
+        let bytes = std::mem::replace(&mut waiting.bytes, BESIDE_BODY);
+        let chunk = waiting.chunk.as_mut()?;
+        let note = note(chunk, charged);
+        if let What::Lines { lines, first, .. } = note.what {
+            self.lines -= lines;
+            let gap = StoredGap { no: note.up_to, lines, since: first, reason };
+            chunk.content = Content::Missed(gap);
+        }
+        self.bytes = (self.bytes + BESIDE_BODY).saturating_sub(bytes);
+        Some(note)
+    }
+
+    /// Takes out the chunks that wait and for which this holds.
+    pub(crate) fn withdraw(&mut self, which: impl Fn(&Chunk) -> bool) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for n in 0..self.waiting.len() {
+            let Some(chunk) = self.waiting[n].chunk.take_if(|chunk| which(chunk)) else { continue };
+            notes.push(note(&chunk, self.waiting[n].charged));
+            let bytes = self.waiting[n].bytes;
+            self.gone(&chunk, bytes);
+        }
+        notes
+    }
+
+    /// Lines that the journal does not have yet.
+    pub(crate) fn lines(&self) -> u64 {
+        let out = self.out.iter().flat_map(|out| &out.notes);
+        let out = out.map(|note| match note.what {
+            What::Lines { lines, .. } => lines,
+            _ => 0,
+        });
+        self.lines + out.sum::<u64>()
+    }
+
+    /// Whether nothing waits, and the journal has answered for everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.out.is_none()
+    }
+
+    /// Since when the oldest of it has waited.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let out = self.out.as_ref().map(|out| out.since);
+        out.or_else(|| self.waiting.front().map(|waiting| waiting.since))
+    }
+}
+
+fn note(chunk: &Chunk, charged: usize) -> Note {
+    let (what, up_to) = match &chunk.content {
+        Content::Lines(lines) => {
+            let first = lines.first().map_or(std::time::SystemTime::UNIX_EPOCH, |line| line.at);
+            let up_to = lines.last().map_or(0, |line| line.no);
+            (What::Lines { lines: lines.len() as u64, charged, first }, up_to)
+        }
+        Content::Missed(gap) => (What::Sign, gap.no),
+        Content::Seal(seal) => (What::Sign, seal.no),
+        Content::End(end) => (What::End, end.no),
+    };
+    let Chunk { portal, event_token, .. } = chunk;
+    Note { portal: portal.clone(), event_token: event_token.clone(), what, up_to }
+}
+
+/// About what a line holds beside its body.
+pub(crate) const BESIDE_BODY: usize = 128;
+/// A batch has about this size at most. In bytes.
+const BATCH_BYTES: usize = 256 << 10;
+/// Most chunks of a batch.
+const BATCH_CHUNKS: usize = 1_000;
+/// Lines of a token go into one chunk up to this size, in bytes, ..
+const CHUNK_BYTES: usize = 64 << 10;
+/// .. and if they come within this time: so that the age of a chunk is that of its lines.
+const CHUNK_SPAN: Duration = Duration::from_secs(1);
+/// How many tokens are remembered beyond those that have something waiting, before they are looked through.
+const SPARE_PLACES: usize = 1_024;

@@ -1,0 +1,442 @@
+//! Publishing: lines go to a journal that another process delivers from, and leave this one when they are
+//! appended.
+//!
+//! ```text
+//! line -> body -> backlog -> batch -> journal          handed over
+//! end  -> backlog -> batch -> journal -> answer        the lane of this process sends it if none comes
+//! ```
+//! There is no schedule here, and nothing is read. Lanes exist for ends that no relay has sent in time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Engine, Portal, held};
+use crate::journal::driver::{Ask, Said};
+use crate::journal::posting::{Inquiry, Known};
+use crate::journal::{About, Mark, Publisher, StoredGap, StoredLine, StoredSeal};
+use crate::line::{EventToken, LogLine, PortalId};
+use crate::queue::{Expect, Overflow};
+use crate::stats::DropReason;
+use crate::worker::backlog::{BESIDE_BODY, Backlog, Note, Of, What};
+use crate::worker::ending::Ending;
+use crate::worker::incoming::Incoming;
+use crate::worker::ledger::{Condition, Pending};
+use crate::worker::report::Trouble;
+use crate::worker::turn::Turn;
+
+mod delivered;
+mod ends;
+mod near;
+mod tokens;
+
+use delivered::Deliveries;
+use ends::Ends;
+use tokens::{EndState, Tokens};
+
+/// What the engine knows of the journal that it publishes to.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    publisher: Publisher,
+    backlog: Backlog,
+    tokens: Tokens,
+    ends: Ends,
+    deliveries: Deliveries,
+    /// What the journal is to note.
+    marks: Vec<Mark>,
+    /// What the journal was asked, and has not answered.
+    asked: Option<Asked>,
+    /// Everything goes by way of a journal of this machine.
+    by_way: bool,
+    /// It is not known yet what earlier runs have left there.
+    starting: bool,
+    /// Since when lines are in it.
+    stored_since: Option<Instant>,
+    /// The last try to append has failed.
+    failing: bool,
+    /// How long the first line of a batch waits for more.
+    gather: Duration,
+    max_age: Duration,
+}
+
+/// An inquiry that is not answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Asked {
+    Answers,
+    Delivery(u64),
+}
+
+impl Publishing {
+    pub(super) fn new(
+        publisher: Publisher,
+        style: About,
+        gather: Duration,
+        max_age: Duration,
+        by_way: bool,
+    ) -> Self {
+        Publishing {
+            publisher,
+            backlog: Backlog::new(publisher),
+            tokens: Tokens::new(style),
+            ends: Ends::default(),
+            deliveries: Deliveries::default(),
+            marks: Vec::new(),
+            asked: None,
+            by_way,
+            starting: by_way,
+            stored_since: None,
+            failing: false,
+            gather,
+            max_age,
+        }
+    }
+
+    /// Whether everything is appended and answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.backlog.is_empty() && self.ends.is_empty()
+    }
+
+    /// When there is something to do.
+    fn next_at(&self, now: Instant) -> Option<Instant> {
+        let expires = self.backlog.oldest().map(|oldest| oldest + self.max_age);
+        let inquiry = match self.asked {
+            None => self.ends.inquiry_at().into_iter().chain(self.deliveries.inquiry_at()).min(),
+            Some(_) => None,
+        };
+        let marks = (!self.marks.is_empty()).then_some(now);
+        let others = [expires, inquiry, marks, self.tokens.sweep_at(), self.ends.next_at()];
+        let due = self.backlog.due_at(self.gather);
+        let others = others.into_iter().chain([due, self.deliveries.next_at()]);
+        others.flatten().min()
+    }
+
+    /// How the portals of this process stand. `oldest` is about right for each that has something pending.
+    pub(super) fn show(&self, condition: &mut Condition, pending: u64) {
+        if pending > 0 {
+            condition.is_failing |= self.failing;
+            let oldest = [condition.oldest, self.backlog.oldest(), self.stored_since];
+            condition.oldest = oldest.into_iter().flatten().min();
+        }
+    }
+
+    /// Whether it is not known yet what earlier runs have left.
+    pub(super) fn is_starting(&self) -> bool {
+        self.starting
+    }
+}
+
+impl Engine {
+    /// What is taken in is published.
+    pub(crate) fn publish_as(
+        &mut self,
+        publisher: Publisher,
+        style: About,
+        gather: Duration,
+        max_age: Duration,
+        by_way: bool,
+    ) {
+        self.publisher = publisher;
+        let publishing = Publishing::new(publisher, style, gather, max_age, by_way);
+        self.publishing = Some(Box::new(publishing));
+    }
+
+    /// A line, which was charged, is published.
+    pub(super) fn publish(
+        &mut self,
+        line: &LogLine,
+        incoming: &Incoming<'_>,
+        key: usize,
+        now: Instant,
+    ) {
+        let Some(publishing) = &mut self.publishing else { return };
+        let logged = publishing.tokens.logged(incoming.event_token, &line.tag.portal, now);
+        self.portals[key].empty_since = None;
+        if logged.end != EndState::Open {
+            self.charged = false;
+            let Portal { page, .. } = &mut self.portals[key];
+            let mut turn = Turn { ledger: &mut self.ledger, page, now };
+            return turn.settle_line(incoming, Ending::Late);
+        }
+        // Code of the app may run here.
+        self.renderer.write_body(line);
+        let (body, cut) = self.renderer.body();
+        let bytes = held(incoming.charged, body.len() + BESIDE_BODY);
+        let more = bytes.saturating_sub(incoming.charged);
+        let all = self.ledger.pending();
+        // The door has accepted it without knowing how long its text would be.
+        let too_long = more > 0 && self.limits.are_passed_by(all.lines, (all.bytes + more) as u64);
+        if too_long && self.limits.overflow != Overflow::DropOldest {
+            self.charged = false;
+            return self.refuse(incoming, key, DropReason::BudgetSpent, now);
+        }
+        let line = StoredLine {
+            no: incoming.seq,
+            at: incoming.at,
+            level: incoming.level,
+            body: body.to_owned(),
+            cut,
+            tried: false,
+        };
+        let Portal { id, page, .. } = &mut self.portals[key];
+        self.ledger.holds(page, incoming.fingerprint, incoming.charged, bytes);
+        logged.pending += 1;
+        logged.unsealed = true;
+        let (portal, event_token) = (&*id, incoming.event_token);
+        let of = Of { portal, event_token, about: &logged.about };
+        publishing.backlog.line(of, line, bytes, now);
+        self.charged = false;
+        if self.limits.overflow == Overflow::DropOldest {
+            self.make_room_for(incoming, now);
+        }
+    }
+
+    /// Keeps to the budget by giving up the oldest lines.
+    fn make_room_for(&mut self, line: &Incoming<'_>, now: Instant) {
+        let limits = self.limits;
+        let over = |Pending { lines, bytes }| limits.are_passed_by(lines, bytes as u64);
+        while over(self.ledger.pending()) {
+            let of = self.ledger.is_loud(&limits, line.fingerprint).then_some(line.event_token);
+            let Some(publishing) = &mut self.publishing else { return };
+            let Some(note) = publishing.backlog.evict(of, DropReason::Evicted) else { return };
+            self.settle_note(&note, Ending::Dropped(DropReason::Evicted), now);
+        }
+    }
+
+    /// Lines of a token are missing: its log will say so.
+    pub(super) fn publish_gap(
+        &mut self,
+        event_token: &EventToken,
+        portal: &Option<PortalId>,
+        (reason, lines, since): (DropReason, u64, SystemTime),
+        now: Instant,
+    ) {
+        let Some(publishing) = &mut self.publishing else { return };
+        self.seq += 1;
+        let gap = StoredGap { no: self.seq, lines, since, reason };
+        let logged = publishing.tokens.logged(event_token, portal, now);
+        if logged.end != EndState::Open {
+            return;
+        }
+        logged.unsealed = true;
+        let of = Of { portal, event_token, about: &logged.about };
+        publishing.backlog.gap(of, gap, now);
+    }
+
+    /// The span of a token has closed.
+    pub(super) fn publish_seal(&mut self, event_token: &EventToken, now: Instant) {
+        let at = self.ledger.wall(now).unwrap_or(SystemTime::UNIX_EPOCH);
+        let Some(publishing) = &mut self.publishing else { return };
+        let Some(logged) = publishing.tokens.get_mut(event_token) else { return };
+        if !std::mem::take(&mut logged.unsealed) || logged.end != EndState::Open {
+            return;
+        }
+        self.seq += 1;
+        let of = Of { portal: &logged.portal, event_token, about: &logged.about };
+        publishing.backlog.seal(of, StoredSeal { no: self.seq, at }, now);
+    }
+
+    /// The portal waits for an activity until this time: its chunks say so.
+    pub(super) fn publish_expect(&mut self, expect: Expect, now: Instant) {
+        let wall = self.ledger.wall(now);
+        let Some(publishing) = &mut self.publishing else { return };
+        let Expect { event_token, portal, waits_until } = expect;
+        let mut about = publishing.tokens.style();
+        let left = waits_until.saturating_duration_since(now);
+        about.waits_until = wall.and_then(|wall| wall.checked_add(left));
+        let logged = publishing.tokens.logged(&event_token, &portal, now);
+        logged.about = Arc::new(about);
+        logged.waits_until = Some(waits_until);
+    }
+
+    /// Lines of a token that are not appended.
+    pub(super) fn unpublished(&self, event_token: &EventToken) -> u64 {
+        let publishing = self.publishing.as_ref();
+        let logged = publishing.and_then(|publishing| publishing.tokens.get(event_token));
+        logged.map_or(0, |logged| logged.pending)
+    }
+
+    /// What waits is appended soon.
+    pub(super) fn hurry_publishing(&mut self) {
+        if let Some(publishing) = &mut self.publishing {
+            publishing.backlog.hurry();
+        }
+    }
+
+    /// What the journal's driver is to do. `all`: also what could wait for company.
+    pub(super) fn posts(&mut self, all: bool, now: Instant) -> Vec<Ask> {
+        let closing = self.closing.is_some();
+        let Some(publishing) = &mut self.publishing else { return Vec::new() };
+        let mut asks = Vec::new();
+        let due = publishing.backlog.due_at(publishing.gather);
+        if due.is_some_and(|at| all || closing || at <= now) {
+            asks.extend(publishing.backlog.batch().map(Ask::Append));
+        }
+        if !publishing.marks.is_empty() {
+            asks.push(Ask::Mark(std::mem::take(&mut publishing.marks), None));
+        }
+        if publishing.asked.is_none() {
+            let ends = publishing.ends.inquire(now);
+            let inquiry = match ends.map(|ends| (Asked::Answers, Inquiry::Answers(ends))) {
+                Some(inquiry) => Some(inquiry),
+                None => publishing.deliveries.inquire(now),
+            };
+            if let Some((asked, inquiry)) = inquiry {
+                publishing.asked = Some(asked);
+                asks.push(Ask::Inquire(inquiry));
+            }
+        }
+        asks
+    }
+
+    /// Notes for flushes how many lines are in no journal.
+    pub(super) fn note_unpublished(&mut self) {
+        if let Some(publishing) = self.publishing.as_ref().filter(|publishing| publishing.by_way) {
+            self.ledger.set_unpublished(Some(publishing.backlog.lines()));
+        }
+    }
+
+    /// Whether there is enough for a batch.
+    pub(super) fn has_full_post(&self) -> bool {
+        self.publishing.as_ref().is_some_and(|publishing| publishing.backlog.is_full())
+    }
+
+    /// Whether the journal has everything.
+    pub(super) fn has_published_all(&self) -> bool {
+        self.publishing.as_ref().is_none_or(|publishing| publishing.backlog.is_empty())
+    }
+
+    /// When [`posts`](Self::posts) or [`pass_published`](Self::pass_published) have something to do.
+    pub(super) fn posts_at(&self, now: Instant) -> Option<Instant> {
+        self.publishing.as_ref().and_then(|publishing| publishing.next_at(now))
+    }
+
+    /// Handles what has become due.
+    pub(super) fn pass_published(&mut self, now: Instant) {
+        let Some(publishing) = &mut self.publishing else { return };
+        publishing.tokens.sweep(now);
+        if let Some(before) = now.checked_sub(publishing.max_age) {
+            let mut old = publishing.backlog.give_up_out(Some(before));
+            while let Some(note) = publishing.backlog.pop_older(before) {
+                old.push(note);
+            }
+            for note in old {
+                self.lose_note(&note, DropReason::Expired, now);
+            }
+        }
+        self.pass_ends(now);
+    }
+
+    /// A chunk that was not appended is lost.
+    fn lose_note(&mut self, note: &Note, reason: DropReason, now: Instant) {
+        self.settle_note(note, Ending::Dropped(reason), now);
+        if let What::Lines { lines, first, .. } = note.what {
+            self.publish_gap(&note.event_token, &note.portal, (reason, lines, first), now);
+        }
+    }
+
+    /// The lines of a chunk have ended.
+    fn settle_note(&mut self, note: &Note, ending: Ending, now: Instant) {
+        let What::Lines { lines, charged, .. } = note.what else { return };
+        let key = self.portal_of(&note.portal, now);
+        let page = &mut self.portals[key].page;
+        self.ledger.settle(page, &note.event_token, lines, charged, note.up_to, ending);
+        self.stand(key, now);
+        // It may be forgotten after a while.
+        self.agenda.set(key, now);
+        let Some(publishing) = &mut self.publishing else { return };
+        if let Some(logged) = publishing.tokens.get_mut(&note.event_token) {
+            logged.pending = logged.pending.saturating_sub(lines);
+            if let EndState::Asked(no) = logged.end {
+                publishing.ends.count(no, ending, lines);
+            }
+        }
+    }
+
+    /// The journal's driver has said something.
+    pub(super) fn posted(&mut self, told: Said, now: Instant) {
+        match told {
+            Said::Appended { no, .. } => self.was_appended(no, now),
+            Said::Failing { trouble } => {
+                self.ledger.report(Trouble::NotPublished, 1, None, trouble);
+                if let Some(publishing) = &mut self.publishing {
+                    publishing.failing = true;
+                }
+                self.stand_all(now);
+            }
+            Said::Known(known) => {
+                let Some(publishing) = &mut self.publishing else { return };
+                match (publishing.asked.take(), known) {
+                    (Some(Asked::Answers), Known::Answers(answers)) => {
+                        publishing.ends.inquired(now);
+                        self.answered(answers.unwrap_or_default(), now);
+                    }
+                    (Some(Asked::Delivery(number)), Known::Unsettled(lines)) => {
+                        publishing.deliveries.counted(number, lines, now);
+                    }
+                    _ => {}
+                }
+            }
+            Said::Stored { no } => self.was_stored(no, now),
+            Said::NotStored { trouble } => {
+                self.ledger.report(Trouble::NotStored, 1, None, trouble);
+                if let Some(publishing) = &mut self.publishing {
+                    publishing.starting = false;
+                }
+            }
+            Said::Moved { moved, is_all } => self.moved(moved, is_all, now),
+            Said::Evicted(evicted) => self.evicted_near(evicted, now),
+            // The driver of a process that publishes says nothing else.
+            _ => {}
+        }
+    }
+
+    fn was_appended(&mut self, no: u64, now: Instant) {
+        self.is_appended_again(now);
+        let Some(publishing) = &mut self.publishing else { return };
+        for note in publishing.backlog.appended(no) {
+            match note.what {
+                What::Lines { .. } => self.settle_note(&note, Ending::HandedOver, now),
+                What::End => {
+                    self.end_appended(note.up_to, &note.event_token, &note.portal, now);
+                }
+                What::Sign => {}
+            }
+        }
+    }
+
+    /// The relay's journal answers.
+    fn is_appended_again(&mut self, now: Instant) {
+        let publishing = self.publishing.as_mut();
+        if publishing.is_some_and(|publishing| std::mem::take(&mut publishing.failing)) {
+            self.stand_all(now);
+        }
+    }
+
+    fn stand_all(&mut self, now: Instant) {
+        let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.stand(key, now);
+        }
+    }
+
+    /// The app was removed from a portal.
+    pub(super) fn withdraw_portal(&mut self, portal: &PortalId, now: Instant) {
+        let Some(publishing) = &mut self.publishing else { return };
+        let of_portal = |of: &Option<PortalId>| of.as_ref() == Some(portal);
+        let notes = publishing.backlog.withdraw(|chunk| of_portal(&chunk.portal));
+        for note in &notes {
+            self.settle_note(note, Ending::Dropped(DropReason::Uninstalled), now);
+        }
+        self.forsake_ends(portal);
+    }
+
+    /// The run ends: what is not appended is lost here, and ends are the relay's if they are appended.
+    pub(super) fn leave_unpublished(&mut self, now: Instant) {
+        let Some(publishing) = &mut self.publishing else { return };
+        let mut notes = publishing.backlog.give_up_out(None);
+        notes.extend(publishing.backlog.withdraw(|_| true));
+        for note in notes {
+            self.settle_note(&note, Ending::Dropped(DropReason::ShutdownDeadline), now);
+        }
+        self.leave_ends();
+    }
+}

@@ -1,0 +1,385 @@
+//! Ends of activities that are published: who waits for them, and what happens if no relay answers.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::oneshot;
+
+use super::{EndState, Engine};
+use crate::completion::Completion;
+use crate::error::{CompleteError, WorkerError};
+use crate::journal::{Answer, Mark, MarkKind, Number, Outcome, StoredEnd};
+use crate::line::{EventToken, PortalId};
+use crate::queue::Complete;
+use crate::stats::FlushReport;
+use crate::worker::agenda::Agenda;
+use crate::worker::backlog::{Of, What};
+use crate::worker::ending::Ending;
+use crate::worker::lane::EndAsked;
+
+type Result = std::result::Result<FlushReport, CompleteError>;
+
+/// All ends that somebody waits for.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    by_no: BTreeMap<Number, End>,
+    /// When the lane of this process sends them.
+    own_at: Agenda<Number>,
+    /// When the newest of those that are appended was.
+    newest: Option<Instant>,
+    asked_at: Option<Instant>,
+    /// How many wait for the answer of a relay.
+    appended: usize,
+    /// How many the lane of this process has.
+    own: usize,
+}
+
+#[derive(Debug)]
+struct End {
+    portal: Option<PortalId>,
+    event_token: EventToken,
+    completion: Completion,
+    deadline: Instant,
+    bytes: usize,
+    /// What has become of lines of its token since.
+    report: FlushReport,
+    reply: oneshot::Sender<Result>,
+    stands: Stands,
+}
+
+#[derive(Debug)]
+enum Stands {
+    /// In the backlog, or with the journal.
+    Waits,
+    /// In the journal.
+    Appended,
+    /// In the lane of this process. `published`: it is in the journal, too.
+    Own { published: bool, answer: oneshot::Receiver<Result> },
+}
+
+impl Ends {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_no.is_empty()
+    }
+
+    /// Lines of the end's token have ended.
+    pub(super) fn count(&mut self, no: Number, ending: Ending, lines: u64) {
+        if let Some(end) = self.by_no.get_mut(&no) {
+            ending.count(&mut end.report, lines);
+        }
+    }
+
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.own_at.next_at()
+    }
+
+    /// When the journal is to be asked for answers: soon after an end was appended, and less often after a while.
+    pub(super) fn inquiry_at(&self) -> Option<Instant> {
+        let newest = self.newest.filter(|_| self.appended > 0)?;
+        let Some(asked_at) = self.asked_at.filter(|at| *at >= newest) else {
+            return Some(newest + ASK_FIRST);
+        };
+        let wait = asked_at.saturating_duration_since(newest).clamp(ASK_FIRST, ASK_SELDOM);
+        Some(asked_at + wait)
+    }
+
+    /// The ends to ask for, if it is time.
+    pub(super) fn inquire(&mut self, now: Instant) -> Option<Vec<Number>> {
+        self.inquiry_at().filter(|at| *at <= now)?;
+        let appended = self.by_no.iter().filter(|(_, end)| matches!(end.stands, Stands::Appended));
+        Some(appended.map(|(no, _)| *no).take(MOST_ASKED).collect())
+    }
+
+    pub(super) fn inquired(&mut self, now: Instant) {
+        self.asked_at = Some(now);
+    }
+
+    fn take(&mut self, no: Number) -> Option<End> {
+        let end = self.by_no.remove(&no)?;
+        self.own_at.remove(no);
+        match end.stands {
+            Stands::Waits => {}
+            Stands::Appended => self.appended -= 1,
+            Stands::Own { .. } => self.own -= 1,
+        }
+        Some(end)
+    }
+}
+
+impl Engine {
+    /// An activity is to be ended by the relay, after its lines if they arrive in time.
+    pub(in super::super) fn publish_end(&mut self, complete: Complete, now: Instant) {
+        let Complete { event_token, portal, completion, deadline, reply } = complete;
+        let wall = self.ledger.wall(now).unwrap_or(SystemTime::UNIX_EPOCH);
+        let closing = self.closing;
+        let Some(publishing) = &mut self.publishing else { return };
+        let known = publishing.tokens.get(&event_token).map(|logged| &logged.portal);
+        let portal = match (portal, known) {
+            (Some(portal), _) => Some(portal),
+            (None, Some(portal)) => portal.clone(),
+            (None, None) if self.rules.default_portal => None,
+            (None, None) => return refuse(reply, CompleteError::UnknownPortal),
+        };
+        let logged = publishing.tokens.logged(&event_token, &portal, now);
+        if matches!(logged.end, EndState::Asked(_) | EndState::Done) {
+            return refuse(reply, CompleteError::AlreadyCompleted);
+        }
+        let end = StoredEnd {
+            no: self.seq + 1,
+            values: completion.values_text(),
+            message: completion.message.clone(),
+            failed: completion.failed,
+            deadline: wall + deadline.saturating_duration_since(now),
+            waits_until: logged.about.waits_until,
+        };
+        let bytes = size_of::<End>() + 2 * (end.values.len() + completion.message_bytes());
+        if !self.ledger.hold_end(bytes) {
+            return refuse(reply, CompleteError::Worker(WorkerError::Busy));
+        }
+        self.seq += 1;
+        let no = self.seq;
+        logged.end = EndState::Asked(no);
+        let about = logged.about.clone();
+        let of = Of { portal: &portal, event_token: &event_token, about: &about };
+        publishing.backlog.end(of, end, now);
+        publishing.backlog.hurry();
+        let mut own_at = deadline;
+        if let Some(closing) = closing {
+            own_at = own_at.min(half_way(now, closing));
+        }
+        let (report, stands) = (FlushReport::default(), Stands::Waits);
+        let end = End { portal, event_token, completion, deadline, bytes, report, reply, stands };
+        publishing.ends.by_no.insert(no, end);
+        publishing.ends.own_at.set(no, own_at);
+    }
+
+    /// The journal has an end.
+    pub(super) fn end_appended(
+        &mut self,
+        no: Number,
+        event_token: &EventToken,
+        portal: &Option<PortalId>,
+        now: Instant,
+    ) {
+        let Some(publishing) = &mut self.publishing else { return };
+        let ends = &mut publishing.ends;
+        let own_now = match ends.by_no.get_mut(&no) {
+            Some(end) => match &mut end.stands {
+                Stands::Waits => {
+                    end.stands = Stands::Appended;
+                    ends.appended += 1;
+                    ends.newest = Some(now);
+                    ends.own_at.set(no, end.deadline + PATIENCE);
+                    false
+                }
+                Stands::Own { published, .. } => {
+                    *published = true;
+                    false
+                }
+                Stands::Appended => false,
+            },
+            // It was answered before the journal had it.
+            None => true,
+        };
+        if own_now {
+            self.settle_published(no, event_token, portal);
+        }
+    }
+
+    /// No relay needs to send this end any more.
+    fn settle_published(
+        &mut self,
+        no: Number,
+        event_token: &EventToken,
+        portal: &Option<PortalId>,
+    ) {
+        let Some(publishing) = &mut self.publishing else { return };
+        publishing.marks.push(Mark {
+            publisher: publishing.publisher,
+            portal: portal.clone(),
+            event_token: event_token.clone(),
+            from: no,
+            up_to: no,
+            kind: MarkKind::Settled,
+        });
+    }
+
+    /// Relays have answered.
+    pub(super) fn answered(&mut self, answers: Vec<Answer>, now: Instant) {
+        for Answer { no, outcome, .. } in answers {
+            let Some(publishing) = &mut self.publishing else { return };
+            let is_appended = |end: &End| matches!(end.stands, Stands::Appended);
+            if !publishing.ends.by_no.get(&no).is_some_and(is_appended) {
+                continue;
+            }
+            match outcome {
+                // The relay did not reach the portal. This process may.
+                Outcome::NotSent => self.send_own(no, now),
+                Outcome::Accepted => self.end_through(no, Ok(FlushReport::default())),
+                Outcome::Refused(code) => {
+                    self.end_through(no, Err(CompleteError::Refused { code }));
+                }
+            }
+        }
+    }
+
+    /// Whoever waits for an end is answered. `told`: with what became of lines in the lane.
+    fn end_through(&mut self, no: Number, told: Result) {
+        let Some(publishing) = &mut self.publishing else { return };
+        let Some(end) = publishing.ends.take(no) else { return };
+        self.ledger.release_end(end.bytes);
+        let mut pending = 0;
+        if let Some(logged) = publishing.tokens.get_mut(&end.event_token) {
+            pending = logged.pending;
+            if logged.end == EndState::Asked(no) {
+                let done = matches!(told, Ok(_) | Err(CompleteError::HandedOver));
+                logged.end = if done { EndState::Done } else { EndState::Failed };
+            }
+        }
+        let mut report = end.report;
+        let told = told.map(|of_lane| {
+            report.add(&of_lane);
+            report.set_pending(pending, u64::MAX);
+            report
+        });
+        // The caller may have stopped waiting.
+        drop(end.reply.send(told));
+    }
+
+    /// Sends ends that have waited long enough.
+    pub(super) fn pass_ends(&mut self, now: Instant) {
+        loop {
+            let Some(publishing) = &mut self.publishing else { return };
+            let Some(no) = publishing.ends.own_at.pop(now) else { return };
+            self.send_own(no, now);
+        }
+    }
+
+    /// The lane of this process sends an end: the journal cannot be reached, or no relay has answered.
+    fn send_own(&mut self, no: Number, now: Instant) {
+        let Some(publishing) = &mut self.publishing else { return };
+        let Some(end) = publishing.ends.by_no.get_mut(&no) else { return };
+        let published = match end.stands {
+            Stands::Waits => false,
+            Stands::Appended => true,
+            Stands::Own { .. } => return,
+        };
+        let (reply, answer) = oneshot::channel();
+        end.stands = Stands::Own { published, answer };
+        publishing.ends.own += 1;
+        publishing.ends.appended -= usize::from(published);
+        publishing.ends.own_at.remove(no);
+        let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
+        // The lane counts it from here on.
+        self.ledger.release_end(std::mem::take(&mut end.bytes));
+        let asked = EndAsked {
+            completion: end.completion.clone(),
+            deadline: end.deadline.min(now),
+            patience: None,
+            answer: reply,
+            stamp: None,
+            elsewhere: 0,
+        };
+        // Its lines would come after it.
+        let late = publishing.backlog.withdraw(|chunk| chunk.event_token == event_token);
+        for note in &late {
+            if let What::Lines { .. } = note.what {
+                self.settle_note(note, Ending::Late, now);
+            }
+        }
+        let key = self.portal_of(&portal, now);
+        let (lane, mut turn) = self.turn(key, now);
+        lane.complete(&event_token, asked, &mut turn);
+        self.agenda.set(key, now);
+    }
+
+    /// Passes on what the lane of this process has answered.
+    pub(in super::super) fn answer_own_ends(&mut self) {
+        let Some(publishing) = &mut self.publishing else { return };
+        if publishing.ends.own == 0 {
+            return;
+        }
+        let mut through = Vec::new();
+        for (no, end) in &mut publishing.ends.by_no {
+            let Stands::Own { published, answer } = &mut end.stands else { continue };
+            match answer.try_recv() {
+                Ok(told) => through.push((*no, *published, told)),
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    through.push((*no, *published, Err(CompleteError::NotSent)));
+                }
+            }
+        }
+        for (no, published, told) in through {
+            let Some(publishing) = &self.publishing else { return };
+            // Else it may be in the journal of this machine.
+            let published = published || publishing.by_way;
+            let end = publishing.ends.by_no.get(&no);
+            if let (true, Some(end)) = (published, end) {
+                let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
+                self.settle_published(no, &event_token, &portal);
+            }
+            self.end_through(no, told);
+        }
+    }
+
+    /// The app is shutting down: ends that are not appended soon are sent by the lane of this process.
+    pub(in super::super) fn close_published(&mut self, deadline: Instant, now: Instant) {
+        let Some(publishing) = &mut self.publishing else { return };
+        publishing.backlog.hurry();
+        let by = half_way(now, deadline);
+        let ends = &mut publishing.ends;
+        for (no, end) in &ends.by_no {
+            if matches!(end.stands, Stands::Waits) {
+                let at = ends.own_at.at(*no).map_or(by, |at| at.min(by));
+                ends.own_at.set(*no, at);
+            }
+        }
+    }
+
+    /// The app was removed from a portal: its activities cannot be ended any more.
+    pub(super) fn forsake_ends(&mut self, portal: &PortalId) {
+        let Some(publishing) = &mut self.publishing else { return };
+        let of_portal = publishing.ends.by_no.iter().filter(|(_, end)| {
+            end.portal.as_ref() == Some(portal) && !matches!(end.stands, Stands::Own { .. })
+        });
+        let of_portal: Vec<Number> = of_portal.map(|(no, _)| *no).collect();
+        for no in of_portal {
+            self.end_through(no, Err(CompleteError::NotSent));
+        }
+    }
+
+    /// The run ends.
+    pub(super) fn leave_ends(&mut self) {
+        self.answer_own_ends();
+        let Some(publishing) = &mut self.publishing else { return };
+        let all: Vec<(Number, bool)> = publishing
+            .ends
+            .by_no
+            .iter()
+            .map(|(no, end)| (*no, matches!(end.stands, Stands::Appended)))
+            .collect();
+        for (no, appended) in all {
+            let why = if appended { CompleteError::HandedOver } else { CompleteError::NotSent };
+            self.end_through(no, Err(why));
+        }
+    }
+}
+
+fn refuse(reply: oneshot::Sender<Result>, why: CompleteError) {
+    // The caller may have stopped waiting.
+    drop(reply.send(Err(why)));
+}
+
+fn half_way(now: Instant, deadline: Instant) -> Instant {
+    now + deadline.saturating_duration_since(now) / 2
+}
+
+/// How long after its deadline an end waits for the answer of a relay. Then this process sends it, too.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// When the journal is asked for answers, after an end was appended ..
+const ASK_FIRST: Duration = Duration::from_millis(50);
+/// .. and how often after a while.
+const ASK_SELDOM: Duration = Duration::from_millis(500);
+/// Most ends in one inquiry.
+const MOST_ASKED: usize = 10_000;

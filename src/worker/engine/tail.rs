@@ -1,0 +1,332 @@
+//! What other processes append to a journal that they share comes here, of all portals together.
+//!
+//! ```text
+//! tail -> lane      while the portal is direct: its chunks are handed in as they come
+//!      -> counted   while it is behind: its own reads find them (`replay`), but for ends, which go at once
+//! ```
+//! A new portal waits for the memos of its earlier owners before it sends anything.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use super::behind::Behind;
+use super::leaving::{Leaving, Left};
+use crate::journal::driver::Ask;
+use crate::journal::{Answer, Chunk, Content, Memo, Position, Publisher, Read};
+use crate::line::PortalId;
+use crate::worker::incoming::Stamp;
+use crate::worker::report::Trouble;
+
+/// What the engine knows of a journal that other processes deliver from, too.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// The tail was read up to here, in this generation.
+    after: Option<Position>,
+    generation: u64,
+    /// Number of the last request for more, and whether it is answered.
+    pub(super) asked: u64,
+    pub(super) is_asked: bool,
+    /// Not before this time, after a failure.
+    again_at: Option<Instant>,
+    /// Portals that were let go, as long as older reads may have chunks of theirs.
+    pub(super) left: Vec<Left>,
+    pub(super) leaving: Vec<Leaving>,
+    /// Requests of the last kind so far.
+    pub(super) let_go: u64,
+    /// Portals that another process may own, and when to look whether they are back.
+    pub(super) retake: HashMap<Option<PortalId>, Instant>,
+    /// Outcomes of ends that are not stored yet, and from when on to try it again.
+    pub(super) answers: Vec<Answer>,
+    pub(super) answer_at: Option<Instant>,
+}
+
+/// Whether a portal may send.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    /// The memos of earlier owners are not here yet; and when to ask for them.
+    pub(super) adopts: bool,
+    pub(super) adopt_at: Option<Instant>,
+    /// A request was held back: nothing is sent before this time.
+    pub(super) held_until: Option<Instant>,
+    /// It is let go: nothing of it is sent. Requests look at it at the last moment.
+    pub(super) is_leaving: Arc<AtomicBool>,
+    pub(super) leaves: bool,
+}
+
+/// A portal that must not send now: until this time, or until something happens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    pub(super) until: Option<Instant>,
+}
+
+impl Engine {
+    /// Others deliver from the journal, too, and write to it.
+    pub(crate) fn deliver(&mut self) {
+        self.ledger.share();
+        if let Some(store) = &mut self.store {
+            store.starting = false;
+            store.shared = Some(Box::default());
+        }
+    }
+
+    /// Whether others deliver from the journal, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared().is_some()
+    }
+
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.store.as_ref()?.shared.as_deref()
+    }
+
+    pub(super) fn shared_mut(&mut self) -> Option<&mut Shared> {
+        self.store.as_mut()?.shared.as_deref_mut()
+    }
+
+    /// Asks for what is due.
+    pub(super) fn share(&mut self, now: Instant) {
+        if !self.is_shared() {
+            return;
+        }
+        self.ask_for_tail(now);
+        self.retake(now);
+        self.go_on_letting_go(now);
+        self.hand_over_answers(now);
+    }
+
+    /// When [`share`](Self::share) has something to do.
+    pub(super) fn share_at(&self) -> Option<Instant> {
+        let shared = self.shared()?;
+        let tail = shared.again_at.filter(|_| !shared.is_asked && self.closing.is_none());
+        let leaving = shared.leaving.iter().filter_map(|leaving| leaving.again_at());
+        let others = tail.into_iter().chain(shared.answer_at).chain(leaving);
+        others.chain(shared.retake.values().copied()).min()
+    }
+
+    fn ask_for_tail(&mut self, now: Instant) {
+        let is_closing = self.closing.is_some();
+        let Some(store) = &mut self.store else { return };
+        let Some(shared) = &mut store.shared else { return };
+        if is_closing || shared.is_asked || shared.again_at.is_some_and(|at| at > now) {
+            return;
+        }
+        shared.is_asked = true;
+        shared.again_at = None;
+        shared.asked += 1;
+        let (no, after, generation) = (shared.asked, shared.after, shared.generation);
+        store.reads.push(Ask::Tail { no, after, generation, most_bytes: TAIL_BYTES });
+    }
+
+    pub(super) fn not_tailed(&mut self, trouble: String, now: Instant) {
+        if let Some(shared) = self.shared_mut() {
+            shared.is_asked = false;
+            shared.again_at = Some(now + AGAIN);
+        }
+        self.ledger.report(Trouble::NotRead, 1, None, trouble);
+    }
+
+    /// What is new of all portals.
+    pub(super) fn tailed(
+        &mut self,
+        (no, from): (u64, Option<Position>),
+        read: Read,
+        generation: u64,
+        now: Instant,
+    ) {
+        self.is_back();
+        if let Some(store) = &mut self.store {
+            store.generation = generation;
+        }
+        let Read { chunks, up_to, .. } = read;
+        for (publisher, chunk) in chunks {
+            self.tail_chunk((no, from, generation), publisher, chunk, now);
+        }
+        let Some(shared) = self.shared_mut() else { return };
+        shared.is_asked = false;
+        shared.after = Some(up_to);
+        shared.generation = generation;
+        // Later reads have no chunks of what was let go before they began.
+        shared.left.retain(|left| left.is_in_reads(no + 1, generation));
+    }
+
+    fn tail_chunk(
+        &mut self,
+        (no, from, generation): (u64, Option<Position>, u64),
+        publisher: Publisher,
+        chunk: Chunk,
+        now: Instant,
+    ) {
+        let Some(shared) = self.shared_mut() else { return };
+        let portal = &chunk.portal;
+        let was_left =
+            |left: &Left| left.is_in_reads(no, generation) && !left.keeps(portal.as_ref());
+        if shared.left.iter().any(was_left) || shared.retake.contains_key(portal) {
+            return;
+        }
+        let key = self.portal_of(portal, now);
+        if self.portals[key].standing.leaves {
+            // It is back before it has left: read from the start when it has.
+            let portal = chunk.portal.clone();
+            if let Some(shared) = self.shared_mut() {
+                shared.retake.insert(portal, now + AGAIN);
+            }
+            return;
+        }
+        if self.portals[key].behind.is_none() && self.is_full(key) {
+            let behind = Behind::new(from, generation, now);
+            self.portals[key].behind = Some(Box::new(behind));
+        }
+        self.agenda.set(key, now);
+        if self.portals[key].behind.is_some() && !matches!(chunk.content, Content::End(_)) {
+            return self.pass_by(key, publisher, &chunk);
+        }
+        let mut hurried = HashSet::new();
+        self.read_chunk(key, publisher, chunk, &mut hurried, now);
+        self.seal(key, hurried, now);
+    }
+
+    /// Whether a portal's next lines have to wait in the journal.
+    fn is_full(&self, key: usize) -> bool {
+        self.is_over(1, self.portals[key].page.pending())
+            || self.limits.are_half_passed_by(self.ledger.pending())
+    }
+
+    /// Lines of a portal that is behind: its own reads find them.
+    fn pass_by(&mut self, key: usize, publisher: Publisher, chunk: &Chunk) {
+        let Content::Lines(lines) = &chunk.content else { return };
+        let Engine { ledger, portals, store, seq, .. } = self;
+        let portal = &mut portals[key];
+        let (Some(store), Some(behind)) = (store, &mut portal.behind) else { return };
+        let event_token = &chunk.event_token;
+        let token = event_token.fingerprint();
+        let counted = behind.counted.entry((token.0, publisher)).or_default();
+        let is_new =
+            |no| no > *counted && !portal.lane.has_had(event_token, Stamp { publisher, no });
+        let new = lines.iter().filter(|line| is_new(line.no)).count() as u64;
+        *counted = lines.last().map_or(*counted, |line| line.no.max(*counted));
+        if new > 0 {
+            let seq = *store.found_as.entry(publisher).or_insert_with(|| {
+                *seq += 1;
+                *seq
+            });
+            ledger.found(&mut portal.page, new, seq);
+            portal.lane.found(event_token, new);
+            behind.elsewhere.find(token, seq, new);
+        }
+    }
+
+    /// A new portal waits for the memos of its earlier owners.
+    pub(super) fn adopt_portal(&mut self, key: usize) {
+        if self.is_shared() {
+            self.portals[key].standing.adopts = true;
+            self.ask_for_memos(key);
+        }
+    }
+
+    fn ask_for_memos(&mut self, key: usize) {
+        let portal = self.portals[key].id.clone();
+        if let Some(store) = &mut self.store {
+            store.reads.push(Ask::Memos { portal });
+        }
+    }
+
+    /// The memos are here.
+    pub(super) fn adopted_portal(
+        &mut self,
+        portal: &Option<PortalId>,
+        memos: Result<Vec<Memo>, String>,
+        now: Instant,
+    ) {
+        let Some(&key) = self.by_id.get(portal) else { return };
+        if !self.portals[key].standing.adopts {
+            return;
+        }
+        match memos {
+            Ok(memos) => {
+                self.portals[key].standing.adopts = false;
+                drop(memos);
+            }
+            Err(trouble) => {
+                self.portals[key].standing.adopt_at = Some(now + AGAIN);
+                self.ledger.report(
+                    Trouble::NotRead,
+                    1,
+                    portal.as_ref().map(PortalId::as_str),
+                    trouble,
+                );
+            }
+        }
+        self.agenda.set(key, now);
+    }
+
+    /// Whether a portal must not send now.
+    pub(super) fn waits(&mut self, key: usize, now: Instant) -> Option<Waits> {
+        let standing = &mut self.portals[key].standing;
+        if standing.leaves {
+            return Some(Waits { until: None });
+        }
+        if standing.adopts {
+            let Some(at) = standing.adopt_at.filter(|at| *at <= now) else {
+                return Some(Waits { until: standing.adopt_at });
+            };
+            standing.adopt_at = None;
+            let _ = at;
+            self.ask_for_memos(key);
+            return Some(Waits { until: None });
+        }
+        let until = standing.held_until.filter(|at| *at > now)?;
+        Some(Waits { until: Some(until) })
+    }
+
+    /// Looks whether portals are back that another process may own: if so, they are read from the start.
+    fn retake(&mut self, now: Instant) {
+        let Some(shared) = self.shared_mut() else { return };
+        if shared.retake.values().all(|at| *at > now) {
+            return;
+        }
+        let due = shared.retake.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone());
+        for portal in due.collect::<Vec<_>>() {
+            if self.by_id.contains_key(&portal) {
+                // It has not left yet.
+                if let Some(shared) = self.shared_mut() {
+                    shared.retake.insert(portal, now + AGAIN);
+                }
+                continue;
+            }
+            let Some(shared) = self.shared_mut() else { return };
+            shared.retake.remove(&portal);
+            let generation = self.store.as_ref().map_or(0, |store| store.generation);
+            let key = self.portal_of(&portal, now);
+            self.portals[key].behind = Some(Box::new(Behind::new(None, generation, now)));
+            self.agenda.set(key, now);
+        }
+    }
+
+    /// Stores outcomes of ends.
+    fn hand_over_answers(&mut self, now: Instant) {
+        let Some(store) = &mut self.store else { return };
+        let Some(shared) = &mut store.shared else { return };
+        if shared.answer_at.is_none_or(|at| at > now) {
+            return;
+        }
+        shared.answer_at = None;
+        store.reads.push(Ask::Answer(std::mem::take(&mut shared.answers)));
+    }
+
+    pub(super) fn not_answered(&mut self, answers: Vec<Answer>, trouble: String, now: Instant) {
+        self.ledger.report(Trouble::NotMarked, answers.len() as u64, None, trouble);
+        let Some(shared) = self.shared_mut() else { return };
+        let room = MOST_ANSWERS.saturating_sub(shared.answers.len());
+        shared.answers.extend(answers.into_iter().take(room));
+        shared.answer_at.get_or_insert(now + AGAIN);
+    }
+}
+
+/// When something that failed is tried again.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
+/// How much of what is new is read at once.
+const TAIL_BYTES: usize = 256 << 10;
+/// Most outcomes that wait for a journal that fails. Who waits for others sends the end itself.
+const MOST_ANSWERS: usize = 65_536;

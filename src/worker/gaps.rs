@@ -1,0 +1,268 @@
+//! Notices about missing lines that are kept in the journal until they are told.
+//!
+//! A notice that is not told yet would be gone with the process. So it is stored, and settled when the entry that
+//! begins with it is acknowledged. The next run finds those that are left, and tells them. Knows nothing of entries.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::SystemTime;
+
+use crate::journal::{Chunk, Content, Mark, MarkKind, Number, Publisher, StoredGap};
+use crate::line::{EventToken, Fingerprint, PortalId};
+use crate::stats::DropReason;
+
+/// Names a notice of one token, about lines that are missing for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GapId {
+    token: u32,
+    n: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct KeptGaps {
+    gaps: BTreeMap<GapId, KeptGap>,
+    /// Those of which not all lines are in the journal.
+    unsaved: BTreeSet<GapId>,
+    /// Those that were found in it.
+    found: HashSet<(Publisher, Number)>,
+    /// How many there were.
+    count: u64,
+}
+
+#[derive(Debug)]
+struct KeptGap {
+    portal: Option<PortalId>,
+    event_token: EventToken,
+    reason: DropReason,
+    since: SystemTime,
+    lines: u64,
+    /// Chunks that are in the journal, or on their way: number and lines.
+    stored: Vec<(Publisher, Number, u64)>,
+}
+
+impl KeptGaps {
+    /// A new notice.
+    pub(crate) fn keep(
+        &mut self,
+        (portal, event_token): (Option<&PortalId>, &EventToken),
+        (reason, lines, since): (DropReason, u64, SystemTime),
+    ) -> GapId {
+        let id = self.id(event_token);
+        let (portal, event_token) = (portal.cloned(), event_token.clone());
+        let stored = Vec::new();
+        self.gaps.insert(id, KeptGap { portal, event_token, reason, since, lines, stored });
+        self.unsaved.insert(id);
+        id
+    }
+
+    /// A notice that was found in the journal. `None`: it was found before.
+    pub(crate) fn find(
+        &mut self,
+        publisher: Publisher,
+        (portal, event_token): (Option<&PortalId>, &EventToken),
+        gap: StoredGap,
+    ) -> Option<GapId> {
+        let StoredGap { no, lines, since, reason } = gap;
+        if !self.found.insert((publisher, no)) {
+            return None;
+        }
+        let id = self.id(event_token);
+        let (portal, event_token) = (portal.cloned(), event_token.clone());
+        let stored = vec![(publisher, no, lines)];
+        self.gaps.insert(id, KeptGap { portal, event_token, reason, since, lines, stored });
+        Some(id)
+    }
+
+    fn id(&mut self, event_token: &EventToken) -> GapId {
+        self.count += 1;
+        GapId { token: event_token.fingerprint().0, n: self.count }
+    }
+
+    /// More lines are missing.
+    pub(crate) fn widen(&mut self, id: GapId, lines: u64, since: SystemTime) {
+        if let Some(gap) = self.gaps.get_mut(&id) {
+            gap.lines += lines;
+            gap.since = gap.since.min(since);
+            self.unsaved.insert(id);
+        }
+    }
+
+    /// The reason, and how many lines it speaks of.
+    pub(crate) fn about(&self, id: GapId) -> Option<(DropReason, u64)> {
+        self.gaps.get(&id).map(|gap| (gap.reason, gap.lines))
+    }
+
+    /// It is told, or nobody is left to tell it to. Returns the marks for the journal.
+    pub(crate) fn told(&mut self, id: GapId) -> Vec<Mark> {
+        self.unsaved.remove(&id);
+        let Some(gap) = self.gaps.remove(&id) else { return Vec::new() };
+        for (publisher, no, _) in &gap.stored {
+            self.found.remove(&(*publisher, *no));
+        }
+        gap.marks().collect()
+    }
+
+    /// Lines of a token are settled in this range of numbers, and with them what is stored in it of notices that
+    /// are not told: it has to be stored again.
+    pub(crate) fn settled(
+        &mut self,
+        token: Fingerprint,
+        of: Publisher,
+        (from, up_to): (Number, Number),
+    ) {
+        if self.gaps.is_empty() || from == up_to {
+            return;
+        }
+        let ids = GapId { token: token.0, n: 0 }..=GapId { token: token.0, n: u64::MAX };
+        for (id, gap) in self.gaps.range_mut(ids) {
+            let before = gap.stored.len();
+            gap.stored
+                .retain(|(publisher, no, _)| *publisher != of || !(from..=up_to).contains(no));
+            if gap.stored.len() != before {
+                self.unsaved.insert(*id);
+            }
+        }
+    }
+
+    /// A chunk could not be stored.
+    pub(crate) fn not_stored(&mut self, of: Publisher, number: Number) {
+        for (id, gap) in &mut self.gaps {
+            let before = gap.stored.len();
+            gap.stored.retain(|(publisher, no, _)| *publisher != of || *no != number);
+            if gap.stored.len() != before {
+                self.unsaved.insert(*id);
+            }
+        }
+    }
+
+    /// Whether something is to be stored.
+    pub(crate) fn has_unsaved(&self) -> bool {
+        !self.unsaved.is_empty()
+    }
+
+    /// What is to be stored, and marks for what it replaces. `seq`: the last number that is taken.
+    pub(crate) fn save(&mut self, own: Publisher, seq: &mut Number) -> (Vec<Chunk>, Vec<Mark>) {
+        let (mut chunks, mut marks) = (Vec::new(), Vec::new());
+        for id in std::mem::take(&mut self.unsaved) {
+            let Some(gap) = self.gaps.get_mut(&id) else { continue };
+            if gap.stored.len() >= MOST_CHUNKS {
+                marks.extend(gap.marks());
+                for (publisher, no, _) in gap.stored.drain(..) {
+                    self.found.remove(&(publisher, no));
+                }
+            }
+            let stored: u64 = gap.stored.iter().map(|(_, _, lines)| lines).sum();
+            let lines = gap.lines.saturating_sub(stored);
+            if lines == 0 {
+                continue;
+            }
+            *seq += 1;
+            let no = *seq;
+            gap.stored.push((own, no, lines));
+            let (portal, event_token) = (gap.portal.clone(), gap.event_token.clone());
+            let content =
+                Content::Missed(StoredGap { no, lines, since: gap.since, reason: gap.reason });
+            chunks.push(Chunk { portal, event_token, content, about: None });
+        }
+        (chunks, marks)
+    }
+}
+
+impl KeptGap {
+    fn marks(&self) -> impl Iterator<Item = Mark> + '_ {
+        self.stored.iter().map(|(publisher, no, _)| Mark {
+            publisher: *publisher,
+            portal: self.portal.clone(),
+            event_token: self.event_token.clone(),
+            from: *no,
+            up_to: *no,
+            kind: MarkKind::Settled,
+        })
+    }
+}
+
+/// A notice that grows is stored in parts. When there are so many, they are replaced by one.
+const MOST_CHUNKS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Publisher = Publisher(1);
+    const AT: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn token() -> EventToken {
+        EventToken::parse("5e.1|A|1.ff").unwrap()
+    }
+
+    fn keep(gaps: &mut KeptGaps, lines: u64) -> GapId {
+        gaps.keep((None, &token()), (DropReason::QueueFull, lines, AT))
+    }
+
+    /// Numbers and lines of what is to be stored.
+    fn saved(gaps: &mut KeptGaps, seq: &mut Number) -> (Vec<(Number, u64)>, Vec<Number>) {
+        let (chunks, marks) = gaps.save(OWN, seq);
+        let part = |chunk: &Chunk| match &chunk.content {
+            Content::Missed(gap) => (gap.no, gap.lines),
+            other => panic!("{other:?}"),
+        };
+        (chunks.iter().map(part).collect(), marks.iter().map(|mark| mark.from).collect())
+    }
+
+    #[test]
+    fn a_notice_that_grows_is_stored_in_parts_and_settled_as_a_whole() {
+        let (mut gaps, mut seq) = (KeptGaps::default(), 10);
+        let id = keep(&mut gaps, 3);
+        gaps.widen(id, 2, AT);
+        assert_eq!(saved(&mut gaps, &mut seq), (vec![(11, 5)], vec![]));
+        assert!(!gaps.has_unsaved());
+        gaps.widen(id, 1, AT);
+        seq = 20;
+        assert_eq!(saved(&mut gaps, &mut seq), (vec![(21, 1)], vec![]));
+        let numbers: Vec<_> = gaps.told(id).iter().map(|mark| (mark.from, mark.up_to)).collect();
+        assert_eq!(numbers, [(11, 11), (21, 21)]);
+        assert_eq!((gaps.told(id).len(), gaps.about(id)), (0, None));
+    }
+
+    #[test]
+    fn many_parts_are_replaced_by_one() {
+        let (mut gaps, mut seq) = (KeptGaps::default(), 0);
+        let id = keep(&mut gaps, 1);
+        let mut settled = Vec::new();
+        for _ in 0..100 {
+            settled.extend(saved(&mut gaps, &mut seq).1);
+            gaps.widen(id, 1, AT);
+        }
+        assert!(gaps.gaps[&id].stored.len() <= MOST_CHUNKS);
+        let (last, _) = saved(&mut gaps, &mut seq);
+        let left = gaps.told(id);
+        assert_eq!(settled.len() + left.len(), 101, "{last:?}");
+        assert_eq!(seq, 101);
+    }
+
+    #[test]
+    fn what_was_settled_with_lines_or_not_stored_is_stored_again() {
+        let (mut gaps, mut seq) = (KeptGaps::default(), 0);
+        let id = keep(&mut gaps, 4);
+        saved(&mut gaps, &mut seq);
+        gaps.settled(token().fingerprint(), OWN, (1, 1));
+        gaps.settled(token().fingerprint(), Publisher(2), (1, 9));
+        assert!(!gaps.has_unsaved());
+        gaps.settled(token().fingerprint(), OWN, (1, 9));
+        assert_eq!(saved(&mut gaps, &mut seq).0, [(2, 4)]);
+        gaps.not_stored(OWN, 2);
+        assert_eq!(saved(&mut gaps, &mut seq).0, [(3, 4)]);
+        assert_eq!(gaps.told(id).len(), 1);
+    }
+
+    #[test]
+    fn a_notice_of_another_run_is_found_once() {
+        let mut gaps = KeptGaps::default();
+        let gap = StoredGap { no: 7, lines: 3, since: AT, reason: DropReason::QueueFull };
+        let id = gaps.find(Publisher(2), (None, &token()), gap).unwrap();
+        assert!(gaps.find(Publisher(2), (None, &token()), gap).is_none());
+        assert_eq!((gaps.about(id), gaps.has_unsaved()), (Some((DropReason::QueueFull, 3)), false));
+        let marks = gaps.told(id);
+        assert_eq!((marks[0].publisher, marks[0].from), (Publisher(2), 7));
+    }
+}

@@ -1,0 +1,43 @@
+//! The gate before each request, where several processes deliver from one journal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use tokio::sync::oneshot;
+
+use super::engine::Withheld;
+use crate::journal::Journal;
+use crate::journal::driver::Permission;
+use crate::line::PortalId;
+
+/// What one request needs to leave.
+pub(crate) struct Gate {
+    /// `None`: its thread has ended.
+    pub(crate) journal: Option<Arc<dyn Journal>>,
+    pub(crate) permission: oneshot::Receiver<Permission>,
+    /// Its portal is let go.
+    pub(crate) is_leaving: Arc<AtomicBool>,
+}
+
+impl Gate {
+    /// Waits until the request may leave. Then it must leave at once.
+    ///
+    /// # Errors
+    /// Why it must not.
+    pub(crate) async fn pass(self, portal: Option<&PortalId>) -> Result<(), Withheld> {
+        let Gate { journal, permission, is_leaving } = self;
+        let permit = match permission.await {
+            Ok(Permission::Given(permit)) => permit,
+            Ok(Permission::Fenced) => return Err(Withheld::Fenced),
+            Ok(Permission::Failed(trouble)) => return Err(Withheld::Failed(trouble)),
+            Err(_) => return Err(Withheld::Failed("the journal's thread has ended".to_owned())),
+        };
+        if is_leaving.load(SeqCst) {
+            return Err(Withheld::LetGo);
+        }
+        match journal {
+            Some(journal) if journal.is_permitted(portal, permit) => Ok(()),
+            _ => Err(Withheld::Lapsed),
+        }
+    }
+}
