@@ -44,6 +44,7 @@ pub(crate) mod gate;
 pub(crate) mod incoming;
 pub(crate) mod lane;
 pub(crate) mod ledger;
+pub(crate) mod memo;
 pub(crate) mod meters;
 pub(crate) mod operating;
 pub(crate) mod outbox;
@@ -53,6 +54,7 @@ pub(crate) mod report;
 pub(crate) mod retry;
 pub(crate) mod runtime;
 pub(crate) mod schedule;
+pub(crate) mod style;
 pub(crate) mod turn;
 pub(crate) mod watches;
 
@@ -380,7 +382,7 @@ impl<T: Transport> Worker<T> {
         if !self.engine.is_shared() {
             return None;
         }
-        let intent = self.engine.intent(call);
+        let intent = self.engine.intent(call, Instant::now().into_std());
         let is_leaving = self.engine.is_leaving(call);
         let (answer, permission) = oneshot::channel();
         let journal = self.desk.as_ref().map(|desk| {
@@ -390,7 +392,7 @@ impl<T: Transport> Worker<T> {
         Some(Gate { journal, permission, is_leaving })
     }
 
-    fn send(&mut self, call: Outgoing, request: Request) {
+    fn send(&mut self, call: Outgoing, mut request: Request) {
         let gate = self.gate(call);
         let noted = self.announce(Instant::now().into_std());
         let transport = self.transport.clone();
@@ -407,12 +409,17 @@ impl<T: Transport> Worker<T> {
             }
             let mut left = None;
             if let Some(gate) = gate {
-                if let Err(why) = gate.pass(portal.as_ref()).await {
-                    return Came::Withheld(call, None, why);
+                match gate.pass(portal.as_ref()).await {
+                    Ok(pass) => request.pass = pass,
+                    Err(why) => return Came::Withheld(call, None, why),
                 }
                 left = Some(Instant::now());
             }
+            let pass = request.pass.clone();
             let reply = transport.call(portal.as_ref(), request).await;
+            if pass.has_refused() {
+                return Came::Withheld(call, None, Withheld::Lapsed);
+            }
             Came::Reply(call, reply, left)
         };
         let id = self.calls.spawn(sending).id();

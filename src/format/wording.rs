@@ -157,6 +157,11 @@ impl Words {
         words
     }
 
+    /// Words of another process, with its language and times. What the portal can store is decided here.
+    pub(crate) fn in_style(&self, language: Language, time: LineTime) -> Self {
+        Words::new(Arc::new(language), time, self.astral, self.stats.clone())
+    }
+
     pub(crate) fn time(&self) -> LineTime {
         self.time
     }

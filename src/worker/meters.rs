@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::memo::{Reader, Writer};
 use super::operating::OperatingWindow;
 use crate::protocol::reply::{Outcome, Sent, ServerTime};
 
@@ -43,6 +44,27 @@ impl Meters {
             no_direct_end: None,
             no_batched_end: None,
         }
+    }
+
+    /// For the portal's next owner.
+    pub(crate) fn write(&self, memo: &mut Writer) {
+        for window in [&self.direct, &self.batched, &self.outer] {
+            window.write(memo);
+        }
+        memo.maybe_time(self.no_direct_end);
+        memo.maybe_time(self.no_batched_end);
+    }
+
+    /// What an earlier owner has noted.
+    pub(crate) fn read(&self, memo: &mut Reader<'_>, now: Instant) -> Option<Self> {
+        let soon = |at: Instant| at.min(now + END_REFUSED);
+        Some(Meters {
+            direct: self.direct.read(memo, now)?,
+            batched: self.batched.read(memo, now)?,
+            outer: self.outer.read(memo, now)?,
+            no_direct_end: memo.maybe_time()?.map(soon),
+            no_batched_end: memo.maybe_time()?.map(soon),
+        })
     }
 
     /// How many of `want` entries may be sent now, or when to ask again. `alone`: there is one, and nothing
@@ -152,6 +174,39 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(100);
+
+    /// The next owner keeps to the limits that this one has found.
+    #[test]
+    fn the_next_owner_knows_the_limits() {
+        let now = Instant::now() + Duration::from_secs(1_000);
+        let clocks = crate::worker::memo::Clocks { now, wall: std::time::SystemTime::now() };
+        let mut meters = Meters::new(LIMIT, now);
+        meters.refused(Sent::Batch(2), Sort::Entry, true, now);
+        meters.refused(Sent::Single, Sort::End, false, now);
+        let mut memo = Writer::new(1, clocks);
+        meters.write(&mut memo);
+        let memo = memo.finish();
+        let mut read = Reader::new(1, &memo, clocks).unwrap();
+        let next = Meters::new(LIMIT, now).read(&mut read, now).unwrap();
+        assert!(next.batch_is_refused(now) && !next.takes_direct_ends(now));
+        let later = now + END_REFUSED + Duration::from_secs(1);
+        assert!(!next.batch_is_refused(later) && next.takes_direct_ends(later));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_memo_of_any_bytes_blocks_nothing_for_long(bytes: Vec<u8>) {
+            let now = Instant::now();
+            let clocks = crate::worker::memo::Clocks { now, wall: std::time::SystemTime::now() };
+            let meters = Meters::new(LIMIT, now);
+            if let Some(mut memo) = Reader::new(1, &bytes, clocks) {
+                if let Some(read) = meters.read(&mut memo, now) {
+                    let later = now + END_REFUSED + Duration::from_secs(600);
+                    proptest::prop_assert!(read.entries(true, 1, later).is_ok());
+                }
+            }
+        }
+    }
 
     fn at(operating: f64, duration: f64) -> ServerTime {
         ServerTime {

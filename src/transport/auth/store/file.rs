@@ -151,7 +151,10 @@ impl TokenStore for FileStore {
 }
 
 /// The files of the stores of this process.
-static OPEN: Mutex<Vec<(PathBuf, Weak<Mutex<PathBuf>>, Weak<Semaphore>)>> = Mutex::new(Vec::new());
+static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
+
+/// The absolute path of a file, and what its stores share.
+type Open = (PathBuf, Weak<Mutex<PathBuf>>, Weak<Semaphore>);
 
 /// The key of the installation, next to the tokens of a portal.
 const INSTALLATION: &str = "installation";
