@@ -795,9 +795,9 @@ impl Builder {
     /// How often the worker looks at its queue while lines may come.
     fn tick(&self) -> Duration {
         let tick = self.linger / 4;
-        let bound = self.keep.bound().map(|bound| bound / 4);
-        let bound =
-            bound.into_iter().chain(self.publish.as_ref().map(|_| publishing::BOUND / 4)).min();
+        let bounds = [self.keep.bound(), self.publish.as_ref().map(|_| publishing::BOUND)];
+        // Then lines have another eighth to gather, and what stores them has the rest.
+        let bound = bounds.into_iter().flatten().min().map(|bound| bound / 8);
         bound.map_or(tick, |bound| bound.min(tick)).clamp(LEAST_TICK, LONGEST_TICK)
     }
 

@@ -41,8 +41,8 @@ impl Builder {
 
 /// How a relay uses its journal.
 pub(crate) fn delivering(journal: Arc<dyn Journal>, max_age: Duration) -> Keeping {
-    // It appends nothing, so it needs no number of its own.
-    let (publisher, role, near) = (Publisher(0), Role::Deliver, None);
+    // It appends notices about lines that it has given up.
+    let (publisher, role, near) = (Publisher(super::random()), Role::Deliver, None);
     Keeping { journal, publisher, bound: BOUND, max_age, role, near }
 }
 

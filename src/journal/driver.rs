@@ -67,14 +67,14 @@ pub(crate) enum Ask {
 }
 
 /// Whether a request may leave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Permission {
     /// It may, if this is still permitted when it leaves.
     Given(Permit),
     /// Another process owns its portal.
     Fenced,
-    /// The journal has failed.
-    Failed(String),
+    /// The journal has failed. It may have stored the intent.
+    Failed { trouble: String, intent: Intent },
 }
 
 /// What became of it.

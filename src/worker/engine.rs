@@ -15,6 +15,7 @@ use super::lane::{Action, EndAsked, Lane, Renewal, Rules, TICK, What};
 use super::ledger::{Freed, Ledger, Page, Pending};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
+use super::style::Styles;
 use super::turn::Turn;
 use crate::error::{CallError, CompleteError};
 use crate::journal::Publisher;
@@ -64,6 +65,8 @@ pub(crate) struct Engine {
     rules: Arc<Rules>,
     limits: Limits,
     renderer: Renderer,
+    /// Styles of other processes.
+    styles: Styles,
     ledger: Ledger,
     portals: Slab<Portal>,
     by_id: HashMap<Option<PortalId>, usize>,
@@ -110,6 +113,7 @@ impl Engine {
             rules: Arc::new(rules),
             limits,
             renderer,
+            styles: Styles::default(),
             ledger,
             portals: Slab::new(),
             by_id: HashMap::new(),

@@ -14,7 +14,7 @@ use super::incoming::{Incoming, Stamp};
 use super::outbox::Outbox;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
-use crate::journal::{Mark, MarkKind, Number, Publisher, StoredGap};
+use crate::journal::{Answer, Mark, MarkKind, Number, Outcome, Publisher, StoredGap};
 use crate::line::{EventToken, Fingerprint, PortalId};
 use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
@@ -45,6 +45,8 @@ pub(crate) struct Ledger {
     unpublished: Option<u64>,
     /// Other processes deliver from the journal, too.
     is_shared: bool,
+    /// Outcomes of ends that other processes wait for.
+    answers: Vec<Answer>,
 }
 
 /// The state of a portal's lane.
@@ -121,6 +123,7 @@ impl Ledger {
             damaged: 0,
             unpublished: None,
             is_shared: false,
+            answers: Vec::new(),
         }
     }
 
@@ -282,6 +285,23 @@ impl Ledger {
     /// Other processes deliver from the journal, too.
     pub(crate) fn share(&mut self) {
         self.is_shared = true;
+    }
+
+    /// An end has this outcome. Another process may wait for it.
+    pub(crate) fn answer_end(&mut self, stamp: Stamp, outcome: Outcome) {
+        if self.is_shared {
+            let Stamp { publisher, no } = stamp;
+            self.answers.push(Answer { publisher, no, outcome });
+        }
+    }
+
+    /// Outcomes of ends for the journal.
+    pub(crate) fn answers(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.answers)
+    }
+
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
     }
 
     /// Notes for the journal what has become of lines of a token.
@@ -676,6 +696,11 @@ impl Page {
     /// What the journal has to know with the next request.
     pub(crate) fn unsaid(&mut self) -> Vec<Mark> {
         std::mem::take(&mut self.unsaid)
+    }
+
+    /// The journal may not know this, which it was told: it is told again, before all else.
+    pub(crate) fn say_again(&mut self, marks: Vec<Mark>) {
+        self.unsaid.splice(..0, marks);
     }
 
     /// Lines of the portal that are in memory and pending.

@@ -248,11 +248,13 @@ impl Outbox {
         self.bytes >= BATCH_BYTES
     }
 
-    /// When the next batch is due; with `marks`, marks count, too.
+    /// When the next batch is due; with `marks`, marks count, too. A line was in the queue for up to an eighth of the
+    /// bound before. If the disk is slower than that, lines go on gathering until it has answered.
     pub(crate) fn due_at(&self, marks: bool) -> Option<Instant> {
-        let since = self.since.map(|since| match self.is_full() {
-            true => since,
-            false => since + self.bound / 4,
+        let waits = self.out.len() >= MOST_OUT;
+        let since = self.since.filter(|_| !waits || self.is_full()).map(|since| {
+            let gathers = if self.is_full() { Duration::ZERO } else { self.bound / 8 };
+            since + gathers
         });
         let marks_since = self.marks_since.filter(|_| marks);
         since.into_iter().chain(marks_since.map(|since| since + self.bound / 4)).min()
@@ -369,6 +371,8 @@ fn first_no(content: &Content) -> Option<Number> {
 const BESIDE_BODY: usize = 128;
 /// A batch is handed over at this size. In bytes.
 const BATCH_BYTES: usize = 256 << 10;
+/// Batches that are with the journal before others wait for them.
+const MOST_OUT: usize = 2;
 /// Most marks that wait.
 const MOST_MARKS: usize = 65_536;
 /// Most ranges of unstored lines that are told apart.
@@ -395,6 +399,41 @@ mod tests {
         }
         outbox.unstored(other, 3, 3);
         assert!(!outbox.has_stored(other, 1, 3));
+    }
+
+    /// Each batch is synced. A disk that takes longer for that than lines gather gets fewer and larger ones.
+    #[test]
+    fn a_slow_disk_gets_fewer_and_larger_batches() {
+        let now = Instant::now();
+        let mut outbox = Outbox::new(Publisher(1), Duration::from_millis(80), 1 << 20);
+        let event_token = EventToken::parse("5e.1|A|1.ff").unwrap();
+        let mut no = 0;
+        let mut gather = |outbox: &mut Outbox, bytes| {
+            no += 1;
+            let (at, level) = (std::time::UNIX_EPOCH, tracing_core::Level::INFO);
+            let line = StoredLine { no, at, level, body: "x".repeat(bytes), cut: 0, tried: false };
+            let fingerprint = event_token.fingerprint();
+            let (portal, event_token, behind) = (&None, &event_token, false);
+            let store = ToStore { portal, event_token, fingerprint, line, behind, charged: 1 };
+            outbox.line(store, now);
+        };
+        for _ in 0..MOST_OUT {
+            gather(&mut outbox, 10);
+            assert_eq!(outbox.due_at(true), Some(now + Duration::from_millis(10)));
+            outbox.batch(None, now).unwrap();
+        }
+        for _ in 0..10 {
+            gather(&mut outbox, 10);
+            assert_eq!(outbox.due_at(true), None);
+        }
+        outbox.answered(1);
+        assert_eq!(outbox.due_at(true), Some(now + Duration::from_millis(10)));
+        let batch = outbox.batch(None, now).unwrap();
+        assert!(
+            matches!(&batch.chunks[..], [Chunk { content: Content::Lines(lines), .. }] if lines.len() == 10)
+        );
+        gather(&mut outbox, BATCH_BYTES);
+        assert_eq!(outbox.due_at(true), Some(now), "what is full does not wait");
     }
 
     #[test]
