@@ -573,6 +573,25 @@ async fn a_shutdown_leaves_lines_in_the_spool_that_the_relays_journal_did_not_ta
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shutdown_leaves_an_end_in_the_spool_that_could_not_be_sent() {
+    let by_way = ByWay::new();
+    by_way.far_is_away();
+    by_way.portal.answers(Answers::Away);
+    let run = by_way.run();
+    let answer = run.ask_end(1, 3_600);
+    pass(1.0).await;
+    let (report, _) = run.close(4).await;
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::OnDisk));
+    assert_eq!(by_way.near.unsettled_ends(), 1);
+    by_way.far_is_back();
+    let run = by_way.run();
+    pass(1.0).await;
+    assert_eq!((by_way.near.unsettled_ends(), by_way.far.unsettled_ends()), (0, 1));
+    run.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
 async fn lines_that_the_spool_has_given_up_are_counted_and_mentioned() {
     let by_way = ByWay::new();
     by_way.far_is_away();
