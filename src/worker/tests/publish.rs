@@ -511,7 +511,7 @@ async fn what_a_killed_run_had_in_its_spool_is_published_by_the_next() {
     for n in 2..50 {
         run.log(n % 3, &format!("#{n}#"));
     }
-    drop(run.ask_end(1, 3_600));
+    run.complete(1, 3_600);
     pass(1.0).await;
     run.kill().await;
     by_way.far_is_back();
@@ -535,13 +535,21 @@ async fn a_spool_that_fails_does_not_stop_publishing() {
     let run = by_way.run();
     run.log(1, "#1#");
     pass(1.0).await;
+    // What it stores, it says not to have stored: that must not be published twice.
+    by_way.near.fail(Faults { lies: true, ..Faults::default() });
+    for n in 2..5 {
+        run.log(1, &format!("#{n}#"));
+        pass(1.0).await;
+    }
+    settled(&run, 20).await;
+    assert_eq!(by_way.far().0, (1..5).collect::<Vec<u32>>());
     by_way.near.fail(Faults {
         full: true,
         unmarkable: true,
         unreadable: true,
         ..Faults::default()
     });
-    for n in 2..20 {
+    for n in 5..20 {
         run.log(1, &format!("#{n}#"));
         pass(1.0).await;
     }
