@@ -713,7 +713,7 @@ impl Builder {
     /// The journal of one run.
     fn open_journal(&self) -> Result<Option<Keeping>, BuildError> {
         match &self.publish {
-            Some(journal) => Ok(Some(self.open_published(journal.clone()))),
+            Some(journal) => Ok(Some(self.open_published(journal.clone())?)),
             None => self.keep.open(),
         }
     }
@@ -753,9 +753,7 @@ impl Builder {
         let journal = keeping.map(|keeping| {
             let publisher = keeping.publisher;
             if keeping.role == Role::Publish {
-                let style = self.lines.about().unwrap_or_default();
-                engine.publish_as(publisher, style, keeping.bound / 4, keeping.max_age);
-                return Driver::posting(keeping.journal, publisher);
+                return self.publishing(keeping, &mut engine);
             }
             let most_bytes = (self.limits.bytes / 4).clamp(LEAST_OUTBOX, MOST_OUTBOX);
             let outbox = Outbox::new(publisher, keeping.bound, most_bytes);

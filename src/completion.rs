@@ -41,9 +41,12 @@ impl Completion {
         }
     }
 
-    /// Sets a return value, under the name that the activity was registered with. `None` leaves it empty.
+    /// Sets a return value, under the name that the activity was registered with. `None` leaves it empty. The
+    /// last value of a name counts; upper and lower case are the same (server behaviour).
     pub fn value(mut self, name: impl Into<String>, value: impl Into<ReturnValue>) -> Self {
-        self.values.insert(name.into(), value.into().0);
+        let name = name.into();
+        self.values.retain(|other, _| !other.eq_ignore_ascii_case(&name));
+        self.values.insert(name, value.into().0);
         self
     }
 
@@ -103,7 +106,8 @@ impl fmt::Debug for Completion {
 
 /// A value for the process: text, a number, a `bool`, nothing, or a list of these.
 ///
-/// It is made with `From`, so [`Completion::value`] accepts values of these types directly.
+/// It is made with `From`, so [`Completion::value`] accepts values of these types directly. NaN and infinite
+/// numbers are nothing, because JSON does not have them.
 ///
 /// ```
 /// use tracing_bizproc::ReturnValue;
@@ -132,7 +136,24 @@ macro_rules! return_values {
     )*};
 }
 
-return_values!(&str, String, bool, i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, f64);
+return_values!(&str, String, bool, i8, i16, i32, i64, isize, u8, u16, u32, f64);
+
+/// Numbers above 2^63 - 1 become texts: as numbers, PHP would round them.
+impl From<u64> for ReturnValue {
+    fn from(number: u64) -> Self {
+        match i64::try_from(number) {
+            Ok(number) => ReturnValue::from(number),
+            Err(_) => ReturnValue::from(number.to_string()),
+        }
+    }
+}
+
+/// As for `u64`.
+impl From<usize> for ReturnValue {
+    fn from(number: usize) -> Self {
+        ReturnValue::from(number as u64)
+    }
+}
 
 impl From<&String> for ReturnValue {
     fn from(text: &String) -> Self {
@@ -184,6 +205,33 @@ mod tests {
         let completion = Completion::new().value("status", "paid 4242").message("thank you");
         let shown = format!("{completion:?} {:?}", ReturnValue::from("paid 4242"));
         assert!(shown.contains("status") && !shown.contains("4242") && !shown.contains("thank"));
+    }
+
+    /// Regression: to the portal, names in upper and lower case are the same. It got both values, and which one counted
+    /// followed from the alphabet.
+    #[test]
+    fn the_last_value_of_a_name_counts_in_upper_and_lower_case() {
+        let completion = Completion::new().value("status", "new").value("STATUS", "shipped");
+        assert_eq!(completion.values_text(), r#"{"STATUS":"shipped"}"#);
+        let completion = Completion::new().value("STATUS", "new").value("status", "shipped");
+        assert_eq!(completion.values_text(), r#"{"status":"shipped"}"#);
+    }
+
+    /// Regression: PHP reads 18446744073709551615 as 1.8446744073709552E+19.
+    #[test]
+    fn numbers_that_php_would_round_are_texts() {
+        let completion = Completion::new()
+            .value("all", u64::MAX)
+            .value("fits", i64::MAX as u64)
+            .value("list", [1, u64::MAX])
+            .value("nan", f64::NAN);
+        let expected = serde_json::json!({
+            "all": "18446744073709551615",
+            "fits": 9_223_372_036_854_775_807_i64,
+            "list": [1, "18446744073709551615"],
+            "nan": null,
+        });
+        assert_eq!(Value::Object(completion.values), expected);
     }
 
     #[test]

@@ -196,6 +196,12 @@ pub enum TransportError {
         "`Builder::extra_roots` needs certificates in PEM: the text has none, or one of them is damaged"
     )]
     ExtraRoots(#[source] Source),
+    /// The app has installed a TLS provider that cannot compute fingerprints.
+    #[error(
+        "`Builder::trust_certificate` needs SHA-256, and the installed TLS provider has only cipher suites \
+         without it: enable one with SHA-256, for example TLS13_AES_128_GCM_SHA256"
+    )]
+    NoFingerprints,
     /// Anything else.
     #[error("the HTTP client could not be set up")]
     Client(#[source] Source),

@@ -114,7 +114,8 @@ impl Fields {
         self
     }
 
-    /// Shortens a field to this number of bytes. The line says how many are missing. Default: no field.
+    /// Shortens a field to this number of bytes. The line says how many are missing. The last call for a field
+    /// counts. Default: no field.
     pub fn shorten(mut self, name: impl Into<String>, bytes: usize) -> Self {
         self.shortened.push((name.into(), bytes));
         self
@@ -162,6 +163,14 @@ impl Fields {
             Some("must not use the field `message` for the token, the portal or the marker")
         } else if event_token == portal || own[..2].contains(&&*self.marker) {
             Some("needs three different names for the token, the portal and the marker")
+        } else if own[..2].iter().any(|name| self.shortened(name).is_some()) {
+            Some("must not shorten the token or the portal, because they are never shown")
+        } else if self.private.iter().any(|name| !is_clear(name)) {
+            Some("knows `*` only at the end of a private name, after a dot: `card.*`")
+        } else if self.shortened.iter().any(|(name, _)| name.contains('*')) {
+            Some("must not have `*` in the name of a field to shorten: name each field")
+        } else if own.iter().any(|name| name.trim() != *name) {
+            Some("must not have spaces around the names for the token, the portal and the marker")
         } else if own[..2].iter().any(|name| self.hides(name)) {
             Some("must not list the token or the portal as private, because they are never shown")
         } else {
@@ -255,7 +264,8 @@ impl Fields {
     }
 
     fn shortened(&self, name: &str) -> Option<usize> {
-        self.shortened.iter().find(|(shortened, _)| shortened == name).map(|(_, bytes)| *bytes)
+        let mut shortened = self.shortened.iter().rev();
+        shortened.find(|(shortened, _)| shortened == name).map(|(_, bytes)| *bytes)
     }
 }
 
@@ -273,6 +283,12 @@ impl Names {
 
     const DEFAULT: Names =
         Names { event_token: Cow::Borrowed(EVENT_TOKEN), portal: Cow::Borrowed(PORTAL) };
+}
+
+/// Whether a private name means what it says: a name, or a group such as `card.*`.
+fn is_clear(name: &str) -> bool {
+    let group = name.strip_suffix(".*").filter(|group| !group.is_empty());
+    !group.unwrap_or(name).contains('*')
 }
 
 /// The field that makes a span's events lines of a business process's log.

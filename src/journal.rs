@@ -36,6 +36,7 @@ pub mod contract;
 pub(crate) mod driver;
 #[cfg(test)]
 pub(crate) mod memory;
+pub(crate) mod near;
 pub(crate) mod posting;
 
 /// What went wrong in a journal. It is reported, so it must not contain a secret.
@@ -128,7 +129,7 @@ pub struct StoredLine {
     pub body: String,
     /// How many bytes of its text are missing in `body`, because the line was too long.
     pub cut: u64,
-    /// It may be in the log already. `false` when it is appended.
+    /// It may be in the log already. When it is appended: another run was about to append it, too.
     pub tried: bool,
 }
 

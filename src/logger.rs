@@ -142,14 +142,14 @@ impl<L: Log> Log for BizprocLogger<L> {
 
     fn log(&self, record: &Record<'_>) {
         let found = Found::of(record.key_values(), self.fields);
-        let has_token = found.event_token.is_some();
+        let has_secret = found.has_secret;
         if self.lets_in(record.metadata(), &found) {
             self.write(record, found);
         }
         if !self.own.enabled(record.metadata()) {
             return;
         }
-        match has_token {
+        match has_secret {
             // A token is a secret, and a record may contain it as text.
             true => self.own.log(
                 &record.to_builder().key_values(&Shown(record.key_values(), self.fields)).build(),

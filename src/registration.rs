@@ -1,11 +1,14 @@
 //! The activities and robots that an app adds to business processes, and their values.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::error::RegistrationError;
 
+mod ordered;
 mod parameter;
 mod reconcile;
+
+use self::ordered::Ordered;
 
 pub use self::parameter::{Parameter, ValueKind};
 pub use self::reconcile::Registered;
@@ -131,7 +134,7 @@ impl Registration {
         self
     }
 
-    /// A value that the author of a template sets.
+    /// A value that the author of a template sets. The portal shows these values in the order of the calls.
     #[must_use]
     pub fn property(mut self, name: impl Into<String>, parameter: Parameter) -> Self {
         self.properties.push((name.into(), parameter));
@@ -197,26 +200,26 @@ impl Registration {
     }
 
     /// The fields of `bizproc.activity.add`, without the code.
-    fn fields(&self) -> Map<String, Value> {
+    fn fields(&self) -> Ordered {
         let values = |values: &[(String, Parameter)]| {
-            let values = values.iter().map(|(name, value)| (name.clone(), value.to_value()));
-            Value::Object(values.collect())
+            Ordered::Object(
+                values.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
+            )
         };
-        let mut fields = Map::new();
-        let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
-        set("HANDLER", json!(self.handler));
-        set("NAME", self.name.clone());
-        set("USE_SUBSCRIPTION", json!(if self.waits { "Y" } else { "N" }));
-        set("PROPERTIES", values(&self.properties));
-        set("RETURN_PROPERTIES", values(&self.return_values));
+        let mut fields = Ordered::Object(Vec::new());
+        fields.set("HANDLER", self.handler.as_str());
+        fields.set("NAME", self.name.clone());
+        fields.set("USE_SUBSCRIPTION", if self.waits { "Y" } else { "N" });
+        fields.set("PROPERTIES", values(&self.properties));
+        fields.set("RETURN_PROPERTIES", values(&self.return_values));
         if let Some(description) = &self.description {
-            set("DESCRIPTION", json!(description));
+            fields.set("DESCRIPTION", description.as_str());
         }
         if let Some(user) = self.user {
-            set("AUTH_USER_ID", json!(user));
+            fields.set("AUTH_USER_ID", user);
         }
         if let Some(document_type) = &self.document_type {
-            set("DOCUMENT_TYPE", json!(document_type));
+            fields.set("DOCUMENT_TYPE", json!(document_type));
         }
         fields
     }

@@ -44,6 +44,7 @@ pub(crate) mod gate;
 pub(crate) mod incoming;
 pub(crate) mod lane;
 pub(crate) mod ledger;
+pub(crate) mod memo;
 pub(crate) mod meters;
 pub(crate) mod operating;
 pub(crate) mod outbox;
@@ -53,6 +54,7 @@ pub(crate) mod report;
 pub(crate) mod retry;
 pub(crate) mod runtime;
 pub(crate) mod schedule;
+pub(crate) mod style;
 pub(crate) mod turn;
 pub(crate) mod watches;
 
@@ -380,7 +382,7 @@ impl<T: Transport> Worker<T> {
         if !self.engine.is_shared() {
             return None;
         }
-        let intent = self.engine.intent(call);
+        let intent = self.engine.intent(call, Instant::now().into_std());
         let is_leaving = self.engine.is_leaving(call);
         let (answer, permission) = oneshot::channel();
         let journal = self.desk.as_ref().map(|desk| {

@@ -94,7 +94,7 @@ impl Relay {
         let counts = journal.counts();
         // It is the journal that gives lines up, so that they are kept as dead letters, which may be put back.
         let builder = builder.max_age(self.max_age.saturating_add(DEAD_LETTERS));
-        let (engine, guard) = builder.deliver_from(journal)?;
+        let (engine, guard) = builder.deliver_from(journal.clone())?;
         let handle = engine.handle().clone();
         let let_go: LetGo = Box::new(move |shard| {
             let engine = engine.clone();
@@ -108,7 +108,7 @@ impl Relay {
             })
         });
         let kept = Arc::new(Kept::default());
-        let keeper = Keeper::new(owner, Arc::clone(&reading), let_go, Arc::clone(&kept));
+        let keeper = Keeper::new(owner, Arc::clone(&reading), journal, let_go, Arc::clone(&kept));
         let (stop, stopped) = oneshot::channel();
         let runtime = RuntimeBuilder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| PgError::Thread(Arc::new(error)))?;

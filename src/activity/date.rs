@@ -6,7 +6,7 @@ use crate::error::DateFormatError;
 ///
 /// `YYYY` is the year, `MM` the month, `DD` the day, `HH`, `H`, `GG` and `G` the hour, `MI` the minute,
 /// `SS` the second, `T` and `TT` am or pm. Everything else must be in the text as it is. The time may be
-/// missing in a text, and numbers may be without leading zeros.
+/// missing in a text, and numbers other than the year may be without leading zeros.
 ///
 /// A request does not say which format the portal has: `27.11.2026` can only be one day, but
 /// `11/12/2026` can be two. Ask for the format when the app is set up, or let the template pass it as a
@@ -136,6 +136,10 @@ impl DateFormat {
                 }
                 Part::Year => {
                     let (year, tail) = digits(rest, 4)?;
+                    // Of "26" it is not known which century is meant.
+                    if rest.len() - tail.len() != 4 {
+                        return None;
+                    }
                     date.year = year;
                     tail
                 }
@@ -281,6 +285,9 @@ mod tests {
             "27.11.2026 14",
             "27.11.2026 14:10:05 pm",
             "27.11.0000",
+            // Regression: the year 26.
+            "27.11.26",
+            "27.11.202",
             "27.11.2026 14:10:05 [x]",
             "27.11.2026 14:10:05 [999999]",
             "ж7.11.2026",

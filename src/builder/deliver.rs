@@ -25,6 +25,10 @@ impl Builder {
                 ("spool", "has no effect in a relay: its journal keeps the lines");
             return Err(BuildError::Option { option, problem });
         }
+        if self.publish.is_some() {
+            let (option, problem) = ("publish_to", "has no effect in a relay: it delivers");
+            return Err(BuildError::Option { option, problem });
+        }
         let max_age = self.line_age();
         // It is the journal's from here on.
         self.max_age = None;
@@ -37,8 +41,9 @@ impl Builder {
 
 /// How a relay uses its journal.
 pub(crate) fn delivering(journal: Arc<dyn Journal>, max_age: Duration) -> Keeping {
-    // It appends nothing, so it needs no number of its own.
-    Keeping { journal, publisher: Publisher(0), bound: BOUND, max_age, role: Role::Deliver }
+    // It appends notices about lines that it has given up.
+    let (publisher, role, near) = (Publisher(super::random()), Role::Deliver, None);
+    Keeping { journal, publisher, bound: BOUND, max_age, role, near }
 }
 
 /// Marks wait for others for at most a quarter of this.

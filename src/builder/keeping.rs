@@ -24,6 +24,8 @@ pub(crate) struct Keeping {
     /// How long delivery keeps trying, in place of `max_age`.
     pub(crate) max_age: Duration,
     pub(crate) role: Role,
+    /// A journal of this machine, in which everything is stored before.
+    pub(crate) near: Option<Arc<dyn Journal>>,
 }
 
 /// What this process does with a journal.
@@ -107,7 +109,8 @@ impl Keep {
                 let journal = Arc::new(spool.open(publisher)?);
                 let (bound, max_age) = (spool.line_bound(), spool.line_age());
                 let role = Role::Keep;
-                Ok(Some(Keeping { journal, publisher, bound, max_age, role }))
+                let near = None;
+                Ok(Some(Keeping { journal, publisher, bound, max_age, role, near }))
             }
         }
     }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keeping::{Keeping, Role};
-use super::{Builder, PORTAL_SHARE, with_defaults};
+use super::{Builder, PORTAL_SHARE, random, with_defaults};
 use crate::error::BuildError;
+use crate::journal::driver::{Desk, Driver};
 use crate::journal::{Journal, Publisher};
 use crate::transport::auth::Credentials;
+use crate::worker::engine::Engine;
 
 impl Builder {
     /// Publishes lines and ends of activities to a journal that other processes read: relays deliver them. For
@@ -61,13 +63,24 @@ impl Builder {
     }
 
     /// The journal that lines are published to, for one run.
-    pub(super) fn open_published(&self, journal: Arc<dyn Journal>) -> Keeping {
-        Keeping {
-            journal,
-            publisher: Publisher(super::random()),
-            bound: BOUND,
-            max_age: self.line_age(),
-            role: Role::Publish,
+    pub(super) fn open_published(&self, journal: Arc<dyn Journal>) -> Result<Keeping, BuildError> {
+        let kept = self.keep.open()?;
+        let bound = self.keep.bound().map_or(BOUND, |bound| bound.min(BOUND));
+        let publisher = kept.as_ref().map_or_else(|| Publisher(random()), |kept| kept.publisher);
+        let near = kept.map(|kept| kept.journal);
+        let (max_age, role) = (self.line_age(), Role::Publish);
+        Ok(Keeping { journal, publisher, bound, max_age, role, near })
+    }
+
+    /// Sets an engine up to publish, and makes the driver of its journals.
+    pub(super) fn publishing(&self, keeping: Keeping, engine: &mut Engine) -> (Desk, Driver) {
+        let Keeping { journal, publisher, bound, max_age, near, .. } = keeping;
+        let style = self.lines.about().unwrap_or_default();
+        engine.publish_as(publisher, style.clone(), bound / 4, max_age, near.is_some());
+        let (desk, driver) = Driver::posting(journal, publisher);
+        match near {
+            Some(near) => (desk, driver.by_way_of(near, Publisher(random()), style)),
+            None => (desk, driver),
         }
     }
 

@@ -39,16 +39,24 @@ impl Config {
             match node {
                 Node::Text(text) => self.set(&name, &text)?,
                 Node::Map(pairs) if name == "fields.shorten" => {
-                    let pairs = pairs.into_iter().filter_map(|(name, node)| match node {
-                        Node::Text(bytes) => Some(format!("{name}={bytes}")),
-                        Node::Map(_) => None,
-                    });
-                    self.set(&name, &pairs.collect::<Vec<_>>().join(","))?;
+                    let mut lengths = Vec::new();
+                    flatten("", pairs, &mut lengths);
+                    self.set(&name, &lengths.join(","))?;
                 }
                 Node::Map(options) => self.take(&format!("{name}."), options)?,
             }
         }
         Ok(())
+    }
+}
+
+/// Lengths of fields. A name with a dot (`http.body = 200`) is a group of its own in TOML.
+fn flatten(group: &str, pairs: Vec<(String, Node)>, lengths: &mut Vec<String>) {
+    for (name, node) in pairs {
+        match node {
+            Node::Text(bytes) => lengths.push(format!("{group}{name}={bytes}")),
+            Node::Map(pairs) => flatten(&format!("{group}{name}."), pairs, lengths),
+        }
     }
 }
 

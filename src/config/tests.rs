@@ -186,6 +186,15 @@ mod through_serde {
         );
     }
 
+    /// Regression: a field with a dot in its name, which TOML reads as a group, was silently ignored.
+    #[test]
+    fn a_field_to_shorten_may_have_a_dot_in_its_name() {
+        let json = r#"{"fields": {"shorten": {"http": {"request": {"body": 200}}, "url": 90}}}"#;
+        let config: Config = serde_json::from_str(json).unwrap();
+        let given: Vec<_> = config.options().collect();
+        assert_eq!(given, [("fields.shorten", "http.request.body=200, url=90".to_owned())]);
+    }
+
     #[test]
     fn invalid_options_are_refused_with_their_names() {
         for (json, said) in [

@@ -10,7 +10,7 @@ use tracing_core::Level;
 
 use super::language::Language;
 use super::time::{LineTime, write_clock};
-use crate::protocol::text::{Astral, push_safe, split_at_boundary};
+use crate::protocol::text::{Astral, GUARD, push_safe, split_at_boundary};
 use crate::stats::{DropReason, Stats};
 
 /// The texts that this crate itself writes into a log: for levels, missing lines, repeats and cuts.
@@ -157,6 +157,11 @@ impl Words {
         words
     }
 
+    /// Words of another process, with its language and times. What the portal can store is decided here.
+    pub(crate) fn in_style(&self, language: Language, time: LineTime) -> Self {
+        Words::new(Arc::new(language), time, self.astral, self.stats.clone())
+    }
+
     pub(crate) fn time(&self) -> LineTime {
         self.time
     }
@@ -249,6 +254,10 @@ impl Words {
         let text = if word.is_empty() { message.to_owned() } else { format!("{word}: {message}") };
         push_safe(&mut out, &text, self.astral);
         self.shorten(&mut out, room);
+        // PHP counts "0" as empty, and then the portal writes its default text.
+        if out == "0" {
+            out.push(GUARD);
+        }
         out
     }
 

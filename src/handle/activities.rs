@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -29,12 +29,16 @@ struct Table {
     by_token: HashMap<EventToken, Entry>,
     /// Those that have ended, oldest first. Invariant: all are in `by_token`, at most [`KEPT`].
     ended: VecDeque<EventToken>,
+    /// Those whose end no caller waits for. Some may be in another state in the meantime.
+    unwatched: VecDeque<EventToken>,
 }
 
 struct Entry {
     portal: Option<PortalId>,
     /// Its workflow waits until it is ended.
     waits: bool,
+    /// The app has dropped its [`Activity`](super::Activity): nobody can end it with that any more.
+    dropped: bool,
     state: State,
 }
 
@@ -65,13 +69,19 @@ impl Activities {
         waits: bool,
     ) -> Result<(), Known> {
         let mut table = self.table();
+        table.look_at_some();
         table.look(event_token);
-        match table.by_token.get(event_token).map(|entry| &entry.state) {
-            Some(State::Ended) => Err(Known::Ended),
+        match table.by_token.get_mut(event_token) {
+            Some(Entry { state: State::Ended, .. }) => Err(Known::Ended),
+            // Its end has failed, and nobody works on it any more.
+            Some(Entry { state: State::Open, dropped: dropped @ true, .. }) => {
+                *dropped = false;
+                Ok(())
+            }
             Some(_) => Err(Known::Open),
             None => {
                 let portal = Some(portal.clone());
-                let entry = Entry { portal, waits, state: State::Open };
+                let entry = Entry { portal, waits, dropped: false, state: State::Open };
                 table.by_token.insert(event_token.clone(), entry);
                 Ok(())
             }
@@ -82,8 +92,9 @@ impl Activities {
     /// request is treated as the first.
     pub(super) fn give_up(&self, event_token: &EventToken) -> bool {
         let mut table = self.table();
-        let Some(entry) = table.by_token.get(event_token) else { return false };
+        let Some(entry) = table.by_token.get_mut(event_token) else { return false };
         if !matches!(entry.state, State::Open) {
+            entry.dropped = true;
             return false;
         }
         let waits = entry.waits;
@@ -103,6 +114,7 @@ impl Activities {
         portal: Option<&PortalId>,
     ) -> Result<Ending<'_>, CompleteError> {
         let mut table = self.table();
+        table.look_at_some();
         table.look(event_token);
         let was_open = match table.by_token.get_mut(event_token) {
             Some(Entry { state: state @ State::Open, .. }) => {
@@ -111,7 +123,8 @@ impl Activities {
             }
             Some(_) => return Err(CompleteError::AlreadyCompleted),
             None => {
-                let entry = Entry { portal: portal.cloned(), waits: false, state: State::Ending };
+                let portal = portal.cloned();
+                let entry = Entry { portal, waits: false, dropped: false, state: State::Ending };
                 table.by_token.insert(event_token.clone(), entry);
                 false
             }
@@ -123,8 +136,7 @@ impl Activities {
     /// Activities that are open or are being ended, and for which a workflow waits.
     pub(super) fn open_ones(&self) -> Vec<(Option<PortalId>, EventToken)> {
         let mut table = self.table();
-        let tokens: Vec<_> = table.by_token.keys().cloned().collect();
-        tokens.iter().for_each(|event_token| table.look(event_token));
+        table.look_at_all();
         let open = table.by_token.iter().filter(|(_, entry)| entry.is_open());
         open.map(|(event_token, entry)| (entry.portal.clone(), event_token.clone())).collect()
     }
@@ -140,10 +152,18 @@ impl Activities {
     /// Waits on the calling thread until no activity is open, or until `deadline`.
     pub(super) fn wait_until_none_is_open(&self, deadline: Instant, now: impl Fn() -> Instant) {
         let mut table = self.table();
-        while table.by_token.values().any(Entry::is_open) {
-            let left = deadline.saturating_duration_since(now());
+        loop {
+            table.look_at_all();
+            if !table.by_token.values().any(Entry::is_open) {
+                return;
+            }
+            let mut left = deadline.saturating_duration_since(now());
             if left.is_zero() {
                 return;
+            }
+            // Nobody notifies when these end.
+            if !table.unwatched.is_empty() {
+                left = left.min(A_LOOK);
             }
             let waited = self.closed.wait_timeout(table, left);
             table = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -174,6 +194,32 @@ impl Entry {
 }
 
 impl Table {
+    /// Processes the answers for two of those for which no caller waits. Called for each new one, so that they do
+    /// not become more and more.
+    fn look_at_some(&mut self) {
+        for _ in 0..2 {
+            let Some(event_token) = self.unwatched.pop_front() else { return };
+            self.look(&event_token);
+            self.keep_unwatched(event_token);
+        }
+    }
+
+    /// The same for all of them.
+    fn look_at_all(&mut self) {
+        for _ in 0..self.unwatched.len() {
+            let Some(event_token) = self.unwatched.pop_front() else { return };
+            self.look(&event_token);
+            self.keep_unwatched(event_token);
+        }
+    }
+
+    fn keep_unwatched(&mut self, event_token: EventToken) {
+        let entry = self.by_token.get(&event_token);
+        if entry.is_some_and(|entry| matches!(entry.state, State::Unwatched(_))) {
+            self.unwatched.push_back(event_token);
+        }
+    }
+
     /// Processes an answer for which no caller waits.
     fn look(&mut self, event_token: &EventToken) {
         let Some(entry) = self.by_token.get_mut(event_token) else { return };
@@ -242,8 +288,10 @@ impl Drop for Ending<'_> {
         match self.answer.take() {
             Some(answer) => {
                 let mut table = self.activities.table();
+                let table = &mut *table;
                 if let Some(entry) = table.by_token.get_mut(&self.event_token) {
                     entry.state = State::Unwatched(answer);
+                    table.unwatched.push_back(self.event_token.clone());
                 }
             }
             None => {
@@ -262,6 +310,8 @@ impl Drop for Ending<'_> {
 
 /// How many ended activities are remembered. Proxies that deliver a request twice do so within seconds.
 const KEPT: usize = 10_000;
+/// How often a shutdown looks for ends that no caller waits for.
+const A_LOOK: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -333,13 +383,64 @@ mod tests {
             drop(ending);
             let again = activities.begin_end(&token(1), None);
             assert_eq!(again.map(drop), Err(CompleteError::AlreadyCompleted));
-            assert!(!activities.give_up(&token(1)), "it is on its way");
             match answer {
                 Some(answer) => reply.send(answer).unwrap(),
                 None => drop(reply),
             }
             assert_eq!(open(&activities, 1), then);
         }
+    }
+
+    /// Drops the future of a completion.
+    fn end_unwatched(activities: &Activities, n: usize) -> oneshot::Sender<Ended> {
+        let (reply, answered) = oneshot::channel();
+        let mut ending = activities.begin_end(&token(n), None).unwrap();
+        ending.asked(answered);
+        drop(ending);
+        reply
+    }
+
+    /// Regression: nothing of these was ever removed.
+    #[test]
+    fn activities_whose_futures_are_dropped_are_forgotten_too() {
+        let activities = Activities::default();
+        for n in 0..KEPT + 1_000 {
+            let reply = end_unwatched(&activities, n);
+            reply.send(Ok(FlushReport::default())).unwrap();
+        }
+        let left = activities.table().by_token.len();
+        assert!(left <= KEPT + 2, "{left}");
+    }
+
+    /// Regression: a second delivery was answered with "under way", but nobody worked on the activity any more.
+    #[test]
+    fn an_activity_that_was_dropped_and_whose_end_has_failed_can_be_opened_again() {
+        let activities = Activities::default();
+        open(&activities, 1).unwrap();
+        let reply = end_unwatched(&activities, 1);
+        assert!(!activities.give_up(&token(1)), "it is on its way");
+        assert_eq!(open(&activities, 1), Err(Known::Open));
+        reply.send(Err(CompleteError::NotSent)).unwrap();
+        assert_eq!(activities.open_ones().len(), 1, "its workflow waits");
+        assert_eq!(open(&activities, 1), Ok(()));
+        assert_eq!(open(&activities, 1), Err(Known::Open));
+    }
+
+    /// Regression: a shutdown waited until its deadline for activities that had ended.
+    #[test]
+    fn an_end_without_a_caller_ends_the_wait_for_open_activities() {
+        let activities = Activities::default();
+        open(&activities, 1).unwrap();
+        let reply = end_unwatched(&activities, 1);
+        std::thread::scope(|scope| {
+            // If it waited for the deadline, this would take ten minutes.
+            let deadline = super::super::after(std::time::Duration::from_secs(600));
+            let now = || super::super::after(std::time::Duration::ZERO);
+            let activities = &activities;
+            scope.spawn(move || activities.wait_until_none_is_open(deadline, now));
+            reply.send(Ok(FlushReport::default())).unwrap();
+        });
+        assert!(activities.open_ones().is_empty());
     }
 
     #[test]

@@ -203,6 +203,8 @@ impl Installations {
     /// its tokens could not be deleted from their store.
     pub async fn uninstall(&self, request: UninstallRequest) -> Result<PortalId, InstallError> {
         let claim = request.claim;
+        // Before anything is changed.
+        self.handle.may_wait()?;
         let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
         let stored = stored.ok_or(InstallError::UnknownPortal)?;
         if let Err(error) = claim.knows(&stored) {
@@ -212,13 +214,14 @@ impl Installations {
         if !self.swap(&claim.portal, Some(&stored), None).await.map_err(InstallError::Store)? {
             return Err(InstallError::Raced);
         }
-        self.handle.may_wait()?;
         self.handle.activities.uninstalled(&claim.portal);
+        let remain = |why: &dyn fmt::Display| InstallError::TokensRemain { why: why.to_string() };
         let (reply, answer) = oneshot::channel();
-        self.handle.send(Control::Forget(Forget { portal: claim.portal.clone(), reply }))?;
-        match answer.await.map_err(|_| WorkerError::Closed)? {
+        let forget = Control::Forget(Forget { portal: claim.portal.clone(), reply });
+        self.handle.send(forget).map_err(|error| remain(&error))?;
+        match answer.await.map_err(|_| remain(&WorkerError::Closed))? {
             Ok(()) => Ok(claim.portal),
-            Err(trouble) => Err(InstallError::TokensRemain { why: trouble.to_string() }),
+            Err(trouble) => Err(remain(&trouble)),
         }
     }
 
@@ -310,6 +313,21 @@ impl Installations {
         }
         // Plain http is accepted here: whether the app allows it is checked before the call.
         let tokens = claim.tokens(claim.endpoint(true)?).ok_or(InstallError::NoTokens)?;
+        // Without a refresh token and with another application token, only the address says who the portal is. So it
+        // must be the stored one: otherwise the owner of any listed host could take over a portal that has the app.
+        let host = tokens.endpoint().host();
+        if let Some(stored) = stored.as_ref().filter(|stored| !stored.hosts().allows(&host)) {
+            if !tokens.can_be_renewed() && claim.knows(stored).is_err() {
+                let why = format!(
+                    "the app is installed on this portal at {}, and without a refresh token it cannot be \
+                     confirmed that the portal is at {host} now: if this is correct, delete its \
+                     installation from the store",
+                    stored.hosts()
+                );
+                self.tell(what, &claim.portal, &why);
+                return Err(InstallError::Denied { why });
+            }
+        }
         let endpoint = match self.confirm(&claim.portal, Question::Install(tokens)).await? {
             Confirmed::Yes(endpoint, _) => endpoint,
             Confirmed::No(code) => {

@@ -126,6 +126,7 @@ pub(crate) struct LinePiece<'a> {
     pub(crate) at: SystemTime,
     level: Level,
     cut: u64,
+    tried: bool,
     body: &'a [u8],
 }
 
@@ -137,7 +138,7 @@ impl LinePiece<'_> {
             level: self.level,
             body: text(self.body),
             cut: self.cut,
-            tried: false,
+            tried: self.tried,
         }
     }
 }
@@ -205,7 +206,8 @@ pub(crate) fn put_lines(lines: &[StoredLine], base: &mut Base, out: &mut Vec<u8>
     out.push(LINES);
     put_number(lines.len() as u64, out);
     for line in lines {
-        out.push(level_to_byte(line.level) | u8::from(line.cut > 0) << 3);
+        let flags = u8::from(line.cut > 0) << 3 | u8::from(line.tried) << 4;
+        out.push(level_to_byte(line.level) | flags);
         base.put(line.no, line.at, out);
         if line.cut > 0 {
             put_number(line.cut, out);
@@ -228,7 +230,8 @@ pub(crate) fn take_content<'a>(
                 let (no, at) = base.take(bytes)?;
                 let cut = if flags & 8 != 0 { bytes.number()? } else { 0 };
                 let body = bytes.bytes()?;
-                each(Piece::Line(LinePiece { no, at, level, cut, body }));
+                let tried = flags & 16 != 0;
+                each(Piece::Line(LinePiece { no, at, level, cut, tried, body }));
             }
         }
         MISSED => {

@@ -12,10 +12,11 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::near::{Moved, Near};
 use super::posting::{self, Inquiry, Known};
 use super::{
-    Adopted, Answer, Batch, Chunk, Content, Evicted, Intent, Journal, JournalError, Mark, Memo,
-    Permit, Position, Publisher, Query, Read,
+    About, Adopted, Answer, Batch, Chunk, Content, Evicted, Intent, Journal, JournalError, Mark,
+    Memo, Permit, Position, Publisher, Query, Read,
 };
 use crate::line::{EventToken, PortalId};
 
@@ -66,14 +67,14 @@ pub(crate) enum Ask {
 }
 
 /// Whether a request may leave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Permission {
     /// It may, if this is still permitted when it leaves.
     Given(Permit),
     /// Another process owns its portal.
     Fenced,
-    /// The journal has failed.
-    Failed(String),
+    /// The journal has failed. It may have stored the intent.
+    Failed { trouble: String, intent: Intent },
 }
 
 /// What became of it.
@@ -83,6 +84,19 @@ pub(crate) enum Said {
         no: u64,
         up_to: Position,
         generation: u64,
+    },
+    /// Only of a driver that publishes: the journal near by has it.
+    Stored {
+        no: u64,
+    },
+    /// The same: the journal near by fails.
+    NotStored {
+        trouble: String,
+    },
+    /// The same: chunks are in the other journal now. `is_all`: and nothing else is near by.
+    Moved {
+        moved: Vec<Moved>,
+        is_all: bool,
     },
     /// The batch could not be stored, and comes back.
     NotAppended {
@@ -222,6 +236,8 @@ pub(crate) struct Driver {
     next: Option<Ask>,
     /// It appends for a process that publishes.
     posts_for: Option<Publisher>,
+    /// It stores what it appends here before.
+    near: Option<Near>,
     /// Reads that wait until all lines are counted that they may find.
     reads: VecDeque<Ask>,
 }
@@ -256,6 +272,7 @@ impl Driver {
             tail_at_end: false,
             next: None,
             posts_for: None,
+            near: None,
             reads: VecDeque::new(),
         };
         (Desk { journal, asks, told: to_worker }, driver)
@@ -271,6 +288,14 @@ impl Driver {
     pub(crate) fn posting(journal: Arc<dyn Journal>, publisher: Publisher) -> (Desk, Driver) {
         let (desk, driver) = Driver::new(journal, publisher);
         (desk, Driver { posts_for: Some(publisher), ..driver })
+    }
+
+    /// The same, and stores everything in a journal near by first. `left`: what earlier runs have left there
+    /// appears under this publisher. `style`: how another process writes lines of this app.
+    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
+    pub(crate) fn by_way_of(self, near: Arc<dyn Journal>, left: Publisher, style: About) -> Driver {
+        let near = self.posts_for.map(|own| Near::new(near, own, left, style, Instant::now()));
+        Driver { near, ..self }
     }
 
     /// Starts the thread. It ends when the worker is gone.
@@ -289,11 +314,11 @@ impl Driver {
 
     /// Does what is asked, in its order, and looks for what other runs have left.
     pub(crate) async fn run(mut self) {
+        if let Some(publisher) = self.posts_for {
+            return posting::run(self.journal, publisher, self.near, self.asks, self.told).await;
+        }
         let journal = self.journal.clone();
         let mut news = News::new(&*journal);
-        if let Some(publisher) = self.posts_for {
-            return posting::run(self.journal, publisher, self.asks, self.told).await;
-        }
         loop {
             if let Some(ask) = self.next.take() {
                 match ask {

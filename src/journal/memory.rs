@@ -156,6 +156,16 @@ impl Disk {
         ends.count()
     }
 
+    /// Everything that is stored and not settled.
+    pub(crate) fn everything_unsettled(&self) -> u64 {
+        let inside = self.inside();
+        let left = inside.chunks.iter().filter_map(|(publisher, chunk)| {
+            let left = inside.left(*publisher, chunk)?;
+            Some(numbers(&left).len() as u64)
+        });
+        left.sum()
+    }
+
     /// What is stored, in order.
     pub(crate) fn chunks(&self) -> Vec<Chunk> {
         self.inside().chunks.iter().map(|(_, chunk)| chunk.clone()).collect()

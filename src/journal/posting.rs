@@ -1,5 +1,7 @@
 //! Drives a journal for a process that publishes: appends one batch after the other, each until it is appended,
 //! and asks what has become of them. The worker never waits.
+//!
+//! With a journal [near](super::near) by, batches are stored there first. If that fails, a batch goes on from memory.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::driver::{Ask, Said, guarded};
+use super::near::{Load, Near, Next};
 use super::{Answer, Batch, Journal, JournalError, Mark, Number, Position, Publisher};
 use crate::line::{EventToken, PortalId};
 
@@ -45,6 +48,13 @@ struct Posting {
     marking: Option<(Call<Tried<()>>, usize)>,
     mark_again: Again,
     inquiry: Option<Call<Known>>,
+    near: Option<Near>,
+    /// What of `near` the batch is.
+    load: Option<Load>,
+    /// A batch that could not be stored near by, and since when: it is appended behind what is stored.
+    unstored: Option<(Batch, Instant)>,
+    /// The worker's number of such a batch, which is on its way.
+    unstored_no: Option<u64>,
 }
 
 /// When something that has failed is tried again.
@@ -74,6 +84,7 @@ impl Again {
 pub(super) async fn run(
     journal: Arc<dyn Journal>,
     publisher: Publisher,
+    near: Option<Near>,
     mut asks: mpsc::UnboundedReceiver<Ask>,
     told: mpsc::UnboundedSender<Said>,
 ) {
@@ -88,13 +99,21 @@ pub(super) async fn run(
         marking: None,
         mark_again: Again::default(),
         inquiry: None,
+        near,
+        load: None,
+        unstored: None,
+        unstored_no: None,
     };
     let mut closing: Option<oneshot::Sender<()>> = None;
     loop {
         if closing.is_some() && posting.marks.is_empty() {
             break;
         }
-        let wake_at = posting.start(Instant::now());
+        let near_at = match closing {
+            None => posting.move_on(Instant::now()).await,
+            Some(_) => None,
+        };
+        let wake_at = posting.start(Instant::now()).into_iter().chain(near_at).min();
         tokio::select! {
             biased;
             ask = asks.recv(), if closing.is_none() => match ask {
@@ -103,11 +122,11 @@ pub(super) async fn run(
                     (posting.batch, posting.appending) = (None, None);
                     closing = Some(done);
                 }
-                Some(ask) => posting.take(ask),
+                Some(ask) => posting.take(ask, Instant::now()).await,
                 None => return,
             },
             appended = of(posting.appending.as_mut()) => {
-                posting.appended(appended, Instant::now());
+                posting.appended(appended, Instant::now()).await;
             }
             marked = of(posting.marking.as_mut().map(|(call, _)| call)) => {
                 posting.marked(marked, Instant::now());
@@ -127,17 +146,81 @@ pub(super) async fn run(
 }
 
 impl Posting {
-    fn take(&mut self, ask: Ask) {
+    async fn take(&mut self, ask: Ask, now: Instant) {
         match ask {
-            Ask::Append(batch) => {
-                // The one before is answered, or was given up.
-                (self.appending, self.append_again) = (None, Again::default());
-                self.batch = Some(Arc::new(batch));
+            Ask::Append(batch) => match &mut self.near {
+                Some(near) => match near.store(&batch).await {
+                    Ok(()) => {
+                        self.unstored = None;
+                        self.tell(Said::Stored { no: batch.no });
+                        self.look_for_evicted().await;
+                    }
+                    Err(error) => {
+                        self.unstored = Some((batch, now));
+                        self.tell(Said::NotStored { trouble: error.to_string() });
+                    }
+                },
+                None => {
+                    // The one before is answered, or was given up.
+                    (self.appending, self.append_again) = (None, Again::default());
+                    self.batch = Some(Arc::new(batch));
+                }
+            },
+            Ask::Mark(marks, _) => {
+                if let Some(near) = &mut self.near {
+                    near.mark(&marks).await;
+                }
+                self.marks.extend(marks);
             }
-            Ask::Mark(marks, _) => self.marks.extend(marks),
             Ask::Inquire(inquiry) => self.inquiry = Some(self.inquire(inquiry)),
             // It does not read, and the end of the run is not handled here.
             _ => {}
+        }
+    }
+
+    /// Takes the next batch from the journal near by. Returns when to call it again.
+    async fn move_on(&mut self, now: Instant) -> Option<Instant> {
+        let near = self.near.as_mut()?;
+        if self.batch.is_some() {
+            return None;
+        }
+        match near.next(now).await {
+            Next::Load(load) => {
+                self.batch = Some(Arc::new(load.batch.clone()));
+                self.load = Some(load);
+                return None;
+            }
+            Next::Nothing { news: true } => {
+                self.tell(Said::Moved { moved: Vec::new(), is_all: true });
+            }
+            Next::Failed { trouble } => self.tell(Said::NotStored { trouble: trouble.to_string() }),
+            Next::Nothing { news: false } | Next::Wait => {}
+        }
+        let near = self.near.as_mut()?;
+        let waited = |since: Instant| now.saturating_duration_since(since) >= WAIT_FOR_NEAR;
+        match self.unstored.take_if(|(_, since)| near.is_read() || waited(*since)) {
+            Some((mut batch, _)) => {
+                let of_worker = batch.no;
+                batch.no = near.next_batch();
+                self.batch = Some(Arc::new(batch));
+                self.unstored_no = Some(of_worker);
+                None
+            }
+            None => {
+                let unstored = self.unstored.as_ref().map(|(_, since)| *since + WAIT_FOR_NEAR);
+                Some(unstored.into_iter().chain([near.wake_at()]).min()?)
+            }
+        }
+    }
+
+    async fn look_for_evicted(&mut self) {
+        let Some(near) = &mut self.near else { return };
+        #[expect(clippy::disallowed_methods, reason = "lines age by the clock of the app")]
+        let now = std::time::SystemTime::now();
+        match near.evicted(now, self.load.as_ref()).await {
+            Ok(evicted) if evicted.is_empty() => {}
+            Ok(evicted) => self.tell(Said::Evicted(evicted)),
+            Err(error) => self.tell(Said::NotStored { trouble: error.to_string() }),
         }
     }
 
@@ -168,15 +251,21 @@ impl Posting {
         wake_at
     }
 
-    fn appended(&mut self, appended: Tried<Position>, now: Instant) {
+    async fn appended(&mut self, appended: Tried<Position>, now: Instant) {
         self.appending = None;
         match appended {
             Ok(up_to) => {
                 self.append_again = Again::default();
-                if let Some(batch) = self.batch.take() {
-                    // Nothing is read here, so the generation is of no use.
-                    self.tell(Said::Appended { no: batch.no, up_to, generation: 0 });
+                let Some(batch) = self.batch.take() else { return };
+                if let (Some(mut load), Some(near)) = (self.load.take(), &mut self.near) {
+                    let moved = std::mem::take(&mut load.moved);
+                    near.settle(load).await;
+                    self.tell(Said::Moved { moved, is_all: false });
+                    return self.look_for_evicted().await;
                 }
+                // Nothing is read here, so the generation is of no use.
+                let no = self.unstored_no.take().unwrap_or(batch.no);
+                self.tell(Said::Appended { no, up_to, generation: 0 });
             }
             Err(error) => {
                 self.append_again.failed(self.publisher, now);
@@ -244,5 +333,7 @@ async fn until(at: Option<Instant>) {
 /// How long it waits before a second try, and at most before any.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long a batch that could not be stored near by waits for those before it, which are stored there.
+const WAIT_FOR_NEAR: Duration = Duration::from_secs(5);
 /// How long a call of the journal may take.
 const LONGEST_CALL: Duration = Duration::from_secs(30);

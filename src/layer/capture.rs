@@ -40,8 +40,12 @@ use super::visit::{LineVisitor, Look, LookingVisitor, MarkVisitor, TokenVisitor}
 enum Step {
     /// It is delivered, or not ours.
     Done,
-    /// Its span has to be looked up. It is the current one, if an id is given.
-    LookUp(Option<u64>),
+    /// Its span has to be looked up.
+    LookUp,
+    /// Its span is the one with this id, of which nothing valid was noted.
+    In(u64),
+    /// The Registry knows which span it is in.
+    Ask,
 }
 
 /// What [`BizprocLayer`](super::BizprocLayer) does.
@@ -73,7 +77,7 @@ impl Capture {
         let search = Arc::new(Search::new(level));
         let searching = Arc::clone(&search);
         producer.search_by(move |meant| searching.hidden(meant));
-        let entered = Stacks::unused();
+        let entered = Stacks::unused(id);
         let clock = Clock::default();
         Capture { producer, weak, alive, id, level, clock, entered, callsites, answers, search }
     }
@@ -81,7 +85,7 @@ impl Capture {
     /// `sees_all_spans`: whether no filter of the layer hides spans from it.
     pub(super) fn on_register_dispatch(&self, dispatch: &Dispatch, sees_all_spans: bool) {
         if sees_all_spans {
-            self.entered.use_for(self.id);
+            self.entered.start();
         }
         let _ = self.search.dispatch.set(dispatch.downgrade());
     }
@@ -165,6 +169,8 @@ impl Capture {
         let token = if answer.is_special { self.token_field(attrs.metadata()) } else { None };
         if token.is_some() || seen.has_slots() {
             self.new_span(attrs, &id, &ctx, token, answer.is_wanted);
+        } else {
+            self.entered.idle();
         }
     }
 
@@ -183,6 +189,9 @@ impl Capture {
     {
         let Some(_inside) = enter() else { return };
         let Some(span) = ctx.span(id) else { return };
+        if token.is_some() {
+            self.entered.wake();
+        }
         let around =
             || self.with_state(&span.parent()?, |state| Some(state.inherited(self.make_tag())));
         let state = match token.filter(|_| is_shown) {
@@ -280,8 +289,11 @@ impl Capture {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        if let Step::LookUp(known) = self.event_if_known(event, seen) {
-            self.event_looked_up(event, ctx, known);
+        match self.event_if_known(event, seen) {
+            Step::Done => {}
+            Step::In(id) => self.event_in_known(event, ctx, id),
+            Step::Ask => self.event_asked(event, ctx),
+            Step::LookUp => self.event_looked_up(event, ctx),
         }
     }
 
@@ -293,22 +305,34 @@ impl Capture {
         if seen.events_declare() && self.answer(metadata).is_special {
             return self.event_that_may_declare(event, seen);
         }
+        if !seen.has_slots() {
+            return Step::Done;
+        }
         let current = match event.is_contextual() {
             true => self.entered.current(),
             false => Current::Unknown,
         };
-        if current == Current::NotOurs || !seen.has_slots() {
+        if current == Current::NotOurs {
             return Step::Done;
         }
         let answer = self.answer(metadata);
         if !answer.is_wanted {
             return Step::Done;
         }
-        let Current::Span(id) = current else { return Step::LookUp(None) };
+        match current {
+            Current::Span(id) => self.event_in(event, id, answer.is_special),
+            Current::Unsure => Step::Ask,
+            Current::Unknown | Current::NotOurs => Step::LookUp,
+        }
+    }
+
+    /// Delivers an event in the span with this id, if something valid was noted of it.
+    #[inline]
+    fn event_in(&self, event: &Event<'_>, id: u64, is_special: bool) -> Step {
         let stamp = Stamp::now(self.alive.changes(), id);
-        let Some(found) = recent::recall(self.id, id, stamp) else { return Step::LookUp(Some(id)) };
+        let Some(found) = recent::recall(self.id, id, stamp) else { return Step::In(id) };
         if let Some(_inside) = enter() {
-            self.found_event(event, found, answer.is_special);
+            self.found_event(event, found, is_special);
         }
         Step::Done
     }
@@ -318,23 +342,45 @@ impl Capture {
         let Some(_inside) = enter() else { return Step::Done };
         match self.own_tag(event) {
             Some(tag) => self.special_event(event, (tag, None)),
-            None if seen.has_slots() => return Step::LookUp(None),
+            None if seen.has_slots() => return Step::LookUp,
             None => {}
         }
         Step::Done
     }
 
+    /// An event of which only the Registry knows in which span it is.
     #[inline(never)]
-    fn event_looked_up<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, known: Option<u64>)
+    fn event_asked<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let current = ctx.current_span();
+        let Some(id) = current.id() else { return };
+        self.entered.note_current(id);
+        let is_special = self.answer(event.metadata()).is_special;
+        if let Step::In(id) = self.event_in(event, id.into_u64(), is_special) {
+            self.event_in_known(event, ctx, id);
+        }
+    }
+
+    #[inline(never)]
+    fn event_in_known<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, id: u64)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(_inside) = enter() else { return };
-        let found = match known {
-            Some(id) => self.known_scope(id, ctx),
-            None => self.scope(event, ctx),
-        };
-        if let Some(found) = found {
+        if let Some(found) = self.known_scope(id, ctx) {
+            self.found_event(event, found, self.answer(event.metadata()).is_special);
+        }
+    }
+
+    #[inline(never)]
+    fn event_looked_up<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let Some(_inside) = enter() else { return };
+        if let Some(found) = self.scope(event, ctx) {
             self.found_event(event, found, self.answer(event.metadata()).is_special);
         }
     }

@@ -37,8 +37,7 @@ impl Stamp {
 pub(super) fn recall(layer: LayerId, id: u64, stamp: Stamp) -> Option<Found> {
     RECENT
         .try_with(|recent| {
-            let recent = recent.try_borrow().ok()?;
-            let noted = &recent[place(id)];
+            let noted = recent[place(id)].noted.try_borrow().ok()?;
             if noted.id != id || noted.stamp != Some(stamp) || noted.layer != layer {
                 return None;
             }
@@ -56,8 +55,7 @@ pub(super) fn recall(layer: LayerId, id: u64, stamp: Stamp) -> Option<Found> {
 /// the span's own, and is told.
 pub(super) fn note(layer: LayerId, id: u64, stamp: Stamp, found: &Found, noted_by: &NotedBy) {
     let _ = RECENT.try_with(|recent| {
-        let Ok(mut recent) = recent.try_borrow_mut() else { return };
-        let noted = &mut recent[place(id)];
+        let Ok(mut noted) = recent[place(id)].noted.try_borrow_mut() else { return };
         if noted.id != id || noted.layer != layer {
             *noted = Noted { layer, id, ..Noted::NOTHING };
             return;
@@ -89,6 +87,12 @@ impl NotedBy {
 
 const PLACES: usize = 16;
 
+/// On a cache line of its own, because a thread that logs seldom has to fetch what it looks at.
+#[repr(align(64))]
+struct Place {
+    noted: RefCell<Noted>,
+}
+
 struct Noted {
     layer: LayerId,
     /// No span's id is 0.
@@ -105,8 +109,8 @@ impl Noted {
 }
 
 thread_local! {
-    static RECENT: RefCell<[Noted; PLACES]> =
-        const { RefCell::new([const { Noted::NOTHING }; PLACES]) };
+    static RECENT: [Place; PLACES] =
+        const { [const { Place { noted: RefCell::new(Noted::NOTHING) } }; PLACES] };
 }
 
 /// The Registry numbers spans from below, by the thread that made them.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::kv::{self, Key, Source, ToValue, Value, VisitSource, VisitValue};
 
-use crate::fields::Fields;
+use crate::fields::{EVENT_TOKEN, Fields};
 use crate::line::{EventToken, InvalidEventToken, PortalId};
 
 /// The token in the key-values of a record.
@@ -15,6 +15,8 @@ pub(super) struct Found {
     pub(super) portal: Option<PortalId>,
     /// The value of the marker, if there is one.
     pub(super) marked: Option<bool>,
+    /// There is a token, or what is likely to be one: the app's own logger must not see it.
+    pub(super) has_secret: bool,
 }
 
 impl Found {
@@ -22,7 +24,7 @@ impl Found {
         // Code of the app makes the text of a value.
         let found = catch_unwind(AssertUnwindSafe(|| Found::read(pairs, fields)));
         let unusable = Some(Err(InvalidEventToken::Empty));
-        found.unwrap_or(Found { event_token: unusable, ..Found::default() })
+        found.unwrap_or(Found { event_token: unusable, has_secret: true, ..Found::default() })
     }
 
     fn read(pairs: &dyn Source, fields: &Fields) -> Found {
@@ -33,6 +35,8 @@ impl Found {
             let portal = pairs.get(Key::from_str(&names.portal)).map(|portal| portal.to_string());
             found.portal = portal.filter(|portal| !portal.is_empty()).map(PortalId::from);
         }
+        found.has_secret =
+            found.event_token.is_some() || pairs.get(Key::from_str(EVENT_TOKEN)).is_some();
         let marker = pairs.get(Key::from_str(fields.marker_name()));
         found.marked = marker.and_then(|marker| marker.to_bool());
         found

@@ -229,6 +229,15 @@ fn values_keep_their_types_and_a_record_says_where_it_was_logged() {
     assert_eq!((origin.file, origin.line), (Some("app.rs"), Some(7)));
 }
 
+/// Regression: the app's own logger saw a token under the usual name, if the app had chosen another name.
+#[test]
+fn a_token_under_the_usual_name_is_never_passed_on() {
+    let rig = Rig::with(Fields::new().event_token("b24_token"));
+    let pairs: &[(&str, log::kv::Value<'_>)] = &[("event_token", A.into()), ("n", 1.into())];
+    rig.log(Level::Info, "app", format_args!("said"), &pairs);
+    assert_eq!(rig.own.records(), ["said {event_token=…, n=1}"]);
+}
+
 #[test]
 fn fields_are_selected_as_for_events() {
     let fields = Fields::new()

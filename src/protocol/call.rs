@@ -15,7 +15,8 @@ pub(crate) fn request(method: &str, params: &str) -> Result<(Method, Vec<u8>), &
     if method.is_empty() || dots || method.len() > LONGEST_NAME || !method.bytes().all(in_name) {
         return Err("method must be a name such as crm.deal.list");
     }
-    let params = match params.trim() {
+    let text = params.trim();
+    let params = match text {
         "" => Map::new(),
         params => match serde_json::from_str(params) {
             Ok(Value::Object(params)) => params,
@@ -30,8 +31,10 @@ pub(crate) fn request(method: &str, params: &str) -> Result<(Method, Vec<u8>), &
             "params must not have `auth` or `access_token`: the crate adds the access token",
         );
     }
-    let body = Value::Object(params).to_string().into_bytes();
-    Ok((Method::Named(method.into()), body))
+    // As it was written: for PHP the order of keys has a meaning, for example in `order` and in the commands of a
+    // batch, and a map of `serde_json` sorts them.
+    let body = if params.is_empty() { "{}" } else { text };
+    Ok((Method::Named(method.into()), body.as_bytes().to_vec()))
 }
 
 /// Names by which a portal reads an access token ("how to make a request", server behaviour).
@@ -113,6 +116,20 @@ mod tests {
         for params in ["7", "\"x\"", "[1]", "{", "null", "{} {}", r#"{"auth":"x"}"#] {
             assert!(request("a.b", params).is_err(), "{params}");
         }
+    }
+
+    /// Regression: the keys were sorted. The commands of a batch ran in another order, and lists came in another one.
+    #[test]
+    fn the_order_of_parameters_is_kept() {
+        let params = r#" {"order": {"STAGE_ID": "ASC", "DATE_CREATE": "DESC"}, "cmd": {"b": "x", "a": "y"} }
+            "#;
+        let (_, mut body) = request("crm.deal.list", params).unwrap();
+        authorize(&mut body, "t");
+        let body = String::from_utf8(body).unwrap();
+        let kept = params.trim().strip_suffix('}').unwrap();
+        assert_eq!(body, format!(r#"{kept},"auth":"t"}}"#));
+        let (_, body) = request("a.b", "{ }").unwrap();
+        assert_eq!(body, b"{}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ const MARK_IN_TEXT: char = '·';
 const BREAK_IN_TEXT: &str = " ¶ ";
 
 /// WORD JOINER: it is invisible, does not join letters, and breaks every pattern that the portal looks for.
-const GUARD: char = '\u{2060}';
+pub(crate) const GUARD: char = '\u{2060}';
 
 /// What happens to characters above U+FFFF, which some installations cannot store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

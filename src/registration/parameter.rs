@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::ordered::Ordered;
+
 /// What kind of value it is.
 ///
 /// ```
@@ -128,7 +130,8 @@ impl Parameter {
         self
     }
 
-    /// A choice of [`ValueKind::Select`]: its value, and its name for people.
+    /// A choice of [`ValueKind::Select`]: its value, and its name for people. The portal shows the choices in the
+    /// order of the calls.
     #[must_use]
     pub fn option(mut self, value: impl Into<String>, name: impl Into<String>) -> Self {
         self.options.push((value.into(), name.into()));
@@ -148,25 +151,25 @@ impl Parameter {
         Ok(())
     }
 
-    pub(super) fn to_value(&self) -> Value {
+    pub(super) fn to_json(&self) -> Ordered {
         let yes_or_no = |yes| if yes { "Y" } else { "N" };
-        let mut value = json!({
-            "Name": self.name,
-            "Type": self.kind.name(),
-            "Required": yes_or_no(self.required),
-            "Multiple": yes_or_no(self.multiple),
-        });
+        let mut json = Ordered::Object(Vec::new());
+        json.set("Name", self.name.clone());
+        json.set("Type", self.kind.name());
+        json.set("Required", yes_or_no(self.required));
+        json.set("Multiple", yes_or_no(self.multiple));
         if let Some(description) = &self.description {
-            value["Description"] = json!(description);
+            json.set("Description", description.as_str());
         }
         if let Some(default) = &self.default {
-            value["Default"] = json!(default);
+            json.set("Default", default.as_str());
         }
         if !self.options.is_empty() {
-            let options = self.options.iter().map(|(value, name)| (value.clone(), json!(name)));
-            value["Options"] = Value::Object(options.collect());
+            let options =
+                self.options.iter().map(|(value, name)| (value.clone(), name.as_str().into()));
+            json.set("Options", Ordered::Object(options.collect()));
         }
-        value
+        json
     }
 
     /// If a return value does not match the declaration: what was declared.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Kind, Registration};
+use super::{Kind, Ordered, Registration};
 use crate::call::CallAnswer;
 use crate::error::{CallError, RegistrationError};
 
@@ -129,14 +129,16 @@ pub(crate) async fn reconcile(
 
 async fn add(registration: &Registration, call: &Caller<'_>) -> Result<bool, RegistrationError> {
     let mut params = registration.fields();
-    params.insert("CODE".to_owned(), json!(registration.code));
-    let added = call(registration.kind.method("add"), Value::Object(params).to_string()).await;
+    params.set("CODE", registration.code.as_str());
+    let added = call(registration.kind.method("add"), params.to_string()).await;
     known(added, "ERROR_ACTIVITY_ALREADY_INSTALLED")
 }
 
 async fn update(registration: &Registration, call: &Caller<'_>) -> Result<bool, RegistrationError> {
-    let params = json!({"CODE": registration.code, "FIELDS": registration.fields()}).to_string();
-    let updated = call(registration.kind.method("update"), params).await;
+    let mut params = Ordered::Object(Vec::new());
+    params.set("CODE", registration.code.as_str());
+    params.set("FIELDS", registration.fields());
+    let updated = call(registration.kind.method("update"), params.to_string()).await;
     known(updated, "ERROR_ACTIVITY_NOT_FOUND")
 }
 

@@ -184,9 +184,9 @@ fn an_invalid_registration_is_refused_before_anything_is_sent() {
 fn names_may_be_in_several_languages() {
     let named = fulfil().name_in("de", "Ausführen").name_in("ru", "Исполнить");
     let names = json!({"en": "Fulfil", "de": "Ausführen", "ru": "Исполнить"});
-    assert_eq!(named.fields()["NAME"], names);
+    assert_eq!(json!(named.fields())["NAME"], names);
     let order = Parameter::new(ValueKind::Int, "Order").name_in("de", "Auftrag");
-    assert_eq!(order.to_value()["Name"], json!({"en": "Order", "de": "Auftrag"}));
+    assert_eq!(json!(order.to_json())["Name"], json!({"en": "Order", "de": "Auftrag"}));
 }
 
 #[test]
@@ -239,5 +239,26 @@ proptest! {
         let expected = declares.iter().map(|code| ("bizproc.activity".to_owned(), code.clone()));
         prop_assert!(has.keys().cloned().eq(expected));
         prop_assert!(has.values().all(|registered| registered.get("old").is_none()));
+    }
+}
+
+/// Regression: they were sorted, so the form of the activity and the choices were in another order.
+#[test]
+fn properties_and_options_keep_their_order() {
+    let size = Parameter::new(ValueKind::Select, "Size").option("s", "Small").option("l", "Large");
+    let text = || Parameter::new(ValueKind::Text, "A text");
+    let registration = Registration::activity("fulfil", "https://app.example/activity", "Fulfil")
+        .property("Order", text())
+        .property("Amount", size)
+        .return_value("Status", text())
+        .return_value("Parcels", text());
+    let sent = registration.fields().to_string();
+    let at = |part: &str| sent.find(part).unwrap_or_else(|| panic!("{part} is not in {sent}"));
+    for (first, second) in [
+        (r#""Order":{"#, r#""Amount":{"#),
+        (r#""s":"Small""#, r#""l":"Large""#),
+        (r#""Status":{"#, r#""Parcels":{"#),
+    ] {
+        assert!(at(first) < at(second), "{sent}");
     }
 }

@@ -45,6 +45,7 @@ impl Http {
         credentials: impl Into<Credentials>,
         options: HttpOptions,
     ) -> Result<Self, TransportError> {
+        tls::readable(&options.extra_roots)?;
         let clients = Clients::new(options)?;
         let caller = match credentials.into() {
             Credentials::Webhook(webhook) => {

@@ -302,6 +302,16 @@ impl Backlog {
         notes
     }
 
+    /// Lines that the journal does not have yet.
+    pub(crate) fn lines(&self) -> u64 {
+        let out = self.out.iter().flat_map(|out| &out.notes);
+        let out = out.map(|note| match note.what {
+            What::Lines { lines, .. } => lines,
+            _ => 0,
+        });
+        self.lines + out.sum::<u64>()
+    }
+
     /// Whether nothing waits, and the journal has answered for everything.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.out.is_none()

@@ -3,10 +3,12 @@
 //! The budget belongs to the workflow, whose id is readable at the start of an event token: the tokens
 //! of parallel branches share it, and it outlives them all.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::memo::{Clocks, Reader, Writer};
 use super::schedule::Schedule;
+use crate::journal::Memo;
 
 /// The budgets of one portal's workflows, by workflow.
 #[derive(Debug, Default)]
@@ -14,21 +16,71 @@ pub(crate) struct EntryBudgets {
     by_workflow: HashMap<Box<str>, EntryBudget>,
     /// Old workflows are removed when there are more than this.
     sweep_at: usize,
+    /// What earlier owners of the portal have noted, by the keys of workflows that were not needed since.
+    inherited: HashMap<u128, EntryBudget>,
+    /// Workflows with changes that are to be noted for the next owner. `None`: there will be none.
+    changed: Option<HashSet<Box<str>>>,
 }
 
 impl EntryBudgets {
     /// When the schedule allows the workflow's next entry. `None`: at once.
     pub(crate) fn next_at(&self, workflow: &str, schedule: &Schedule) -> Option<Instant> {
-        self.by_workflow.get(workflow)?.next_at(schedule)
+        self.of(workflow)?.next_at(schedule)
     }
 
     /// Whether half of the entries are used, so that closing spans wait for the schedule.
     pub(crate) fn is_tight(&self, workflow: &str, schedule: &Schedule) -> bool {
-        self.by_workflow.get(workflow).is_some_and(|budget| budget.is_tight(schedule))
+        self.of(workflow).is_some_and(|budget| budget.is_tight(schedule))
+    }
+
+    /// From now on changes are noted for the portal's next owner. `memos`: the notes of the earlier ones.
+    pub(crate) fn inherit(&mut self, memos: &[Memo], clocks: Clocks) {
+        self.changed.get_or_insert_default();
+        for Memo { key, value } in memos {
+            if let Some(budget) = EntryBudget::read(value, clocks) {
+                if budget.used_within(FORGET, clocks.now) {
+                    self.inherited.insert(*key, budget);
+                }
+            }
+        }
+    }
+
+    /// What has changed since the last call.
+    pub(crate) fn memos(&mut self, clocks: Clocks) -> Vec<Memo> {
+        let changed = self.changed.as_mut().map(std::mem::take).unwrap_or_default();
+        let memo = |workflow: Box<str>| {
+            let value = self.by_workflow.get(&workflow)?.write(clocks);
+            Some(Memo { key: memo_key(&workflow), value })
+        };
+        changed.into_iter().filter_map(memo).collect()
+    }
+
+    /// The workflow is needed now: what was noted of it counts.
+    fn recall(&mut self, workflow: &str) {
+        if let Some(changed) = &mut self.changed {
+            if !changed.contains(workflow) {
+                changed.insert(workflow.into());
+            }
+        }
+        if self.inherited.is_empty() || self.by_workflow.contains_key(workflow) {
+            return;
+        }
+        if let Some(budget) = self.inherited.remove(&memo_key(workflow)) {
+            self.by_workflow.insert(workflow.into(), budget);
+        }
+    }
+
+    fn of(&self, workflow: &str) -> Option<&EntryBudget> {
+        let known = self.by_workflow.get(workflow);
+        if known.is_some() || self.inherited.is_empty() {
+            return known;
+        }
+        self.inherited.get(&memo_key(workflow))
     }
 
     /// Counts an entry as sent, and returns how many lines will have rolled off once it is written.
     pub(crate) fn sent(&mut self, workflow: &str, schedule: &Schedule, now: Instant) -> u64 {
+        self.recall(workflow);
         if let Some(budget) = self.by_workflow.get_mut(workflow) {
             return budget.sent(now, schedule);
         }
@@ -40,11 +92,13 @@ impl EntryBudgets {
 
     /// The portal wrote an entry of `lines`, or may have. Returns how many lines it rolled off.
     pub(crate) fn written(&mut self, workflow: &str, lines: u32, schedule: &Schedule) -> u64 {
+        self.recall(workflow);
         self.by_workflow.get_mut(workflow).map_or(0, |budget| budget.written(lines, schedule))
     }
 
     /// Takes a count of [`sent`](Self::sent) back: the portal wrote nothing.
     pub(crate) fn not_sent(&mut self, workflow: &str) {
+        self.recall(workflow);
         if let Some(budget) = self.by_workflow.get_mut(workflow) {
             budget.not_sent();
         }
@@ -53,6 +107,7 @@ impl EntryBudgets {
     /// Removes workflows without entries for a long time. Returns whether none is left.
     pub(crate) fn forget_old(&mut self, now: Instant) -> bool {
         self.by_workflow.retain(|_, budget| budget.used_within(FORGET, now));
+        self.inherited.retain(|_, budget| budget.used_within(FORGET, now));
         self.by_workflow.is_empty()
     }
 
@@ -124,6 +179,33 @@ impl EntryBudget {
         }
     }
 
+    /// For the portal's next owner.
+    fn write(&self, clocks: Clocks) -> Vec<u8> {
+        let mut memo = Writer::new(FORM, clocks);
+        memo.maybe_time(self.first);
+        memo.maybe_time(self.last);
+        memo.number(self.sent.into());
+        memo.number(self.rolled_off);
+        let skipped = self.shown.len().saturating_sub(MOST_SHOWN);
+        self.shown.iter().skip(skipped).for_each(|lines| memo.number((*lines).into()));
+        memo.finish()
+    }
+
+    fn read(memo: &[u8], clocks: Clocks) -> Option<Self> {
+        let mut memo = Reader::new(FORM, memo, clocks)?;
+        let mut budget = EntryBudget {
+            first: memo.maybe_time()?,
+            last: memo.maybe_time()?,
+            sent: u32::try_from(memo.number()?).ok()?,
+            rolled_off: memo.number()?,
+            shown: VecDeque::new(),
+        };
+        while let Some(lines) = memo.number() {
+            budget.shown.push_back(u32::try_from(lines).ok()?);
+        }
+        Some(budget)
+    }
+
     fn used_within(&self, time: Duration, now: Instant) -> bool {
         self.last.is_some_and(|last| now.saturating_duration_since(last) <= time)
     }
@@ -136,6 +218,21 @@ const SWEEP_FROM: usize = 1_024;
 /// The maximum number of workflows. A workflow that is removed too early may write its next entries faster than
 /// its log can keep them; there is no other loss.
 const MOST_WORKFLOWS: usize = 32_768;
+
+/// The key of a workflow's memo: the same in all processes and versions (FNV-1a of 128 bits). It is never that of
+/// the portal itself, which is even.
+fn memo_key(workflow: &str) -> u128 {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let hash =
+        workflow.bytes().fold(BASIS, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    hash | 1
+}
+
+/// The form of these memos.
+const FORM: u8 = 1;
+/// Most entries of a workflow that a memo tells of.
+const MOST_SHOWN: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,10 @@ use super::ending::Ending;
 use super::entry::{Entry, Gap, widen};
 use super::gaps::GapId;
 use super::incoming::{Incoming, Stamp};
+use super::memo::Clocks;
 use super::schedule::Schedule;
+use super::style::Style;
+use crate::journal::{Memo, Number, Publisher};
 use crate::line::EventToken;
 use crate::stats::DropReason;
 
@@ -176,6 +179,54 @@ impl Coalescer {
         self.keys.get(event_token).is_some_and(|key| self.tokens[*key].has_had(stamp))
     }
 
+    /// Lines and notices of a token read like this from now on.
+    pub(crate) fn dress(&mut self, event_token: &EventToken, style: &Arc<Style>, now: Instant) {
+        let key = self.key(event_token, now);
+        self.tokens[key].dress(style, now);
+        self.list(key);
+    }
+
+    /// How a token's lines and notices read, if not as those of this process.
+    pub(crate) fn style(&self, event_token: &EventToken) -> Option<&Arc<Style>> {
+        self.tokens[*self.keys.get(event_token)?].style.as_ref()
+    }
+
+    /// Notes about budgets of entries for the portal's next owner.
+    pub(crate) fn budget_memos(&mut self, clocks: Clocks) -> Vec<Memo> {
+        self.budgets.memos(clocks)
+    }
+
+    /// Notes of the portal's earlier owners.
+    pub(crate) fn inherit_budgets(&mut self, memos: &[Memo], clocks: Clocks) {
+        self.budgets.inherit(memos, clocks);
+    }
+
+    /// Notes that something with this name has been here.
+    pub(crate) fn note(&mut self, event_token: &EventToken, stamp: Stamp, now: Instant) {
+        let key = self.key(event_token, now);
+        self.tokens[key].note(stamp);
+        self.list(key);
+    }
+
+    /// Gives up waiting entries of a token with lines of this publisher between these numbers.
+    pub(crate) fn give_up_numbers(
+        &mut self,
+        event_token: &EventToken,
+        (publisher, (from, up_to)): (Publisher, (Number, Number)),
+        reason: DropReason,
+        now: Instant,
+    ) -> Vec<(Entry, Option<u64>)> {
+        let Some(&key) = self.keys.get(event_token) else { return Vec::new() };
+        let mut given_up = Vec::new();
+        let gone = |entry: &Entry| entry.stamps.meets(publisher, from, up_to);
+        while let Some(entry) = self.tokens[key].pop_if(gone) {
+            let orphan = self.lost(key, &entry, reason, now);
+            given_up.push((entry, orphan));
+        }
+        self.list(key);
+        given_up
+    }
+
     /// Notes lines that were lost before they arrived here.
     pub(crate) fn missed(&mut self, event_token: &EventToken, gap: Gap, now: Instant) {
         let key = self.key(event_token, now);
@@ -239,6 +290,19 @@ impl Coalescer {
         }
     }
 
+    /// The same for a seal with a name in the journal: it is settled with the lines before it. Returns `false` if
+    /// there are none, so that it is settled at once.
+    pub(crate) fn seal_as(&mut self, event_token: &EventToken, stamp: Stamp, now: Instant) -> bool {
+        let key = self.key(event_token, now);
+        let buffer = &mut self.tokens[key];
+        buffer.note(stamp);
+        let sealed = buffer.sealed.back_mut().map(|(_, entry)| entry);
+        let last = buffer.open.as_mut().or(sealed);
+        let goes_along = last.is_some_and(|entry| entry.goes_along(stamp));
+        self.seal_key(key, now);
+        goes_along
+    }
+
     fn seal_key(&mut self, key: usize, now: Instant) -> bool {
         let Some(buffer) = self.tokens.get_mut(key) else { return false };
         if buffer.open.is_none() {
@@ -290,7 +354,10 @@ impl Coalescer {
         let buffer = &mut self.tokens[key];
         let mut entry = match buffer.sealed.pop_front() {
             Some((_, entry)) => entry,
-            None => buffer.open.take().unwrap_or_else(|| Entry::new(now, SystemTime::UNIX_EPOCH)),
+            None => buffer.open.take().unwrap_or_else(|| Entry {
+                style: buffer.style.clone(),
+                ..Entry::new(now, SystemTime::UNIX_EPOCH)
+            }),
         };
         if let Some(gap) = buffer.gap.take() {
             widen(&mut entry.gap, *gap);

@@ -15,6 +15,7 @@ use super::lane::{Action, EndAsked, Lane, Renewal, Rules, TICK, What};
 use super::ledger::{Freed, Ledger, Page, Pending};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
+use super::style::Styles;
 use super::turn::Turn;
 use crate::error::{CallError, CompleteError};
 use crate::journal::Publisher;
@@ -64,6 +65,8 @@ pub(crate) struct Engine {
     rules: Arc<Rules>,
     limits: Limits,
     renderer: Renderer,
+    /// Styles of other processes.
+    styles: Styles,
     ledger: Ledger,
     portals: Slab<Portal>,
     by_id: HashMap<Option<PortalId>, usize>,
@@ -110,6 +113,7 @@ impl Engine {
             rules: Arc::new(rules),
             limits,
             renderer,
+            styles: Styles::default(),
             ledger,
             portals: Slab::new(),
             by_id: HashMap::new(),
@@ -440,7 +444,7 @@ impl Engine {
             }
         }
         let settled = self.ledger.pending().lines + self.ledger.only_stored() == 0;
-        let starting = self.store.as_ref().is_some_and(Store::is_starting);
+        let starting = self.is_starting();
         let published = self.publishing.as_ref().is_none_or(|publishing| publishing.is_idle());
         if self.closing.is_some() && settled && published && !starting && !self.is_completing() {
             return Step::Closed;
@@ -459,7 +463,7 @@ impl Engine {
             condition.oldest = oldest;
         }
         if let Some(publishing) = &self.publishing {
-            publishing.show(&mut condition, page.pending());
+            publishing.show(&mut condition, page.pending().lines + page.stored());
         }
         page.stands(&condition, now);
     }
@@ -467,7 +471,8 @@ impl Engine {
     /// Forgets a portal whose lane has had nothing to remember for long.
     fn forget(&mut self, key: usize, now: Instant) {
         let portal = &mut self.portals[key];
-        let is_used = portal.behind.is_some() || portal.page.pending().lines > 0;
+        let pending = portal.page.pending().lines + portal.page.stored();
+        let is_used = portal.behind.is_some() || pending > 0;
         if !portal.lane.is_empty(now) || is_used {
             portal.empty_since = None;
             if !portal.lane.is_out() {
@@ -511,10 +516,18 @@ impl Engine {
     /// Answers flushes that are through or out of time. After the budget was told what was settled,
     /// so that whoever is answered finds the counters up to date.
     pub(crate) fn answer(&mut self, now: Instant) {
-        let starting = self.store.as_ref().is_some_and(Store::is_starting);
+        let starting = self.is_starting();
+        self.note_unpublished();
         self.ledger.answer(starting, now);
         self.answer_deliveries(now);
         self.answer_own_ends();
+    }
+
+    /// Whether it is not known yet what earlier runs have left.
+    fn is_starting(&self) -> bool {
+        let publishing = self.publishing.as_ref();
+        self.store.as_ref().is_some_and(Store::is_starting)
+            || publishing.is_some_and(|publishing| publishing.is_starting())
     }
 
     /// Reports that are due. `last`: this is the last call, so everything is reported.

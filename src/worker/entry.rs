@@ -1,9 +1,11 @@
 //! One entry of a process log under construction: safe text, the lines that end in it, its tries.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::gaps::GapId;
 use super::incoming::{Incoming, Stamp};
+use super::style::Style;
 use crate::format::Words;
 use crate::journal::{Number, Publisher};
 use crate::protocol::text::LINE_MARK;
@@ -40,6 +42,8 @@ pub(crate) struct Entry {
     /// Lines that are missing before it; the entry begins with a notice about them. Boxed, because most
     /// entries have none.
     pub(crate) gap: Option<Box<Gap>>,
+    /// How another process wants its notices to read.
+    pub(crate) style: Option<Arc<Style>>,
     /// Lines of this workflow that the portal no longer shows once it stores this entry.
     pub(crate) rolled_off: u64,
 }
@@ -68,6 +72,11 @@ impl Stamps {
     /// Lines of which this entry holds at least a piece.
     pub(crate) fn all(self) -> Option<(Number, Number)> {
         (self.from > 0).then_some((self.from, self.up_to))
+    }
+
+    /// Whether there is one of these lines among them.
+    pub(crate) fn meets(&self, publisher: Publisher, from: Number, up_to: Number) -> bool {
+        self.publisher == publisher && self.from > 0 && self.from <= up_to && from <= self.up_to
     }
 
     /// The same without the line that goes on from an earlier entry, which stands in the log.
@@ -118,6 +127,7 @@ impl Entry {
             continued: false,
             tries: Tries::default(),
             gap: None,
+            style: None,
             rolled_off: 0,
         }
     }
@@ -144,6 +154,18 @@ impl Entry {
             && follows
     }
 
+    /// Something without text that comes behind its lines has this name: it is settled with them. Returns `false`
+    /// if that is not possible.
+    pub(crate) fn goes_along(&mut self, stamp: Stamp) -> bool {
+        let Stamps { publisher, from, up_to, .. } = self.stamps;
+        let follows = publisher == stamp.publisher && from > 0 && stamp.no > up_to;
+        if follows {
+            self.stamps.up_to = stamp.no;
+            self.stamps.whole = stamp.no;
+        }
+        follows
+    }
+
     /// A line, or a piece of it, was appended.
     pub(crate) fn has_taken(&mut self, line: &Incoming<'_>, whole: bool) {
         self.last_seq = line.seq;
@@ -156,7 +178,10 @@ impl Entry {
     }
 
     /// Appends the message as it is sent: notices, then the lines.
+    ///
+    /// `words`: those of this process.
     pub(crate) fn write_message(&self, words: &Words, out: &mut String) {
+        let words = self.style.as_ref().map_or(words, |style| &style.words);
         if self.tries.in_doubt {
             notice(out, |out| words.possible_repeat(out, SHORT_NOTICE));
         }

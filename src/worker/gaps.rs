@@ -36,6 +36,8 @@ struct KeptGap {
     reason: DropReason,
     since: SystemTime,
     lines: u64,
+    /// Another process tells it when it is stored.
+    goes: bool,
     /// Chunks that are in the journal, or on their way: number and lines.
     stored: Vec<(Publisher, Number, u64)>,
 }
@@ -49,8 +51,8 @@ impl KeptGaps {
     ) -> GapId {
         let id = self.id(event_token);
         let (portal, event_token) = (portal.cloned(), event_token.clone());
-        let stored = Vec::new();
-        self.gaps.insert(id, KeptGap { portal, event_token, reason, since, lines, stored });
+        let (goes, stored) = (false, Vec::new());
+        self.gaps.insert(id, KeptGap { portal, event_token, reason, since, lines, goes, stored });
         self.unsaved.insert(id);
         id
     }
@@ -68,8 +70,8 @@ impl KeptGaps {
         }
         let id = self.id(event_token);
         let (portal, event_token) = (portal.cloned(), event_token.clone());
-        let stored = vec![(publisher, no, lines)];
-        self.gaps.insert(id, KeptGap { portal, event_token, reason, since, lines, stored });
+        let (goes, stored) = (false, vec![(publisher, no, lines)]);
+        self.gaps.insert(id, KeptGap { portal, event_token, reason, since, lines, goes, stored });
         Some(id)
     }
 
@@ -96,10 +98,22 @@ impl KeptGaps {
     pub(crate) fn told(&mut self, id: GapId) -> Vec<Mark> {
         self.unsaved.remove(&id);
         let Some(gap) = self.gaps.remove(&id) else { return Vec::new() };
-        for (publisher, no, _) in &gap.stored {
-            self.found.remove(&(*publisher, *no));
-        }
+        gap.forget(&mut self.found);
         gap.marks().collect()
+    }
+
+    /// Another process delivers to this portal from now on, and tells what is stored.
+    pub(crate) fn let_go(&mut self, portal: Option<&PortalId>) {
+        let KeptGaps { gaps, unsaved, found, .. } = self;
+        gaps.retain(|id, gap| {
+            let goes = gap.portal.as_ref() == portal;
+            gap.goes |= goes;
+            let stays = !goes || unsaved.contains(id);
+            if !stays {
+                gap.forget(found);
+            }
+            stays
+        });
     }
 
     /// Lines of a token are settled in this range of numbers, and with them what is stored in it of notices that
@@ -164,11 +178,24 @@ impl KeptGaps {
                 Content::Missed(StoredGap { no, lines, since: gap.since, reason: gap.reason });
             chunks.push(Chunk { portal, event_token, content, about: None });
         }
+        let KeptGaps { gaps, found, .. } = self;
+        gaps.retain(|_, gap| {
+            if gap.goes {
+                gap.forget(found);
+            }
+            !gap.goes
+        });
         (chunks, marks)
     }
 }
 
 impl KeptGap {
+    fn forget(&self, found: &mut HashSet<(Publisher, Number)>) {
+        for (publisher, no, _) in &self.stored {
+            found.remove(&(*publisher, *no));
+        }
+    }
+
     fn marks(&self) -> impl Iterator<Item = Mark> + '_ {
         self.stored.iter().map(|(publisher, no, _)| Mark {
             publisher: *publisher,

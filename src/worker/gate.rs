@@ -29,8 +29,13 @@ impl Gate {
         let permit = match permission.await {
             Ok(Permission::Given(permit)) => permit,
             Ok(Permission::Fenced) => return Err(Withheld::Fenced),
-            Ok(Permission::Failed(trouble)) => return Err(Withheld::Failed(trouble)),
-            Err(_) => return Err(Withheld::Failed("the journal's thread has ended".to_owned())),
+            Ok(Permission::Failed { trouble, intent }) => {
+                return Err(Withheld::Failed { trouble, intent: Some(intent) });
+            }
+            Err(_) => {
+                let trouble = "the journal's thread has ended".to_owned();
+                return Err(Withheld::Failed { trouble, intent: None });
+            }
         };
         if is_leaving.load(SeqCst) {
             return Err(Withheld::LetGo);

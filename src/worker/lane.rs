@@ -21,6 +21,7 @@ use super::meters::Meters;
 use super::rate::{LeakyBucket, Quota};
 use super::report::Trouble;
 use super::retry::{Backoff, RetryPolicy};
+use super::style::Style;
 use super::turn::Turn;
 use crate::completion::Completion;
 use crate::error::{CompleteError, WorkerError};
@@ -41,6 +42,7 @@ mod costs;
 mod ends;
 mod leaving;
 mod losses;
+mod memos;
 mod reaction;
 mod settle;
 
@@ -259,6 +261,31 @@ impl Lane {
         self.coalescer.seal(event_token, turn.now)
     }
 
+    /// The same for a seal with a name in the journal. Returns whether it is settled with lines.
+    pub(crate) fn seal_as(
+        &mut self,
+        event_token: &EventToken,
+        stamp: Stamp,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        self.coalescer.seal_as(event_token, stamp, turn.now)
+    }
+
+    /// Lines and notices of a token read like this from now on.
+    pub(crate) fn dress(
+        &mut self,
+        event_token: &EventToken,
+        style: &Arc<Style>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.coalescer.dress(event_token, style, turn.now);
+    }
+
+    /// Something with this name has been here.
+    pub(crate) fn note(&mut self, event_token: &EventToken, stamp: Stamp, turn: &mut Turn<'_>) {
+        self.coalescer.note(event_token, stamp, turn.now);
+    }
+
     /// Pending lines of a token.
     pub(crate) fn pending(&self, event_token: &EventToken) -> u64 {
         self.coalescer.pending(event_token)
@@ -297,7 +324,9 @@ impl Lane {
     ) -> bool {
         let EndAsked { completion, deadline, patience, answer, stamp, elsewhere } = asked;
         self.ends += 1;
-        let (words, most_bytes) = (&self.rules.words, self.rules.request_bytes);
+        let style = self.coalescer.style(event_token);
+        let words = style.map_or(&self.rules.words, |style| &style.words);
+        let most_bytes = self.rules.request_bytes;
         let text = event_token.expose();
         let (number, now) = (self.ends, turn.now);
         let ends_by = self.closing.filter(|_| stamp.is_none());
@@ -320,6 +349,11 @@ impl Lane {
             return false;
         }
         true
+    }
+
+    /// Whether an end with this name is tried (`true`), or was tried before.
+    pub(crate) fn knows_end(&self, event_token: &EventToken, stamp: Stamp) -> Option<bool> {
+        self.coalescer.knows_end(event_token, stamp)
     }
 
     /// Until when the portal waits for an activity, if that is known.

@@ -14,7 +14,7 @@ use super::incoming::{Incoming, Stamp};
 use super::outbox::Outbox;
 use super::report::{Report, Reports, Trouble};
 use super::watches::Watches;
-use crate::journal::{Mark, MarkKind, Number, Publisher, StoredGap};
+use crate::journal::{Answer, Mark, MarkKind, Number, Outcome, Publisher, StoredGap};
 use crate::line::{EventToken, Fingerprint, PortalId};
 use crate::queue::{Limits, Load, Shares};
 use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
@@ -41,8 +41,12 @@ pub(crate) struct Ledger {
     stored: u64,
     /// Lines of unknown tokens that the journal has lost, and of which not all were missed yet.
     damaged: u64,
+    /// Lines that are in no journal, if they are published by way of one of this machine.
+    unpublished: Option<u64>,
     /// Other processes deliver from the journal, too.
     is_shared: bool,
+    /// Outcomes of ends that other processes wait for.
+    answers: Vec<Answer>,
 }
 
 /// The state of a portal's lane.
@@ -117,7 +121,9 @@ impl Ledger {
             clock: None,
             stored: 0,
             damaged: 0,
+            unpublished: None,
             is_shared: false,
+            answers: Vec::new(),
         }
     }
 
@@ -281,6 +287,23 @@ impl Ledger {
         self.is_shared = true;
     }
 
+    /// An end has this outcome. Another process may wait for it.
+    pub(crate) fn answer_end(&mut self, stamp: Stamp, outcome: Outcome) {
+        if self.is_shared {
+            let Stamp { publisher, no } = stamp;
+            self.answers.push(Answer { publisher, no, outcome });
+        }
+    }
+
+    /// Outcomes of ends for the journal.
+    pub(crate) fn answers(&mut self) -> Vec<Answer> {
+        std::mem::take(&mut self.answers)
+    }
+
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     /// Notes for the journal what has become of lines of a token.
     ///
     /// If others deliver from it, too, only the owner of a portal may say that lines are tried or not: with a
@@ -383,6 +406,33 @@ impl Ledger {
         self.count_lost(Some(page), lines, reason);
         self.sub_stored(page, own, lines);
         self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));
+    }
+
+    /// Lines that were in the journal of this machine only are in that of a relay now. The newest of them has the
+    /// number `last_seq`.
+    pub(crate) fn moved(
+        &mut self,
+        page: &mut Page,
+        event_token: &EventToken,
+        lines: u64,
+        last_seq: u64,
+    ) {
+        self.stats.handed_over(lines);
+        page.counters.handed_over(lines);
+        self.sub_stored(page, true, lines);
+        self.watches.settled(event_token, lines, last_seq, Ending::HandedOver);
+    }
+
+    /// The same for lines of other runs, which were not counted before.
+    pub(crate) fn moved_found(&mut self, page: &Page, lines: u64) {
+        self.stats.recovered(lines);
+        self.stats.handed_over(lines);
+        page.counters.handed_over(lines);
+    }
+
+    /// So many lines are in no journal yet. `None`: there is no journal of this machine.
+    pub(crate) fn set_unpublished(&mut self, lines: Option<u64>) {
+        self.unpublished = lines;
     }
 
     /// Lines of other runs, which were not counted, are lost.
@@ -609,7 +659,7 @@ impl Ledger {
         let is_late = self.watches.next_deadline().is_some_and(|at| at <= now);
         let unstored = match &self.outbox {
             Some(outbox) if is_late => outbox.lines(),
-            _ => u64::MAX,
+            _ => self.unpublished.unwrap_or(u64::MAX),
         };
         self.watches.answer(unstored, starting, now);
     }
@@ -646,6 +696,11 @@ impl Page {
     /// What the journal has to know with the next request.
     pub(crate) fn unsaid(&mut self) -> Vec<Mark> {
         std::mem::take(&mut self.unsaid)
+    }
+
+    /// The journal may not know this, which it was told: it is told again, before all else.
+    pub(crate) fn say_again(&mut self, marks: Vec<Mark>) {
+        self.unsaid.splice(..0, marks);
     }
 
     /// Lines of the portal that are in memory and pending.

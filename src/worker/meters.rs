@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::memo::{Reader, Writer};
 use super::operating::OperatingWindow;
 use crate::protocol::reply::{Outcome, Sent, ServerTime};
 
@@ -43,6 +44,27 @@ impl Meters {
             no_direct_end: None,
             no_batched_end: None,
         }
+    }
+
+    /// For the portal's next owner.
+    pub(crate) fn write(&self, memo: &mut Writer) {
+        for window in [&self.direct, &self.batched, &self.outer] {
+            window.write(memo);
+        }
+        memo.maybe_time(self.no_direct_end);
+        memo.maybe_time(self.no_batched_end);
+    }
+
+    /// What an earlier owner has noted.
+    pub(crate) fn read(&self, memo: &mut Reader<'_>, now: Instant) -> Option<Self> {
+        let soon = |at: Instant| at.min(now + END_REFUSED);
+        Some(Meters {
+            direct: self.direct.read(memo, now)?,
+            batched: self.batched.read(memo, now)?,
+            outer: self.outer.read(memo, now)?,
+            no_direct_end: memo.maybe_time()?.map(soon),
+            no_batched_end: memo.maybe_time()?.map(soon),
+        })
     }
 
     /// How many of `want` entries may be sent now, or when to ask again. `alone`: there is one, and nothing

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::memo::{Reader, Writer};
+
 /// One key of the portal's operating limit: seconds of server work in a sliding ten minutes
 /// ("operating" in the time object of a reply; the portal never sends the limit itself).
 #[derive(Debug)]
@@ -31,6 +33,29 @@ impl OperatingWindow {
             blocked_until: None,
             spaced_until: now,
         }
+    }
+
+    /// For the portal's next owner.
+    pub(crate) fn write(&self, memo: &mut Writer) {
+        memo.seconds(self.limit);
+        memo.seconds(self.used);
+        memo.time(self.resets_at);
+        memo.seconds(self.per_command);
+        memo.maybe_time(self.blocked_until);
+        memo.time(self.spaced_until);
+    }
+
+    /// What an earlier owner has noted. No pause is longer than the portal's own.
+    pub(crate) fn read(&self, memo: &mut Reader<'_>, now: Instant) -> Option<Self> {
+        let soon = |at: Instant| at.min(now + WINDOW);
+        Some(OperatingWindow {
+            limit: memo.seconds()?.clamp(LEAST_LIMIT.min(self.limit), self.limit),
+            used: memo.seconds()?,
+            resets_at: soon(memo.time()?),
+            per_command: memo.seconds()?.min(LONGEST_REQUEST),
+            blocked_until: memo.maybe_time()?.map(soon),
+            spaced_until: soon(memo.time()?),
+        })
     }
 
     /// A reply says how much is used, and when the oldest part of it expires.

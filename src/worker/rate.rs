@@ -86,6 +86,13 @@ impl LeakyBucket {
         }
     }
 
+    /// Another process has sent requests until this time, nobody knows how many.
+    pub(crate) fn was_used(&mut self, until: Instant) {
+        if let Some((_, burst)) = self.allowed {
+            (self.level, self.at) = (burst, until);
+        }
+    }
+
     /// A request that was counted has not left.
     pub(crate) fn not_sent(&mut self) {
         self.level = (self.level - 1.0).max(0.0);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::entry::NOTICE_BYTES;
+use super::style::{self, Style};
 use crate::format::{Format, Line, Sink, Story, TELLS_CUT, Words, unix_seconds, write_clock};
 use crate::line::LogLine;
 use crate::protocol::text::{ENTRY_BYTES, LINE_MARK, push_safe, split_at_boundary};
@@ -26,6 +27,8 @@ pub(crate) struct Renderer {
     safe: String,
     stamp: String,
     stamp_second: Option<i64>,
+    /// The style of another process, whose lines are made now.
+    style: Option<Arc<Style>>,
 }
 
 impl Renderer {
@@ -48,6 +51,20 @@ impl Renderer {
             safe: String::new(),
             stamp: String::new(),
             stamp_second: None,
+            style: None,
+        }
+    }
+
+    /// The words of this process.
+    pub(crate) fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// The next lines are made in this style; `None`: in that of this process.
+    pub(crate) fn dress(&mut self, style: Option<Arc<Style>>) {
+        if !style::is_same(self.style.as_ref(), style.as_ref()) {
+            self.stamp_second = None;
+            self.style = style;
         }
     }
 
@@ -137,7 +154,8 @@ impl Renderer {
             self.safe.truncate(end);
             rest = from;
         }
-        self.words.cut(&mut self.safe, rest.len() as u64 + self.raw.more);
+        let words = self.style.as_ref().map_or(&self.words, |style| &style.words);
+        words.cut(&mut self.safe, rest.len() as u64 + self.raw.more);
         self.safe.shrink_to(self.line_bytes);
     }
 
@@ -153,11 +171,15 @@ impl Renderer {
         self.stamp.push(' ');
         let bare = self.stamp.len();
         // Writing to a String cannot fail.
-        let _ = write_clock(&mut self.stamp, self.words.time(), at);
+        let (time, prefix) = match &self.style {
+            Some(style) => (style.words.time(), style.prefix.as_str()),
+            None => (self.words.time(), self.prefix.as_str()),
+        };
+        let _ = write_clock(&mut self.stamp, time, at);
         if self.stamp.len() > bare {
             self.stamp.push(' ');
         }
-        self.stamp.push_str(&self.prefix);
+        self.stamp.push_str(prefix);
     }
 }
 

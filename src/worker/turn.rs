@@ -144,6 +144,21 @@ impl Turn<'_> {
         }
     }
 
+    /// The journal has given up the lines of an entry, and knows that.
+    pub(crate) fn bury(
+        &mut self,
+        event_token: &EventToken,
+        entry: &Entry,
+        orphan: Option<u64>,
+        reason: DropReason,
+    ) {
+        let (lines, ending) = (u64::from(entry.lines), Ending::Dropped(reason));
+        self.settle_lines(event_token, lines, entry.bytes, entry.last_seq, ending);
+        if let Some(seq) = orphan {
+            self.settle_lines(event_token, 1, 0, seq, ending);
+        }
+    }
+
     /// Settles an entry as lost, and the line that went on in a later one.
     pub(crate) fn settle_lost(
         &mut self,

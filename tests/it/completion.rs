@@ -89,6 +89,16 @@ fn a_last_message_that_is_longer_than_an_entry_says_what_was_cut() {
     assert!(texts[0].len() <= 60_000);
 }
 
+/// Regression: PHP counts "0" as empty, so the portal wrote its default text.
+#[test]
+fn a_last_message_that_php_counts_as_empty_is_written() {
+    let stage = AppStage::new(1);
+    let (workflow, _, verified) = stage.open(0);
+    let activity = stage.bizproc.activity(verified).first().unwrap();
+    wait(activity.complete(Completion::new().message("0"))).unwrap();
+    assert_eq!(workflow.texts(), ["0\u{2060}"]);
+}
+
 /// A workflow, its activity on the portal and in the app. One line was written.
 fn logged_in_time() -> (AppStage, Workflow, bizproc_portal::Activity, Activity) {
     let stage = AppStage::with(1, |oauth| oauth, |builder| builder.request_timeout(SLOW / 2));

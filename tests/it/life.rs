@@ -15,7 +15,7 @@ use tracing_bizproc::stats::DropReason;
 use tracing_bizproc::{Completion, PortalId};
 use tracing_subscriber::prelude::*;
 
-use crate::app::{AppStage, FORM, Handler, Site, credentials, quick, wait};
+use crate::app::{AppStage, FORM, Handler, Site, credentials, quick, sites, wait};
 use crate::stage::{Captured, PATIENCE, in_child, is_child, lines};
 
 /// The requests of portals about an app, written by hand, so that they can be forged.
@@ -170,6 +170,54 @@ fn a_forged_installation_changes_nothing() {
     assert!(evil.accept().is_err(), "nobody called the forged address");
     let (_, _, body) = call(&stage, 0);
     assert!(wait(installations.verify(request(&body))).is_ok());
+}
+
+/// Regression: without a refresh token, only the list of hosts was checked. So the owner of a listed host could
+/// take over a portal that had installed the app.
+#[test]
+fn a_listed_host_without_a_refresh_token_cannot_take_over_an_installed_portal() {
+    let sites = sites(2);
+    let (victim, attacker) = (&sites[0], &sites[1]);
+    let store = Arc::new(MemoryStore::new());
+    let listed = [victim.host(), attacker.host()].into_iter().collect();
+    let oauth = credentials(victim, Arc::clone(&store)).hosts(listed);
+    let (layer, guard) = quick(oauth).build().unwrap();
+    let _subscriber = tracing_subscriber::registry().with(layer).set_default();
+    let installations = Installations::new(guard.handle(), Arc::clone(&store));
+    wait(installations.handle(Post::of(victim, "ONAPPINSTALL").parse())).unwrap();
+    let installation = wait(store.installation(&victim.id())).unwrap();
+    let tokens = wait(store.load(&victim.id())).unwrap();
+    let alone = |site: &Site| Some((site.app.issue_tokens().access_token, String::new()));
+    for event in ["ONAPPINSTALL", "ONAPPUPDATE"] {
+        let post = Post {
+            member_id: victim.portal.member_id().to_owned(),
+            tokens: alone(attacker),
+            ..Post::of(attacker, event)
+        };
+        let error = wait(installations.handle(post.parse())).unwrap_err();
+        assert!(matches!(error, InstallError::Denied { .. }), "{error}");
+    }
+    assert_eq!(wait(store.installation(&victim.id())).unwrap(), installation);
+    assert_eq!(wait(store.load(&victim.id())).unwrap(), tokens);
+
+    // The portal itself may get another application token by an update.
+    let post = Post {
+        application_token: "another".to_owned(),
+        tokens: alone(victim),
+        ..Post::of(victim, "ONAPPUPDATE")
+    };
+    wait(installations.handle(post.parse())).unwrap();
+    let updated = wait(store.installation(&victim.id())).unwrap();
+    assert_ne!(updated, installation);
+    // It may also be renamed before an update: it has the application token.
+    let post = Post {
+        application_token: "another".to_owned(),
+        endpoint: attacker.portal.client_endpoint(),
+        tokens: alone(attacker),
+        ..Post::of(victim, "ONAPPUPDATE")
+    };
+    wait(installations.handle(post.parse())).unwrap();
+    assert_ne!(wait(store.installation(&victim.id())).unwrap(), updated);
 }
 
 #[test]

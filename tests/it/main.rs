@@ -27,6 +27,8 @@ mod overload;
 mod own_thread;
 mod panics;
 mod portals;
+#[cfg(feature = "relay")]
+mod publish;
 mod reading;
 mod reports;
 mod secrets;

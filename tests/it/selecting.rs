@@ -162,6 +162,17 @@ fn the_marker_may_have_another_name_and_selects_nothing_by_default() {
     assert_eq!(lines(&workflow), ["a field like others (bizproc=false)"]);
 }
 
+/// Regression: the first one counted, so the environment could not change what the code says.
+#[test]
+fn the_last_length_of_a_field_counts() {
+    let stage = stage(Fields::new().shorten("body", 8).shorten("body", 5));
+    let (workflow, _, event_token) = stage.activity();
+    info_span!("activity", event_token = event_token.as_field())
+        .in_scope(|| info!(body = "0123456789", "long"));
+    stage.flushed();
+    assert_eq!(lines(&workflow), ["long (body=01234… (5 bytes more))"]);
+}
+
 #[test]
 fn invalid_names_of_fields_are_refused() {
     let portal = Portal::builder().start().unwrap();
@@ -173,6 +184,14 @@ fn invalid_names_of_fields_are_refused() {
         Fields::new().private([" "]),
         Fields::new().private(["event_token"]),
         Fields::new().shorten("", 5),
+        // These would have no effect: a star stands for a group only at the end, after a dot.
+        Fields::new().private(["card*"]),
+        Fields::new().private(["*"]),
+        Fields::new().private(["*.number"]),
+        Fields::new().private([".*"]),
+        Fields::new().shorten("card.*", 5),
+        Fields::new().shorten("event_token", 5),
+        Fields::new().marker("event_token "),
     ] {
         let builder: Builder = quick(&portal).fields(fields.clone());
         let error = builder.build::<Registry>().err().unwrap();

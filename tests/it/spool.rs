@@ -16,17 +16,22 @@ use tracing_subscriber::prelude::*;
 use crate::stage::{PATIENCE, eventually, is_child, lines, quick, token};
 
 /// A directory that is removed with the test.
-struct Dir(PathBuf);
+pub(crate) struct Dir(PathBuf);
 
 impl Dir {
-    fn new(name: &str) -> Dir {
+    pub(crate) fn new(name: &str) -> Dir {
         let dir = std::env::temp_dir().join(format!("bizproc-{name}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&dir));
         Dir(dir)
     }
 
+    #[cfg(feature = "relay")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Whether a file in it contains this text.
-    fn contains(&self, text: &str) -> bool {
+    pub(crate) fn contains(&self, text: &str) -> bool {
         fn search(dir: &Path, text: &[u8]) -> bool {
             let Ok(entries) = std::fs::read_dir(dir) else { return false };
             entries.flatten().any(|entry| match entry.file_type() {
@@ -46,16 +51,20 @@ impl Drop for Dir {
 }
 
 /// Runs the test of this name in a process that is killed when the value is dropped.
-struct Killed(Child);
+pub(crate) struct Killed(Child);
 
 impl Killed {
     fn start(name: &str, dir: &Dir, url: &str, activity: &Activity) -> Killed {
+        Killed::with(name, dir, url, &activity.event_token())
+    }
+
+    pub(crate) fn with(name: &str, dir: &Dir, url: &str, event_token: &str) -> Killed {
         let child = Command::new(std::env::current_exe().unwrap())
             .args([name, "--exact", "--nocapture", "--test-threads=1"])
             .env(crate::stage::CHILD, "1")
             .env("SPOOL", &dir.0)
             .env("URL", url)
-            .env("TOKEN", activity.event_token())
+            .env("TOKEN", event_token)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -71,7 +80,7 @@ impl Drop for Killed {
     }
 }
 
-fn variable(name: &str) -> String {
+pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap()
 }
 
@@ -85,7 +94,7 @@ fn child(options: impl FnOnce(Builder) -> Builder) -> (WorkerGuard, EventToken) 
     (guard, EventToken::parse(&variable("TOKEN")).unwrap())
 }
 
-fn forever() -> ! {
+pub(crate) fn forever() -> ! {
     loop {
         std::thread::park();
     }

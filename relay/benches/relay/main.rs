@@ -20,6 +20,7 @@ use tracing_bizproc::journal::{
 use tracing_bizproc::{EventToken, PortalId};
 use tracing_bizproc_relay::{Member, Owner, PgConfig, PgJournal, PgOwnership, RelayJournal, Shard};
 
+mod complete;
 mod news;
 mod takeover;
 
@@ -86,6 +87,7 @@ fn main() {
 
     news::compare(&server, &config, small);
     takeover::measure(&config, small);
+    complete::compare(&config, small);
 }
 
 /// Intents on lines that are there, each with a memo, as a relay writes them before each request.
@@ -100,6 +102,7 @@ fn intents(server: &Postgres, config: &PgConfig, small: bool) {
         for call in 0..calls {
             if renewed.is_none_or(|at| at.elapsed() > owner.interval()) {
                 assert_eq!(wait(owner.turn(Instant::now)).unwrap().lost, []);
+                journal.activate(owner.leases().claims());
                 renewed = Some(Instant::now());
             }
             let intent = |n: u64| {

@@ -231,7 +231,8 @@ pub(crate) fn what_is_left(
         Content::Lines(lines) => {
             lines.retain(|line| !settled.contains(line.no));
             for line in lines.iter_mut() {
-                line.tried = tried.contains(line.no);
+                // Another run may have appended it before.
+                line.tried |= tried.contains(line.no);
             }
             !lines.is_empty()
         }

@@ -1,9 +1,10 @@
 //! The journal of a member that delivers: no request leaves without a claim on its shard.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use tracing_bizproc::journal::{
     Adopted, Answer, Batch, Evicted, Intent, Journal, JournalFuture, Mark, Memo, Number, Permit,
@@ -13,18 +14,21 @@ use tracing_bizproc::{EventToken, PortalId};
 
 use crate::clock::now;
 use crate::journal::PgJournal;
-use crate::ownership::{Claim, Member, Owner, Ownership, SharedLeases};
+use crate::ownership::{Claim, Epoch, Member, Owner, Ownership, SharedLeases};
 use crate::shard::Shard;
 
 /// A [`PgJournal`] of one [`Owner`]: a request may leave while the owner holds the shard of its portal, in the
 /// epoch in which it wrote down what the request contains.
 ///
-/// The permit of a request is that epoch.
+/// The permit of a request is that epoch. Requests need a permit in an epoch that was
+/// [activated](RelayJournal::activate): a shard that was lost and taken again is delivered when nothing of the
+/// earlier epoch is in memory any more.
 #[derive(Clone)]
 pub struct RelayJournal {
     journal: Arc<PgJournal>,
     me: Member,
     leases: SharedLeases,
+    active: Arc<Mutex<BTreeMap<Shard, Epoch>>>,
     ownership: Arc<dyn Ownership>,
     counts: Arc<Counts>,
     is_fenced: Arc<AtomicBool>,
@@ -47,8 +51,26 @@ impl RelayJournal {
     /// The journal of this owner, which reads what the owner tells it to.
     pub fn new(journal: Arc<PgJournal>, owner: &Owner) -> Self {
         let (me, leases, ownership) = owner.parts();
-        let counts = Arc::default();
-        RelayJournal { journal, me, leases, ownership, counts, is_fenced: Arc::new(true.into()) }
+        let (active, counts, is_fenced) = (Arc::default(), Arc::default(), Arc::new(true.into()));
+        RelayJournal { journal, me, leases, active, ownership, counts, is_fenced }
+    }
+
+    /// Permits requests under these claims from now on, as long as they are held, and under no others.
+    pub fn activate(&self, claims: impl IntoIterator<Item = Claim>) {
+        let claims = claims.into_iter().map(|claim| (claim.shard, claim.epoch)).collect();
+        *self.active() = claims;
+    }
+
+    fn active(&self) -> MutexGuard<'_, BTreeMap<Shard, Epoch>> {
+        // It is replaced as a whole.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The claim under which a request may leave now.
+    fn claim(&self, portal: Option<&PortalId>, now: Instant) -> Option<Claim> {
+        let shard = Shard::of(portal);
+        let epoch = self.active().get(&shard).copied()?;
+        self.leases.claim(shard, now).filter(|claim| claim.epoch == epoch)
     }
 
     /// Every request may leave, whoever owns its portal. With this, lines come twice without a mark: for tests
@@ -69,7 +91,7 @@ impl RelayJournal {
         intents: &[Intent],
     ) -> Result<Vec<Option<Claim>>, tracing_bizproc::journal::JournalError> {
         let start = now();
-        let claim = |intent: &Intent| self.leases.claim(Shard::of(intent.portal.as_ref()), start);
+        let claim = |intent: &Intent| self.claim(intent.portal.as_ref(), start);
         let mut held: Vec<Option<Claim>> = intents.iter().map(claim).collect();
         let mut claims: Vec<Claim> = held.iter().flatten().copied().collect();
         claims.sort_unstable();
@@ -136,7 +158,7 @@ impl Journal for RelayJournal {
         if !self.is_fenced.load(Ordering::Relaxed) {
             return true;
         }
-        let claim = self.leases.claim(Shard::of(portal), now());
+        let claim = self.claim(portal, now());
         // Not under a later claim: the owner between the two did not leave these lines alone.
         let is_permitted = claim.is_some_and(|claim| claim.epoch.0 == permit.0);
         if !is_permitted {

@@ -1,6 +1,6 @@
 //! Keeps a part of the shards, and lets go of what it loses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::journal::RelayJournal;
 use crate::clock::now;
 use crate::journal::PgJournal;
 use crate::ownership::{Claim, Owner};
@@ -46,24 +47,37 @@ impl Kept {
 
 pub(super) struct Keeper {
     owner: Owner,
-    journal: Arc<PgJournal>,
+    /// Is told what to read.
+    reading: Arc<PgJournal>,
+    /// Is told which requests may leave.
+    journal: RelayJournal,
     let_go: LetGo,
     kept: Arc<Kept>,
     /// Claims of which something may still be on the way. They are renewed, and not read any more.
     going: BTreeSet<Claim>,
-    gone: JoinSet<Claim>,
+    /// Shards that were lost, and of which something may still be in memory, as often as that is so. Under a new
+    /// claim they have to wait: what another owner has sent meanwhile is not known there.
+    losing: BTreeMap<Shard, usize>,
+    gone: JoinSet<Gone>,
     fails: bool,
+}
+
+/// Nothing of it is in memory or on the way any more.
+enum Gone {
+    ToGiveBack(Claim),
+    Lost(Shard),
 }
 
 impl Keeper {
     pub(super) fn new(
         owner: Owner,
-        journal: Arc<PgJournal>,
+        reading: Arc<PgJournal>,
+        journal: RelayJournal,
         let_go: LetGo,
         kept: Arc<Kept>,
     ) -> Self {
-        let (going, gone) = (BTreeSet::new(), JoinSet::new());
-        Keeper { owner, journal, let_go, kept, going, gone, fails: false }
+        let (going, losing, gone) = (BTreeSet::new(), BTreeMap::new(), JoinSet::new());
+        Keeper { owner, reading, journal, let_go, kept, going, losing, gone, fails: false }
     }
 
     /// Until it is stopped, or nobody can stop it any more.
@@ -74,7 +88,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 stop = &mut stop => break stop.ok(),
-                Some(gone) = self.gone.join_next() => self.give_back(gone.ok()).await,
+                Some(gone) = self.gone.join_next() => self.has_gone(gone.ok()).await,
                 _ = turns.tick() => self.turn().await,
             }
         };
@@ -110,11 +124,13 @@ impl Keeper {
         }
     }
 
-    /// Reads what it has and does not let go.
+    /// Reads what it has and does not let go. Requests of what goes may still ask for their permits.
     fn read(&self) {
-        let held = self.held();
+        let mut held = self.held();
+        held.retain(|claim| !self.losing.contains_key(&claim.shard));
+        self.journal.activate(held.iter().copied());
         let read = held.iter().filter(|claim| !self.going.contains(claim));
-        self.journal.read_shards(read.map(|claim| claim.shard));
+        self.reading.read_shards(read.map(|claim| claim.shard));
     }
 
     fn held(&self) -> Vec<Claim> {
@@ -126,7 +142,7 @@ impl Keeper {
             let going = (self.let_go)(claim.shard);
             self.gone.spawn(async move {
                 going.await;
-                claim
+                Gone::ToGiveBack(claim)
             });
         }
     }
@@ -136,24 +152,45 @@ impl Keeper {
         add(&self.kept.lost, claims.len());
         for claim in claims {
             self.going.remove(claim);
+            *self.losing.entry(claim.shard).or_default() += 1;
         }
         if claims.is_empty() {
             return;
         }
         self.read();
         for claim in claims {
-            drop(tokio::spawn((self.let_go)(claim.shard)));
+            let (shard, going) = (claim.shard, (self.let_go)(claim.shard));
+            self.gone.spawn(async move {
+                going.await;
+                Gone::Lost(shard)
+            });
         }
     }
 
-    /// Gives back this claim, and those that are let go of meanwhile.
-    async fn give_back(&mut self, first: Option<Claim>) {
-        let mut claims: Vec<Claim> = first.into_iter().collect();
+    /// Handles what was let go: this, and what has gone meanwhile.
+    async fn has_gone(&mut self, first: Option<Gone>) {
+        let mut all: Vec<Gone> = first.into_iter().collect();
         while let Some(gone) = self.gone.try_join_next() {
-            claims.extend(gone.ok());
+            all.extend(gone.ok());
         }
-        // What was lost on the way is not given back.
-        claims.retain(|claim| self.going.remove(claim));
+        let (mut claims, mut lost) = (Vec::new(), false);
+        for gone in all {
+            match gone {
+                // What was lost on the way is not given back.
+                Gone::ToGiveBack(claim) if self.going.remove(&claim) => claims.push(claim),
+                Gone::ToGiveBack(_) => {}
+                Gone::Lost(shard) => {
+                    lost = true;
+                    if let Some(times) = self.losing.get_mut(&shard) {
+                        *times -= 1;
+                    }
+                }
+            }
+        }
+        if lost {
+            self.losing.retain(|_, times| *times > 0);
+            self.read();
+        }
         if claims.is_empty() {
             return;
         }
@@ -161,6 +198,7 @@ impl Keeper {
         if let Err(error) = self.owner.give_back(&claims).await {
             self.failed(&*error);
         }
+        self.read();
     }
 
     /// Lets go of everything, and goes. What it still holds after the limit is left to the next owners, who
@@ -177,7 +215,7 @@ impl Keeper {
         while !self.going.is_empty() {
             tokio::select! {
                 biased;
-                Some(gone) = self.gone.join_next() => self.give_back(gone.ok()).await,
+                Some(gone) = self.gone.join_next() => self.has_gone(gone.ok()).await,
                 () = &mut limit => break,
                 _ = renewals.tick() => {
                     let sent = now();

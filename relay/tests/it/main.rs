@@ -12,6 +12,7 @@ mod pooler;
 mod program;
 mod protocol;
 mod proxy;
+mod replicas;
 mod rights;
 mod store;
 mod tls;

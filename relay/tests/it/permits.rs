@@ -33,6 +33,7 @@ impl Relay {
         wait(self.owner.turn(now)).unwrap();
         let claims = self.owner.leases().claims();
         self.reading.read_shards(claims.iter().map(|claim| claim.shard));
+        self.journal.activate(claims);
     }
 
     fn intend(&self, intents: &[Intent]) -> Vec<Option<Permit>> {
@@ -127,6 +128,8 @@ fn a_request_leaves_under_the_claim_in_which_it_was_written_down() {
 
     // It gets the shard back: what was permitted before is not permitted now.
     wait(two.owner.leave()).unwrap();
+    wait(one.owner.turn(|| time.now())).unwrap();
+    assert_eq!(one.intend(&[intent("north", 1, b"")]), [None], "it is not active yet");
     one.turn(|| time.now());
     assert!(!may(&one, "north", north) && !may(&one, "south", south));
     let [Some(again)] = one.intend(&[intent("north", 1, b"third")])[..] else { panic!() };

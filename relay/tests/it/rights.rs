@@ -91,6 +91,7 @@ fn the_role_of_the_readme_may_use_the_tables_and_nothing_else() {
     assert_eq!(wait(owner.turn(|| now)).unwrap().gained.len(), Shard::COUNT);
     assert!(wait(owner.intend(&[], now)).unwrap().fenced().is_empty());
     let relay = RelayJournal::new(Arc::new(PgJournal::new(config()).unwrap()), &owner);
+    relay.activate(owner.leases().claims());
     let memos = vec![Memo { key: 1, value: vec![2] }];
     let intent = Intent { portal: Some(portal.clone()), marks: Vec::new(), memos };
     assert!(wait(relay.intend(&[intent])).unwrap()[0].is_some());

@@ -84,10 +84,16 @@ impl Driver {
         self.tail = Some(Tail { no, after, generation, most_bytes, not_before, due, has_more });
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     pub(super) async fn read_tail(&mut self) {
         let Some(tail) = self.tail.take() else { return };
         let told = self.try_tail(tail).await;
         self.tail_at_end = matches!(&told, Ok(Said::Tail { read, .. }) if read.at_end);
+        let now = Instant::now();
+        if now >= self.next_adopt {
+            self.next_adopt = now + EVICT_EVERY;
+            self.look_for_evicted().await;
+        }
         self.tell(told.unwrap_or_else(|error| Said::NotTailed { trouble: error.to_string() }));
     }
 
@@ -127,19 +133,24 @@ impl Driver {
         match guarded(|| self.journal.intend(&intents)).await {
             Ok(permits) => {
                 let permits = permits.into_iter().map(Some).chain(std::iter::repeat(None));
-                for (answer, permit) in answers.into_iter().zip(permits) {
+                let asked = answers.into_iter().zip(intents);
+                for ((answer, intent), permit) in asked.zip(permits) {
                     let permission = match permit {
                         Some(Some(permit)) => Permission::Given(permit),
                         Some(None) => Permission::Fenced,
-                        None => Permission::Failed("the journal gave too few answers".to_owned()),
+                        None => {
+                            let trouble = "the journal gave too few answers".to_owned();
+                            Permission::Failed { trouble, intent }
+                        }
                     };
                     // The worker may have ended.
                     drop(answer.send(permission));
                 }
             }
             Err(error) => {
-                for answer in answers {
-                    drop(answer.send(Permission::Failed(error.to_string())));
+                for (answer, intent) in answers.into_iter().zip(intents) {
+                    let trouble = error.to_string();
+                    drop(answer.send(Permission::Failed { trouble, intent }));
                 }
             }
         }
@@ -177,6 +188,8 @@ impl Driver {
 
 /// How often what is new is read at the least.
 const TAIL_EVERY: Duration = Duration::from_millis(100);
+/// How often the journal is asked what it has given up.
+const EVICT_EVERY: Duration = Duration::from_secs(1);
 /// How long news wait for more.
 const GATHER: Duration = Duration::from_millis(5);
 /// Most requests that are permitted in one call.

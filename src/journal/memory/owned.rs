@@ -65,11 +65,6 @@ impl Disk {
         self.inside().owned.hidden.insert(portal.clone());
     }
 
-    /// Whether this member owns the portal.
-    pub(crate) fn owns(&self, portal: &Option<PortalId>, member: Member) -> bool {
-        self.inside().owned.owner(portal).0 == Some(member)
-    }
-
     /// The member reads everything from the start again.
     pub(crate) fn renew(&self, member: Member) {
         *self.inside().owned.generations.entry(member).or_default() += 1;
@@ -233,7 +228,10 @@ impl Journal for Share {
             if self.faults().await?.unmarkable {
                 return Err("input/output error".into());
             }
-            self.disk.inside().owned.answers.extend_from_slice(answers);
+            let mut inside = self.disk.inside();
+            inside.owned.answers.extend_from_slice(answers);
+            let by_end = answers.iter().map(|a| ((a.publisher, a.no), a.outcome.clone()));
+            inside.answers.extend(by_end);
             Ok(())
         })
     }

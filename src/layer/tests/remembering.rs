@@ -1,7 +1,7 @@
 //! What a thread remembers of its spans is what a look-up would find.
 //!
-//! Random programs run under two layers of one subscriber: one that stands directly on it and remembers,
-//! and one in a box, which looks up each time. Both have to deliver the same lines.
+//! Random programs run under several layers of one subscriber: some stand directly on it and remember, and
+//! one is in a box and looks up each time. All have to deliver the same lines.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -21,6 +21,9 @@ enum Step {
     ExitLast,
     /// Drops the handle, also if some thread is in the span.
     Drop,
+    DropAll,
+    /// Makes spans that are not ours, until the layers are at rest if nothing is alive.
+    Idle,
     RecordToken(bool),
     RecordPortal,
     RecordField,
@@ -67,6 +70,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Exit),
         4 => Just(Step::ExitLast),
         1 => Just(Step::Drop),
+        1 => Just(Step::DropAll),
+        1 => Just(Step::Idle),
         1 => any::<bool>().prop_map(Step::RecordToken),
         1 => Just(Step::RecordPortal),
         1 => Just(Step::RecordField),
@@ -85,7 +90,7 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(&mut self, step: Step, at: usize, spans: &Mutex<Vec<Span>>) {
+    fn run(&mut self, step: Step, at: usize, spans: &Spans) {
         let span = spans.lock().unwrap()[at].clone();
         match step {
             Step::Make(kind, parent) => {
@@ -115,6 +120,8 @@ impl Thread {
             }
             Step::Exit => {}
             Step::Drop => drop(std::mem::replace(&mut spans.lock().unwrap()[at], Span::none())),
+            Step::DropAll => drop(std::mem::replace(&mut *spans.lock().unwrap(), no_spans())),
+            Step::Idle => (0..4).for_each(|_| drop(info_span!("idle"))),
             Step::RecordToken(first) => {
                 span.record("event_token", if first { A } else { B });
             }
@@ -152,29 +159,42 @@ fn make(kind: Kind, parent: Option<Span>, n: usize) -> Span {
     }
 }
 
+type Spans = Mutex<Vec<Span>>;
+
+fn no_spans() -> Vec<Span> {
+    vec![Span::none(); SPANS]
+}
+
+/// A step, on a thread and under a subscriber, with the span at this place there.
+type Line = (usize, usize, usize, Step);
+
+fn program(subscribers: usize) -> impl Strategy<Value = Vec<Line>> {
+    prop::collection::vec((0..THREADS, 0..subscribers, 0..SPANS, step()), 0..200)
+}
+
 /// Runs the steps one after the other, each on its thread.
-fn run(steps: &[(usize, usize, Step)], dispatch: &Dispatch) {
-    let spans = Mutex::new(vec![Span::none(); SPANS]);
+fn run(program: &[Line], dispatches: &[Dispatch]) {
+    let spans: Vec<Spans> = dispatches.iter().map(|_| Mutex::new(no_spans())).collect();
     std::thread::scope(|scope| {
         let (tell, done) = channel();
-        let threads: Vec<Sender<(usize, Step)>> = (0..THREADS)
+        let threads: Vec<Sender<(usize, usize, Step)>> = (0..THREADS)
             .map(|_| {
-                let (give, steps): (_, Receiver<(usize, Step)>) = channel();
+                let (give, steps): (_, Receiver<(usize, usize, Step)>) = channel();
                 let (spans, tell) = (&spans, tell.clone());
                 scope.spawn(move || {
-                    tracing::dispatcher::with_default(dispatch, || {
-                        let mut thread = Thread::default();
-                        for (at, step) in steps {
-                            thread.run(step, at, spans);
-                            tell.send(()).unwrap();
-                        }
-                    });
+                    let mut thread = Thread::default();
+                    for (which, at, step) in steps {
+                        tracing::dispatcher::with_default(&dispatches[which], || {
+                            thread.run(step, at, &spans[which]);
+                        });
+                        tell.send(()).unwrap();
+                    }
                 });
                 give
             })
             .collect();
-        for (thread, at, step) in steps {
-            threads[*thread].send((*at, *step)).unwrap();
+        for (thread, which, at, step) in program {
+            threads[*thread].send((*which, *at, *step)).unwrap();
             done.recv().unwrap();
         }
     });
@@ -184,22 +204,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn what_is_remembered_is_what_is_looked_up(
-        steps in prop::collection::vec((0..THREADS, 0..SPANS, step()), 0..200),
-    ) {
+    fn what_is_remembered_is_what_is_looked_up(program in program(1)) {
         let ((remembering, mut remembered), (looking, mut looked_up)) = (rig(), rig());
         let subscriber = tracing_subscriber::registry()
             .with(layer(remembering, LevelFilter::INFO))
             .with(layer(looking, LevelFilter::INFO).boxed())
             .with(fmt_layer().with_writer(io::sink));
-        run(&steps, &Dispatch::new(subscriber));
+        run(&program, &[Dispatch::new(subscriber)]);
         prop_assert_eq!(remembered.lines(), looked_up.lines());
     }
 
     #[test]
-    fn remembering_and_looking_up_agree_on_the_subscriber_of_fmt(
-        steps in prop::collection::vec((0..THREADS, 0..SPANS, step()), 0..200),
-    ) {
+    fn remembering_and_looking_up_agree_on_the_subscriber_of_fmt(program in program(1)) {
         let ((remembering, mut remembered), (looking, mut looked_up)) = (rig(), rig());
         let subscriber = tracing_subscriber::fmt()
             .with_writer(io::sink)
@@ -207,8 +223,27 @@ proptest! {
             .finish()
             .with(layer(remembering, LevelFilter::INFO))
             .with(layer(looking, LevelFilter::INFO).boxed());
-        run(&steps, &Dispatch::new(subscriber));
+        run(&program, &[Dispatch::new(subscriber)]);
         prop_assert_eq!(remembered.lines(), looked_up.lines());
+    }
+
+    /// Two layers of one subscriber, and one of another one, whose spans have the same ids.
+    #[test]
+    fn several_layers_that_remember_are_not_mixed_up(program in program(2)) {
+        let rigs: [_; 5] = std::array::from_fn(|_| rig());
+        let [(a, mut at_a), (b, mut at_b), (c, mut at_c), (d, mut at_d), (e, mut at_e)] = rigs;
+        let one = tracing_subscriber::registry()
+            .with(layer(a, LevelFilter::INFO))
+            .with(layer(b, LevelFilter::INFO))
+            .with(layer(c, LevelFilter::INFO).boxed());
+        let other = tracing_subscriber::registry()
+            .with(layer(d, LevelFilter::INFO))
+            .with(layer(e, LevelFilter::INFO).boxed());
+        run(&program, &[Dispatch::new(one), Dispatch::new(other)]);
+        let looked_up = at_c.lines();
+        prop_assert_eq!(at_a.lines(), looked_up.as_slice());
+        prop_assert_eq!(at_b.lines(), looked_up);
+        prop_assert_eq!(at_d.lines(), at_e.lines());
     }
 }
 

@@ -81,7 +81,8 @@ impl fmt::Debug for Endpoint {
 ///
 /// An entry is a host (`portal.example`), or `*.` and a domain for all of its subdomains (`*.bitrix24.com`).
 /// Add the port if it is not 443 (`127.0.0.1:8080`). If the entry is a URL
-/// (`https://portal.example/rest/`), only its host is used. Case does not matter.
+/// (`https://portal.example/rest/`), only its host is used. Case does not matter. A host may have letters of
+/// any language (`портал.рф`).
 ///
 /// Entries such as `*` or `*example` allow nothing, because anybody could register a matching host.
 ///
@@ -125,7 +126,7 @@ impl Hosts {
 
     /// Whether calls may go to this host.
     pub fn allows(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
+        let host = in_ascii(&host.to_lowercase());
         self.0.iter().any(|entry| match entry.strip_prefix('*') {
             // ".acme.example": there must be something before the dot.
             Some(below) => host.len() > below.len() && host.ends_with(below),
@@ -154,19 +155,44 @@ impl<T: AsRef<str>> FromIterator<T> for Hosts {
     fn from_iter<I: IntoIterator<Item = T>>(hosts: I) -> Self {
         let entry = |host: T| entry(host.as_ref());
         // "*" alone, or "*example", would allow hosts that anybody can register.
-        let usable =
-            |host: &String| !host.is_empty() && (!host.starts_with('*') || host.starts_with("*."));
+        let usable = |host: &String| match host.strip_prefix('*') {
+            None => !host.is_empty(),
+            Some(below) => below.starts_with('.') && is_domain(&below[1..]),
+        };
         Hosts(hosts.into_iter().map(entry).filter(usable).collect())
     }
 }
 
+/// Whether it begins with a name, so that `*.` before it does not match everything that ends in a dot.
+fn is_domain(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_alphanumeric())
+}
+
 /// The host, as [`Endpoint::host`] writes it, of what may be written as a URL.
 fn entry(text: &str) -> String {
-    let text = text.trim().to_ascii_lowercase();
-    let (scheme, rest) = text.split_once("://").unwrap_or(("https", &text));
+    let text = text.trim().to_lowercase();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let usual_port = if scheme == "http" { ":80" } else { ":443" };
-    host.strip_suffix(usual_port).unwrap_or(host).to_owned()
+    let usual_ports = match scheme {
+        "http" => &[":80"][..],
+        "" => &[":443", ":80"],
+        _ => &[":443"],
+    };
+    let host = usual_ports.iter().find_map(|port| host.strip_suffix(port)).unwrap_or(host);
+    match host.strip_prefix("*.") {
+        Some(domain) if is_domain(domain) => format!("*.{}", in_ascii(domain)),
+        _ => in_ascii(host),
+    }
+}
+
+/// A host in lower case, perhaps with a port, as a URL has it: a name in letters of any language becomes ASCII,
+/// and an IPv6 address its short form. Everything else stays as it is.
+fn in_ascii(host: &str) -> String {
+    if host.is_ascii() && !host.starts_with('[') {
+        return host.to_owned();
+    }
+    let endpoint = Endpoint::parse_with_http(&format!("https://{host}/"));
+    endpoint.map_or_else(|_| host.to_owned(), |endpoint| endpoint.host())
 }
 
 impl<T: AsRef<str>, const N: usize> From<[T; N]> for Hosts {
@@ -228,6 +254,37 @@ mod tests {
             let hosts = Hosts::from([nothing]);
             for host in ["", "a.example", "xa.example", "x.a.example", "*"] {
                 assert!(!hosts.allows(host), "{nothing}");
+            }
+        }
+    }
+
+    /// Regression: the entry had no effect, because an address has its host in ASCII.
+    #[test]
+    fn a_host_may_be_written_with_letters_of_any_language() {
+        for (entry, address) in [
+            ("портал.рф", "https://портал.рф/rest/"),
+            ("https://Портал.РФ/rest/", "https://xn--80awhdgm.xn--p1ai/rest/"),
+            ("*.компания.рф:8443", "https://crm.КОМПАНИЯ.рф:8443/rest/"),
+            ("bücher.example", "https://xn--bcher-kva.example"),
+            ("box.local:80", "http://box.local/rest/"),
+            ("box.local:443", "https://box.local/rest/"),
+            ("[2001:DB8::1]", "https://[2001:db8:0:0::1]/rest/"),
+        ] {
+            let hosts = Hosts::from([entry]);
+            let host = Endpoint::parse_with_http(address).unwrap().host();
+            assert!(hosts.allows(&host), "{entry}: {host} is not in {hosts}");
+        }
+        assert!(Hosts::from(["портал.рф"]).allows("Портал.рф"));
+        assert!(!Hosts::from(["портал.рф"]).allows("портал.example"));
+    }
+
+    /// Regression: every host that ends in a dot was allowed.
+    #[test]
+    fn a_star_without_a_domain_allows_nothing() {
+        for entry in ["*.", "https://*./", "*..", "*.*", "*.:443"] {
+            let hosts = Hosts::from([entry]);
+            for host in ["evil.example.", "evil.", "evil", "a..", "evil.*"] {
+                assert!(!hosts.allows(host), "{entry}: {host}");
             }
         }
     }

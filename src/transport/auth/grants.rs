@@ -43,6 +43,8 @@ struct Held {
     tokens: Option<Tokens>,
     /// The access token that the last call was made with.
     used: Option<String>,
+    /// The tokens in use have arrived, and could not be stored yet.
+    is_unstored: bool,
     /// A new pair that is not stored yet, and the pair that it replaces. The old refresh token is not valid
     /// any more. The new pair is not used before it is stored.
     unstored: Option<(Tokens, Tokens)>,
@@ -57,9 +59,22 @@ impl Held {
     /// Uses `tokens` from now on.
     fn adopt(&mut self, tokens: Tokens) {
         self.tokens = Some(tokens);
+        self.is_unstored = false;
         self.unstored = None;
         self.denied = None;
         self.spare = None;
+    }
+
+    /// These tokens were stored. Others may have arrived in the meantime.
+    fn is_stored(&mut self, tokens: &Tokens) {
+        if self.uses(tokens) {
+            self.is_unstored = false;
+        }
+    }
+
+    /// Whether these tokens are in use.
+    fn uses(&self, tokens: &Tokens) -> bool {
+        self.tokens.as_ref() == Some(tokens)
     }
 
     /// Whether the pair in use is not the one that was refused.
@@ -145,6 +160,7 @@ impl Grants {
         if let Some((old, new)) = unstored {
             return self.keep(portal, grant, old, new).await;
         }
+        self.store_late(portal, grant).await?;
         let Some(stored) = self.load(portal).await? else {
             return Ok(Refreshed::Denied(Code("no tokens".to_owned())));
         };
@@ -262,16 +278,37 @@ impl Grants {
                 return Ok(false);
             }
             held.adopt(tokens.clone());
+            held.is_unstored = true;
         }
         // At most twice: a process that stores in between also has fresh tokens.
         for _ in 0..2 {
             let stored = self.load(portal).await?;
-            if stored.as_ref() == Some(tokens) || self.swap(portal, stored.as_ref(), tokens).await?
-            {
+            // If others have arrived, or the app was removed in the meantime, these must not be stored over that.
+            let is_done = stored.as_ref() == Some(tokens) || !grant.held().uses(tokens);
+            if is_done || self.swap(portal, stored.as_ref(), tokens).await? {
                 break;
             }
         }
+        grant.held().is_stored(tokens);
         Ok(true)
+    }
+
+    /// Stores the tokens in use if that has failed when they arrived. Otherwise older ones, or none, would be
+    /// renewed instead of them. Tokens that another process has stored in the meantime stay if they are newer.
+    async fn store_late(&self, portal: &PortalId, grant: &Grant) -> Result<(), Cause> {
+        let unstored = {
+            let held = grant.held();
+            held.tokens.clone().filter(|_| held.is_unstored)
+        };
+        let Some(tokens) = unstored else { return Ok(()) };
+        let stored = self.load(portal).await?;
+        let is_newer = stored.as_ref().is_none_or(|stored| is_worth_taking(&tokens, stored));
+        if is_newer && grant.held().uses(&tokens) {
+            // If not, another process has just stored fresh ones.
+            self.swap(portal, stored.as_ref(), &tokens).await?;
+        }
+        grant.held().is_stored(&tokens);
+        Ok(())
     }
 
     fn portals(&self) -> MutexGuard<'_, HashMap<PortalId, Arc<Grant>>> {

@@ -413,6 +413,45 @@ mod tests {
         assert_eq!(stored.iter().filter(|&&stored| stored).count(), 1);
     }
 
+    /// Regression: each store had a lock of its own, so changes of the one overwrote those of the other, or damaged
+    /// the file.
+    #[test]
+    fn stores_of_one_file_in_one_process_do_not_overwrite_each_other() {
+        let folder = Folder::new("twice");
+        let path = folder.0.join("app.json");
+        thread::scope(|scope| {
+            for n in 0..4 {
+                let path = path.clone();
+                scope.spawn(move || {
+                    // The same file by another way.
+                    let path = path.parent().unwrap().join(".").join("app.json");
+                    let store = FileStore::new(path);
+                    for m in 0..5 {
+                        let portal = PortalId::from(format!("{n}-{m}"));
+                        assert!(wait(store.swap(&portal, None, &tokens("x"))).unwrap());
+                    }
+                });
+            }
+        });
+        let stored: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(stored.as_object().unwrap().len(), 20);
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    /// A process that is being replaced may write at the same time as the new one. Changes may be lost, but the file
+    /// is never damaged.
+    #[test]
+    fn writers_of_two_processes_use_different_files() {
+        let folder = Folder::new("replaced");
+        let path = folder.0.join("app.json");
+        // What another process has half written.
+        let theirs = folder.0.join("app.json.new");
+        fs::write(&theirs, "{\"one\":{").unwrap();
+        let store = FileStore::new(&path);
+        assert!(wait(store.swap(&PortalId::from("one"), None, &tokens("new"))).unwrap());
+        assert_eq!(fs::read_to_string(&theirs).unwrap(), "{\"one\":{");
+    }
+
     /// Regression: the first call of each portal started a thread that waited for the file.
     #[test]
     fn many_portals_at_once_wait_without_threads() {

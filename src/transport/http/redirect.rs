@@ -25,6 +25,13 @@ pub(super) fn read(from: &Url, location: Option<&str>) -> Reply {
             "the portal wants https: write https://{host} instead of http:// as its address"
         )));
     }
+    // A rename keeps https. Otherwise the advice would be to write the host that is written already.
+    if same_name && from.scheme() == "https" && target.scheme() == "http" {
+        return Reply::Redirected(Code(format!(
+            "the portal redirects from https to http, and this is not followed: the web server of {host} \
+             probably does not know that requests come over https (a proxy in front of it has to say so)"
+        )));
+    }
     let same = same_name && from.port_or_known_default() == target.port_or_known_default();
     if same || is_vendors_page(target) {
         return Reply::Redirected(Code(format!(
@@ -87,6 +94,8 @@ mod tests {
             (box_at, "https://box.example/rest/1/s3cret/batch", "write https://box.example"),
             (box_at, "https://box.example:8443/", "write https://box.example:8443"),
             (box_at, "http://box.example/bitrix/coupon", "licence"),
+            (old, "http://old.bitrix24.com/rest/1/s3cret/batch", "from https to http"),
+            (old, "http://old.bitrix24.com:8080/", "from https to http"),
             (old, "https://[broken/", "not to a valid address"),
             (old, "mailto:x@y.example", "not to a valid address"),
         ] {

@@ -344,6 +344,18 @@ fn tls_is_checked_against_the_roots_given() {
     served.join().unwrap().unwrap();
 }
 
+/// Regression: they were read only when the first https portal was called, and then each call failed.
+#[test]
+fn invalid_extra_roots_are_an_error_with_all_credentials() {
+    let map: std::collections::HashMap<PortalId, Webhook> = Default::default();
+    let loopback = Webhook::new(format!("http://127.0.0.1:9/rest/1/{CODE}/")).unwrap();
+    for credentials in [Credentials::provider(map), Credentials::from(loopback)] {
+        let options = HttpOptions { extra_roots: b"not PEM".to_vec(), ..quick() };
+        let error = Http::new(credentials, options).map(drop).unwrap_err();
+        assert!(matches!(error, TransportError::ExtraRoots(_)), "{error}");
+    }
+}
+
 #[test]
 fn invalid_extra_roots_are_an_error() {
     let webhook = Webhook::new(format!("https://127.0.0.1/rest/1/{CODE}/")).unwrap();

@@ -53,19 +53,26 @@ pub(super) fn config(
     let Some((extra_roots, fingerprints)) = trust else {
         return Ok(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
     };
+    let verifier = Verifier::new_with_extra_roots(readable(extra_roots)?, provider.clone())
+        .map_err(|error| TransportError::Roots(error.into()))?;
+    let verifier = trust::or_fingerprints(Arc::new(verifier), &provider, fingerprints)?;
+    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// The certificates in PEM, checked, so that a later error cannot come from them.
+///
+/// # Errors
+/// When one cannot be read, or there is text without a certificate.
+pub(super) fn readable(extra_roots: &[u8]) -> Result<Vec<CertificateDer<'static>>, TransportError> {
     let extra = CertificateDer::pem_slice_iter(extra_roots)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| TransportError::ExtraRoots(error.into()))?;
     if extra.is_empty() && !extra_roots.is_empty() {
         return Err(TransportError::ExtraRoots("the text contains no certificate in PEM".into()));
     }
-    // Checked here, so that an error of the verifier below cannot come from these certificates.
-    let mut readable = RootCertStore::empty();
+    let mut roots = RootCertStore::empty();
     for root in &extra {
-        readable.add(root.clone()).map_err(|error| TransportError::ExtraRoots(error.into()))?;
+        roots.add(root.clone()).map_err(|error| TransportError::ExtraRoots(error.into()))?;
     }
-    let verifier = Verifier::new_with_extra_roots(extra, provider.clone())
-        .map_err(|error| TransportError::Roots(error.into()))?;
-    let verifier = trust::or_fingerprints(Arc::new(verifier), &provider, fingerprints);
-    Ok(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    Ok(extra)
 }

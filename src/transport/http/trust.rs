@@ -10,6 +10,8 @@ use rustls::crypto::hash::{Hash, HashAlgorithm};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme, SupportedCipherSuite};
 
+use crate::error::TransportError;
+
 /// The SHA-256 of a certificate. A server that has the key of this certificate is trusted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fingerprint([u8; 32]);
@@ -45,20 +47,22 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// A verifier that accepts the certificates with these fingerprints, and lets `usual` check all others.
+///
+/// # Errors
+/// When the provider cannot compute a fingerprint.
 pub(super) fn or_fingerprints(
     usual: Arc<dyn ServerCertVerifier>,
     provider: &CryptoProvider,
     fingerprints: &[Fingerprint],
-) -> Arc<dyn ServerCertVerifier> {
-    match sha256(provider) {
-        Some(sha256) if !fingerprints.is_empty() => {
-            Arc::new(ByFingerprint { usual, sha256, fingerprints: fingerprints.to_vec() })
-        }
-        _ => usual,
+) -> Result<Arc<dyn ServerCertVerifier>, TransportError> {
+    if fingerprints.is_empty() {
+        return Ok(usual);
     }
+    let sha256 = sha256(provider).ok_or(TransportError::NoFingerprints)?;
+    Ok(Arc::new(ByFingerprint { usual, sha256, fingerprints: fingerprints.to_vec() }))
 }
 
-/// The provider's own SHA-256, which every provider of TLS has.
+/// The provider's own SHA-256. Only an app that has chosen the cipher suites of its provider may have none.
 fn sha256(provider: &CryptoProvider) -> Option<&'static dyn Hash> {
     let hash = |suite: &SupportedCipherSuite| match suite {
         SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
@@ -141,6 +145,7 @@ pub(super) fn advice(error: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rustls::CipherSuite;
 
     use super::*;
 
@@ -170,6 +175,20 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Fingerprint>(), Err(()), "{text}");
         }
+    }
+
+    /// Regression: the fingerprints had no effect.
+    #[test]
+    fn a_provider_without_sha256_is_an_error() {
+        let mut provider = (*super::super::tls::provider().unwrap()).clone();
+        assert!(sha256(&provider).is_some());
+        provider
+            .cipher_suites
+            .retain(|suite| suite.suite() == CipherSuite::TLS13_AES_256_GCM_SHA384);
+        assert_eq!(provider.cipher_suites.len(), 1);
+        let trust = (&b""[..], &[Fingerprint([10; 32])][..]);
+        let config = super::super::tls::config(Arc::new(provider), Some(trust));
+        assert!(matches!(config, Err(TransportError::NoFingerprints)));
     }
 
     proptest! {

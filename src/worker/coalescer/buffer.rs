@@ -1,6 +1,7 @@
 //! What one event token has gathered: lines that become entries, entries that wait for their turn.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Finished, Plan};
@@ -11,6 +12,7 @@ use crate::worker::end::End;
 use crate::worker::ending::Ending;
 use crate::worker::entry::{Entry, Gap, NOTICE_BYTES, widen};
 use crate::worker::incoming::{Incoming, Stamp};
+use crate::worker::style::{self, Style};
 
 #[derive(Debug)]
 pub(super) struct TokenBuffer {
@@ -33,6 +35,8 @@ pub(super) struct TokenBuffer {
     pub(super) end: Option<Box<End>>,
     /// Its activity was ended: the portal said so.
     pub(super) completed: bool,
+    /// The name of its last end in the journal, which is not tried any more.
+    pub(super) last_end: Option<Stamp>,
     /// It takes no more lines.
     pub(super) finished: Option<Finished>,
     /// The lines that it holds are not sent either. Invariant: only when `finished`.
@@ -42,6 +46,8 @@ pub(super) struct TokenBuffer {
     /// The newest line that was here, and of other runs the newest ones.
     newest: Option<Stamp>,
     newest_of_others: Vec<Stamp>,
+    /// How another process wants it to read.
+    pub(super) style: Option<Arc<Style>>,
     /// The portal has taken an entry.
     pub(super) worked: bool,
     pub(super) first_seen: Instant,
@@ -61,11 +67,13 @@ impl TokenBuffer {
             hurried: false,
             end: None,
             completed: false,
+            last_end: None,
             finished: None,
             ended: false,
             elsewhere: 0,
             newest: None,
             newest_of_others: Vec::new(),
+            style: None,
             worked: false,
             first_seen: now,
             last_used: now,
@@ -101,6 +109,14 @@ impl TokenBuffer {
         self.in_flight.is_none() && self.entries() == 0 && self.elsewhere == 0
     }
 
+    /// From now on its lines and notices read like this.
+    pub(super) fn dress(&mut self, style: &Arc<Style>, now: Instant) {
+        if !style::is_same(self.style.as_ref(), Some(style)) {
+            self.seal(now);
+            self.style = Some(style.clone());
+        }
+    }
+
     /// Appends the line's text to the open entry, or starts new ones until it has found room.
     pub(super) fn append(
         &mut self,
@@ -114,7 +130,9 @@ impl TokenBuffer {
         if self.open.as_ref().is_some_and(|open| !fits(open)) {
             self.seal(now);
         }
-        let open = self.open.get_or_insert_with(|| Entry::of(line, now));
+        let style = &self.style;
+        let new = || Entry { style: style.clone(), ..Entry::of(line, now) };
+        let open = self.open.get_or_insert_with(new);
         open.text.break_line();
         let mut rest = text;
         while rest.len() > room {
@@ -123,7 +141,7 @@ impl TokenBuffer {
             open.text.push(CONTINUES);
             open.unfinished = true;
             open.has_taken(line, false);
-            let whole = std::mem::replace(open, Entry::of(line, now));
+            let whole = std::mem::replace(open, new());
             self.sealed.push_back((now, whole));
             open.continued = true;
             open.text.push(CONTINUED);

@@ -11,6 +11,7 @@ use crate::stats::DropReason;
 use crate::worker::end::End;
 use crate::worker::ending::Ending;
 use crate::worker::entry::Entry;
+use crate::worker::incoming::Stamp;
 
 /// An end in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,15 @@ impl Coalescer {
         buffer.seal(now);
         self.list(key);
         Ok(())
+    }
+
+    /// Whether an end with this name is tried (`true`), or was tried before.
+    pub(crate) fn knows_end(&self, event_token: &EventToken, stamp: Stamp) -> Option<bool> {
+        let buffer = &self.tokens[*self.keys.get(event_token)?];
+        if buffer.end.as_ref().is_some_and(|end| end.stamp == Some(stamp)) {
+            return Some(true);
+        }
+        (buffer.last_end == Some(stamp)).then_some(false)
     }
 
     /// When an end may go with a request of the lane, whatever entries do.
@@ -268,6 +278,7 @@ impl Coalescer {
     fn take_end(&mut self, key: usize) -> Option<Lapsed> {
         let buffer = self.tokens.get_mut(key)?;
         let end = *buffer.end.take()?;
+        buffer.last_end = end.stamp.or(buffer.last_end);
         let (event_token, pending) = (buffer.event_token.clone(), buffer.pending());
         buffer.elsewhere = 0;
         self.list(key);

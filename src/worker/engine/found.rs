@@ -9,7 +9,7 @@ use super::store::Store;
 use super::{Engine, Portal};
 use crate::completion::Completion;
 use crate::journal::driver::Left;
-use crate::journal::{Chunk, Content, Evicted, Number, Publisher, StoredEnd};
+use crate::journal::{Chunk, Content, Evicted, Number, Outcome, Publisher, StoredEnd};
 use crate::line::{EventToken, PortalId};
 use crate::worker::entry::Gap;
 use crate::worker::incoming::Stamp;
@@ -129,12 +129,20 @@ impl Engine {
         let elsewhere = self.elsewhere_in(key, event_token);
         let patience = Some(self.rules.retry.max_age);
         let (lane, mut turn) = self.turn(key, now);
+        match lane.knows_end(event_token, stamp) {
+            // It was read again.
+            Some(true) => return,
+            Some(false) => return turn.settle_end(event_token, Some(stamp)),
+            None => {}
+        }
         if waits_until.is_some_and(|until| until <= wall) {
             turn.ledger.late_end(turn.page);
+            turn.ledger.answer_end(stamp, Outcome::NotSent);
             return turn.settle_end(event_token, Some(stamp));
         }
         let Some(completion) = Completion::stored(&values, message, failed) else {
             turn.ledger.lost_ends(1, turn.page.portal(), "its return values are damaged");
+            turn.ledger.answer_end(stamp, Outcome::NotSent);
             return turn.settle_end(event_token, Some(stamp));
         };
         let deadline = now + deadline.duration_since(wall).unwrap_or_default();
@@ -147,6 +155,7 @@ impl Engine {
             lane.expect(event_token.clone(), until, &mut turn);
         }
         if !lane.complete(event_token, asked, &mut turn) {
+            turn.ledger.answer_end(stamp, Outcome::Refused(ENDED_BEFORE.to_owned()));
             turn.settle_end(event_token, Some(stamp));
         }
         self.agenda.set(key, now);
@@ -154,6 +163,7 @@ impl Engine {
 
     /// The journal has given lines up.
     pub(super) fn evicted(&mut self, evicted: Vec<Evicted>, now: Instant) {
+        let is_shared = self.is_shared();
         for Evicted { of, numbers, lines, ends, since, reason } in evicted {
             if ends > 0 {
                 let portal = of.as_ref().and_then(|(_, portal, _)| portal.as_ref());
@@ -176,7 +186,13 @@ impl Engine {
             // Those that are in a lane are delivered from there.
             if lane.has_had(&event_token, Stamp { publisher, no: last }) {
                 if let Some(numbers) = numbers {
-                    ledger.given_up(publisher, numbers);
+                    if is_shared {
+                        let mut turn = Turn { ledger, page, now };
+                        lane.bury(&event_token, (publisher, numbers), reason, &mut turn);
+                        self.agenda.set(key, now);
+                    } else {
+                        ledger.given_up(publisher, numbers);
+                    }
                 }
                 continue;
             }
@@ -203,3 +219,6 @@ impl Engine {
         }
     }
 }
+
+/// The code for an end of an activity that another one has ended, or ends now.
+const ENDED_BEFORE: &str = "ALREADY_COMPLETED";

@@ -122,13 +122,17 @@ impl Engine {
         if lane.is_out() {
             return;
         }
+        let clocks = self.clocks(now);
         let mut portal = self.remove(key);
-        let marks = portal.page.unsaid();
+        if let Some(outbox) = self.ledger.outbox() {
+            outbox.gaps().let_go(portal.id.as_ref());
+        }
+        let (marks, memos) = (portal.page.unsaid(), portal.unsaid_memos(clocks));
         let Some(shared) = self.shared_mut() else { return };
         for leaving in &mut shared.leaving {
-            if leaving.portals.remove(&portal.id) && !marks.is_empty() {
-                let (portal, marks) = (portal.id.clone(), marks.clone());
-                leaving.intents.push(Intent { portal, marks, memos: Vec::new() });
+            if leaving.portals.remove(&portal.id) && !portal.standing.adopts {
+                let (portal, marks, memos) = (portal.id.clone(), marks.clone(), memos.clone());
+                leaving.intents.push(Intent { portal, marks, memos });
             }
         }
         self.go_on_letting_go(now);

@@ -6,14 +6,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::tail::AGAIN;
-use super::{Engine, Outgoing};
-use crate::journal::Intent;
+use super::{Engine, Outgoing, Portal};
+use crate::journal::{Intent, Memo};
 use crate::line::PortalId;
 use crate::worker::lane::Renewal;
+use crate::worker::memo::Clocks;
 use crate::worker::report::Trouble;
 
 /// Why a request has not left.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Withheld {
     /// Another process owns its portal.
     Fenced,
@@ -21,16 +22,43 @@ pub(crate) enum Withheld {
     Lapsed,
     /// Its portal was let go in the meantime.
     LetGo,
-    /// The journal has failed.
-    Failed(String),
+    /// The journal has failed. What it was to store comes back, if its thread is still there.
+    Failed { trouble: String, intent: Option<Intent> },
+}
+
+impl Portal {
+    /// Notes for the next owner.
+    pub(super) fn unsaid_memos(&mut self, clocks: Clocks) -> Vec<Memo> {
+        let mut memos = self.lane.memos(clocks);
+        for memo in std::mem::take(&mut self.standing.memos) {
+            if memos.iter().all(|newer| newer.key != memo.key) {
+                memos.push(memo);
+            }
+        }
+        memos
+    }
+
+    /// It may not be stored: it is said again with the next request, before what happened since.
+    fn unsay(&mut self, intent: &Intent) {
+        self.page.say_again(intent.marks.clone());
+        self.standing.memos = intent.memos.clone();
+    }
 }
 
 impl Engine {
     /// What the journal has to know before this request leaves, which was composed last.
-    pub(crate) fn intent(&mut self, call: Outgoing) -> Intent {
+    pub(crate) fn intent(&mut self, call: Outgoing, now: Instant) -> Intent {
+        let clocks = self.clocks(now);
         let portal = &mut self.portals[call.portal];
         let marks = portal.page.unsaid();
-        Intent { portal: portal.id.clone(), marks, memos: Vec::new() }
+        let memos = portal.unsaid_memos(clocks);
+        Intent { portal: portal.id.clone(), marks, memos }
+    }
+
+    pub(super) fn clocks(&self, now: Instant) -> Clocks {
+        // It was set before anything else happens.
+        let wall = self.ledger.wall(now).unwrap_or(std::time::UNIX_EPOCH);
+        Clocks { now, wall }
     }
 
     /// Whether a portal is let go, for requests that are about to leave.
@@ -54,13 +82,16 @@ impl Engine {
         now: Instant,
     ) {
         let key = call.portal;
+        if let Withheld::Failed { intent: Some(intent), .. } = &why {
+            self.portals[key].unsay(intent);
+        }
         let (lane, mut turn) = self.turn(key, now);
         lane.give_back(call.what, renewal, &mut turn);
         self.portals[key].standing.held_until = Some(now + AGAIN);
         let portal = self.portals[key].id.clone();
         match why {
             Withheld::Fenced => self.lose(key, now),
-            Withheld::Failed(trouble) => {
+            Withheld::Failed { trouble, .. } => {
                 let portal = portal.as_ref().map(PortalId::as_str);
                 self.ledger.report(Trouble::NotMarked, 1, portal, trouble);
             }

@@ -26,6 +26,7 @@ use crate::worker::turn::Turn;
 
 mod delivered;
 mod ends;
+mod near;
 mod tokens;
 
 use delivered::Deliveries;
@@ -44,6 +45,12 @@ pub(super) struct Publishing {
     marks: Vec<Mark>,
     /// What the journal was asked, and has not answered.
     asked: Option<Asked>,
+    /// Everything goes by way of a journal of this machine.
+    by_way: bool,
+    /// It is not known yet what earlier runs have left there.
+    starting: bool,
+    /// Since when lines are in it.
+    stored_since: Option<Instant>,
     /// The last try to append has failed.
     failing: bool,
     /// How long the first line of a batch waits for more.
@@ -64,6 +71,7 @@ impl Publishing {
         style: About,
         gather: Duration,
         max_age: Duration,
+        by_way: bool,
     ) -> Self {
         Publishing {
             publisher,
@@ -73,6 +81,9 @@ impl Publishing {
             deliveries: Deliveries::default(),
             marks: Vec::new(),
             asked: None,
+            by_way,
+            starting: by_way,
+            stored_since: None,
             failing: false,
             gather,
             max_age,
@@ -99,11 +110,17 @@ impl Publishing {
     }
 
     /// How the portals of this process stand. `oldest` is about right for each that has something pending.
-    pub(super) fn show(&self, condition: &mut Condition, here: Pending) {
-        if here.lines > 0 {
+    pub(super) fn show(&self, condition: &mut Condition, pending: u64) {
+        if pending > 0 {
             condition.is_failing |= self.failing;
-            condition.oldest = condition.oldest.into_iter().chain(self.backlog.oldest()).min();
+            let oldest = [condition.oldest, self.backlog.oldest(), self.stored_since];
+            condition.oldest = oldest.into_iter().flatten().min();
         }
+    }
+
+    /// Whether it is not known yet what earlier runs have left.
+    pub(super) fn is_starting(&self) -> bool {
+        self.starting
     }
 }
 
@@ -115,9 +132,11 @@ impl Engine {
         style: About,
         gather: Duration,
         max_age: Duration,
+        by_way: bool,
     ) {
         self.publisher = publisher;
-        self.publishing = Some(Box::new(Publishing::new(publisher, style, gather, max_age)));
+        let publishing = Publishing::new(publisher, style, gather, max_age, by_way);
+        self.publishing = Some(Box::new(publishing));
     }
 
     /// A line, which was charged, is published.
@@ -268,6 +287,13 @@ impl Engine {
         asks
     }
 
+    /// Notes for flushes how many lines are in no journal.
+    pub(super) fn note_unpublished(&mut self) {
+        if let Some(publishing) = self.publishing.as_ref().filter(|publishing| publishing.by_way) {
+            self.ledger.set_unpublished(Some(publishing.backlog.lines()));
+        }
+    }
+
     /// Whether there is enough for a batch.
     pub(super) fn has_full_post(&self) -> bool {
         self.publishing.as_ref().is_some_and(|publishing| publishing.backlog.is_full())
@@ -349,22 +375,38 @@ impl Engine {
                     _ => {}
                 }
             }
+            Said::Stored { no } => self.was_stored(no, now),
+            Said::NotStored { trouble } => {
+                self.ledger.report(Trouble::NotStored, 1, None, trouble);
+                if let Some(publishing) = &mut self.publishing {
+                    publishing.starting = false;
+                }
+            }
+            Said::Moved { moved, is_all } => self.moved(moved, is_all, now),
+            Said::Evicted(evicted) => self.evicted_near(evicted, now),
             // The driver of a process that publishes says nothing else.
             _ => {}
         }
     }
 
     fn was_appended(&mut self, no: u64, now: Instant) {
+        self.is_appended_again(now);
         let Some(publishing) = &mut self.publishing else { return };
-        let was_failing = std::mem::take(&mut publishing.failing);
         for note in publishing.backlog.appended(no) {
             match note.what {
                 What::Lines { .. } => self.settle_note(&note, Ending::HandedOver, now),
-                What::End => self.end_appended(&note, now),
+                What::End => {
+                    self.end_appended(note.up_to, &note.event_token, &note.portal, now);
+                }
                 What::Sign => {}
             }
         }
-        if was_failing {
+    }
+
+    /// The relay's journal answers.
+    fn is_appended_again(&mut self, now: Instant) {
+        let publishing = self.publishing.as_mut();
+        if publishing.is_some_and(|publishing| std::mem::take(&mut publishing.failing)) {
             self.stand_all(now);
         }
     }

@@ -150,6 +150,20 @@ impl Engine {
         hurried: &mut HashSet<EventToken>,
         now: Instant,
     ) {
+        let style = self.heed(key, &chunk, now);
+        self.renderer.dress(style);
+        self.take_chunk(key, publisher, chunk, hurried, now);
+        self.renderer.dress(None);
+    }
+
+    fn take_chunk(
+        &mut self,
+        key: usize,
+        publisher: Publisher,
+        chunk: Chunk,
+        hurried: &mut HashSet<EventToken>,
+        now: Instant,
+    ) {
         let Chunk { event_token, content, .. } = chunk;
         let mut last = 0;
         match content {
@@ -174,9 +188,12 @@ impl Engine {
                 }
             }
             Content::Seal(seal) => {
-                let (_, mut turn) = self.turn(key, now);
-                turn.settle_end(&event_token, Some(Stamp { publisher, no: seal.no }));
-                hurried.insert(event_token);
+                let stamp = Stamp { publisher, no: seal.no };
+                let (lane, mut turn) = self.turn(key, now);
+                let is_new = !lane.has_had(&event_token, stamp);
+                if is_new && !lane.seal_as(&event_token, stamp, &mut turn) {
+                    turn.settle_end(&event_token, Some(stamp));
+                }
                 return;
             }
         }
@@ -201,7 +218,13 @@ impl Engine {
         if publisher == self.publisher {
             return;
         }
+        let stamp = Stamp { publisher, no: gap.no };
+        let is_shared = self.is_shared();
         let (lane, mut turn) = self.turn(key, now);
+        // A shared journal may return it again when it was told.
+        if is_shared && lane.has_had(event_token, stamp) {
+            return;
+        }
         let found = turn.ledger.gap_found(turn.page, publisher, event_token, gap);
         let Some(id) = found else { return };
         let StoredGap { lines, since, reason, .. } = gap;
@@ -209,6 +232,9 @@ impl Engine {
         let mut gap = if reason == DropReason::OutcomeUnknown { gap.in_doubt() } else { gap };
         gap.kept.push(id);
         lane.missed(event_token, gap, &mut turn);
+        if is_shared {
+            lane.note(event_token, stamp, &mut turn);
+        }
     }
 
     /// The number of a line of another run that is read: it was counted when its run was found, or is counted now.

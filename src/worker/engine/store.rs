@@ -104,14 +104,14 @@ impl Engine {
             return self.posts(all, now);
         }
         self.look_for_hang(now);
-        let Some(store) = &mut self.store else { return Vec::new() };
+        let mut asks = self.answers_to_store();
+        let Some(store) = &mut self.store else { return asks };
         let reads = std::mem::take(&mut store.reads);
-        let Some(outbox) = self.ledger.outbox() else { return Vec::new() };
-        let mut asks = Vec::new();
+        let Some(outbox) = self.ledger.outbox() else { return asks };
         // A read has to find what was taken in before, and not what was settled.
         let closing = self.closing.is_some();
         let due = outbox.due_at(true).is_some_and(|at| closing || at <= now);
-        if all || due || !reads.is_empty() {
+        if all || due || !reads.is_empty() || !asks.is_empty() {
             let seq = (!store.away).then_some(&mut self.seq);
             asks.extend(outbox.batch(seq, now).map(Ask::Append));
             // They are bounded here, and not with the driver. A request that is about to leave is told to the
@@ -214,7 +214,11 @@ impl Engine {
                 self.journal_is_away(&trouble, now);
             }
             // The rest is for a process that publishes.
-            Said::Adopting | Said::Known(_) => {}
+            Said::Adopting
+            | Said::Known(_)
+            | Said::Stored { .. }
+            | Said::NotStored { .. }
+            | Said::Moved { .. } => {}
             Said::LeftAlone { trouble } => {
                 self.ledger.report(Trouble::LeftAlone, 1, None, trouble);
             }

@@ -19,6 +19,7 @@ use crate::journal::{Answer, Chunk, Content, Memo, Position, Publisher, Read};
 use crate::line::PortalId;
 use crate::worker::incoming::Stamp;
 use crate::worker::report::Trouble;
+use crate::worker::style::Style;
 
 /// What the engine knows of a journal that other processes deliver from, too.
 #[derive(Debug, Default)]
@@ -54,6 +55,8 @@ pub(super) struct Standing {
     /// It is let go: nothing of it is sent. Requests look at it at the last moment.
     pub(super) is_leaving: Arc<AtomicBool>,
     pub(super) leaves: bool,
+    /// Notes for the next owner that could not be stored.
+    pub(super) memos: Vec<Memo>,
 }
 
 /// A portal that must not send now: until this time, or until something happens.
@@ -179,12 +182,33 @@ impl Engine {
             self.portals[key].behind = Some(Box::new(behind));
         }
         self.agenda.set(key, now);
+        self.heed(key, &chunk, now);
         if self.portals[key].behind.is_some() && !matches!(chunk.content, Content::End(_)) {
             return self.pass_by(key, publisher, &chunk);
         }
         let mut hurried = HashSet::new();
         self.read_chunk(key, publisher, chunk, &mut hurried, now);
         self.seal(key, hurried, now);
+    }
+
+    /// The style of a chunk's lines, and until when the portal waits for their activity.
+    pub(super) fn heed(&mut self, key: usize, chunk: &Chunk, now: Instant) -> Option<Arc<Style>> {
+        let about = chunk.about.as_ref()?;
+        let style = self.styles.of(about, self.renderer.words());
+        let wall = self.ledger.wall(now);
+        let (lane, mut turn) = self.turn(key, now);
+        lane.dress(&chunk.event_token, &style, &mut turn);
+        if let (Some(until), Some(wall)) = (about.waits_until, wall) {
+            let until = now + until.duration_since(wall).unwrap_or_default().min(LONGEST_WAIT);
+            let known = lane.waits_until(&chunk.event_token);
+            let differs = |known: Instant| {
+                known.max(until).saturating_duration_since(known.min(until)) > A_SECOND
+            };
+            if known.is_none_or(differs) {
+                lane.expect(chunk.event_token.clone(), until, &mut turn);
+            }
+        }
+        Some(style)
     }
 
     /// Whether a portal's next lines have to wait in the journal.
@@ -245,8 +269,10 @@ impl Engine {
         }
         match memos {
             Ok(memos) => {
-                self.portals[key].standing.adopts = false;
-                drop(memos);
+                let clocks = self.clocks(now);
+                let portal = &mut self.portals[key];
+                portal.standing.adopts = false;
+                portal.lane.inherit(&memos, clocks);
             }
             Err(trouble) => {
                 self.portals[key].standing.adopt_at = Some(now + AGAIN);
@@ -304,7 +330,15 @@ impl Engine {
         }
     }
 
-    /// Stores outcomes of ends.
+    /// Outcomes of ends, which are stored before it is noted that they need not be read again.
+    pub(super) fn answers_to_store(&mut self) -> Vec<Ask> {
+        match self.ledger.has_answers() {
+            true => vec![Ask::Answer(self.ledger.answers())],
+            false => Vec::new(),
+        }
+    }
+
+    /// Stores outcomes of ends that could not be stored before.
     fn hand_over_answers(&mut self, now: Instant) {
         let Some(store) = &mut self.store else { return };
         let Some(shared) = &mut store.shared else { return };
@@ -326,6 +360,10 @@ impl Engine {
 
 /// When something that failed is tried again.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
+/// Times that differ by less are the same.
+const A_SECOND: Duration = Duration::from_secs(1);
+/// No portal waits longer for an activity, and no clock counts much further.
+const LONGEST_WAIT: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// How much of what is new is read at once.
 const TAIL_BYTES: usize = 256 << 10;
 /// Most outcomes that wait for a journal that fails. Who waits for others sends the end itself.

@@ -7,7 +7,7 @@ use super::compose::TAKE_ALONG;
 use super::reaction::{OfEnd, Patience};
 use super::settle::LONGEST_HOLD;
 use crate::error::CompleteError;
-use crate::journal::Number;
+use crate::journal::{Number, Outcome};
 use crate::line::EventToken;
 use crate::protocol::reply::Refusal;
 use crate::worker::coalescer::{EndRef, Lapsed};
@@ -101,6 +101,15 @@ impl Lane {
     }
 }
 
+/// The same for another process that waits for it.
+fn outcome(answer: &Result<(), CompleteError>) -> Outcome {
+    match answer {
+        Ok(()) => Outcome::Accepted,
+        Err(CompleteError::Refused { code }) => Outcome::Refused(code.clone()),
+        Err(_) => Outcome::NotSent,
+    }
+}
+
 fn answer(
     event_token: &EventToken,
     end: End,
@@ -109,6 +118,9 @@ fn answer(
     turn: &mut Turn<'_>,
 ) {
     turn.ledger.release_end(end.bytes());
+    if let Some(stamp) = end.stamp {
+        turn.ledger.answer_end(stamp, outcome(&answer));
+    }
     turn.settle_end(event_token, end.stamp);
     end.answer(answer, pending);
 }

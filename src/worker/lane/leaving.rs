@@ -52,10 +52,9 @@ impl Lane {
         if matches!(self.state, State::Refreshing { wanted: Some(_) }) {
             self.state = State::Ready;
         }
-        // The reason is for a notice, which is never sent.
+        // Nothing is lost, so the reason does not matter.
         let reason = DropReason::ShutdownDeadline;
-        for (event_token, entry, orphan) in self.coalescer.give_up_where(reason, turn.now, |_| true)
-        {
+        for (event_token, entry, orphan) in self.coalescer.leave(reason, turn.now, |_| true) {
             turn.hand_over(&event_token, &entry, orphan);
         }
         for Lapsed { end, pending, .. } in self.coalescer.release_ends() {

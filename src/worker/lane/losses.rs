@@ -2,6 +2,7 @@
 
 use super::settle::put_back;
 use super::{CHECK_AGE, Lane, State};
+use crate::journal::{Number, Publisher};
 use crate::line::EventToken;
 use crate::stats::DropReason;
 use crate::worker::coalescer::Command;
@@ -28,6 +29,20 @@ impl Lane {
             turn.settle_lost(event_token, entry, *orphan, reason);
         }
         evicted.is_some()
+    }
+
+    /// The journal has given up lines that wait here. What is out is not affected.
+    pub(crate) fn bury(
+        &mut self,
+        event_token: &EventToken,
+        numbers: (Publisher, (Number, Number)),
+        reason: DropReason,
+        turn: &mut Turn<'_>,
+    ) {
+        let given_up = self.coalescer.give_up_numbers(event_token, numbers, reason, turn.now);
+        for (entry, orphan) in given_up {
+            turn.bury(event_token, &entry, orphan, reason);
+        }
     }
 
     /// Gives up what has waited longer than the retry policy allows.

@@ -30,7 +30,7 @@ pub(super) struct Portal(pub(super) Arc<Mutex<Written>>);
 #[derive(Default)]
 pub(super) struct Written {
     /// Entries in their order: text, and whether it was acknowledged.
-    entries: Vec<String>,
+    pub(super) entries: Vec<String>,
     ends: usize,
     answers: Answers,
     /// A portal that cannot be reached, while others can.
@@ -161,6 +161,7 @@ pub(super) fn keeping(disk: &Disk) -> Keeping {
         bound: Duration::from_millis(100),
         max_age: Duration::from_secs(7 * 86_400),
         role: Role::Keep,
+        near: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::kept::{Answers, Portal, Run, number, pass, settled};
+use super::kept::{self, Answers, Portal, Run, number, pass, settled};
 use super::options;
 use crate::builder::Builder;
 use crate::error::{CallError, CompleteError};
@@ -401,4 +401,226 @@ async fn a_line_that_is_longer_than_it_was_charged_for_is_counted() {
     assert_eq!(replica.run.stats().handed_over(), 1);
     assert_eq!(replica.run.producer.pending(), 0);
     replica.run.adds_up();
+}
+
+/// A journal of this machine, and one that relays read.
+struct ByWay {
+    near: Disk,
+    far: Disk,
+    portal: Portal,
+}
+
+impl ByWay {
+    fn new() -> ByWay {
+        ByWay { near: Disk::new(), far: Disk::new(), portal: Portal::default() }
+    }
+
+    fn run(&self) -> Run {
+        self.run_with(options())
+    }
+
+    fn run_with(&self, options: Builder) -> Run {
+        let kept = kept::keeping(&self.near);
+        Run::with(&self.portal, options.keeping(kept).publish_to(self.far.open()))
+    }
+
+    fn far_is_away(&self) {
+        self.far.fail(Faults {
+            full: true,
+            unreadable: true,
+            unmarkable: true,
+            ..Faults::default()
+        });
+    }
+
+    fn far_is_back(&self) {
+        self.far.fail(Faults::default());
+    }
+
+    /// The lines in the far journal, and which of them may be there twice.
+    fn far(&self) -> (Vec<u32>, Vec<u32>) {
+        let (mut all, mut tried) = (Vec::new(), Vec::new());
+        for chunk in self.far.chunks() {
+            let Content::Lines(lines) = &chunk.content else { continue };
+            all.extend(lines.iter().map(|line| number(&line.body)));
+            let doubtful = lines.iter().filter(|line| line.tried);
+            tried.extend(doubtful.map(|line| number(&line.body)));
+        }
+        (all, tried)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_way_of_a_spool_lines_are_handed_over_in_order_and_leave_it() {
+    let by_way = ByWay::new();
+    let run = by_way.run();
+    for n in 0..500 {
+        run.log(n % 7, &format!("#{n}#"));
+        if n % 100 == 0 {
+            pass(0.1).await;
+        }
+    }
+    let report = run.flush(5).await;
+    assert!(report.handed_over() > 0 && report.is_complete(), "{report}");
+    let (far, tried) = by_way.far();
+    assert_eq!((far.len(), tried.len(), by_way.near.unsettled()), (500, 0, 0));
+    for token in 0..7 {
+        let of_token: Vec<u32> = far.iter().copied().filter(|n| n % 7 == token).collect();
+        assert!(of_token.is_sorted(), "{of_token:?}");
+    }
+    assert_eq!(run.stats().handed_over(), 500);
+    run.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_way_of_a_spool_lines_leave_memory_while_the_relays_journal_is_away() {
+    let by_way = ByWay::new();
+    by_way.far_is_away();
+    let run = by_way.run_with(options().pending_lines(100));
+    for n in 0..1_000 {
+        run.log(n % 3, &format!("#{n}#"));
+        if n % 50 == 0 {
+            pass(0.2).await;
+        }
+    }
+    pass(1.0).await;
+    let stats = run.stats();
+    assert_eq!(
+        (stats.accepted(), stats.pending(), stats.handed_over()),
+        (1_000, 1_000, 0),
+        "{stats}"
+    );
+    let report = run.flush(1).await;
+    assert_eq!((report.pending(), report.stored()), (1_000, 1_000), "{report}");
+    by_way.far_is_back();
+    settled(&run, 20).await;
+    assert_eq!((run.stats().handed_over(), by_way.near.unsettled()), (1_000, 0));
+    let (far, tried) = by_way.far();
+    assert_eq!((far.len(), tried.len()), (1_000, 0));
+    run.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_run_had_in_its_spool_is_published_by_the_next() {
+    let by_way = ByWay::new();
+    by_way.far_is_away();
+    let run = by_way.run();
+    run.log(1, "#1#");
+    pass(1.0).await;
+    // The batch with the first line is on its way, as far as anybody knows.
+    for n in 2..50 {
+        run.log(n % 3, &format!("#{n}#"));
+    }
+    drop(run.complete(1, 3_600));
+    pass(1.0).await;
+    run.kill().await;
+    by_way.far_is_back();
+    let run = by_way.run();
+    pass(5.0).await;
+    let stats = run.stats();
+    assert_eq!((stats.recovered(), stats.handed_over(), stats.pending()), (49, 49, 0), "{stats}");
+    let (mut far, tried) = by_way.far();
+    far.sort_unstable();
+    assert_eq!(far, (1..50).collect::<Vec<u32>>());
+    assert_eq!(tried, [1], "only this one may be there already");
+    assert_eq!((by_way.near.unsettled(), by_way.near.unsettled_ends()), (0, 0));
+    assert_eq!(by_way.far.unsettled_ends(), 1);
+    assert!(by_way.far.chunks().iter().all(|chunk| chunk.about.is_some()));
+    run.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spool_that_fails_does_not_stop_publishing() {
+    let by_way = ByWay::new();
+    let run = by_way.run();
+    run.log(1, "#1#");
+    pass(1.0).await;
+    by_way.near.fail(Faults {
+        full: true,
+        unmarkable: true,
+        unreadable: true,
+        ..Faults::default()
+    });
+    for n in 2..20 {
+        run.log(1, &format!("#{n}#"));
+        pass(1.0).await;
+    }
+    settled(&run, 20).await;
+    assert_eq!(by_way.far().0, (1..20).collect::<Vec<u32>>());
+    by_way.near.fail(Faults::default());
+    run.log(1, "#20#");
+    settled(&run, 20).await;
+    assert_eq!(by_way.far().0, (1..21).collect::<Vec<u32>>());
+    run.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_leaves_lines_in_the_spool_that_the_relays_journal_did_not_take() {
+    let by_way = ByWay::new();
+    by_way.far_is_away();
+    let run = by_way.run();
+    for n in 0..50 {
+        run.log(1, &format!("#{n}#"));
+    }
+    let (report, stats) = run.close(3).await;
+    assert_eq!((report.pending(), report.stored(), report.lost()), (50, 50, 0), "{report}");
+    assert_eq!((stats.pending(), stats.lost()), (50, 0), "{stats}");
+    by_way.far_is_back();
+    let run = by_way.run();
+    let (_, stats) = run.close(5).await;
+    assert_eq!((stats.recovered(), stats.handed_over()), (50, 50), "{stats}");
+    assert_eq!(by_way.far().0.len(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_the_spool_has_given_up_are_counted_and_mentioned() {
+    let by_way = ByWay::new();
+    by_way.far_is_away();
+    let run = by_way.run();
+    for n in 0..4 {
+        run.log(n, &format!("#{n}#"));
+        pass(1.0).await;
+    }
+    by_way.near.evict();
+    by_way.near.evict();
+    run.log(9, "#9#");
+    pass(1.0).await;
+    by_way.far_is_back();
+    settled(&run, 20).await;
+    let stats = run.stats();
+    let lost = stats.by_reason(DropReason::SpoolFull);
+    assert_eq!((lost + stats.handed_over(), stats.pending()), (5, 0), "{stats}");
+    // The first one was on its way, and has arrived.
+    assert_eq!((lost, by_way.far().0.len()), (1, 4), "{:?}", by_way.far());
+    let missed: u64 = by_way.far.chunks().iter().filter_map(missed_lines).sum();
+    assert_eq!(missed, 1);
+    run.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_way_of_a_spool_an_end_is_answered_or_sent_from_here() {
+    let by_way = ByWay::new();
+    let run = by_way.run();
+    run.log(1, "#1#");
+    let answer = run.complete(1, 10);
+    pass(1.0).await;
+    by_way.far.answer_ends(&Outcome::Accepted);
+    assert_eq!(answer.await.unwrap().unwrap().handed_over(), 1);
+    by_way.far_is_away();
+    run.log(2, "#2#");
+    let began = Instant::now();
+    let report = run.complete(2, 10).await.unwrap().unwrap();
+    let took = began.elapsed().as_secs_f64();
+    assert!((10.0..11.0).contains(&took), "{took}");
+    assert_eq!((by_way.portal.ends(), report.pending()), (1, 1), "{report}");
+    pass(1.0).await;
+    by_way.far_is_back();
+    settled(&run, 20).await;
+    pass(1.0).await;
+    assert_eq!(
+        (by_way.near.unsettled_ends(), by_way.far.unsettled_ends()),
+        (0, 1),
+        "only the first"
+    );
+    run.adds_up();
 }

@@ -12,11 +12,15 @@ use super::{options, tag};
 use crate::builder::{Builder, Parts, delivering};
 use crate::journal::memory::Disk;
 use crate::journal::memory::owned::Member;
-use crate::journal::{Batch, Chunk, Content, Publisher, StoredEnd, StoredLine};
+use crate::journal::{About, Batch, Chunk, Content, Publisher, StoredEnd, StoredLine};
 use crate::line::PortalId;
 use crate::queue::{Control, LetGo, Producer};
 use crate::stats::{AtDoor, Snapshot, Stats};
+use crate::transport::Transport;
 use crate::worker::Worker;
+
+mod contents;
+mod storm;
 
 /// A relay.
 pub(super) struct Relay {
@@ -26,7 +30,12 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn start(disk: &Disk, portal: &Portal, member: Member, options: Builder) -> Relay {
+    pub(super) fn start(
+        disk: &Disk,
+        portal: &(impl Transport + Sync),
+        member: Member,
+        options: Builder,
+    ) -> Relay {
         let options = options.keeping(delivering(disk.share(member), Duration::from_secs(86_400)));
         let Parts { producer, consumer, engine, stats, tick, journal } = options.parts(member);
         let (desk, driver) = journal.unzip();
@@ -81,12 +90,13 @@ pub(super) struct Writer {
     publisher: Publisher,
     numbers: u64,
     batches: u64,
+    about: Option<Arc<About>>,
 }
 
 impl Writer {
     pub(super) fn new(disk: &Disk) -> Writer {
         let publisher = Publisher(disk.next_publisher());
-        Writer { disk: disk.clone(), publisher, numbers: 0, batches: 0 }
+        Writer { disk: disk.clone(), publisher, numbers: 0, batches: 0, about: None }
     }
 
     pub(super) fn append(&mut self, portal: Option<&str>, token: u32, content: Content) {
@@ -95,7 +105,7 @@ impl Writer {
             portal: portal.map(PortalId::from),
             event_token: tag(token).event_token.clone(),
             content,
-            about: None,
+            about: self.about.clone(),
         };
         let (publisher, no, chunks) = (self.publisher, self.batches, vec![chunk]);
         self.disk.append_now(&Batch { publisher, no, chunks });

@@ -1,7 +1,7 @@
 use std::sync::MutexGuard;
 
 use tokio::sync::Notify;
-use tracing_bizproc::journal;
+use tracing_bizproc::journal::{self, Journal};
 
 use super::*;
 use crate::config::PgConfig;
@@ -118,6 +118,7 @@ impl Ownership for Shards {
 struct Stage {
     shards: Arc<Shards>,
     kept: Arc<Kept>,
+    journal: RelayJournal,
     /// Shards of which something is on the way.
     busy: Arc<Mutex<BTreeSet<Shard>>>,
     free: Arc<Notify>,
@@ -152,11 +153,12 @@ impl Stage {
             })
         };
         let kept = Arc::new(Kept::default());
-        let keeper = Keeper::new(owner, journal, let_go, Arc::clone(&kept));
+        let relayed = RelayJournal::new(Arc::clone(&journal), &owner);
+        let keeper = Keeper::new(owner, journal, relayed.clone(), let_go, Arc::clone(&kept));
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(keeper.run(stopped));
         shards.until(|inside| inside.held.len() == Shard::COUNT).await;
-        Stage { shards, kept, busy, free, asked, stop, running }
+        Stage { shards, kept, journal: relayed, busy, free, asked, stop, running }
     }
 
     fn keep_busy(&self, shard: Shard) {
@@ -210,6 +212,35 @@ async fn what_is_lost_is_let_go_and_not_given_back() {
     stage.turns(2).await;
     assert_eq!(stage.kept.given_back.load(Ordering::Relaxed), 0);
     assert_eq!(stage.shards.inside().held.len(), 255);
+}
+
+/// Between the two claims, another owner may have sent what is in memory here, and that is not known here.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_was_lost_and_taken_again_waits_until_nothing_of_it_is_in_memory() {
+    let stage = Stage::new().await;
+    let portal = None;
+    let intent = journal::Intent { portal: portal.clone(), marks: Vec::new(), memos: Vec::new() };
+    let permit = || async {
+        let asked = stage.journal.intend(std::slice::from_ref(&intent)).await;
+        asked.unwrap()[0]
+    };
+    stage.turns(2).await;
+    let before = permit().await.unwrap();
+    let shard = Shard::of(portal.as_ref());
+    stage.keep_busy(shard);
+    stage.shards.inside().held.retain(|claim| claim.shard != shard);
+    while stage.kept.taken.load(Ordering::Relaxed) < 257 {
+        stage.turns(1).await;
+    }
+    stage.turns(3).await;
+    assert_eq!(stage.shards.inside().held.len(), Shard::COUNT, "it has it again");
+    assert_eq!(permit().await, None);
+    assert!(!stage.journal.is_permitted(portal.as_ref(), before));
+    stage.finish();
+    stage.turns(2).await;
+    let after = permit().await.unwrap();
+    assert!(after != before && stage.journal.is_permitted(portal.as_ref(), after));
+    assert!(!stage.journal.is_permitted(portal.as_ref(), before));
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,9 @@ impl Grants {
             Err(why) => return why.into(),
         };
         let _one_at_a_time = grant.renewing.lock().await;
+        if let Err(trouble) = self.store_late(portal, &grant).await {
+            return Refreshed::Later(trouble);
+        }
         let Some(old) = grant.held().tokens.clone() else {
             return Refreshed::Denied(Code("no tokens".to_owned()));
         };

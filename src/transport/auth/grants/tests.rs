@@ -429,6 +429,119 @@ fn a_new_pair_is_not_used_before_it_is_stored_and_not_lost_either() {
     }
 }
 
+/// Regression: tokens that could not be stored when they arrived were dropped when the access token expired: those
+/// in the store were older, or there were none.
+#[test]
+fn tokens_that_could_not_be_stored_are_stored_later_and_renewed() {
+    for former in [None, Some(7)] {
+        let (server, site) = (authorization(), portal_server(|| "a2".to_owned()));
+        let broken = Arc::new(AtomicBool::new(false));
+        let store = Arc::new(Moody {
+            inner: MemoryStore::new(),
+            broken: Arc::clone(&broken),
+            hangs: false,
+        });
+        if let Some(former) = former {
+            let former = timeless(former, &site);
+            assert!(run(store.swap(&portal(), None, &former)).unwrap());
+        }
+        broken.store(true, Ordering::SeqCst);
+        let http = http(app(&server, Arc::clone(&store)));
+        run(async {
+            let arrived = with_request(tokens(1, &site));
+            assert!(http.accept(&portal(), arrived).await.is_err(), "not stored");
+            assert_eq!(status(&http).await, 401);
+            let refreshed = http.refresh(Some(&portal())).await;
+            assert!(matches!(refreshed, Refreshed::Later(_)), "{refreshed:?}");
+            broken.store(false, Ordering::SeqCst);
+            assert_eq!(http.refresh(Some(&portal())).await, Refreshed::Renewed);
+            assert_eq!(status(&http).await, 200);
+            assert_eq!(store.load(&portal()).await.unwrap(), Some(tokens(2, &site)));
+        });
+    }
+}
+
+/// The other side: what a replica has stored in the meantime is not replaced with older tokens.
+#[test]
+fn tokens_that_could_not_be_stored_do_not_replace_newer_ones() {
+    let (server, site) = (authorization(), portal_server(|| "a5".to_owned()));
+    let broken = Arc::new(AtomicBool::new(true));
+    let inner = MemoryStore::new();
+    let store = Arc::new(Moody { inner, broken: Arc::clone(&broken), hangs: false });
+    let http = http(app(&server, Arc::clone(&store)));
+    run(async {
+        assert!(http.accept(&portal(), with_request(tokens(1, &site))).await.is_err());
+        assert_eq!(status(&http).await, 401);
+        broken.store(false, Ordering::SeqCst);
+        assert!(store.swap(&portal(), None, &tokens(5, &site)).await.unwrap());
+        assert_eq!(http.refresh(Some(&portal())).await, Refreshed::Renewed);
+        assert_eq!(status(&http).await, 200);
+        assert_eq!(store.load(&portal()).await.unwrap(), Some(tokens(5, &site)));
+    });
+    assert!(server.requests().is_empty());
+}
+
+/// A store in which the first change is overtaken by the next one.
+#[derive(Default)]
+struct Overtaken {
+    store: MemoryStore,
+    swaps: AtomicUsize,
+    overtaken: AtomicBool,
+}
+
+impl TokenStore for Overtaken {
+    fn load<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, Option<Tokens>> {
+        self.store.load(portal)
+    }
+
+    fn swap<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Tokens>,
+        new: &'a Tokens,
+    ) -> CredentialFuture<'a, bool> {
+        let is_first = self.swaps.fetch_add(1, Ordering::SeqCst) == 0;
+        Box::pin(async move {
+            while is_first && !self.overtaken.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+            let swapped = self.store.swap(portal, expected, new).await;
+            self.overtaken.store(true, Ordering::SeqCst);
+            swapped
+        })
+    }
+
+    fn remove<'a>(&'a self, portal: &'a PortalId) -> CredentialFuture<'a, ()> {
+        let removed = self.store.remove(portal);
+        self.overtaken.store(true, Ordering::SeqCst);
+        removed
+    }
+}
+
+/// Regression: the older ones were stored last, or after the app was removed.
+#[test]
+fn tokens_that_are_not_in_use_any_more_are_not_stored() {
+    let (server, site) = (authorization(), portal_server(|| "a2".to_owned()));
+    for removed in [false, true] {
+        let store = Arc::new(Overtaken::default());
+        assert!(run(store.store.swap(&portal(), None, &tokens(7, &site))).unwrap());
+        let http = http(app(&server, Arc::clone(&store)));
+        let portal = portal();
+        let expected = run(async {
+            let first = http.accept(&portal, Arrived::Handed(tokens(1, &site)));
+            if removed {
+                let (_, forgotten) = tokio::join!(first, http.forget(&portal));
+                assert_eq!(forgotten, Ok(()));
+                return None;
+            }
+            let second = http.accept(&portal, Arrived::Handed(tokens(2, &site)));
+            assert_eq!(tokio::join!(first, second), (Ok(true), Ok(true)));
+            Some(tokens(2, &site))
+        });
+        assert_eq!(run(store.load(&portal)).unwrap(), expected);
+    }
+}
+
 #[test]
 fn a_portal_without_tokens_is_not_called() {
     let (server, site) = (authorization(), portal_server(|| "a1".to_owned()));

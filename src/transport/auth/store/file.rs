@@ -1,9 +1,10 @@
 //! A store in one JSON file.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind, Write};
+use std::path::{self, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
@@ -14,7 +15,8 @@ use crate::transport::auth::tokens::Tokens;
 
 /// Keeps tokens and installations in a JSON file that only its owner can read. The file is always
 /// complete: a new one is written beside it and then renamed. For one process only: replicas need a
-/// store that all of them share, such as a database.
+/// store that all of them share, such as a database. Stores of one file in one process share their work, so
+/// they may be clones or not.
 ///
 /// If the file is not a JSON object, it is renamed to a name that ends in `.damaged`, and a new one is
 /// started. If the data of one portal cannot be read, they are ignored and replaced by the next tokens
@@ -39,7 +41,20 @@ pub struct FileStore {
 impl FileStore {
     /// Keeps them in this file. It is created when there is something to store. Its folder has to exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        FileStore { path: Arc::new(Mutex::new(path.into())), at_work: Arc::new(Semaphore::new(1)) }
+        let path = path.into();
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two stores of one file share these, or the one would overwrite what the other has just written.
+        let name = path::absolute(&path).unwrap_or_else(|_| path.clone());
+        open.retain(|(_, path, _)| path.strong_count() > 0);
+        let same = open.iter().find(|(other, ..)| *other == name);
+        if let Some((path, at_work)) =
+            same.and_then(|(_, path, at_work)| Some((path.upgrade()?, at_work.upgrade()?)))
+        {
+            return FileStore { path, at_work };
+        }
+        let (path, at_work) = (Arc::new(Mutex::new(path)), Arc::new(Semaphore::new(1)));
+        open.push((name, Arc::downgrade(&path), Arc::downgrade(&at_work)));
+        FileStore { path, at_work }
     }
 
     /// Runs `work` on the file's path, on a thread, one at a time.
@@ -135,6 +150,12 @@ impl TokenStore for FileStore {
     }
 }
 
+/// The files of the stores of this process.
+static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
+
+/// The absolute path of a file, and what its stores share.
+type Open = (PathBuf, Weak<Mutex<PathBuf>>, Weak<Semaphore>);
+
 /// The key of the installation, next to the tokens of a portal.
 const INSTALLATION: &str = "installation";
 
@@ -182,7 +203,7 @@ fn read_file(path: &Path) -> Result<Map<String, Value>, CredentialError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Map::new()),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(failed("read", path, &error)),
     };
     // The error of the parser is not shown, because it may contain the input.
     if let Ok(portals) = serde_json::from_slice(&text) {
@@ -217,22 +238,44 @@ fn set_aside(path: &Path) -> Result<PathBuf, CredentialError> {
 /// Writes a new file, makes sure that it is on the disk, and renames it: a reader sees the old pair or the
 /// new one, also after a power failure.
 fn write_file(path: &Path, portals: &Map<String, Value>) -> Result<(), CredentialError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = Path::new(&beside);
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(beside)?;
-    serde_json::to_writer_pretty(&mut file, portals)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    fs::rename(beside, path)?;
+    let mut text = serde_json::to_vec_pretty(portals)?;
+    text.push(b'\n');
+    let beside = beside(path);
+    let written = write_beside(&beside, &text).and_then(|()| fs::rename(&beside, path));
+    if let Err(error) = written {
+        // It has secrets. If it is not there, nothing is to be done.
+        let _ = fs::remove_file(&beside);
+        return Err(failed("written", path, &error));
+    }
     #[cfg(unix)]
     {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        let folder = File::open(folder.unwrap_or(Path::new(".")));
+        folder
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| failed("written", path, &error))?;
     }
     Ok(())
+}
+
+/// Another name each time: a process that is being replaced may write at the same time as the new one.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    // Two processes have different keys.
+    beside.push(format!(".{:016x}.new", RandomState::new().hash_one(path)));
+    PathBuf::from(beside)
+}
+
+fn write_beside(beside: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(beside)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> CredentialError {
+    format!("the token file {} cannot be {what}: {error}", path.display()).into()
 }

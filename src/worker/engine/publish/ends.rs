@@ -13,7 +13,7 @@ use crate::line::{EventToken, PortalId};
 use crate::queue::Complete;
 use crate::stats::FlushReport;
 use crate::worker::agenda::Agenda;
-use crate::worker::backlog::{Note, Of, What};
+use crate::worker::backlog::{Of, What};
 use crate::worker::ending::Ending;
 use crate::worker::lane::EndAsked;
 
@@ -154,16 +154,22 @@ impl Engine {
     }
 
     /// The journal has an end.
-    pub(super) fn end_appended(&mut self, note: &Note, now: Instant) {
+    pub(super) fn end_appended(
+        &mut self,
+        no: Number,
+        event_token: &EventToken,
+        portal: &Option<PortalId>,
+        now: Instant,
+    ) {
         let Some(publishing) = &mut self.publishing else { return };
         let ends = &mut publishing.ends;
-        let own_now = match ends.by_no.get_mut(&note.up_to) {
+        let own_now = match ends.by_no.get_mut(&no) {
             Some(end) => match &mut end.stands {
                 Stands::Waits => {
                     end.stands = Stands::Appended;
                     ends.appended += 1;
                     ends.newest = Some(now);
-                    ends.own_at.set(note.up_to, end.deadline + PATIENCE);
+                    ends.own_at.set(no, end.deadline + PATIENCE);
                     false
                 }
                 Stands::Own { published, .. } => {
@@ -176,7 +182,7 @@ impl Engine {
             None => true,
         };
         if own_now {
-            self.settle_published(note.up_to, &note.event_token, &note.portal);
+            self.settle_published(no, event_token, portal);
         }
     }
 
@@ -305,8 +311,10 @@ impl Engine {
             }
         }
         for (no, published, told) in through {
-            let end =
-                self.publishing.as_ref().and_then(|publishing| publishing.ends.by_no.get(&no));
+            let Some(publishing) = &self.publishing else { return };
+            // Else it may be in the journal of this machine.
+            let published = published || publishing.by_way;
+            let end = publishing.ends.by_no.get(&no);
             if let (true, Some(end)) = (published, end) {
                 let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
                 self.settle_published(no, &event_token, &portal);

@@ -24,6 +24,8 @@ pub(super) struct Logged {
     pub(super) about: Arc<About>,
     /// Lines of it that are not appended.
     pub(super) pending: u64,
+    /// How many of these are in the journal of this machine.
+    pub(super) stored: u64,
     /// It has lines since its last seal.
     pub(super) unsealed: bool,
     pub(super) end: EndState,
@@ -65,6 +67,15 @@ impl Tokens {
         unsealed.map(|(event_token, _)| event_token.clone()).collect()
     }
 
+    /// Those that have lines in the journal of this machine.
+    pub(super) fn stored(&self) -> Vec<(EventToken, Option<PortalId>, u64)> {
+        let stored = self.all.iter().filter(|(_, logged)| logged.stored > 0);
+        let stored = stored.map(|(event_token, logged)| {
+            (event_token.clone(), logged.portal.clone(), logged.stored)
+        });
+        stored.collect()
+    }
+
     pub(super) fn sweep_at(&self) -> Option<Instant> {
         self.sweep_at
     }
@@ -82,6 +93,7 @@ impl Tokens {
                 portal: portal.clone(),
                 about: self.style.clone(),
                 pending: 0,
+                stored: 0,
                 unsealed: false,
                 end: EndState::Open,
                 waits_until: None,

@@ -1,0 +1,139 @@
+//! Replicas that publish, and relays that deliver for them.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use bizproc_portal::{Portal, Workflow};
+use tracing::{Dispatch, dispatcher, info, info_span};
+use tracing_bizproc::auth::Webhook;
+use tracing_bizproc::config::Retention;
+use tracing_bizproc::{Completion, EventToken, WorkerGuard};
+use tracing_bizproc_relay::{PgJournal, Relay, RunningRelay};
+use tracing_subscriber::prelude::*;
+
+use crate::database::{Database, wait};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Replica {
+    subscriber: Dispatch,
+    guard: WorkerGuard,
+}
+
+impl Replica {
+    fn new(database: &Database, portal: &Portal) -> Self {
+        let journal = PgJournal::new(database.config()).unwrap();
+        let webhook = Webhook::new(portal.webhook_url()).unwrap();
+        let (layer, guard) = tracing_bizproc::builder(webhook).publish_to(journal).build().unwrap();
+        Replica { subscriber: Dispatch::new(tracing_subscriber::registry().with(layer)), guard }
+    }
+
+    /// Logs lines with these numbers. Its span closes behind them.
+    fn log(&self, event_token: &EventToken, name: &str, numbers: RangeInclusive<u64>) {
+        dispatcher::with_default(&self.subscriber, || {
+            let span = info_span!("activity", event_token = event_token.as_field());
+            span.in_scope(|| numbers.for_each(|number| info!("{name} says {number} now")));
+        });
+    }
+}
+
+fn relay(database: &Database, portal: &Portal) -> RunningRelay {
+    let webhook = Webhook::new(portal.webhook_url()).unwrap();
+    let builder = tracing_bizproc::builder(webhook)
+        .linger(Duration::from_millis(20))
+        .retention(Retention::SelfHosted);
+    Relay::new(database.config()).start(builder).unwrap()
+}
+
+fn token(activity: &bizproc_portal::Activity) -> EventToken {
+    EventToken::parse(&activity.event_token()).unwrap()
+}
+
+/// The numbers of the lines of a replica, as they stand in the log.
+fn numbers(workflow: &Workflow, replica: &str) -> Vec<u64> {
+    let lines = workflow.lines();
+    let of = lines.iter().filter_map(|line| line.split_once(&format!("{replica} says ")));
+    of.map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn lines_of_replicas_arrive_in_order_while_relays_come_and_go() {
+    let Some(database) = Database::new() else { return };
+    database.journal();
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let event_token = token(&workflow.open_activity("Check"));
+    let replicas = [Replica::new(&database, &portal), Replica::new(&database, &portal)];
+    let mut running = relay(&database, &portal);
+    let mut said = 0;
+    for _ in 0..4 {
+        for (name, replica) in ["0", "1"].into_iter().zip(&replicas) {
+            replica.log(&event_token, name, said + 1..=said + 10);
+        }
+        said += 10;
+        // The next one is there before this one goes.
+        let next = relay(&database, &portal);
+        wait(running.stop(PATIENCE));
+        running = next;
+    }
+    for replica in &replicas {
+        let report = wait(replica.guard.handle().flush_delivered(PATIENCE)).unwrap();
+        assert_eq!(report.pending(), 0, "{report}");
+    }
+    let expected: Vec<u64> = (1..=said).collect();
+    assert_eq!(numbers(&workflow, "0"), expected);
+    assert_eq!(numbers(&workflow, "1"), expected);
+    let stats = replicas[0].guard.handle().stats();
+    assert_eq!((stats.handed_over(), stats.lost()), (said, 0), "{stats}");
+    assert_eq!(running.handle().stats().lost(), 0);
+    wait(running.stop(PATIENCE));
+    assert_eq!(database.number("SELECT count(*) FROM bizproc.chunks"), 0);
+}
+
+#[test]
+fn an_end_comes_behind_its_lines_and_its_answer_comes_back() {
+    let Some(database) = Database::new() else { return };
+    database.journal();
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let activity = workflow.activity("Check").returns(["status"]).open();
+    let event_token = token(&activity);
+    let replica = Replica::new(&database, &portal);
+    let running = relay(&database, &portal);
+    replica.log(&event_token, "0", 1..=5);
+    let completion = Completion::new().value("status", "shipped").message("Done");
+    // Without the relay's answer, it would take longer.
+    let ended = wait(async {
+        let complete = replica.guard.handle();
+        let complete = complete.complete(&event_token, completion);
+        tokio::time::timeout(Duration::from_secs(25), complete).await
+    });
+    ended.unwrap().unwrap();
+    assert!(!activity.is_open());
+    assert_eq!(numbers(&workflow, "0"), [1, 2, 3, 4, 5]);
+    assert_eq!(running.handle().stats().late(), 0);
+    wait(running.stop(PATIENCE));
+}
+
+/// The first relay is dropped: it leaves without waiting for anything.
+#[test]
+fn what_a_relay_leaves_behind_the_next_one_delivers() {
+    let Some(database) = Database::new() else { return };
+    database.journal();
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let event_token = token(&workflow.open_activity("Check"));
+    let replica = Replica::new(&database, &portal);
+    let running = relay(&database, &portal);
+    replica.log(&event_token, "0", 1..=1);
+    wait(replica.guard.handle().flush_delivered(PATIENCE)).unwrap();
+    replica.log(&event_token, "0", 2..=30);
+    drop(running);
+    let next = relay(&database, &portal);
+    let report = wait(replica.guard.handle().flush_delivered(PATIENCE)).unwrap();
+    assert_eq!(report.pending(), 0, "{report}");
+    let mut found = numbers(&workflow, "0");
+    found.dedup();
+    assert_eq!(found, (1..=30).collect::<Vec<_>>());
+    wait(next.stop(PATIENCE));
+}

@@ -1,0 +1,333 @@
+//! A journal on this machine before the one that relays read: what a process publishes is stored here first, and
+//! survives a kill while the other journal is away.
+//!
+//! ```text
+//! batch -> append here -> stored, out of memory
+//!          read here -> mark as tried -> append there -> mark as settled
+//! ```
+//! What earlier runs have left is appended there by this run, under a publisher of its own: their own numbers of
+//! batches are not known any more. Lines of a batch that was on its way when a run was killed may be there already,
+//! and are appended as tried.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::driver::guarded;
+use super::{
+    About, Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, MarkKind, Number, Position,
+    Publisher, Query,
+};
+use crate::line::{EventToken, PortalId};
+
+/// See the module.
+pub(super) struct Near {
+    journal: Arc<dyn Journal>,
+    own: Numbering,
+    /// What earlier runs have left appears under this publisher.
+    left: Numbering,
+    /// The last number of what they have left.
+    left_number: Number,
+    /// How another process writes lines of this app, and those of tokens for which it is known better.
+    style: Arc<About>,
+    abouts: HashMap<EventToken, Arc<About>>,
+    after: Option<Position>,
+    generation: u64,
+    /// There may be something to read.
+    has_more: bool,
+    /// Something was read since it was said that there is nothing.
+    is_news: bool,
+    chunks: VecDeque<(Publisher, Chunk)>,
+    /// What is settled here, and could not be noted.
+    marks: Vec<Mark>,
+    next_adopt: Instant,
+    /// After a failure it is not read before this time.
+    again_at: Option<Instant>,
+}
+
+/// The batches of one publisher, as the other journal counts them.
+struct Numbering {
+    publisher: Publisher,
+    batches: u64,
+}
+
+/// What is on its way to the other journal.
+pub(super) struct Load {
+    pub(super) batch: Batch,
+    /// The same as marks for this journal.
+    marks: Vec<Mark>,
+    pub(super) moved: Vec<Moved>,
+}
+
+/// A chunk that has moved to the other journal.
+#[derive(Clone, Debug)]
+pub(crate) struct Moved {
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) event_token: EventToken,
+    /// It is of this run.
+    pub(crate) own: bool,
+    pub(crate) lines: u64,
+    pub(crate) is_end: bool,
+    /// The last number in it.
+    pub(crate) up_to: Number,
+}
+
+/// What the next step is.
+pub(super) enum Next {
+    Load(Load),
+    /// Nothing is left here. `news`: this was not so before.
+    Nothing {
+        news: bool,
+    },
+    /// It cannot be read now.
+    Failed {
+        trouble: JournalError,
+    },
+    /// Ask again at this time.
+    Wait,
+}
+
+impl Near {
+    pub(super) fn new(
+        journal: Arc<dyn Journal>,
+        own: Publisher,
+        left: Publisher,
+        style: About,
+        now: Instant,
+    ) -> Self {
+        let numbering = |publisher| Numbering { publisher, batches: 0 };
+        Near {
+            journal,
+            own: numbering(own),
+            left: numbering(left),
+            left_number: 0,
+            style: Arc::new(style),
+            abouts: HashMap::new(),
+            after: None,
+            generation: 0,
+            has_more: true,
+            is_news: true,
+            chunks: VecDeque::new(),
+            marks: Vec::new(),
+            next_adopt: now,
+            again_at: None,
+        }
+    }
+
+    /// Stores a batch of this run.
+    pub(super) async fn store(&mut self, batch: &Batch) -> Result<(), JournalError> {
+        for chunk in &batch.chunks {
+            let Some(about) = &chunk.about else { continue };
+            // Segments of a spool do not hold it. Most tokens have the style of the app.
+            if **about != *self.style {
+                if self.abouts.len() >= MOST_ABOUTS {
+                    self.abouts.clear();
+                }
+                self.abouts.insert(chunk.event_token.clone(), about.clone());
+            }
+        }
+        guarded(|| self.journal.append(batch)).await?;
+        self.has_more = true;
+        Ok(())
+    }
+
+    /// Whether everything that is stored here has been read.
+    pub(super) fn is_read(&self) -> bool {
+        !self.has_more && self.chunks.is_empty()
+    }
+
+    /// The number of the next batch of this run for the other journal.
+    pub(super) fn next_batch(&mut self) -> u64 {
+        self.own.batches += 1;
+        self.own.batches
+    }
+
+    /// When [`next`](Self::next) has something to do although nothing was stored.
+    pub(super) fn wake_at(&self) -> Instant {
+        match self.again_at {
+            Some(at) if self.has_more => at.min(self.next_adopt),
+            _ => self.next_adopt,
+        }
+    }
+
+    /// What is to be appended to the other journal next.
+    pub(super) async fn next(&mut self, now: Instant) -> Next {
+        if now >= self.next_adopt {
+            self.next_adopt = now + ADOPT_EVERY;
+            match guarded(|| self.journal.adopt()).await {
+                Ok(adopted) => {
+                    if adopted.more {
+                        self.next_adopt = now;
+                        return Next::Wait;
+                    }
+                    self.has_more |= !adopted.held.is_empty();
+                }
+                Err(trouble) => return Next::Failed { trouble },
+            }
+        }
+        if self.chunks.is_empty() && self.has_more && self.again_at.is_none_or(|at| at <= now) {
+            if let Err(trouble) = self.read().await {
+                self.again_at = Some(now + READ_AGAIN);
+                return Next::Failed { trouble };
+            }
+            self.again_at = None;
+        }
+        match self.load() {
+            Some(load) => {
+                self.is_news = true;
+                // If it cannot be noted, a kill within the next moment may repeat it without a mark. To wait for
+                // a disk that fails would be worse.
+                let _ = guarded(|| self.journal.mark(&load.marks)).await;
+                Next::Load(load)
+            }
+            None if self.has_more => Next::Wait,
+            None => Next::Nothing { news: std::mem::take(&mut self.is_news) },
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), JournalError> {
+        // What is settled would be read again.
+        self.note_marks().await?;
+        let now = guarded(|| async { Ok(self.journal.generation()) }).await?;
+        if now != self.generation {
+            (self.after, self.generation) = (None, now);
+        }
+        let query = Query { portal: None, after: self.after, most_bytes: READ_BYTES };
+        let read = guarded(|| self.journal.read(query)).await?;
+        self.after = Some(read.up_to);
+        self.has_more = !read.at_end;
+        self.chunks.extend(read.chunks);
+        Ok(())
+    }
+
+    async fn note_marks(&mut self) -> Result<(), JournalError> {
+        if !self.marks.is_empty() {
+            guarded(|| self.journal.mark(&self.marks)).await?;
+            self.marks.clear();
+        }
+        Ok(())
+    }
+
+    /// Takes chunks of this run, or of others, as a batch.
+    fn load(&mut self) -> Option<Load> {
+        let own_publisher = self.own.publisher;
+        let is_own = self.chunks.front()?.0 == own_publisher;
+        let (mut chunks, mut marks, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+        while chunks.len() < BATCH_CHUNKS {
+            let of_same = |(by, _): &(Publisher, Chunk)| (*by == own_publisher) == is_own;
+            if !self.chunks.front().is_some_and(of_same) {
+                break;
+            }
+            let Some((publisher, mut chunk)) = self.chunks.pop_front() else { break };
+            let (from, up_to, lines) = numbers(&chunk.content);
+            let Chunk { portal, event_token, .. } = &chunk;
+            marks.push(Mark {
+                publisher,
+                portal: portal.clone(),
+                event_token: event_token.clone(),
+                from,
+                up_to,
+                kind: MarkKind::Tried,
+            });
+            moved.push(Moved {
+                portal: portal.clone(),
+                event_token: event_token.clone(),
+                own: is_own,
+                lines,
+                is_end: matches!(chunk.content, Content::End(_)),
+                up_to,
+            });
+            let about = self.abouts.get(event_token).filter(|_| is_own);
+            chunk.about = Some(about.unwrap_or(&self.style).clone());
+            if !is_own {
+                self.renumber(&mut chunk.content);
+            }
+            chunks.push(chunk);
+        }
+        let numbering = if is_own { &mut self.own } else { &mut self.left };
+        numbering.batches += 1;
+        let (publisher, no) = (numbering.publisher, numbering.batches);
+        Some(Load { batch: Batch { publisher, no, chunks }, marks, moved })
+    }
+
+    fn renumber(&mut self, content: &mut Content) {
+        let mut next = || {
+            self.left_number += 1;
+            self.left_number
+        };
+        match content {
+            Content::Lines(lines) => lines.iter_mut().for_each(|line| line.no = next()),
+            Content::Missed(gap) => gap.no = next(),
+            Content::End(end) => end.no = next(),
+            Content::Seal(seal) => seal.no = next(),
+        }
+    }
+
+    /// The other journal has it.
+    pub(super) async fn settle(&mut self, load: Load) {
+        let settled = load.marks.into_iter().map(|mark| Mark { kind: MarkKind::Settled, ..mark });
+        self.marks.extend(settled);
+        // Marks that fail are noted before the next read.
+        let _ = self.note_marks().await;
+    }
+
+    /// Ends that no process has to send any more.
+    pub(super) async fn mark(&mut self, marks: &[Mark]) {
+        self.marks.extend_from_slice(marks);
+        let _ = self.note_marks().await;
+    }
+
+    /// What this journal has given up, but for what is on its way.
+    pub(super) async fn evicted(
+        &mut self,
+        now: SystemTime,
+        load: Option<&Load>,
+    ) -> Result<Vec<Evicted>, JournalError> {
+        let mut evicted = guarded(|| self.journal.evicted(now)).await?;
+        if evicted.is_empty() {
+            return Ok(evicted);
+        }
+        // They may have been read already.
+        self.chunks.clear();
+        (self.after, self.has_more) = (None, true);
+        let is_out = |evicted: &Evicted| {
+            let (Some(of), Some((from, up_to))) = (&evicted.of, evicted.numbers) else {
+                return false;
+            };
+            let marks = load.into_iter().flat_map(|load| &load.marks);
+            marks.into_iter().any(|mark| {
+                (mark.publisher, &mark.portal, &mark.event_token) == (of.0, &of.1, &of.2)
+                    && from <= mark.up_to
+                    && mark.from <= up_to
+            })
+        };
+        evicted.retain(|evicted| !is_out(evicted));
+        Ok(evicted)
+    }
+}
+
+/// The first and the last number in it, and how many lines there are.
+fn numbers(content: &Content) -> (Number, Number, u64) {
+    match content {
+        Content::Lines(lines) => {
+            let first = lines.first().map_or(0, |line| line.no);
+            (first, lines.last().map_or(0, |line| line.no), lines.len() as u64)
+        }
+        Content::Missed(gap) => (gap.no, gap.no, 0),
+        Content::End(end) => (end.no, end.no, 0),
+        Content::Seal(seal) => (seal.no, seal.no, 0),
+    }
+}
+
+/// How often to look for what other runs have left.
+const ADOPT_EVERY: Duration = Duration::from_secs(60);
+/// When it is read again after a failure.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// How much is read at once. In bytes.
+const READ_BYTES: usize = 256 << 10;
+/// Most chunks of a batch.
+const BATCH_CHUNKS: usize = 1_000;
+/// Most tokens for which it is known until when the portal waits. The others lose that.
+const MOST_ABOUTS: usize = 10_000;

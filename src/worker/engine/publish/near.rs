@@ -1,0 +1,115 @@
+//! Lines that are in the journal of this machine, on their way to the one of a relay.
+
+use std::time::Instant;
+
+use super::{EndState, Engine, What};
+use crate::journal::Evicted;
+use crate::journal::near::Moved;
+use crate::line::{EventToken, PortalId};
+use crate::stats::DropReason;
+use crate::worker::ending::Ending;
+
+impl Engine {
+    /// A batch is in the journal of this machine: its lines leave memory.
+    pub(super) fn was_stored(&mut self, no: u64, now: Instant) {
+        let Some(publishing) = &mut self.publishing else { return };
+        publishing.stored_since.get_or_insert(now);
+        for note in publishing.backlog.appended(no) {
+            let What::Lines { lines, charged, .. } = note.what else { continue };
+            let key = self.portal_of(&note.portal, now);
+            let page = &mut self.portals[key].page;
+            self.ledger.stored(page, note.event_token.fingerprint(), lines, charged);
+            let Some(publishing) = &mut self.publishing else { return };
+            if let Some(logged) = publishing.tokens.get_mut(&note.event_token) {
+                logged.stored += lines;
+            }
+        }
+    }
+
+    /// Chunks are in the journal of the relay. `is_all`: nothing is left in that of this machine.
+    pub(super) fn moved(&mut self, moved: Vec<Moved>, is_all: bool, now: Instant) {
+        if !moved.is_empty() {
+            self.is_appended_again(now);
+        }
+        for Moved { portal, event_token, own, lines, is_end, up_to } in moved {
+            let key = self.portal_of(&portal, now);
+            if !own {
+                self.ledger.moved_found(&self.portals[key].page, lines);
+                continue;
+            }
+            if is_end {
+                self.end_appended(up_to, &event_token, &portal, now);
+            }
+            if lines > 0 {
+                let page = &mut self.portals[key].page;
+                self.ledger.moved(page, &event_token, lines, up_to);
+                self.left_near(&event_token, lines, Ending::HandedOver);
+            }
+            self.stand(key, now);
+            self.agenda.set(key, now);
+        }
+        if is_all {
+            self.nothing_is_near(now);
+        }
+    }
+
+    /// Lines of this run are no longer in the journal of this machine.
+    fn left_near(&mut self, event_token: &EventToken, lines: u64, ending: Ending) {
+        let Some(publishing) = &mut self.publishing else { return };
+        let Some(logged) = publishing.tokens.get_mut(event_token) else { return };
+        logged.stored = logged.stored.saturating_sub(lines);
+        logged.pending = logged.pending.saturating_sub(lines);
+        if let EndState::Asked(no) = logged.end {
+            publishing.ends.count(no, ending, lines);
+        }
+    }
+
+    /// The journal of this machine is empty. Lines that should be in it were lost there.
+    fn nothing_is_near(&mut self, now: Instant) {
+        let Some(publishing) = &mut self.publishing else { return };
+        publishing.starting = false;
+        publishing.stored_since = None;
+        if self.ledger.only_stored() == 0 {
+            return;
+        }
+        for (event_token, portal, lines) in publishing.tokens.stored() {
+            self.lose_near(&event_token, &portal, lines, DropReason::SpoolDamaged, now);
+        }
+    }
+
+    fn lose_near(
+        &mut self,
+        event_token: &EventToken,
+        portal: &Option<PortalId>,
+        lines: u64,
+        reason: DropReason,
+        now: Instant,
+    ) {
+        let key = self.portal_of(portal, now);
+        let page = &mut self.portals[key].page;
+        self.ledger.lost_stored(page, (event_token, true), lines, self.seq, reason);
+        self.left_near(event_token, lines, Ending::Dropped(reason));
+        self.stand(key, now);
+    }
+
+    /// The journal of this machine has given lines up.
+    pub(super) fn evicted_near(&mut self, evicted: Vec<Evicted>, now: Instant) {
+        for Evicted { of, lines, ends, since, reason, .. } in evicted {
+            if ends > 0 {
+                let portal = of.as_ref().and_then(|(_, portal, _)| portal.as_ref());
+                self.ledger.lost_ends(ends, portal.map(PortalId::as_str), reason.as_str());
+            }
+            // Whose they are may not be known. Those of this run are missed when nothing is left.
+            let Some((publisher, portal, event_token)) = of else { continue };
+            if publisher == self.publisher {
+                self.lose_near(&event_token, &portal, lines, reason, now);
+            } else {
+                let key = self.portal_of(&portal, now);
+                self.ledger.lost_unknown(Some(&self.portals[key].page), lines, reason);
+            }
+            if lines > 0 {
+                self.publish_gap(&event_token, &portal, (reason, lines, since), now);
+            }
+        }
+    }
+}

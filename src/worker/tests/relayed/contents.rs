@@ -1,0 +1,216 @@
+//! What a relay does with the contents of chunks: styles, seals, gaps, ends, and notes for the next owner.
+
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::format::{Language, LineTime};
+use crate::journal::memory::Faults;
+use crate::journal::{Answer, Outcome, StoredGap, StoredSeal};
+use crate::stats::DropReason;
+
+fn written(portal: &Portal) -> Vec<String> {
+    portal.0.lock().unwrap().entries.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_and_notices_read_as_their_app_wants() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let relay = Relay::start(&disk, &portal, 1, options());
+    let about = About {
+        language: Language::Russian,
+        line_time: LineTime::None,
+        line_prefix: "shop: ".to_owned(),
+        waits_until: None,
+    };
+    writer.about = Some(Arc::new(about.clone()));
+    writer.lines(None, 1, &["#1#"]);
+    writer.numbers += 1;
+    let (no, since) = (writer.numbers, SystemTime::now());
+    let gap = StoredGap { no, lines: 3, since, reason: DropReason::QueueFull };
+    writer.append(None, 1, Content::Missed(gap));
+    // Another app writes to the same log, and the first one again.
+    let mut other = Writer::new(&disk);
+    other.lines(None, 1, &["#2#"]);
+    // An equal one is the same style.
+    writer.about = Some(Arc::new(about));
+    writer.lines(None, 1, &["#3#"]);
+    pass(30.0).await;
+    let entries = written(&portal);
+    assert_eq!(portal.lines(), [1, 2, 3]);
+    assert_eq!(entries.len(), 3, "{entries:?}");
+    assert!(entries[0].ends_with("• shop: #1#"), "{entries:?}");
+    assert!(entries[0].contains("3 строки пропущены"), "{entries:?}");
+    assert!(entries[1].contains("[timestamp=") && !entries[1].contains("shop"), "{entries:?}");
+    assert_eq!(entries[2], "• shop: #3#");
+    relay.adds_up();
+    // The gap is told once, also if it is read again.
+    disk.renew(1);
+    writer.lines(None, 1, &["#4#"]);
+    pass(60.0).await;
+    assert!(!written(&portal)[3].contains("пропущены"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_of_an_activity_that_has_timed_out_are_late() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let relay = Relay::start(&disk, &portal, 1, options());
+    let about = |seconds| {
+        let waits_until = Some(SystemTime::now() + Duration::from_secs(seconds));
+        Some(Arc::new(About { waits_until, ..About::default() }))
+    };
+    writer.about = about(600);
+    writer.lines(None, 1, &["#1#"]);
+    pass(10.0).await;
+    portal.answers(Answers::Away);
+    writer.about = about(20);
+    writer.lines(None, 2, &["#2#"]);
+    pass(30.0).await;
+    portal.answers(Answers::Well);
+    pass(60.0).await;
+    let stats = relay.stats();
+    assert_eq!((portal.lines(), stats.acknowledged(), stats.late()), (vec![1], 1, 1), "{stats}");
+    assert_eq!(disk.unsettled(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seal_sends_its_lines_at_once_and_is_settled_with_them() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let relay = Relay::start(&disk, &portal, 1, options().linger(Duration::from_secs(25)));
+    pass(1.0).await;
+    writer.lines(None, 1, &["#1#", "#2#"]);
+    pass(5.0).await;
+    assert!(portal.lines().is_empty());
+    writer.numbers += 1;
+    let seal = StoredSeal { no: writer.numbers, at: SystemTime::now() };
+    writer.append(None, 1, Content::Seal(seal));
+    pass(0.2).await;
+    assert_eq!(disk.everything_unsettled(), 3, "the seal waits for its lines");
+    pass(1.0).await;
+    assert_eq!((portal.lines(), disk.everything_unsettled()), (vec![1, 2], 0));
+    // One without lines is settled at once.
+    writer.numbers += 1;
+    let seal = StoredSeal { no: writer.numbers, at: SystemTime::now() };
+    writer.append(None, 5, Content::Seal(seal));
+    pass(1.0).await;
+    assert_eq!(disk.everything_unsettled(), 0);
+    relay.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn ends_are_answered_once_before_they_are_settled() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let relay = Relay::start(&disk, &portal, 1, options());
+    let publisher = writer.publisher;
+    let answer = |no, outcome| Answer { publisher, no, outcome };
+    writer.lines(None, 1, &["#1#"]);
+    let first = writer.end(None, 1, 60);
+    pass(5.0).await;
+    assert_eq!(disk.answered(), [answer(first, Outcome::Accepted)]);
+    // Another process ends it, too.
+    let again = writer.end(None, 1, 60);
+    pass(2.0).await;
+    let refused = Outcome::Refused("ALREADY_COMPLETED".to_owned());
+    assert_eq!(disk.answered()[1..], [answer(again, refused)]);
+    assert_eq!((portal.ends(), disk.unsettled_ends()), (1, 0));
+    // Everything is read again while an end is out, and the journal takes no answer for a while.
+    portal.answers(Answers::Away);
+    let third = writer.end(None, 3, 3_600);
+    pass(2.0).await;
+    disk.renew(1);
+    pass(5.0).await;
+    assert_eq!((disk.answered().len(), disk.unsettled_ends()), (2, 1));
+    portal.answers(Answers::Well);
+    pass(20.0).await;
+    assert_eq!(disk.answered()[2..], [answer(third, Outcome::Accepted)]);
+    assert_eq!((portal.ends(), disk.unsettled_ends()), (2, 0));
+    relay.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_stored_is_stored_later() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let relay = Relay::start(&disk, &portal, 1, options());
+    writer.end(None, 1, 60);
+    while portal.ends() == 0 {
+        pass(0.01).await;
+    }
+    disk.fail(Faults { unmarkable: true, ..Faults::default() });
+    pass(10.0).await;
+    assert!(disk.answered().is_empty());
+    disk.fail(Faults::default());
+    pass(3.0).await;
+    assert_eq!((disk.answered().len(), disk.unsettled_ends(), portal.ends()), (1, 0, 1));
+    relay.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_comes_too_late_is_answered_as_not_sent() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    writer.numbers += 1;
+    let end = StoredEnd {
+        no: writer.numbers,
+        values: "{}".to_owned(),
+        message: None,
+        failed: false,
+        deadline: SystemTime::now() - Duration::from_secs(60),
+        waits_until: Some(SystemTime::now() - Duration::from_secs(5)),
+    };
+    writer.append(None, 1, Content::End(end));
+    let relay = Relay::start(&disk, &portal, 1, options());
+    pass(5.0).await;
+    let (publisher, no) = (writer.publisher, writer.numbers);
+    assert_eq!(disk.answered(), [Answer { publisher, no, outcome: Outcome::NotSent }]);
+    assert_eq!((portal.ends(), disk.unsettled_ends(), relay.stats().late_ends()), (0, 0, 1));
+}
+
+/// The next owner knows how many entries a workflow has used, and how much of the portal's time.
+#[tokio::test(start_paused = true)]
+async fn the_next_owner_goes_on_with_the_budgets_of_the_one_before() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let one = Relay::start(&disk, &portal, 1, options());
+    let log = async |writer: &mut Writer, n: u32| {
+        writer.lines(None, 1, &[&format!("#{n}#")]);
+        for _ in 0..600 {
+            pass(1.0).await;
+            if portal.lines().contains(&n) {
+                return;
+            }
+        }
+        panic!("#{n}# was not written");
+    };
+    let start = tokio::time::Instant::now();
+    for n in 1..=10 {
+        log(&mut writer, n).await;
+    }
+    let by_one = start.elapsed();
+    assert!(disk.memos_of(&None).len() >= 2);
+    disk.hide(&None);
+    one.let_go(|_| false).await.unwrap();
+    disk.give(&None, Some(2));
+    let two = Relay::start(&disk, &portal, 2, options());
+    let start = tokio::time::Instant::now();
+    log(&mut writer, 11).await;
+    // A workflow's eleventh entry waits for the schedule; the first would not.
+    let next = start.elapsed();
+    let fresh = tokio::time::Instant::now();
+    writer.lines(None, 2, &["#99#"]);
+    while !portal.lines().contains(&99) {
+        pass(0.05).await;
+    }
+    assert!(next > fresh.elapsed() + by_one / 20, "{by_one:?} {next:?} {:?}", fresh.elapsed());
+    two.adds_up();
+}
