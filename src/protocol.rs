@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 pub(crate) mod call;
 pub(crate) mod command;
@@ -39,6 +40,37 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     /// How many commands the body has: 1, or up to 50 in a batch.
     pub(crate) commands: usize,
+    /// Whether it may still leave.
+    pub(crate) pass: Pass,
+}
+
+/// Says at the last moment whether a request may leave. By default, it may.
+#[derive(Clone, Default)]
+pub(crate) struct Pass(Option<Arc<Check>>);
+
+struct Check {
+    may_leave: Box<dyn Fn() -> bool + Send + Sync>,
+    has_refused: AtomicBool,
+}
+
+impl Pass {
+    pub(crate) fn new(may_leave: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        let may_leave = Box::new(may_leave);
+        Pass(Some(Arc::new(Check { may_leave, has_refused: AtomicBool::new(false) })))
+    }
+
+    /// Called directly before the request leaves.
+    pub(crate) fn may_leave(&self) -> bool {
+        let Some(check) = &self.0 else { return true };
+        let may_leave = (check.may_leave)();
+        check.has_refused.fetch_or(!may_leave, SeqCst);
+        may_leave
+    }
+
+    /// Whether the request was not allowed to leave.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.0.as_ref().is_some_and(|check| check.has_refused.load(SeqCst))
+    }
 }
 
 /// Without the body, which contains event tokens.

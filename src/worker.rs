@@ -392,7 +392,7 @@ impl<T: Transport> Worker<T> {
         Some(Gate { journal, permission, is_leaving })
     }
 
-    fn send(&mut self, call: Outgoing, request: Request) {
+    fn send(&mut self, call: Outgoing, mut request: Request) {
         let gate = self.gate(call);
         let noted = self.announce(Instant::now().into_std());
         let transport = self.transport.clone();
@@ -409,12 +409,17 @@ impl<T: Transport> Worker<T> {
             }
             let mut left = None;
             if let Some(gate) = gate {
-                if let Err(why) = gate.pass(portal.as_ref()).await {
-                    return Came::Withheld(call, None, why);
+                match gate.pass(portal.as_ref()).await {
+                    Ok(pass) => request.pass = pass,
+                    Err(why) => return Came::Withheld(call, None, why),
                 }
                 left = Some(Instant::now());
             }
+            let pass = request.pass.clone();
             let reply = transport.call(portal.as_ref(), request).await;
+            if pass.has_refused() {
+                return Came::Withheld(call, None, Withheld::Lapsed);
+            }
             Came::Reply(call, reply, left)
         };
         let id = self.calls.spawn(sending).id();

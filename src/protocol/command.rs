@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Method, Request};
+use super::{Method, Pass, Request};
 
 mod end;
 
@@ -19,7 +19,7 @@ pub(crate) fn activity_log(event_token: &str, message: &str) -> Request {
     body.extend_from_slice(b",\"LOG_MESSAGE\":");
     push_json(&mut body, message);
     body.push(b'}');
-    Request { method: Method::ActivityLog, body, commands: 1 }
+    Request { method: Method::ActivityLog, body, commands: 1, pass: Pass::default() }
 }
 
 /// A `bizproc.event.send` call, which ends the activity. `log_message` is written as its last line. With
@@ -41,7 +41,7 @@ pub(crate) fn event_send(
         push_json(&mut body, message);
     }
     body.push(b'}');
-    Request { method: Method::EventSend, body, commands: 1 }
+    Request { method: Method::EventSend, body, commands: 1, pass: Pass::default() }
 }
 
 /// Adds an access token to the body of a request. An address would be written to logs on the way.
@@ -118,7 +118,12 @@ impl Batch {
     /// The request.
     pub(crate) fn finish(mut self) -> Request {
         self.body.extend_from_slice(CLOSE);
-        Request { method: Method::Batch, body: self.body, commands: self.commands }
+        Request {
+            method: Method::Batch,
+            body: self.body,
+            commands: self.commands,
+            pass: Pass::default(),
+        }
     }
 }
 
@@ -289,7 +294,12 @@ mod tests {
             event_send("t", &Map::new(), None),
             batch_of(&[]),
             batch_of(&["m"]),
-            Request { method: Method::Batch, body: b"{}".to_vec(), commands: 1 },
+            Request {
+                method: Method::Batch,
+                body: b"{}".to_vec(),
+                commands: 1,
+                pass: Pass::default(),
+            },
         ] {
             let mut expected: Value = serde_json::from_slice(&request.body).unwrap();
             expected["auth"] = Value::from("a\"b");

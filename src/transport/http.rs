@@ -80,7 +80,7 @@ impl Http {
 
 impl Transport for Http {
     async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
-        let Request { method, mut body, .. } = request;
+        let Request { method, mut body, pass, .. } = request;
         let url = match &self.caller {
             Caller::Webhook(webhook) if webhook.serves(portal) => webhook.method(&method),
             Caller::Webhook(_) => return NoAccess::Unknown(ONE_PORTAL).into(),
@@ -102,7 +102,7 @@ impl Transport for Http {
                 Err(why) => return why.into(),
             },
         };
-        let reply = self.clients.post(url, JSON, body).await;
+        let reply = self.clients.post_if(url, JSON, body, pass).await;
         match reply {
             Reply::Moved { host: Some(host) } => self.moved(portal, host),
             reply => reply,

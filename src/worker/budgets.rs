@@ -236,8 +236,64 @@ const MOST_SHOWN: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::worker::schedule::Retention;
+
+    fn clocks(now: Instant, seconds: u64) -> Clocks {
+        Clocks { now, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) }
+    }
+
+    /// The next owner has clocks of its own.
+    #[test]
+    fn the_next_owner_goes_on_where_the_last_one_was() {
+        let schedule = Schedule::new(Retention::Cloud);
+        let now = Instant::now() + FORGET;
+        let mut one = EntryBudgets::default();
+        one.inherit(&[], clocks(now, 1_000_000));
+        for (second, lines) in [(0, 3), (5, 7)] {
+            one.sent("w", &schedule, now + Duration::from_secs(second));
+            one.written("w", lines, &schedule);
+        }
+        one.sent("v", &schedule, now);
+        one.not_sent("v");
+        let memos = one.memos(clocks(now + Duration::from_secs(10), 1_000_010));
+        assert_eq!(memos.len(), 2);
+        assert!(one.memos(clocks(now, 1_000_000)).is_empty(), "nothing has changed since");
+
+        let later = now + FORGET / 2;
+        let mut two = EntryBudgets::default();
+        two.inherit(&memos, clocks(later, 1_000_020));
+        let start = later - Duration::from_secs(20);
+        assert_eq!(two.next_at("w", &schedule), Some(start + schedule.after(2)));
+        assert_eq!(two.next_at("v", &schedule), None);
+        two.sent("w", &schedule, later);
+        assert_eq!(two.by_workflow["w"].shown, [3, 7]);
+        assert_eq!(two.next_at("w", &schedule), Some(start + schedule.after(3)));
+        // Nobody needs what is too old.
+        let mut three = EntryBudgets::default();
+        three.inherit(&memos, clocks(now, 1_000_100 + FORGET.as_secs()));
+        assert_eq!(three.next_at("w", &schedule), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_memo_or_none(mut bytes: Vec<u8>, form: bool) {
+            if let (true, Some(first)) = (form, bytes.first_mut()) {
+                *first = FORM;
+            }
+            let schedule = Schedule::new(Retention::Cloud);
+            let now = Instant::now();
+            let mut budgets = EntryBudgets::default();
+            let memo = Memo { key: memo_key("w"), value: bytes };
+            budgets.inherit(&[memo], clocks(now, 1_000_000));
+            budgets.next_at("w", &schedule);
+            budgets.sent("w", &schedule, now);
+            budgets.written("w", 1, &schedule);
+            proptest::prop_assert_eq!(budgets.memos(clocks(now, 1_000_000)).len(), 1);
+        }
+    }
 
     #[test]
     fn a_self_hosted_portal_has_no_schedule_and_rolls_nothing_off() {

@@ -481,8 +481,10 @@ impl Engine {
             return;
         }
         let since = *portal.empty_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < FORGET {
-            self.agenda.set(key, since + FORGET);
+        // If others deliver from the journal, what was learned of its limits is there, too.
+        let forget = if self.is_shared() { FORGET_SHARED } else { FORGET };
+        if now.saturating_duration_since(since) < forget {
+            self.agenda.set(key, since + forget);
             return;
         }
         self.remove(key);
@@ -652,6 +654,8 @@ impl Engine {
 /// A portal is forgotten when its lane has had nothing to remember for so long. Its counters go with
 /// it, and what was learned of its limits.
 const FORGET: Duration = Duration::from_secs(3_600);
+/// The same for a portal that another process may own by then.
+const FORGET_SHARED: Duration = Duration::from_secs(60);
 /// When to look again whether there is room for lines that are in no lane.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// What a line holds of the budget once it is text, where it was charged so many bytes.

@@ -9,6 +9,7 @@ use super::engine::Withheld;
 use crate::journal::Journal;
 use crate::journal::driver::Permission;
 use crate::line::PortalId;
+use crate::protocol::Pass;
 
 /// What one request needs to leave.
 pub(crate) struct Gate {
@@ -20,11 +21,12 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Waits until the request may leave. Then it must leave at once.
+    /// Waits until the request may leave. Then it must leave at once, and only if it still may: a connection may
+    /// take its time.
     ///
     /// # Errors
     /// Why it must not.
-    pub(crate) async fn pass(self, portal: Option<&PortalId>) -> Result<(), Withheld> {
+    pub(crate) async fn pass(self, portal: Option<&PortalId>) -> Result<Pass, Withheld> {
         let Gate { journal, permission, is_leaving } = self;
         let permit = match permission.await {
             Ok(Permission::Given(permit)) => permit,
@@ -40,9 +42,10 @@ impl Gate {
         if is_leaving.load(SeqCst) {
             return Err(Withheld::LetGo);
         }
-        match journal {
-            Some(journal) if journal.is_permitted(portal, permit) => Ok(()),
-            _ => Err(Withheld::Lapsed),
-        }
+        let Some(journal) = journal else { return Err(Withheld::Lapsed) };
+        let portal = portal.cloned();
+        let may_leave =
+            move || !is_leaving.load(SeqCst) && journal.is_permitted(portal.as_ref(), permit);
+        if may_leave() { Ok(Pass::new(may_leave)) } else { Err(Withheld::Lapsed) }
     }
 }

@@ -175,6 +175,39 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(100);
 
+    /// The next owner keeps to the limits that this one has found.
+    #[test]
+    fn the_next_owner_knows_the_limits() {
+        let now = Instant::now() + Duration::from_secs(1_000);
+        let clocks = crate::worker::memo::Clocks { now, wall: std::time::SystemTime::now() };
+        let mut meters = Meters::new(LIMIT, now);
+        meters.refused(Sent::Batch(2), Sort::Entry, true, now);
+        meters.refused(Sent::Single, Sort::End, false, now);
+        let mut memo = Writer::new(1, clocks);
+        meters.write(&mut memo);
+        let memo = memo.finish();
+        let mut read = Reader::new(1, &memo, clocks).unwrap();
+        let next = Meters::new(LIMIT, now).read(&mut read, now).unwrap();
+        assert!(next.batch_is_refused(now) && !next.takes_direct_ends(now));
+        let later = now + END_REFUSED + Duration::from_secs(1);
+        assert!(!next.batch_is_refused(later) && next.takes_direct_ends(later));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_memo_of_any_bytes_blocks_nothing_for_long(bytes: Vec<u8>) {
+            let now = Instant::now();
+            let clocks = crate::worker::memo::Clocks { now, wall: std::time::SystemTime::now() };
+            let meters = Meters::new(LIMIT, now);
+            if let Some(mut memo) = Reader::new(1, &bytes, clocks) {
+                if let Some(read) = meters.read(&mut memo, now) {
+                    let later = now + END_REFUSED + Duration::from_secs(600);
+                    proptest::prop_assert!(read.entries(true, 1, later).is_ok());
+                }
+            }
+        }
+    }
+
     fn at(operating: f64, duration: f64) -> ServerTime {
         ServerTime {
             operating: Some(operating),

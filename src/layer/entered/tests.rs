@@ -268,7 +268,9 @@ fn what_is_not_ours_is_noted_of_the_current_span_and_not_of_one_that_is_entered_
     let entered = Entered::new();
     let mut rig = Rig::new(0, &entered);
     rig.stacks.wake();
-    [1, 3, 1].map(|id| rig.enter(id));
+    for id in [1, 3, 1] {
+        rig.enter(id);
+    }
     assert_eq!(entered.current(rig.period()), Current::Span(3));
     rig.note_if_not_ours(3);
     assert_eq!(entered.current(rig.period()), Current::NotOurs);

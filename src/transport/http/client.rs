@@ -15,7 +15,7 @@ use super::resolver::Resolver;
 use super::tls;
 use super::trust::{self, Fingerprint};
 use crate::error::TransportError;
-use crate::protocol::{Cause, Reply};
+use crate::protocol::{Cause, Pass, Reply};
 use crate::transport::auth::is_loopback;
 use crate::transport::caught::{Panicked, caught};
 
@@ -79,11 +79,22 @@ impl Clients {
         content_type: &str,
         body: Vec<u8>,
     ) -> Reply {
+        self.post_if(url, content_type, body, Pass::default()).await
+    }
+
+    /// The same, if it may still leave when there is a connection.
+    pub(in crate::transport) async fn post_if(
+        &self,
+        url: Url,
+        content_type: &str,
+        body: Vec<u8>,
+        pass: Pass,
+    ) -> Reply {
         let client = match self.client(&url) {
             Ok(client) => client,
             Err(error) => return Reply::NotSent(describe(&error)),
         };
-        let (body, departure) = watched(body);
+        let (body, departure) = watched(body, pass);
         let sending = client
             .post(url)
             .header(CONTENT_TYPE, content_type)

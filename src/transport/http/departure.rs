@@ -13,6 +13,8 @@ use std::task::{Context, Poll};
 use http_body::{Frame, SizeHint};
 use reqwest::Body;
 
+use crate::protocol::Pass;
+
 /// Knows whether the body has left.
 pub(super) struct Departure(Arc<AtomicU8>);
 
@@ -20,23 +22,25 @@ const WAITING: u8 = 0;
 const LEFT: u8 = 1;
 const WITHDRAWN: u8 = 2;
 
-/// A body that notes when it is asked for.
-pub(super) fn watched(bytes: Vec<u8>) -> (Body, Departure) {
+/// A body that notes when it is asked for. It is withdrawn if it may not leave then.
+pub(super) fn watched(bytes: Vec<u8>, pass: Pass) -> (Body, Departure) {
     let state = Arc::new(AtomicU8::new(WAITING));
-    let watched = Watched { body: Body::from(bytes), state: Arc::clone(&state) };
+    let watched = Watched { body: Body::from(bytes), state: Arc::clone(&state), pass };
     (Body::wrap(watched), Departure(state))
 }
 
 impl Departure {
-    /// Prevents the body from being sent. Returns `false` if it was asked for already.
+    /// Prevents the body from being sent. Returns `false` if it was asked for already, and left.
     pub(super) fn prevent(self) -> bool {
-        self.0.compare_exchange(WAITING, WITHDRAWN, SeqCst, SeqCst).is_ok()
+        let before = self.0.compare_exchange(WAITING, WITHDRAWN, SeqCst, SeqCst);
+        before != Err(LEFT)
     }
 }
 
 struct Watched {
     body: Body,
     state: Arc<AtomicU8>,
+    pass: Pass,
 }
 
 impl http_body::Body for Watched {
@@ -47,7 +51,12 @@ impl http_body::Body for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        match self.state.compare_exchange(WAITING, LEFT, SeqCst, SeqCst) {
+        let is_first = self.state.load(SeqCst) == WAITING;
+        let next = if is_first && !self.pass.may_leave() { WITHDRAWN } else { LEFT };
+        match self.state.compare_exchange(WAITING, next, SeqCst, SeqCst) {
+            Ok(_) if next == WITHDRAWN => {
+                Poll::Ready(Some(Err("the request may not be sent any more".into())))
+            }
             Err(WITHDRAWN) => {
                 Poll::Ready(Some(Err("the request was cancelled before it was sent".into())))
             }
@@ -81,13 +90,27 @@ mod tests {
 
     #[test]
     fn a_body_is_sent_or_cancelled_but_not_both() {
-        let (mut body, departure) = watched(b"abc".to_vec());
+        let (mut body, departure) = watched(b"abc".to_vec(), Pass::default());
         assert_eq!(body.size_hint().exact(), Some(3), "or it would be sent in chunks");
         assert_eq!(next(&mut body), Some(b"abc".to_vec()));
         assert!(!departure.prevent());
 
-        let (mut body, departure) = watched(b"abc".to_vec());
+        let (mut body, departure) = watched(b"abc".to_vec(), Pass::default());
         assert!(departure.prevent());
         assert_eq!(next(&mut body), None);
+    }
+
+    #[test]
+    fn a_body_that_may_not_leave_any_more_is_withdrawn() {
+        let pass = Pass::new(|| false);
+        let (mut body, departure) = watched(b"abc".to_vec(), pass.clone());
+        assert!(!pass.has_refused());
+        assert_eq!(next(&mut body), None);
+        assert!(pass.has_refused() && departure.prevent());
+
+        let pass = Pass::new(|| true);
+        let (mut body, departure) = watched(b"abc".to_vec(), pass.clone());
+        assert_eq!(next(&mut body), Some(b"abc".to_vec()));
+        assert!(!pass.has_refused() && !departure.prevent());
     }
 }

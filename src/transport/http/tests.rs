@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::client::ANSWER_BYTES;
 use super::*;
+use crate::protocol::Pass;
 use crate::transport::stand_in::{Server, read_request};
 
 const CODE: &str = "s3cr3tc0de";
@@ -42,7 +43,12 @@ fn http(scheme: &str, host: &str, options: HttpOptions) -> Http {
 }
 
 fn batch() -> Request {
-    Request { method: Method::Batch, body: b"{\"cmd\":{}}".to_vec(), commands: 0 }
+    Request {
+        method: Method::Batch,
+        body: b"{\"cmd\":{}}".to_vec(),
+        commands: 0,
+        pass: Pass::default(),
+    }
 }
 
 fn call(scheme: &str, port: u16, options: HttpOptions) -> Reply {
@@ -100,7 +106,12 @@ fn a_webhook_serves_spans_that_name_its_portal_or_none() {
         if let Some(portal) = of {
             webhook = webhook.for_portal(portal);
         }
-        let request = Request { method: Method::Batch, body: b"{}".to_vec(), commands: 0 };
+        let request = Request {
+            method: Method::Batch,
+            body: b"{}".to_vec(),
+            commands: 0,
+            pass: Pass::default(),
+        };
         let reply = runtime.block_on(Http::new(webhook, quick()).unwrap().call(named, request));
         assert_eq!(matches!(reply, Reply::Http { .. }), served, "{of:?} {named:?} {reply:?}");
         assert_eq!(matches!(reply, Reply::UnknownPortal(_)), !served, "{of:?} {named:?}");

@@ -165,7 +165,13 @@ impl Engine {
         let portal = &chunk.portal;
         let was_left =
             |left: &Left| left.is_in_reads(no, generation) && !left.keeps(portal.as_ref());
-        if shared.left.iter().any(was_left) || shared.retake.contains_key(portal) {
+        if shared.retake.contains_key(portal) {
+            return;
+        }
+        if shared.left.iter().any(was_left) {
+            // It is looked for later all the same: it may be back already.
+            let portal = portal.clone();
+            shared.retake.insert(portal, now + AGAIN);
             return;
         }
         let key = self.portal_of(portal, now);

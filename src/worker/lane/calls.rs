@@ -14,7 +14,7 @@ use crate::call::CallAnswer;
 use crate::error::{CallError, Description, WorkerError};
 use crate::protocol::call::{self, Answer, Called};
 use crate::protocol::reply::{Code, Refusal};
-use crate::protocol::{Method, Reply, Request};
+use crate::protocol::{Method, Pass, Reply, Request};
 use crate::worker::report::Trouble;
 use crate::worker::turn::Turn;
 
@@ -124,8 +124,12 @@ impl Lane {
             return Err(Some(at));
         }
         let Some(call) = self.calls.waiting.remove(ready) else { return Err(None) };
-        let request =
-            Request { method: call.method.clone(), body: call.body.0.clone(), commands: 1 };
+        let request = Request {
+            method: call.method.clone(),
+            body: call.body.0.clone(),
+            commands: 1,
+            pass: Pass::default(),
+        };
         turn.stats().request(1);
         self.bucket.sent(now);
         self.calls.was_last = true;

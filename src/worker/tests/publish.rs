@@ -511,7 +511,7 @@ async fn what_a_killed_run_had_in_its_spool_is_published_by_the_next() {
     for n in 2..50 {
         run.log(n % 3, &format!("#{n}#"));
     }
-    drop(run.complete(1, 3_600));
+    run.complete(1, 3_600);
     pass(1.0).await;
     run.kill().await;
     by_way.far_is_back();
@@ -602,14 +602,14 @@ async fn by_way_of_a_spool_an_end_is_answered_or_sent_from_here() {
     let by_way = ByWay::new();
     let run = by_way.run();
     run.log(1, "#1#");
-    let answer = run.complete(1, 10);
+    let answer = run.ask_end(1, 10);
     pass(1.0).await;
     by_way.far.answer_ends(&Outcome::Accepted);
     assert_eq!(answer.await.unwrap().unwrap().handed_over(), 1);
     by_way.far_is_away();
     run.log(2, "#2#");
     let began = Instant::now();
-    let report = run.complete(2, 10).await.unwrap().unwrap();
+    let report = run.ask_end(2, 10).await.unwrap().unwrap();
     let took = began.elapsed().as_secs_f64();
     assert!((10.0..11.0).contains(&took), "{took}");
     assert_eq!((by_way.portal.ends(), report.pending()), (1, 1), "{report}");
