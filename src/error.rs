@@ -15,6 +15,8 @@
 //! | a property is read | [`PropertyError`], [`DateFormatError`] |
 //! | activities are registered | [`RegistrationError`] |
 //!
+//! Debug shows the text and its sources, too, so that a `main` that returns an error says what to do.
+//!
 //! Delivery has no errors: lines that do not arrive are counted, by [reason](crate::stats::DropReason).
 
 use std::error::Error;
@@ -24,6 +26,7 @@ pub use crate::line::InvalidEventToken;
 mod app;
 mod call;
 mod config;
+mod shown;
 #[cfg(feature = "spool")]
 mod spool;
 
@@ -50,7 +53,7 @@ type Source = Box<dyn Error + Send + Sync>;
 /// assert!(matches!(error, WebhookError::Insecure));
 /// assert!(!error.to_string().contains("c0de"));
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
     /// The environment variable is not set, or empty.
@@ -97,7 +100,7 @@ pub enum WebhookError {
 /// let error = oauth.authorization_server("http://oauth.example/oauth/token/").unwrap_err();
 /// assert_eq!(error, OAuthError::Insecure);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OAuthError {
     /// It is not a URL.
@@ -137,7 +140,7 @@ pub enum OAuthError {
 /// let error = Access::token("http://portal.example/rest/", "an access token").unwrap_err();
 /// assert_eq!(error, EndpointError::Insecure);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
     /// It is not a URL with a host.
@@ -174,7 +177,7 @@ pub enum EndpointError {
 /// }
 /// # drop(advice);
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
     /// No cryptography for TLS is linked, and the app has installed none. Also for a portal that is
@@ -216,7 +219,7 @@ pub enum TransportError {
 /// let error = tracing_bizproc::disabled().portal_share(2.0).build::<Registry>().unwrap_err();
 /// assert!(matches!(error, BuildError::Option { option: "portal_share", .. }));
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// An option is out of its bounds.
@@ -262,7 +265,7 @@ pub enum BuildError {
 /// }
 /// # drop(step);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
     /// The worker was closed: its guard was dropped.
@@ -307,7 +310,7 @@ pub enum WorkerError {
 /// }
 /// # drop(end);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompleteError {
     /// There is no worker to do it.
@@ -362,9 +365,10 @@ pub enum CompleteError {
          it again"
     )]
     HandedOver,
-    /// The portal could not be reached in two minutes, or the app shut down before.
+    /// The portal could not be reached in two minutes, there were no credentials for it, or the app shut down before.
     #[error(
-        "the activity could not be ended, because the portal was not reached: complete it again later"
+        "the activity could not be ended: the portal was not reached, or there are no credentials for it; the \
+         reports with the target `tracing_bizproc` say which. Complete it again later"
     )]
     NotSent,
     /// The app shut down before the end could be sent. The end is in the spool with the lines that it waits for, and

@@ -11,7 +11,7 @@ use super::{RegistrationError, Source, WorkerError};
 /// let error = ActivityRequest::parse(None, b"name=value").unwrap_err();
 /// assert!(matches!(error, RequestError::Missing { .. }));
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// It has more than 1 MiB.
@@ -87,7 +87,7 @@ pub enum RequestError {
 /// }
 /// # drop(work);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PropertyError {
     /// It is missing or empty.
@@ -117,7 +117,7 @@ pub enum PropertyError {
 /// // The year is missing.
 /// assert_eq!(DateFormat::parse("DD.MM HH:MI").unwrap_err(), DateFormatError);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a date format needs YYYY, MM and DD, each once, and may have HH, MI, SS and T, for example \
      DD.MM.YYYY HH:MI:SS"
@@ -143,7 +143,7 @@ pub struct DateFormatError;
 /// }
 /// # drop(trust);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
     /// The request's application token is not the one of this installation.
@@ -194,7 +194,7 @@ pub enum VerifyError {
 /// }
 /// # drop(status);
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ActivityRejection {
     /// The body could not be read.
@@ -204,7 +204,10 @@ pub enum ActivityRejection {
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The app is not installed on the portal that the request names.
-    #[error("the app is not installed on the portal that the request names")]
+    #[error(
+        "the app is not installed on the portal that the request names: install it there (again, if the store \
+         was emptied; a `MemoryStore` forgets everything when the process ends)"
+    )]
     UnknownPortal,
     /// The request failed verification.
     #[error(transparent)]
@@ -239,7 +242,7 @@ pub enum ActivityRejection {
 /// }
 /// # drop(status);
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
     /// The request has no `application_token`, which is needed to verify later requests.
@@ -286,7 +289,10 @@ pub enum InstallError {
         why: String,
     },
     /// The app is not installed on that portal.
-    #[error("the app is not installed on the portal that the request names")]
+    #[error(
+        "the app is not installed on the portal that the request names: install it there (again, if the store \
+         was emptied; a `MemoryStore` forgets everything when the process ends)"
+    )]
     UnknownPortal,
     /// Another process has changed the same installation at the same time.
     #[error("the installation was changed by another process at the same time: try again")]

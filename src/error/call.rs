@@ -20,7 +20,7 @@ use super::WorkerError;
 /// }
 /// # drop(deals);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The call is not valid and was not sent.
@@ -48,7 +48,10 @@ pub enum CallError {
         why: String,
     },
     /// The credentials are not accepted, or lack a scope. It was not executed.
-    #[error("the portal does not accept the credentials for this method ({code})")]
+    #[error(
+        "the portal does not accept the credentials for this method ({code}); its own words are in \
+         `description`"
+    )]
     #[non_exhaustive]
     Credential {
         /// The portal's error code.
@@ -66,7 +69,7 @@ pub enum CallError {
         description: Description,
     },
     /// The portal refused the call as it is.
-    #[error("the portal refused the call ({code})")]
+    #[error("the portal refused the call ({code}); its own words are in `description`")]
     #[non_exhaustive]
     Refused {
         /// The portal's error code.
@@ -145,7 +148,7 @@ impl fmt::Debug for Description {
 /// }
 /// # drop(repeat);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistrationError {
     /// The portal would refuse it.

@@ -8,7 +8,7 @@
 /// let error = "fr".parse::<Language>().unwrap_err();
 /// assert_eq!(error.to_string(), "invalid value \"fr\": expected en or ru");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid value {text:?}: expected {expected}")]
 pub struct InvalidOption {
     text: String,
@@ -31,7 +31,7 @@ impl InvalidOption {
 /// let error = Config::new().set("lingr", "1s").unwrap_err();
 /// assert_eq!(error.to_string(), "unknown option lingr; did you mean linger?");
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// There is no such option.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// }
 /// # drop(advice);
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {
     /// The parent directory does not exist.

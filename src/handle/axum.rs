@@ -1,13 +1,17 @@
 //! Feature `axum`: a handler gets an [`Opened`] activity, a [`VerifiedActivity`] or an [`AppRequest`] as
 //! an argument.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use axum_core::extract::{DefaultBodyLimit, FromRef, FromRequest, Request};
 use axum_core::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
-use super::{Installations, Opened};
+use super::installations::SILENCE;
+use super::{Installations, Opened, after};
 use crate::activity::{ActivityRequest, VerifiedActivity};
 use crate::error::{ActivityRejection, InstallError, RequestError};
 use crate::installation::AppRequest;
@@ -39,7 +43,7 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ActivityRejection> {
         let Posted { content_type, body, .. } = Posted::read(request).await?;
-        let request = ActivityRequest::parse(content_type.as_deref(), &body)?;
+        let request = ActivityRequest::parse(content_type.as_deref(), &body).map_err(unreadable)?;
         Installations::from_ref(state).verify(request).await
     }
 }
@@ -50,8 +54,27 @@ impl<S: Send + Sync> FromRequest<S> for AppRequest {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ActivityRejection> {
         let Posted { query, content_type, body } = Posted::read(request).await?;
-        Ok(AppRequest::parse(&query, content_type.as_deref(), &body)?)
+        Ok(AppRequest::parse(&query, content_type.as_deref(), &body).map_err(unreadable)?)
     }
+}
+
+/// Reports a request that cannot be read, at most once a minute, because anybody can post anything. If it is the
+/// portal's, its workflow waits, and nobody reads the answer.
+fn unreadable(error: RequestError) -> RequestError {
+    static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+    let now = after(Duration::ZERO);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE) {
+        *told = Some(now);
+        drop(told);
+        tracing::warn!(
+            target: "tracing_bizproc",
+            parent: None,
+            why = %error,
+            "a request to a handler cannot be read"
+        );
+    }
+    error
 }
 
 /// What was posted.

@@ -42,8 +42,8 @@ use crate::transport::{Confirmed, Question};
 /// direct lines to another host: a new host is accepted only if the app has named it, or if the
 /// authorization server says that the portal is there.
 ///
-/// Requests that fail these checks are reported with the target `tracing_bizproc`, each kind at most once
-/// a minute.
+/// Requests that fail these checks, and failures of the store, of the registration and so on, are reported with
+/// the target `tracing_bizproc`, each kind at most once a minute. So your handler does not have to log them.
 ///
 /// ```
 /// # async fn handler(
@@ -64,7 +64,8 @@ pub struct Installations {
     handle: Handle,
     store: Arc<dyn InstallationStore>,
     wanted: Arc<Wanted>,
-    told: Arc<Mutex<HashMap<&'static str, Instant>>>,
+    /// What was reported, whether it was our own failure, and when.
+    told: Arc<Mutex<HashMap<(&'static str, bool), Instant>>>,
 }
 
 impl Installations {
@@ -188,11 +189,15 @@ impl Installations {
         claim: Claim,
         what: &'static str,
     ) -> Result<PortalId, InstallError> {
-        let portal = self.admit(claim, what).await?;
-        if !self.wanted.is_empty() {
-            self.register(&portal).await?;
-        }
-        Ok(portal)
+        let claimed = claim.portal.clone();
+        let done = async {
+            let portal = self.admit(claim).await?;
+            if !self.wanted.is_empty() {
+                self.register(&portal).await?;
+            }
+            Ok(portal)
+        };
+        self.reported(what, &claimed, done.await)
     }
 
     /// Handles a removal: deletes the installation and its tokens. Lines that wait for the portal are
@@ -202,15 +207,17 @@ impl Installations {
     /// As [`handle`](Self::handle). [`InstallError::TokensRemain`] when the installation is deleted, but
     /// its tokens could not be deleted from their store.
     pub async fn uninstall(&self, request: UninstallRequest) -> Result<PortalId, InstallError> {
-        let claim = request.claim;
+        let claimed = request.claim.portal.clone();
+        let removed = self.remove(request.claim).await;
+        self.reported("removal", &claimed, removed)
+    }
+
+    async fn remove(&self, claim: Claim) -> Result<PortalId, InstallError> {
         // Before anything is changed.
         self.handle.may_wait()?;
         let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
         let stored = stored.ok_or(InstallError::UnknownPortal)?;
-        if let Err(error) = claim.knows(&stored) {
-            self.tell("removal", &claim.portal, &error);
-            return Err(error.into());
-        }
+        claim.knows(&stored)?;
         if !self.swap(&claim.portal, Some(&stored), None).await.map_err(InstallError::Store)? {
             return Err(InstallError::Raced);
         }
@@ -234,18 +241,26 @@ impl Installations {
         &self,
         request: ActivityRequest,
     ) -> Result<VerifiedActivity, ActivityRejection> {
-        let claim = request.claim();
+        match self.place(request.claim()).await {
+            Ok(endpoint) => Ok(request.believe(endpoint)),
+            Err(error) => {
+                let ours = matches!(error, ActivityRejection::Store(_));
+                // Debug has the sources, too.
+                self.tell("request", ours, &request.claim().portal, &format_args!("{error:?}"));
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the portal of a request is, if the request comes from it.
+    async fn place(&self, claim: &Claim) -> Result<Endpoint, ActivityRejection> {
         let stored = self.load(&claim.portal).await.map_err(ActivityRejection::Store)?;
         let stored = stored.ok_or(ActivityRejection::UnknownPortal)?;
-        let endpoint = match claim.verify(&stored) {
-            Ok(endpoint) => endpoint,
-            Err(error @ VerifyError::Host { .. }) => self.follow(claim, stored, error).await?,
-            Err(error) => {
-                self.tell("request", &claim.portal, &error);
-                return Err(error.into());
-            }
-        };
-        Ok(request.believe(endpoint))
+        match claim.verify(&stored) {
+            Ok(endpoint) => Ok(endpoint),
+            Err(error @ VerifyError::Host { .. }) => self.follow(claim, stored, error).await,
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Verifies a handler's request, and opens its activity.
@@ -288,18 +303,17 @@ impl Installations {
             }
             Ok(Confirmed::No(code)) => code.to_string(),
             Ok(Confirmed::Later(trouble)) => {
-                let why = trouble.to_string();
-                self.tell("request after a rename", &claim.portal, &why);
-                return Err(ActivityRejection::Unconfirmed { why });
+                return Err(ActivityRejection::Unconfirmed { why: trouble.to_string() });
             }
             Err(gone) => return Err(ActivityRejection::Unconfirmed { why: gone.to_string() }),
         };
-        self.tell("request", &claim.portal, &format_args!("{error} ({why})"));
+        // First, because it says more than the error.
+        self.tell("request", false, &claim.portal, &format_args!("{error} ({why})"));
         Err(error.into())
     }
 
     /// Handles an installation or an update.
-    async fn admit(&self, claim: Claim, what: &'static str) -> Result<PortalId, InstallError> {
+    async fn admit(&self, claim: Claim) -> Result<PortalId, InstallError> {
         let application_token =
             claim.application_token().ok_or(InstallError::NoApplicationToken)?;
         let stored = self.load(&claim.portal).await.map_err(InstallError::Store)?;
@@ -324,21 +338,14 @@ impl Installations {
                      installation from the store",
                     stored.hosts()
                 );
-                self.tell(what, &claim.portal, &why);
                 return Err(InstallError::Denied { why });
             }
         }
         let endpoint = match self.confirm(&claim.portal, Question::Install(tokens)).await? {
             Confirmed::Yes(endpoint, _) => endpoint,
-            Confirmed::No(code) => {
-                let why = code.to_string();
-                self.tell(what, &claim.portal, &why);
-                return Err(InstallError::Denied { why });
-            }
+            Confirmed::No(code) => return Err(InstallError::Denied { why: code.to_string() }),
             Confirmed::Later(trouble) => {
-                let why = trouble.to_string();
-                self.tell(what, &claim.portal, &why);
-                return Err(InstallError::Later { why });
+                return Err(InstallError::Later { why: trouble.to_string() });
             }
         };
         let new = match &stored {
@@ -379,15 +386,38 @@ impl Installations {
         self.store.swap_installation(portal, expected, new).await
     }
 
-    /// Reports a request that failed the checks, each kind at most once a minute, because anybody can post
-    /// any number of them.
-    fn tell(&self, what: &'static str, portal: &PortalId, why: &dyn fmt::Display) {
+    /// Reports an error. A handler may answer with it, and log nothing.
+    fn reported<T>(
+        &self,
+        what: &'static str,
+        portal: &PortalId,
+        result: Result<T, InstallError>,
+    ) -> Result<T, InstallError> {
+        if let Err(error) = &result {
+            let ours = matches!(
+                error,
+                InstallError::Store(_)
+                    | InstallError::Registration(_)
+                    | InstallError::TokensRemain { .. }
+                    | InstallError::Raced
+                    | InstallError::Worker(_)
+            );
+            // Debug has the sources, too.
+            self.tell(what, ours, portal, &format_args!("{error:?}"));
+        }
+        result
+    }
+
+    /// Reports a request that failed, each kind at most once a minute, because anybody can post any number of
+    /// requests that fail the checks. Those do not silence the failures that are `ours`.
+    fn tell(&self, what: &'static str, ours: bool, portal: &PortalId, why: &dyn fmt::Display) {
         let now = after(Duration::ZERO);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.get(what).is_some_and(|&at| now.saturating_duration_since(at) < SILENCE) {
+        let last = told.get(&(what, ours));
+        if last.is_some_and(|&at| now.saturating_duration_since(at) < SILENCE) {
             return;
         }
-        told.insert(what, now);
+        told.insert((what, ours), now);
         drop(told);
         let portal: String = portal.as_str().chars().filter(|c| c.is_ascii_graphic()).collect();
         tracing::warn!(
@@ -395,7 +425,8 @@ impl Installations {
             parent: None,
             portal = &portal[..portal.len().min(64)],
             %why,
-            "{what} rejected"
+            "{what} {}",
+            if ours { "failed" } else { "rejected" }
         );
     }
 }
@@ -404,7 +435,7 @@ impl Installations {
 type Source = crate::transport::auth::CredentialError;
 
 /// How long a kind of report is not repeated.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Installations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

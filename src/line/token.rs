@@ -237,7 +237,7 @@ impl TryFrom<String> for EventToken {
 /// assert_eq!(error, InvalidEventToken::Redacted);
 /// # Ok::<(), InvalidEventToken>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEventToken {
     /// There is nothing in it.

@@ -636,10 +636,75 @@ fn rejected_requests_are_reported_with_both_hosts_and_once_a_minute() {
     let told = captured.text();
     let rejected: Vec<_> = told.lines().filter(|line| line.contains("rejected")).collect();
     let [request, removal] = rejected.as_slice() else { panic!("{told}") };
+    assert!(!told.contains("failed"), "{told}");
     for part in ["elsewhere.example", &site.host(), site.portal.member_id(), "OAuth::hosts"] {
         assert!(request.contains(part), "{request}");
     }
     assert!(removal.contains("removal rejected") && removal.contains("application_token"));
+}
+
+/// A store of installations that is away.
+struct Away;
+
+impl InstallationStore for Away {
+    fn installation<'a>(
+        &'a self,
+        _portal: &'a PortalId,
+    ) -> CredentialFuture<'a, Option<Installation>> {
+        Box::pin(async { Err("the database is away".into()) })
+    }
+
+    fn swap_installation<'a>(
+        &'a self,
+        _portal: &'a PortalId,
+        _expected: Option<&'a Installation>,
+        _new: Option<&'a Installation>,
+    ) -> CredentialFuture<'a, bool> {
+        Box::pin(async { Err("the database is away".into()) })
+    }
+}
+
+/// Regression: a handler that answers with the error, as that of the guide does, logs nothing. So nobody saw why the
+/// portal got no activities, or why its workflows waited.
+#[test]
+fn each_kind_of_failure_is_reported() {
+    let name = "life::each_kind_of_failure_is_reported";
+    if !is_child() {
+        return in_child(name, &[]);
+    }
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let printed =
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+    tracing_subscriber::registry().with(printed).init();
+    let (stage, installations) = stage(1);
+    let site = &stage.portals[0];
+    let (_, _, body) = call(&stage, 0);
+    let post = || Post::of(site, "ONAPPINSTALL").parse();
+    // Blanks in the address of the handler: the portal refuses it.
+    let refused = Registration::activity("fulfil", "https://app.example/an activity", "Fulfil");
+    let declaring = installations.clone().declare(refused).unwrap();
+    let away = Installations::new(stage.bizproc.clone(), Away);
+    let _guard = &stage.guard;
+    drop(stage.subscriber);
+    for _ in 0..2 {
+        assert!(wait(installations.activity(request(&body))).is_err());
+        assert!(wait(away.activity(request(&body))).is_err());
+        assert!(wait(away.handle(post())).is_err());
+        assert!(wait(declaring.handle(post())).is_err());
+    }
+    let told = captured.text();
+    let told: Vec<_> = told.lines().filter(|line| line.contains("WARN")).collect();
+    let expected = [
+        ("request rejected", "install it there"),
+        ("request failed", "the database is away"),
+        ("installation failed", "the database is away"),
+        ("installation failed", "ERROR_WRONG_HANDLER_URL"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (line, (what, why)) in told.iter().zip(expected) {
+        assert!(line.contains(what) && line.contains(why), "{line}");
+    }
 }
 
 /// Anybody can post forged installations. Apps that ask the authorization server too often may be blocked

@@ -94,6 +94,8 @@ impl Clients {
             Ok(client) => client,
             Err(error) => return Reply::NotSent(describe(&error)),
         };
+        // Of the address, only this is no secret.
+        let host = url.host_str().unwrap_or_default().to_owned();
         let (body, departure) = watched(body, pass);
         let sending = client
             .post(url)
@@ -103,7 +105,7 @@ impl Clients {
             .send();
         let trouble = match caught(sending).await {
             Ok(Ok(response)) => return answer(response).await,
-            Ok(Err(error)) => describe(&error.without_url()),
+            Ok(Err(error)) => Cause(format!("{host}: {}", describe(&error.without_url()))),
             Err(Panicked) => Cause(PANICKED.to_owned()),
         };
         if departure.prevent() { Reply::NotSent(trouble) } else { Reply::Unanswered(trouble) }
