@@ -7,7 +7,6 @@
 #![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 
 use std::alloc::System;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -310,8 +309,9 @@ fn processor_time() -> Duration {
 }
 
 /// The time by the clock on the wall.
+#[cfg(any(feature = "spool", not(unix)))]
 fn elapsed() -> Duration {
-    static START: OnceLock<Instant> = OnceLock::new();
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
 }
 
