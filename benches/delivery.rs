@@ -4,10 +4,9 @@
 //! so the same on every machine. `-- NAME` runs the figures whose name contains NAME; `-- --test`
 //! runs everything once, small.
 #![expect(clippy::print_stdout, reason = "figures are what a bench prints")]
-#![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 
 use std::alloc::System;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tracing_bizproc::Builder;
@@ -310,9 +309,10 @@ fn processor_time() -> Duration {
 
 /// The time by the clock on the wall.
 #[cfg(any(feature = "spool", not(unix)))]
+#[expect(clippy::disallowed_methods, reason = "it is a measurement")]
 fn elapsed() -> Duration {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    START.get_or_init(Instant::now).elapsed()
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed()
 }
 
 /// The same with a spool, whose work is done on the same thread.
