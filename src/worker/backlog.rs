@@ -178,9 +178,11 @@ impl Backlog {
         self.waiting.push_back(Waiting { chunk: Some(chunk), since: now, bytes, charged });
     }
 
-    /// What waits is handed over as soon as the journal has answered the batch before it.
+    /// What waits is handed over as soon as the journal has answered the batch before it. A flush waits for it,
+    /// and not for what comes later: so later lines go into chunks of their own.
     pub(crate) fn hurry(&mut self) {
         self.urgent = true;
+        self.last.clear();
     }
 
     /// Whether there is a batch to hand over, or enough for one.
