@@ -669,3 +669,28 @@ async fn by_way_of_a_spool_an_end_is_answered_or_sent_from_here() {
     );
     run.adds_up();
 }
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_vanish_from_the_spool_are_counted_and_no_flush_waits_for_them() {
+    let by_way = ByWay::new();
+    by_way.far_is_away();
+    let run = by_way.run();
+    for n in 1..6 {
+        run.log(1, &format!("#{n}#"));
+        pass(1.0).await;
+    }
+    let flush = run.flush(60);
+    let lose = async {
+        pass(1.0).await;
+        by_way.near.settle_all();
+        by_way.far_is_back();
+    };
+    let began = Instant::now();
+    let (report, ()) = tokio::join!(flush, lose);
+    assert!(began.elapsed() < Duration::from_secs(10), "{report}");
+    let damaged = run.stats().by_reason(DropReason::SpoolDamaged);
+    assert_eq!((damaged, run.stats().handed_over(), run.stats().pending()), (4, 1, 0));
+    run.log(1, "#6#");
+    assert_eq!(run.flush(5).await.handed_over(), 1);
+    run.adds_up();
+}
