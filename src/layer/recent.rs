@@ -127,3 +127,35 @@ static CLOSES: [AtomicU64; GROUPS] = [const { AtomicU64::new(0) }; GROUPS];
 fn group(id: u64) -> usize {
     (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57) as usize % GROUPS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same place, and the same count of closes.
+    #[test]
+    fn what_was_noted_of_a_span_is_not_taken_for_another_ones() {
+        let alike = |id: &u64| place(*id) == place(1) && group(*id) == group(1);
+        let other = (2..).find(alike).expect("there are few places and groups");
+        let layer = LayerId(0);
+        let stamp = Stamp::now(0, 1);
+        let found = |token| (Tag::detached(token, None), None);
+        let (first, second) = (found("a"), found("b"));
+        let note = |id, found: &Found| note(layer, id, stamp, found, &NotedBy::default());
+        let recalled = |id| recall(layer, id, stamp).map(|(tag, _)| tag);
+        let is = |tag: Option<Arc<Tag>>, found: &Found| {
+            tag.is_some_and(|tag| Arc::ptr_eq(&tag, &found.0))
+        };
+        note(1, &first);
+        assert!(recalled(1).is_none(), "many spans log once");
+        note(1, &first);
+        assert!(is(recalled(1), &first) && recalled(other).is_none());
+        note(other, &second);
+        assert!(recalled(1).is_none() && recalled(other).is_none());
+        note(other, &second);
+        assert!(is(recalled(other), &second) && recalled(1).is_none());
+        let changed = Stamp { changes: stamp.changes + 1, ..stamp };
+        assert!(recall(layer, other, changed).is_none());
+        assert!(recall(LayerId(1), other, stamp).is_none());
+    }
+}

@@ -13,7 +13,9 @@ pub(crate) const BATCH_COMMANDS: usize = 50;
 
 /// A direct call of `bizproc.activity.log`.
 pub(crate) fn activity_log(event_token: &str, message: &str) -> Request {
-    let mut body = Vec::with_capacity(48 + event_token.len() + message.len());
+    // Line breaks take two bytes.
+    let room = message.len() + message.len() / 16;
+    let mut body = Vec::with_capacity(64 + event_token.len() + room);
     body.extend_from_slice(b"{\"EVENT_TOKEN\":");
     push_json(&mut body, event_token);
     body.extend_from_slice(b",\"LOG_MESSAGE\":");
@@ -153,15 +155,54 @@ pub(super) fn key(index: usize) -> String {
     format!("c{index}")
 }
 
+/// Appends a JSON string. Few bytes of a line need an escape, so the others are copied in long pieces.
 fn push_json(body: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(body, text).expect("a string serialises, and a Vec takes all of it");
+    let mut rest = text.as_bytes();
+    body.push(b'"');
+    loop {
+        let (plain, from) = rest.split_at(plain_run(rest));
+        body.extend_from_slice(plain);
+        let Some((&b, after)) = from.split_first() else { break };
+        push_escaped(body, b);
+        rest = after;
+    }
+    body.push(b'"');
+}
+
+/// How many bytes from the start of `bytes` need no escape in a JSON string.
+fn plain_run(bytes: &[u8]) -> usize {
+    const BLOCK: usize = 16;
+    let needs_escape = |b: u8| (b < 0x20) | (b == b'"') | (b == b'\\');
+    // Whole blocks without a branch inside, so that the compiler can use vector instructions.
+    let blocks = bytes.chunks_exact(BLOCK);
+    let plain =
+        blocks.take_while(|block| !block.iter().fold(false, |any, &b| any | needs_escape(b)));
+    let start = plain.count() * BLOCK;
+    let more = bytes[start..].iter().take_while(|&&b| !needs_escape(b));
+    start + more.count()
+}
+
+fn push_escaped(body: &mut Vec<u8>, b: u8) {
+    let short = match b {
+        b'\n' => b'n',
+        b'"' | b'\\' => b,
+        b'\t' => b't',
+        b'\r' => b'r',
+        0x08 => b'b',
+        0x0C => b'f',
+        _ => {
+            let [hex_high, hex_low] =
+                [b >> 4, b & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+            return body.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex_high, hex_low]);
+        }
+    };
+    body.extend_from_slice(&[b'\\', short]);
 }
 
 /// Appends `text`. Each byte except `A-Z a-z 0-9 - _ . ~` is written as `%XX`, once. `parse_url` and
 /// `parse_str` read a command ("batch", server behaviour), and `#`, `&`, `+`, `%`, `[` and control bytes
 /// have a meaning there. JSON adds no second layer.
 pub(super) fn push_encoded(body: &mut Vec<u8>, text: &str) {
-    body.reserve(encoded_len(text));
     // Every byte writes four bytes and advances by one or three, without a branch that depends on the text.
     let mut block = [0u8; 3 * BLOCK + 1];
     for bytes in text.as_bytes().chunks(BLOCK) {
@@ -258,6 +299,18 @@ mod tests {
             let body: Value = serde_json::from_slice(&request.body).unwrap();
             let expected = serde_json::json!({"EVENT_TOKEN": event_token, "LOG_MESSAGE": message});
             prop_assert_eq!(body, expected);
+        }
+
+        #[test]
+        fn a_json_string_is_written_as_serde_json_writes_it(
+            parts in prop::collection::vec(
+                prop_oneof![any::<String>(), "[ -~]{0,40}", "[\\x00-\\x20\"\\\\\x7F]{0,3}"], 0..8,
+            ),
+        ) {
+            let text = parts.concat();
+            let mut body = Vec::new();
+            push_json(&mut body, &text);
+            prop_assert_eq!(body, serde_json::to_vec(&text).unwrap());
         }
 
         #[test]

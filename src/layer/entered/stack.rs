@@ -55,6 +55,7 @@ impl Entered {
         self.depth.set(self.depth.get().wrapping_add_signed(change));
     }
 
+    /// After [`add_depth`](Self::add_depth).
     #[inline]
     pub(super) fn enter(&self, period: u64, id: u64) {
         let len = self.len.get();
@@ -68,7 +69,8 @@ impl Entered {
     fn push(&self, len: usize, id: u64) {
         let place = &self.places[(len + 1) % PLACES];
         place.id.set(id);
-        place.note.set(Note::Nothing);
+        // The only one: as most often with a future that is polled.
+        place.note.set(if self.depth.get() == 1 { Note::First } else { Note::Nothing });
         self.len.set(len + 1);
     }
 

@@ -535,13 +535,21 @@ async fn a_spool_that_fails_does_not_stop_publishing() {
     let run = by_way.run();
     run.log(1, "#1#");
     pass(1.0).await;
+    // What it stores, it says not to have stored: that must not be published twice.
+    by_way.near.fail(Faults { lies: true, ..Faults::default() });
+    for n in 2..5 {
+        run.log(1, &format!("#{n}#"));
+        pass(1.0).await;
+    }
+    settled(&run, 20).await;
+    assert_eq!(by_way.far().0, (1..5).collect::<Vec<u32>>());
     by_way.near.fail(Faults {
         full: true,
         unmarkable: true,
         unreadable: true,
         ..Faults::default()
     });
-    for n in 2..20 {
+    for n in 5..20 {
         run.log(1, &format!("#{n}#"));
         pass(1.0).await;
     }
@@ -570,6 +578,25 @@ async fn a_shutdown_leaves_lines_in_the_spool_that_the_relays_journal_did_not_ta
     let (_, stats) = run.close(5).await;
     assert_eq!((stats.recovered(), stats.handed_over()), (50, 50), "{stats}");
     assert_eq!(by_way.far().0.len(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_leaves_an_end_in_the_spool_that_could_not_be_sent() {
+    let by_way = ByWay::new();
+    by_way.far_is_away();
+    by_way.portal.answers(Answers::Away);
+    let run = by_way.run();
+    let answer = run.ask_end(1, 3_600);
+    pass(1.0).await;
+    let (report, _) = run.close(4).await;
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::OnDisk));
+    assert_eq!(by_way.near.unsettled_ends(), 1);
+    by_way.far_is_back();
+    let run = by_way.run();
+    pass(1.0).await;
+    assert_eq!((by_way.near.unsettled_ends(), by_way.far.unsettled_ends()), (0, 1));
+    run.adds_up();
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,16 @@ impl Engine {
         let Some(publishing) = &mut self.publishing else { return };
         publishing.stored_since.get_or_insert(now);
         for note in publishing.backlog.appended(no) {
-            let What::Lines { lines, charged, .. } = note.what else { continue };
+            let (lines, charged) = match note.what {
+                What::Lines { lines, charged, .. } => (lines, charged),
+                What::End => {
+                    if let Some(publishing) = &mut self.publishing {
+                        publishing.ends.is_near(note.up_to);
+                    }
+                    continue;
+                }
+                What::Sign => continue,
+            };
             let key = self.portal_of(&note.portal, now);
             let page = &mut self.portals[key].page;
             self.ledger.stored(page, note.event_token.fingerprint(), lines, charged);
