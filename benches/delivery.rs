@@ -308,7 +308,6 @@ fn processor_time() -> Duration {
 }
 
 /// The time by the clock on the wall.
-#[expect(clippy::disallowed_methods, reason = "it is a measurement")]
 fn elapsed() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
