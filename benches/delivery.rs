@@ -308,7 +308,12 @@ fn processor_time() -> Duration {
 }
 
 /// The time by the clock on the wall.
+#[cfg(any(feature = "spool", not(unix)))]
+#[expect(clippy::disallowed_methods, reason = "it is a measurement")]
 fn elapsed() -> Duration {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
 }
