@@ -311,8 +311,11 @@ fn processor_time() -> Duration {
 #[cfg(any(feature = "spool", not(unix)))]
 #[expect(clippy::disallowed_methods, reason = "it is a measurement")]
 fn elapsed() -> Duration {
-    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    START.get_or_init(std::time::Instant::now).elapsed()
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 /// The same with a spool, whose work is done on the same thread.
