@@ -21,6 +21,9 @@ use std::process::Command;
 mod candidate;
 #[path = "caller/floor.rs"]
 mod floor;
+#[cfg(feature = "relay")]
+#[path = "caller/publishing.rs"]
+mod publishing;
 #[path = "caller/work.rs"]
 mod work;
 
@@ -36,6 +39,8 @@ fn main() {
             let measured = work::run(candidate.parse().expect("a candidate"), named(work), effort);
             println!("{} {}", measured.median, measured.p999);
         }
+        #[cfg(feature = "relay")]
+        ["publish"] => publish(),
         ["count", candidate, work, events] => {
             let effort = Effort::Events(events.parse().expect("a number of events"));
             work::run(candidate.parse().expect("a candidate"), named(work), effort);
@@ -77,6 +82,22 @@ const LADDER: &[(Work, &[Candidate])] = {
         (Work::Full, &[Ours]),
     ]
 };
+
+/// What is run with and without a relay: `cargo bench --bench caller --features relay -- publish`.
+#[cfg(feature = "relay")]
+fn publish() {
+    use Work::{Alternating, Fields1, Fields3, Isolated, PollTagged, TwoThreads};
+
+    for work in [Fields1, Fields3, TwoThreads, Alternating, PollTagged, Isolated] {
+        let (mut publishing, mut delivering) = (Vec::new(), Vec::new());
+        for _ in 0..25 {
+            publishing.push(measure(Candidate::Publishing, work, 60).0);
+            delivering.push(measure(Candidate::Ours, work, 60).0);
+        }
+        let ratio = ratio(&publishing, &delivering);
+        figure(&format!("publishing over delivering, {}", work.name()), ratio, 1.03);
+    }
+}
 
 /// Medians and 99.9th percentiles in ns, by round.
 #[derive(Default)]

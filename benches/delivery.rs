@@ -6,8 +6,7 @@
 #![expect(clippy::print_stdout, reason = "figures are what a bench prints")]
 
 use std::alloc::System;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tracing_bizproc::Builder;
@@ -309,8 +308,12 @@ fn processor_time() -> Duration {
 }
 
 /// The time by the clock on the wall.
+#[cfg(any(feature = "spool", not(unix)))]
 #[expect(clippy::disallowed_methods, reason = "it is a measurement")]
 fn elapsed() -> Duration {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
 }

@@ -2,13 +2,15 @@
 //! in real time against the stand-in portal.
 //!
 //! `cargo bench --bench soak` prints one line per figure. `-- outage` and `-- load` run one of them;
-//! `-- load --minutes 10` says for how long. `-- --test` runs both once, small.
+//! `-- load --minutes 10` says for how long. With the feature `spool`, both run without a spool and then with one;
+//! `-- outage --spool` runs one of them with a spool only. `-- --test` runs all once, small.
 #![expect(clippy::print_stdout, reason = "figures are what a bench prints")]
 #![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 
 use std::alloc::System;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,11 +36,42 @@ fn main() {
     let minutes = arguments.iter().skip_while(|argument| *argument != "--minutes").nth(1);
     let minutes = minutes.map_or(10.0, |minutes| minutes.parse().expect("minutes are a number"));
     let wanted = ["outage", "load"].into_iter().find(|name| arguments.iter().any(|a| a == name));
+    let only_spool = arguments.iter().any(|argument| argument == "--spool");
+    let dir = std::env::temp_dir().join(format!("bizproc-soak-{}", std::process::id()));
+    let way = Dir(only_spool.then_some(dir));
     if wanted.is_none_or(|wanted| wanted == "outage") {
-        outage(if smoke { HOUR / 2 } else { 24 * HOUR });
+        outage(if smoke { HOUR / 2 } else { 24 * HOUR }, &way);
+        way.clear();
     }
     if wanted.is_none_or(|wanted| wanted == "load") {
-        load(Duration::from_secs_f64(if smoke { 2.0 } else { 60.0 * minutes }));
+        load(Duration::from_secs_f64(if smoke { 2.0 } else { 60.0 * minutes }), &way);
+    }
+    if cfg!(feature = "spool") && !only_spool {
+        // In a process of its own: each has one global subscriber, and its own memory.
+        let program = std::env::current_exe().expect("it runs");
+        let status = Command::new(program).args(arguments).arg("--spool").status();
+        assert!(status.expect("it runs here").success());
+    }
+}
+
+/// The directory of the spool, if there is one. Removed with the value.
+struct Dir(Option<PathBuf>);
+
+impl Dir {
+    fn name(&self) -> &'static str {
+        if self.0.is_some() { ", with a spool" } else { "" }
+    }
+
+    fn clear(&self) {
+        if let Some(dir) = &self.0 {
+            drop(std::fs::remove_dir_all(dir));
+        }
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -47,14 +80,20 @@ fn figure(name: &str, value: impl fmt::Display, target: &str) {
 }
 
 /// The options of both, but for the credentials: all defaults. Lines that wait are held in memory, within
-/// the default budget of 16 MiB; whatever holds them elsewhere is set here.
-fn options(webhook: &str) -> Builder {
+/// the default budget of 16 MiB, and on disk, if there is a spool.
+fn options(webhook: &str, dir: &Dir) -> Builder {
     let webhook = Webhook::new(webhook).expect("a webhook's shape");
-    tracing_bizproc::builder(webhook).pending_bytes(BUDGET)
+    let builder = tracing_bizproc::builder(webhook).pending_bytes(BUDGET);
+    #[cfg(feature = "spool")]
+    if let Some(dir) = &dir.0 {
+        return builder.spool(tracing_bizproc::spool::Spool::new(dir));
+    }
+    let Dir(_) = dir;
+    builder
 }
 
 /// A day without the portal at 100 lines a second, and an hour with it again.
-fn outage(lasts: Duration) {
+fn outage(lasts: Duration, dir: &Dir) {
     let (from, until) = (HOUR / 4, HOUR / 4 + lasts);
     let over = until + HOUR;
     let conditions = Conditions { outage: Some((from, until)), ..Conditions::default() };
@@ -62,10 +101,13 @@ fn outage(lasts: Duration) {
     let before = held();
     let seen = Arc::clone(&most);
     let webhook = "https://b24.example/rest/1/code/";
-    let outcome = run(1, options(webhook), conditions, HOUR, |run| async move {
+    // What is on disk takes the portal's rate and operating limits some hours.
+    let patience = if dir.0.is_some() { 12 * HOUR } else { HOUR };
+    let outcome = run(1, options(webhook, dir), conditions, patience, |run| async move {
         day_of_lines(run, over, before, &seen).await;
     });
-    let name = format!("{:.1} h without the portal", lasts.as_secs_f64() / 3_600.0);
+    let hours = lasts.as_secs_f64() / 3_600.0;
+    let name = format!("{hours:.1} h without the portal{}", dir.name());
     let broken = outcome.verify();
     if let Err(problem) = &broken {
         println!("{problem}");
@@ -96,6 +138,8 @@ fn outage(lasts: Duration) {
     };
     let back = (0..WORKFLOWS).map(last).max().unwrap_or_default().saturating_sub(until);
     figure(&format!("{name}: until each log goes on"), format!("{:.1} s", back.as_secs_f64()), "-");
+    let all = outcome.took.saturating_sub(until).as_secs_f64() / 3_600.0;
+    figure(&format!("{name}: until all is delivered"), format!("{all:.1} h"), "-");
 }
 
 /// Ten lines each tenth of a second, over all workflows in turns. Looks at the memory once a minute.
@@ -117,10 +161,10 @@ async fn day_of_lines(run: Run, over: Duration, before: usize, most: &AtomicU64)
 }
 
 /// 50,000 events a second against the stand-in portal, with the limits of a cloud, in a process of its own.
-fn load(lasts: Duration) {
+fn load(lasts: Duration, dir: &Dir) {
     let (mut child, webhook, tokens) = start_stand_in();
     let told = Arc::new(AtomicU64::new(0));
-    let (layer, guard) = options(&webhook).build().expect("these options are within bounds");
+    let (layer, guard) = options(&webhook, dir).build().expect("these options are within bounds");
     let subscriber = tracing_subscriber::registry().with(Told(told.clone())).with(layer);
     let handle = guard.handle();
     let mut rss = Vec::new();
@@ -149,7 +193,8 @@ fn load(lasts: Duration) {
     let report = guard.shutdown_blocking(Duration::from_secs(20));
     let stats = handle.stats();
 
-    let name = format!("{:.1} min at {RATE} events/s", lasts.as_secs_f64() / 60.0);
+    let minutes = lasts.as_secs_f64() / 60.0;
+    let name = format!("{minutes:.1} min at {RATE} events/s{}", dir.name());
     let per_second = logged as f64 / took.as_secs_f64();
     figure(&format!("{name}: events per second"), format!("{per_second:.0}"), "-");
     figure(&format!("{name}: lines accepted"), stats.accepted(), "-");
@@ -159,7 +204,9 @@ fn load(lasts: Duration) {
     let counted = stats.accepted() + stats.refused();
     figure(&format!("{name}: events in no counter, or in two"), logged.abs_diff(counted), "<= 0");
     let settled = stats.acknowledged() + stats.lost() + stats.pending();
-    let unsettled = stats.accepted().abs_diff(settled) + report.lines().pending();
+    let in_memory = report.lines().pending() - report.lines().stored();
+    let unsettled = stats.accepted().abs_diff(settled) + in_memory;
+    figure(&format!("{name}: lines that stay on disk"), report.lines().stored(), "-");
     figure(&format!("{name}: accepted lines that are not settled"), unsettled, "<= 0");
     let dropped = stats.lost() + stats.refused();
     let untold = dropped.abs_diff(told.load(Relaxed));

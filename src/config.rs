@@ -56,6 +56,9 @@
 //! # }
 //! ```
 //!
+//! A journal to publish to is a value of the program, so it is not among the options:
+//! `Builder::publish_to` sets it.
+//!
 //! # The options
 //!
 //! The names are those of the methods of [`Builder`](crate::Builder), whose docs have defaults and limits.

@@ -212,6 +212,46 @@ mod tests {
         replay("spool", super::spool);
     }
 
+    /// Files that a disk or a version has changed. `BIZPROC_MUTATIONS` says how many of each input: many take long.
+    #[cfg(all(feature = "spool", feature = "simulation"))]
+    #[test]
+    fn changed_inputs_of_the_spools_corpus_pass() {
+        use crate::simulation::Random;
+
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/spool");
+        let Ok(entries) = fs::read_dir(corpus) else { return };
+        let mut inputs: Vec<_> =
+            entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+        inputs.sort();
+        let rounds = std::env::var("BIZPROC_MUTATIONS").ok().and_then(|rounds| rounds.parse().ok());
+        let mut random = Random::new(std::env::var_os("BIZPROC_MUTATIONS").is_some().into(), 1);
+        for round in 0..rounds.unwrap_or(50) * inputs.len() {
+            let mut data = inputs[round % inputs.len()].clone();
+            for _ in 0..=random.below(6) {
+                let at = random.below(data.len() + 1);
+                let until = (at + random.below(64)).min(data.len());
+                match random.below(6) {
+                    0 if at < data.len() => data[at] ^= 1 << random.below(8),
+                    1 if at < data.len() => data[at] = random.below(256) as u8,
+                    2 => drop(data.drain(at..until)),
+                    3 => {
+                        let copy = data[at..until].to_vec();
+                        let to = random.below(data.len() + 1);
+                        data.splice(to..to, copy);
+                    }
+                    4 => data.truncate(at),
+                    _ => {
+                        let other = &inputs[random.below(inputs.len())];
+                        let from = random.below(other.len() + 1);
+                        let part = &other[from..(from + random.below(256)).min(other.len())];
+                        data.splice(at..until, part.iter().copied());
+                    }
+                }
+            }
+            super::spool(&data);
+        }
+    }
+
     #[test]
     fn every_input_of_the_commands_corpus_passes() {
         replay("command", super::command);

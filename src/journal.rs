@@ -322,7 +322,9 @@ pub struct Adopted {
 
 /// Keeps lines and ends of activities until they are settled.
 ///
-/// All calls come from one separate thread, so an implementation may block.
+/// All calls come from one separate thread, so an implementation may block. Calls of a process that publishes may
+/// overlap: it asks for answers while an append is under way. It drops a call that takes longer than 30 s, and then
+/// appends the same batch again.
 pub trait Journal: Send + Sync + 'static {
     /// Stores a batch, and returns the new end of the journal.
     fn append<'a>(&'a self, batch: &'a Batch) -> JournalFuture<'a, Position>;

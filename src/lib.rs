@@ -52,7 +52,8 @@
 //! when, and why. Order is kept within a token. An entry is in the log twice only if it was not known whether
 //! the portal had executed a request; then one of the copies is marked ([`reliability`] names one exception). With a spool (feature `spool`), lines
 //! survive a crash of the process as soon as they are on disk, after 100 ms by default. Without it they do
-//! not.
+//! not. With a relay (feature `relay`, `Builder::publish_to`), lines are *handed over* when the journal of the relay
+//! has them, and the relay keeps this promise.
 //!
 //! *Acknowledged* means that the portal answered `true`. It also answers `true` for lines that it throws
 //! away: after the end of an activity, and if an activity does not wait (`USE_SUBSCRIPTION` is not Y).
@@ -78,6 +79,7 @@
 //! | [`Uninstalled`](stats::DropReason::Uninstalled) | the app was removed from the portal while lines waited | nothing |
 //! | [`RetriesSpent`](stats::DropReason::RetriesSpent) | delivery failed too often or for too long: the portal was not reached, answered with errors, or kept the workflow locked | the worker's reports; the network; `max_age` |
 //! | [`OutcomeUnknown`](stats::DropReason::OutcomeUnknown) | an answer was lost, and `on_unknown_outcome` is `GiveUp` | the lines may be in the log |
+//! | [`Expired`](stats::DropReason::Expired), with `publish_to` | the journal was away for longer than `max_age` | the database of the relay |
 //! | [`ShutdownDeadline`](stats::DropReason::ShutdownDeadline) | the app ended before the lines were sent | `shutdown_timeout`, or a flush before the guard is dropped |
 //! | [`SpoolFull`](stats::DropReason::SpoolFull), [`Expired`](stats::DropReason::Expired) | the spool on disk had reached its maximum size, or lines in it were too old | whether a portal is blocked; `max_bytes` and `max_age` of the spool |
 //! | [`SpoolDamaged`](stats::DropReason::SpoolDamaged) | a file of the spool was damaged or deleted, or its end is incomplete because the process was killed while it wrote | the disk; whether another program writes into the directory of the spool |

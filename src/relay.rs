@@ -13,6 +13,11 @@
 //!   in their order: some may be [`Returned`](crate::journal::MarkKind::Returned).
 //! - [`mark`](crate::journal::Journal::mark) only gets [`Settled`](crate::journal::MarkKind::Settled). That is
 //!   true whoever owns the portal.
+//! - A portal that another process may have owned in between is neither read nor permitted before
+//!   [`let_go`](RelayHandle::let_go) has returned for it: until then, the worker has its lines in memory as they
+//!   were before.
+//! - [`append`](crate::journal::Journal::append) gets notices about lines that the worker has given up. The
+//!   portal's next owner reads and tells them.
 
 use std::fmt;
 

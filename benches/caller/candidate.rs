@@ -29,17 +29,22 @@ pub(crate) enum Candidate {
     NoOpFiltered,
     Floor,
     Ours,
+    /// The same, and a relay would deliver.
+    #[cfg(feature = "relay")]
+    Publishing,
     FmtAppender,
 }
 
 impl Candidate {
-    const ALL: [Candidate; 7] = [
+    const ALL: &[Candidate] = &[
         Candidate::NoSubscriber,
         Candidate::Registry,
         Candidate::NoOp,
         Candidate::NoOpFiltered,
         Candidate::Floor,
         Candidate::Ours,
+        #[cfg(feature = "relay")]
+        Candidate::Publishing,
         Candidate::FmtAppender,
     ];
 
@@ -51,6 +56,8 @@ impl Candidate {
             Candidate::NoOpFiltered => "no-op-filtered",
             Candidate::Floor => "floor",
             Candidate::Ours => "bizproc",
+            #[cfg(feature = "relay")]
+            Candidate::Publishing => "bizproc-publishing",
             Candidate::FmtAppender => "fmt+appender",
         }
     }
@@ -60,7 +67,7 @@ impl FromStr for Candidate {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Candidate, ()> {
-        Candidate::ALL.into_iter().find(|candidate| candidate.name() == name).ok_or(())
+        Candidate::ALL.iter().copied().find(|candidate| candidate.name() == name).ok_or(())
     }
 }
 
@@ -71,10 +78,22 @@ pub(crate) struct Installed {
     pub(crate) event_token: String,
 }
 
-enum Sink {
+pub(crate) enum Sink {
     None,
-    Counted { arrived: Arc<AtomicU64>, _guard: Option<tracing_appender::non_blocking::WorkerGuard> },
-    Portal { handle: Handle, _guard: WorkerGuard, _portal: Portal },
+    Counted {
+        arrived: Arc<AtomicU64>,
+        _guard: Option<tracing_appender::non_blocking::WorkerGuard>,
+    },
+    Portal {
+        handle: Handle,
+        _guard: WorkerGuard,
+        _portal: Portal,
+    },
+    #[cfg(feature = "relay")]
+    Journal {
+        handle: Handle,
+        _guard: WorkerGuard,
+    },
 }
 
 /// A token of the portal's shape and length, for candidates without a portal.
@@ -123,6 +142,8 @@ pub(crate) fn install(candidate: Candidate, setup: Setup) -> Installed {
             Sink::Counted { arrived, _guard: Some(guard) }
         }
         Candidate::Ours => return ours(setup),
+        #[cfg(feature = "relay")]
+        Candidate::Publishing => crate::publishing::install(),
     };
     Installed { sink, event_token: TOKEN.to_owned() }
 }
@@ -146,6 +167,13 @@ fn ours(setup: Setup) -> Installed {
     Installed { sink: Sink::Portal { handle, _guard: guard, _portal: portal }, event_token }
 }
 
+#[cfg(feature = "relay")]
+impl Sink {
+    pub(crate) fn journal(handle: Handle, guard: WorkerGuard) -> Sink {
+        Sink::Journal { handle, _guard: guard }
+    }
+}
+
 impl Installed {
     /// Waits until all `sent` events have arrived where they should: there is no credit for dropping.
     pub(crate) fn settle(&self, sent: u64) {
@@ -162,6 +190,12 @@ impl Installed {
                 let report = handle.flush_blocking(Duration::from_secs(30)).expect("a worker");
                 assert!(report.is_complete(), "{report}");
                 assert_eq!(handle.stats().acknowledged(), sent, "{}", handle.stats());
+            }
+            #[cfg(feature = "relay")]
+            Sink::Journal { handle, .. } => {
+                let report = handle.flush_blocking(Duration::from_secs(30)).expect("a worker");
+                assert!(report.is_complete(), "{report}");
+                assert_eq!(handle.stats().handed_over(), sent, "{}", handle.stats());
             }
         }
     }

@@ -150,6 +150,11 @@ impl PgJournal {
         }
     }
 
+    /// Portals that wait, since something of them cannot be read, and why.
+    pub(crate) fn unreadable(&self) -> Vec<(Option<String>, Unreadable)> {
+        self.reading().unreadable.iter().map(|(portal, why)| (portal.clone(), *why)).collect()
+    }
+
     fn reading(&self) -> MutexGuard<'_, Reading> {
         // Each change is whole whatever panicked beside it.
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
@@ -450,7 +455,7 @@ fn no_row() -> PgError {
     PgError::Unexpected("no row".to_owned())
 }
 
-fn left_alone(portal: Option<&str>, why: Unreadable) -> JournalError {
+pub(crate) fn left_alone(portal: Option<&str>, why: Unreadable) -> JournalError {
     let portal = portal.unwrap_or("the default portal");
     format!("lines for {portal} stay in the database, since some of them cannot be read: {why}")
         .into()

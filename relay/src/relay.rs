@@ -172,6 +172,8 @@ pub struct RelayStatus {
     pub not_written: u64,
     /// Requests that were written down and did not leave, since the lease had run out meanwhile.
     pub too_late: u64,
+    /// Portals that wait because a newer version has written something for them, or because it is damaged.
+    pub unreadable_portals: usize,
 }
 
 impl RunningRelay {
@@ -209,12 +211,13 @@ impl RunningRelay {
             fenced: counts.fenced.load(Ordering::Relaxed),
             not_written: counts.failed.load(Ordering::Relaxed),
             too_late: counts.too_late.load(Ordering::Relaxed),
+            unreadable_portals: self.journal.unreadable().len(),
         }
     }
 
     /// Lets go of all portals, as soon as nothing of them is on the way, and gives them back. Other relays go on
     /// at once, and nothing comes twice. After `limit` it goes anyway: then they mark what was on the way as a
-    /// possible repeat.
+    /// possible repeat. To say that it goes, and to end, takes up to four seconds more.
     pub async fn stop(self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
         if self.stop.send(Stop { limit, done }).is_ok() {

@@ -339,7 +339,12 @@ fn byte_to_level(byte: u8) -> Result<Level, Unreadable> {
 /// Times that are centuries away are moved to what an `i64` holds.
 pub(crate) fn nanos(at: SystemTime) -> i64 {
     match at.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+        Ok(since) => {
+            let seconds = i64::try_from(since.as_secs()).ok();
+            let nanos = seconds.and_then(|seconds| seconds.checked_mul(1_000_000_000));
+            let nanos = nanos.and_then(|nanos| nanos.checked_add(since.subsec_nanos().into()));
+            nanos.unwrap_or(i64::MAX)
+        }
         Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
     }
 }

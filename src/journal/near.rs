@@ -128,9 +128,20 @@ impl Near {
                 self.abouts.insert(chunk.event_token.clone(), about.clone());
             }
         }
-        guarded(|| self.journal.append(batch)).await?;
+        let stored = guarded(|| self.journal.append(batch)).await;
         self.has_more = true;
-        Ok(())
+        if stored.is_err() {
+            // It goes on from memory. If it was stored all the same, it must not be read.
+            let marks = batch.chunks.iter().map(|chunk| {
+                let (from, up_to, _) = numbers(&chunk.content);
+                let Chunk { portal, event_token, .. } = chunk;
+                let (portal, event_token) = (portal.clone(), event_token.clone());
+                let (publisher, kind) = (batch.publisher, MarkKind::Settled);
+                Mark { publisher, portal, event_token, from, up_to, kind }
+            });
+            self.marks.extend(marks);
+        }
+        stored.map(|_| ())
     }
 
     /// Whether everything that is stored here has been read.

@@ -106,7 +106,7 @@ pub(super) async fn run(
     };
     let mut closing: Option<oneshot::Sender<()>> = None;
     loop {
-        if closing.is_some() && posting.marks.is_empty() {
+        if closing.is_some() && (posting.marks.is_empty() || posting.mark_again.failures > 0) {
             break;
         }
         let near_at = match closing {

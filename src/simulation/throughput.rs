@@ -232,7 +232,8 @@ fn line(tag: &Arc<Tag>, text: &str) -> LogLine {
     LogLine {
         tag: Arc::clone(tag),
         metadata,
-        at: std::time::SystemTime::UNIX_EPOCH,
+        // A spool gives up lines that are too old.
+        at: std::time::SystemTime::now(),
         fields: packer.take(),
         span: None,
     }

@@ -1,6 +1,7 @@
 //! Which line has which slot: what a mark needs. Kept of a few segments, and made again from the file.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::record::Key;
 
@@ -11,7 +12,7 @@ pub(super) struct Indexes {
     kept: VecDeque<(u32, Index)>,
 }
 
-/// Lines of all indexes together. A line takes 24 bytes.
+/// Lines of all indexes together. A line takes about 24 bytes.
 const MOST_LINES: usize = 256 << 10;
 
 impl Indexes {
@@ -53,33 +54,53 @@ impl Indexes {
 /// The lines of one segment by token and number.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    lines: Vec<(Key, u64, u32)>,
-    /// How many of them are in order.
-    sorted: usize,
+    /// Number and slot, in order of the numbers.
+    tokens: HashMap<Key, Vec<(u64, u32)>, BuildHasherDefault<KeyHasher>>,
+    lines: usize,
 }
 
 impl Index {
     pub(super) fn add(&mut self, key: Key, no: u64, slot: u32) {
-        self.lines.push((key, no, slot));
+        let lines = self.tokens.entry(key).or_default();
+        self.lines += 1;
+        match lines.last() {
+            Some(last) if (no, slot) < *last => {
+                let at = lines.partition_point(|line| *line < (no, slot));
+                lines.insert(at, (no, slot));
+            }
+            _ => lines.push((no, slot)),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lines.len()
+        self.lines
     }
 
     /// The slots of these numbers.
-    pub(super) fn slots(&mut self, key: Key, from: u64, up_to: u64) -> impl Iterator<Item = u32> {
-        if self.sorted < self.lines.len() {
-            // Finds the two parts that are in order already.
-            self.lines[self.sorted..].sort();
-            self.lines.sort();
-            self.sorted = self.lines.len();
+    pub(super) fn slots(&self, key: Key, from: u64, up_to: u64) -> impl Iterator<Item = u32> {
+        let lines = self.tokens.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let start = lines.partition_point(|line| line.0 < from);
+        lines[start..].iter().take_while(move |line| line.0 <= up_to).map(|line| line.1)
+    }
+}
+
+/// A key is a hash already, with a secret of this process.
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
         }
-        let start = self.lines.partition_point(|line| (line.0, line.1) < (key, from));
-        self.lines[start..]
-            .iter()
-            .take_while(move |line| line.0 == key && line.1 <= up_to)
-            .map(|line| line.2)
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -7,6 +7,22 @@ use std::collections::BTreeSet;
 use super::record::Key;
 use crate::journal::MarkKind;
 
+/// The first and the last number of some lines, and the times of the oldest and the newest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    numbers: (u64, u64),
+    times: (i64, i64),
+}
+
+impl Span {
+    pub(super) fn widen(span: &mut Option<Span>, no: u64, at: i64) {
+        let Span { numbers, times } =
+            span.get_or_insert(Span { numbers: (no, no), times: (at, at) });
+        *numbers = (numbers.0.min(no), numbers.1.max(no));
+        *times = (times.0.min(at), times.1.max(at));
+    }
+}
+
 /// One segment of a run.
 #[derive(Debug, Default)]
 pub(super) struct Segment {
@@ -46,17 +62,24 @@ impl Segment {
 
     /// Notes a line, a gap or an end, which is not settled.
     pub(super) fn add(&mut self, slot: u32, no: u64, at: i64, portal: Key, is_line: bool) {
-        self.slots = self.slots.max(slot.saturating_add(1));
-        self.lines += 1;
-        self.live += 1;
-        let (first, last) = self.numbers.unwrap_or((no, no));
-        self.numbers = Some((first.min(no), last.max(no)));
-        self.newest = Some(self.newest.map_or(at, |newest| newest.max(at)));
-        self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
-        self.portals.add(portal);
+        let end = slot.saturating_add(1);
+        self.add_lines(end, 1, Span { numbers: (no, no), times: (at, at) }, portal);
         if !is_line {
             self.others.set(slot, self.slots, true);
         }
+    }
+
+    /// Notes so many lines, in the slots before `end`.
+    pub(super) fn add_lines(&mut self, end: u32, lines: u32, span: Span, portal: Key) {
+        self.slots = self.slots.max(end);
+        self.lines += lines;
+        self.live += lines;
+        let Span { numbers: (from, up_to), times: (oldest, newest) } = span;
+        let (first, last) = self.numbers.unwrap_or((from, up_to));
+        self.numbers = Some((first.min(from), last.max(up_to)));
+        self.newest = Some(self.newest.map_or(newest, |before| before.max(newest)));
+        self.oldest = Some(self.oldest.map_or(oldest, |before| before.min(oldest)));
+        self.portals.add(portal);
     }
 
     pub(super) fn is_line(&self, slot: u32) -> bool {

@@ -1,7 +1,7 @@
 //! What a process that publishes has accepted and not yet appended to its journal: lines, gaps, seals and ends,
 //! in their order, gathered into chunks. One batch at a time is with the journal. Does no I/O.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,11 @@ pub(crate) struct Backlog {
     left: u64,
     /// Where the last chunk of each token is, counted from the first chunk ever.
     last: HashMap<EventToken, u64>,
+    /// The same of a gap before all lines of its token: where lines were given up.
+    first_gap: HashMap<EventToken, u64>,
+    /// How many gaps wait, and how many places in `waiting` are empty.
+    gaps: usize,
+    empty: usize,
     bytes: usize,
     /// The batch that the journal has.
     out: Option<Out>,
@@ -87,6 +92,9 @@ impl Backlog {
             waiting: VecDeque::new(),
             left: 0,
             last: HashMap::new(),
+            first_gap: HashMap::new(),
+            gaps: 0,
+            empty: 0,
             bytes: 0,
             out: None,
             batches: 0,
@@ -117,8 +125,20 @@ impl Backlog {
         self.push(of, Content::Lines(vec![line]), (bytes, charged), now);
     }
 
-    /// Lines of this token are missing here.
+    /// Lines of this token are missing here. Gaps are told as long as there are not very many of them.
     pub(crate) fn gap(&mut self, of: Of<'_>, gap: StoredGap, now: Instant) {
+        let last = self.last_of(of.event_token).and_then(|waiting| waiting.chunk.as_mut());
+        if let Some(Chunk { content: Content::Missed(before), .. }) = last {
+            if before.reason == gap.reason {
+                before.lines += gap.lines;
+                before.since = before.since.min(gap.since);
+                return;
+            }
+        }
+        if self.gaps >= MOST_GAPS {
+            return;
+        }
+        self.gaps += 1;
         self.bytes += BESIDE_BODY;
         self.push(of, Content::Missed(gap), (BESIDE_BODY, 0), now);
     }
@@ -158,9 +178,11 @@ impl Backlog {
         self.waiting.push_back(Waiting { chunk: Some(chunk), since: now, bytes, charged });
     }
 
-    /// What waits is handed over as soon as the journal has answered the batch before it.
+    /// What waits is handed over as soon as the journal has answered the batch before it. A flush waits for it,
+    /// and not for what comes later: so later lines go into chunks of their own.
     pub(crate) fn hurry(&mut self) {
         self.urgent = true;
+        self.last.clear();
     }
 
     /// Whether there is a batch to hand over, or enough for one.
@@ -211,22 +233,50 @@ impl Backlog {
     fn pop(&mut self) -> Option<Waiting> {
         let waiting = self.waiting.pop_front()?;
         self.left += 1;
-        if let Some(chunk) = &waiting.chunk {
-            self.gone(chunk, waiting.bytes);
+        match &waiting.chunk {
+            Some(chunk) => self.gone(chunk, waiting.bytes),
+            None => self.empty -= 1,
         }
-        if self.waiting.is_empty() {
-            self.last.clear();
-        } else if self.last.len() > 2 * self.waiting.len() + SPARE_PLACES {
-            let left = self.left;
-            self.last.retain(|_, place| *place >= left);
+        let left = self.left;
+        for places in [&mut self.last, &mut self.first_gap] {
+            if self.waiting.is_empty() {
+                places.clear();
+            } else if places.len() > 2 * self.waiting.len() + SPARE_PLACES {
+                places.retain(|_, place| *place >= left);
+            }
         }
         Some(waiting)
     }
 
     fn gone(&mut self, chunk: &Chunk, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
-        if let Content::Lines(lines) = &chunk.content {
-            self.lines -= lines.len() as u64;
+        match &chunk.content {
+            Content::Lines(lines) => self.lines -= lines.len() as u64,
+            Content::Missed(_) => self.gaps -= 1,
+            Content::End(_) | Content::Seal(_) => {}
+        }
+    }
+
+    /// Removes empty places, if there are many.
+    fn close_up(&mut self) {
+        if self.empty < SPARE_PLACES || self.empty < self.waiting.len() / 2 {
+            return;
+        }
+        self.waiting.retain(|waiting| waiting.chunk.is_some());
+        self.empty = 0;
+        self.last.clear();
+        self.first_gap.clear();
+        let mut with_lines = HashSet::new();
+        for (place, waiting) in (self.left..).zip(&self.waiting) {
+            let Some(Chunk { event_token, content, .. }) = &waiting.chunk else { continue };
+            self.last.insert(event_token.clone(), place);
+            match content {
+                Content::Lines(_) => drop(with_lines.insert(event_token)),
+                Content::Missed(_) if !with_lines.contains(event_token) => {
+                    self.first_gap.insert(event_token.clone(), place);
+                }
+                _ => {}
+            }
         }
     }
 
@@ -276,18 +326,43 @@ impl Backlog {
             Some(place) => place,
             None => self.waiting.iter().position(is_lines)?,
         };
-        let waiting = &mut self.waiting[place];
-        let charged = std::mem::take(&mut waiting.charged);
-        let bytes = std::mem::replace(&mut waiting.bytes, BESIDE_BODY);
-        let chunk = waiting.chunk.as_mut()?;
-        let note = note(chunk, charged);
+        let Waiting { chunk, bytes, charged, since } = &mut self.waiting[place];
+        let (bytes, charged, since) = (*bytes, *charged, *since);
+        let chunk = chunk.take()?;
+        self.gone(&chunk, bytes);
+        let note = note(&chunk, charged);
         if let What::Lines { lines, first, .. } = note.what {
-            self.lines -= lines;
             let gap = StoredGap { no: note.up_to, lines, since: first, reason };
-            chunk.content = Content::Missed(gap);
+            self.leave_gap(place, Chunk { content: Content::Missed(gap), ..chunk }, since);
         }
-        self.bytes = (self.bytes + BESIDE_BODY).saturating_sub(bytes);
+        self.close_up();
         Some(note)
+    }
+
+    /// The oldest lines of a token were given up at this place. If more of them were before, one gap tells both.
+    fn leave_gap(&mut self, place: usize, gap: Chunk, since: Instant) {
+        let before = self.first_gap.get(&gap.event_token).and_then(|at| at.checked_sub(self.left));
+        let before = before.and_then(|at| self.waiting.get_mut(usize::try_from(at).ok()?));
+        let before = before.and_then(|waiting| waiting.chunk.as_mut());
+        if let (
+            Some(Chunk { event_token, content: Content::Missed(before), .. }),
+            Content::Missed(more),
+        ) = (before, &gap.content)
+        {
+            if *event_token == gap.event_token && before.reason == more.reason {
+                before.lines += more.lines;
+                self.empty += 1;
+                return;
+            }
+        }
+        if self.gaps >= MOST_GAPS {
+            self.empty += 1;
+            return;
+        }
+        self.gaps += 1;
+        self.bytes += BESIDE_BODY;
+        self.first_gap.insert(gap.event_token.clone(), self.left + place as u64);
+        self.waiting[place] = Waiting { chunk: Some(gap), since, bytes: BESIDE_BODY, charged: 0 };
     }
 
     /// Takes out the chunks that wait and for which this holds.
@@ -298,7 +373,9 @@ impl Backlog {
             notes.push(note(&chunk, self.waiting[n].charged));
             let bytes = self.waiting[n].bytes;
             self.gone(&chunk, bytes);
+            self.empty += 1;
         }
+        self.close_up();
         notes
     }
 
@@ -349,5 +426,146 @@ const BATCH_CHUNKS: usize = 1_000;
 const CHUNK_BYTES: usize = 64 << 10;
 /// .. and if they come within this time: so that the age of a chunk is that of its lines.
 const CHUNK_SPAN: Duration = Duration::from_secs(1);
-/// How many tokens are remembered beyond those that have something waiting, before they are looked through.
+/// Most gaps that wait. Lines of further ones are counted, and not mentioned in their logs.
+const MOST_GAPS: usize = 10_000;
+/// How many tokens or empty places are remembered beyond those that have something waiting, before they are looked through.
 const SPARE_PLACES: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use proptest::prelude::*;
+    use tracing_core::Level;
+
+    use super::*;
+    use crate::stats::DropReason;
+
+    /// What a token has in the backlog, in order: the number of a line, or how many are missing.
+    #[derive(Clone, Debug, PartialEq)]
+    enum Piece {
+        Line(u64),
+        Missing(u64),
+    }
+
+    fn line(no: u64) -> StoredLine {
+        let (at, body) = (SystemTime::UNIX_EPOCH, "x".repeat(no as usize % 300));
+        StoredLine { no, at, level: Level::INFO, body, cut: 0, tried: false }
+    }
+
+    fn pieces(chunks: &[Chunk], event_token: &EventToken) -> Vec<Piece> {
+        let of_token = chunks.iter().filter(|chunk| chunk.event_token == *event_token);
+        let mut pieces = Vec::new();
+        for chunk in of_token {
+            match &chunk.content {
+                Content::Lines(lines) => {
+                    pieces.extend(lines.iter().map(|line| Piece::Line(line.no)))
+                }
+                Content::Missed(gap) => pieces.push(Piece::Missing(gap.lines)),
+                Content::End(_) | Content::Seal(_) => {}
+            }
+        }
+        pieces
+    }
+
+    proptest! {
+        /// Whatever happens, each line is handed over, or missing at its place, or was reported as lost.
+        #[test]
+        fn nothing_is_lost_without_a_note_and_the_order_is_kept(
+            steps in prop::collection::vec((0..12_u8, 0..4_usize), 1..400),
+        ) {
+            #[expect(clippy::disallowed_methods, reason = "any instant will do to start from")]
+            let start = Instant::now();
+            let tokens: Vec<EventToken> =
+                (0..4).map(|n| EventToken::parse(&format!("5e.{n}|A|1.ff")).unwrap()).collect();
+            let about = Arc::new(About::default());
+            let mut backlog = Backlog::new(Publisher(1));
+            let (mut no, mut now, mut handed, mut noted) = (0, start, Vec::new(), 0);
+            for (step, token) in steps {
+                let of = Of { portal: &None, event_token: &tokens[token], about: &about };
+                match step {
+                    0..=5 => {
+                        no += 1;
+                        backlog.line(of, line(no), 100, now);
+                    }
+                    6 => backlog.seal(of, StoredSeal { no: 0, at: SystemTime::UNIX_EPOCH }, now),
+                    7 => now += Duration::from_millis(700),
+                    8 | 9 => {
+                        let own = (step == 8).then_some(&tokens[token]);
+                        if let Some(note) = backlog.evict(own, DropReason::Evicted) {
+                            let What::Lines { lines, charged, .. } = note.what else {
+                                panic!("only lines are given up")
+                            };
+                            prop_assert_eq!(charged as u64, lines * 100);
+                            noted += lines;
+                        }
+                    }
+                    10 => handed.extend(backlog.batch().map(|batch| batch.chunks).unwrap_or_default()),
+                    _ => {
+                        let no = backlog.batches;
+                        backlog.appended(no);
+                    }
+                }
+            }
+            loop {
+                let last = backlog.batches;
+                backlog.appended(last);
+                let Some(batch) = backlog.batch() else { break };
+                handed.extend(batch.chunks);
+            }
+            prop_assert!(backlog.is_empty());
+            prop_assert_eq!((backlog.lines, backlog.bytes, backlog.gaps, backlog.empty), (0, 0, 0, 0));
+            let (mut lines, mut missing) = (0, 0);
+            for event_token in &tokens {
+                let mut last = 0;
+                for piece in pieces(&handed, event_token) {
+                    match piece {
+                        Piece::Line(no) => {
+                            prop_assert!(no > last, "{} after {}", no, last);
+                            last = no;
+                            lines += 1;
+                        }
+                        Piece::Missing(n) => missing += n,
+                    }
+                }
+            }
+            prop_assert_eq!((lines + missing, missing), (no, noted));
+        }
+    }
+
+    /// Regression: each chunk that made room left a gap, so a long outage used memory without end.
+    #[test]
+    fn gaps_and_empty_places_of_a_long_outage_are_bounded() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do to start from")]
+        let start = Instant::now();
+        let about = Arc::new(About::default());
+        let mut backlog = Backlog::new(Publisher(1));
+        let tokens: Vec<EventToken> =
+            (0..50).map(|n| EventToken::parse(&format!("5e.{n}|A|1.ff")).unwrap()).collect();
+        for second in 0..2_000 {
+            let now = start + Duration::from_secs(second);
+            for (n, event_token) in tokens.iter().enumerate() {
+                let of = Of { portal: &None, event_token, about: &about };
+                backlog.line(of, line(second * 50 + n as u64 + 1), 100, now);
+                if backlog.lines > 500 {
+                    backlog.evict(None, DropReason::Evicted);
+                }
+            }
+        }
+        assert!(backlog.waiting.len() < 2_500, "{} places", backlog.waiting.len());
+        assert!(backlog.gaps <= 2 * tokens.len(), "{} gaps", backlog.gaps);
+        let mut missing = 0;
+        while let Some(batch) = backlog.batch() {
+            for event_token in &tokens {
+                let pieces = pieces(&batch.chunks, event_token);
+                missing += pieces
+                    .iter()
+                    .map(|piece| if let Piece::Missing(n) = piece { *n } else { 0 })
+                    .sum::<u64>();
+            }
+            let no = batch.no;
+            backlog.appended(no);
+        }
+        assert_eq!(missing, 100_000 - 500);
+    }
+}

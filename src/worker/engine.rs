@@ -31,14 +31,15 @@ mod leaving;
 mod permits;
 mod publish;
 mod replay;
+mod standing;
 mod store;
 mod tail;
 
 use behind::Behind;
 pub(crate) use permits::Withheld;
 use publish::Publishing;
+use standing::Standing;
 use store::Store;
-use tail::Standing;
 
 /// A request in flight: its portal and its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -430,6 +430,11 @@ impl Ledger {
         page.counters.handed_over(lines);
     }
 
+    /// Nothing is pending, whatever was counted: nobody waits any longer.
+    pub(crate) fn nothing_is_pending(&mut self) {
+        self.watches.nothing_is_pending();
+    }
+
     /// So many lines are in no journal yet. `None`: there is no journal of this machine.
     pub(crate) fn set_unpublished(&mut self, lines: Option<u64>) {
         self.unpublished = lines;

@@ -184,6 +184,21 @@ impl Watches {
         }
     }
 
+    /// Nothing is pending, whatever was counted.
+    pub(super) fn nothing_is_pending(&mut self) {
+        self.open.pending = 0;
+        for epoch in &mut self.epochs {
+            epoch.lines.pending = 0;
+        }
+        for (event_token, watches) in &mut self.tokens {
+            watches.iter_mut().for_each(|watch| watch.remaining = 0);
+            self.answered.push(event_token.clone());
+        }
+        if let Some(closing) = &mut self.closing {
+            closing.remaining = 0;
+        }
+    }
+
     /// Lines are settled. The newest of them has the number `last_seq`.
     pub(super) fn settled(
         &mut self,

@@ -1,8 +1,8 @@
 //! What one PostgreSQL server on this machine does for the relay, per second: with `fsync`, as in production.
 //!
-//! `cargo bench -p tracing-bizproc-relay --bench relay` takes about half a minute. With `--test`, each part runs
-//! once and small. Beside the rates stands what the client and the server used of a core, which is worth more
-//! on a machine that does other things meanwhile.
+//! `cargo bench -p tracing-bizproc-relay --bench relay` takes two to five minutes. With `--test`, each part runs
+//! once and small; with `complete`, only ends of activities are measured. Beside the rates stands what the client and
+//! the server used of a core, which is worth more on a machine that does other things meanwhile.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails says where")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
@@ -39,6 +39,9 @@ fn main() {
     let config = config.timeout(Duration::from_secs(60));
     wait(PgJournal::new(config.clone()).unwrap().migrate()).unwrap();
 
+    if std::env::args().any(|argument| argument == "complete") {
+        return complete::compare(&config, small);
+    }
     println!(
         "chunks of one line of 100 bytes, in batches of {BATCH}; {TOKENS} tokens on {PORTALS} portals"
     );
@@ -57,7 +60,14 @@ fn main() {
 
     let journal = PgJournal::new(config.clone()).unwrap();
     journal.read_shards(Shard::all());
+    let before = number(&server, WAL);
     publish(&journal, Publisher(7), batches);
+    let per_chunk = |bytes: i64| bytes / i64::try_from(batches * BATCH).unwrap();
+    println!(
+        "bytes of a chunk: {} in the table and its indexes, {} of WAL",
+        per_chunk(number(&server, "SELECT pg_total_relation_size('bizproc.chunks')")),
+        per_chunk(number(&server, WAL) - before),
+    );
     let run = Run::new(&server);
     let mut read = 0;
     let mut after = None;
@@ -203,6 +213,20 @@ impl<'a> Run<'a> {
             (each(own_cpu(), self.client_cpu), each(self.server.cpu(), self.server_cpu));
         println!("{what:<28} {per_second:>9.0}/s {client:>9.1} us client {server:>9.1} us server");
     }
+}
+
+const WAL: &str = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
+
+/// Asks the server for a number.
+fn number(server: &Postgres, query: &str) -> i64 {
+    wait(async {
+        let (client, connection) =
+            tokio_postgres::connect(&server.socket("postgres"), tokio_postgres::NoTls)
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        client.query_one(query, &[]).await.unwrap().get(0)
+    })
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::journal::RelayJournal;
 use crate::clock::now;
-use crate::journal::PgJournal;
+use crate::journal::{PgJournal, left_alone};
 use crate::ownership::{Claim, Owner};
 use crate::shard::Shard;
 
@@ -60,6 +60,8 @@ pub(super) struct Keeper {
     losing: BTreeMap<Shard, usize>,
     gone: JoinSet<Gone>,
     fails: bool,
+    /// Portals of which was said that something of them cannot be read.
+    unreadable: BTreeSet<Option<String>>,
 }
 
 /// Nothing of it is in memory or on the way any more.
@@ -77,7 +79,8 @@ impl Keeper {
         kept: Arc<Kept>,
     ) -> Self {
         let (going, losing, gone) = (BTreeSet::new(), BTreeMap::new(), JoinSet::new());
-        Keeper { owner, reading, journal, let_go, kept, going, losing, gone, fails: false }
+        let (fails, unreadable) = (false, BTreeSet::new());
+        Keeper { owner, reading, journal, let_go, kept, going, losing, gone, fails, unreadable }
     }
 
     /// Until it is stopped, or nobody can stop it any more.
@@ -104,6 +107,7 @@ impl Keeper {
     }
 
     async fn turn(&mut self) {
+        self.report_unreadable();
         let sent = now();
         let change = match self.owner.turn(now).await {
             Ok(change) => change,
@@ -121,6 +125,15 @@ impl Keeper {
         if !change.gained.is_empty() || !change.lost.is_empty() {
             let (gained, lost) = (change.gained.len(), change.lost.len());
             tracing::info!(target: TARGET, gained, lost, shards = self.held().len(), "Shards changed");
+        }
+    }
+
+    fn report_unreadable(&mut self) {
+        for (portal, why) in self.reading.unreadable() {
+            if self.unreadable.insert(portal.clone()) {
+                let trouble = left_alone(portal.as_deref(), why);
+                tracing::error!(target: TARGET, error = &*trouble as &dyn std::error::Error, "A portal waits");
+            }
         }
     }
 
@@ -204,6 +217,17 @@ impl Keeper {
     /// Lets go of everything, and goes. What it still holds after the limit is left to the next owners, who
     /// mark what was on the way as a possible repeat.
     async fn leave(&mut self, limit: Duration) {
+        // Whatever it is waiting for then is given up.
+        drop(timeout(limit, self.let_go_of_all()).await);
+        if let Err(error) = self.owner.leave().await {
+            tracing::warn!(
+                target: TARGET, error,
+                "Cannot say that this relay goes; others wait until its leases run out"
+            );
+        }
+    }
+
+    async fn let_go_of_all(&mut self) {
         let mut renewals = interval(self.owner.interval());
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let all = self.held();
@@ -211,12 +235,10 @@ impl Keeper {
         self.going.extend(all);
         self.read();
         self.start_to_let_go(new);
-        let mut limit = std::pin::pin!(sleep(limit));
         while !self.going.is_empty() {
             tokio::select! {
                 biased;
                 Some(gone) = self.gone.join_next() => self.has_gone(gone.ok()).await,
-                () = &mut limit => break,
                 _ = renewals.tick() => {
                     let sent = now();
                     match self.owner.renew(now).await {
@@ -228,12 +250,6 @@ impl Keeper {
                     }
                 }
             }
-        }
-        if let Err(error) = self.owner.leave().await {
-            tracing::warn!(
-                target: TARGET, error,
-                "Cannot say that this relay goes; others wait until its leases run out"
-            );
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -95,10 +96,78 @@ fn wrong_settings_are_named_and_secrets_are_not() {
     );
     wrong(&mut program(&["--config", "/nowhere/relay.toml", "run"]), "/nowhere/relay.toml");
 
-    let file = std::env::temp_dir().join(format!("bizproc-relay-{}.toml", std::process::id()));
-    std::fs::write(&file, "[database]\nurl = s3cret\n").unwrap();
-    wrong(&mut program(&["--config", file.to_str().unwrap(), "run"]), "not TOML in line 2");
-    std::fs::remove_file(file).unwrap();
+    let file = File::new("not.toml", "[database]\nurl = s3cret\n");
+    wrong(&mut program(&["--config", file.path(), "run"]), "not TOML in line 2");
+}
+
+/// A file of this test, which is removed with it.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("bizproc-relay-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        File(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // In a folder for files that nobody misses.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+const PAGE: &str = include_str!("../../../docs/relay.md");
+
+#[test]
+fn every_setting_of_the_page_is_known() {
+    let (_, settings) = PAGE.split_once("\n## Settings\n").unwrap();
+    let (settings, _) = settings.split_once("\n## ").unwrap();
+    let rows: Vec<&str> = settings.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(rows.len() > 15, "{rows:?}");
+    for row in rows {
+        let words: Vec<&str> = row.split('`').collect();
+        let (section, key) = words[1].rsplit_once('.').unwrap_or(("", words[1]));
+        let section = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
+        // A list is wrong everywhere.
+        let file = File::new("wrong.toml", &format!("{section}{key} = []\n"));
+        let mut command = program(&["--config", file.path(), "check"]);
+        command.env("BIZPROC_DATABASE_URL", "host=127.0.0.1 port=1");
+        let variable = words.get(3).filter(|name| name.starts_with("BI"));
+        let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        assert!(said.contains(key) && !said.contains("there is no setting"), "{row}: {said}");
+        let Some(variable) = variable else { continue };
+        let output = program(&["check"])
+            .env("BIZPROC_DATABASE_URL", "host=127.0.0.1 port=1")
+            .env(variable, "\u{1}")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("there is no setting"), "{row}: {said}");
+    }
+}
+
+#[test]
+fn the_file_of_the_page_can_be_used() {
+    let (_, file) = PAGE.split_once("```toml\n").unwrap();
+    let (file, _) = file.split_once("```").unwrap();
+    let secret = File::new("secret", "s3cret\n");
+    let file = file
+        .replace("/run/secrets/database-password", secret.path())
+        .replace("/run/secrets/client-secret", secret.path())
+        .replace("db1.example,db2.example", "127.0.0.1:1");
+    let file = File::new("page.toml", &file);
+    let output = program(&["--config", file.path(), "check"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    // All is well, but there is no database.
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no connection") && !said.contains("s3cret"), "{said}");
 }
 
 #[test]

@@ -137,3 +137,30 @@ fn what_a_relay_leaves_behind_the_next_one_delivers() {
     assert_eq!(found, (1..=30).collect::<Vec<_>>());
     wait(next.stop(PATIENCE));
 }
+
+/// Relays are to be updated before replicas. One that was not leaves the portal's lines where they are.
+#[test]
+fn a_portal_with_lines_of_a_newer_version_waits_and_is_counted() {
+    let Some(database) = Database::new() else { return };
+    database.journal();
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let event_token = token(&workflow.open_activity("Check"));
+    let replica = Replica::new(&database, &portal);
+    replica.log(&event_token, "0", 1..=3);
+    wait(replica.guard.handle().flush(PATIENCE)).unwrap();
+    database.sql("UPDATE bizproc.chunks SET payload = set_byte(payload, 0, 200)");
+    let running = relay(&database, &portal);
+    let found = wait(async {
+        let looks = async {
+            while running.status().unreadable_portals == 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looks).await
+    });
+    found.unwrap();
+    wait(running.stop(PATIENCE));
+    assert!(workflow.lines().is_empty());
+    assert!(database.number("SELECT count(*) FROM bizproc.chunks") > 0);
+}

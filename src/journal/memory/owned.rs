@@ -174,7 +174,15 @@ impl Journal for Share {
     }
 
     fn evicted<'a>(&'a self, _now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async {
+            let mut inside = self.disk.inside();
+            let (mine, others) = std::mem::take(&mut inside.evicted).into_iter().partition(|of| {
+                let portal = of.of.as_ref().map(|(_, portal, _)| portal);
+                portal.is_some_and(|portal| inside.owned.reads(portal, self.member))
+            });
+            inside.evicted = others;
+            Ok(mine)
+        })
     }
 
     fn generation(&self) -> u64 {

@@ -8,7 +8,7 @@ use crate::spool::frame::{self, HEAD};
 use crate::spool::header::Header;
 use crate::spool::index::Index;
 use crate::spool::record::{self, NameKeys};
-use crate::spool::segment::Segment;
+use crate::spool::segment::{Segment, Span};
 use crate::spool::writer::{Failed, Writer};
 
 /// A record is ended when it has so many bytes.
@@ -147,23 +147,34 @@ fn put_batch(writer: &mut Writer, first: u32, batch: u64, chunks: &[Chunk]) -> V
 }
 
 /// Notes what was written.
-fn note(segment: &mut Segment, index: Option<&mut Index>, keys: &[NameKeys], chunks: &[Chunk]) {
+fn note(segment: &mut Segment, mut index: Option<&mut Index>, keys: &[NameKeys], chunks: &[Chunk]) {
     let mut slot = segment.slots;
-    let mut index = index;
     for (keys, chunk) in keys.iter().zip(chunks) {
-        let mut add = |no, at, is_line| {
-            segment.add(slot, no, nanos(at), keys.portal, is_line);
+        let mut find = |no, slot| {
             if let Some(index) = &mut index {
                 index.add(keys.log, no, slot);
             }
-            slot += 1;
         };
-        match &chunk.content {
-            Content::Lines(lines) => lines.iter().for_each(|line| add(line.no, line.at, true)),
-            Content::Missed(gap) => add(gap.no, gap.since, false),
-            Content::End(end) => add(end.no, end.deadline, false),
-            Content::Seal(seal) => add(seal.no, seal.at, false),
-        }
+        let (no, at) = match &chunk.content {
+            Content::Lines(lines) => {
+                let mut span: Option<Span> = None;
+                for line in lines {
+                    Span::widen(&mut span, line.no, nanos(line.at));
+                    find(line.no, slot);
+                    slot += 1;
+                }
+                if let Some(span) = span {
+                    segment.add_lines(slot, lines.len() as u32, span, keys.portal);
+                }
+                continue;
+            }
+            Content::Missed(gap) => (gap.no, gap.since),
+            Content::End(end) => (end.no, end.deadline),
+            Content::Seal(seal) => (seal.no, seal.at),
+        };
+        segment.add(slot, no, nanos(at), keys.portal, false);
+        find(no, slot);
+        slot += 1;
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Publishing {
     by_way: bool,
     /// It is not known yet what earlier runs have left there.
     starting: bool,
+    /// Lines were lost in it of which it is not known which flush meant them.
+    is_damaged: bool,
     /// Since when lines are in it.
     stored_since: Option<Instant>,
     /// The last try to append has failed.
@@ -83,6 +85,7 @@ impl Publishing {
             asked: None,
             by_way,
             starting: by_way,
+            is_damaged: false,
             stored_since: None,
             failing: false,
             gather,

@@ -8,14 +8,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::behind::Behind;
 use super::leaving::{Leaving, Left};
 use crate::journal::driver::Ask;
-use crate::journal::{Answer, Chunk, Content, Memo, Position, Publisher, Read};
+use crate::journal::{Answer, Chunk, Content, Position, Publisher, Read};
 use crate::line::PortalId;
 use crate::worker::incoming::Stamp;
 use crate::worker::report::Trouble;
@@ -42,27 +41,6 @@ pub(super) struct Shared {
     /// Outcomes of ends that are not stored yet, and from when on to try it again.
     pub(super) answers: Vec<Answer>,
     pub(super) answer_at: Option<Instant>,
-}
-
-/// Whether a portal may send.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Standing {
-    /// The memos of earlier owners are not here yet; and when to ask for them.
-    pub(super) adopts: bool,
-    pub(super) adopt_at: Option<Instant>,
-    /// A request was held back: nothing is sent before this time.
-    pub(super) held_until: Option<Instant>,
-    /// It is let go: nothing of it is sent. Requests look at it at the last moment.
-    pub(super) is_leaving: Arc<AtomicBool>,
-    pub(super) leaves: bool,
-    /// Notes for the next owner that could not be stored.
-    pub(super) memos: Vec<Memo>,
-}
-
-/// A portal that must not send now: until this time, or until something happens.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waits {
-    pub(super) until: Option<Instant>,
 }
 
 impl Engine {
@@ -244,95 +222,6 @@ impl Engine {
             ledger.found(&mut portal.page, new, seq);
             portal.lane.found(event_token, new);
             behind.elsewhere.find(token, seq, new);
-        }
-    }
-
-    /// A new portal waits for the memos of its earlier owners.
-    pub(super) fn adopt_portal(&mut self, key: usize) {
-        if self.is_shared() {
-            self.portals[key].standing.adopts = true;
-            self.ask_for_memos(key);
-        }
-    }
-
-    fn ask_for_memos(&mut self, key: usize) {
-        let portal = self.portals[key].id.clone();
-        if let Some(store) = &mut self.store {
-            store.reads.push(Ask::Memos { portal });
-        }
-    }
-
-    /// The memos are here.
-    pub(super) fn adopted_portal(
-        &mut self,
-        portal: &Option<PortalId>,
-        memos: Result<Vec<Memo>, String>,
-        now: Instant,
-    ) {
-        let Some(&key) = self.by_id.get(portal) else { return };
-        if !self.portals[key].standing.adopts {
-            return;
-        }
-        match memos {
-            Ok(memos) => {
-                let clocks = self.clocks(now);
-                let portal = &mut self.portals[key];
-                portal.standing.adopts = false;
-                portal.lane.inherit(&memos, clocks);
-            }
-            Err(trouble) => {
-                self.portals[key].standing.adopt_at = Some(now + AGAIN);
-                self.ledger.report(
-                    Trouble::NotRead,
-                    1,
-                    portal.as_ref().map(PortalId::as_str),
-                    trouble,
-                );
-            }
-        }
-        self.agenda.set(key, now);
-    }
-
-    /// Whether a portal must not send now.
-    pub(super) fn waits(&mut self, key: usize, now: Instant) -> Option<Waits> {
-        let standing = &mut self.portals[key].standing;
-        if standing.leaves {
-            return Some(Waits { until: None });
-        }
-        if standing.adopts {
-            let Some(at) = standing.adopt_at.filter(|at| *at <= now) else {
-                return Some(Waits { until: standing.adopt_at });
-            };
-            standing.adopt_at = None;
-            let _ = at;
-            self.ask_for_memos(key);
-            return Some(Waits { until: None });
-        }
-        let until = standing.held_until.filter(|at| *at > now)?;
-        Some(Waits { until: Some(until) })
-    }
-
-    /// Looks whether portals are back that another process may own: if so, they are read from the start.
-    fn retake(&mut self, now: Instant) {
-        let Some(shared) = self.shared_mut() else { return };
-        if shared.retake.values().all(|at| *at > now) {
-            return;
-        }
-        let due = shared.retake.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone());
-        for portal in due.collect::<Vec<_>>() {
-            if self.by_id.contains_key(&portal) {
-                // It has not left yet.
-                if let Some(shared) = self.shared_mut() {
-                    shared.retake.insert(portal, now + AGAIN);
-                }
-                continue;
-            }
-            let Some(shared) = self.shared_mut() else { return };
-            shared.retake.remove(&portal);
-            let generation = self.store.as_ref().map_or(0, |store| store.generation);
-            let key = self.portal_of(&portal, now);
-            self.portals[key].behind = Some(Box::new(Behind::new(None, generation, now)));
-            self.agenda.set(key, now);
         }
     }
 

@@ -101,6 +101,24 @@ async fn a_flush_returns_when_the_journal_has_the_lines() {
     assert_eq!((report.handed_over(), report.pending(), report.stored()), (0, 1, 0), "{report}");
 }
 
+/// While a batch was with the journal, a later line went into the chunk of an earlier one. So the earlier line
+/// was counted for a later flush, and the flush that meant it waited until its time was over.
+#[tokio::test(start_paused = true)]
+async fn a_flush_does_not_wait_for_lines_that_come_later() {
+    let replica = Replica::new();
+    replica.disk.fail(Faults { takes: Duration::from_millis(700), ..Faults::default() });
+    replica.run.log(1, "#1#");
+    pass(0.2).await;
+    replica.run.log(1, "#2#");
+    let (first, second) = tokio::join!(replica.run.flush(5), async {
+        replica.run.log(1, "#3#");
+        replica.run.flush(5).await
+    });
+    assert_eq!((first.handed_over(), first.pending()), (2, 0), "{first}");
+    assert_eq!((second.handed_over(), second.pending()), (3, 0), "{second}");
+    assert_eq!(replica.stored(), [1, 2, 3]);
+}
+
 /// The journal says no although it has stored the batch: it is appended again under the same number.
 #[tokio::test(start_paused = true)]
 async fn lines_wait_for_a_journal_that_is_away_and_are_appended_once() {
@@ -535,13 +553,21 @@ async fn a_spool_that_fails_does_not_stop_publishing() {
     let run = by_way.run();
     run.log(1, "#1#");
     pass(1.0).await;
+    // What it stores, it says not to have stored: that must not be published twice.
+    by_way.near.fail(Faults { lies: true, ..Faults::default() });
+    for n in 2..5 {
+        run.log(1, &format!("#{n}#"));
+        pass(1.0).await;
+    }
+    settled(&run, 20).await;
+    assert_eq!(by_way.far().0, (1..5).collect::<Vec<u32>>());
     by_way.near.fail(Faults {
         full: true,
         unmarkable: true,
         unreadable: true,
         ..Faults::default()
     });
-    for n in 2..20 {
+    for n in 5..20 {
         run.log(1, &format!("#{n}#"));
         pass(1.0).await;
     }
@@ -570,6 +596,25 @@ async fn a_shutdown_leaves_lines_in_the_spool_that_the_relays_journal_did_not_ta
     let (_, stats) = run.close(5).await;
     assert_eq!((stats.recovered(), stats.handed_over()), (50, 50), "{stats}");
     assert_eq!(by_way.far().0.len(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_leaves_an_end_in_the_spool_that_could_not_be_sent() {
+    let by_way = ByWay::new();
+    by_way.far_is_away();
+    by_way.portal.answers(Answers::Away);
+    let run = by_way.run();
+    let answer = run.ask_end(1, 3_600);
+    pass(1.0).await;
+    let (report, _) = run.close(4).await;
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::OnDisk));
+    assert_eq!(by_way.near.unsettled_ends(), 1);
+    by_way.far_is_back();
+    let run = by_way.run();
+    pass(1.0).await;
+    assert_eq!((by_way.near.unsettled_ends(), by_way.far.unsettled_ends()), (0, 1));
+    run.adds_up();
 }
 
 #[tokio::test(start_paused = true)]
@@ -622,5 +667,30 @@ async fn by_way_of_a_spool_an_end_is_answered_or_sent_from_here() {
         (0, 1),
         "only the first"
     );
+    run.adds_up();
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_vanish_from_the_spool_are_counted_and_no_flush_waits_for_them() {
+    let by_way = ByWay::new();
+    by_way.far_is_away();
+    let run = by_way.run();
+    for n in 1..6 {
+        run.log(1, &format!("#{n}#"));
+        pass(1.0).await;
+    }
+    let flush = run.flush(60);
+    let lose = async {
+        pass(1.0).await;
+        by_way.near.settle_all();
+        by_way.far_is_back();
+    };
+    let began = Instant::now();
+    let (report, ()) = tokio::join!(flush, lose);
+    assert!(began.elapsed() < Duration::from_secs(10), "{report}");
+    let damaged = run.stats().by_reason(DropReason::SpoolDamaged);
+    assert_eq!((damaged, run.stats().handed_over(), run.stats().pending()), (4, 1, 0));
+    run.log(1, "#6#");
+    assert_eq!(run.flush(5).await.handed_over(), 1);
     run.adds_up();
 }

@@ -115,6 +115,11 @@ pub(crate) fn text(
     page.gauge("portals_blocked", "Portals that accept nothing until something is fixed", blocked);
     let failing = portals.iter().filter(|portal| portal.failing_for().is_some()).count();
     page.gauge("portals_failing", "Portals to which requests fail", failing);
+    page.gauge(
+        "portals_unreadable",
+        "Portals that wait because a newer version has written something for them, or because it is damaged",
+        status.unreadable_portals,
+    );
     page.0
 }
 

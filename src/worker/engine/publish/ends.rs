@@ -44,6 +44,8 @@ struct End {
     /// What has become of lines of its token since.
     report: FlushReport,
     reply: oneshot::Sender<Result>,
+    /// It is in the journal of this machine.
+    near: bool,
     stands: Stands,
 }
 
@@ -66,6 +68,13 @@ impl Ends {
     pub(super) fn count(&mut self, no: Number, ending: Ending, lines: u64) {
         if let Some(end) = self.by_no.get_mut(&no) {
             ending.count(&mut end.report, lines);
+        }
+    }
+
+    /// The journal of this machine has it.
+    pub(super) fn is_near(&mut self, no: Number) {
+        if let Some(end) = self.by_no.get_mut(&no) {
+            end.near = true;
         }
     }
 
@@ -148,7 +157,9 @@ impl Engine {
             own_at = own_at.min(half_way(now, closing));
         }
         let (report, stands) = (FlushReport::default(), Stands::Waits);
-        let end = End { portal, event_token, completion, deadline, bytes, report, reply, stands };
+        let near = false;
+        let end =
+            End { portal, event_token, completion, deadline, bytes, report, reply, near, stands };
         publishing.ends.by_no.insert(no, end);
         publishing.ends.own_at.set(no, own_at);
     }
@@ -232,7 +243,8 @@ impl Engine {
         if let Some(logged) = publishing.tokens.get_mut(&end.event_token) {
             pending = logged.pending;
             if logged.end == EndState::Asked(no) {
-                let done = matches!(told, Ok(_) | Err(CompleteError::HandedOver));
+                let done =
+                    matches!(told, Ok(_) | Err(CompleteError::HandedOver | CompleteError::OnDisk));
                 logged.end = if done { EndState::Done } else { EndState::Failed };
             }
         }
@@ -351,18 +363,35 @@ impl Engine {
 
     /// The run ends.
     pub(super) fn leave_ends(&mut self) {
-        self.answer_own_ends();
         let Some(publishing) = &mut self.publishing else { return };
-        let all: Vec<(Number, bool)> = publishing
-            .ends
-            .by_no
-            .iter()
-            .map(|(no, end)| (*no, matches!(end.stands, Stands::Appended)))
-            .collect();
-        for (no, appended) in all {
-            let why = if appended { CompleteError::HandedOver } else { CompleteError::NotSent };
-            self.end_through(no, Err(why));
+        let mut all = Vec::new();
+        for (no, end) in &mut publishing.ends.by_no {
+            let left = match (&mut end.stands, end.near) {
+                (Stands::Appended, _) => CompleteError::HandedOver,
+                // The next run publishes it.
+                (Stands::Waits, true) => CompleteError::OnDisk,
+                (Stands::Own { published: false, answer }, true) => match answer.try_recv() {
+                    Ok(Ok(report)) => {
+                        all.push((*no, Ok(report), true));
+                        continue;
+                    }
+                    _ => CompleteError::OnDisk,
+                },
+                (Stands::Own { .. }, _) => continue,
+                (Stands::Waits, false) => CompleteError::NotSent,
+            };
+            all.push((*no, Err(left), false));
         }
+        for (no, told, is_done) in all {
+            let end =
+                self.publishing.as_ref().and_then(|publishing| publishing.ends.by_no.get(&no));
+            if let (true, Some(end)) = (is_done, end) {
+                let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
+                self.settle_published(no, &event_token, &portal);
+            }
+            self.end_through(no, told);
+        }
+        self.answer_own_ends();
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{EndState, Engine, What};
-use crate::journal::Evicted;
 use crate::journal::near::Moved;
+use crate::journal::{Evicted, Number};
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 use crate::worker::ending::Ending;
@@ -15,7 +15,16 @@ impl Engine {
         let Some(publishing) = &mut self.publishing else { return };
         publishing.stored_since.get_or_insert(now);
         for note in publishing.backlog.appended(no) {
-            let What::Lines { lines, charged, .. } = note.what else { continue };
+            let (lines, charged) = match note.what {
+                What::Lines { lines, charged, .. } => (lines, charged),
+                What::End => {
+                    if let Some(publishing) = &mut self.publishing {
+                        publishing.ends.is_near(note.up_to);
+                    }
+                    continue;
+                }
+                What::Sign => continue,
+            };
             let key = self.portal_of(&note.portal, now);
             let page = &mut self.portals[key].page;
             self.ledger.stored(page, note.event_token.fingerprint(), lines, charged);
@@ -69,11 +78,18 @@ impl Engine {
         let Some(publishing) = &mut self.publishing else { return };
         publishing.starting = false;
         publishing.stored_since = None;
-        if self.ledger.only_stored() == 0 {
-            return;
+        if self.ledger.only_stored() > 0 {
+            publishing.is_damaged = true;
+            for (event_token, portal, lines) in publishing.tokens.stored() {
+                let lost = (lines, self.seq, DropReason::SpoolDamaged);
+                self.lose_near(&event_token, &portal, lost, now);
+            }
         }
-        for (event_token, portal, lines) in publishing.tokens.stored() {
-            self.lose_near(&event_token, &portal, lines, DropReason::SpoolDamaged, now);
+        let Some(publishing) = &mut self.publishing else { return };
+        if publishing.is_damaged && self.ledger.pending().lines == 0 {
+            // Of the lines that were lost in a damaged file, it is not known which flush meant them.
+            publishing.is_damaged = false;
+            self.ledger.nothing_is_pending();
         }
     }
 
@@ -81,20 +97,19 @@ impl Engine {
         &mut self,
         event_token: &EventToken,
         portal: &Option<PortalId>,
-        lines: u64,
-        reason: DropReason,
+        (lines, up_to, reason): (u64, Number, DropReason),
         now: Instant,
     ) {
         let key = self.portal_of(portal, now);
         let page = &mut self.portals[key].page;
-        self.ledger.lost_stored(page, (event_token, true), lines, self.seq, reason);
+        self.ledger.lost_stored(page, (event_token, true), lines, up_to, reason);
         self.left_near(event_token, lines, Ending::Dropped(reason));
         self.stand(key, now);
     }
 
     /// The journal of this machine has given lines up.
     pub(super) fn evicted_near(&mut self, evicted: Vec<Evicted>, now: Instant) {
-        for Evicted { of, lines, ends, since, reason, .. } in evicted {
+        for Evicted { of, numbers, lines, ends, since, reason } in evicted {
             if ends > 0 {
                 let portal = of.as_ref().and_then(|(_, portal, _)| portal.as_ref());
                 self.ledger.lost_ends(ends, portal.map(PortalId::as_str), reason.as_str());
@@ -102,7 +117,8 @@ impl Engine {
             // Whose they are may not be known. Those of this run are missed when nothing is left.
             let Some((publisher, portal, event_token)) = of else { continue };
             if publisher == self.publisher {
-                self.lose_near(&event_token, &portal, lines, reason, now);
+                let up_to = numbers.map_or(self.seq, |(_, up_to)| up_to);
+                self.lose_near(&event_token, &portal, (lines, up_to, reason), now);
             } else {
                 let key = self.portal_of(&portal, now);
                 self.ledger.lost_unknown(Some(&self.portals[key].page), lines, reason);

@@ -214,3 +214,77 @@ async fn the_next_owner_goes_on_with_the_budgets_of_the_one_before() {
     assert!(next > fresh.elapsed() + by_one / 20, "{by_one:?} {next:?} {:?}", fresh.elapsed());
     two.adds_up();
 }
+
+/// The journal gives lines up that wait in a lane. They are not sent, and the next owner says that they are missing.
+#[tokio::test(start_paused = true)]
+async fn lines_that_the_journal_gives_up_are_not_sent_and_the_log_says_so() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let one = Relay::start(&disk, &portal, 1, options());
+    portal.answers(Answers::Away);
+    writer.lines(None, 1, &["#1#", "#2#"]);
+    pass(5.0).await;
+    disk.evict();
+    while one.stats().by_reason(DropReason::SpoolFull) < 2 {
+        pass(0.1).await;
+    }
+    pass(1.0).await;
+    disk.hide(&None);
+    one.let_go(|_| false).await.unwrap();
+    one.adds_up();
+    assert_eq!(one.stats().pending(), 0);
+    portal.answers(Answers::Well);
+    disk.give(&None, Some(2));
+    let two = Relay::start(&disk, &portal, 2, options());
+    writer.lines(None, 1, &["#3#"]);
+    pass(60.0).await;
+    assert_eq!(portal.lines(), [3]);
+    let entries = written(&portal);
+    assert!(entries.iter().any(|entry| entry.contains("2 lines missing")), "{entries:?}");
+    assert_eq!(disk.everything_unsettled(), 0);
+    two.adds_up();
+}
+
+/// A portal to which a connection takes its time.
+#[derive(Clone)]
+struct Slow(Portal);
+
+impl crate::transport::Transport for Slow {
+    async fn call(
+        &self,
+        portal: Option<&PortalId>,
+        request: crate::protocol::Request,
+    ) -> crate::protocol::Reply {
+        pass(2.0).await;
+        if !request.pass.may_leave() {
+            let trouble = "not permitted any more".to_owned();
+            return crate::protocol::Reply::NotSent(crate::protocol::Cause(trouble));
+        }
+        self.0.call(portal, request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waited_for_a_connection_asks_once_more() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let one = Relay::start(&disk, &Slow(portal.clone()), 1, options());
+    writer.lines(None, 1, &["#1#"]);
+    while disk.ever_tried().is_empty() {
+        pass(0.1).await;
+    }
+    pass(0.5).await;
+    disk.give(&None, Some(2));
+    pass(10.0).await;
+    assert!(portal.lines().is_empty());
+    let stats = one.stats();
+    assert_eq!((stats.requests(), stats.handed_over()), (0, 1), "{stats}");
+    let two = Relay::start(&disk, &Slow(portal.clone()), 2, options());
+    pass(20.0).await;
+    // It was about to leave, so nobody knows.
+    assert_eq!(portal.entries(), [(true, vec![1])]);
+    one.adds_up();
+    two.adds_up();
+}

@@ -270,20 +270,27 @@ fn judge(
 
 #[tokio::test(start_paused = true)]
 async fn relays_lose_nothing_keep_the_order_and_mark_repeats() {
-    for seed in 0..SEEDS {
+    let seconds = std::env::var("BIZPROC_SEED_SECONDS").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    let start = std::time::Instant::now();
+    let mut seed = 0;
+    while seed < SEEDS || seconds.is_some_and(|seconds| start.elapsed() < seconds) {
         let unmarked = storm(seed, true).await;
         assert!(unmarked.is_empty(), "seed {seed}: unmarked {unmarked:?}");
+        seed += 1;
     }
+    println!("{seed} seeds");
 }
 
 /// Without the fence the same storm finds what it is to find.
 #[tokio::test(start_paused = true)]
 async fn without_the_fence_lines_are_repeated_without_a_mark() {
-    let mut unmarked = 0;
     for seed in 0..SEEDS {
-        unmarked += storm(seed, false).await.len();
+        if !storm(seed, false).await.is_empty() {
+            return;
+        }
     }
-    assert!(unmarked > 0);
+    panic!("nothing was found");
 }
 
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;

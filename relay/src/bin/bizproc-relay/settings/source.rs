@@ -24,15 +24,14 @@ impl Source {
         variable: &'static str,
     ) -> Result<Option<(&'static str, String)>, String> {
         self.used.push(variable);
-        let given = self.take(key);
-        if let Some(value) = self.variables.get(variable).filter(|value| !value.trim().is_empty()) {
-            return Ok(Some((variable, value.clone())));
-        }
-        match given {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some((key, text))),
-            Some(_) => Err(format!("{key}: expected a text in quotes")),
-        }
+        // A wrong value is an error, also where a variable overrides it.
+        let given = match self.take(key) {
+            None => None,
+            Some(Value::String(text)) => Some((key, text)),
+            Some(_) => return Err(format!("{key}: expected a text in quotes")),
+        };
+        let variable_value = self.variables.get(variable).filter(|value| !value.trim().is_empty());
+        Ok(variable_value.map(|value| (variable, value.clone())).or(given))
     }
 
     /// A value that is not a secret: an error repeats it.

@@ -1,0 +1,200 @@
+//! What the worker and the driver of its journal say to each other, and the worker's end.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::journal::near::Moved;
+use crate::journal::posting::{Inquiry, Known};
+use crate::journal::{
+    Answer, Batch, Chunk, Evicted, Intent, Journal, Mark, Memo, Permit, Position, Publisher, Read,
+};
+use crate::line::{EventToken, PortalId};
+
+/// What the worker wants of its journal.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Append(Batch),
+    /// Answered when they are noted, if somebody waits for it.
+    Mark(Vec<Mark>, Option<oneshot::Sender<()>>),
+    Read {
+        /// The number of this request.
+        no: u64,
+        portal: Option<PortalId>,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    },
+    /// What is new of all portals. One at a time. Answered when there is something new, or after a short time.
+    Tail {
+        /// The number of this request.
+        no: u64,
+        after: Option<Position>,
+        generation: u64,
+        most_bytes: usize,
+    },
+    /// Whether a request may leave.
+    Intend(Intent, oneshot::Sender<Permission>),
+    /// What earlier owners of a portal have left.
+    Memos {
+        portal: Option<PortalId>,
+    },
+    /// Outcomes of ends.
+    Answer(Vec<Answer>),
+    /// The last marks of portals that are let go.
+    LetGo {
+        /// The number of this request.
+        no: u64,
+        intents: Vec<Intent>,
+    },
+    /// Only of a driver that publishes.
+    Inquire(Inquiry),
+    /// Nothing more comes. Answered when all of the above is done.
+    Close(oneshot::Sender<()>),
+}
+
+/// Whether a request may leave.
+#[derive(Clone, Debug)]
+pub(crate) enum Permission {
+    /// It may, if this is still permitted when it leaves.
+    Given(Permit),
+    /// Another process owns its portal.
+    Fenced,
+    /// The journal has failed. It may have stored the intent.
+    Failed { trouble: String, intent: Intent },
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Appended {
+        no: u64,
+        up_to: Position,
+        generation: u64,
+    },
+    /// Only of a driver that publishes: the journal near by has it.
+    Stored {
+        no: u64,
+    },
+    /// The same: the journal near by fails.
+    NotStored {
+        trouble: String,
+    },
+    /// The same: chunks are in the other journal now. `is_all`: and nothing else is near by.
+    Moved {
+        moved: Vec<Moved>,
+        is_all: bool,
+    },
+    /// The batch could not be stored, and comes back.
+    NotAppended {
+        batch: Batch,
+        trouble: String,
+    },
+    Marked,
+    NotMarked {
+        trouble: String,
+    },
+    Read {
+        no: u64,
+        portal: Option<PortalId>,
+        read: Read,
+        generation: u64,
+    },
+    NotRead {
+        no: u64,
+        portal: Option<PortalId>,
+        trouble: String,
+    },
+    /// What other runs have left is being read.
+    Adopting,
+    /// What these other runs have left, all of it.
+    Adopted {
+        publishers: Vec<Publisher>,
+        left: Vec<Left>,
+        ends: Vec<(Publisher, Chunk)>,
+    },
+    NotAdopted {
+        trouble: String,
+    },
+    /// Something that other runs have left cannot be taken over.
+    LeftAlone {
+        trouble: String,
+    },
+    Evicted(Vec<Evicted>),
+    /// What is new of all portals, after this position.
+    Tail {
+        no: u64,
+        from: Option<Position>,
+        read: Read,
+        generation: u64,
+    },
+    NotTailed {
+        trouble: String,
+    },
+    /// `None`: they could not be read.
+    Memos {
+        portal: Option<PortalId>,
+        memos: Result<Vec<Memo>, String>,
+    },
+    /// Outcomes could not be stored, and come back.
+    NotAnswered {
+        answers: Vec<Answer>,
+        trouble: String,
+    },
+    /// Whether the last marks are stored.
+    LetGo {
+        no: u64,
+        stored: Result<(), String>,
+    },
+    /// The answer to an inquiry.
+    Known(Known),
+    /// Its own upkeep does not work.
+    Failing {
+        trouble: String,
+    },
+}
+
+/// Lines of other runs for one token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) portal: Option<PortalId>,
+    pub(crate) event_token: EventToken,
+    pub(crate) lines: u64,
+}
+
+/// The worker's end.
+pub(crate) struct Desk {
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) asks: mpsc::UnboundedSender<Ask>,
+    pub(super) told: mpsc::UnboundedReceiver<Said>,
+}
+
+impl Desk {
+    /// Asks for something. Nothing comes of it when the driver is gone, of which [`told`](Self::told)
+    /// speaks.
+    pub(crate) fn ask(&self, ask: Ask) {
+        drop(self.asks.send(ask));
+    }
+
+    /// The journal's generation, now. If it panics, that is higher than any.
+    pub(crate) fn generation(&self) -> u64 {
+        let generation = AssertUnwindSafe(|| self.journal.generation());
+        std::panic::catch_unwind(generation).unwrap_or(u64::MAX)
+    }
+
+    /// The journal itself, for what must not wait for the driver.
+    pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    /// What became of something. `None`: the driver is gone. Cancel safe.
+    pub(crate) async fn told(&mut self) -> Option<Said> {
+        self.told.recv().await
+    }
+
+    /// The same, if there is something.
+    pub(crate) fn try_told(&mut self) -> Option<Said> {
+        self.told.try_recv().ok()
+    }
+}
