@@ -136,6 +136,8 @@ pub(crate) struct Verdict {
     pub(crate) out_of_order: u64,
     /// Missing, and inside of the stated window when their replica was killed.
     pub(crate) in_window: u64,
+    /// Of these, older by the clock: their replica was paused, or the database was away.
+    pub(crate) in_trouble: u64,
     /// How old the oldest of them was, without the time of troubles.
     pub(crate) oldest_in_window: Duration,
     pub(crate) lost: BTreeMap<String, u64>,
@@ -266,6 +268,7 @@ fn judge_lines(evidence: &Evidence, verdict: &mut Verdict) {
             let age = run.age_at_kill(at);
             if let Some(age) = age.filter(|age| !is_promised && *age <= evidence.window) {
                 verdict.in_window += 1;
+                verdict.in_trouble += u64::from(run.age_by_clock(at) > evidence.window);
                 verdict.oldest_in_window = verdict.oldest_in_window.max(age);
                 continue;
             }
@@ -332,7 +335,15 @@ fn written(evidence: &Evidence) -> impl Iterator<Item = &Entry> {
 }
 
 impl Run {
-    /// How long before the kill something was done, without the time of troubles. Nothing if it was not killed.
+    /// How long before the kill something was done. Zero if it was not killed.
+    fn age_by_clock(&self, at: Moment) -> Duration {
+        match self.end {
+            Ending::Killed(killed) => Duration::from_nanos(killed.saturating_sub(at)),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The same without the time of troubles. Nothing if it was not killed.
     fn age_at_kill(&self, at: Moment) -> Option<Duration> {
         let Ending::Killed(killed) = self.end else { return None };
         let mut age = killed.saturating_sub(at);
@@ -370,6 +381,13 @@ impl fmt::Display for Verdict {
         writeln!(f, "handovers of relays that were stopped: {}", percentile::Of(&self.handovers))?;
         for (reason, lines) in &self.lost {
             writeln!(f, "lost: {lines} ({reason})")?;
+        }
+        if self.in_trouble > 0 {
+            writeln!(
+                f,
+                "in_window: {} were older by the clock, but their replica was paused, or the database was away",
+                self.in_trouble
+            )?;
         }
         writeln!(
             f,

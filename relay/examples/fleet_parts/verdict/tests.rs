@@ -119,6 +119,7 @@ fn a_killed_replica_loses_only_what_is_inside_of_the_window_and_was_not_flushed(
     let verdict = killed(4, 600);
     assert!(verdict.is_good() && verdict.in_window == 1, "{verdict}");
     assert_eq!(verdict.oldest_in_window, Duration::from_millis(500));
+    assert_eq!(verdict.in_trouble, 0);
     for verdict in [killed(4, 400), killed(5, 600)] {
         assert_eq!((verdict.in_window, verdict.unexplained.len()), (0, 1), "{verdict}");
     }
@@ -141,6 +142,18 @@ fn the_time_of_troubles_does_not_count_for_the_window_and_counts_once() {
     assert_eq!(age(11), Some(Duration::from_secs(4)));
     assert_eq!(age(3), Some(Duration::from_secs(10)));
     assert_eq!(Run::default().age_at_kill(START), None);
+}
+
+#[test]
+fn lines_that_waited_for_a_database_that_was_away_are_told_apart() {
+    let verdict = judged(|it| {
+        it.entries = vec![entry(1, false, &[1, 2, 3, 4])];
+        it.runs[0].end = Ending::Killed(START + 9 * SECOND);
+        let (from, until) = (START + 5 * SECOND, START + 20 * SECOND);
+        it.runs[0].troubles = vec![Trouble { from, until, kind: TroubleKind::NoDatabase }];
+    });
+    assert!(verdict.is_good(), "{verdict}");
+    assert_eq!((verdict.in_window, verdict.in_trouble), (1, 1));
 }
 
 #[test]
