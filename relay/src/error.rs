@@ -48,7 +48,7 @@ pub enum PgError {
     )]
     NotMigrated(String),
     /// The tables are older than this program.
-    #[error("the tables are of version {found}, and version {needed} is needed: call `migrate`")]
+    #[error("the tables have version {found}, and version {needed} is needed: call `migrate`")]
     TooOld {
         /// The version of the tables.
         found: i32,
@@ -57,7 +57,7 @@ pub enum PgError {
     },
     /// The tables are newer than this program.
     #[error(
-        "the tables are of version {found}, and this program knows up to {known}: update this program"
+        "the tables have version {found}, and this program knows versions up to {known}: update this program"
     )]
     TooNew {
         /// The version of the tables.
@@ -74,7 +74,7 @@ pub enum PgError {
         message: String,
     },
     /// The server's answer is not what this crate expects. Please report it.
-    #[error("PostgreSQL answered something else than was asked for: {0}; please report it")]
+    #[error("PostgreSQL gave an unexpected answer: {0}; please report it")]
     Unexpected(String),
     /// The last handle was dropped while a call waited.
     #[error("the connection to PostgreSQL was closed: make a new one")]

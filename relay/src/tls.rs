@@ -38,7 +38,7 @@ impl Tls {
         })?;
         let extra = CertificateDer::pem_slice_iter(extra_roots)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| PgError::Tls(format!("the extra roots are no PEM: {error}")))?;
+            .map_err(|error| PgError::Tls(format!("the extra roots are not PEM: {error}")))?;
         if extra.is_empty() && !extra_roots.is_empty() {
             return Err(PgError::Tls("there is no certificate in the extra roots".to_owned()));
         }
