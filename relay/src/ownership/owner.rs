@@ -175,7 +175,7 @@ impl Owner {
     /// Gives back everything, and leaves. So other members need not wait until the leases run out.
     ///
     /// # Errors
-    /// Whatever the ownership fails with.
+    /// The error of the ownership.
     pub async fn leave(&mut self) -> Result<(), JournalError> {
         self.leases.with(|held| *held = Leases::new(self.ownership.lease()));
         self.ownership.leave(self.me).await
