@@ -200,6 +200,43 @@ fn a_relay_that_has_delivered_later_lines_delivers_those_that_were_put_back() {
     wait(running.stop(PATIENCE));
 }
 
+/// Regression: the counts of a large table were made on the connection of delivery, which had to wait for them.
+#[test]
+fn delivery_does_not_wait_for_whoever_looks_at_the_backlog() {
+    let Some(database) = Database::new() else { return };
+    database.journal();
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let event_token = token(&workflow.open_activity("Check"));
+    let replica = Replica::new(&database, &portal);
+    let running = relay(&database, &portal);
+    for n in 1..=2 {
+        replica.log(&event_token, "0", n..=n);
+        wait(replica.guard.handle().flush_delivered(PATIENCE)).unwrap();
+    }
+    // The count takes very long.
+    database.sql("BEGIN; LOCK TABLE bizproc.dead");
+    let delivered = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| wait(running.journal().backlog()));
+        let looks = "SELECT count(*) FROM pg_locks \
+                     WHERE NOT granted AND relation = 'bizproc.dead'::regclass";
+        while database.number(looks) == 0 && !looking.is_finished() {
+            std::thread::yield_now();
+        }
+        replica.log(&event_token, "0", 3..=3);
+        while numbers(&workflow, "0").len() < 3 && !looking.is_finished() {
+            std::thread::yield_now();
+        }
+        let delivered = numbers(&workflow, "0");
+        database.sql("COMMIT");
+        // It may have been too late for it.
+        drop(looking.join().unwrap());
+        delivered
+    });
+    assert_eq!(delivered, [1, 2, 3]);
+    wait(running.stop(PATIENCE));
+}
+
 /// How many chunks are in the journal.
 async fn chunks(journal: &PgJournal) -> u64 {
     journal.left_of(None).await.unwrap().0
