@@ -58,13 +58,13 @@ impl Credentials {
         Self { random, webhooks: Vec::new() }
     }
 
-    /// A new webhook of user 1; returns user and code.
-    pub(crate) fn create(&mut self, scopes: &[&str]) -> (u64, String) {
+    /// A new webhook of this user; returns user and code.
+    pub(crate) fn create(&mut self, user: u64, scopes: &[&str]) -> (u64, String) {
         let code = self.random.hex()[..16].to_owned();
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let id = self.webhooks.len() as u64 + 1;
-        self.webhooks.push(Webhook { id, user: 1, code: code.clone(), scopes, revoked: false });
-        (1, code)
+        self.webhooks.push(Webhook { id, user, code: code.clone(), scopes, revoked: false });
+        (user, code)
     }
 
     pub(crate) fn revoke(&mut self, code: &str) {

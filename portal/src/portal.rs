@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::core::{Addresses, Cloud, Core, Mover, Security};
+use crate::credentials::ADMIN;
 use crate::journal::{Counters, Hit, Sent};
 use crate::lines::{LinesMissing, missing};
 use crate::php::{Array, Value};
@@ -152,8 +153,14 @@ impl Portal {
 
     /// Another incoming webhook, of user 1, with these scopes. Its URL, with a slash at the end.
     pub fn create_webhook(&self, scopes: &[&str]) -> String {
+        self.create_webhook_of(ADMIN, scopes)
+    }
+
+    /// The same of another user, who is no administrator. The user's number is in [`Hit::path`], so the journal
+    /// says which of several clients has called, also if all of them have one address.
+    pub fn create_webhook_of(&self, user: u64, scopes: &[&str]) -> String {
         let mut world = self.core.world();
-        let (user, code) = world.credentials.create(scopes);
+        let (user, code) = world.credentials.create(user, scopes);
         drop(world);
         format!("{}rest/{user}/{code}/", self.page_url())
     }

@@ -69,7 +69,7 @@ impl Relay {
         self
     }
 
-    /// See [`RelayJournal::unfenced`].
+    /// Without any of the guards: see [`RelayJournal::unfenced`]. It also has no deadline of its own.
     #[doc(hidden)]
     pub fn unfenced(mut self) -> Self {
         self.is_fenced = false;
@@ -86,7 +86,10 @@ impl Relay {
         let reading = Arc::new(PgJournal::new(self.config.clone())?.max_age(self.max_age));
         let journal_to_look_at = PgJournal::new(self.config.clone())?.max_age(self.max_age);
         let ownership: Arc<dyn Ownership> = Arc::new(PgOwnership::new(self.config)?);
-        let owner = Owner::new(ownership, Member(random()));
+        let mut owner = Owner::new(ownership, Member(random()));
+        if !self.is_fenced {
+            owner = owner.without_deadline();
+        }
         let (member, leases, _) = owner.parts();
         let mut journal = RelayJournal::new(Arc::clone(&reading), &owner);
         if !self.is_fenced {

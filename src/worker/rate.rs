@@ -62,6 +62,8 @@ pub(crate) struct LeakyBucket {
     allowed: Option<(f64, f64)>,
     level: f64,
     at: Instant,
+    /// When a request was sent, by this process or by another one.
+    used_at: Option<Instant>,
     /// The part of the rate that is used: each refusal halves it, success restores it, because other programs
     /// may use the same bucket.
     share: f64,
@@ -69,7 +71,7 @@ pub(crate) struct LeakyBucket {
 
 impl LeakyBucket {
     pub(crate) fn new(quota: Quota, now: Instant) -> Self {
-        LeakyBucket { allowed: quota.allowed(), level: 0.0, at: now, share: 1.0 }
+        LeakyBucket { allowed: quota.allowed(), level: 0.0, at: now, used_at: None, share: 1.0 }
     }
 
     /// When the next request may be sent.
@@ -79,7 +81,13 @@ impl LeakyBucket {
         if over <= 0.0 { now } else { now + Duration::from_secs_f64(over / (rate * self.share)) }
     }
 
+    /// When the last request was sent, by this process or by an earlier one.
+    pub(crate) fn used_at(&self) -> Option<Instant> {
+        self.used_at
+    }
+
     pub(crate) fn sent(&mut self, now: Instant) {
+        self.used_at = Some(now);
         if let Some((rate, _)) = self.allowed {
             self.level = self.level_at(now, rate) + 1.0;
             self.at = now;
@@ -88,6 +96,7 @@ impl LeakyBucket {
 
     /// Another process has sent requests until this time, nobody knows how many.
     pub(crate) fn was_used(&mut self, until: Instant) {
+        self.used_at = Some(until);
         if let Some((_, burst)) = self.allowed {
             (self.level, self.at) = (burst, until);
         }

@@ -59,7 +59,11 @@ fn what_processes_leave_that_found_no_room_at_their_portal_is_drained_whole() {
         assert_eq!((stats.recovered(), stats.acknowledged()), (recovered, recovered), "{stats}");
         let expected: &[&str] = if with_spool { &["line 1", "line 2", "line 3"] } else { &[] };
         for workflow in &workflows {
-            assert_eq!(lines(workflow), expected);
+            // On a slow machine a process may end before the portal has refused its request.
+            let is_mark = |line: &String| line.starts_with("• (possible repeat");
+            let told: Vec<String> =
+                lines(workflow).into_iter().filter(|line| !is_mark(line)).collect();
+            assert_eq!(told, expected);
         }
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Portal;
 use crate::clock::Clock;
 use crate::core::{Addresses, Cloud, Core, Identity, Security, World};
-use crate::credentials::Credentials;
+use crate::credentials::{ADMIN, Credentials};
 use crate::faults::FaultPlan;
 use crate::journal::Journal;
 use crate::limits::{OperatingMeter, RateLimit};
@@ -227,7 +227,7 @@ impl PortalBuilder {
         let mut random = Random::from_seed(seed);
         let key = TokenKey::new(random.hex().as_bytes());
         let mut credentials = Credentials::new(Random::from_seed(random.next()));
-        let webhook = credentials.create(&["bizproc"]);
+        let webhook = credentials.create(ADMIN, &["bizproc"]);
         let member_id = random.hex();
         let identity = Identity { member_id, webhook, host_names: self.host_names };
         let oauth_random = Random::from_seed(random.next());

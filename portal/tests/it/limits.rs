@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bizproc_portal::{
     Clock, Condition, OperatingLimit, OuterBatch, Portal, PortalBuilder, Release, ServerTime,
-    Statuses, UnixTime,
+    Statuses, Tariff, UnixTime,
 };
 use serde_json::{Value, json};
 
@@ -196,6 +196,20 @@ fn a_webhook_without_the_scope_is_refused_and_a_deleted_one_is_unknown() {
     assert_eq!(answer.json()["result"]["result_error"][0], error);
     portal.revoke_webhook(&url);
     assert_eq!(batch_at(&url, &token, 1).error(), (403, "INVALID_CREDENTIALS".into()));
+}
+
+#[test]
+fn webhooks_of_several_users_share_the_rate_limit_of_an_address_and_the_journal_tells_them_apart() {
+    let clock = stopped();
+    let portal = Portal::builder().clock(clock).tariff(Tariff::Standard).start().unwrap();
+    let token = token(&portal);
+    let webhooks = [7, 8].map(|user| portal.create_webhook_of(user, &["bizproc"]));
+    for n in 0..50 {
+        assert_eq!(batch_at(&webhooks[n % 2], &token, 1).status, 200);
+    }
+    assert_eq!(batch_at(&webhooks[0], &token, 1).error(), (503, "QUERY_LIMIT_EXCEEDED".into()));
+    let paths = portal.journal().into_iter().take(2).map(|hit| hit.path).collect::<Vec<_>>();
+    assert_eq!(paths, ["/rest/7/.../batch", "/rest/8/.../batch"]);
 }
 
 #[test]

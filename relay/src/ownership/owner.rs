@@ -78,6 +78,13 @@ impl Owner {
         Owner { ownership, me, leases }
     }
 
+    /// Has no deadline of its own: it goes on until the ownership says that another one owns the rest. For tests
+    /// that have to find what comes of that.
+    pub(crate) fn without_deadline(self) -> Self {
+        self.leases.with(|held| *held = Leases::new(NEVER));
+        self
+    }
+
     /// Who it is, what it holds now and in the future, and where that is written.
     pub(crate) fn parts(&self) -> (Member, SharedLeases, Arc<dyn Ownership>) {
         (self.me, self.leases.clone(), Arc::clone(&self.ownership))
@@ -221,3 +228,6 @@ impl Intent {
         &self.fenced
     }
 }
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(24 * 3_600);

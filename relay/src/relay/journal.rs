@@ -99,8 +99,14 @@ impl RelayJournal {
         if claims.is_empty() {
             return Ok(held);
         }
-        // Those without a claim are left out by the database: their shard is not among the claims.
-        let fenced = self.ownership.intend(self.me, &claims, intents).await?;
+        // Nothing is stored of those without a claim, also if another one has a claim on their shard by now.
+        let with_claim = || intents.iter().zip(&held).filter(|(_, claim)| claim.is_some());
+        let fenced = if with_claim().count() == intents.len() {
+            self.ownership.intend(self.me, &claims, intents).await?
+        } else {
+            let intents: Vec<Intent> = with_claim().map(|(intent, _)| intent.clone()).collect();
+            self.ownership.intend(self.me, &claims, &intents).await?
+        };
         for claim in &mut held {
             *claim = claim.filter(|claim| !fenced.contains(&claim.shard));
         }

@@ -9,8 +9,11 @@ use crate::worker::retry::ASK_AGAIN;
 impl Lane {
     /// What is to be noted with the next request.
     pub(crate) fn memos(&mut self, clocks: Clocks) -> Vec<Memo> {
+        let mut memos = self.coalescer.budget_memos(clocks);
+        // If nobody has sent anything, there is nothing to know.
+        let Some(used_at) = self.bucket.used_at() else { return memos };
         let mut memo = Writer::new(FORM, clocks);
-        memo.time(clocks.now);
+        memo.time(used_at);
         self.meters.write(&mut memo);
         let (reason, until) = match self.state {
             State::Blocked { until, reason } => (code_of(reason), Some(until)),
@@ -18,8 +21,7 @@ impl Lane {
         };
         memo.number(reason);
         memo.maybe_time(until);
-        let mut memos = vec![Memo { key: OF_PORTAL, value: memo.finish() }];
-        memos.extend(self.coalescer.budget_memos(clocks));
+        memos.push(Memo { key: OF_PORTAL, value: memo.finish() });
         memos
     }
 

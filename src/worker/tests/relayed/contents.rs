@@ -288,3 +288,22 @@ async fn a_request_that_waited_for_a_connection_asks_once_more() {
     one.adds_up();
     two.adds_up();
 }
+
+/// The next owner may send at once if nobody has sent anything before it.
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_has_sent_nothing_leaves_no_note() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let one = Relay::start(&disk, &portal, 1, options().linger(Duration::from_secs(25)));
+    writer.lines(None, 1, &["#1#"]);
+    pass(5.0).await;
+    disk.hide(&None);
+    one.let_go(|_| false).await.unwrap();
+    assert_eq!((one.stats().handed_over(), disk.memos_of(&None).len()), (1, 0));
+    disk.give(&None, Some(2));
+    let two = Relay::start(&disk, &portal, 2, options());
+    pass(10.0).await;
+    assert_eq!((portal.lines(), disk.memos_of(&None).len()), (vec![1], 2));
+    two.adds_up();
+}

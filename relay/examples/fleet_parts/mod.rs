@@ -1,0 +1,33 @@
+//! What the examples `fleet` and `relay_campaign` are made of: processes of replicas and of relays, what they
+//! write down, and the verdict.
+
+pub(crate) mod evidence;
+pub(crate) mod fleet;
+pub(crate) mod line;
+pub(crate) mod ownership;
+pub(crate) mod process;
+pub(crate) mod record;
+pub(crate) mod relay;
+pub(crate) mod replica;
+pub(crate) mod settings;
+pub(crate) mod verdict;
+
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+
+/// Warnings of the crates go to the standard error of a process.
+fn warnings<S: tracing::Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
+    let from_crates = tracing_subscriber::filter::Targets::new()
+        .with_target("tracing_bizproc", LevelFilter::WARN)
+        .with_target("tracing_bizproc_relay", LevelFilter::WARN);
+    tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .with_filter(from_crates)
+}
+
+fn print_warnings() {
+    tracing_subscriber::registry().with(warnings()).init();
+}

@@ -1,0 +1,423 @@
+//! The verdict: what became of every line and every end, from the files of the processes and the portals'
+//! journals. It decides from what it is given, and does no I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use super::line::Line;
+use super::record::{Moment, Story};
+
+mod owners;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use owners::{Taken, percentile};
+
+/// All that is known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evidence {
+    /// The stated window: what a replica has logged is in the journal before it is older than this, while
+    /// replica and database run and are connected.
+    pub(crate) window: Duration,
+    /// The runs of all processes, by their number.
+    pub(crate) runs: Vec<Run>,
+    /// The shard of each portal.
+    pub(crate) shards: Vec<i16>,
+    /// Who took which shard, in the order of time.
+    pub(crate) history: Vec<Taken>,
+    /// Requests to portals, in the order of their arrival at each.
+    pub(crate) hits: Vec<Hit>,
+    /// Entries that came to a portal, in the order of their arrival at each.
+    pub(crate) entries: Vec<Entry>,
+    /// Ends that came to a portal and were executed.
+    pub(crate) ends: Vec<End>,
+    /// Lines that a log says are missing: of which activity, why, how many.
+    pub(crate) gaps: Vec<(u32, String, u64)>,
+    /// What stands in the logs and was written by no replica.
+    pub(crate) strangers: Vec<String>,
+    /// What the judge could not see, such as hits that a journal has forgotten.
+    pub(crate) unseen: Vec<String>,
+}
+
+/// One run of a process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) story: Story,
+    pub(crate) end: Ending,
+    /// When it did not run, or had no database.
+    pub(crate) troubles: Vec<Trouble>,
+}
+
+/// How a run has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ending {
+    #[default]
+    Finished,
+    /// It was asked to stop then.
+    Stopped(Moment),
+    Killed(Moment),
+}
+
+/// When something was wrong with a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) from: Moment,
+    pub(crate) until: Moment,
+    pub(crate) kind: TroubleKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TroubleKind {
+    /// It was stopped, with SIGSTOP.
+    Paused,
+    /// It did not reach the database.
+    CutOff,
+    /// Nobody reached the database.
+    NoDatabase,
+}
+
+/// A request that came to a portal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hit {
+    pub(crate) portal: usize,
+    pub(crate) run: u32,
+    pub(crate) arrived: Moment,
+    /// It was over the limit of the portal.
+    pub(crate) is_refused: bool,
+}
+
+/// Lines that came to a portal as one command.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Who has sent it.
+    pub(crate) run: u32,
+    /// It says that it may be a repeat.
+    pub(crate) is_marked: bool,
+    pub(crate) lines: Vec<Line>,
+    /// Whether all their texts are what the replicas have logged.
+    pub(crate) is_intact: bool,
+    pub(crate) fate: Fate,
+}
+
+/// What a portal has done with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Written,
+    /// It said true, and wrote nothing.
+    ThrownAway,
+    Refused,
+}
+
+/// The end of an activity that came to a portal and was executed.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) activity: u32,
+    /// Who has sent it.
+    pub(crate) run: u32,
+    pub(crate) arrived: Moment,
+    /// Whether its message and values are those that the replica gave.
+    pub(crate) is_right: bool,
+}
+
+/// What became of everything. Its `Display` ends with the one line that says it all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) logged: u64,
+    pub(crate) delivered: u64,
+    /// Further copies of lines.
+    pub(crate) repeated: u64,
+    /// Lines that came more than once without a mark.
+    pub(crate) unmarked_repeats: u64,
+    /// Copies without a mark that came behind a marked one: a relay was paused between its last look at its
+    /// lease and the request.
+    pub(crate) late_copies: u64,
+    /// First copies that came behind later lines of the same replica.
+    pub(crate) out_of_order: u64,
+    /// Missing, and inside of the stated window when their replica was killed.
+    pub(crate) in_window: u64,
+    /// Of these, older by the clock: their replica was paused, or the database was away.
+    pub(crate) in_trouble: u64,
+    /// How old the oldest of them was, without the time of troubles.
+    pub(crate) oldest_in_window: Duration,
+    pub(crate) lost: BTreeMap<String, u64>,
+    /// Requests that a portal refused because they were over its limit.
+    pub(crate) refused: u64,
+    /// Requests that came after another relay had taken the portal and sent something.
+    pub(crate) two_owners: u64,
+    /// Of requests like these, those of a relay that had just been paused: not counted above.
+    pub(crate) after_pause: u64,
+    pub(crate) ends: Ends,
+    /// From a kill, a pause or a cut to the first request of the next owner, for each portal, sorted.
+    pub(crate) takeovers: Vec<Duration>,
+    /// The same for relays that were asked to stop.
+    pub(crate) handovers: Vec<Duration>,
+    /// What was counted above as wrong, one sentence each.
+    pub(crate) details: Vec<String>,
+    /// What nothing explains, one sentence each.
+    pub(crate) unexplained: Vec<String>,
+}
+
+/// What became of the ends of activities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) asked: u64,
+    pub(crate) arrived: u64,
+    /// Their replica was killed at once.
+    pub(crate) in_window: u64,
+    /// They came after their deadline.
+    pub(crate) late: u64,
+    /// Sent by the replica itself, since no relay had answered.
+    pub(crate) by_replica: u64,
+    /// The replica was told that it could not be sent.
+    pub(crate) failed: u64,
+    /// From the call to its answer, sorted.
+    pub(crate) times: Vec<Duration>,
+}
+
+impl Verdict {
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.values().sum()
+    }
+
+    pub(crate) fn is_good(&self) -> bool {
+        let Ends { late, failed, .. } = self.ends;
+        let wrong = [self.lost(), self.refused, self.unmarked_repeats, self.out_of_order];
+        self.unexplained.is_empty()
+            && self.delivered > 0
+            && wrong.iter().chain(&[self.two_owners, late, failed]).all(|count| *count == 0)
+    }
+}
+
+/// Judges.
+pub(crate) fn judge(evidence: &Evidence) -> Verdict {
+    let mut verdict = Verdict { unexplained: evidence.unseen.clone(), ..Verdict::default() };
+    let stranger = |text: &String| format!("nobody has logged this line: {text}");
+    verdict.unexplained.extend(evidence.strangers.iter().map(stranger));
+    verdict.refused = evidence.hits.iter().filter(|hit| hit.is_refused).count() as u64;
+    judge_copies(evidence, &mut verdict);
+    judge_order(evidence, &mut verdict);
+    judge_lines(evidence, &mut verdict);
+    judge_ends(evidence, &mut verdict);
+    owners::judge(evidence, &mut verdict);
+    verdict
+}
+
+/// Of the copies of a line all but one have to be marked.
+fn judge_copies(evidence: &Evidence, verdict: &mut Verdict) {
+    let mut copies: BTreeMap<Line, (u64, Vec<u32>)> = BTreeMap::new();
+    for entry in written(evidence) {
+        for line in &entry.lines {
+            let (marked, unmarked) = copies.entry(*line).or_default();
+            if entry.is_marked {
+                *marked += 1;
+            } else {
+                verdict.late_copies += u64::from(*marked > 0);
+                unmarked.push(entry.run);
+            }
+        }
+        if !entry.is_intact {
+            let lines = &entry.lines;
+            verdict.unexplained.push(format!("a text was changed on its way: {lines:?}"));
+        }
+    }
+    for (line, (marked, unmarked)) in &copies {
+        verdict.repeated += marked + unmarked.len() as u64 - 1;
+        if unmarked.len() > 1 {
+            verdict.unmarked_repeats += 1;
+            verdict.details.push(format!("{line} came without a mark by the runs {unmarked:?}"));
+        }
+    }
+}
+
+/// The first copies of a replica's lines for an activity come in the order in which they were logged, whichever
+/// relays have sent them.
+fn judge_order(evidence: &Evidence, verdict: &mut Verdict) {
+    let mut newest: BTreeMap<(u32, u32), u32> = BTreeMap::new();
+    let mut seen: BTreeSet<Line> = BTreeSet::new();
+    for entry in written(evidence) {
+        for line in entry.lines.iter().filter(|line| seen.insert(**line)) {
+            let newest = newest.entry((line.activity, line.run)).or_default();
+            if line.number < *newest {
+                verdict.out_of_order += 1;
+                let by = entry.run;
+                verdict.details.push(format!("{line} came behind number {newest}, by run {by}"));
+            }
+            *newest = line.number.max(*newest);
+        }
+    }
+}
+
+/// Every line that was logged is in a log, or something says why not.
+fn judge_lines(evidence: &Evidence, verdict: &mut Verdict) {
+    let delivered: BTreeSet<Line> =
+        written(evidence).flat_map(|entry| entry.lines.iter().copied()).collect();
+    let mut told: BTreeMap<u32, Vec<(String, u64)>> = BTreeMap::new();
+    for (activity, reason, lines) in &evidence.gaps {
+        told.entry(*activity).or_default().push((reason.clone(), *lines));
+    }
+    for run in &evidence.runs {
+        verdict.logged += run.story.lines.len() as u64;
+        let mut counted = run.story.lost.clone();
+        for (place, &(at, line)) in run.story.lines.iter().enumerate() {
+            if delivered.contains(&line) {
+                verdict.delivered += 1;
+                continue;
+            }
+            let is_promised = place < run.story.flushed;
+            let age = run.age_at_kill(at);
+            if let Some(age) = age.filter(|age| !is_promised && *age <= evidence.window) {
+                verdict.in_window += 1;
+                verdict.in_trouble += u64::from(run.age_by_clock(at) > evidence.window);
+                verdict.oldest_in_window = verdict.oldest_in_window.max(age);
+                continue;
+            }
+            let told = told.entry(line.activity).or_default().iter_mut().chain(&mut counted);
+            match told.into_iter().find(|(_, left)| *left > 0) {
+                Some((reason, left)) => {
+                    *left -= 1;
+                    *verdict.lost.entry(reason.clone()).or_default() += 1;
+                }
+                None => {
+                    let what = if is_promised { " although it was flushed" } else { "" };
+                    let age = age.map_or(String::new(), |age| format!(", {age:?} before its kill"));
+                    verdict.unexplained.push(format!("{line} is missing{what}{age}"));
+                }
+            }
+        }
+    }
+}
+
+/// Every end that was asked for came to its portal in time, or something says why not.
+fn judge_ends(evidence: &Evidence, verdict: &mut Verdict) {
+    let arrived: BTreeMap<u32, &End> =
+        evidence.ends.iter().map(|end| (end.activity, end)).collect();
+    let mut asked = BTreeSet::new();
+    for (number, run) in (0..).zip(&evidence.runs) {
+        for &(at, activity, limit) in &run.story.ends {
+            asked.insert(activity);
+            verdict.ends.asked += 1;
+            let answer = run.story.ended.iter().find(|(_, ended, _)| *ended == activity);
+            if let Some((answered, ..)) = answer {
+                verdict.ends.times.push(Duration::from_nanos(answered.saturating_sub(at)));
+            }
+            let in_window = run.age_at_kill(at).is_some_and(|age| age <= evidence.window);
+            let Some(end) = arrived.get(&activity) else {
+                match answer {
+                    Some((.., Some(_))) => verdict.ends.failed += 1,
+                    None if in_window => verdict.ends.in_window += 1,
+                    Some((.., None)) => verdict
+                        .unexplained
+                        .push(format!("the end of k{activity} was confirmed, and did not arrive")),
+                    None => verdict
+                        .unexplained
+                        .push(format!("the end of k{activity} is missing, asked by run {number}")),
+                }
+                continue;
+            };
+            verdict.ends.arrived += 1;
+            verdict.ends.by_replica += u64::from(end.run == number);
+            if Duration::from_nanos(end.arrived.saturating_sub(at)) > limit + ON_ITS_WAY {
+                verdict.ends.late += 1;
+            }
+            if !end.is_right {
+                verdict.unexplained.push(format!("the end of k{activity} brought another message"));
+            }
+        }
+    }
+    verdict.ends.times.sort_unstable();
+    let unasked = arrived.keys().filter(|activity| !asked.contains(activity));
+    verdict.unexplained.extend(unasked.map(|activity| format!("nobody has ended k{activity}")));
+}
+
+fn written(evidence: &Evidence) -> impl Iterator<Item = &Entry> {
+    evidence.entries.iter().filter(|entry| entry.fate == Fate::Written)
+}
+
+impl Run {
+    /// How long before the kill something was done. Zero if it was not killed.
+    fn age_by_clock(&self, at: Moment) -> Duration {
+        match self.end {
+            Ending::Killed(killed) => Duration::from_nanos(killed.saturating_sub(at)),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The same without the time of troubles. Nothing if it was not killed.
+    fn age_at_kill(&self, at: Moment) -> Option<Duration> {
+        let Ending::Killed(killed) = self.end else { return None };
+        let mut age = killed.saturating_sub(at);
+        // Troubles may overlap: each moment counts once.
+        let mut from = at;
+        let mut troubles = self.troubles.clone();
+        troubles.sort_by_key(|trouble| trouble.from);
+        for trouble in troubles {
+            let start = trouble.from.max(from);
+            let end = trouble.until.min(killed);
+            age -= end.saturating_sub(start);
+            from = from.max(end);
+        }
+        Some(Duration::from_nanos(age))
+    }
+}
+
+/// A request that leaves at the deadline arrives a little later.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ends { asked, arrived, in_window, late, by_replica, failed, times } = &self.ends;
+        writeln!(
+            f,
+            "ends: asked={asked} arrived={arrived} in_window={in_window} late={late} \
+             by_replica={by_replica} failed={failed}; answered {}",
+            percentile::Of(times)
+        )?;
+        writeln!(
+            f,
+            "takeovers after a kill, a pause or a cut: {}",
+            percentile::Of(&self.takeovers)
+        )?;
+        writeln!(f, "handovers of relays that were stopped: {}", percentile::Of(&self.handovers))?;
+        for (reason, lines) in &self.lost {
+            writeln!(f, "lost: {lines} ({reason})")?;
+        }
+        if self.in_trouble > 0 {
+            writeln!(
+                f,
+                "in_window: {} were older by the clock, but their replica was paused, or the database was away",
+                self.in_trouble
+            )?;
+        }
+        writeln!(
+            f,
+            "out_of_order={} unmarked_repeats={} two_owners={} late_copies={} after_pause={} \
+             oldest_in_window={:.1?}",
+            self.out_of_order,
+            self.unmarked_repeats,
+            self.two_owners,
+            self.late_copies,
+            self.after_pause,
+            self.oldest_in_window
+        )?;
+        for sentence in self.details.iter().take(MOST_SENTENCES) {
+            writeln!(f, "wrong: {sentence}")?;
+        }
+        for sentence in self.unexplained.iter().take(MOST_SENTENCES) {
+            writeln!(f, "unexplained: {sentence}")?;
+        }
+        write!(
+            f,
+            "logged={} delivered={} repeated={} in_window={} lost={} unexplained={} refused={}",
+            self.logged,
+            self.delivered,
+            self.repeated,
+            self.in_window,
+            self.lost(),
+            self.unexplained.len(),
+            self.refused
+        )
+    }
+}
+
+const MOST_SENTENCES: usize = 40;

@@ -1,0 +1,59 @@
+//! A campaign that tries to prove that a fleet loses lines, mixes them up, or writes them twice.
+//!
+//! `cargo run --release -p tracing-bizproc-relay --example relay_campaign -- --seed 7 --minutes 30` starts a PostgreSQL
+//! server of its own, stand-in portals that enforce their limits, replicas that log to activities which they
+//! share, and relays. Processes are killed, paused, cut off and restarted at moments that follow from the seed,
+//! and the database crashes. Each replica writes into a file of its own what it is about to log. In the end,
+//! these files are compared with what the portals have seen.
+//!
+//! `--no-fencing` lets the relays send whatever the database says: then the campaign has to fail. `--compare 20`
+//! shows how many requests a portal refuses to 20 replicas, with and without a relay, and `--ends 200` how long
+//! it takes to end an activity.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures are what it is for")]
+#![expect(clippy::disallowed_methods, reason = "processes are killed in real time")]
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use self::options::Options;
+use self::parts::process::Role;
+
+mod compare;
+mod network;
+mod options;
+#[path = "../fleet_parts/mod.rs"]
+mod parts;
+mod plan;
+mod run;
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, directory, run] = &arguments[..] {
+        if role == Role::Replica.argument() {
+            parts::replica::run(Path::new(directory), run.parse()?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if role == Role::Relay.argument() {
+            parts::relay::run(Path::new(directory), run.parse()?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let options = match Options::parse(arguments) {
+        Ok(options) => options,
+        Err(usage) => {
+            eprintln!("{usage}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let is_good = match (options.compare, options.ends) {
+        (Some(replicas), _) => compare::requests(replicas, options.length)?,
+        (None, Some(ends)) => compare::ends(ends)?,
+        (None, None) => {
+            let verdict = run::run(&options)?;
+            println!("{verdict}");
+            verdict.is_good()
+        }
+    };
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
