@@ -53,7 +53,7 @@ fn named(work: &str) -> Work {
     work.parse().expect("a workload")
 }
 
-/// What is run. The ladder's columns, and under each the candidates that it makes sense for.
+/// The runs: the workloads, and for each workload the candidates for which it makes sense.
 const LADDER: &[(Work, &[Candidate])] = {
     use Candidate::*;
     &[
@@ -83,7 +83,7 @@ const LADDER: &[(Work, &[Candidate])] = {
     ]
 };
 
-/// What is run with and without a relay: `cargo bench --bench caller --features relay -- publish`.
+/// The runs with and without a relay: `cargo bench --bench caller --features relay -- publish`.
 #[cfg(feature = "relay")]
 fn publish() {
     use Work::{Alternating, Fields1, Fields3, Isolated, PollTagged, TwoThreads};
@@ -203,7 +203,7 @@ fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
     median_of(ours, theirs, |ours, theirs| ours / theirs)
 }
 
-/// The median of what `compare` makes of the rounds.
+/// The median of `compare` over the rounds.
 fn median_of(ours: &[f64], theirs: &[f64], compare: impl Fn(f64, f64) -> f64) -> f64 {
     let rounds: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| compare(*a, *b)).collect();
     quantile(&rounds, 0.5)

@@ -1,8 +1,8 @@
-//! The delivery engine alone, in simulated time: what it keeps, what it spends, how fast it is.
+//! The delivery engine alone, in simulated time: what a log keeps, how many requests it needs, and how fast it is.
 //!
-//! `cargo bench --bench delivery` prints one line per figure. All but `throughput` is simulated, and
-//! so the same on every machine. `-- NAME` runs the figures whose name contains NAME; `-- --test`
-//! runs everything once, small.
+//! `cargo bench --bench delivery` prints one line per figure. All figures except `throughput` are simulated, so
+//! they are the same on every machine. `-- NAME` runs the figures whose name contains NAME; `-- --test` runs
+//! everything once, small.
 #![expect(clippy::print_stdout, reason = "figures are what a bench prints")]
 
 use std::alloc::System;
@@ -56,8 +56,8 @@ fn figure(name: &str, value: impl std::fmt::Display, target: &str) {
     println!("figure {name} = {value} (target {target})");
 }
 
-/// Lines of 100 bytes in bursts: the bursts stand at random within the time given, evenly drawn, each
-/// of 1 to 2 times the mean; the lines of a burst come at once. The span closes at the end.
+/// Lines of 100 bytes in bursts. The bursts are at random moments within the given time, evenly distributed, and
+/// each has 1 to 2 times the mean size. The lines of a burst come at once. The span closes at the end.
 async fn bursty(run: Run, seed: u64, workflow: u32, lines: usize, over: Duration, burst: usize) {
     let mut random = Random::new(seed, 11);
     let mut bursts: Vec<f64> =
@@ -78,7 +78,7 @@ async fn bursty(run: Run, seed: u64, workflow: u32, lines: usize, over: Duration
     run.close(workflow);
 }
 
-/// What one workflow's log keeps of its story.
+/// How much of a story the log of one workflow keeps.
 fn story(scale: &Scale) {
     let worst_of =
         |outcomes: &[Outcome], of: fn(&Outcome) -> f64| outcomes.iter().map(of).fold(0.0, f64::max);
@@ -162,7 +162,7 @@ fn ends(scale: &Scale) {
     let each = if scale.smoke { 100 } else { 5_000 };
     let (mut few, mut many, mut together) = (f64::MAX, f64::MAX, f64::MAX);
     for _ in 0..rounds {
-        // In turns, and the best of each: the machine is shared.
+        // They run in turns, and the best result of each counts, because the machine is shared.
         let per_end = |took: Duration, ends: u32| took.as_secs_f64() * 1e6 / f64::from(ends);
         few = few.min(per_end(throughput::ends_beside(&unlimited(), 100, each), each));
         many = many.min(per_end(throughput::ends_beside(&unlimited(), 10_000, each), each));
@@ -208,7 +208,7 @@ fn limits(scale: &Scale) {
     figure("lines lost in these hours", lost, "<= 0");
 }
 
-/// Entries at every linger, since the cloud's schedule would never saturate anything.
+/// Entries at every linger, because the schedule for the cloud would never reach a limit.
 fn saturating() -> Builder {
     builder().retention(Retention::SelfHosted).pending_lines(10_000_000).pending_bytes(1 << 32)
 }
@@ -273,12 +273,12 @@ fn worker_throughput(scale: &Scale) {
     let rounds = if scale.smoke { 1 } else { 5 };
     #[cfg(feature = "spool")]
     spool_throughput(lines, rounds, unlimited);
-    // Tokens, and lines of an entry. With few lines in it a lone token pays for a request of its own
-    // per entry, with many, 10,000 tokens pay for the 140 MB that they gather: the truth is between.
+    // Tokens, and lines of an entry. With few lines in an entry, a single token needs one request for each entry.
+    // With many lines, 10,000 tokens gather 140 MB. Typical use is between both.
     let cases = [(1, 100), (10_000, 100), (1, 20), (10_000, 20)];
     let mut per_line = [f64::MAX; 4];
     for _ in 0..rounds {
-        // Interleaved, and the best of each: the machine is shared.
+        // They run interleaved, and the best result of each counts, because the machine is shared.
         for (best, (tokens, per_entry)) in per_line.iter_mut().zip(cases) {
             let clock = &processor_time;
             let took = throughput::measure(&unlimited(), tokens, per_entry, lines, 100, clock);
@@ -296,7 +296,8 @@ fn worker_throughput(scale: &Scale) {
     }
 }
 
-/// The processor time of this thread. What it waits for the disk is not in it: no core is busy meanwhile.
+/// The processor time of this thread. Time in which it waits for the disk is not included, because no core is busy
+/// then.
 fn processor_time() -> Duration {
     #[cfg(unix)]
     {
@@ -326,7 +327,7 @@ fn spool_throughput(lines: u32, rounds: u32, builder: impl Fn() -> Builder) {
     let dir = std::env::temp_dir().join(format!("bizproc-delivery-{}", std::process::id()));
     let spool = |durability| Spool::new(&dir).durability(durability).max_bytes(4 << 30);
     let ways = [None, Some(Durability::Buffered), Some(Durability::Fsync)];
-    // By the processor's time, and by the clock: on one thread, which also waits for the disk.
+    // Measured by processor time and by the clock, on one thread, which also waits for the disk.
     let clocks: [(&str, &dyn Fn() -> Duration); 2] =
         [("of a core's time", &processor_time), ("of one thread", &elapsed)];
     for (clock_name, clock) in clocks {
@@ -352,7 +353,7 @@ fn spool_throughput(lines: u32, rounds: u32, builder: impl Fn() -> Builder) {
     }
 }
 
-/// Conservation, order and marks under random faults.
+/// Checks counts, order and marks under random faults.
 fn faults(scale: &Scale) {
     let seeds = scale.seeds * 5;
     for (name, event_send) in
@@ -397,7 +398,7 @@ fn faults_where_activities_end(name: &str, event_send: EventSend, seeds: u64) {
     figure(&format!("entries repeated, marked, {name}"), repeats, "-");
 }
 
-/// What an idle token holds on to.
+/// The memory of an idle token.
 fn memory(scale: &Scale) {
     let tokens = if scale.smoke { 1_000 } else { 20_000 };
     let held = || {

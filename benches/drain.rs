@@ -95,7 +95,7 @@ fn tagged(portal: &Portal) -> Span {
     info_span!("activity", event_token)
 }
 
-/// What came of activities that ended together.
+/// The results of activities that ended together.
 struct Ended {
     requests: u64,
     /// Seconds until `complete` answered.
@@ -103,8 +103,8 @@ struct Ended {
     slowest: f64,
 }
 
-/// So many activities log three lines each and are completed, all at once, on a portal with the limits
-/// of a standard tariff.
+/// This number of activities log three lines each and are completed, all at once, on a portal with the limits of a
+/// standard tariff.
 fn end_together(activities: usize, server_time: ServerTime) -> Ended {
     let tariff = bizproc_portal::Tariff::Standard;
     let portal = Portal::builder().tariff(tariff).server_time(server_time);
@@ -160,7 +160,7 @@ fn end_together(activities: usize, server_time: ServerTime) -> Ended {
     }
 }
 
-/// Seconds from the first line to the last acknowledgement, and how many requests that took.
+/// Seconds from the first line to the last acknowledgement, and the number of requests.
 fn drain(lines: usize, tokens: usize) -> (f64, u64) {
     let (portal, builder) = stage();
     let (layer, guard) = builder.build().expect("these options are within bounds");
@@ -198,9 +198,9 @@ fn one_line() -> Duration {
     })
 }
 
-/// 20 tokens log 600 lines, evenly, beside one that logs up to so many lines a second, with the default
-/// options on a portal with the standard limits. Returns what the loud one logged a second, and how many
-/// lines of the others did not arrive.
+/// 20 tokens log 600 lines evenly, and one loud token logs up to this number of lines a second, with the default
+/// options, on a portal with the standard limits. Returns how many lines a second the loud token logged, and how
+/// many lines of the others did not arrive.
 fn beside_a_loud_one(rate: u32, over: Duration) -> (f64, usize) {
     const LINES: u32 = 600;
     let portal = Portal::builder().start().expect("loopback has a port");
@@ -268,7 +268,7 @@ fn against_naive(lines: usize) -> (f64, f64) {
         };
         let start = Instant::now();
         for n in 0..lines {
-            // The cheapest naive client that there could be: our own connection, one call per line.
+            // The cheapest simple client: our own connection, and one call per line.
             span.in_scope(|| info!(n, "line"));
             flush();
         }

@@ -1,4 +1,4 @@
-//! How exactly a shutdown keeps its deadline, whatever holds delivery up, and wherever it is called.
+//! How exactly a shutdown keeps its deadline, with different troubles of delivery and different ways to call it.
 //!
 //! `cargo bench --bench shutdown` prints one line per figure: the most milliseconds beyond the deadline of
 //! some rounds. `-- --test` runs one round.
@@ -22,7 +22,7 @@ fn main() {
     let smoke = std::env::args().any(|argument| argument == "--test");
     let rounds = if smoke { 1 } else { 10 };
     for (name, trouble) in TROUBLES {
-        // Ways to shut down differ in nothing that a trouble could see, so each has one.
+        // The way to shut down does not depend on the trouble, so each way is combined with one trouble.
         let over = (0..rounds).map(|_| {
             over_deadline(*trouble, |guard| {
                 drop(guard.shutdown_blocking(DEADLINE));
@@ -40,7 +40,7 @@ fn tell(name: &str, over: impl Iterator<Item = Duration>) {
     println!("figure ms over the deadline, {name} = {over:.1} (target <= 100)");
 }
 
-/// Each shutdown has so long. The guard's drop has it as its option.
+/// The time limit of each shutdown. For the guard's drop it is set as an option.
 const DEADLINE: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Copy)]
@@ -99,7 +99,7 @@ fn several_threads() -> Runtime {
     builder.worker_threads(2).enable_all().build().expect("it needs little")
 }
 
-/// A store that has tokens, and does not come back.
+/// A store that has tokens, and whose calls never return.
 struct Stuck {
     blocks: bool,
 }
@@ -126,13 +126,13 @@ impl TokenStore for Stuck {
     }
 }
 
-/// How much longer than its deadline a shutdown takes.
+/// By how much a shutdown exceeds its deadline.
 fn over_deadline(trouble: Trouble, shutdown: impl FnOnce(WorkerGuard)) -> Duration {
     let portal = Portal::builder().start().expect("loopback has a port");
     let webhook = || Webhook::new(portal.webhook_url()).expect("the portal's own address");
     let app = portal.app();
     let nobody = "http://127.0.0.1:9/rest/1/secret/";
-    // It takes connections, and never answers.
+    // It accepts connections, and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
     let silent = format!("http://{}/", listener.local_addr().expect("it is bound"));
     let (id, secret) = (app.client_id().to_owned(), app.client_secret());

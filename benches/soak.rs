@@ -1,5 +1,5 @@
-//! Long trouble: a day without the portal, in simulated time, and minutes of more lines than a portal takes,
-//! in real time against the stand-in portal.
+//! Long troubles: a day without the portal, in simulated time, and some minutes with more lines than a portal
+//! accepts, in real time against the stand-in portal.
 //!
 //! `cargo bench --bench soak` prints one line per figure. `-- outage` and `-- load` run one of them;
 //! `-- load --minutes 10` says for how long. With the feature `spool`, both run without a spool and then with one;
@@ -47,7 +47,7 @@ fn main() {
         load(Duration::from_secs_f64(if smoke { 2.0 } else { 60.0 * minutes }), &way);
     }
     if cfg!(feature = "spool") && !only_spool {
-        // In a process of its own: each has one global subscriber, and its own memory.
+        // It runs in a process of its own, because each run needs its own global subscriber and its own memory.
         let program = std::env::current_exe().expect("it runs");
         let status = Command::new(program).args(arguments).arg("--spool").status();
         assert!(status.expect("it runs here").success());
@@ -79,7 +79,7 @@ fn figure(name: &str, value: impl fmt::Display, target: &str) {
     println!("figure {name} = {value} (target {target})");
 }
 
-/// The options of both, but for the credentials: all defaults. Lines that wait are held in memory, within
+/// The options of both, except the credentials: all defaults. Lines that wait are held in memory, within
 /// the default budget of 16 MiB, and on disk, if there is a spool.
 fn options(webhook: &str, dir: &Dir) -> Builder {
     let webhook = Webhook::new(webhook).expect("a webhook's shape");
@@ -101,7 +101,7 @@ fn outage(lasts: Duration, dir: &Dir) {
     let before = held();
     let seen = Arc::clone(&most);
     let webhook = "https://b24.example/rest/1/code/";
-    // What is on disk takes the portal's rate and operating limits some hours.
+    // With the portal's rate and operating limits, the lines on disk need some hours.
     let patience = if dir.0.is_some() { 12 * HOUR } else { HOUR };
     let outcome = run(1, options(webhook, dir), conditions, patience, |run| async move {
         day_of_lines(run, over, before, &seen).await;
@@ -142,7 +142,7 @@ fn outage(lasts: Duration, dir: &Dir) {
     figure(&format!("{name}: until all is delivered"), format!("{all:.1} h"), "-");
 }
 
-/// Ten lines each tenth of a second, over all workflows in turns. Looks at the memory once a minute.
+/// Ten lines each tenth of a second, in turns over all workflows. Reads the memory use once a minute.
 async fn day_of_lines(run: Run, over: Duration, before: usize, most: &AtomicU64) {
     let mut workflow = 0;
     let mut tick = 0_u32;
@@ -211,7 +211,7 @@ fn load(lasts: Duration, dir: &Dir) {
     let dropped = stats.lost() + stats.refused();
     let untold = dropped.abs_diff(told.load(Relaxed));
     figure(&format!("{name}: dropped lines that no report tells of"), untold, "<= 0");
-    // What is there after a quarter of the time is what it takes.
+    // The memory after a quarter of the time is the expected use.
     let quarter = rss[..rss.len().div_ceil(4)].iter().copied().max().unwrap_or_default();
     let most = rss.iter().copied().max().unwrap_or_default();
     figure(&format!("{name}: most resident memory"), format!("{:.1} MiB", most as f64 / MIB), "-");
@@ -226,7 +226,7 @@ fn load(lasts: Duration, dir: &Dir) {
     child.wait().expect("it ends with its input");
 }
 
-/// The portal's process: says where it is and which tokens there are, and ends with its input.
+/// The portal's process: prints its address and its tokens, and ends when its input ends.
 fn stand_in() {
     let portal = Portal::builder().cloud().start().expect("loopback has a port");
     println!("{}", portal.webhook_url());
@@ -251,7 +251,7 @@ fn start_stand_in() -> (Child, String, Vec<EventToken>) {
     (child, webhook, tokens)
 }
 
-/// Adds up what the worker's reports say is lost or refused.
+/// Adds up the lost and refused lines in the worker's reports.
 struct Told(Arc<AtomicU64>);
 
 impl<S: Subscriber> Layer<S> for Told {

@@ -1,8 +1,8 @@
-//! The spool alone: what a line costs, on disk and in time, and how fast it is found again.
+//! The spool alone: the cost of a line on disk and in time, and how fast lines are read again.
 //!
-//! `cargo bench --bench spool --features spool` prints one line per figure; `-- NAME` runs the figures whose
-//! name contains NAME, `-- --test` everything once, small. Files are in the directory that `SPOOL_DIR` names,
-//! else in that of `cargo`'s target.
+//! `cargo bench --bench spool --features spool` prints one line per figure; `-- NAME` runs the figures whose name
+//! contains NAME, `-- --test` everything once, small. Files are in the directory that `SPOOL_DIR` names, otherwise
+//! in the target directory of `cargo`.
 #![expect(clippy::print_stdout, reason = "figures are what a bench prints")]
 #![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 
@@ -36,14 +36,14 @@ fn main() {
     }
 }
 
-/// Prints some figures. `true`: all of it small.
+/// Prints some figures. `true`: a short run.
 type Figures = fn(bool);
 
 fn figure(name: &str, value: impl std::fmt::Display, target: &str) {
     println!("figure {name} = {value} (target {target})");
 }
 
-/// A directory that is empty at the start and gone at the end.
+/// A directory that is empty at the start and removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -152,7 +152,7 @@ fn append(smoke: bool) {
     }
 }
 
-/// As the worker does it: what goes into one request is marked twice.
+/// Like the worker, it marks the lines of one request twice.
 fn settle(smoke: bool) {
     let rounds = if smoke { 20 } else { 3_000 };
     for (durability, name) in [(Durability::Buffered, "buffered"), (Durability::Fsync, "fsync")] {
@@ -189,7 +189,7 @@ fn mark(chunk: &Chunk, kind: MarkKind) -> Mark {
     Mark { publisher: Publisher(1), portal, event_token, from: first.no, up_to: last.no, kind }
 }
 
-/// What a run that was killed has left is taken over and read to its end.
+/// Takes over the data of a killed run, and reads all of it.
 fn recover(smoke: bool) {
     let sizes: &[u64] = if smoke { &[10_000] } else { &[1_000_000, 8_640_000] };
     for &lines in sizes {
@@ -242,7 +242,7 @@ fn read(journal: &impl Journal) -> u64 {
     }
 }
 
-/// A day without a portal: memory is for what is being written only.
+/// A day without a portal: memory has only the lines that are being written.
 fn memory(smoke: bool) {
     let lines = if smoke { 10_000 } else { 8_640_000 };
     let folder = Folder::new();
@@ -276,12 +276,12 @@ fn memory(smoke: bool) {
     figure("bytes of memory after that", kept().saturating_sub(without), "<= 16777216");
 }
 
-/// What this thread's process has spent so far.
+/// The processor time of this process so far.
 fn cpu() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let ticks = |n: usize| fields.split_whitespace().nth(n).and_then(|field| field.parse().ok());
     let (user, system): (u64, u64) = (ticks(11).unwrap_or(0), ticks(12).unwrap_or(0));
-    // Of 10 ms on every Linux there is.
+    // A tick is 10 ms on every Linux.
     Duration::from_millis((user + system) * 10)
 }

@@ -9,10 +9,10 @@
 //! - [`read`](crate::journal::Journal::read) returns chunks of owned portals only.
 //! - The [`generation`](crate::journal::Journal::generation) increases when portals are added. Then
 //!   everything is read from the start.
-//! - [`intend`](crate::journal::Journal::intend) permits requests to owned portals only. Its marks are applied
-//!   in their order: some may be [`Returned`](crate::journal::MarkKind::Returned).
-//! - [`mark`](crate::journal::Journal::mark) only gets [`Settled`](crate::journal::MarkKind::Settled). That is
-//!   true whoever owns the portal.
+//! - [`intend`](crate::journal::Journal::intend) permits requests to owned portals only. Its marks are applied in
+//!   their order. Some of them may be [`Returned`](crate::journal::MarkKind::Returned).
+//! - [`mark`](crate::journal::Journal::mark) only gets [`Settled`](crate::journal::MarkKind::Settled). This mark
+//!   is valid for every owner of the portal.
 //! - A portal that another process may have owned in between is neither read nor permitted before
 //!   [`let_go`](RelayHandle::let_go) has returned for it: until then, the worker has its lines in memory as they
 //!   were before.
@@ -45,12 +45,12 @@ impl RelayHandle {
         &self.handle
     }
 
-    /// Lets go of all portals for which `keep` is false (`None`: the default portal). Nothing of them is sent
-    /// from the moment that the worker has received this, and their lines leave memory unsettled. Returns when
-    /// no request of theirs is in flight, and what there is to say of them is stored.
+    /// Lets go of all portals for which `keep` is false (`None`: the default portal). Nothing of them is sent from
+    /// the moment that the worker has received this, and their lines leave memory unsettled. Returns when no
+    /// request to them is in flight, and their last marks and memos are stored.
     ///
-    /// Before the call, reads of the journal must have stopped to return their chunks. When the portals come
-    /// back, the journal's generation must have increased.
+    /// Before the call, reads of the journal must have stopped returning chunks of these portals. When the portals
+    /// come back, the journal's generation must have increased.
     ///
     /// `keep` must be quick, and must not panic: the worker calls it, and keeps it for a while.
     ///

@@ -110,10 +110,10 @@ impl Spool {
         self
     }
 
-    /// How many bytes the files of this run may have, with those that it took over: 1 MiB or more. Default:
-    /// 1 GiB, which is about a day at 100 lines of 100 bytes a second. If there are more, the oldest lines are
-    /// dropped and counted as [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are kept as
-    /// long as possible.
+    /// How many bytes the files of this run and of runs that it took over may have together: 1 MiB or more.
+    /// Default: 1 GiB, which is about a day at 100 lines of 100 bytes a second. If there are more, the oldest
+    /// lines are dropped and counted as [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are
+    /// kept as long as possible.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
@@ -128,7 +128,7 @@ impl Spool {
         self
     }
 
-    /// The spool of one run. For the worker, and for tests and benches.
+    /// The spool of one run, for the worker, tests and benches.
     #[doc(hidden)]
     pub fn open(&self, publisher: Publisher) -> Result<impl Journal + use<>, SpoolError> {
         if self.max_bytes < LEAST_BYTES {
@@ -160,13 +160,13 @@ impl Spool {
     }
 }
 
-/// The largest segment. What is given up at once is a segment, and what is read for a mark.
+/// The largest segment. A whole segment is given up at once, or read for a mark.
 const MOST_SEGMENT: u64 = 4 << 20;
 
 /// The lowest `max_bytes`.
 const LEAST_BYTES: u64 = 1 << 20;
 
-/// In a small spool there are eight segments, as long as they are not smaller than this.
+/// A small spool has eight segments, but segments are not smaller than this.
 const LEAST_SEGMENT: u64 = 64 << 10;
 
 impl fmt::Debug for Spool {

@@ -1,4 +1,4 @@
-//! Who is measured: each makes itself the global subscriber, and tells what has arrived.
+//! The candidates. Each makes itself the global subscriber, and reports how many events have arrived.
 
 use std::io;
 use std::str::FromStr;
@@ -23,13 +23,13 @@ use crate::floor::Floor;
 pub(crate) enum Candidate {
     NoSubscriber,
     Registry,
-    /// Visits every field, and does nothing with it.
+    /// Visits every field, and ignores its value.
     NoOp,
     /// Does nothing at all, behind a filter of the same kind as ours.
     NoOpFiltered,
     Floor,
     Ours,
-    /// The same, and a relay would deliver.
+    /// The same, but it publishes for a relay.
     #[cfg(feature = "relay")]
     Publishing,
     FmtAppender,
@@ -71,10 +71,10 @@ impl FromStr for Candidate {
     }
 }
 
-/// A subscriber at work.
+/// A running subscriber.
 pub(crate) struct Installed {
     sink: Sink,
-    /// What tagged spans are tagged with.
+    /// The tokens of tagged spans.
     pub(crate) event_token: String,
 }
 
@@ -100,7 +100,7 @@ pub(crate) enum Sink {
 const TOKEN: &str = "68f1e5d2a3b4c1.12345678|A12345_67890_12345_67890|420.\
     0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456";
 
-/// What a workload needs.
+/// The requirements of a workload.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Setup {
     Usual,
@@ -175,7 +175,7 @@ impl Sink {
 }
 
 impl Installed {
-    /// Waits until all `sent` events have arrived where they should: there is no credit for dropping.
+    /// Waits until all `sent` events have arrived at their sink. Dropped events would not count as fast.
     pub(crate) fn settle(&self, sent: u64) {
         match &self.sink {
             Sink::None => {}

@@ -1,6 +1,6 @@
-//! The floor: the least that a layer can do that captures an event, typed, with the fields of its
-//! spans, stamps it, boxes it and pushes it to a worker that polls. It finds no token, keeps no budget,
-//! counts no drops, and would deadlock on a `Debug` impl that logs.
+//! The floor: the least work of a layer that captures an event with its types and the fields of its spans, adds
+//! the time, boxes it and pushes it to a worker that polls. It finds no token, keeps no budget, counts no drops,
+//! and would deadlock on a `Debug` impl that logs.
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug, Write};
@@ -29,7 +29,7 @@ impl Floor {
         Floor { sender, delivered }
     }
 
-    /// How many events the worker has had.
+    /// How many events the worker has received.
     pub(crate) fn delivered(&self) -> Arc<AtomicU64> {
         self.delivered.clone()
     }
@@ -75,7 +75,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Floor {
         let span = span.and_then(|span| span.extensions().get::<Arc<SpanFields>>().cloned());
         let data = packed(|pack| event.record(pack));
         let record = Record { at, metadata: event.metadata(), data, _span: span };
-        // A drop here shows up as a delivery that is missing.
+        // If an event is dropped here, a delivery is missing later.
         let _ = self.sender.try_send(record);
     }
 }

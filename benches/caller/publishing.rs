@@ -1,4 +1,4 @@
-//! An app that publishes, with a journal that keeps nothing: what a database would do is done elsewhere.
+//! An app that publishes, with a journal that keeps nothing. A real database would do its work in another process.
 
 use std::time::SystemTime;
 

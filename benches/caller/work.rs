@@ -1,4 +1,4 @@
-//! What is measured: bursts of events into a drained queue, one event a millisecond, spans.
+//! The workloads: bursts of events into a drained queue, one event a millisecond, and spans.
 
 use std::cell::{Cell, RefCell};
 use std::hint::{black_box, spin_loop};
@@ -38,7 +38,7 @@ pub(crate) enum Work {
     Alternating,
     /// As `Fields1`, one a millisecond.
     Isolated,
-    /// In no span, while none is tagged.
+    /// In no span, while no span is tagged.
     Untagged,
     /// In an untagged span, while another one is tagged.
     UntaggedOthers1,
@@ -129,9 +129,9 @@ impl FromStr for Work {
 /// How much to do.
 #[derive(Clone, Copy)]
 pub(crate) enum Effort {
-    /// So many bursts, timed, each into a drained queue.
+    /// This number of bursts is timed, each into a drained queue.
     Bursts(u32),
-    /// So many events in a row, not timed.
+    /// This number of events in a row, not timed.
     Events(u64),
 }
 
@@ -242,7 +242,7 @@ fn tagged(installed: &Installed, depth: u32, effort: Effort, event: impl Fn()) -
     order(installed).in_scope(|| nested(depth - 1, &mut || bursts(installed, effort, true, &event)))
 }
 
-/// Runs `work` inside so many spans with a field each.
+/// Runs `work` inside this number of spans with one field each.
 fn nested<R>(depth: u32, work: &mut dyn FnMut() -> R) -> R {
     match depth {
         0 => work(),
@@ -250,7 +250,7 @@ fn nested<R>(depth: u32, work: &mut dyn FnMut() -> R) -> R {
     }
 }
 
-/// In a tagged span, inside of so many spans that the layer's level hides and another layer wants.
+/// In a tagged span, inside of this number of spans that the layer's level hides and another layer wants.
 fn hidden(depth: u32, installed: &Installed, effort: Effort) -> Measured {
     fn inside<R>(depth: u32, work: &mut dyn FnMut() -> R) -> R {
         match depth {
@@ -263,7 +263,7 @@ fn hidden(depth: u32, installed: &Installed, effort: Effort) -> Measured {
 
 fn bursts(installed: &Installed, effort: Effort, arrives: bool, event: impl Fn()) -> Measured {
     let count = match effort {
-        // Where nothing has to arrive, a burst takes microseconds.
+        // If no event has to arrive, a burst takes microseconds.
         Effort::Bursts(count) if !arrives => 8 * count,
         Effort::Bursts(count) => count,
         Effort::Events(count) => {
@@ -285,7 +285,7 @@ fn bursts(installed: &Installed, effort: Effort, arrives: bool, event: impl Fn()
         (0..BURST).for_each(|_| event());
         let ns = start.elapsed().as_nanos() as f64 / BURST as f64;
         settle(&mut sent);
-        // The first ones warm up.
+        // The first bursts are for warming up.
         if burst >= 5 {
             whole.push(ns);
         }
@@ -321,8 +321,8 @@ fn threads(number: u32, installed: &Installed, effort: Effort) -> Measured {
     let barrier = || Barrier::new(number as usize + 1);
     let (start, done, settled) = (barrier(), barrier(), barrier());
     let all = Mutex::new(Vec::new());
-    // Threads wake from a barrier one after the other, and the first would be through before the second
-    // begins: so they meet again, awake.
+    // Threads wake from a barrier one after the other, so the first thread could finish before the second one
+    // begins. So they wait for each other again, without sleeping.
     let met = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..number {
@@ -332,7 +332,7 @@ fn threads(number: u32, installed: &Installed, effort: Effort) -> Measured {
                         start.wait();
                         met.fetch_add(1, SeqCst);
                         while met.load(SeqCst) < number * (burst + 1) {
-                            // With more threads than cores, the others need this one.
+                            // With more threads than cores, the other threads need this core.
                             if number > 2 { std::thread::yield_now() } else { spin_loop() }
                         }
                         let from = Instant::now();

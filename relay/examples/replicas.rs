@@ -1,9 +1,9 @@
 //! Three replicas of an app that share the tokens of a portal in PostgreSQL.
 //!
 //! `cargo run -p tracing-bizproc-relay --example replicas` starts a PostgreSQL server of its own in a temporary
-//! folder and a stand-in portal in this process. All access tokens expire at once, three times, and each replica
-//! notices by itself. A refresh token works once, so without a store that compares and swaps the portal would be
-//! lost.
+//! folder and a stand-in portal in this process. Three times, all access tokens expire at the same moment, and
+//! each replica notices this by itself. A refresh token works once. So without a store that compares and swaps,
+//! the app would lose its access to the portal.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;
@@ -32,7 +32,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let app = portal.install_app();
     let id = PortalId::from(portal.member_id());
 
-    // What the app does when it is installed.
+    // The app does this when it is installed.
     let config = PgConfig::parse(&server.socket("postgres"))?;
     let store = PgStore::new(config.clone())?;
     store.migrate().await?;

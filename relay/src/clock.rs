@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-/// Now. It goes on while the process is paused.
+/// The time now. It also advances while the process is paused.
 #[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads it")]
 pub(crate) fn now() -> Instant {
     Instant::now()

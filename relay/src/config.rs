@@ -1,4 +1,4 @@
-//! Where the database is, and how it is reached.
+//! Where the database is, and how to reach it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
 use crate::error::PgError;
 use crate::tls::Tls;
 
-/// Where the database is, and how it is reached.
+/// Where the database is, and how to reach it.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -24,14 +24,14 @@ use crate::tls::Tls;
 /// ```
 ///
 /// # TLS
-/// Other machines are reached by TLS only, and their certificate and name are verified (`sslmode`
-/// `prefer`, `require`, `verify-ca` and `verify-full` all mean that). `sslmode=disable` sends
-/// everything in plain text, the tokens too: only for a network that you trust. A socket on this machine,
-/// `localhost` and loopback addresses are reached in plain text unless `sslmode=require` is set.
+/// Connections to other machines always use TLS, and the certificate and the name are verified (`sslmode`
+/// `prefer`, `require`, `verify-ca` and `verify-full` all mean this). `sslmode=disable` sends everything in plain
+/// text, and so also the tokens: use it only in a network that you trust. Connections to a socket on this machine,
+/// to `localhost` and to loopback addresses use plain text unless `sslmode=require` is set.
 ///
 /// # Several servers
-/// Hosts are tried in their order. Where there are several, only one that can be written to is used
-/// (`target_session_attrs=read-write`): after a failover, the new primary.
+/// Hosts are tried in their order. If there are several, only a host that accepts writes is used
+/// (`target_session_attrs=read-write`). After a failover, this is the new primary.
 ///
 /// Debug shows the hosts and the schema only.
 #[derive(Clone)]
@@ -78,7 +78,7 @@ impl PgConfig {
         if postgres.get_connect_timeout().is_none() {
             postgres.connect_timeout(CONNECT_TIMEOUT);
         }
-        // By default of the system, two hours pass before a dead peer is noticed.
+        // With the system's default, it takes two hours until a dead peer is noticed.
         postgres.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE);
         Ok(PgConfig {
             postgres,
@@ -91,7 +91,7 @@ impl PgConfig {
     /// From the connection string in the environment variable `BIZPROC_DATABASE_URL`.
     ///
     /// # Errors
-    /// [`PgError::Config`], also when it is not set.
+    /// [`PgError::Config`], also if the variable is not set.
     pub fn from_env() -> Result<Self, PgError> {
         let connection = std::env::var(PgConfig::ENV).unwrap_or_default();
         if connection.is_empty() {
@@ -100,7 +100,7 @@ impl PgConfig {
         PgConfig::parse(&connection)
     }
 
-    /// The password, where it does not stand in the connection string.
+    /// The password, if it is not in the connection string.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.postgres.password(password.into());
@@ -128,16 +128,16 @@ impl PgConfig {
         Ok(self)
     }
 
-    /// How long one call may take in all, with connecting and more tries. 4 seconds by default, which is
-    /// below the 5 seconds of `OAuth::store_timeout`: so the error says what happened.
+    /// How long one call may take in total, including connecting and repeated tries. 4 seconds by default. This is
+    /// below the 5 seconds of `OAuth::store_timeout`, so that the error says what happened.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// PEM certificates of authorities to trust beside the system's, for a server whose certificate is
-    /// your own. None by default.
+    /// PEM certificates of authorities to trust in addition to those of the system, for a server with a
+    /// certificate of your own authority. None by default.
     #[must_use]
     pub fn extra_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.extra_roots = pem.into();
@@ -175,7 +175,8 @@ impl fmt::Debug for PgConfig {
 
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// For each host. Shorter than a call may take, so that the second host is tried in the same call.
+/// The limit for connecting to one host. It is shorter than the limit of a call, so that the second host is tried
+/// in the same call.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 fn config(why: &str) -> PgError {
@@ -184,7 +185,7 @@ fn config(why: &str) -> PgError {
 
 /// The client's own errors repeat parts of the string, and a part may be the password.
 fn parse(connection: &str) -> Result<tokio_postgres::Config, PgError> {
-    // The client knows these two by no name: it leaves the verifying to TLS, which always does it.
+    // The client does not know these two names. It leaves the verification to TLS, which always verifies.
     let simpler = || {
         let text = connection.replace("sslmode=verify-full", "sslmode=require");
         text.replace("sslmode=verify-ca", "sslmode=require").parse().ok()
@@ -205,7 +206,7 @@ fn parse(connection: &str) -> Result<tokio_postgres::Config, PgError> {
     })
 }
 
-/// Options of libpq that people copy along.
+/// Options of libpq that people often copy together with a connection string.
 const UNSUPPORTED: &[&str] = &[
     "sslrootcert",
     "sslcert",
@@ -227,7 +228,7 @@ fn is_local(postgres: &tokio_postgres::Config) -> bool {
     };
     let addresses = postgres.get_hostaddrs();
     let by_address = addresses.iter().all(IpAddr::is_loopback);
-    // The name is only for the certificate where there is an address.
+    // If there is an address, the name is used for the certificate only.
     let by_name = postgres.get_hosts().iter().all(|host| match host {
         Host::Tcp(name) => is_local_name(name),
         #[cfg(unix)]
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_and_who_asks_for_it_by_name_get_plain_text() {
+    fn this_machine_and_sslmode_disable_use_plain_text() {
         for connection in [
             "host=/run/postgresql user=a",
             "postgres://a@localhost/app",
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn with_several_hosts_only_one_that_can_be_written_to_is_used() {
+    fn with_several_hosts_only_a_writable_one_is_used() {
         let target =
             |connection| PgConfig::parse(connection).unwrap().postgres.get_target_session_attrs();
         assert_eq!(target("postgres://a@db1,db2/app"), TargetSessionAttrs::ReadWrite);
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_said_without_a_word_of_the_string() {
+    fn errors_name_the_problem_and_repeat_nothing_of_the_string() {
         for (connection, hint) in [
             ("", "no host"),
             ("user=s3cret", "no host"),

@@ -1,7 +1,7 @@
 //! One connection to the database, on a thread with a runtime of its own.
 //!
-//! Stores are awaited on whatever runtime there is, or on none, and a connection needs one that lives as
-//! long as it does. Calls are sent one behind the other without waiting for answers.
+//! A store may be awaited on any runtime, or without a runtime. A connection needs a runtime that lives as long as
+//! the connection. Calls are sent one after the other, without waiting for answers.
 
 use std::fmt;
 use std::future::Future;
@@ -33,7 +33,8 @@ macro_rules! parameters {
 }
 pub(crate) use parameters;
 
-/// A connection that is made when it is needed, and made anew when it is lost. The last clone closes it.
+/// A connection that is made when it is needed, and made again when it is lost. It is closed when the last clone
+/// is dropped.
 #[derive(Clone)]
 pub(crate) struct Connection {
     shared: Arc<Shared>,
@@ -44,7 +45,7 @@ struct Shared {
     config: PgConfig,
     tls: Tls,
     client: Mutex<Option<Arc<Client>>>,
-    /// How many connections were made, or tried.
+    /// How many times a connection was tried.
     tries: AtomicU64,
     /// Why the last try failed.
     failure: StdMutex<Option<PgError>>,
@@ -58,7 +59,7 @@ struct Thread {
     _stop: oneshot::Sender<()>,
 }
 
-/// What a piece of work failed with.
+/// The error of a piece of work.
 pub(crate) enum Failure {
     Postgres(tokio_postgres::Error),
     Other(PgError),
@@ -86,7 +87,7 @@ impl Connection {
         // The runtime is made, used and dropped on the thread: dropped inside of another runtime, it would panic.
         let run = move || match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
-                // Whoever made us may have given up.
+                // The caller of `new` may have given up.
                 let _ = started.send(Ok(runtime.handle().clone()));
                 // Ends when the sender is dropped.
                 let _ = runtime.block_on(stopped);
@@ -109,7 +110,7 @@ impl Connection {
         Ok(Connection { shared: Arc::new(shared), thread: Arc::new(thread) })
     }
 
-    /// How often the connection was made anew.
+    /// How many times the connection was made again.
     pub(crate) fn reconnects(&self) -> u64 {
         self.shared.made.load(Ordering::Acquire).saturating_sub(1)
     }
@@ -138,10 +139,10 @@ impl Connection {
         self.run(run).await
     }
 
-    /// Does some work in the time of one call. It goes on if nobody waits for it any more.
+    /// Does some work within the time of one call. The work continues even if nobody waits for it any more.
     ///
-    /// If the connection is lost on the way, the work is done again, and told so: it may have happened
-    /// already.
+    /// If the connection is lost meanwhile, the work is done again, and it is told that this is a repeat: the
+    /// first try may have succeeded.
     pub(crate) async fn run<T, W, F>(&self, work: W) -> Result<T, PgError>
     where
         T: Send + 'static,
@@ -151,7 +152,7 @@ impl Connection {
         self.run_within(self.shared.config.call_timeout(), work).await
     }
 
-    /// As [`run`](Connection::run), in this time.
+    /// Like [`run`](Connection::run), with this time limit.
     pub(crate) async fn run_within<T, W, F>(&self, limit: Duration, work: W) -> Result<T, PgError>
     where
         T: Send + 'static,
@@ -160,7 +161,7 @@ impl Connection {
     {
         let shared = Arc::clone(&self.shared);
         let task = self.thread.runtime.spawn(async move { shared.within(limit, work).await });
-        // The thread lives as long as somebody waits.
+        // The thread lives while a caller waits.
         let _thread = Arc::clone(&self.thread);
         task.await.unwrap_or(Err(PgError::Closed))
     }
@@ -176,7 +177,7 @@ impl Shared {
         if let Ok(answer) = timeout(limit, self.try_again(work, &mut used)).await {
             return answer;
         }
-        // Whatever the connection still waits for must not come into the way of the next call.
+        // Requests that the connection still waits for must not delay the next call.
         if let Some(client) = used {
             self.give_up(&client).await;
         }
@@ -212,7 +213,7 @@ impl Shared {
         }
     }
 
-    /// The connection, made now if there is none. Whoever waits meanwhile shares the result.
+    /// The connection. It is made now if there is none. Callers that wait meanwhile share the result.
     async fn client(&self) -> Result<Arc<Client>, PgError> {
         let tries = self.tries.load(Ordering::Acquire);
         let mut held = self.client.lock().await;
@@ -231,7 +232,7 @@ impl Shared {
         drop(trying);
         match connected {
             Ok((client, connection)) => {
-                // It ends with the connection, and each call learns that by itself.
+                // This task ends with the connection. Each call gets the error by itself.
                 tokio::spawn(async move { drop(connection.await) });
                 *failure() = None;
                 self.made.fetch_add(1, Ordering::AcqRel);
@@ -261,10 +262,10 @@ pub(crate) fn column<'a, T: FromSql<'a>>(row: &'a Row, n: usize) -> Result<T, Pg
     row.try_get(n).map_err(|error| PgError::Unexpected(error.to_string()))
 }
 
-/// How often a call is tried: a connection may be dead, and the next one may lead to the old primary.
+/// How many times a call is tried: one connection may be dead, and the next one may lead to the old primary.
 const TRIES: u32 = 3;
 
-/// Counts a try to connect when it has ended, also when it was given up.
+/// Counts a try to connect when it has ended, also if it was cancelled.
 struct Trying<'a>(&'a Shared);
 
 impl Drop for Trying<'_> {

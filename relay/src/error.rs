@@ -1,4 +1,4 @@
-//! What goes wrong with a database, without what is secret of it.
+//! Errors of a database, without secrets.
 
 use std::io;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio_postgres::error::{DbError, SqlState};
 
-/// Why PostgreSQL did not do what it was asked for.
+/// Why a call to PostgreSQL failed.
 ///
-/// Connection strings hold passwords, and rows hold tokens. So nothing of them is repeated here: of what
-/// the server says, only the SQLSTATE code and those messages that speak of names and rights.
+/// Connection strings contain passwords, and rows contain tokens. So errors repeat nothing of them. Of the
+/// server's answer, errors show the SQLSTATE code, and only those messages that are about names and rights.
 ///
 /// ```
 /// use tracing_bizproc_relay::{PgConfig, PgError};
@@ -32,14 +32,13 @@ pub enum PgError {
         "the thread for PostgreSQL cannot be started: allow this process more threads and open files"
     )]
     Thread(#[source] Arc<io::Error>),
-    /// No server can be reached, or none lets us in.
+    /// No server can be reached, or no server accepts the login.
     #[error("no connection to PostgreSQL: {0}")]
     Connect(String),
-    /// The connection was lost, and the next ones too. What was asked for may have
-    /// happened.
+    /// The connection was lost, and so were the next ones. The statement may have been executed.
     #[error("the connection to PostgreSQL was lost; the statement may have been executed")]
     Lost,
-    /// There was no answer in time. What was asked for may have happened.
+    /// There was no answer in time. The statement may have been executed.
     #[error("PostgreSQL did not answer within {0:?}; the statement may have been executed")]
     Timeout(Duration),
     /// The tables are missing in this schema.
@@ -49,7 +48,7 @@ pub enum PgError {
     )]
     NotMigrated(String),
     /// The tables are older than this program.
-    #[error("the tables are of version {found}, and version {needed} is needed: call `migrate`")]
+    #[error("the tables have version {found}, and version {needed} is needed: call `migrate`")]
     TooOld {
         /// The version of the tables.
         found: i32,
@@ -58,7 +57,7 @@ pub enum PgError {
     },
     /// The tables are newer than this program.
     #[error(
-        "the tables are of version {found}, and this program knows up to {known}: update this program"
+        "the tables have version {found}, and this program knows versions up to {known}: update this program"
     )]
     TooNew {
         /// The version of the tables.
@@ -66,24 +65,24 @@ pub enum PgError {
         /// The newest version that this program knows.
         known: i32,
     },
-    /// The server refused what it was asked for.
+    /// The server refused the statement.
     #[error("PostgreSQL refused: {message} (SQLSTATE {code})")]
     Refused {
         /// The code, of five letters and digits.
         code: String,
-        /// What it means.
+        /// What the code means.
         message: String,
     },
-    /// An answer is not what was asked for. Please report it.
-    #[error("PostgreSQL answered something else than was asked for: {0}; please report it")]
+    /// The server's answer is not what this crate expects. Please report it.
+    #[error("PostgreSQL gave an unexpected answer: {0}; please report it")]
     Unexpected(String),
-    /// The last handle was dropped while somebody waited.
+    /// The last handle was dropped while a call waited.
     #[error("the connection to PostgreSQL was closed: make a new one")]
     Closed,
 }
 
 impl PgError {
-    /// What a statement failed with.
+    /// The error of a statement.
     pub(crate) fn of_statement(error: &tokio_postgres::Error, schema: &str) -> PgError {
         let Some(refusal) = error.as_db_error() else {
             return if is_transport(error) {
@@ -103,7 +102,7 @@ impl PgError {
         PgError::Refused { code: refusal.code().code().to_owned(), message: message(refusal) }
     }
 
-    /// What a connection failed with.
+    /// The error of a connection.
     pub(crate) fn of_connecting(error: &tokio_postgres::Error) -> PgError {
         if let Some(refusal) = error.as_db_error() {
             let code = refusal.code().code();
@@ -120,7 +119,8 @@ impl PgError {
     }
 }
 
-/// Whether another connection may do better: this one is gone, or its server may not write any more.
+/// Whether the call may succeed on another connection: this one is lost, or its server does not accept writes any
+/// more.
 pub(crate) fn wants_another_connection(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error() {
         None => is_transport(error),
@@ -135,13 +135,13 @@ pub(crate) fn wants_another_connection(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// Whether two transactions were in each other's way, and this one was taken back.
+/// Whether two transactions were in conflict, and this one was rolled back.
 pub(crate) fn is_conflict(error: &tokio_postgres::Error) -> bool {
     let conflicts = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
     error.code().is_some_and(|code| conflicts.contains(code))
 }
 
-/// Whether the error is one of the connection, and not of what was asked for.
+/// Whether the error is one of the connection, and not of the statement.
 fn is_transport(error: &tokio_postgres::Error) -> bool {
     if error.is_closed() {
         return true;
@@ -156,8 +156,8 @@ fn is_transport(error: &tokio_postgres::Error) -> bool {
     false
 }
 
-/// The server's message, where it names objects, roles and rights; else what the code stands for. Messages
-/// on data repeat the data.
+/// The server's message, if it names objects, roles and rights only; otherwise the meaning of the code. Messages
+/// about data repeat the data.
 fn message(refusal: &DbError) -> String {
     let code = refusal.code().code();
     let speaks_of_names = ["08", "25", "28", "3D", "3F", "42", "53", "55", "57"]

@@ -1,4 +1,4 @@
-//! Lines and ends of activities in PostgreSQL, until they are settled.
+//! Keeps lines and ends of activities in PostgreSQL until they are settled.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,13 +32,13 @@ use self::rows::{
 pub(crate) use self::rows::{MarkRows, MemoRows, Steps};
 pub use self::upkeep::{Backlog, DeadLetter, OwnedBy, PortalBacklog};
 
-/// A [`Journal`] in PostgreSQL, which many processes write and read.
+/// A [`Journal`] in PostgreSQL. Many processes write to it and read from it.
 ///
-/// What is appended is on the database's disk, as far as `synchronous_commit` of the server says so. Ids are
-/// in the order of commits, so a reader that goes on where it was misses nothing.
+/// Appended data is on the disk of the database if the server's `synchronous_commit` guarantees this. Ids are in
+/// the order of commits, so a reader that continues after the last id misses nothing.
 ///
-/// It returns what belongs to the [shards](Shard) that it reads: none at first, so a journal that only writes
-/// needs no more than [`new`](PgJournal::new). Two readers of one shard would both deliver its lines: see
+/// It returns only data of the [shards](Shard) that it reads. At first it reads none, so a journal that only
+/// writes needs no more than [`new`](PgJournal::new). Two readers of one shard would both deliver its lines: see
 /// [`Ownership`](crate::Ownership).
 ///
 /// Payloads hold event tokens and the texts of lines, which are secrets; keys hold hashes of the tokens only.
@@ -60,19 +60,19 @@ pub struct PgJournal {
     sql: Sql,
     max_age: Duration,
     reading: Mutex<Reading>,
-    /// How often the shards that are read have changed.
+    /// How many times the set of shards that are read has changed.
     changes: AtomicU64,
 }
 
-/// What is read.
+/// The shards that are read.
 #[derive(Default)]
 struct Reading {
     shards: Vec<i16>,
-    /// Those of them that nobody was told of.
+    /// Shards among them that `adopt` has not reported yet.
     new: Vec<i16>,
-    /// Portals of which nothing is returned, since something of them cannot be read.
+    /// Portals for which nothing is returned, because some of their data cannot be read.
     unreadable: BTreeMap<Option<String>, Unreadable>,
-    /// When old chunks were looked for, and none was found.
+    /// When the last search for old chunks found none.
     looked: Option<SystemTime>,
     tidied: Option<SystemTime>,
 }
@@ -108,9 +108,9 @@ impl PgJournal {
         })
     }
 
-    /// How long lines stay in the journal if they are not settled. Older ones are moved to the table `dead`,
+    /// How long lines stay in the journal if they are not settled. Older lines are moved to the table `dead`,
     /// where they are kept for seven days, and reported as lost for the reason `Expired`. Only a journal that
-    /// reads a shard does so. A day by default.
+    /// reads a shard does this. One day by default.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
@@ -133,8 +133,8 @@ impl PgJournal {
         migrate::check(&self.connection).await
     }
 
-    /// Reads these shards from now on, and no others. The next [`adopt`](Journal::adopt) tells what the new
-    /// ones hold, and everything is read from the start.
+    /// Reads these shards from now on, and no others. The next [`adopt`](Journal::adopt) reports what the new
+    /// shards contain, and everything is read from the start.
     pub fn read_shards(&self, shards: impl IntoIterator<Item = Shard>) {
         let mut reading = self.reading();
         let mut shards: Vec<i16> = shards.into_iter().map(Shard::number).collect();
@@ -150,7 +150,7 @@ impl PgJournal {
         }
     }
 
-    /// Portals that wait, since something of them cannot be read, and why.
+    /// Portals that wait because some of their data cannot be read, and why.
     pub(crate) fn unreadable(&self) -> Vec<(Option<String>, Unreadable)> {
         self.reading().unreadable.iter().map(|(portal, why)| (portal.clone(), *why)).collect()
     }
@@ -162,7 +162,7 @@ impl PgJournal {
     }
 
     fn reading(&self) -> MutexGuard<'_, Reading> {
-        // Each change is whole whatever panicked beside it.
+        // Each change is complete, so the data is valid even after a panic.
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -186,7 +186,7 @@ impl PgJournal {
         Ok(())
     }
 
-    /// A row of what was read.
+    /// A row that was read.
     fn take(&self, row: &Row, read: &mut Read) -> Result<(), PgError> {
         let payload: &[u8] = column(row, 2)?;
         let publisher = publisher_of(column(row, 1)?)
@@ -199,7 +199,7 @@ impl PgJournal {
         match what_is_left(payload, &numbers(row, 3)?, &numbers(row, 4)?) {
             Ok(Some(chunk)) => read.chunks.push((publisher, chunk)),
             Ok(None) => {}
-            // What comes behind it must not overtake it.
+            // Later chunks of this portal must not overtake this one.
             Err(why) => drop(reading.unreadable.insert(portal.map(str::to_owned), why)),
         }
         Ok(())
@@ -239,13 +239,13 @@ impl Sql {
     }
 }
 
-/// How many chunks are looked at in one call.
+/// How many chunks one call reads at most.
 const CHUNKS: i64 = 500;
 
-/// It is asked after each call for what was given up.
+/// Lines that are too old are looked for at most once in this time, because the journal is asked after every call.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What nobody needs any more is removed about once in an hour.
+/// Rows that nobody needs any more are removed about once an hour.
 const TIDY: Duration = Duration::from_secs(3_600);
 
 impl Journal for PgJournal {
@@ -307,14 +307,14 @@ impl Journal for PgJournal {
             if let Some(last) = rows.last() {
                 let (id, found): (i64, i64) = (column(last, 0)?, column(last, 6)?);
                 read.up_to = position(id);
-                // All that there is was found, and fitted.
+                // Everything was found, and it fitted into the answer.
                 read.at_end = found < CHUNKS && id == column::<i64>(last, 7)?;
             }
             Ok(read)
         })
     }
 
-    /// Marks are applied in their order. If that fails in the middle, the first ones were applied.
+    /// Marks are applied in their order. If this fails in the middle, the first marks are applied.
     fn mark<'a>(&'a self, marks: &'a [Mark]) -> JournalFuture<'a, ()> {
         Box::pin(async move {
             for same in marks.chunk_by(|one, next| one.kind == next.kind) {
@@ -326,7 +326,7 @@ impl Journal for PgJournal {
         })
     }
 
-    /// What the shards hold that were added by [`read_shards`](PgJournal::read_shards).
+    /// Returns the contents of the shards that [`read_shards`](PgJournal::read_shards) has added.
     fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted> {
         Box::pin(async move {
             let new = self.reading().new.clone();
@@ -392,7 +392,7 @@ impl Journal for PgJournal {
         })
     }
 
-    /// Grows with each new connection: after a failover, the ids may be others.
+    /// Increases with each new connection: after a failover, the ids may be different.
     fn generation(&self) -> u64 {
         self.connection.reconnects() + self.changes.load(Ordering::Acquire)
     }

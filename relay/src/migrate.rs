@@ -1,4 +1,4 @@
-//! The tables: made and changed step by step, each step once.
+//! Creates and changes the tables step by step. Each step is applied once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use tokio_postgres::types::Type;
 use crate::connection::{Connection, Failure};
 use crate::error::PgError;
 
-/// The steps. Each is applied once, in this order, and never changed after a release: what is to be
-/// different is a new step. `{schema}` is the schema's name.
+/// The steps. Each step is applied once, in this order. A step is never changed after a release: every change is a
+/// new step. `{schema}` is the schema's name.
 const STEPS: &[&str] = &[
     include_str!("migrate/0001_portals.sql"),
     include_str!("migrate/0002_journal.sql"),
@@ -18,7 +18,7 @@ const STEPS: &[&str] = &[
     include_str!("migrate/0004_relays.sql"),
 ];
 
-/// The version that tables have when all steps were applied.
+/// The version of the tables after all steps.
 #[expect(clippy::cast_possible_truncation, reason = "a few steps")]
 const NEWEST: i32 = STEPS.len() as i32;
 
@@ -69,13 +69,13 @@ async fn apply(client: Arc<Client>, schema: String) -> Result<(), Failure> {
     }
     let mut script = String::from("BEGIN;\n");
     script.push_str(&in_schema(LOCK, &schema));
-    // To make a schema that is there needs a right that the owner of the schema need not have.
+    // `CREATE SCHEMA` needs a right even if the schema exists, and the owner of the schema may not have it.
     if !has_schema(&client, &schema).await? {
         script.push_str(&in_schema("CREATE SCHEMA IF NOT EXISTS {schema};\n", &schema));
     }
     script.push_str(&in_schema(VERSIONS, &schema));
     for (version, step) in (1..).zip(STEPS) {
-        // Looked at inside of the lock: another process may have been faster.
+        // The version is read while the lock is held: another process may have been faster.
         let step = in_schema(step, &schema);
         script.push_str(&format!(
             "DO $step$ BEGIN\n\
@@ -87,14 +87,14 @@ async fn apply(client: Arc<Client>, schema: String) -> Result<(), Failure> {
     }
     script.push_str("COMMIT;");
     if let Err(error) = client.batch_execute(&script).await {
-        // The transaction is ended, whatever state it is in.
+        // Ends the transaction in any case.
         client.batch_execute("ROLLBACK").await?;
         return Err(error.into());
     }
     Ok(())
 }
 
-/// Whoever makes tables in this schema waits here.
+/// Every process that creates tables in this schema waits for this lock.
 const LOCK: &str =
     "SELECT pg_advisory_xact_lock(hashtextextended('tracing-bizproc.{schema}', 0));\n";
 
@@ -111,7 +111,7 @@ async fn has_schema(client: &Client, schema: &str) -> Result<bool, Failure> {
     Ok(!found.is_empty())
 }
 
-/// The version of the tables; `None`: there are none.
+/// The version of the tables. `None`: there are no tables.
 async fn version(client: &Client, schema: &str) -> Result<Option<i32>, Failure> {
     let there = "SELECT to_regclass($1) IS NOT NULL";
     let table = format!("{schema}.migrations");

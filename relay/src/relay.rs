@@ -27,10 +27,10 @@ use self::journal::Counts;
 pub use self::journal::RelayJournal;
 use self::keeper::{Keeper, Kept, LetGo, Stop};
 
-/// Delivers what replicas have published to a database, for a fair part of the portals. Any number of relays
-/// share the work; what one of them leaves, the others take.
+/// Delivers what replicas have published to a database, for a fair part of the portals. Any number of relays share
+/// the work. When a relay leaves, the others take over its portals.
 ///
-/// It is the program `bizproc-relay`, as a part of another program. It runs on threads of its own.
+/// It does the same as the program `bizproc-relay`, inside another program. It runs on its own threads.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,7 +43,7 @@ use self::keeper::{Keeper, Kept, LetGo, Stop};
 /// let store = PgStore::new(config.clone())?;
 /// store.migrate().await?;
 /// let relay = Relay::new(config).start(tracing_bizproc::builder(OAuth::from_env(store)?))?;
-/// // .. until a signal comes.
+/// // Here the program waits for a signal.
 /// relay.stop(Duration::from_secs(20)).await;
 /// # Ok(()) }
 /// ```
@@ -56,30 +56,31 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay on this database, which has the tables.
+    /// A relay that uses this database. The tables must exist.
     pub fn new(config: PgConfig) -> Self {
         Relay { config, max_age: Duration::from_secs(24 * 3_600), is_fenced: true }
     }
 
-    /// How long delivery is tried. Older lines are moved to the dead letters, where they are kept for seven
-    /// days, and reported as lost for the reason `Expired`. It takes the place of
-    /// [`Builder::max_age`](tracing_bizproc::Builder::max_age). A day by default; the same for all relays.
+    /// How long delivery is tried. Older lines are moved to the dead letters, where they are kept for seven days,
+    /// and reported as lost for the reason `Expired`. This option replaces
+    /// [`Builder::max_age`](tracing_bizproc::Builder::max_age). One day by default. Set the same value for all
+    /// relays.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
         self
     }
 
-    /// Without any of the guards: see [`RelayJournal::unfenced`]. It also has no deadline of its own.
+    /// Turns off all guards: see [`RelayJournal::unfenced`]. The owner also has no deadline of its own.
     #[doc(hidden)]
     pub fn unfenced(mut self) -> Self {
         self.is_fenced = false;
         self
     }
 
-    /// Starts to deliver, with the credentials and options of this builder.
+    /// Starts delivery with the credentials and options of this builder.
     ///
     /// # Errors
-    /// [`RelayError`]. It does not look whether the database can be reached; [`PgStore::check`] does.
+    /// [`RelayError`]. This does not check whether the database can be reached: use [`PgStore::check`] for that.
     ///
     /// [`PgStore::check`]: crate::PgStore::check
     pub fn start(self, builder: Builder) -> Result<RunningRelay, RelayError> {
@@ -96,14 +97,14 @@ impl Relay {
             journal = journal.unfenced();
         }
         let counts = journal.counts();
-        // It is the journal that gives lines up, so that they are kept as dead letters, which may be put back.
+        // Only the journal gives lines up, so that they become dead letters, which can be put back.
         let builder = builder.max_age(self.max_age.saturating_add(DEAD_LETTERS));
         let (engine, guard) = builder.deliver_from(journal.clone())?;
         let handle = engine.handle().clone();
         let let_go: LetGo = Box::new(move |shard| {
             let engine = engine.clone();
             Box::pin(async move {
-                // A worker that has ended has nothing on the way.
+                // A worker that has ended has no request in flight.
                 while let Err(WorkerError::Busy) =
                     engine.let_go(move |portal| Shard::of(portal) != shard).await
                 {
@@ -148,7 +149,8 @@ pub enum RelayError {
     Build(#[from] BuildError),
 }
 
-/// A [`Relay`] that delivers, until it is stopped. Dropped, it stops at once: use [`stop`](RunningRelay::stop).
+/// A [`Relay`] that delivers until it is stopped. If it is dropped, it stops at once: use
+/// [`stop`](RunningRelay::stop) instead.
 pub struct RunningRelay {
     member: Member,
     handle: Handle,
@@ -162,13 +164,13 @@ pub struct RunningRelay {
     stop: oneshot::Sender<Stop>,
 }
 
-/// What a relay holds and has done so far.
+/// What a relay owns now, and what it has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelayStatus {
     /// How many of the 256 shards it owns now.
     pub shards: usize,
-    /// How long ago the renewal was sent that was answered last. `None`: none was.
+    /// How long ago the last renewal was sent that was answered. `None`: no renewal was answered yet.
     pub lease_age: Option<Duration>,
     /// Renewals that were answered.
     pub turns: u64,
@@ -176,29 +178,29 @@ pub struct RelayStatus {
     pub failed_turns: u64,
     /// Shards that it has taken.
     pub taken: u64,
-    /// Shards that it has lost: its lease had run out.
+    /// Shards that it has lost, because its lease had run out.
     pub lost: u64,
     /// Shards that it has given back.
     pub given_back: u64,
-    /// Requests that were written down and may leave.
+    /// Requests that were stored and got a permit.
     pub permitted: u64,
     /// Requests that did not leave because another relay owns their portal.
     pub fenced: u64,
-    /// Requests that did not leave because they could not be written down.
+    /// Requests that did not leave because the database could not store them.
     pub not_written: u64,
-    /// Requests that were written down and did not leave, since the lease had run out meanwhile.
+    /// Requests that were stored and did not leave, because the lease had run out meanwhile.
     pub too_late: u64,
-    /// Portals that wait because a newer version has written something for them, or because it is damaged.
+    /// Portals that wait because a newer version has written some of their data, or because the data is damaged.
     pub unreadable_portals: usize,
 }
 
 impl RunningRelay {
-    /// Its number among the relays: another one in each run.
+    /// Its number among the relays. Each run has a new one.
     pub fn member(&self) -> Member {
         self.member
     }
 
-    /// Counters, health and portals of what it delivers.
+    /// Counters, health and portals of its delivery.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -208,7 +210,7 @@ impl RunningRelay {
         &self.journal
     }
 
-    /// What it holds, and has done.
+    /// What it owns, and what it has done.
     pub fn status(&self) -> RelayStatus {
         let now = now();
         let (kept, counts) = (&self.kept, &self.counts);
@@ -231,13 +233,14 @@ impl RunningRelay {
         }
     }
 
-    /// Lets go of all portals, as soon as nothing of them is on the way, and gives them back. Other relays go on
-    /// at once, and nothing comes twice. After `limit` it goes anyway: then they mark what was on the way as a
-    /// possible repeat. To say that it goes, and to end, takes up to four seconds more.
+    /// Stops delivery, and gives each portal back as soon as no request to it is in flight. Other relays take over
+    /// at once, and nothing is sent twice. After `limit` the relay stops anyway: then the other relays mark the
+    /// lines of unanswered requests as possible repeats. The last call to the database and the end of the worker
+    /// take up to four seconds more.
     pub async fn stop(self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
         if self.stop.send(Stop { limit, done }).is_ok() {
-            // An error means that it has ended already.
+            // An error means that the keeper has ended already.
             let _ = is_done.await;
         }
         // Nothing is left to deliver.
@@ -245,11 +248,11 @@ impl RunningRelay {
     }
 }
 
-/// How long a dead letter is kept, and a day for a clock that goes wrong.
+/// How long a dead letter is kept, plus one day in case a clock is wrong.
 const DEAD_LETTERS: Duration = Duration::from_secs(8 * 24 * 3_600);
-/// When the worker has too much to do to listen.
+/// The pause before the next try when the worker is too busy to listen.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
-/// For the end of a worker that has nothing to do.
+/// How long the end of an idle worker may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A number that no other run has.

@@ -1,10 +1,10 @@
-//! Parts of the portals, which relays own.
+//! The parts of the portals that relays own.
 
 use tracing_bizproc::PortalId;
 
-/// One of 256 parts of an app's portals: what one relay owns and another one may take over.
+/// One of 256 parts of an app's portals. One relay owns it, and another one may take it over.
 ///
-/// A portal is always in the same shard, in each version of this crate.
+/// A portal is always in the same shard, in every version of this crate.
 ///
 /// ```
 /// use tracing_bizproc::PortalId;
@@ -17,7 +17,7 @@ use tracing_bizproc::PortalId;
 pub struct Shard(u8);
 
 impl Shard {
-    /// How many there are.
+    /// How many shards there are.
     pub const COUNT: usize = 256;
 
     /// The shard of a portal (`None`: the app's default portal).
@@ -31,7 +31,7 @@ impl Shard {
         Shard(first)
     }
 
-    /// All of them.
+    /// All shards.
     pub fn all() -> impl Iterator<Item = Shard> {
         (0..=u8::MAX).map(Shard)
     }
@@ -46,7 +46,7 @@ impl Shard {
     }
 }
 
-/// Makes each bit depend on each other one (the last step of splitmix64).
+/// Makes each bit depend on all others (the last step of splitmix64).
 fn mix(mut hash: u64) -> u64 {
     hash = (hash ^ hash >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     hash = (hash ^ hash >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -57,7 +57,7 @@ fn mix(mut hash: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Another hash would lead two versions of a relay to two owners of one portal.
+    /// With another hash, relays of two versions could own the same portal.
     #[test]
     fn a_portal_stays_in_its_shard() {
         let shard = |name: &str| Shard::of(Some(&PortalId::from(name))).0;
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_shards_and_back() {
+    fn shards_convert_to_numbers_and_back() {
         for shard in Shard::all() {
             assert_eq!(Shard::from_number(shard.number()), Some(shard));
         }

@@ -16,15 +16,15 @@ use crate::migrate::{self, in_schema};
 
 /// Keeps tokens and installations in PostgreSQL, for all replicas of an app.
 ///
-/// A new pair takes the place of the one that it replaces in one atomic step. So replicas that share the
-/// database agree on one pair, and none of them uses up a refresh token that another one needs.
+/// A new pair of tokens replaces the old pair in one atomic step. So replicas that share the database agree on one
+/// pair, and no replica uses up a refresh token that another one needs.
 ///
-/// It has one connection, on a thread of its own, so it can be awaited on every runtime. The connection is
-/// made when it is needed; when it is lost, the call is repeated on a new one. Clones share it.
+/// It has one connection, on a thread of its own, so it can be awaited on every runtime. The connection is made
+/// when it is needed. If it is lost, the call is repeated on a new connection. Clones share the connection.
 ///
-/// If the tokens of a portal cannot be read, they are passed over and replaced by the next ones of this
-/// portal; that is reported through `tracing` at target `tracing_bizproc`. An installation that cannot be
-/// read is an error: passed over, it would let anybody install the app in the name of the portal.
+/// If the tokens of a portal cannot be read, they are ignored, and the next tokens of this portal replace them.
+/// This is reported through `tracing` at target `tracing_bizproc`. An installation that cannot be read is an
+/// error: if it were ignored, anybody could install the app in the name of the portal.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -69,17 +69,17 @@ impl PgStore {
         })
     }
 
-    /// Makes the tables, or brings them to the version of this program. Does nothing if they have it. Any
-    /// number of replicas may call it at the same time; tables of a newer version are an error.
+    /// Creates the tables, or changes them to the version of this program. Does nothing if they have this version.
+    /// Any number of replicas may call it at the same time. Tables of a newer version are an error.
     ///
     /// # Errors
-    /// [`PgError`], also where the role may not create tables.
+    /// [`PgError`], also if the role may not create tables.
     pub async fn migrate(&self) -> Result<(), PgError> {
         migrate::migrate(&self.connection).await
     }
 
-    /// Whether the database can be reached and has the tables: for the start of an app, and for apps whose
-    /// role may not [`migrate`](PgStore::migrate).
+    /// Checks that the database can be reached and has the tables. Call it at the start of an app, also if the
+    /// role of the app may not [`migrate`](PgStore::migrate).
     ///
     /// # Errors
     /// [`PgError`].
@@ -100,7 +100,7 @@ impl PgStore {
         Ok(self.connection.run(select).await?)
     }
 
-    /// Puts `new` in the place of what is read as `expected`, and says whether that was there.
+    /// Replaces `expected` with `new`. Returns whether the stored value was `expected`.
     async fn swap_text<T: PartialEq + Clone + Send + Sync + 'static>(
         &self,
         statements: &Arc<Statements>,
@@ -119,14 +119,14 @@ impl PgStore {
                     let there = stored.as_deref().map(read).transpose()?.flatten();
                     if there != expected {
                         let is_new = there.as_ref() == new.as_ref().map(|(new, _)| new);
-                        // The first try did it, and its answer was lost with the connection.
+                        // The first try has succeeded, and its answer was lost with the connection.
                         return Ok(again && is_new);
                     }
                     let new = new.as_ref().map(|(_, text)| text.as_str());
                     if statements.put(&client, &portal, stored.as_deref(), new).await? {
                         return Ok(true);
                     }
-                    // Somebody else was faster: look again.
+                    // Another process was faster: read again.
                 }
             }
         };
@@ -160,7 +160,7 @@ impl Statements {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// Puts `new` in the place of `stored`, if that is there still.
+    /// Replaces `stored` with `new`, if `stored` is still there.
     async fn put(
         &self,
         client: &Client,
@@ -270,7 +270,7 @@ fn read_installation(text: &str) -> Result<Option<Installation>, PgError> {
     Installation::from_json(text).map(Some).ok_or_else(unreadable)
 }
 
-/// The portal's name as a text of PostgreSQL, which has no NUL.
+/// The portal's name as a text of PostgreSQL, which cannot contain NUL.
 fn name(portal: &PortalId) -> Result<String, CredentialError> {
     if portal.as_str().contains('\0') {
         return Err("the name of the portal contains a NUL character".into());

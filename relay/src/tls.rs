@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::PgError;
 
-/// Makes connections secure. `None`: no connection needs it, so no certificate authority is looked for.
+/// Makes connections secure. `None`: no connection needs TLS, so no certificate authorities are loaded.
 #[derive(Clone)]
 pub(crate) struct Tls(Option<TlsConnector>);
 
@@ -27,7 +27,7 @@ impl Tls {
         Tls(None)
     }
 
-    /// `extra_roots`: PEM certificates to trust beside the system's.
+    /// `extra_roots`: PEM certificates to trust in addition to those of the system.
     pub(crate) fn new(extra_roots: &[u8]) -> Result<Self, PgError> {
         let provider = CryptoProvider::get_default().cloned().or_else(linked).ok_or_else(|| {
             PgError::Tls(
@@ -38,7 +38,7 @@ impl Tls {
         })?;
         let extra = CertificateDer::pem_slice_iter(extra_roots)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| PgError::Tls(format!("the extra roots are no PEM: {error}")))?;
+            .map_err(|error| PgError::Tls(format!("the extra roots are not PEM: {error}")))?;
         if extra.is_empty() && !extra_roots.is_empty() {
             return Err(PgError::Tls("there is no certificate in the extra roots".to_owned()));
         }
@@ -109,7 +109,8 @@ where
 pub(crate) struct Stream<S>(Box<TlsStream<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> tokio_postgres::tls::TlsStream for Stream<S> {
-    /// Would bind the password's proof to the certificate. The certificate is verified anyway.
+    /// Channel binding would tie the proof of the password to the certificate. It is not needed, because the
+    /// certificate is always verified.
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }

@@ -11,10 +11,10 @@ use crate::journal::{Journal, Publisher};
 use crate::relay::RelayHandle;
 
 impl Builder {
-    /// Starts a worker that delivers from this journal, which other processes write to and deliver from, too.
+    /// Starts a worker that delivers from this journal. Other processes write to it and deliver from it, too.
     ///
     /// # Errors
-    /// As [`build`](Self::build).
+    /// The same as for [`build`](Self::build).
     #[doc(hidden)]
     pub fn deliver_from(
         mut self,
@@ -30,7 +30,7 @@ impl Builder {
             return Err(BuildError::Option { option, problem });
         }
         let max_age = self.line_age();
-        // It is the journal's from here on.
+        // From here on, the journal has it.
         self.max_age = None;
         self = self.keeping(delivering(Arc::new(journal), max_age));
         let (producer, guard) = self.start(ReportSink::Tracing)?;
@@ -41,10 +41,10 @@ impl Builder {
 
 /// How a relay uses its journal.
 pub(crate) fn delivering(journal: Arc<dyn Journal>, max_age: Duration) -> Keeping {
-    // It appends notices about lines that it has given up.
+    // A relay appends notices about lines that it has given up.
     let (publisher, role, near) = (Publisher(super::random()), Role::Deliver, None);
     Keeping { journal, publisher, bound: BOUND, max_age, role, near }
 }
 
-/// Marks wait for others for at most a quarter of this.
+/// A mark waits at most a quarter of this time for other marks.
 const BOUND: Duration = Duration::from_millis(200);

@@ -24,7 +24,7 @@ pub(crate) struct Keeping {
     /// How long delivery keeps trying, in place of `max_age`.
     pub(crate) max_age: Duration,
     pub(crate) role: Role,
-    /// A journal of this machine, in which everything is stored before.
+    /// A journal on this machine, which stores everything first.
     pub(crate) near: Option<Arc<dyn Journal>>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) enum Role {
     Deliver,
 }
 
-/// Where it comes from.
+/// Where the journal comes from.
 #[derive(Clone, Default)]
 pub(super) enum Keep {
     /// Nothing outlives the process.
@@ -171,7 +171,7 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// As [`build`](Self::build); and if there is no spool.
+    /// The same as for [`build`](Self::build). Also an error if there is no spool.
     #[cfg(feature = "spool")]
     #[cfg_attr(docsrs, doc(cfg(feature = "spool")))]
     pub fn drain_blocking(self, timeout: Duration) -> Result<Snapshot, BuildError> {
@@ -181,7 +181,7 @@ impl Builder {
         }
         let (_producer, guard) = self.start(ReportSink::default())?;
         let handle = guard.handle();
-        // What became of the lines stands in the counters.
+        // The counters say what became of the lines.
         guard.shutdown_blocking(timeout.min(YEAR));
         Ok(handle.stats())
     }
@@ -193,7 +193,7 @@ impl Builder {
         self
     }
 
-    /// What is wrong with how lines are kept.
+    /// Checks the options for keeping lines.
     pub(super) fn check_keep(&self) -> Result<(), BuildError> {
         let wrong = |option, problem| Err(BuildError::Option { option, problem });
         if let Keep::Wrong { option, problem } = self.keep {
@@ -271,5 +271,5 @@ impl Builder {
     }
 }
 
-/// Longer, it would be no promise.
+/// The largest bound. A longer one would be no useful promise.
 const LONGEST_BOUND: Duration = Duration::from_secs(60);

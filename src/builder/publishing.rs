@@ -62,7 +62,7 @@ impl Builder {
         self
     }
 
-    /// The journal that lines are published to, for one run.
+    /// Returns the journal to which lines of one run are published.
     pub(super) fn open_published(&self, journal: Arc<dyn Journal>) -> Result<Keeping, BuildError> {
         let kept = self.keep.open()?;
         let bound = self.keep.bound().map_or(BOUND, |bound| bound.min(BOUND));
@@ -72,7 +72,7 @@ impl Builder {
         Ok(Keeping { journal, publisher, bound, max_age, role, near })
     }
 
-    /// Sets an engine up to publish, and makes the driver of its journals.
+    /// Sets up an engine that publishes, and creates the driver of its journals.
     pub(super) fn publishing(&self, keeping: Keeping, engine: &mut Engine) -> (Desk, Driver) {
         let Keeping { journal, publisher, bound, max_age, near, .. } = keeping;
         let style = self.lines.about().unwrap_or_default();
@@ -84,7 +84,7 @@ impl Builder {
         }
     }
 
-    /// What is wrong with how lines are published.
+    /// Checks the options for publishing.
     pub(super) fn check_publishing(&self) -> Result<(), BuildError> {
         if self.publish.is_none() {
             return Ok(());

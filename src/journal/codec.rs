@@ -1,8 +1,8 @@
-//! Chunks as bytes. Whatever bytes are read, the result is a chunk or an error: no panic, and no
-//! allocation larger than what was read.
+//! Chunks as bytes. For any bytes, the result is a chunk or an error. Reading never panics, and never allocates
+//! more than the size of the input.
 //!
-//! Numbers have as many bytes as they need, seven bits in each. A line's number and time are written as
-//! the difference to those before it (`Base`).
+//! Numbers have as many bytes as they need, seven bits in each. The number and the time of a line are stored as
+//! differences to those of the line before it (`Base`).
 
 use std::str;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::{About, Chunk, Content, StoredEnd, StoredGap, StoredLine, StoredSeal}
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
-/// The first byte of a chunk that stands by itself.
+/// The first byte of a chunk that can be read by itself.
 const VERSION: u8 = 1;
 
 /// Appends a chunk that can be read by itself.
@@ -25,7 +25,7 @@ pub fn encode(chunk: &Chunk, out: &mut Vec<u8>) {
     put_content(&chunk.content, &mut Base::default(), out);
 }
 
-/// Reads what [`encode`] wrote.
+/// Reads a chunk that [`encode`] wrote.
 pub fn decode(bytes: &[u8]) -> Result<Chunk, Unreadable> {
     let mut bytes = Bytes(bytes);
     match bytes.byte()? {
@@ -48,7 +48,7 @@ pub fn decode(bytes: &[u8]) -> Result<Chunk, Unreadable> {
     Ok(Chunk { portal, event_token, content: content.unwrap_or(Content::Lines(Vec::new())), about })
 }
 
-/// Why bytes are no chunk. Contains nothing of them.
+/// Why bytes are not a chunk. The error repeats nothing of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreadable {
@@ -61,12 +61,12 @@ pub enum Unreadable {
         /// The version of its format.
         version: u8,
     },
-    /// It is not what was written.
+    /// The bytes have changed since they were written.
     #[error("the data are damaged")]
     Damaged,
 }
 
-/// What the next number and time are counted from: those before them, or zero.
+/// The number and the time before the next ones, which are stored as differences to these. Zero at the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Base {
     no: u64,
@@ -89,7 +89,7 @@ impl Base {
     }
 }
 
-/// A part of a chunk that has a number of its own, with texts that are still where they were read.
+/// A part of a chunk with its own number. Its texts are borrowed from the input.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Piece<'a> {
     Line(LinePiece<'a>),
@@ -166,7 +166,7 @@ impl EndPiece<'_> {
     }
 }
 
-/// What was written was UTF-8, and a checksum says that it is what was written.
+/// Only UTF-8 is written, and a checksum shows that the bytes are unchanged.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -216,7 +216,7 @@ pub(crate) fn put_lines(lines: &[StoredLine], base: &mut Base, out: &mut Vec<u8>
     }
 }
 
-/// Hands over the parts of a chunk one by one. None of them, if it is a chunk without lines.
+/// Hands over the parts of a chunk one by one. A chunk without lines has no parts.
 pub(crate) fn take_content<'a>(
     bytes: &mut Bytes<'a>,
     base: &mut Base,
@@ -239,7 +239,7 @@ pub(crate) fn take_content<'a>(
             let lines = bytes.number()?;
             let label = bytes.bytes()?;
             let reason = DropReason::ALL.iter().find(|reason| reason.label().as_bytes() == label);
-            // A reason that a later version has.
+            // The reason was added in a later version.
             let reason = reason.copied().unwrap_or(DropReason::Internal);
             each(Piece::Missed(StoredGap { no, lines, since, reason }));
         }
@@ -289,7 +289,7 @@ fn take_about(bytes: &mut Bytes<'_>) -> Result<Option<About>, Unreadable> {
     if flags & 1 == 0 {
         return Ok(None);
     }
-    // Words that a later version has: the log is written in the default language and time.
+    // A later version wrote these words. Then the log is written in the default language and with the default time.
     let language = bytes.str()?.parse().unwrap_or_default();
     let line_time = bytes.str()?.parse().unwrap_or_default();
     let line_prefix = bytes.str()?.to_owned();
@@ -297,7 +297,7 @@ fn take_about(bytes: &mut Bytes<'_>) -> Result<Option<About>, Unreadable> {
     Ok(Some(About { language, line_time, line_prefix, waits_until }))
 }
 
-/// To whose log something belongs.
+/// The log that a chunk belongs to.
 pub(crate) fn put_name(portal: Option<&PortalId>, event_token: &EventToken, out: &mut Vec<u8>) {
     match portal {
         None => out.push(0),
@@ -363,7 +363,7 @@ pub(crate) fn put_number(mut number: u64, out: &mut Vec<u8>) {
     out.push(number as u8);
 }
 
-/// Small numbers of either sign are short.
+/// Small numbers are short, also negative ones.
 fn put_signed(number: i64, out: &mut Vec<u8>) {
     put_number(((number << 1) ^ (number >> 63)) as u64, out);
 }
@@ -373,7 +373,7 @@ fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-/// What is left to read.
+/// The bytes that are left to read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
@@ -502,15 +502,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_newer_chunk_is_told_apart_from_a_damaged_one() {
+    fn a_chunk_of_a_newer_version_differs_from_a_damaged_one() {
         assert_eq!(decode(&[VERSION + 1, 1, 2]), Err(Unreadable::Version { version: VERSION + 1 }));
         assert_eq!(decode(&[VERSION, 9]), Err(Unreadable::Damaged));
         assert_eq!(decode(&[]), Err(Unreadable::Damaged));
     }
 
-    /// One that claims billions of lines has them, or is damaged: nothing is allocated for the claim.
+    /// A chunk that claims billions of lines either has them or is damaged. Nothing is allocated because of the
+    /// claim alone.
     #[test]
-    fn a_count_is_no_reason_to_allocate() {
+    fn a_claimed_count_does_not_allocate() {
         let mut bytes = vec![VERSION];
         put_name(None, &EventToken::parse("t").unwrap(), &mut bytes);
         bytes.push(LINES);

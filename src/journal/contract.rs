@@ -1,4 +1,4 @@
-//! What every journal has to do, as a test that any of them can be put to.
+//! A test of the contract that every journal has to fulfil.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -12,8 +12,8 @@ use super::{
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
-/// Does many random things to an empty journal that returns what these publishers write, and compares what
-/// it returns with what it should hold.
+/// Makes many random calls to an empty journal that returns the data of these publishers. Compares what it returns
+/// with a model.
 ///
 /// # Panics
 /// When they differ.
@@ -37,7 +37,7 @@ pub async fn holds(journal: &dyn Journal, publishers: &[Publisher], seed: u64, s
                     (0..=random.below(6)).filter_map(|_| model.mark(&mut random)).collect();
                 journal.mark(&marks).await.expect("marked");
                 if random.below(4) == 0 {
-                    // Any number of times.
+                    // Marks may be repeated any number of times.
                     journal.mark(&marks).await.expect("marked again");
                     for mark in &marks {
                         model.apply(mark);
@@ -56,12 +56,12 @@ pub async fn holds(journal: &dyn Journal, publishers: &[Publisher], seed: u64, s
     model.compare(journal, &mut random, seed, steps + 1).await;
 }
 
-/// What one publisher wrote for one token.
+/// The data that one publisher wrote for one token.
 type Key = (Publisher, Option<PortalId>, String);
 
 struct Model {
     publishers: Vec<(Publisher, Written)>,
-    /// What is not settled, in order.
+    /// The unsettled items, in order.
     held: BTreeMap<Key, BTreeMap<Number, Piece>>,
 }
 
@@ -107,19 +107,19 @@ impl Model {
         batch
     }
 
-    /// The last batch of a publisher, which adds nothing when it comes again.
+    /// The last batch of a publisher. To append it again has no effect.
     fn last_batch(&self, random: &mut Random) -> Option<Batch> {
         let (_, written) = random.pick(self.publishers.iter())?;
         written.last.clone()
     }
 
-    /// A mark on some numbers of one token, and sometimes on some that are settled, or another token's.
+    /// A mark on some numbers of one token. Sometimes the numbers are settled, or belong to another token.
     fn mark(&mut self, random: &mut Random) -> Option<Mark> {
         let (key, held) = random.pick(self.held.iter())?;
         let numbers: Vec<Number> = held.keys().copied().collect();
         let from = random.pick(numbers.into_iter()).unwrap_or(1);
         let from = from.saturating_sub(random.below(3)).max(1);
-        // Nobody marks what was not written yet.
+        // Nobody marks lines that were not written yet.
         let mut written = self.publishers.iter().filter(|(publisher, _)| *publisher == key.0);
         let up_to = written.next()?.1.next.min(from + random.below(8));
         let kind = match random.below(5) {
@@ -132,7 +132,7 @@ impl Model {
         Some(mark)
     }
 
-    /// Marks that settle all there is.
+    /// Marks that settle everything.
     fn everything(&self) -> impl Iterator<Item = Mark> {
         let last = |held: &BTreeMap<Number, Piece>| held.keys().next_back().copied().unwrap_or(1);
         self.held.iter().map(move |(key, held)| mark(key, 1, last(held), MarkKind::Settled))
@@ -145,7 +145,7 @@ impl Model {
             MarkKind::Settled => held.retain(|no, _| !(mark.from..=mark.up_to).contains(no)),
             kind => {
                 for (_, piece) in held.range_mut(mark.from..=mark.up_to) {
-                    // A gap and an end do not say whether they were tried.
+                    // Gaps and ends have no field for `tried`.
                     let tells = matches!(piece.content, Content::Lines(_));
                     piece.tried = tells && kind == MarkKind::Tried;
                 }
@@ -180,7 +180,7 @@ impl Model {
     }
 }
 
-/// Reads all of it, in steps.
+/// Reads the whole journal, in steps.
 async fn read(
     journal: &dyn Journal,
     portal: Option<&Option<PortalId>>,
@@ -213,7 +213,7 @@ fn mark((publisher, portal, token): &Key, from: Number, up_to: Number, kind: Mar
     Mark { publisher: *publisher, portal: portal.clone(), event_token, from, up_to, kind }
 }
 
-/// What a chunk holds, one by one.
+/// The items of a chunk, one by one.
 fn pieces(content: &Content) -> impl Iterator<Item = (Number, Piece)> {
     let alone =
         |no, content: &Content| vec![(no, Piece { content: content.clone(), tried: false })];
@@ -231,7 +231,7 @@ fn line_piece(line: &StoredLine) -> (Number, Piece) {
     (line.no, Piece { content: Content::Lines(vec![untried]), tried: line.tried })
 }
 
-/// Something to say, with the numbers that follow. Some numbers are of others.
+/// A random chunk with the next numbers. Some numbers are left out, as if they belonged to other tokens.
 fn content(next: &mut Number, random: &mut Random) -> Content {
     let mut number = || {
         *next += 1 + random.below(3) / 2;

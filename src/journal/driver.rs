@@ -1,5 +1,5 @@
-//! Drives a journal, on a thread of its own: the worker asks and never waits. What is asked is done in
-//! its order, so that a read finds what was appended before it, and not what was marked before it.
+//! Drives a journal on a thread of its own. The worker sends requests and never waits. Requests are served in
+//! their order. So a read finds what was appended before it, and does not find what was settled before it.
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -26,39 +26,39 @@ mod shared;
 pub(crate) use desk::{Ask, Desk, Left, Permission, Said};
 use shared::{News, Tail};
 
-/// The journal's end.
+/// The journal's side.
 pub(crate) struct Driver {
     journal: Arc<dyn Journal>,
     asks: mpsc::UnboundedReceiver<Ask>,
     told: mpsc::UnboundedSender<Said>,
-    /// Marks that could not be noted.
+    /// Marks that could not be stored.
     marks: Vec<Mark>,
-    /// The reading of what other runs have left.
+    /// The state of reading the data of other runs.
     scan: Option<Scan>,
     next_adopt: Instant,
-    /// More is to be taken over at once.
+    /// There is more to take over at once.
     adopting: bool,
-    /// Something was taken over of which is not known yet how much it is.
+    /// Something was taken over whose size is not known yet.
     has_more: bool,
     /// Runs whose lines were counted.
     known: HashSet<Publisher>,
-    /// Other processes use the journal, too: there are no runs to take over from.
+    /// Other processes use the journal, too. Then there are no runs to take over from.
     is_shared: bool,
-    /// A reading of what is new that is to be answered.
+    /// A request for new data that is not answered yet.
     tail: Option<Tail>,
-    /// The last reading of what is new has found the end.
+    /// The last read of new data has found the end of the journal.
     tail_at_end: bool,
-    /// Taken out of the requests too early: it is the next one.
+    /// A request that was taken out of the queue too early. It is the next one.
     next: Option<Ask>,
-    /// It appends for a process that publishes.
+    /// The part for a process that publishes.
     posts_for: Option<Publisher>,
-    /// It stores what it appends here before.
+    /// The journal near by, which stores everything first.
     near: Option<Near>,
-    /// Reads that wait until all lines are counted that they may find.
+    /// Reads that wait until all lines that they may find are counted.
     reads: VecDeque<Ask>,
 }
 
-/// How far the reading is of what other runs have left.
+/// How much of the data of other runs was read.
 #[derive(Default)]
 struct Scan {
     after: Option<Position>,
@@ -68,7 +68,7 @@ struct Scan {
 }
 
 impl Driver {
-    /// A driver of this journal for a run, and what the worker holds of it.
+    /// A driver of this journal for a run, and the worker's end of it.
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     pub(crate) fn new(journal: Arc<dyn Journal>, publisher: Publisher) -> (Desk, Driver) {
         let (asks, from_worker) = mpsc::unbounded_channel();
@@ -99,15 +99,15 @@ impl Driver {
         Driver { is_shared: true, ..self }
     }
 
-    /// The same for a process that publishes. Then the driver takes nothing over, and appends each batch until
-    /// the journal has it.
+    /// The same for a process that publishes. Then the driver takes nothing over, and repeats the append of each
+    /// batch until the journal has it.
     pub(crate) fn posting(journal: Arc<dyn Journal>, publisher: Publisher) -> (Desk, Driver) {
         let (desk, driver) = Driver::new(journal, publisher);
         (desk, Driver { posts_for: Some(publisher), ..driver })
     }
 
-    /// The same, and stores everything in a journal near by first. `left`: what earlier runs have left there
-    /// appears under this publisher. `style`: how another process writes lines of this app.
+    /// The same, and stores everything in a journal near by first. `left`: data that earlier runs have left there
+    /// gets this publisher. `style`: how another process writes lines of this app.
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     pub(crate) fn by_way_of(self, near: Arc<dyn Journal>, left: Publisher, style: About) -> Driver {
         let near = self.posts_for.map(|own| Near::new(near, own, left, style, Instant::now()));
@@ -128,7 +128,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Does what is asked, in its order, and looks for what other runs have left.
+    /// Serves requests in their order, and looks for data of other runs.
     pub(crate) async fn run(mut self) {
         if let Some(publisher) = self.posts_for {
             return posting::run(self.journal, publisher, self.near, self.asks, self.told).await;
@@ -166,7 +166,7 @@ impl Driver {
         }
     }
 
-    /// Whether lines are taken over and not counted yet. A read would find them.
+    /// Whether lines were taken over and not counted yet. A read would find them.
     fn is_counting(&self) -> bool {
         self.adopting || self.scan.is_some()
     }
@@ -196,7 +196,7 @@ impl Driver {
             Ask::Memos { portal } => self.memos(portal).await,
             Ask::Answer(answers) => self.answer(answers).await,
             Ask::LetGo { no, intents } => self.let_go(no, &intents).await,
-            // It is the last one: the loop ends with it.
+            // This is the last request. The loop ends after it.
             Ask::Close(_) | Ask::Inquire(_) => {}
         }
     }
@@ -217,7 +217,7 @@ impl Driver {
         self.serve_reads().await;
     }
 
-    /// The journal is put away on this thread.
+    /// Drops the journal on this thread.
     async fn close(mut self, done: oneshot::Sender<()>) {
         if let Err(error) = self.note_marks().await {
             self.tell(Said::NotMarked { trouble: error.to_string() });
@@ -252,12 +252,12 @@ impl Driver {
                     let _ = noted.send(());
                 }
             }
-            // Whoever waits is told at once: the sender is dropped.
+            // The sender is dropped, so a waiting caller gets an answer at once.
             Err(error) => self.tell(Said::NotMarked { trouble: error.to_string() }),
         }
     }
 
-    /// Notes the marks that came, with those that failed before.
+    /// Stores the new marks, and the marks that failed before.
     async fn note_marks(&mut self) -> Result<(), JournalError> {
         if self.marks.is_empty() {
             return Ok(());
@@ -275,7 +275,7 @@ impl Driver {
         most_bytes: usize,
     ) {
         let read = self.try_read(&portal, after, generation, most_bytes).await;
-        // Before what was read: what is missing in it is known then.
+        // This comes before the read data, so that the worker knows what is missing in it.
         if !self.is_shared {
             self.look_for_evicted().await;
         }
@@ -285,7 +285,7 @@ impl Driver {
         });
     }
 
-    /// The same, with the generation of what was read.
+    /// The same, with the generation of the data that was read.
     async fn try_read(
         &mut self,
         portal: &Option<PortalId>,
@@ -336,8 +336,8 @@ impl Driver {
         self.look_for_evicted().await;
     }
 
-    /// Reads on in what other runs have left: how much there is for whom, and the ends, which do not
-    /// wait until their lines are read.
+    /// Continues to read the data of other runs. It counts the lines of each token, and hands over ends, which do
+    /// not wait until their lines are read.
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     async fn scan_on(&mut self) {
         let Some(scan) = &mut self.scan else { return };
@@ -365,7 +365,7 @@ impl Driver {
             }
             Err(error) => {
                 self.scan = None;
-                // Nothing else would start it again: what was taken over is taken over once.
+                // Nothing else would start this read again, because a run is taken over only once.
                 self.has_more = true;
                 self.next_adopt = Instant::now() + SCAN_AGAIN;
                 self.tell(Said::NotAdopted { trouble: error.to_string() });
@@ -384,7 +384,7 @@ impl Driver {
     }
 
     fn tell(&self, told: Said) {
-        // Without a worker nobody wants to know.
+        // If the worker is gone, nobody needs the answer.
         drop(self.told.send(told));
     }
 }
@@ -397,7 +397,7 @@ impl Scan {
                 let lines = lines.len() as u64;
                 *self.left.entry((chunk.portal, chunk.event_token)).or_default() += lines;
             }
-            // Its portal is read, and the notice told, also if nothing else is left.
+            // Its portal is read, and the notice is told, also if nothing else is left.
             Content::Missed(_) => {
                 self.left.entry((chunk.portal, chunk.event_token)).or_default();
             }
@@ -407,7 +407,7 @@ impl Scan {
     }
 }
 
-/// A journal that panics has failed, also if it does so before it returns a future.
+/// A panic in the journal counts as a failure, also if it happens before the journal returns a future.
 pub(super) async fn guarded<T, F>(call: impl FnOnce() -> F) -> Result<T, JournalError>
 where
     F: Future<Output = Result<T, JournalError>>,
@@ -422,17 +422,17 @@ where
 }
 
 fn panicked(_what: &(dyn Any + Send)) -> JournalError {
-    // What it says may be a secret.
+    // The message of the panic may contain a secret.
     "the journal panicked".into()
 }
 
 /// The driver's thread.
 const THREAD: &str = "bizproc-journal";
-/// How often to look for what other runs have left.
+/// How often to look for data of other runs.
 const ADOPT_EVERY: Duration = Duration::from_secs(60);
-/// The same after a read of what was taken over has failed.
+/// The same, after a read of taken-over data has failed.
 const SCAN_AGAIN: Duration = Duration::from_secs(1);
-/// How much is read at once of what other runs have left.
+/// How much data of other runs is read at once.
 const SCAN_BYTES: usize = 1 << 20;
-/// Most marks that wait for a journal that fails.
+/// The largest number of marks that wait while the journal fails.
 const MOST_MARKS: usize = 65_536;

@@ -1,5 +1,5 @@
-//! A journal in memory, for tests: several runs may use it one after the other, as if each were killed,
-//! and it fails, hangs or is slow when it is told to.
+//! A journal in memory, for tests. Several runs may use it one after the other, as if each run was killed. A test
+//! can let it fail, hang or be slow.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use crate::line::{EventToken, PortalId};
 
 pub(crate) mod owned;
 
-/// What outlives the runs.
+/// The data that outlives the runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk(Arc<Mutex<Inside>>);
 
@@ -35,18 +35,18 @@ struct Inside {
     owned: owned::Owned,
 }
 
-/// What goes wrong.
+/// The faults that are switched on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
     /// Nothing can be appended.
     pub(crate) full: bool,
-    /// What is appended is stored, and an error is returned all the same.
+    /// Appended data is stored, but an error is returned.
     pub(crate) lies: bool,
     /// Nothing can be read.
     pub(crate) unreadable: bool,
-    /// No mark can be noted.
+    /// No mark can be stored.
     pub(crate) unmarkable: bool,
-    /// Nothing is answered.
+    /// No call is answered.
     pub(crate) hangs: bool,
     /// Each call panics.
     pub(crate) panics: bool,
@@ -54,7 +54,7 @@ pub(crate) struct Faults {
     pub(crate) takes: Duration,
 }
 
-/// One run's hold of it.
+/// The handle of one run.
 #[derive(Debug)]
 pub(crate) struct MemoryJournal {
     disk: Disk,
@@ -64,12 +64,12 @@ pub(crate) struct MemoryJournal {
 }
 
 impl Disk {
-    /// An empty one.
+    /// An empty journal.
     pub(crate) fn new() -> Disk {
         Disk::default()
     }
 
-    /// What a new run gets. It takes over what the runs before it have left.
+    /// The handle for a new run. The new run takes over the data of the runs before it.
     pub(crate) fn open(&self) -> Arc<dyn Journal> {
         Arc::new(MemoryJournal {
             disk: self.clone(),
@@ -85,7 +85,7 @@ impl Disk {
         inside.runs
     }
 
-    /// From now on this goes wrong.
+    /// Switches on these faults.
     pub(crate) fn fail(&self, faults: Faults) {
         self.inside().faults = faults;
     }
@@ -113,7 +113,7 @@ impl Disk {
         });
     }
 
-    /// The newest lines of a portal are gone, and it is not known whose they were.
+    /// Loses the newest lines of a portal. Then it is not known which tokens they belonged to.
     pub(crate) fn damage(&self, portal: Option<&PortalId>, lines: usize) {
         let mut inside = self.inside();
         let mut gone = Vec::new();
@@ -137,7 +137,7 @@ impl Disk {
         inside.settled.extend(gone);
     }
 
-    /// How often it was read.
+    /// How many times it was read.
     pub(crate) fn reads(&self) -> u64 {
         self.inside().reads
     }
@@ -173,7 +173,7 @@ impl Disk {
         left.sum()
     }
 
-    /// What is stored, in order.
+    /// Everything that is stored, in order.
     pub(crate) fn chunks(&self) -> Vec<Chunk> {
         self.inside().chunks.iter().map(|(_, chunk)| chunk.clone()).collect()
     }
@@ -220,7 +220,7 @@ impl Disk {
         lines.flatten().map(|line| line.body.clone()).collect()
     }
 
-    /// Texts of lines that a request was about to carry at any time.
+    /// Texts of all lines that any request was about to carry.
     pub(crate) fn ever_tried(&self) -> BTreeSet<String> {
         let inside = self.inside();
         let mut tried = BTreeSet::new();
@@ -288,7 +288,7 @@ impl Inside {
         }
     }
 
-    /// What is not settled of a part, if it is `wanted`.
+    /// The unsettled part of an item, if it is `wanted`.
     fn read(&self, query: Query<'_>, wanted: impl Fn(Publisher, &Chunk) -> bool) -> Read {
         let mut at = query.after.map_or(0, |after| after.0 as usize);
         let (mut chunks, mut bytes) = (Vec::new(), 0);
@@ -313,7 +313,7 @@ impl Inside {
         Read { chunks, up_to: Position(at as u128), at_end }
     }
 
-    /// What is left of a chunk.
+    /// The unsettled part of a chunk.
     fn left(&self, publisher: Publisher, chunk: &Chunk) -> Option<Chunk> {
         let mut chunk = chunk.clone();
         let key = |chunk: &Chunk, no| (publisher, chunk.event_token.clone(), no);
@@ -348,7 +348,7 @@ fn numbers(chunk: &Chunk) -> Vec<Number> {
 }
 
 impl MemoryJournal {
-    /// Takes its time, or all of it.
+    /// Is slow or hangs, if a fault says so.
     async fn faults(&self) -> Faults {
         loop {
             let faults = self.disk.inside().faults;

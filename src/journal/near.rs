@@ -1,13 +1,13 @@
-//! A journal on this machine before the one that relays read: what a process publishes is stored here first, and
-//! survives a kill while the other journal is away.
+//! A journal on this machine, before the journal that relays read. Everything that a process publishes is stored
+//! here first. So it survives a kill while the other journal cannot be reached.
 //!
 //! ```text
 //! batch -> append here -> stored, out of memory
 //!          read here -> mark as tried -> append there -> mark as settled
 //! ```
-//! What earlier runs have left is appended there by this run, under a publisher of its own: their own numbers of
-//! batches are not known any more. Lines of a batch that was on its way when a run was killed may be there already,
-//! and are appended as tried.
+//! This run also appends the data of earlier runs there. It uses a separate publisher for them, because their
+//! numbers of batches are not known any more. If a run was killed while a batch was on its way, the lines of this
+//! batch may be there already. So they are appended as tried.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -26,24 +26,24 @@ use crate::line::{EventToken, PortalId};
 pub(super) struct Near {
     journal: Arc<dyn Journal>,
     own: Numbering,
-    /// What earlier runs have left appears under this publisher.
+    /// The publisher for data that earlier runs have left.
     left: Numbering,
-    /// The last number of what they have left.
+    /// The last number of this publisher.
     left_number: Number,
-    /// How another process writes lines of this app, and those of tokens for which it is known better.
+    /// How another process writes lines of this app, and exceptions for single tokens.
     style: Arc<About>,
     abouts: HashMap<EventToken, Arc<About>>,
     after: Option<Position>,
     generation: u64,
     /// There may be something to read.
     has_more: bool,
-    /// Something was read since it was said that there is nothing.
+    /// Something was read since the last report that nothing is left.
     is_news: bool,
     chunks: VecDeque<(Publisher, Chunk)>,
-    /// What is settled here, and could not be noted.
+    /// Marks of settled lines that could not be stored here.
     marks: Vec<Mark>,
     next_adopt: Instant,
-    /// After a failure it is not read before this time.
+    /// After a failure, it is not read before this time.
     again_at: Option<Instant>,
 }
 
@@ -53,10 +53,10 @@ struct Numbering {
     batches: u64,
 }
 
-/// What is on its way to the other journal.
+/// The batch that is on its way to the other journal.
 pub(super) struct Load {
     pub(super) batch: Batch,
-    /// The same as marks for this journal.
+    /// The same lines, as marks for this journal.
     marks: Vec<Mark>,
     pub(super) moved: Vec<Moved>,
 }
@@ -74,10 +74,10 @@ pub(crate) struct Moved {
     pub(crate) up_to: Number,
 }
 
-/// What the next step is.
+/// The next step.
 pub(super) enum Next {
     Load(Load),
-    /// Nothing is left here. `news`: this was not so before.
+    /// Nothing is left here. `news`: before, something was left.
     Nothing {
         news: bool,
     },
@@ -131,7 +131,7 @@ impl Near {
         let stored = guarded(|| self.journal.append(batch)).await;
         self.has_more = true;
         if stored.is_err() {
-            // It goes on from memory. If it was stored all the same, it must not be read.
+            // The batch is sent from memory. If it was stored in spite of the error, it must not be read.
             let marks = batch.chunks.iter().map(|chunk| {
                 let (from, up_to, _) = numbers(&chunk.content);
                 let Chunk { portal, event_token, .. } = chunk;
@@ -144,7 +144,7 @@ impl Near {
         stored.map(|_| ())
     }
 
-    /// Whether everything that is stored here has been read.
+    /// Whether everything that is stored here was read.
     pub(super) fn is_read(&self) -> bool {
         !self.has_more && self.chunks.is_empty()
     }
@@ -188,8 +188,8 @@ impl Near {
         match self.load() {
             Some(load) => {
                 self.is_news = true;
-                // If it cannot be noted, a kill within the next moment may repeat it without a mark. To wait for
-                // a disk that fails would be worse.
+                // If the mark cannot be stored and the process is killed in the next moment, the lines may be
+                // repeated without a mark. Waiting for a broken disk would be worse.
                 let _ = guarded(|| self.journal.mark(&load.marks)).await;
                 Next::Load(load)
             }
@@ -199,7 +199,7 @@ impl Near {
     }
 
     async fn read(&mut self) -> Result<(), JournalError> {
-        // What is settled would be read again.
+        // Otherwise settled lines would be read again.
         self.note_marks().await?;
         let now = guarded(|| async { Ok(self.journal.generation()) }).await?;
         if now != self.generation {
@@ -280,7 +280,7 @@ impl Near {
     pub(super) async fn settle(&mut self, load: Load) {
         let settled = load.marks.into_iter().map(|mark| Mark { kind: MarkKind::Settled, ..mark });
         self.marks.extend(settled);
-        // Marks that fail are noted before the next read.
+        // Marks that fail are stored before the next read.
         let _ = self.note_marks().await;
     }
 
@@ -290,7 +290,7 @@ impl Near {
         let _ = self.note_marks().await;
     }
 
-    /// What this journal has given up, but for what is on its way.
+    /// Lines that this journal has given up, except those that are on their way.
     pub(super) async fn evicted(
         &mut self,
         now: SystemTime,
@@ -332,13 +332,13 @@ fn numbers(content: &Content) -> (Number, Number, u64) {
     }
 }
 
-/// How often to look for what other runs have left.
+/// How often to look for data of other runs.
 const ADOPT_EVERY: Duration = Duration::from_secs(60);
 /// When it is read again after a failure.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// How much is read at once. In bytes.
 const READ_BYTES: usize = 256 << 10;
-/// Most chunks of a batch.
+/// The largest number of chunks in a batch.
 const BATCH_CHUNKS: usize = 1_000;
-/// Most tokens for which it is known until when the portal waits. The others lose that.
+/// The largest number of tokens whose end of waiting is remembered. For others, this time is lost.
 const MOST_ABOUTS: usize = 10_000;

@@ -1,7 +1,8 @@
-//! Drives a journal for a process that publishes: appends one batch after the other, each until it is appended,
-//! and asks what has become of them. The worker never waits.
+//! Drives a journal for a process that publishes. It appends one batch after the other, repeats each append until
+//! it succeeds, and asks for results. The worker never waits.
 //!
-//! With a journal [near](super::near) by, batches are stored there first. If that fails, a batch goes on from memory.
+//! With a journal [near](super::near) by, batches are stored there first. If this fails, a batch is sent from
+//! memory.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,12 +16,12 @@ use super::near::{Load, Near, Next};
 use super::{Answer, Batch, Journal, JournalError, Mark, Number, Position, Publisher};
 use crate::line::{EventToken, PortalId};
 
-/// What a process that publishes wants to know.
+/// A question of a process that publishes.
 #[derive(Clone, Debug)]
 pub(crate) enum Inquiry {
-    /// What has become of these ends.
+    /// Asks for the outcomes of these ends.
     Answers(Vec<Number>),
-    /// How many lines are not settled up to this number: of one token, or of all.
+    /// Asks how many lines up to this number are not settled: of one token, or of all.
     Unsettled { of: Option<(Option<PortalId>, EventToken)>, up_to: Number },
 }
 
@@ -39,19 +40,19 @@ struct Posting {
     journal: Arc<dyn Journal>,
     publisher: Publisher,
     told: mpsc::UnboundedSender<Said>,
-    /// The batch that is to be appended.
+    /// The batch that has to be appended.
     batch: Option<Arc<Batch>>,
     appending: Option<Call<Tried<Position>>>,
     append_again: Again,
     marks: Vec<Mark>,
-    /// The first so many marks are being stored.
+    /// How many marks, from the first one, are being stored now.
     marking: Option<(Call<Tried<()>>, usize)>,
     mark_again: Again,
     inquiry: Option<Call<Known>>,
     near: Option<Near>,
-    /// What of `near` the batch is.
+    /// The part of `near` that the batch contains.
     load: Option<Load>,
-    /// A batch that could not be stored near by, and since when: it is appended behind what is stored.
+    /// A batch that could not be stored near by, and since when. It is appended after the stored data.
     unstored: Option<(Batch, Instant)>,
     /// The worker's number of such a batch, which is on its way.
     unstored_no: Option<u64>,
@@ -72,14 +73,14 @@ impl Again {
     fn failed(&mut self, publisher: Publisher, now: Instant) {
         let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
         self.failures += 1;
-        // Replicas that lost the same database do not all come back at the same moment.
+        // So replicas that lost the same database do not all try again at the same moment.
         let spread = (publisher.0 as u64).wrapping_add(self.failures.into());
         let share = (spread.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
         self.at = Some(now + wait / 2 + wait.mul_f64(f64::from(share) / f64::from(u32::MAX) / 2.0));
     }
 }
 
-/// Does what is asked, until the worker is gone.
+/// Serves requests until the worker has ended.
 #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
 pub(super) async fn run(
     journal: Arc<dyn Journal>,
@@ -118,7 +119,7 @@ pub(super) async fn run(
             biased;
             ask = asks.recv(), if closing.is_none() => match ask {
                 Some(Ask::Close(done)) => {
-                    // The worker has counted what is not appended.
+                    // The worker has counted the lines that are not appended.
                     (posting.batch, posting.appending) = (None, None);
                     closing = Some(done);
                 }
@@ -161,7 +162,7 @@ impl Posting {
                     }
                 },
                 None => {
-                    // The one before is answered, or was given up.
+                    // The batch before this one was answered or given up.
                     (self.appending, self.append_again) = (None, Again::default());
                     self.batch = Some(Arc::new(batch));
                 }
@@ -173,7 +174,7 @@ impl Posting {
                 self.marks.extend(marks);
             }
             Ask::Inquire(inquiry) => self.inquiry = Some(self.inquire(inquiry)),
-            // It does not read, and the end of the run is not handled here.
+            // Such a driver does not read, and the end of the run is handled elsewhere.
             _ => {}
         }
     }
@@ -224,7 +225,7 @@ impl Posting {
         }
     }
 
-    /// Starts what is due. Returns when to call it again.
+    /// Starts the calls that are due. Returns when to call it again.
     fn start(&mut self, now: Instant) -> Option<Instant> {
         let mut wake_at = None;
         if let (Some(batch), None) = (&self.batch, &self.appending) {
@@ -303,12 +304,12 @@ impl Posting {
     }
 
     fn tell(&self, told: Said) {
-        // Without a worker nobody wants to know.
+        // If the worker is gone, nobody needs the answer.
         drop(self.told.send(told));
     }
 }
 
-/// The result of a call; never, if there is none. Cancel safe.
+/// The result of a call. Never returns if no call is under way. Cancel safe.
 async fn of<T>(call: Option<&mut Call<T>>) -> T {
     match call {
         Some(call) => call.await,
@@ -316,7 +317,7 @@ async fn of<T>(call: Option<&mut Call<T>>) -> T {
     }
 }
 
-/// A call that hangs has failed. What it was to do may be done all the same.
+/// A call that hangs counts as failed. Its work may still be done.
 async fn in_time<T>(call: impl Future<Output = Tried<T>>) -> Tried<T> {
     tokio::time::timeout(LONGEST_CALL, call)
         .await
@@ -330,10 +331,10 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// How long it waits before a second try, and at most before any.
+/// How long it waits before the second try, and the longest wait before any try.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How long a batch that could not be stored near by waits for those before it, which are stored there.
+/// How long a batch that could not be stored near by waits for earlier batches that are stored there.
 const WAIT_FOR_NEAR: Duration = Duration::from_secs(5);
 /// How long a call of the journal may take.
 const LONGEST_CALL: Duration = Duration::from_secs(30);

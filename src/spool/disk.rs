@@ -1,4 +1,4 @@
-//! The file system, as far as the spool needs it. Tests have one that fails as they like.
+//! The part of the file system that the spool needs. Tests use one that fails on demand.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,33 +11,33 @@ use fs4::FileExt;
 #[cfg_attr(not(test), expect(dead_code, reason = "fuzzing does not fail it"))]
 pub(super) mod fake;
 
-/// What the spool asks of a file system.
+/// The file operations that the spool needs.
 pub(super) trait Disk: Send + Sync {
-    /// Makes a directory for the owner alone.
+    /// Creates a directory that only its owner can use.
     fn make_dir(&self, path: &Path) -> io::Result<()>;
-    /// Names of what is in it.
+    /// The names of the entries in a directory.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     fn status(&self, path: &Path) -> io::Result<Status>;
-    /// Makes a file for the owner alone, to write to. There must be none.
+    /// Creates a file for writing that only its owner can use. It must not exist.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// The first bytes of a file, `most` at the most.
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>>;
-    /// Makes what was written to a file survive power loss.
+    /// Makes the written data of a file survive a loss of power.
     fn sync_file(&self, path: &Path) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
-    /// Makes what was created, renamed and removed in it survive power loss.
+    /// Makes created, renamed and removed entries of a directory survive a loss of power.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Locks a file, which is made if `create` says so, until the lock is dropped. `None`: somebody
-    /// else has locked it, or it is no longer the file of this name.
+    /// Locks a file until the lock is dropped. If `create` is true, creates the file first. `None`: another
+    /// process has locked it, or it is no longer the file with this name.
     fn lock(&self, path: &Path, create: bool) -> io::Result<Option<Box<dyn Lock>>>;
 }
 
-/// A file that is written.
+/// A file that is open for writing.
 pub(super) trait DiskFile: Send {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// Makes what was written survive power loss.
+    /// Makes the written data survive a loss of power.
     fn sync(&mut self) -> io::Result<()>;
     /// Cuts the end off.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
@@ -48,18 +48,18 @@ pub(super) trait DiskFile: Send {
 /// A file that is locked as long as this lives.
 pub(super) trait Lock: Send {}
 
-/// What there is under a name.
+/// The kind of a file or directory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Status {
     pub(super) is_dir: bool,
     pub(super) bytes: u64,
     pub(super) changed: SystemTime,
-    /// Permissions and the owner, where there are such.
+    /// Permissions and the owner, if the system has them.
     pub(super) mode: Option<u32>,
     pub(super) owner: Option<u32>,
 }
 
-/// The real one.
+/// The real file system.
 pub(super) struct RealDisk;
 
 impl Disk for RealDisk {
@@ -74,7 +74,7 @@ impl Disk for RealDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
-            // A name that is no UTF-8 is none of ours.
+            // A name that is not UTF-8 is not one of ours.
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)
@@ -124,7 +124,7 @@ impl Disk for RealDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         match cfg!(unix) {
             true => fs::File::open(path)?.sync_all(),
-            // A directory cannot be opened there, and its changes are in the file system's own log.
+            // There, directories cannot be opened, and the file system's own log keeps changes of directories.
             false => Ok(()),
         }
     }
@@ -136,7 +136,7 @@ impl Disk for RealDisk {
             Err(fs4::TryLockError::WouldBlock) => return Ok(None),
             Err(fs4::TryLockError::Error(error)) => return Err(error),
         }
-        // Who had locked it may have removed it, and somebody may have made another one.
+        // The process that had locked it may have removed it, and another process may have created a new one.
         Ok(is_at(&file, path)?.then(|| Box::new(RealLock { _file: file }) as Box<dyn Lock>))
     }
 }
@@ -149,7 +149,7 @@ fn owners_alone() -> OpenOptions {
     options
 }
 
-/// Whether the open file is the one of this name.
+/// Whether the open file is the one with this name.
 #[cfg(unix)]
 fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -196,7 +196,7 @@ impl DiskFile for RealFile {
     }
 }
 
-/// Writes all of it.
+/// Writes all bytes.
 pub(super) fn write_all(file: &mut dyn DiskFile, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {

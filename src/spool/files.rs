@@ -1,4 +1,4 @@
-//! The spool as a [`Journal`]: the own run, and those that were taken over.
+//! The spool as a [`Journal`]: its own run, and runs that were taken over.
 
 use std::future::ready;
 use std::path::PathBuf;
@@ -17,14 +17,14 @@ use crate::journal::{
 mod adopt;
 mod bounds;
 
-/// What a spool was told.
+/// The options of a spool.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) dir: PathBuf,
     pub(super) fsync: bool,
     pub(super) max_bytes: u64,
     pub(super) max_age: Duration,
-    /// A segment is ended when its file has so many bytes.
+    /// A segment ends when its file has this number of bytes.
     pub(super) segment_bytes: u64,
 }
 
@@ -37,14 +37,14 @@ struct State {
     own: Run,
     /// Other runs' folders, in the order in which they were taken over.
     adopted: Vec<(u32, Run)>,
-    /// The next of them.
+    /// The number of the next one.
     recovering: Option<Recovery>,
     generation: u64,
     lost: Vec<Evicted>,
     trouble: Option<SpoolError>,
 }
 
-/// In positions, the own run stands behind all others.
+/// In positions, the own run comes after all others.
 const OWN: u32 = u32::MAX;
 
 impl Files {
@@ -102,7 +102,7 @@ impl State {
         }
         let at_end = stopped.is_none();
         let up_to = stopped.unwrap_or_else(|| position(OWN, self.own.end()));
-        // The place may lie behind the end, if what was there is deleted.
+        // The place may be after the end, if the segments there are deleted.
         let up_to = query.after.map_or(up_to, |after| up_to.max(after));
         Ok(Read { chunks: reading.chunks, up_to, at_end })
     }
@@ -114,7 +114,7 @@ impl State {
             let of_run: Vec<_> =
                 marks.iter().filter(|mark| mark.publisher.0 == run.publisher()).collect();
             if !of_run.is_empty() {
-                // The others are marked in any case.
+                // An error in one run does not keep the other runs from being marked.
                 result = result.and(run.mark(&of_run));
             }
         }
@@ -135,14 +135,14 @@ impl State {
         Ok(position(OWN, end))
     }
 
-    /// Something beside what was asked for did not work. That is tried again, and told later.
+    /// The upkeep has failed. It is tried again, and the error is reported later.
     fn note(&mut self, done: Result<(), SpoolError>) {
         if let Err(error) = done {
             self.trouble = Some(error);
         }
     }
 
-    /// The own folder has vanished: makes another one. What was in it is lost.
+    /// The own folder has vanished: creates a new one. The lines of the old one are lost.
     fn begin_anew(&mut self) -> Result<(), SpoolError> {
         let publisher = self.own.publisher();
         folder::open(&*self.setup.disk, &self.limits.dir)?;
@@ -181,7 +181,7 @@ impl Journal for Files {
 
 impl Drop for State {
     fn drop(&mut self) {
-        // If nothing is left to be settled, nothing stays. If that cannot be removed, the next run does it.
+        // If nothing is left to settle, the folder is removed. If this fails, the next run does it.
         self.own.remove();
     }
 }

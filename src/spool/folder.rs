@@ -1,8 +1,8 @@
 //! The spool's directory, and the folders of runs in it.
 //!
-//! A run's folder is named by the run's number and has a file `lock`, which the run holds as long as it
-//! lives. The folder gets its name when that is locked: so nobody finds one of a living run unlocked.
-//! Whoever removes a folder holds its lock, and removes the lock's file last.
+//! The name of a folder is the number of its run. It has a file `lock`, which the run keeps locked while it lives.
+//! The folder gets its name after the file is locked, so nobody finds the folder of a living run unlocked. A
+//! process that removes a folder holds its lock, and removes the lock's file last.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use crate::error::SpoolError;
 
 const LOCK: &str = "lock";
 
-/// Makes the directory if it is not there, and looks at whose it is.
+/// Creates the directory if it does not exist, and checks that only its owner may use it.
 pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<(), SpoolError> {
     match disk.make_dir(dir) {
         Ok(()) => {
-            // It is not there for long if the directory above forgets it.
+            // The parent is synced, because otherwise the new directory may be lost if power is lost.
             if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 let synced = disk.sync_dir(parent);
                 synced.map_err(|error| SpoolError::new("syncing", parent, error))?;
@@ -27,11 +27,11 @@ pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<(), SpoolError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(SpoolError::NoParent { path: dir.to_owned() });
         }
-        // A file in the place of the directory above.
+        // The parent is a file.
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
             return Err(SpoolError::NoParent { path: dir.to_owned() });
         }
-        // A system that is read-only may say so although the directory is there.
+        // A read-only file system may return this error although the directory exists.
         Err(error) if disk.status(dir).is_err() => {
             return Err(SpoolError::new("making", dir, error));
         }
@@ -62,11 +62,11 @@ pub(super) fn create(
         let new = child(dir, &format!(".{}.{tried}.new", run_name(publisher)));
         match finish(disk, dir, &new, &path) {
             Ok(lock) => return Ok((path, lock)),
-            // Another run that starts just now has taken it for one that was never finished.
+            // Another run that is starting now has taken this folder for an unfinished one.
             Err(Unfinished::TakenAway) if tried < MOST_TRIES => (),
             Err(Unfinished::TakenAway) => return Err(SpoolError::InUse { path }),
             Err(Unfinished::Failed(error)) => {
-                // What is left of it is removed by who opens the directory next.
+                // The next process that opens the directory removes the rest.
                 let _ = remove(disk, &new);
                 return Err(error);
             }
@@ -74,7 +74,7 @@ pub(super) fn create(
     }
 }
 
-/// Makes the folder `new`, locks it, and only then gives it its name.
+/// Creates the folder `new`, locks it, and gives it its name after that.
 fn finish(
     disk: &dyn Disk,
     dir: &Path,
@@ -101,16 +101,16 @@ fn finish(
 
 /// Why a folder was not made.
 enum Unfinished {
-    /// Somebody else has locked or removed it before it was locked here.
+    /// Another process has locked or removed it first.
     TakenAway,
     Failed(SpoolError),
 }
 
-/// How often the folder of a run is made, if others take it away: that takes a moment in which another run
-/// starts, each time.
+/// How many times a run tries to create its folder if others take it away. Each time this needs another run that
+/// starts at the same moment.
 const MOST_TRIES: u32 = 1_000;
 
-/// The folders of other runs, from the oldest. Some of them may be in use.
+/// The folders of other runs, oldest first. Some of them may be in use.
 pub(super) fn runs(disk: &dyn Disk, dir: &Path) -> Result<Vec<(PathBuf, u128)>, SpoolError> {
     let names = disk.list(dir).map_err(|error| SpoolError::new("listing", dir, error))?;
     let mut runs: Vec<(SystemTime, PathBuf, u128)> = Vec::new();
@@ -129,16 +129,16 @@ pub(super) fn runs(disk: &dyn Disk, dir: &Path) -> Result<Vec<(PathBuf, u128)>, 
     Ok(runs.into_iter().map(|(_, path, publisher)| (path, publisher)).collect())
 }
 
-/// Locks the folder of a run that has ended. `None`: it has not, or somebody else has it.
+/// Locks the folder of a run that has ended. `None`: the run has not ended, or another process has the folder.
 pub(super) fn take(disk: &dyn Disk, path: &Path) -> Result<Option<Box<dyn Lock>>, SpoolError> {
     match disk.lock(&child(path, LOCK), false) {
         Ok(lock) => Ok(lock),
         Err(error) if error.kind() == ErrorKind::NotFound => match disk.list(path) {
-            // Somebody has deleted the lock's file only.
+            // Somebody has deleted only the lock's file.
             Ok(names) if !names.is_empty() => disk
                 .lock(&child(path, LOCK), true)
                 .map_err(|error| SpoolError::new("locking", path, error)),
-            // What is left of one that was removed.
+            // The rest of a folder that was removed.
             Ok(_) => {
                 let _ = disk.remove_dir(path);
                 Ok(None)
@@ -156,7 +156,7 @@ pub(super) fn bytes(disk: &dyn Disk, path: &Path) -> u64 {
     names.iter().map(size).sum()
 }
 
-/// Removes a folder that has nothing but its lock, which the caller holds.
+/// Removes a folder that contains only its lock, which the caller holds.
 pub(super) fn remove(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
     match disk.remove_file(&child(path, LOCK)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -164,10 +164,10 @@ pub(super) fn remove(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Removes a folder that was never finished, unless somebody is making it just now.
+/// Removes an unfinished folder, unless a process is creating it now.
 fn remove_unfinished(disk: &dyn Disk, path: &Path) {
     if let Ok(Some(_lock)) = disk.lock(&child(path, LOCK), false) {
-        // If it fails, whoever opens the directory next tries it again.
+        // If this fails, the next process that opens the directory tries again.
         let _ = remove(disk, path);
     }
 }

@@ -1,10 +1,10 @@
-//! Where a record begins and ends, and whether it is whole.
+//! Where a record begins and ends, and whether it is complete.
 //!
-//! A record is a head of 20 bytes and a payload. The head says how many lines stand in the file before the
-//! record and how many in it. So what a damaged part has lost can be counted: by the head of the damaged
-//! record itself, or by that of the next one that is whole.
+//! A record is a head of 20 bytes and a payload. The head says how many lines the file has before the record, and
+//! how many the record has. So the lines of a damaged part can be counted: with the head of the damaged record
+//! itself, or with the head of the next undamaged record.
 //!
-//! Checksums begin with a salt that nobody outside knows. So no text of a line can pose as a record.
+//! Checksums start with a salt that nobody outside knows. So the text of a line cannot be taken for a record.
 
 use super::salt::Salt;
 
@@ -25,18 +25,18 @@ pub(super) fn close(out: &mut [u8], salt: Salt, before: u32, lines: u32) {
     head[16..20].copy_from_slice(&salt.checksum(payload).to_le_bytes());
 }
 
-/// What is found in a file.
+/// A part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
-    /// A record that is whole.
+    /// A complete record.
     Record { before: u32, lines: u32, payload: &'a [u8] },
-    /// A record of which only the head is whole.
+    /// A record whose head is valid, and whose payload is not.
     Damaged { before: u32, lines: u32 },
-    /// Bytes that are no record.
+    /// Bytes that are not a record.
     Unknown,
 }
 
-/// All that is found in a file, behind its header.
+/// All parts of a file after its header.
 pub(super) struct Frames<'a> {
     bytes: &'a [u8],
     salt: Salt,
@@ -82,7 +82,7 @@ struct Head {
     length: usize,
     before: u32,
     lines: u32,
-    /// The checksum that the payload should have.
+    /// The expected checksum of the payload.
     sum: u32,
 }
 
@@ -96,8 +96,8 @@ impl Head {
         whole.then(|| Head { length, before: number(4), lines: number(8), sum: number(16) })
     }
 
-    /// A head in which one bit has changed: the checksum tells which. Without its head, a file's last
-    /// record would be lost without a count.
+    /// Repairs a head in which one bit has changed. The checksum shows which bit. Without its head, the last
+    /// record of a file would be lost without a count.
     fn mend(bytes: &[u8], salt: Salt) -> Option<Head> {
         let mut head = *bytes.first_chunk::<HEAD>()?;
         (0..16 * 8).find_map(|bit| {
@@ -144,7 +144,7 @@ mod tests {
         );
     }
 
-    /// Whatever bit changes, each record's lines are still counted.
+    /// If any single bit changes, the lines of each record are still counted.
     #[test]
     fn a_changed_bit_costs_its_record_at_most_and_never_the_count() {
         let whole = three();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_torn_off_is_counted_by_its_head() {
+    fn a_torn_record_is_counted_by_its_head() {
         let whole = three();
         let last = record(3, 5, b"").len();
         for length in 0..whole.len() {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_goes_on_behind_what_is_no_record() {
+    fn reading_continues_after_bytes_that_are_not_a_record() {
         let bytes = [&three()[..3], b"junk in the middle of a file", &three()].concat();
         let found = found(&bytes);
         assert_eq!(found[0], Found::Unknown);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_looks_like_a_record_is_none() {
+    fn a_text_that_looks_like_a_record_is_not_taken_for_one() {
         let mut posing = vec![0; HEAD];
         posing.extend_from_slice(b"posing");
         close(&mut posing, Salt::of(8, 1), 0, 1);

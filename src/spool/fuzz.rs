@@ -1,4 +1,4 @@
-//! What must hold whatever is found in the spool's directory.
+//! A fuzz target: any files in the spool's directory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use super::frame::{self, HEAD};
 use super::header::Header;
 use crate::journal::{Content, Journal, JournalFuture, Mark, MarkKind, Publisher, Query};
 
-/// Two segments of a dead run. The first byte says whether the rest are files as they are, or payloads of
-/// records, apart at 0xff, that get heads and checksums; the second where the second segment begins.
+/// Two segments of a dead run. The first byte says what the rest is: files as they are, or payloads of records,
+/// which are separated by 0xff and get heads and checksums. The second byte says where the second segment begins.
 ///
 /// # Panics
-/// When reading does not come to its end, or what is read cannot be settled.
+/// When reading does not end, or when the lines that were read cannot be settled.
 pub(crate) fn replay(data: &[u8]) {
     let [kind, at, rest @ ..] = data else { return };
     let (one, two) = rest.split_at(usize::from(*at).min(rest.len()));
@@ -75,7 +75,7 @@ pub(crate) fn replay(data: &[u8]) {
     now(files.evicted(SystemTime::UNIX_EPOCH));
 }
 
-/// A file whose records are whole.
+/// A file whose records are complete.
 fn framed(number: u32, kind: u8, bytes: &[u8]) -> Vec<u8> {
     let rewritten = (kind & 2 != 0).then_some(u32::from(kind >> 4));
     let before = u32::from(kind >> 2 & 3);

@@ -5,18 +5,18 @@ use super::salt::Salt;
 /// Bytes of a header.
 pub(super) const LENGTH: usize = 48;
 
-/// The format that this version writes. It reads none but this: there has been no other.
+/// The format that this version writes and reads. There is no other format so far.
 pub(super) const VERSION: u16 = 1;
 
 const MAGIC: &[u8; 8] = b"BIZSPOOL";
 
-/// What a header says.
+/// The contents of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) publisher: u128,
     pub(super) segment: u32,
-    /// Lines that the segment before this one has, as this one was begun. More of them are not valid, and
-    /// fewer are a loss.
+    /// How many lines the segment before this one had when this one was started. Further lines there are not
+    /// valid, and missing lines are a loss.
     pub(super) before: u32,
     /// How many lines the file has, if it was written at once when the segment was compacted.
     pub(super) rewritten: Option<u32>,
@@ -45,7 +45,7 @@ impl Header {
         if &header[..8] != MAGIC || crc32fast::hash(&header[..LENGTH - 4]) != word(LENGTH - 4) {
             return Err(Unfit::Damaged);
         }
-        // Every version has its number here, and the checksum over as many bytes.
+        // In every version, the version number is here, and the checksum covers the same number of bytes.
         let version = u16::from_le_bytes([header[8], header[9]]);
         if version > VERSION {
             return Err(Unfit::Newer(version));
@@ -60,7 +60,7 @@ impl Header {
     }
 }
 
-/// Why bytes are no header.
+/// Why bytes are not a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
     Damaged,
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_told_apart_from_damage() {
+    fn a_newer_format_differs_from_damage() {
         let mut bytes = HEADER.write();
         bytes[8..10].copy_from_slice(&(VERSION + 1).to_le_bytes());
         let sum = crc32fast::hash(&bytes[..LENGTH - 4]);

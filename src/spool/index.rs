@@ -1,18 +1,18 @@
-//! Which line has which slot: what a mark needs. Kept of a few segments, and made again from the file.
+//! Which line has which slot. Marks need this. It is kept for a few segments, and can be rebuilt from the file.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::record::Key;
 
-/// The indexes of the segments that marks were about lately.
+/// The indexes of the segments that recent marks were about.
 #[derive(Default)]
 pub(super) struct Indexes {
-    /// The one that was used last stands in front.
+    /// The index that was used last comes first.
     kept: VecDeque<(u32, Index)>,
 }
 
-/// Lines of all indexes together. A line takes about 24 bytes.
+/// The limit for the lines of all indexes together. A line takes about 24 bytes.
 const MOST_LINES: usize = 256 << 10;
 
 impl Indexes {

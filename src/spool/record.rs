@@ -1,7 +1,7 @@
-//! What stands in a record: lines and ends with their places, or marks.
+//! The contents of a record: lines and ends with their places, or marks.
 //!
-//! A token's name is written in full where it is used first in a stretch of 1 MiB, and is a small number
-//! after that. So a damaged record takes no more than the rest of such a stretch with it.
+//! The first time that a token is used in a stretch of 1 MiB, its name is written in full. After that, it is a
+//! small number. So a damaged record makes at most the rest of its stretch unreadable.
 //!
 //! Each line has a *slot*: its place among all lines of its segment, which it keeps when the segment is
 //! compacted.
@@ -15,7 +15,7 @@ use crate::journal::codec::{
 use crate::journal::{Content, MarkKind};
 use crate::line::{EventToken, PortalId};
 
-/// To whose log something belongs.
+/// The log that an item belongs to.
 pub(super) type Name = (Option<PortalId>, EventToken);
 
 /// Stands for a [`Name`] in memory.
@@ -41,9 +41,9 @@ impl Keys {
 pub(super) struct Dictionary {
     keys: Keys,
     names: HashMap<Name, Known>,
-    /// In which stretch of the file writing is.
+    /// The present stretch of the file.
     stretch: u32,
-    /// Names that the present batch has brought or written again, and the stretch before.
+    /// Names that the present batch has added or written again, and their stretch before that.
     fresh: Vec<(Name, Option<u32>)>,
 }
 
@@ -54,14 +54,14 @@ struct Known {
     stretch: u32,
 }
 
-/// What stands for a name in memory, and for its portal.
+/// The keys of a name and of its portal in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NameKeys {
     pub(super) log: Key,
     pub(super) portal: Key,
 }
 
-/// How many bytes of a file pass until names are written in full again.
+/// After how many bytes of a file names are written in full again.
 const STRETCH: u64 = 1 << 20;
 
 impl Dictionary {
@@ -73,13 +73,13 @@ impl Dictionary {
         self.names.len()
     }
 
-    /// Begins what is written at once, at this place of the file.
+    /// Begins a batch at this place of the file.
     pub(super) fn begin(&mut self, offset: u64) {
         self.fresh.clear();
         self.stretch = u32::try_from(offset / STRETCH).unwrap_or(u32::MAX);
     }
 
-    /// What was begun was not written.
+    /// The batch was not written.
     pub(super) fn take_back(&mut self) {
         for (name, stretch) in self.fresh.drain(..).rev() {
             match (stretch, self.names.get_mut(&name)) {
@@ -157,7 +157,7 @@ pub(super) fn put_mark(
 const LINES: u8 = 1;
 const MARKS: u8 = 2;
 
-/// The names that were read in a segment.
+/// The names that were read from a segment.
 pub(super) struct Names {
     keys: Keys,
     known: Vec<Option<NameRead>>,
@@ -178,14 +178,14 @@ impl Names {
         Names { keys, known: Vec::new() }
     }
 
-    /// Reads a name. `None`: the record that had it in full is damaged.
+    /// Reads a name. `None`: the record with the full name is damaged.
     fn take(&mut self, bytes: &mut Bytes<'_>) -> Result<Option<&NameRead>, Unreadable> {
         let number = bytes.number()?;
         let (number, in_full) = (number >> 1, number & 1 != 0);
         let place = usize::try_from(number).map_err(|_| Unreadable::Damaged)?;
         if in_full && number < MOST_NAMES {
             let name = take_name(bytes)?;
-            // A stretch later it is the same name again.
+            // It is the same name again, in a later stretch.
             let same = self
                 .known
                 .get(place)
@@ -204,10 +204,10 @@ impl Names {
     }
 }
 
-/// What a record holds, part by part.
+/// A part of a record's contents.
 pub(super) enum Item<'a, 'n> {
     Piece {
-        /// `None`: nobody knows any more whose it is.
+        /// `None`: its token is not known any more.
         name: Option<&'n NameRead>,
         slot: u32,
         /// It is the first of a chunk.
@@ -222,7 +222,7 @@ pub(super) enum Item<'a, 'n> {
     },
 }
 
-/// Hands over what a record holds. Returns the number of its batch, if it is one of lines.
+/// Hands over the contents of a record. Returns the number of its batch, if it is a record of lines.
 pub(super) fn read<'a>(
     payload: &'a [u8],
     names: &mut Names,

@@ -1,7 +1,7 @@
-//! One run's folder: its segments, and what is done with them.
+//! The folder of one run: its segments, and the work on them.
 //!
-//! A folder stands for itself: marks of what it holds are written into it, too, also by another process
-//! that has taken it over. Who holds its lock is the only one who reads or writes it.
+//! A folder can be read by itself: marks of its lines are written into the same folder, also by another process
+//! that has taken it over. Only the process that holds the lock reads or writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -29,26 +29,26 @@ pub(super) use self::append::bytes;
 pub(super) use self::read::Reading;
 pub(super) use self::recover::Recovery;
 
-/// What all runs of a spool have in common.
+/// The data that all runs of a spool share.
 pub(super) struct Setup {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) keys: Keys,
-    /// Answers only when what was written will survive power loss.
+    /// Whether it answers only when the written data survives a loss of power.
     pub(super) fsync: bool,
-    /// A segment is ended when its file has so many bytes.
+    /// A segment ends when its file has this number of bytes.
     pub(super) segment_bytes: u64,
 }
 
-/// A segment is also ended when it has so many lines, which bounds what an index of it takes.
+/// A segment also ends at this number of lines, which limits the size of its index.
 const SEGMENT_LINES: u32 = 32_768;
 
-/// And when it has so many names, which bounds what the writer keeps.
+/// It also ends at this number of names, which limits the memory of the writer.
 const SEGMENT_NAMES: usize = 8_192;
 
-/// More than a segment ever has: what is longer was not written by us, and not read to its end.
+/// Larger than any segment. A larger file was not written by this crate, and is not read to its end.
 const MOST_BYTES: u64 = 128 << 20;
 
-/// A file that could not be read so many times is lost.
+/// After this number of failed reads, a file counts as lost.
 const MOST_FAILURES: u8 = 3;
 
 /// A folder whose lock we hold.
@@ -64,14 +64,14 @@ pub(super) struct Run {
     /// The largest number of a batch.
     batch: Option<u64>,
     indexes: Indexes,
-    /// Marks that could not be written. What they say is true in memory.
+    /// Marks that could not be written. They are applied in memory.
     unwritten: Vec<Mark>,
-    /// The last segment may have more on disk than is known here, as long as no other follows, whose header
-    /// says that this is not valid.
+    /// The last segment may have more on disk than is known here. This ends when another segment follows, whose
+    /// header says what is valid.
     doubtful: bool,
-    /// Files were deleted of which others had marks, and that was not synced.
+    /// Files were deleted whose lines have marks in other files, and the deletion was not synced.
     unsynced: bool,
-    /// What was lost and has not been told yet.
+    /// Losses that are not reported yet.
     pub(super) lost: Vec<Evicted>,
     _lock: Box<dyn Lock>,
 }
@@ -103,7 +103,7 @@ impl Run {
         }
     }
 
-    /// Its folder has vanished, and this is another one. Returns what was lost with it.
+    /// Its folder has vanished, and this is the new one. Returns the lines that were lost with the old one.
     pub(super) fn begin_anew(&mut self, path: PathBuf, lock: Box<dyn Lock>) -> Vec<Evicted> {
         let numbers: Vec<_> = self.segments.keys().copied().collect();
         for number in numbers {
@@ -127,7 +127,7 @@ impl Run {
         self.segments.values().map(|segment| segment.bytes).sum()
     }
 
-    /// Whether nothing in it is left to be settled.
+    /// Whether nothing in it is left to settle.
     pub(super) fn is_drained(&self) -> bool {
         self.segments.values().all(|segment| segment.live == 0)
     }
@@ -142,7 +142,7 @@ impl Run {
         child(&self.path, &segment_name(number))
     }
 
-    /// Reads a segment's file and hands over what it holds, until that returns false.
+    /// Reads a segment's file and hands over its contents, until the callback returns false.
     fn scan(
         &self,
         number: u32,
@@ -211,7 +211,7 @@ impl Run {
         Ok(())
     }
 
-    /// Notes what a mark in segment `within` says about a line.
+    /// Applies a mark in segment `within` to a line.
     fn note(&mut self, within: u32, (number, slot): Place, kind: MarkKind) -> bool {
         let new = self.segments.get_mut(&number).is_some_and(|segment| segment.note(slot, kind));
         if new && number != within {
@@ -228,7 +228,7 @@ fn segment_name(number: u32) -> String {
     format!("{number:08x}.seg")
 }
 
-/// The end of the name of a file that takes a segment's place when it is written.
+/// The ending of the name of a file that will replace a segment when it is complete.
 const UNFINISHED: &str = ".new";
 
 /// The number in the name of a segment's file.

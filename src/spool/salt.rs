@@ -2,14 +2,14 @@
 
 use crc32fast::Hasher;
 
-/// What the checksums of one segment begin with: it follows from the number of its run, which no log line
-/// knows, and its own number. So the rest can be checked if the file's header is damaged.
+/// The start value for the checksums of one segment. It is computed from the number of its run, which no log line
+/// can know, and from its own number. So the rest of a file can be checked even if its header is damaged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Salt(u32);
 
 impl Salt {
     pub(super) const fn of(publisher: u128, segment: u32) -> Salt {
-        // Mixed by hand, since this is a constant in tests: multiply and fold.
+        // Mixed here by multiplying and folding, because tests use this as a constant.
         let low = (publisher as u64) ^ (segment as u64).wrapping_mul(SPREADS);
         let high = ((publisher >> 64) as u64).wrapping_add(SPREADS);
         let mixed = (low ^ high.rotate_left(29)).wrapping_mul(SPREADS);
@@ -19,7 +19,7 @@ impl Salt {
     pub(super) fn checksum(self, bytes: &[u8]) -> u32 {
         let mut hasher = Hasher::new_with_initial(self.0);
         hasher.update(bytes);
-        // The length again, so that zeros in a hole of a file are no record.
+        // The length is included, so that zeros in a hole of a file do not count as a record.
         hasher.update(&(bytes.len() as u32).to_le_bytes());
         hasher.finalize()
     }

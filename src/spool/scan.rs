@@ -1,23 +1,23 @@
-//! Reads a segment's file, whatever has become of it.
+//! Reads a segment's file, also if it is damaged.
 
 use super::frame::{Found, Frames};
 use super::header::LENGTH;
 use super::record::{self, Item, Keys, Names};
 use super::salt::Salt;
 
-/// What was found beside the items.
+/// What a scan has found in addition to the items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scanned {
-    /// How many lines the file has, or had, as far as its records tell.
+    /// How many lines the file has or had, according to its records.
     pub(super) lines: u32,
     /// The largest number of a batch.
     pub(super) batch: Option<u64>,
-    /// There is more behind the lines that it has.
+    /// There is more data after its valid lines.
     pub(super) surplus: bool,
 }
 
-/// Hands over what the file's records hold, until that returns false. `most`: how many lines it has, if
-/// that is known. What stands behind them was not stored, but could not be cut off.
+/// Hands over the contents of the file's records, until the callback returns false. `most`: how many valid lines
+/// the file has, if this is known. Data after them counts as not stored, but could not be cut off.
 pub(super) fn scan<'a>(
     file: &'a [u8],
     salt: Salt,
@@ -44,7 +44,7 @@ pub(super) fn scan<'a>(
         scanned.lines = up_to;
         let mut go_on = true;
         let mut hand_over = |item: Item<'a, '_>| go_on &= go_on && each(item);
-        // The lines of one that is damaged are in the count.
+        // The lines of a damaged record are in the count.
         let read = payload.map(|payload| record::read(payload, &mut names, &mut hand_over));
         if let Some(Ok(batch)) = read {
             scanned.batch = scanned.batch.max(batch);

@@ -1,5 +1,5 @@
-//! What is kept in memory of a segment: counters, two bits per line where they are needed, and which portals
-//! it may hold.
+//! The data of a segment in memory: counters, two bits per line if they are needed, and which portals it may have
+//! lines of.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -31,9 +31,9 @@ pub(super) struct Segment {
     pub(super) bytes: u64,
     /// One more than the last slot.
     pub(super) slots: u32,
-    /// Lines, gaps and ends in its file, settled ones among them.
+    /// How many lines, gaps and ends its file has, including settled ones.
     pub(super) lines: u32,
-    /// Those that are not settled.
+    /// How many of them are not settled.
     pub(super) live: u32,
     /// The first and the last number.
     pub(super) numbers: Option<(u64, u64)>,
@@ -47,11 +47,11 @@ pub(super) struct Segment {
     others: Bits,
     /// Older segments for which its marks are needed.
     pub(super) speaks_of: BTreeSet<u32>,
-    /// Ends that are not settled were kept when its lines were given up.
+    /// Its lines were given up, and its unsettled ends were kept.
     pub(super) ends_only: bool,
-    /// Its file may have more than is valid: the header of the next segment says so, and is needed.
+    /// Its file may have more than its valid lines. The header of the next segment says so, and so it is needed.
     pub(super) surplus: bool,
-    /// How often its file could not be read.
+    /// How many times its file could not be read.
     pub(super) failures: Cell<u8>,
 }
 
@@ -69,7 +69,7 @@ impl Segment {
         }
     }
 
-    /// Notes so many lines, in the slots before `end`.
+    /// Adds this number of lines, in the slots before `end`.
     pub(super) fn add_lines(&mut self, end: u32, lines: u32, span: Span, portal: Key) {
         self.slots = self.slots.max(end);
         self.lines += lines;
@@ -90,12 +90,12 @@ impl Segment {
         self.portals.may_have(portal)
     }
 
-    /// Whether a range of numbers may be about its lines.
+    /// Whether a range of numbers may include its lines.
     pub(super) fn meets(&self, from: u64, up_to: u64) -> bool {
         self.numbers.is_some_and(|(first, last)| from <= last && first <= up_to)
     }
 
-    /// Says what has become of a line. Returns whether that is new.
+    /// Sets the state of a line. Returns whether the state has changed.
     pub(super) fn note(&mut self, slot: u32, kind: MarkKind) -> bool {
         if self.settled.has(slot) {
             return false;
@@ -110,7 +110,7 @@ impl Segment {
         }
     }
 
-    /// There is no line in this slot (any more), or it cannot be read. It is not counted as live.
+    /// This slot has no line (any more), or the line cannot be read. It does not count as live.
     pub(super) fn leave_out(&mut self, slot: u32) -> bool {
         self.settled.set(slot, self.slots, true)
     }
@@ -133,7 +133,7 @@ impl Bits {
         self.0.get(at as usize / 64).is_some_and(|word| word & 1 << (at % 64) != 0)
     }
 
-    /// Returns whether it was different. `most`: how many bits there will be soon.
+    /// Sets a bit. Returns whether it has changed. `most`: how many bits there will be soon.
     pub(super) fn set(&mut self, at: u32, most: u32, on: bool) -> bool {
         if self.has(at) == on {
             return false;
@@ -147,8 +147,7 @@ impl Bits {
     }
 }
 
-/// Which portals a segment may hold. It says yes for about one in a hundred too many if there are 400 of
-/// them.
+/// Which portals a segment may have lines of. With 400 portals, about one in a hundred answers is a wrong yes.
 #[derive(Clone, Debug)]
 struct Bloom(Box<[u64; 64]>);
 

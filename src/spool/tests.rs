@@ -28,7 +28,7 @@ mod whole;
 
 const DIR: &str = "/spool";
 
-/// The answer of a spool, which is there at once.
+/// The answer of a spool, which is always ready at once.
 fn now<T>(future: JournalFuture<'_, T>) -> Result<T, JournalError> {
     let mut future = future;
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -94,7 +94,7 @@ fn adopt_all(files: &Files) -> Adopted {
     }
 }
 
-/// All that is read, in parts of so many bytes.
+/// Reads everything, in parts of this number of bytes.
 fn read_all(
     files: &Files,
     portal: Option<&Option<PortalId>>,
@@ -113,7 +113,7 @@ fn read_all(
     }
 }
 
-/// Numbers of lines and whether they were tried, by publisher and token, in the order in which they are read.
+/// The numbers of lines, and whether they were tried, by publisher and token, in the order of reading.
 type Lines = BTreeMap<(u128, EventTokenText), Vec<(Number, bool)>>;
 type EventTokenText = String;
 

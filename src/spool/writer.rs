@@ -15,19 +15,19 @@ pub(super) struct Writer {
     pub(super) number: u32,
     pub(super) salt: Salt,
     pub(super) dictionary: Dictionary,
-    /// What is being put together. Kept, so that it is not allocated each time.
+    /// The buffer for the next write. It is kept, so that it is not allocated each time.
     pub(super) buffer: Vec<u8>,
     /// Bytes of the file that are valid.
     pub(super) bytes: u64,
-    /// It has something that was not synced.
+    /// The file has data that was not synced.
     unsynced: bool,
 }
 
-/// A buffer that has grown larger is not kept.
+/// A larger buffer is not kept.
 const KEPT_BUFFER: usize = 1 << 20;
 
 impl Writer {
-    /// Makes the file.
+    /// Creates the file.
     pub(super) fn create(
         disk: &dyn Disk,
         path: PathBuf,
@@ -46,21 +46,21 @@ impl Writer {
             unsynced: true,
         };
         if let Err(error) = write_all(&mut *writer.file, &header.write()) {
-            // Else its name is taken when it is tried again. Nothing is in it.
+            // Otherwise the name would be taken at the next try. The file is empty.
             let _ = disk.remove_file(&writer.path);
             return Err(SpoolError::new("writing", &writer.path, error));
         }
         Ok(writer)
     }
 
-    /// Writes the buffer. If that fails, nothing of it is valid, and the file may have to be given up.
+    /// Writes the buffer. If this fails, nothing of it is valid, and the file may have to be given up.
     pub(super) fn write(&mut self, sync: bool) -> Result<(), Failed> {
         self.unsynced = true;
         let written = match write_all(&mut *self.file, &self.buffer) {
             Ok(()) if sync => self.sync(),
             written => written.map_err(|error| self.failed("writing", error)),
         };
-        // A file that was deleted is written to without an error.
+        // Writing to a deleted file gives no error.
         let written = written.and_then(|()| match self.file.is_linked() {
             Ok(true) => Ok(()),
             Ok(false) => {
@@ -74,7 +74,7 @@ impl Writer {
             Err(mut failed) => {
                 self.dictionary.take_back();
                 failed.give_up |= self.file.truncate(self.bytes).is_err();
-                // Else it may be as if it had not been cut off, if power is lost.
+                // Otherwise the end may be back after a loss of power.
                 failed.give_up |= sync && self.file.sync().is_err();
                 self.clear();
                 return Err(failed);
@@ -89,10 +89,10 @@ impl Writer {
         self.buffer.shrink_to(KEPT_BUFFER);
     }
 
-    /// Makes all that was written survive power loss.
+    /// Makes all written data survive a loss of power.
     pub(super) fn sync(&mut self) -> Result<(), Failed> {
         if self.unsynced {
-            // After a failure nobody knows what is on the disk: the next sync may say that all is well.
+            // After a failure it is unknown what is on the disk, because the next sync may report success.
             self.file
                 .sync()
                 .map_err(|error| Failed { give_up: true, ..self.failed("syncing", error) })?;
@@ -109,6 +109,6 @@ impl Writer {
 /// A write that failed.
 pub(super) struct Failed {
     pub(super) error: SpoolError,
-    /// The file is not to be written to any more.
+    /// The file must not be written to any more.
     pub(super) give_up: bool,
 }

@@ -1,5 +1,6 @@
-//! What a process that publishes has accepted and not yet appended to its journal: lines, gaps, seals and ends,
-//! in their order, gathered into chunks. One batch at a time is with the journal. Does no I/O.
+//! The backlog of a process that publishes: lines, gaps, seals and ends that are accepted and not yet appended to
+//! its journal. They are in order, and gathered into chunks. The journal has at most one batch at a time. Does no
+//! I/O.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,22 +16,22 @@ use crate::line::{EventToken, PortalId};
 pub(crate) struct Backlog {
     publisher: Publisher,
     waiting: VecDeque<Waiting>,
-    /// How many chunks have left `waiting` at its front so far.
+    /// How many chunks have left the front of `waiting` so far.
     left: u64,
     /// Where the last chunk of each token is, counted from the first chunk ever.
     last: HashMap<EventToken, u64>,
-    /// The same of a gap before all lines of its token: where lines were given up.
+    /// The same for a gap before all lines of its token, where lines were given up.
     first_gap: HashMap<EventToken, u64>,
-    /// How many gaps wait, and how many places in `waiting` are empty.
+    /// How many gaps are waiting, and how many places in `waiting` are empty.
     gaps: usize,
     empty: usize,
     bytes: usize,
     /// The batch that the journal has.
     out: Option<Out>,
     batches: u64,
-    /// Lines that wait, without those of `out`.
+    /// Waiting lines, without those of `out`.
     lines: u64,
-    /// What waits is handed over without waiting for more.
+    /// Waiting chunks are handed over without waiting for more.
     urgent: bool,
 }
 
@@ -44,7 +45,7 @@ pub(crate) struct Of<'a> {
 
 #[derive(Debug)]
 struct Waiting {
-    /// `None`: it was taken out of its place.
+    /// `None`: the chunk was taken out of its place.
     chunk: Option<Chunk>,
     since: Instant,
     bytes: usize,
@@ -68,10 +69,10 @@ pub(crate) struct Note {
     pub(crate) up_to: Number,
 }
 
-/// What a chunk contains.
+/// The contents of a chunk.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
-    /// Lines, and what the budget was charged for them.
+    /// Lines, and their charge to the budget.
     Lines {
         lines: u64,
         charged: usize,
@@ -103,7 +104,7 @@ impl Backlog {
         }
     }
 
-    /// Adds a line. `charged`: what the budget was charged for it.
+    /// Adds a line. `charged`: its charge to the budget.
     pub(crate) fn line(&mut self, of: Of<'_>, line: StoredLine, charged: usize, now: Instant) {
         let bytes = line.body.len() + BESIDE_BODY;
         self.lines += 1;
@@ -125,7 +126,7 @@ impl Backlog {
         self.push(of, Content::Lines(vec![line]), (bytes, charged), now);
     }
 
-    /// Lines of this token are missing here. Gaps are told as long as there are not very many of them.
+    /// Lines of this token are missing here. Gaps are told unless there are very many of them.
     pub(crate) fn gap(&mut self, of: Of<'_>, gap: StoredGap, now: Instant) {
         let last = self.last_of(of.event_token).and_then(|waiting| waiting.chunk.as_mut());
         if let Some(Chunk { content: Content::Missed(before), .. }) = last {
@@ -178,8 +179,8 @@ impl Backlog {
         self.waiting.push_back(Waiting { chunk: Some(chunk), since: now, bytes, charged });
     }
 
-    /// What waits is handed over as soon as the journal has answered the batch before it. A flush waits for it,
-    /// and not for what comes later: so later lines go into chunks of their own.
+    /// Waiting chunks are handed over as soon as the journal has answered the batch before them. A flush waits for
+    /// these chunks, and not for later lines. So later lines go into new chunks.
     pub(crate) fn hurry(&mut self) {
         self.urgent = true;
         self.last.clear();
@@ -229,7 +230,7 @@ impl Backlog {
         Some(Batch { publisher: self.publisher, no, chunks })
     }
 
-    /// Takes the oldest chunk.
+    /// Removes and returns the oldest chunk.
     fn pop(&mut self) -> Option<Waiting> {
         let waiting = self.waiting.pop_front()?;
         self.left += 1;
@@ -283,20 +284,20 @@ impl Backlog {
         }
     }
 
-    /// The journal has this batch. Returns what was in it.
+    /// The journal has stored this batch. Returns its contents.
     pub(crate) fn appended(&mut self, no: u64) -> Vec<Note> {
         let out = self.out.take_if(|out| out.no == no);
         out.map(|out| out.notes).unwrap_or_default()
     }
 
-    /// The batch that the journal has not answered is given up, if it has waited since before this time. It may
-    /// be stored all the same.
+    /// Gives up the batch that the journal has not answered, if it is older than this time. It may be stored
+    /// nevertheless.
     pub(crate) fn give_up_out(&mut self, before: Option<Instant>) -> Vec<Note> {
         let old = |out: &mut Out| before.is_none_or(|before| out.since <= before);
         self.out.take_if(old).map(|out| out.notes).unwrap_or_default()
     }
 
-    /// Takes out the oldest chunk that waits since before this time.
+    /// Removes the oldest chunk, if it is older than this time.
     pub(crate) fn pop_older(&mut self, before: Instant) -> Option<Note> {
         loop {
             let front = self.waiting.front()?;
@@ -310,8 +311,8 @@ impl Backlog {
         }
     }
 
-    /// Takes out the oldest chunk of lines that waits, of this token if it is given and has one. A gap takes its
-    /// place.
+    /// Removes the oldest waiting chunk of lines: of this token, if it is given and has one. A gap replaces the
+    /// chunk.
     pub(crate) fn evict(
         &mut self,
         of: Option<&EventToken>,
@@ -342,7 +343,8 @@ impl Backlog {
         Some(note)
     }
 
-    /// The oldest lines of a token were given up at this place. If more of them were before, one gap tells both.
+    /// The oldest lines of a token were given up at this place. If others were given up before, one gap tells
+    /// both.
     fn leave_gap(&mut self, place: usize, gap: Chunk, since: Instant) {
         let before = self.first_gap.get(&gap.event_token).and_then(|at| at.checked_sub(self.left));
         let before = before.and_then(|at| self.waiting.get_mut(usize::try_from(at).ok()?));
@@ -368,7 +370,7 @@ impl Backlog {
         self.waiting[place] = Waiting { chunk: Some(gap), since, bytes: BESIDE_BODY, charged: 0 };
     }
 
-    /// Takes out the chunks that wait and for which this holds.
+    /// Removes the waiting chunks for which this is true.
     pub(crate) fn withdraw(&mut self, which: impl Fn(&Chunk) -> bool) -> Vec<Note> {
         let mut notes = Vec::new();
         for n in 0..self.waiting.len() {
@@ -397,7 +399,7 @@ impl Backlog {
         self.waiting.is_empty() && self.out.is_none()
     }
 
-    /// Since when the oldest of it has waited.
+    /// Since when the oldest chunk has waited.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         let out = self.out.as_ref().map(|out| out.since);
         out.or_else(|| self.waiting.front().map(|waiting| waiting.since))
@@ -419,17 +421,17 @@ fn note(chunk: &Chunk, charged: usize) -> Note {
     Note { portal: portal.clone(), event_token: event_token.clone(), what, up_to }
 }
 
-/// About what a line holds beside its body.
+/// About the memory of a line in addition to its body.
 pub(crate) const BESIDE_BODY: usize = 128;
 /// A batch has about this size at most. In bytes.
 const BATCH_BYTES: usize = 256 << 10;
-/// Most chunks of a batch.
+/// The largest number of chunks in a batch.
 const BATCH_CHUNKS: usize = 1_000;
-/// Lines of a token go into one chunk up to this size, in bytes, ..
+/// The largest size of a chunk, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
-/// .. and if they come within this time: so that the age of a chunk is that of its lines.
+/// The longest time between the first and the last line of a chunk. So the age of a chunk is about that of its lines.
 const CHUNK_SPAN: Duration = Duration::from_secs(1);
-/// Most gaps that wait. Lines of further ones are counted, and not mentioned in their logs.
+/// The largest number of waiting gaps. Lines of further gaps are counted, and not mentioned in their logs.
 const MOST_GAPS: usize = 10_000;
 /// How many tokens or empty places are remembered beyond those that have something waiting, before they are looked through.
 const SPARE_PLACES: usize = 1_024;
@@ -444,7 +446,7 @@ mod tests {
     use super::*;
     use crate::stats::DropReason;
 
-    /// What a token has in the backlog, in order: the number of a line, or how many are missing.
+    /// A token's items in the backlog, in order: the number of a line, or how many lines are missing.
     #[derive(Clone, Debug, PartialEq)]
     enum Piece {
         Line(u64),
@@ -472,7 +474,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, each line is handed over, or missing at its place, or was reported as lost.
+        /// In all cases, each line is handed over, or missing at its place, or reported as lost.
         #[test]
         fn nothing_is_lost_without_a_note_and_the_order_is_kept(
             steps in prop::collection::vec((0..12_u8, 0..4_usize), 1..400),

@@ -1,7 +1,7 @@
-//! How many lines of each token of a portal are in no lane, in a journal only or on their way to it.
+//! Counts the lines of each token of a portal that are in no lane: in a journal only, or on their way to it.
 //!
-//! Flushes and ends wait for these lines. A flush waits for the lines before it only, so lines are counted in parts:
-//! a part ends where a flush came. Parts that no flush tells apart any more are counted together.
+//! Flushes and ends wait for these lines. A flush waits only for the lines before it. So lines are counted in
+//! parts, and each flush ends a part. Parts are joined when no flush separates them any more.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
@@ -13,11 +13,11 @@ use crate::worker::agenda::NumberHasher;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Elsewhere {
-    /// Lines of this run: those of a token after a number, up to that of the token's next part.
+    /// Lines of this run: each part has the lines of a token from its number up to that of the token's next part.
     own: BTreeMap<(u32, Number), u64>,
     /// Lines of other runs: those of a token that were counted together.
     found: BTreeMap<(u32, Number), u64>,
-    /// The number at which a token's newest part begins, if a flush of this token alone has cut it.
+    /// The number at which a token's newest part begins, if a flush of this token has started it.
     cuts: HashMap<u64, Number, BuildHasherDefault<NumberHasher>>,
     /// The same for flushes of everything.
     cut: Number,
@@ -28,14 +28,14 @@ pub(crate) struct Elsewhere {
 pub(crate) struct Part {
     pub(crate) token: Fingerprint,
     pub(crate) own: bool,
-    /// Whoever waits for one of them waits for a line with this number.
+    /// A flush or end that waits for one of these lines waits for this number.
     pub(crate) seq: Number,
     pub(crate) lines: u64,
 }
 
 impl Elsewhere {
-    /// A line of this run is in no lane. `are_apart`: whether somebody waits for lines up to a number that is
-    /// above the first one, and at most the second one.
+    /// Adds a line of this run that is in no lane. `are_apart`: whether somebody waits for lines up to a number
+    /// that is above the first argument, and not above the second one.
     pub(crate) fn put(&mut self, token: Fingerprint, are_apart: impl Fn(Number, Number) -> bool) {
         let cut = self.cuts.get(&u64::from(token.0)).copied().unwrap_or(0).max(self.cut);
         if let Some(lines) = self.own.get_mut(&(token.0, cut)) {
@@ -59,7 +59,7 @@ impl Elsewhere {
         }
     }
 
-    /// Lines of other runs were found. `seq` stands for all that were counted with them.
+    /// Lines of other runs were found. `seq` stands for all lines that are counted together with them.
     pub(crate) fn find(&mut self, token: Fingerprint, seq: Number, lines: u64) {
         if lines > 0 {
             *self.found.entry((token.0, seq)).or_default() += lines;
@@ -77,7 +77,7 @@ impl Elsewhere {
         }
     }
 
-    /// Lines of this run, the newest of which is `last`, are no longer elsewhere. Returns those that were
+    /// These lines of this run are in a lane now, or settled. `last` is the newest of them. Returns the lines that were
     /// counted.
     pub(crate) fn take(&mut self, token: Fingerprint, last: Number, lines: u64) -> Option<Part> {
         let (&(_, cut), _) = self.own.range((token.0, 0)..(token.0, last.max(1))).next_back()?;
@@ -107,7 +107,7 @@ impl Elsewhere {
         own + found
     }
 
-    /// All that are left.
+    /// All lines that are left.
     pub(crate) fn left(&self) -> Vec<Part> {
         let part = |own| {
             move |(&(token, at), &lines): (&(u32, Number), &u64)| {

@@ -1,7 +1,8 @@
-//! Notices about missing lines that are kept in the journal until they are told.
+//! Keeps notices about missing lines in the journal until they are told.
 //!
-//! A notice that is not told yet would be gone with the process. So it is stored, and settled when the entry that
-//! begins with it is acknowledged. The next run finds those that are left, and tells them. Knows nothing of entries.
+//! Without this, a notice that is not told yet would be lost with the process. So it is stored, and settled when
+//! the entry that begins with it is acknowledged. The next run finds the notices that are left, and tells them.
+//! This module does not know entries.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::SystemTime;
@@ -21,11 +22,11 @@ pub(crate) struct GapId {
 #[derive(Debug, Default)]
 pub(crate) struct KeptGaps {
     gaps: BTreeMap<GapId, KeptGap>,
-    /// Those of which not all lines are in the journal.
+    /// Notices of which not all lines are in the journal.
     unsaved: BTreeSet<GapId>,
-    /// Those that were found in it.
+    /// Notices that were found in the journal.
     found: HashSet<(Publisher, Number)>,
-    /// How many there were.
+    /// How many notices there were so far.
     count: u64,
 }
 
@@ -36,7 +37,7 @@ struct KeptGap {
     reason: DropReason,
     since: SystemTime,
     lines: u64,
-    /// Another process tells it when it is stored.
+    /// Another process will tell this notice when it is stored.
     goes: bool,
     /// Chunks that are in the journal, or on their way: number and lines.
     stored: Vec<(Publisher, Number, u64)>,
@@ -94,7 +95,7 @@ impl KeptGaps {
         self.gaps.get(&id).map(|gap| (gap.reason, gap.lines))
     }
 
-    /// It is told, or nobody is left to tell it to. Returns the marks for the journal.
+    /// The notice is told, or there is no log left for it. Returns the marks for the journal.
     pub(crate) fn told(&mut self, id: GapId) -> Vec<Mark> {
         self.unsaved.remove(&id);
         let Some(gap) = self.gaps.remove(&id) else { return Vec::new() };
@@ -102,7 +103,7 @@ impl KeptGaps {
         gap.marks().collect()
     }
 
-    /// Another process delivers to this portal from now on, and tells what is stored.
+    /// Another process delivers to this portal from now on, and tells the stored notices.
     pub(crate) fn let_go(&mut self, portal: Option<&PortalId>) {
         let KeptGaps { gaps, unsaved, found, .. } = self;
         gaps.retain(|id, gap| {
@@ -116,8 +117,8 @@ impl KeptGaps {
         });
     }
 
-    /// Lines of a token are settled in this range of numbers, and with them what is stored in it of notices that
-    /// are not told: it has to be stored again.
+    /// A range of numbers of a token is settled. Parts of untold notices in this range are settled with it, so
+    /// they have to be stored again.
     pub(crate) fn settled(
         &mut self,
         token: Fingerprint,
@@ -154,7 +155,7 @@ impl KeptGaps {
         !self.unsaved.is_empty()
     }
 
-    /// What is to be stored, and marks for what it replaces. `seq`: the last number that is taken.
+    /// The chunks to store, and marks for the chunks that they replace. `seq`: the last number in use.
     pub(crate) fn save(&mut self, own: Publisher, seq: &mut Number) -> (Vec<Chunk>, Vec<Mark>) {
         let (mut chunks, mut marks) = (Vec::new(), Vec::new());
         for id in std::mem::take(&mut self.unsaved) {
@@ -208,7 +209,7 @@ impl KeptGap {
     }
 }
 
-/// A notice that grows is stored in parts. When there are so many, they are replaced by one.
+/// A growing notice is stored in parts. At this number of parts, one chunk replaces them.
 const MOST_CHUNKS: usize = 16;
 
 #[cfg(test)]
@@ -226,7 +227,7 @@ mod tests {
         gaps.keep((None, &token()), (DropReason::QueueFull, lines, AT))
     }
 
-    /// Numbers and lines of what is to be stored.
+    /// The numbers and lines of the chunks to store.
     fn saved(gaps: &mut KeptGaps, seq: &mut Number) -> (Vec<(Number, u64)>, Vec<Number>) {
         let (chunks, marks) = gaps.save(OWN, seq);
         let part = |chunk: &Chunk| match &chunk.content {
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_settled_with_lines_or_not_stored_is_stored_again() {
+    fn parts_that_were_settled_with_lines_or_not_stored_are_stored_again() {
         let (mut gaps, mut seq) = (KeptGaps::default(), 0);
         let id = keep(&mut gaps, 4);
         saved(&mut gaps, &mut seq);

@@ -1,4 +1,4 @@
-//! The gate before each request, where several processes deliver from one journal.
+//! The gate before each request, if several processes deliver from one journal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -11,21 +11,21 @@ use crate::journal::driver::Permission;
 use crate::line::PortalId;
 use crate::protocol::Pass;
 
-/// What one request needs to leave.
+/// The things that one request needs to leave.
 pub(crate) struct Gate {
-    /// `None`: its thread has ended.
+    /// `None`: the journal's thread has ended.
     pub(crate) journal: Option<Arc<dyn Journal>>,
     pub(crate) permission: oneshot::Receiver<Permission>,
-    /// Its portal is let go.
+    /// Whether its portal is let go.
     pub(crate) is_leaving: Arc<AtomicBool>,
 }
 
 impl Gate {
-    /// Waits until the request may leave. Then it must leave at once, and only if it still may: a connection may
-    /// take its time.
+    /// Waits until the request may leave. Then it must leave at once, and only if the permit is still valid,
+    /// because it may have to wait for a connection.
     ///
     /// # Errors
-    /// Why it must not.
+    /// Why it must not leave.
     pub(crate) async fn pass(self, portal: Option<&PortalId>) -> Result<Pass, Withheld> {
         let Gate { journal, permission, is_leaving } = self;
         let permit = match permission.await {

@@ -1,5 +1,5 @@
-//! What the worker holds for its journal: lines and ends that are to be appended, and marks. Bounded, so
-//! that a journal that fails or hangs costs no more memory than that. Does no I/O.
+//! The data that the worker holds for its journal: lines and ends to append, and marks. It is limited, so that a
+//! journal that fails or hangs costs no more memory than the limit. Does no I/O.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -16,7 +16,7 @@ use crate::line::{EventToken, Fingerprint, PortalId};
 #[derive(Debug)]
 pub(crate) struct Outbox {
     publisher: Publisher,
-    /// What is gathered. Invariant: each chunk has its note.
+    /// The gathered chunks. Invariant: each chunk has its note.
     chunks: Vec<Chunk>,
     notes: Vec<Note>,
     /// A token's last chunk of lines among them.
@@ -24,17 +24,17 @@ pub(crate) struct Outbox {
     /// Notices about missing lines that are not told yet.
     gaps: KeptGaps,
     bytes: usize,
-    /// When the oldest of it was taken in.
+    /// When the oldest chunk was taken in.
     since: Option<Instant>,
     marks: Vec<Mark>,
     /// When the oldest mark was made.
     marks_since: Option<Instant>,
-    /// Batches that are not yet answered, oldest first.
+    /// Batches that are not answered yet, oldest first.
     out: VecDeque<Out>,
     out_bytes: usize,
-    /// How many batches there were so far.
+    /// How many batches were handed over so far.
     batches: u64,
-    /// Most bytes that may be gathered and out.
+    /// The largest number of bytes that may be gathered and unanswered.
     most_bytes: usize,
     /// How long a line may wait until it is stored.
     bound: Duration,
@@ -43,13 +43,13 @@ pub(crate) struct Outbox {
     unstored: HashMap<Publisher, Vec<(Number, Number)>>,
 }
 
-/// What a chunk means for the worker.
+/// The meaning of a chunk for the worker.
 #[derive(Debug, Default)]
 pub(crate) struct Note {
-    /// Its lines are in no lane, and are read again later: whose they are.
+    /// Its lines are in no lane, and are read again later. This is their token.
     pub(crate) behind: Option<Whose>,
     pub(crate) lines: u64,
-    /// What the budget was charged for them.
+    /// Their charge to the budget.
     pub(crate) charged: usize,
     /// The number of the last line.
     pub(crate) up_to: Number,
@@ -83,7 +83,7 @@ pub(crate) struct ToStore<'a> {
 }
 
 impl Outbox {
-    /// `bound`: how long a line may wait until it is stored. `most_bytes`: how much may wait.
+    /// `bound`: how long a line may wait until it is stored. `most_bytes`: how many bytes may wait.
     pub(crate) fn new(publisher: Publisher, bound: Duration, most_bytes: usize) -> Self {
         Outbox {
             publisher,
@@ -146,7 +146,7 @@ impl Outbox {
         }
     }
 
-    /// An end goes behind what its token has gathered.
+    /// An end comes after the gathered lines of its token.
     pub(crate) fn end(
         &mut self,
         portal: &Option<PortalId>,
@@ -181,15 +181,15 @@ impl Outbox {
         &mut self.gaps
     }
 
-    /// Something is to be stored of the notices.
+    /// Notices have changed, and have to be stored.
     pub(crate) fn gaps_changed(&mut self, now: Instant) {
         if self.gaps.has_unsaved() {
             self.since.get_or_insert(now);
         }
     }
 
-    /// Notes what has become of lines. The oldest marks are left out when the journal takes none for
-    /// long: what they settle may then be sent again, with its mark, after a crash.
+    /// Adds marks. If the journal takes no marks for a long time, the oldest marks are dropped. After a crash, the
+    /// lines of these marks may then be sent again with a mark.
     pub(crate) fn mark(&mut self, mark: Mark, now: Instant) {
         if mark.kind == MarkKind::Settled {
             let Mark { publisher, from, up_to, .. } = mark;
@@ -202,7 +202,7 @@ impl Outbox {
         self.marks.push(mark);
     }
 
-    /// These lines, or this end, go on from memory alone.
+    /// These lines, or this end, continue from memory alone.
     pub(crate) fn unstored(&mut self, publisher: Publisher, from: Number, up_to: Number) {
         let ranges = self.unstored.entry(publisher).or_default();
         let first = ranges.partition_point(|(_, last)| last.saturating_add(1) < from);
@@ -212,7 +212,7 @@ impl Outbox {
             if ranges.len() < MOST_RANGES {
                 return ranges.insert(first, (from, up_to));
             }
-            // What lies between them is taken for unstored, too, where there are very many.
+            // If there are very many ranges, the numbers between them count as not stored, too.
             match ranges.get_mut(first) {
                 Some(next) => next.0 = from,
                 None => {
@@ -243,7 +243,7 @@ impl Outbox {
         waiting.is_none_or(|first| up_to < first)
     }
 
-    /// Whether there is enough of it to be handed over.
+    /// Whether enough is gathered to be handed over.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes >= BATCH_BYTES
     }
@@ -260,7 +260,7 @@ impl Outbox {
         since.into_iter().chain(marks_since.map(|since| since + self.bound / 4)).min()
     }
 
-    /// What is gathered, as a batch for the journal. `seq`: the number of the last line or end, after which notices
+    /// The gathered chunks, as a batch for the journal. `seq`: the number of the last line or end, after which notices
     /// are numbered. `None`: no notices now.
     pub(crate) fn batch(&mut self, seq: Option<&mut Number>, now: Instant) -> Option<Batch> {
         if let Some(seq) = seq.filter(|_| self.gaps.has_unsaved()) {
@@ -289,12 +289,12 @@ impl Outbox {
         Some(Batch { publisher: self.publisher, no: self.batches, chunks })
     }
 
-    /// Whether a request is about to leave of which the journal does not know.
+    /// Whether a request is about to leave that the journal does not know yet.
     pub(crate) fn has_tried(&self) -> bool {
         self.marks.iter().any(|mark| mark.kind == MarkKind::Tried)
     }
 
-    /// The marks that are gathered.
+    /// The gathered marks.
     pub(crate) fn marks(&mut self) -> Vec<Mark> {
         self.marks_since = None;
         std::mem::take(&mut self.marks)
@@ -321,8 +321,7 @@ impl Outbox {
         notes.filter_map(|note| note.behind.as_ref()).any(|whose| whose.portal == *portal)
     }
 
-    /// Lines of this portal that are gathered and in no lane: they go to its lane now. Per token, with
-    /// what they were charged.
+    /// Gathered lines of this portal that are in no lane. They go to its lane now. Per token, with their charge.
     pub(crate) fn recall(
         &mut self,
         portal: &Option<PortalId>,
@@ -367,15 +366,15 @@ fn first_no(content: &Content) -> Option<Number> {
     }
 }
 
-/// About what a line holds here beside its body: its share of the chunk, and the token.
+/// About the memory of a line here in addition to its body: its share of the chunk, and the token.
 const BESIDE_BODY: usize = 128;
 /// A batch is handed over at this size. In bytes.
 const BATCH_BYTES: usize = 256 << 10;
-/// Batches that are with the journal before others wait for them.
+/// The number of unanswered batches from which on others wait.
 const MOST_OUT: usize = 2;
-/// Most marks that wait.
+/// The largest number of waiting marks.
 const MOST_MARKS: usize = 65_536;
-/// Most ranges of unstored lines that are told apart.
+/// The largest number of separate ranges of unstored lines.
 const MOST_RANGES: usize = 1_024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How lines and notices of another process read, which that process decides.
+//! The style of lines and notices of another process. That process decides it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::protocol::text::{push_safe, split_at_boundary};
 #[derive(Debug)]
 pub(crate) struct Style {
     pub(crate) words: Words,
-    /// What stands after the time of each line. Safe.
+    /// The text after the time of each line. Already made safe.
     pub(crate) prefix: String,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Style {
 pub(crate) struct Styles(Vec<(About, Arc<Style>)>);
 
 impl Styles {
-    /// The style that somebody has asked for. `words`: those of this process.
+    /// Returns the style that a process has asked for. `words`: the words of this process.
     pub(crate) fn of(&mut self, about: &About, words: &Words) -> Arc<Style> {
         let same = |known: &About| {
             known.language == about.language
@@ -27,7 +27,7 @@ impl Styles {
                 && known.line_prefix == about.line_prefix
         };
         if let Some(at) = self.0.iter().position(|(known, _)| same(known)) {
-            // The one that was used last is found first.
+            // The style that was used last is found first.
             self.0.swap(0, at);
             return self.0[0].1.clone();
         }
@@ -53,9 +53,9 @@ pub(crate) fn is_same(one: Option<&Arc<Style>>, other: Option<&Arc<Style>>) -> b
     }
 }
 
-/// More are made again when they are needed.
+/// The largest number of styles in memory. Others are made again when they are needed.
 const MOST_STYLES: usize = 64;
-/// A prefix is not longer in the log: the app's builder checks that, too. In bytes.
+/// The longest prefix in the log, in bytes. The app's builder checks this, too.
 const MOST_PREFIX: usize = 200;
 
 #[cfg(test)]

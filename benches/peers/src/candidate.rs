@@ -1,4 +1,4 @@
-//! Who is measured, each set up as its documentation says.
+//! The candidates, each set up as its documentation says.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ impl Candidate {
     }
 }
 
-/// A candidate at work: how to make it deliver, and what has arrived.
+/// A running candidate: how to make it deliver, and how many events have arrived.
 pub struct Installed {
     flush: Box<dyn Fn() + Sync>,
     arrived: Box<dyn Fn() -> u64 + Sync>,
@@ -71,7 +71,7 @@ impl Installed {
     }
 }
 
-/// Of the length of a real event token, for those that have no portal.
+/// A token of the length of a real event token, for candidates without a portal.
 const TOKEN: &str = "68f1e5d2a3b4c1.12345678|A12345_67890_12345_67890|420.\
     0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456";
 

@@ -1,8 +1,8 @@
 //! `tracing-bizproc` against other layers that ship events, on the same workloads.
 //!
-//! `cargo run --release` prints a table of ns per event on the caller's thread. Each candidate runs in
-//! a process of its own (live dispatchers distort each other), the candidates take turns, and every
-//! event has to arrive at its sink before the next burst: there is no credit for dropping.
+//! `cargo run --release` prints a table of ns per event on the caller's thread. Each candidate runs in a process
+//! of its own (live dispatchers distort each other), the candidates take turns, and every event has to arrive at
+//! its sink before the next burst, so that dropping events gives no advantage.
 
 use std::collections::BTreeMap;
 use std::process::Command;

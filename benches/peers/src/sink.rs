@@ -1,4 +1,4 @@
-//! Where the candidates deliver to: in this process or over loopback, and counted.
+//! The sinks of the candidates, in this process or over loopback. They count events.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -39,7 +39,7 @@ pub fn serve(arrived: &Arrived, count: fn(&[u8]) -> usize) -> String {
     format!("http://{address}")
 }
 
-/// Reads one request and says that all is well.
+/// Reads one request and answers that it succeeded.
 fn answer(stream: &TcpStream, arrived: &Arrived, count: fn(&[u8]) -> usize) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut length = 0;

@@ -81,7 +81,7 @@ fn emit_charge() {
     emit::info!("charged {name}", order_id, amount);
 }
 
-/// Runs `work` inside so many spans, the outermost with the token.
+/// Runs `work` inside this number of spans. The outermost span has the token.
 fn nested(event_token: &str, depth: u32, work: &mut dyn FnMut() -> f64) -> f64 {
     fn inner(depth: u32, work: &mut dyn FnMut() -> f64) -> f64 {
         match depth {
@@ -92,7 +92,7 @@ fn nested(event_token: &str, depth: u32, work: &mut dyn FnMut() -> f64) -> f64 {
     info_span!("order", event_token).in_scope(|| inner(depth - 1, work))
 }
 
-/// emit's way to give events the properties of what they are part of.
+/// emit's way to give events the properties of the operation that they belong to.
 fn emit_nested(event_token: &str, depth: u32, work: &mut dyn FnMut() -> f64) -> f64 {
     fn inner(depth: u32, work: &mut dyn FnMut() -> f64) -> f64 {
         match depth {

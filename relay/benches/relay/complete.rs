@@ -15,7 +15,7 @@ use super::wait;
 pub(crate) fn compare(config: &PgConfig, small: bool) {
     let ends = if small { 2 } else { 100 };
     let portal = Portal::builder().start().unwrap();
-    // Otherwise the pace of requests would be measured.
+    // Otherwise the limit of requests would be measured.
     let webhook = || Webhook::new(portal.webhook_url()).unwrap();
     let builder = || tracing_bizproc::builder(webhook()).quota(Quota::Unlimited);
     let (_layer, guard) = builder().build::<Registry>().unwrap();
@@ -28,7 +28,7 @@ pub(crate) fn compare(config: &PgConfig, small: bool) {
     wait(relay.stop(Duration::from_secs(10)));
 }
 
-/// One after the other, as an app does that has little to do.
+/// Ends activities one after the other, like an app with little load.
 fn complete(portal: &Portal, guard: WorkerGuard, ends: u32) -> Vec<Duration> {
     let handle = guard.handle();
     let workflow = portal.start_workflow("Orders");

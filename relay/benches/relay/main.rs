@@ -1,8 +1,9 @@
-//! What one PostgreSQL server on this machine does for the relay, per second: with `fsync`, as in production.
+//! How many operations of the relay one PostgreSQL server on this machine does per second, with `fsync`, as in
+//! production.
 //!
 //! `cargo bench -p tracing-bizproc-relay --bench relay` takes two to five minutes. With `--test`, each part runs
-//! once and small; with `complete`, only ends of activities are measured. Beside the rates stands what the client and
-//! the server used of a core, which is worth more on a machine that does other things meanwhile.
+//! once and small; with `complete`, only ends of activities are measured. In addition to the rates, it prints how
+//! much of a core the client and the server used. On a machine with other load, these figures are more reliable.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a bench that fails says where")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]

@@ -1,4 +1,4 @@
-//! How a relay learns that there is something new: it looks from time to time, or the server tells it.
+//! How a relay learns of new chunks: it looks from time to time, or the server notifies it.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tracing_bizproc_relay::{PgConfig, PgJournal, Shard};
 
 use super::{Run, chunk, empty, wait};
 
-/// How often a relay looks, when nothing was there the last time.
+/// How often a relay looks if the last look found nothing.
 const POLL: Duration = Duration::from_millis(100);
 
 pub(crate) fn compare(server: &Postgres, config: &PgConfig, small: bool) {
@@ -49,7 +49,7 @@ pub(crate) fn compare(server: &Postgres, config: &PgConfig, small: bool) {
     let (tell, told) = channel();
     listen(server.socket("postgres"), tell);
     let wait_for_news = |told: &Receiver<()>| {
-        // Nothing came: it looks all the same.
+        // No notification has arrived. The relay looks in any case.
         let _ = told.recv_timeout(POLL * 10);
     };
     let told_of = latencies(config, small, Publisher(101), wait_for_news, told);
@@ -78,7 +78,7 @@ fn commits(server: &Postgres, config: &PgConfig, what: &str, appends: u64, small
     }
 }
 
-/// From the answer to an append until a reader has the chunk.
+/// The time from the answer to an append until a reader has the chunk.
 fn latencies<T: Send>(
     config: &PgConfig,
     small: bool,
@@ -125,7 +125,7 @@ fn latencies<T: Send>(
     })
 }
 
-/// Passes on what the server tells.
+/// Passes on notifications of the server.
 fn listen(connection: String, tell: Sender<()>) {
     thread::spawn(move || {
         wait(async {

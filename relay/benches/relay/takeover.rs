@@ -1,4 +1,4 @@
-//! How long shards of a relay that is gone have no owner.
+//! How long shards have no owner after their relay has ended.
 
 use std::sync::Arc;
 use std::thread;
@@ -9,7 +9,7 @@ use tracing_bizproc_relay::{Member, Owner, PgConfig, PgOwnership, Shard};
 use super::news::print;
 use super::wait;
 
-/// One relay goes, and the other one takes all.
+/// One relay ends, and the other one takes all shards.
 pub(crate) fn measure(config: &PgConfig, small: bool) {
     let rounds = if small { 1 } else { 10 };
     for (what, says_so) in [("takeover of one that leaves", true), ("of one that is killed", false)]
@@ -34,7 +34,7 @@ fn takeover(config: &PgConfig, says_so: bool, round: u32) -> Duration {
             wait(owner.give_back(&change.surplus)).unwrap();
         }
     }
-    // Somewhere between two turns of the one that stays.
+    // The end is at a random moment between two turns of the other relay.
     thread::sleep(stays.interval() * round / 10);
     let start = Instant::now();
     if says_so {

@@ -1,9 +1,9 @@
 //! Three replicas of an app log to the same workflows, two relays deliver, and one of each is killed.
 //!
-//! `cargo run -p tracing-bizproc-relay --example fleet` starts a PostgreSQL server of its own in a temporary folder,
-//! a stand-in portal with the limits of a standard plan, and the replicas and relays as processes of their own.
-//! In the end, what the replicas have written down is compared with what the portal has seen. The last line says
-//! what became of the lines.
+//! `cargo run -p tracing-bizproc-relay --example fleet` starts a PostgreSQL server of its own in a temporary
+//! folder, a stand-in portal with the limits of a standard plan, and the replicas and relays as processes of their
+//! own. In the end, the records of the replicas are compared with the logs of the portal. The last line says what
+//! became of the lines.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 #![expect(clippy::disallowed_methods, reason = "processes are killed in real time")]
 
@@ -47,7 +47,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     Show::new(&postgres)?.play()
 }
 
-/// All of it, and since when it runs.
+/// The whole example, and its start time.
 struct Show {
     relays: Vec<Member>,
     replicas: Vec<Member>,
@@ -152,7 +152,7 @@ impl Show {
             self.end(&mut member)?;
         }
         let limit = Instant::now() + PATIENCE;
-        // The killed replica waits for nobody any more.
+        // The killed replica does not wait for its ends any more.
         while self.watcher.left()? > 0 && Instant::now() < limit {
             sleep(TICK);
         }
@@ -219,7 +219,7 @@ impl Show {
 /// In two workflows.
 const ACTIVITIES: usize = 6;
 const BRANCHES: usize = 3;
-/// How long the fleet works before something happens.
+/// How long the fleet works before the first event.
 const WORK: Duration = Duration::from_secs(6);
 const TICK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! From the journal of a portal to what the verdict is given.
+//! Converts the journal of a portal to data for the verdict.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use super::verdict::{End, Entry, Evidence, Fate, Hit};
 /// A workflow by its id, and an activity of it by its name.
 pub(crate) type Place = (String, String);
 
-/// The user of the webhooks that a run has: so each portal knows who calls, although all have one address.
+/// The user in the webhooks of a run. So each portal knows who calls, although all runs have one address.
 pub(crate) fn user_of(run: u32) -> u64 {
     u64::from(run) + FIRST_USER
 }
@@ -22,7 +22,7 @@ fn run_at(path: &str) -> Option<u32> {
     u32::try_from(user.checked_sub(FIRST_USER)?).ok()
 }
 
-/// Adds what the journal of a portal has. `activities` says which activity is at a place.
+/// Adds the data of a portal's journal. `activities` says which activity is at a place.
 pub(crate) fn read_journal(
     evidence: &mut Evidence,
     number: usize,
@@ -91,7 +91,7 @@ fn read_end(
     run: u32,
     arrived: Moment,
 ) {
-    // An end that was repeated found the activity closed, which does no harm.
+    // A repeated end finds the activity closed. This does no harm.
     if command.outcome == CommandOutcome::Completed {
         let message = command.message.as_deref().unwrap_or_default();
         let is_right = without_time(message) == of_end(activity);

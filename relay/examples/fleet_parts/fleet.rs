@@ -18,12 +18,12 @@ use super::record::{Moment, Story, now};
 use super::settings::Told;
 use super::verdict::{Ending, Evidence, Run, Trouble, TroubleKind};
 
-/// All of them, and what is known of each.
+/// All portals and processes, with their data.
 pub(crate) struct Fleet {
     directory: PathBuf,
     pub(crate) portals: Vec<Portal>,
     activities: Vec<Opened>,
-    /// How many of the activities, from the first one on, all replicas log to.
+    /// How many of the activities, from the first one, are shared by all replicas.
     shared: usize,
     runs: Vec<Run>,
     /// When there was no database.
@@ -37,11 +37,11 @@ struct Opened {
     activity: Activity,
 }
 
-/// A process that runs.
+/// A running process.
 pub(crate) struct Member {
     pub(crate) run: u32,
     pub(crate) process: Process,
-    /// Since when it is stopped with SIGSTOP.
+    /// Since when it is paused with SIGSTOP.
     pub(crate) paused: Option<Moment>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Member {
 pub(crate) struct Start {
     pub(crate) role: Role,
     pub(crate) database: String,
-    /// Lines that a replica logs in a second.
+    /// Lines per second of one replica.
     pub(crate) rate: f64,
     /// How long a line waits for the schedule of entries at a relay.
     pub(crate) max_hold: Duration,
@@ -76,7 +76,7 @@ impl Fleet {
         &self.directory
     }
 
-    /// Opens activities to which all replicas log: so many on each portal, `in_workflow` of them in one
+    /// Opens activities to which all replicas log: this number on each portal, with `in_workflow` of them in one
     /// workflow, as parallel branches.
     pub(crate) fn open_shared(&mut self, on_portal: usize, in_workflow: usize) {
         for portal in 0..self.portals.len() {
@@ -132,7 +132,7 @@ impl Fleet {
         Ok(Member { run, process, paused: None })
     }
 
-    /// Opens an activity for this replica alone, which logs so many lines and ends it.
+    /// Opens an activity for this replica alone. The replica logs this number of lines and ends it.
     pub(crate) fn order(
         &mut self,
         member: &mut Member,
@@ -148,7 +148,7 @@ impl Fleet {
         member.process.tell(&told)
     }
 
-    /// Number, portal and token of an activity, as a process is told them.
+    /// Number, portal and token of an activity, in the form for the settings of a process.
     fn described(&self, number: usize) -> String {
         let Opened { portal, activity, .. } = &self.activities[number];
         format!("{number} {} {}", self.portals[*portal].member_id(), activity.event_token())
@@ -181,24 +181,24 @@ impl Fleet {
         }
     }
 
-    /// SIGTERM. Returns when that was.
+    /// SIGTERM. Returns the time of the signal.
     pub(crate) fn ask_to_stop(&mut self, member: &Member) -> io::Result<Moment> {
         member.process.signal("-TERM")?;
         Ok(now())
     }
 
-    /// Something was wrong with a run until now.
+    /// Records a trouble of a run that ends now.
     pub(crate) fn trouble(&mut self, run: u32, from: Moment, kind: TroubleKind) {
         self.runs[run as usize].troubles.push(Trouble { from, until: now(), kind });
     }
 
-    /// The database was away from then on, and until a moment after now.
+    /// Records that the database was away from then until a moment after now.
     pub(crate) fn outage(&mut self, from: Moment, recovery: Duration) {
         let until = now() + u64::try_from(recovery.as_nanos()).unwrap_or(0);
         self.outages.push(Trouble { from, until, kind: TroubleKind::NoDatabase });
     }
 
-    /// A process has ended: what it wrote down is read.
+    /// A process has ended. Reads its records.
     pub(crate) fn ended(&mut self, run: u32, end: Ending) -> io::Result<()> {
         let known = &mut self.runs[run as usize];
         known.end = end;
@@ -206,21 +206,21 @@ impl Fleet {
         Ok(())
     }
 
-    /// A process that ended when nobody had asked it to is a fault of ours, or of the crate's.
+    /// If a process ended without being asked to, this test or the crate has an error.
     pub(crate) fn failed(&mut self, member: &Member, how: &str) -> io::Result<()> {
         let words = last_words(&self.directory, member.run);
         self.unseen.push(format!("run {} ended: {how}\n{words}", member.run));
         self.ended(member.run, Ending::Finished)
     }
 
-    /// The number of a portal's shard, as the database has it.
+    /// The number of a portal's shard in the database.
     pub(crate) fn shard_of(&self, portal: usize) -> i16 {
         let shard = Shard::of(Some(&PortalId::from(self.portals[portal].member_id())));
         let place = Shard::all().position(|other| other == shard);
         place.and_then(|place| i16::try_from(place).ok()).unwrap_or(-1)
     }
 
-    /// All that is known in the end.
+    /// All data for the verdict.
     pub(crate) fn evidence(
         &self,
         window: Duration,

@@ -1,4 +1,4 @@
-//! The lines that replicas log: each says by itself which line it is, and what it has to be.
+//! The lines that replicas log. Each line says which line it is, and its text can be checked.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Its text. It follows from the numbers, so that the verdict sees whether it came whole.
+    /// Its text. It is computed from the numbers, so that the verdict can check whether it is complete.
     pub(crate) fn text(self) -> String {
         let Line { activity, run, number } = self;
         let mixed = activity.wrapping_mul(31) ^ run.wrapping_mul(7_919) ^ number;

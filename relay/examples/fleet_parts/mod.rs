@@ -1,5 +1,5 @@
-//! What the examples `fleet` and `relay_campaign` are made of: processes of replicas and of relays, what they
-//! write down, and the verdict.
+//! The parts of the examples `fleet` and `relay_campaign`: processes of replicas and relays, their records, and
+//! the verdict.
 
 pub(crate) mod evidence;
 pub(crate) mod fleet;

@@ -1,5 +1,4 @@
-//! Who has owned which part of the portals, as the database has seen it: a trigger of the test's own writes it
-//! down.
+//! The history of owners of the shards in the database. A trigger of the test records it.
 
 use std::error::Error;
 
@@ -10,7 +9,7 @@ use tracing_bizproc_relay::{PgConfig, PgStore};
 use super::record::Moment;
 use super::verdict::Taken;
 
-/// Makes the tables of the relay.
+/// Creates the tables of the relay.
 pub(crate) fn migrate(connection: &str) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = PgStore::new(PgConfig::parse(connection)?)?;
@@ -18,14 +17,14 @@ pub(crate) fn migrate(connection: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The history of owners, and what is left in the journal.
+/// The history of owners, and the rest of the journal.
 pub(crate) struct Watcher {
     runtime: Runtime,
     connection: String,
 }
 
 impl Watcher {
-    /// Begins to watch. The tables of the relay are there.
+    /// Starts to record. The tables of the relay must exist.
     pub(crate) fn start(connection: String) -> Result<Watcher, Box<dyn Error>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let watcher = Watcher { runtime, connection };

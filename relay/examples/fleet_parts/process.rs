@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a process is.
+/// The kind of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Replica,
@@ -23,7 +23,7 @@ impl Role {
     }
 }
 
-/// A process that runs.
+/// A running process.
 pub(crate) struct Process {
     child: Child,
     input: ChildStdin,
@@ -62,7 +62,7 @@ impl Process {
         self.child.wait().map(drop)
     }
 
-    /// Sends a signal such as `-STOP`.
+    /// Sends a signal, for example `-STOP`.
     pub(crate) fn signal(&self, signal: &str) -> io::Result<()> {
         let sent = Command::new("kill").args([signal, &self.id().to_string()]).status()?;
         sent.success()
@@ -70,13 +70,13 @@ impl Process {
             .ok_or_else(|| io::Error::other(format!("kill {signal} failed")))
     }
 
-    /// How it has ended, if it has. `None`: it runs.
+    /// How the process has ended. `None`: it still runs.
     pub(crate) fn ended(&mut self) -> io::Result<Option<Result<(), String>>> {
         let status = self.child.try_wait()?;
         Ok(status.map(|status| if status.success() { Ok(()) } else { Err(status.to_string()) }))
     }
 
-    /// Waits for its end until then, and says how it ended.
+    /// Waits for the end of the process until this time, and returns how it ended.
     pub(crate) fn ends_before(&mut self, limit: Instant) -> io::Result<Option<Result<(), String>>> {
         loop {
             match self.ended()? {
@@ -89,7 +89,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that has ended already is no error.
+        // It is no error if the process has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }

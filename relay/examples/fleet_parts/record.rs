@@ -1,4 +1,4 @@
-//! A process's own file: what it is about to do, written before it does it.
+//! The file of a process: each action is written to it before it is done.
 //!
 //! The verdict rests on these files and on the portals' journals, and not on counters of the crates. Each
 //! record is one line of text and one write, so a kill can only cut off the last one. A kill keeps the page
@@ -43,17 +43,17 @@ impl Record {
         self.write("line", format_args!("{} {} {}", line.activity, line.run, line.number))
     }
 
-    /// So many lines are in the journal, the crate has said.
+    /// The crate reports that this number of lines is in the journal.
     pub(crate) fn flushed(&self, lines: usize) -> io::Result<()> {
         self.write("flushed", lines)
     }
 
-    /// The replica ends this activity next. It waits for its lines no longer than `limit`.
+    /// The replica ends this activity next. The end waits for its lines no longer than `limit`.
     pub(crate) fn end(&self, activity: u32, limit: Duration) -> io::Result<()> {
         self.write("end", format_args!("{activity} {}", limit.as_millis()))
     }
 
-    /// What the crate has answered to that.
+    /// The crate's answer to the end.
     pub(crate) fn ended(&self, activity: u32, error: Option<&str>) -> io::Result<()> {
         let outcome = error.unwrap_or(OK).replace('\n', " ");
         self.write("ended", format_args!("{activity} {outcome}"))
@@ -69,7 +69,7 @@ impl Record {
         self.write("lost", format_args!("{lines} {reason}"))
     }
 
-    /// Anything that a reader of the file may want to know.
+    /// A note for readers of the file.
     pub(crate) fn note(&self, text: impl Display) -> io::Result<()> {
         self.write("note", text)
     }
@@ -83,11 +83,11 @@ impl Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Story {
     pub(crate) lines: Vec<(Moment, Line)>,
-    /// So many of the lines are in the journal, the crate has said.
+    /// How many of the lines are in the journal, as the crate reports.
     pub(crate) flushed: usize,
-    /// Each with how long it waits for its lines.
+    /// Each end, and how long it waits for its lines.
     pub(crate) ends: Vec<(Moment, u32, Duration)>,
-    /// What the crate has answered to ends: nothing, or its error.
+    /// The crate's answers to ends: success, or an error.
     pub(crate) ended: Vec<(Moment, u32, Option<String>)>,
     pub(crate) member: Option<u128>,
     pub(crate) lost: Vec<(String, u64)>,
@@ -98,17 +98,17 @@ impl Story {
     pub(crate) fn read(directory: &Path, run: u32) -> io::Result<Story> {
         match std::fs::read_to_string(path(directory, run)) {
             Ok(text) => Ok(Story::parse(&text)),
-            // It was killed before it came to that.
+            // The process was killed before it wrote a record.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Story::default()),
             Err(error) => Err(error),
         }
     }
 
-    /// Reads whole records. One that was cut off by a kill was not followed by its deed.
+    /// Reads complete records. If a kill has cut off a record, its action was not done.
     fn parse(text: &str) -> Story {
         let mut story = Story::default();
         for record in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
-            // A record that makes no sense leaves its deed without one, which the verdict tells.
+            // An invalid record is ignored. Then its action has no record, and the verdict reports that.
             story.take(record);
         }
         story

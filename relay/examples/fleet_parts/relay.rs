@@ -1,4 +1,4 @@
-//! A relay: a process that delivers what replicas have published.
+//! A relay: a process that delivers the lines that replicas have published.
 
 use std::error::Error;
 use std::io::{BufRead, stdin};
@@ -46,7 +46,7 @@ pub(crate) fn run(directory: &Path, run: u32) -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// Whoever has started it is gone when its input ends.
+/// Ends this process when its input ends, because then the parent process has ended.
 fn end_with_input() -> std::io::Result<()> {
     let reading = || {
         for _ in stdin().lock().lines().map_while(Result::ok) {}

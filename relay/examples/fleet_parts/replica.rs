@@ -1,7 +1,7 @@
 //! A replica of an app: a process that logs into activities that it shares with other replicas, and ends some of
 //! its own.
 //!
-//! After its settings it is told what to do on standard input, a line for each:
+//! After its settings, it reads orders from standard input, one per line:
 //!
 //! ```text
 //! order NUMBER MEMBER_ID EVENT_TOKEN LINES  work on an activity of its own: log, and end it
@@ -38,7 +38,7 @@ pub(crate) fn run(directory: &Path, run: u32) -> Result<(), Box<dyn Error>> {
     let record = Record::create(directory, run)?;
     let settings = Settings::read(stdin().lock())?;
     let journal = PgJournal::new(PgConfig::parse(&settings.database)?)?;
-    // With the credentials of the app, it could still end an activity if no relay answered.
+    // With real credentials, a replica could still end an activity if no relay answers.
     let (layer, guard) = tracing_bizproc::builder(Credentials::provider(settings.webhooks))
         .publish_to(journal)
         .build()?;
@@ -46,7 +46,7 @@ pub(crate) fn run(directory: &Path, run: u32) -> Result<(), Box<dyn Error>> {
 
     let (send, orders) = mpsc::unbounded_channel();
     std::thread::Builder::new().name("orders".to_owned()).spawn(move || read_orders(&send))?;
-    // One thread: so nothing comes between the record of a line and the line.
+    // There is one thread, so nothing happens between the record of a line and the line.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let replica = Rc::new(Replica {
         run,
@@ -98,7 +98,7 @@ fn read_orders(orders: &mpsc::UnboundedSender<Order>) {
 }
 
 impl Replica {
-    /// Works until it is stopped, or until all is done; says whether it is.
+    /// Works until it is stopped, or until everything is done. Returns whether everything is done.
     async fn work(
         self: &Rc<Self>,
         shared: Vec<OpenActivity>,
@@ -116,7 +116,7 @@ impl Replica {
                     Some(Order::Work(activity, lines)) => {
                         tasks.spawn_local(Rc::clone(self).fulfil(activity, lines));
                     }
-                    // Without its input, whoever has started it is gone.
+                    // The end of the input means that the parent process has ended.
                     Some(Order::Finish) | None => self.is_finishing.set(true),
                 },
                 Some(done) = tasks.join_next() => {
@@ -134,7 +134,7 @@ impl Replica {
             activities.iter().map(|activity| (activity.number, span_of(activity))).collect();
         while !self.is_finishing.get() && !spans.is_empty() {
             let (activity, span) = &spans[self.random.borrow_mut().below(spans.len())];
-            // Some lines come alone, and some in a burst.
+            // Some lines are single, and some are in a burst.
             let burst = if self.random.borrow_mut().chance(0.1) { BURST } else { 1 };
             for _ in 0..burst {
                 self.log(*activity, span);
@@ -162,7 +162,7 @@ impl Replica {
         self.record.ended(number, error.as_deref()).unwrap_or_else(|error| give_up(&error));
     }
 
-    /// Logs the next line. Nothing may come between its record and the line.
+    /// Logs the next line. Nothing may happen between its record and the line.
     fn log(&self, activity: u32, span: &Span) {
         let number = {
             let mut numbers = self.numbers.borrow_mut();
@@ -180,7 +180,7 @@ impl Replica {
         self.lines.set(self.lines.get() + 1);
     }
 
-    /// Writes down again and again how many lines are in the journal.
+    /// Records repeatedly how many lines are in the journal.
     async fn flush(self: Rc<Self>) {
         loop {
             self.pause(0.2, 0.8).await;
@@ -197,7 +197,7 @@ impl Replica {
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     }
 
-    /// Waits for delivery if all is done, and says what was lost.
+    /// Waits for delivery if everything is done, and records what was lost.
     fn close(
         &self,
         runtime: &tokio::runtime::Runtime,
@@ -231,18 +231,18 @@ fn span_of(activity: &OpenActivity) -> Span {
     )
 }
 
-/// Without its own file the replica proves nothing.
+/// Without its own file, the replica is of no use for the verdict.
 fn give_up(error: &std::io::Error) {
     tracing::error!(%error, "the replica's own file cannot be written");
     std::process::exit(3);
 }
 
-/// How long an end waits for its lines: longer than several pauses of relays, crashes of the database, and a disk
-/// that other programs keep busy.
+/// How long an end waits for its lines. This is longer than several pauses of relays, crashes of the database, and
+/// delays of a busy disk.
 const END_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the last delivery may take.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// How long a replica takes to stop. All that it has to do is to append.
+/// How long a replica may take to stop. It only has to append.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 const BURST: u32 = 8;
 /// 0.9 x 1 + 0.1 x 8 lines, in tenths.

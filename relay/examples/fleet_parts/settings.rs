@@ -1,4 +1,4 @@
-//! What a process is told on its standard input before it starts, a line for each:
+//! The settings that a process reads from its standard input before it starts, one per line:
 //!
 //! ```text
 //! database CONNECTION
@@ -6,7 +6,7 @@
 //! activity NUMBER MEMBER_ID EVENT_TOKEN
 //! rate LINES                     that a replica logs in a second
 //! max_hold SECONDS               that a line waits for the schedule of entries at most
-//! unfenced                       a relay sends whatever the database says
+//! unfenced                       a relay sends even if the database forbids it
 //! start
 //! ```
 
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tracing_bizproc::auth::Webhook;
 use tracing_bizproc::{EventToken, PortalId};
 
-/// All of it.
+/// All settings.
 #[derive(Default)]
 pub(crate) struct Settings {
     pub(crate) database: String,

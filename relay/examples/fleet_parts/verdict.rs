@@ -1,5 +1,5 @@
-//! The verdict: what became of every line and every end, from the files of the processes and the portals'
-//! journals. It decides from what it is given, and does no I/O.
+//! The verdict: what became of every line and every end. It is computed from the files of the processes and the
+//! journals of the portals, without I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,17 +14,17 @@ mod tests;
 
 pub(crate) use owners::{Taken, percentile};
 
-/// All that is known.
+/// All data for the verdict.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
-    /// The stated window: what a replica has logged is in the journal before it is older than this, while
-    /// replica and database run and are connected.
+    /// The stated window: a line is in the journal within this time after it was logged, if the replica and the
+    /// database run and are connected.
     pub(crate) window: Duration,
     /// The runs of all processes, by their number.
     pub(crate) runs: Vec<Run>,
     /// The shard of each portal.
     pub(crate) shards: Vec<i16>,
-    /// Who took which shard, in the order of time.
+    /// Who took which shard, ordered by time.
     pub(crate) history: Vec<Taken>,
     /// Requests to portals, in the order of their arrival at each.
     pub(crate) hits: Vec<Hit>,
@@ -32,11 +32,11 @@ pub(crate) struct Evidence {
     pub(crate) entries: Vec<Entry>,
     /// Ends that came to a portal and were executed.
     pub(crate) ends: Vec<End>,
-    /// Lines that a log says are missing: of which activity, why, how many.
+    /// Lines that are missing according to a log: the activity, the reason and the number.
     pub(crate) gaps: Vec<(u32, String, u64)>,
-    /// What stands in the logs and was written by no replica.
+    /// Lines in the logs that no replica has written.
     pub(crate) strangers: Vec<String>,
-    /// What the judge could not see, such as hits that a journal has forgotten.
+    /// Data that is missing for the verdict, for example requests that a journal has forgotten.
     pub(crate) unseen: Vec<String>,
 }
 
@@ -54,12 +54,12 @@ pub(crate) struct Run {
 pub(crate) enum Ending {
     #[default]
     Finished,
-    /// It was asked to stop then.
+    /// It was asked to stop at this time.
     Stopped(Moment),
     Killed(Moment),
 }
 
-/// When something was wrong with a run.
+/// A period of trouble of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) from: Moment,
@@ -69,15 +69,15 @@ pub(crate) struct Trouble {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TroubleKind {
-    /// It was stopped, with SIGSTOP.
+    /// It was paused with SIGSTOP.
     Paused,
     /// It did not reach the database.
     CutOff,
-    /// Nobody reached the database.
+    /// No process reached the database.
     NoDatabase,
 }
 
-/// A request that came to a portal.
+/// A request that arrived at a portal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hit {
     pub(crate) portal: usize,
@@ -87,40 +87,40 @@ pub(crate) struct Hit {
     pub(crate) is_refused: bool,
 }
 
-/// Lines that came to a portal as one command.
+/// Lines that arrived at a portal in one command.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// Who has sent it.
+    /// The sender.
     pub(crate) run: u32,
-    /// It says that it may be a repeat.
+    /// Whether it is marked as a possible repeat.
     pub(crate) is_marked: bool,
     pub(crate) lines: Vec<Line>,
-    /// Whether all their texts are what the replicas have logged.
+    /// Whether all texts are equal to those that the replicas have logged.
     pub(crate) is_intact: bool,
     pub(crate) fate: Fate,
 }
 
-/// What a portal has done with a command.
+/// The result of a command at a portal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Written,
-    /// It said true, and wrote nothing.
+    /// It answered true, and wrote nothing.
     ThrownAway,
     Refused,
 }
 
-/// The end of an activity that came to a portal and was executed.
+/// The end of an activity that arrived at a portal and was executed.
 #[derive(Clone, Debug)]
 pub(crate) struct End {
     pub(crate) activity: u32,
-    /// Who has sent it.
+    /// The sender.
     pub(crate) run: u32,
     pub(crate) arrived: Moment,
-    /// Whether its message and values are those that the replica gave.
+    /// Whether its message and values are equal to those of the replica.
     pub(crate) is_right: bool,
 }
 
-/// What became of everything. Its `Display` ends with the one line that says it all.
+/// The results. The last line of its `Display` is a summary.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) logged: u64,
@@ -129,21 +129,21 @@ pub(crate) struct Verdict {
     pub(crate) repeated: u64,
     /// Lines that came more than once without a mark.
     pub(crate) unmarked_repeats: u64,
-    /// Copies without a mark that came behind a marked one: a relay was paused between its last look at its
+    /// Copies without a mark that arrived after a marked one: a relay was paused between its last check of the
     /// lease and the request.
     pub(crate) late_copies: u64,
-    /// First copies that came behind later lines of the same replica.
+    /// First copies that arrived after later lines of the same replica.
     pub(crate) out_of_order: u64,
-    /// Missing, and inside of the stated window when their replica was killed.
+    /// Lines that are missing, and were within the stated window when their replica was killed.
     pub(crate) in_window: u64,
     /// Of these, older by the clock: their replica was paused, or the database was away.
     pub(crate) in_trouble: u64,
-    /// How old the oldest of them was, without the time of troubles.
+    /// The age of the oldest of them, without the time of troubles.
     pub(crate) oldest_in_window: Duration,
     pub(crate) lost: BTreeMap<String, u64>,
     /// Requests that a portal refused because they were over its limit.
     pub(crate) refused: u64,
-    /// Requests that came after another relay had taken the portal and sent something.
+    /// Requests that arrived after another relay had taken the portal and sent a request.
     pub(crate) two_owners: u64,
     /// Of requests like these, those of a relay that had just been paused: not counted above.
     pub(crate) after_pause: u64,
@@ -152,9 +152,9 @@ pub(crate) struct Verdict {
     pub(crate) takeovers: Vec<Duration>,
     /// The same for relays that were asked to stop.
     pub(crate) handovers: Vec<Duration>,
-    /// What was counted above as wrong, one sentence each.
+    /// The errors that are counted above, one sentence each.
     pub(crate) details: Vec<String>,
-    /// What nothing explains, one sentence each.
+    /// Facts without an explanation, one sentence each.
     pub(crate) unexplained: Vec<String>,
 }
 
@@ -165,7 +165,7 @@ pub(crate) struct Ends {
     pub(crate) arrived: u64,
     /// Their replica was killed at once.
     pub(crate) in_window: u64,
-    /// They came after their deadline.
+    /// They arrived after their deadline.
     pub(crate) late: u64,
     /// Sent by the replica itself, since no relay had answered.
     pub(crate) by_replica: u64,
@@ -189,7 +189,7 @@ impl Verdict {
     }
 }
 
-/// Judges.
+/// Computes the verdict.
 pub(crate) fn judge(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict { unexplained: evidence.unseen.clone(), ..Verdict::default() };
     let stranger = |text: &String| format!("nobody has logged this line: {text}");
@@ -203,7 +203,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Verdict {
     verdict
 }
 
-/// Of the copies of a line all but one have to be marked.
+/// All copies of a line except one have to be marked.
 fn judge_copies(evidence: &Evidence, verdict: &mut Verdict) {
     let mut copies: BTreeMap<Line, (u64, Vec<u32>)> = BTreeMap::new();
     for entry in written(evidence) {
@@ -230,8 +230,8 @@ fn judge_copies(evidence: &Evidence, verdict: &mut Verdict) {
     }
 }
 
-/// The first copies of a replica's lines for an activity come in the order in which they were logged, whichever
-/// relays have sent them.
+/// The first copies of a replica's lines for an activity must arrive in the order in which they were logged, no
+/// matter which relays have sent them.
 fn judge_order(evidence: &Evidence, verdict: &mut Verdict) {
     let mut newest: BTreeMap<(u32, u32), u32> = BTreeMap::new();
     let mut seen: BTreeSet<Line> = BTreeSet::new();
@@ -248,7 +248,7 @@ fn judge_order(evidence: &Evidence, verdict: &mut Verdict) {
     }
 }
 
-/// Every line that was logged is in a log, or something says why not.
+/// Every line that was logged must be in a log, or there must be a reason.
 fn judge_lines(evidence: &Evidence, verdict: &mut Verdict) {
     let delivered: BTreeSet<Line> =
         written(evidence).flat_map(|entry| entry.lines.iter().copied()).collect();
@@ -288,7 +288,7 @@ fn judge_lines(evidence: &Evidence, verdict: &mut Verdict) {
     }
 }
 
-/// Every end that was asked for came to its portal in time, or something says why not.
+/// Every end that was requested must arrive at its portal in time, or there must be a reason.
 fn judge_ends(evidence: &Evidence, verdict: &mut Verdict) {
     let arrived: BTreeMap<u32, &End> =
         evidence.ends.iter().map(|end| (end.activity, end)).collect();
@@ -335,7 +335,7 @@ fn written(evidence: &Evidence) -> impl Iterator<Item = &Entry> {
 }
 
 impl Run {
-    /// How long before the kill something was done. Zero if it was not killed.
+    /// How long before the kill an action was done. Zero if the process was not killed.
     fn age_by_clock(&self, at: Moment) -> Duration {
         match self.end {
             Ending::Killed(killed) => Duration::from_nanos(killed.saturating_sub(at)),
@@ -343,7 +343,7 @@ impl Run {
         }
     }
 
-    /// The same without the time of troubles. Nothing if it was not killed.
+    /// The same without the time of troubles. `None` if the process was not killed.
     fn age_at_kill(&self, at: Moment) -> Option<Duration> {
         let Ending::Killed(killed) = self.end else { return None };
         let mut age = killed.saturating_sub(at);

@@ -1,4 +1,4 @@
-//! What a relay is for, in figures: requests that a portal refuses, and how long an end takes.
+//! Figures that show the use of a relay: requests that a portal refuses, and how long an end takes.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tracing_subscriber::prelude::*;
 use crate::parts::ownership::migrate;
 use crate::parts::verdict::percentile;
 
-/// Replicas behind one address log to one portal of a standard plan: says whether the relay keeps the limit.
+/// Replicas behind one address log to one portal of a standard plan. Returns whether the relay keeps the limit.
 pub(crate) fn requests(replicas: usize, length: Duration) -> Result<bool, Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let postgres = Postgres::start()?;
@@ -85,7 +85,7 @@ pub(crate) fn ends(count: usize) -> Result<bool, Box<dyn Error>> {
     migrate(&postgres.socket("postgres"))?;
     let mut is_good = true;
     for with_relay in [false, true] {
-        // It has no limit of requests: their pace would be all that is measured.
+        // The portal has no limit of requests, because otherwise only this limit would be measured.
         let portal = Portal::builder().start()?;
         let database = with_relay.then(|| postgres.socket("postgres"));
         let mut times = runtime.block_on(end_all(&portal, database.as_deref(), count))?;
@@ -180,5 +180,5 @@ impl Replica {
 
 /// The default of a completion.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
-/// More tells nothing more.
+/// More ends would give no better figures.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -1,14 +1,14 @@
 //! A campaign that tries to prove that a fleet loses lines, mixes them up, or writes them twice.
 //!
-//! `cargo run --release -p tracing-bizproc-relay --example relay_campaign -- --seed 7 --minutes 30` starts a PostgreSQL
-//! server of its own, stand-in portals that enforce their limits, replicas that log to activities which they
-//! share, and relays. Processes are killed, paused, cut off and restarted at moments that follow from the seed,
-//! and the database crashes. Each replica writes into a file of its own what it is about to log. In the end,
-//! these files are compared with what the portals have seen.
+//! `cargo run --release -p tracing-bizproc-relay --example relay_campaign -- --seed 7 --minutes 30` starts a
+//! PostgreSQL server of its own, stand-in portals that enforce their limits, replicas that log to activities which
+//! they share, and relays. Processes are killed, paused, cut off and restarted at moments that the seed
+//! determines, and the database crashes. Each replica writes each line to its own file before it logs the line. In
+//! the end, these files are compared with the logs of the portals.
 //!
-//! `--no-fencing` lets the relays send whatever the database says: then the campaign has to fail. `--compare 20`
-//! shows how many requests a portal refuses to 20 replicas, with and without a relay, and `--ends 200` how long
-//! it takes to end an activity.
+//! `--no-fencing` lets the relays send even if the database forbids it. Then the campaign has to fail. `--compare
+//! 20` shows how many requests a portal refuses to 20 replicas, with and without a relay, and `--ends 200` how
+//! long it takes to end an activity.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures are what it is for")]
 #![expect(clippy::disallowed_methods, reason = "processes are killed in real time")]
 

@@ -11,26 +11,26 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The network. Each process has a link of its own to the database.
+/// The network. Each process has its own link to the database.
 pub(crate) struct Network {
     runtime: Runtime,
     database: SocketAddr,
 }
 
-/// The way of one process to the database. It is closed when this is dropped.
+/// The link of one process to the database. It is closed when this is dropped.
 pub(crate) struct Link {
     address: SocketAddr,
     condition: watch::Sender<Condition>,
     listening: JoinHandle<()>,
 }
 
-/// How a link is.
+/// The condition of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     Good,
-    /// What passes takes longer.
+    /// Data arrives later.
     Slow(Duration),
-    /// Nothing passes, and nothing is cut. What was sent arrives later.
+    /// No data passes, and no connection is cut. Sent data arrives later.
     Silent,
     /// Connections are cut, also new ones.
     Down,
@@ -54,7 +54,7 @@ impl Network {
         let listening = self.runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *seen.borrow() != Condition::Down {
-                    // The end of a connection is all that its client can see of an error.
+                    // The client sees only that the connection ends, and not the error.
                     tokio::spawn(connect(client, database, seen.clone()));
                 }
             }
@@ -118,7 +118,7 @@ async fn pass(
                     tokio::time::sleep(delay).await;
                     break;
                 }
-                // The sender of conditions is gone when the process is.
+                // The sender of conditions is dropped when the process has ended.
                 Condition::Silent if condition.changed().await.is_ok() => {}
                 Condition::Silent | Condition::Down => return Ok(()),
             }

@@ -1,9 +1,9 @@
-//! What the command line says.
+//! The options of the command line.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What is to be done.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) seed: u64,
@@ -13,23 +13,23 @@ pub(crate) struct Options {
     pub(crate) portals: usize,
     /// Activities on each portal to which all replicas log.
     pub(crate) activities: usize,
-    /// Lines in a second, of all replicas.
+    /// Lines per second, of all replicas together.
     pub(crate) rate: f64,
-    /// Activities that begin and end in a second.
+    /// Activities per second that begin and end.
     pub(crate) orders: f64,
-    /// From one deed of the plan to the next, on average.
+    /// The average time from one event of the plan to the next.
     pub(crate) pace: Duration,
-    /// How long a line waits for the schedule of entries at most.
+    /// The longest time that a line waits for the schedule of entries.
     pub(crate) max_hold: Duration,
     /// The stated window of a replica.
     pub(crate) window: Duration,
-    /// Relays send whatever the database says.
+    /// Relays send even if the database forbids it.
     pub(crate) is_unfenced: bool,
-    /// Instead of a campaign: so many replicas on one portal, with and without a relay.
+    /// Instead of a campaign: this number of replicas on one portal, with and without a relay.
     pub(crate) compare: Option<usize>,
-    /// Instead of a campaign: so many ends, with and without a relay.
+    /// Instead of a campaign: this number of ends, with and without a relay.
     pub(crate) ends: Option<usize>,
-    /// Whether the files stay when all is well.
+    /// Whether the files are kept when the campaign succeeds.
     pub(crate) keep: bool,
 }
 
@@ -86,7 +86,7 @@ impl Options {
     }
 }
 
-/// The mode, as the first line of a report says it.
+/// The mode, for the first line of a report.
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { seed, length, relays, replicas, portals, activities, rate, .. } = self;

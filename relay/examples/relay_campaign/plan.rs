@@ -1,4 +1,4 @@
-//! What happens to the fleet, by seed.
+//! The plan of events for the fleet. The seed determines it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(crate) enum Deed {
     Kill(Who, Duration),
     /// SIGSTOP, and SIGCONT after this time.
     Pause(Who, Duration),
-    /// The connections of a process to the database are cut, and no others are made for this time.
+    /// The connections of a process to the database are cut, and new ones are refused for this time.
     CutOff(Who, Duration),
     /// Nothing passes between a process and the database for this time.
     Silence(Who, Duration),
@@ -32,14 +32,14 @@ pub(crate) enum Who {
     Replica(usize),
 }
 
-/// How many there are.
+/// The size of the fleet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crowd {
     pub(crate) relays: usize,
     pub(crate) replicas: usize,
 }
 
-/// Deeds without an end, each with the time to wait before it.
+/// An endless series of events, each with the time to wait before it.
 pub(crate) struct Plan {
     random: Random,
     pace: Duration,
@@ -53,7 +53,7 @@ impl Plan {
         Plan { random: Random::new(seed, 1), pace, crowd, count: 0, pauses_only: false }
     }
 
-    /// Nothing but long pauses of relays: they are what fencing is for.
+    /// Only long pauses of relays, because fencing protects against these.
     pub(crate) fn pauses_only(self) -> Plan {
         Plan { pauses_only: true, ..self }
     }
@@ -79,7 +79,7 @@ impl Plan {
             0 | 1 => Deed::Kill(self.relay(), self.time(0.5, 6.0)),
             2 | 3 => Deed::Kill(self.replica(), self.time(0.2, 3.0)),
             4 | 5 => Deed::Pause(self.relay(), LONG_PAUSE),
-            // Around the time of a lease.
+            // A time that is near the length of a lease.
             6 => Deed::Pause(self.relay(), self.time(1.0, 7.0)),
             7 => Deed::Pause(self.replica(), self.time(0.1, 5.0)),
             8 | 9 => Deed::CutOff(self.anybody(), self.time(0.0, 8.0)),
@@ -99,7 +99,7 @@ impl Iterator for Plan {
     fn next(&mut self) -> Option<(Duration, Deed)> {
         let wait = self.pace.mul_f64(self.random.within(0.1, 1.9));
         self.count += 1;
-        // A run of any length begins with one of each kind that matters most.
+        // Every run begins with one event of each important kind.
         if self.pauses_only {
             return Some((wait, Deed::Pause(self.relay(), LONG_PAUSE)));
         }
@@ -111,7 +111,7 @@ impl Iterator for Plan {
     }
 }
 
-/// The pause that no lease survives.
+/// A pause that is longer than any lease.
 pub(crate) const LONG_PAUSE: Duration = Duration::from_secs(20);
 const FIRST: [usize; 7] = [0, 4, 2, 14, 16, 10, 8];
 

@@ -1,4 +1,4 @@
-//! A campaign: portals, a database, a network, processes, and what happens to them.
+//! A campaign: portals, a database, a network, processes, and the events of the plan.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -20,7 +20,7 @@ use crate::parts::relay;
 use crate::parts::verdict::{Ending, TroubleKind, Verdict, judge};
 use crate::plan::{Crowd, Deed, Plan, Who};
 
-/// Plays a campaign, and judges it.
+/// Runs a campaign, and checks its results.
 pub(crate) fn run(options: &Options) -> Result<Verdict, Box<dyn Error>> {
     println!("{options}");
     let mut campaign = Campaign::new(options.clone())?;
@@ -38,16 +38,16 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Box<dyn Error>> {
 
 struct Campaign {
     options: Options,
-    // Processes go before what they are connected to.
+    // Processes are dropped before the servers that they are connected to.
     slots: HashMap<Who, Slot>,
     fleet: Fleet,
     network: Network,
     watcher: Watcher,
     postgres: Postgres,
-    /// What is to be done when.
+    /// Things to do, with their times.
     due: Vec<(Instant, Later)>,
     crashed: Option<Moment>,
-    /// All deeds, with their times.
+    /// All events, with their times.
     story: File,
     random: Random,
     next_order: Instant,
@@ -62,7 +62,7 @@ struct Slot {
     cut_off: Option<Moment>,
 }
 
-/// Something that is to be done later.
+/// Something to do later.
 #[derive(Clone, Copy, Debug)]
 enum Later {
     Start(Who),
@@ -136,7 +136,7 @@ impl Campaign {
     }
 
     fn carry_out(&mut self, deed: Deed) -> Result<(), Box<dyn Error>> {
-        // For whoever looks for the cause of something.
+        // This helps to find the cause of an error.
         writeln!(self.story, "{} {deed:?}", now())?;
         match deed {
             Deed::Kill(who, pause) => self.kill(who, pause)?,
@@ -171,7 +171,7 @@ impl Campaign {
         self.due.push((Instant::now() + wait, what));
     }
 
-    /// Lets the fleet live until then, and gives it work.
+    /// Lets the fleet work until this time.
     fn live(&mut self, until: Instant) -> Result<(), Box<dyn Error>> {
         loop {
             let now = Instant::now();
@@ -203,7 +203,7 @@ impl Campaign {
             Later::Mend(who, run) => {
                 if let Some(slot) = self.slots.get_mut(&who).filter(|it| it.member.run == run) {
                     slot.link.set(Condition::Good);
-                    // A pause until the next try to connect belongs to it.
+                    // The trouble includes the pause until the next try to connect.
                     slot.note_trouble(&mut self.fleet);
                 }
             }
@@ -225,7 +225,7 @@ impl Campaign {
         let who = Who::Replica(self.random.below(self.options.replicas));
         let lines = 2 + self.random.below(8);
         match self.slots.get_mut(&who) {
-            // One that is paused reads its orders later.
+            // A paused replica reads its orders later.
             Some(slot) => self.fleet.order(&mut slot.member, portal, lines),
             None => Ok(()),
         }
@@ -301,7 +301,7 @@ impl Campaign {
         Ok(())
     }
 
-    /// Makes a link bad for some time; says whether it did.
+    /// Makes a link bad for some time. Returns whether it did so.
     fn spoil(&mut self, who: Who, condition: Condition, time: Duration) -> bool {
         let Some(slot) = self.slots.get_mut(&who) else { return false };
         if slot.cut_off.is_some() {
@@ -325,14 +325,14 @@ impl Campaign {
     }
 
     fn restart(&mut self, who: Who) -> Result<(), Box<dyn Error>> {
-        // A process that is paused does not see the signal, and one that is away is not there.
+        // A paused process does not see the signal, and a process that was killed does not exist.
         let paused = |slot: &&mut Slot| slot.member.paused.is_some();
         let Some(slot) = self.slots.get_mut(&who).filter(|slot| !paused(slot)) else {
             return Ok(());
         };
         let run = slot.member.run;
         let asked = self.fleet.ask_to_stop(&slot.member)?;
-        // Nobody else looks after it from here on.
+        // From here on, nothing else handles this process.
         let Some(mut slot) = self.slots.remove(&who) else { return Ok(()) };
         let limit = Instant::now() + relay::STOP + Duration::from_secs(20);
         loop {
@@ -351,7 +351,7 @@ impl Campaign {
         self.start(who)
     }
 
-    /// Trouble ends, and everything is delivered.
+    /// Ends all troubles, and waits until everything is delivered.
     fn finish(&mut self) -> Result<(), Box<dyn Error>> {
         for (_, what) in std::mem::take(&mut self.due) {
             self.do_now(what)?;
@@ -405,7 +405,7 @@ impl Campaign {
         Ok(taken)
     }
 
-    /// What has happened, in a few lines.
+    /// A summary of the campaign, in a few lines.
     fn told(&self) -> String {
         let Deeds { relay_kills, replica_kills, relay_pauses, replica_pauses, .. } = self.deeds;
         let Deeds { cuts, silences, slow_links, crashes, rolls, restarts, .. } = self.deeds;
@@ -422,7 +422,7 @@ impl Campaign {
 }
 
 impl Slot {
-    /// A bad link is better from now on, or its process is gone.
+    /// A bad link works again from now on, or its process has ended.
     fn note_trouble(&mut self, fleet: &mut Fleet) {
         if let Some(from) = self.cut_off.take() {
             fleet.trouble(self.member.run, from, TroubleKind::CutOff);
@@ -457,15 +457,15 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
-/// How often the campaign looks after its processes.
+/// How often the campaign checks its processes.
 const TICK: Duration = Duration::from_millis(10);
 /// How long the last delivery may take.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// Processes that end by themselves so often are not worth a campaign.
+/// If processes end by themselves more often than this, the campaign is stopped.
 const MOST_UNSEEN: usize = 5;
 /// Activities that share a workflow.
 const BRANCHES: usize = 3;
-/// A process connects again so long after the database is there.
+/// How long a process needs to connect again after the database is back.
 const RECOVERY: Duration = Duration::from_secs(5);
-/// From the restart of one relay to that of the next.
+/// The time from the restart of one relay to the restart of the next.
 const SETTLES: Duration = Duration::from_secs(4);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use tracing_bizproc::journal::Number;
 
-/// Ranges of numbers, each with its first and its last one, in order.
+/// Ranges of numbers in ascending order, each with its first and its last number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Numbers(Vec<(Number, Number)>);
 
@@ -21,7 +21,7 @@ impl Numbers {
         Numbers(ranges)
     }
 
-    /// Reads what PostgreSQL wrote. `None`: it is something else.
+    /// Reads a multirange that PostgreSQL wrote. `None`: the text is something else.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let inner = text.strip_prefix('{')?.strip_suffix('}')?;
         let mut ranges = Vec::new();
@@ -36,12 +36,12 @@ impl Numbers {
         Some(Numbers(ranges))
     }
 
-    /// As PostgreSQL reads it.
+    /// The text that PostgreSQL reads.
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::from("{");
         for (n, (from, last)) in self.0.iter().enumerate() {
             let comma = if n == 0 { "" } else { "," };
-            // Writing to a text does not fail.
+            // Writing to a string does not fail.
             let _ = write!(text, "{comma}[{from},{last}]");
         }
         text.push('}');
@@ -52,7 +52,7 @@ impl Numbers {
         self.0.iter().any(|(from, last)| (*from..=*last).contains(&number))
     }
 
-    /// The first and the last number.
+    /// The smallest and the largest number.
     pub(crate) fn ends(&self) -> Option<(Number, Number)> {
         Some((self.0.first()?.0, self.0.last()?.1))
     }

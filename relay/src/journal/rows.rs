@@ -1,4 +1,4 @@
-//! Chunks and marks as rows, and back.
+//! Converts chunks and marks to rows, and rows to chunks.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +24,7 @@ pub(crate) fn publisher_of(key: &[u8]) -> Option<Publisher> {
     Some(Publisher(u128::from_be_bytes(key.try_into().ok()?)))
 }
 
-/// Portal and token as a key that says nothing of the token: half of a SHA-256 hash.
+/// Portal and token as a key that does not reveal the token: half of a SHA-256 hash.
 pub(crate) fn activity_key(portal: Option<&PortalId>, event_token: &EventToken) -> Vec<u8> {
     let mut hash = Sha256::new();
     match portal {
@@ -52,7 +52,7 @@ pub(crate) struct ChunkRows {
 }
 
 impl ChunkRows {
-    /// A chunk without anything in it is none.
+    /// The rows of a batch. Empty chunks are left out.
     pub(crate) fn of(batch: &Batch) -> Self {
         let mut rows = ChunkRows::default();
         for chunk in &batch.chunks {
@@ -83,7 +83,7 @@ impl ChunkRows {
     }
 }
 
-/// A time that a timestamp can hold, whatever the clock of an app says.
+/// Limits a time to what a timestamp can hold, because the clock of an app may be wrong.
 fn plausible(at: SystemTime) -> SystemTime {
     let latest = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     at.clamp(UNIX_EPOCH, latest)
@@ -114,7 +114,7 @@ impl MarkRows {
     }
 }
 
-/// For each mark, what is done in which step: marks of the same lines are applied in their order.
+/// For each mark, its step: marks of the same lines are applied in their order, so they are in different steps.
 #[derive(Default)]
 pub(crate) struct Steps {
     pub(crate) steps: Vec<i16>,
@@ -122,7 +122,7 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// Of the same marks as [`MarkRows::of`].
+    /// The steps of the same marks as in [`MarkRows::of`].
     pub(crate) fn of<'a>(marks: impl IntoIterator<Item = &'a Mark>, rows: &MarkRows) -> Self {
         let mut steps = Steps::default();
         let mut last = HashMap::new();
@@ -168,7 +168,8 @@ impl MemoRows {
     }
 }
 
-/// The name of a portal among the memos. No portal has an empty name, so the default one has it.
+/// The name of a portal in the table of memos. No portal has an empty name, so the empty name stands for the
+/// default portal.
 pub(crate) fn portal_name(portal: Option<&PortalId>) -> String {
     portal.map(portal_text).unwrap_or_default()
 }
@@ -195,7 +196,7 @@ impl AnswerRows {
             let (outcome, code) = match outcome {
                 Outcome::Accepted => (ACCEPTED, None),
                 Outcome::Refused(code) => (REFUSED, Some(code.replace('\0', ""))),
-                // And what a later version may know.
+                // Also kinds that only a later version knows.
                 _ => (NOT_SENT, None),
             };
             rows.publishers.push(publisher_key(*publisher));
@@ -207,7 +208,7 @@ impl AnswerRows {
     }
 }
 
-/// What became of an end, from its columns. `None`: a later version wrote it.
+/// Reads the outcome of an end from its columns. `None`: a later version wrote it.
 pub(crate) fn outcome(outcome: i16, code: Option<String>) -> Option<Outcome> {
     match outcome {
         ACCEPTED => Some(Outcome::Accepted),
@@ -221,12 +222,14 @@ const ACCEPTED: i16 = 0;
 const REFUSED: i16 = 1;
 const NOT_SENT: i16 = 2;
 
-/// A number as the database has it. `[a,b]` becomes `[a,b+1)` there, so the largest one is left out.
+/// A number as the database stores it. The database stores `[a,b]` as `[a,b+1)`, so the largest number cannot be
+/// used.
 pub(crate) fn signed(number: Number) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX).min(i64::MAX - 1)
 }
 
-/// What is left of a stored chunk: without what is settled, and with what was tried. `None`: nothing.
+/// The rest of a stored chunk: without lines that are settled, and with the tried lines marked. `None`: nothing is
+/// left.
 pub(crate) fn what_is_left(
     payload: &[u8],
     tried: &Numbers,
@@ -237,7 +240,7 @@ pub(crate) fn what_is_left(
         Content::Lines(lines) => {
             lines.retain(|line| !settled.contains(line.no));
             for line in lines.iter_mut() {
-                // Another run may have appended it before.
+                // Another run may have appended this line before.
                 line.tried |= tried.contains(line.no);
             }
             !lines.is_empty()
@@ -250,7 +253,7 @@ pub(crate) fn what_is_left(
     Ok(something.then_some(chunk))
 }
 
-/// What is lost with a chunk that was too old.
+/// The lines that are lost with a chunk that was too old.
 pub(crate) fn evicted(
     publisher: &[u8],
     numbers: &Numbers,

@@ -1,4 +1,4 @@
-//! What an operator asks a journal, and does to it.
+//! Calls for operators: the state of a journal, and its dead letters.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,15 +10,15 @@ use crate::error::PgError;
 use crate::migrate::in_schema;
 use crate::ownership::Member;
 
-/// What is in the journal, of all portals and all shards.
+/// The contents of the journal, for all portals and all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backlog {
     /// Chunks that are not settled: rows of the table.
     pub chunks: u64,
-    /// Lines in them. Of a chunk of which a part is settled, all lines are counted.
+    /// Lines in these chunks. If a part of a chunk is settled, all its lines are counted nevertheless.
     pub lines: u64,
-    /// How long ago the oldest of them was appended, by the clock of the database. `None`: there is none.
+    /// The age of the oldest chunk since it was appended, by the clock of the database. `None`: there is no chunk.
     pub oldest: Option<Duration>,
     /// Chunks that were given up, and are still kept.
     pub dead_chunks: u64,
@@ -26,7 +26,7 @@ pub struct Backlog {
     pub dead_lines: u64,
 }
 
-/// What is in the journal for one portal.
+/// The contents of the journal for one portal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortalBacklog {
@@ -36,41 +36,41 @@ pub struct PortalBacklog {
     pub chunks: u64,
     /// Lines in them.
     pub lines: u64,
-    /// How long ago the oldest of them was appended.
+    /// The age of the oldest chunk since it was appended.
     pub oldest: Duration,
 }
 
-/// A relay, and how much it owns.
+/// A relay, and how many shards it owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnedBy {
-    /// Who. `None`: nobody owns them.
+    /// The relay. `None`: nobody owns these shards.
     pub member: Option<Member>,
     /// How many shards.
     pub shards: u64,
-    /// For how long its lease still lasts, by the clock of the database. Zero: it has run out.
+    /// The remaining time of its lease, by the clock of the database. Zero: it has run out.
     pub lasts: Duration,
 }
 
-/// A chunk that was given up because it was too old. Without its contents, which are secrets.
+/// A chunk that was given up because it was too old. Its contents are not shown, because they are secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// Its number, by which it can be put back.
+    /// Its number. Use it to put the chunk back.
     pub id: u64,
     /// `None`: the default portal.
     pub portal: Option<PortalId>,
     /// How many lines it has. 0: the end of an activity, or a notice of missing lines.
     pub lines: u64,
-    /// When the first of them was logged.
+    /// When the first line was logged.
     pub logged_at: SystemTime,
-    /// When it was given up. It is kept for seven days from then on.
+    /// When it was given up. It is kept for seven days after that.
     pub died_at: SystemTime,
 }
 
 impl PgJournal {
-    /// What is in the journal. Reads the whole table of chunks, so do not ask more often than every few
-    /// seconds.
+    /// Returns how much is in the journal. Reads the whole table of chunks, so do not call it more often than
+    /// every few seconds.
     ///
     /// # Errors
     /// [`PgError`].
@@ -93,7 +93,7 @@ impl PgJournal {
         })
     }
 
-    /// The portals with the oldest chunks, at most so many.
+    /// The portals with the oldest chunks: at most this number of portals.
     ///
     /// # Errors
     /// [`PgError`].
@@ -115,7 +115,7 @@ impl PgJournal {
         rows.iter().map(portal).collect()
     }
 
-    /// Who owns how many shards.
+    /// How many shards each relay owns.
     ///
     /// # Errors
     /// [`PgError`].
@@ -144,8 +144,9 @@ impl PgJournal {
         rows.iter().map(owner).collect()
     }
 
-    /// How many chunks that were in the journal at the time of the answer `up_to` are not settled, and what
-    /// to ask with the next time. With `None`: all that there are now.
+    /// Returns how many chunks are not settled, and the `up_to` for the next call. With `up_to` from an earlier
+    /// answer, only chunks are counted that were in the journal at the time of that answer. With `None`, all
+    /// chunks are counted.
     ///
     /// # Errors
     /// [`PgError`].
@@ -160,8 +161,8 @@ impl PgJournal {
         Ok((count(column(row, 0)?), count(column(row, 1)?)))
     }
 
-    /// Chunks that were given up, from the oldest: of one portal (`Some(None)`: the default one) or of all,
-    /// after this number, at most so many.
+    /// Chunks that were given up, oldest first: of one portal (`Some(None)`: the default portal) or of all
+    /// portals, after the number `after`, and at most as many as asked for.
     ///
     /// # Errors
     /// [`PgError`].
@@ -195,12 +196,12 @@ impl PgJournal {
         rows.iter().map(letter).collect()
     }
 
-    /// Puts chunks that were given up back, behind everything else, as if they were appended now: of one
-    /// portal or of all, or only the one with this number. Returns how many chunks and lines. Lines that may
-    /// stand in the log already are still known as such.
+    /// Puts back chunks that were given up, after everything else, as if they were appended now: those of one
+    /// portal, those of all portals, or only the chunk with this number. Returns how many chunks and lines were
+    /// put back. The journal still knows which of the lines may be in the log already.
     ///
     /// # Errors
-    /// [`PgError`]. Then none was put back, or all were.
+    /// [`PgError`]. Then either all chunks were put back, or none.
     pub async fn requeue(
         &self,
         portal: Option<Option<&PortalId>>,

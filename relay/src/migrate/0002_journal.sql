@@ -1,4 +1,4 @@
--- What publishers have appended: the number of the last batch, so that a batch is stored once.
+-- The number of the last batch of each publisher, so that a batch is stored once.
 CREATE TABLE {schema}.publishers (
     publisher bytea PRIMARY KEY,
     no bigint NOT NULL,
@@ -124,7 +124,7 @@ CREATE FUNCTION {schema}.read_chunks(
     ORDER BY n.id
 $body$;
 
--- These numbers may stand in the log from now on.
+-- Marks numbers as tried: they may be in the log from now on.
 CREATE FUNCTION {schema}.mark_tried(
     publishers bytea[], activities bytea[], firsts bigint[], lasts bigint[]
 ) RETURNS void LANGUAGE plpgsql
@@ -144,7 +144,7 @@ BEGIN
 END
 $body$;
 
--- These numbers do not stand in the log: the portal said so.
+-- Marks numbers as returned: the portal has said that they are not in the log.
 CREATE FUNCTION {schema}.mark_returned(
     publishers bytea[], activities bytea[], firsts bigint[], lasts bigint[]
 ) RETURNS void LANGUAGE plpgsql
@@ -166,7 +166,7 @@ BEGIN
 END
 $body$;
 
--- These numbers have ended.
+-- Marks numbers as settled.
 CREATE FUNCTION {schema}.mark_settled(
     publishers bytea[], activities bytea[], firsts bigint[], lasts bigint[]
 ) RETURNS void LANGUAGE plpgsql
@@ -189,7 +189,7 @@ BEGIN
     )
     DELETE FROM {schema}.chunks c USING gone WHERE c.id = gone.id;
 
-    -- Chunks of which a part has ended.
+    -- Chunks of which a part is settled.
     INSERT INTO {schema}.marks AS m (publisher, activity, settled)
     SELECT u.publisher, u.activity, range_agg(int8range(u.first_no, u.last_no, '[]'))
     FROM unnest(publishers, activities, firsts, lasts) u (publisher, activity, first_no, last_no)

@@ -1,4 +1,4 @@
--- Relays that are there.
+-- The relays that are running.
 CREATE TABLE {schema}.members (
     member bytea PRIMARY KEY,
     until timestamptz NOT NULL
@@ -64,7 +64,7 @@ LANGUAGE sql AS $body$
     WHERE s.shard = h.shard AND s.epoch = h.epoch AND s.owner = me
 $body$;
 
--- Gives back everything, and goes.
+-- Gives back everything, and removes the member.
 CREATE FUNCTION {schema}.leave_members(me bytea) RETURNS void LANGUAGE sql AS $body$
     UPDATE {schema}.shards SET owner = NULL, until = '-infinity' WHERE owner = me;
     DELETE FROM {schema}.members WHERE member = me;

@@ -1,4 +1,4 @@
-//! What a member holds, by its own clock.
+//! The shards that a member holds, by its own clock.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -32,13 +32,13 @@ struct Held {
 }
 
 impl Leases {
-    /// Holds nothing.
+    /// Leases of a member that holds nothing.
     pub fn new(lease: Duration) -> Self {
         Leases { lease, held: BTreeMap::new() }
     }
 
-    /// These were taken or renewed, by a request that was sent then. The lease began later, when the request
-    /// arrived.
+    /// Notes that these claims were taken or renewed by a request that was sent at `sent`. The lease began later,
+    /// when the request arrived.
     pub fn extend(&mut self, claims: &[Claim], sent: Instant) {
         // Clocks do not run at exactly the same speed.
         let until = sent + self.lease - self.lease / 50;
@@ -47,7 +47,7 @@ impl Leases {
         }
     }
 
-    /// Lets go of these.
+    /// Removes these claims.
     pub fn forget(&mut self, claims: &[Claim]) {
         for claim in claims {
             if self.held.get(&claim.shard).is_some_and(|held| held.epoch == claim.epoch) {
@@ -56,30 +56,30 @@ impl Leases {
         }
     }
 
-    /// Lets go of everything whose deadline has passed, and returns it.
+    /// Removes all claims whose deadline has passed, and returns them.
     pub fn expire(&mut self, now: Instant) -> Vec<Claim> {
         let gone: Vec<Claim> = self.claims_where(|held| held.until <= now).collect();
         self.forget(&gone);
         gone
     }
 
-    /// The claim on a shard, if something may be sent for it now.
+    /// The claim on a shard, if requests for it may be sent now.
     pub fn claim(&self, shard: Shard, now: Instant) -> Option<Claim> {
         let held = self.held.get(&shard).filter(|held| now < held.until)?;
         Some(Claim { shard, epoch: held.epoch })
     }
 
-    /// Everything that is held, also what is out of date.
+    /// All claims that are held, also those whose deadline has passed.
     pub fn claims(&self) -> Vec<Claim> {
         self.claims_where(|_| true).collect()
     }
 
-    /// What is more than a fair part among so many members.
+    /// The claims beyond a fair part, with this number of members.
     pub fn surplus(&self, members: usize) -> Vec<Claim> {
         self.claims_where(|_| true).skip(fair_part(members)).collect()
     }
 
-    /// How many shards are missing to a fair part.
+    /// How many more shards this member needs for a fair part.
     pub fn missing(&self, members: usize) -> usize {
         fair_part(members).saturating_sub(self.held.len())
     }
@@ -121,7 +121,7 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(leases.claim(shard, at(2_900)), Some(shards[0]));
         assert_eq!(leases.claim(shard, at(2_950)), None, "before the lease is over");
-        // Sent in time, and answered after a pause: it is still no reason to send.
+        // The renewal was sent in time, and answered after a pause. This does not permit to send.
         leases.extend(&shards, at(700));
         assert_eq!(leases.claim(shard, at(3_700)), None);
         assert_eq!(leases.claim(shard, at(3_500)), Some(shards[0]));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_epoch_takes_nothing_away() {
+    fn forgetting_an_older_epoch_changes_nothing() {
         let start = start();
         let mut leases = Leases::new(LEASE);
         leases.extend(&claims(0..2, 5), start);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_fair_and_leave_nothing_over() {
+    fn parts_are_fair_and_cover_all_shards() {
         let start = start();
         for members in 0..300 {
             let part = fair_part(members);

@@ -1,4 +1,4 @@
-//! A member that keeps its part of the shards.
+//! A member that owns a part of the shards.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use tracing_bizproc::journal::{self, JournalError, Mark};
 use super::{Claim, Leases, Member, Ownership};
 use crate::shard::Shard;
 
-/// A member that keeps a fair part of the shards: renews its leases, takes what is free, and says what others
-/// should have.
+/// A member that owns a fair part of the shards. It renews its leases, takes free shards, and names the shards
+/// that it should give to others.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::shard::Shard;
 /// // Once in `owner.interval()`.
 /// async fn keep(owner: &mut Owner, journal: &PgJournal) -> Result<(), JournalError> {
 ///     let change = owner.turn(Instant::now).await?;
-///     // Nothing of the surplus is on the way any more.
+///     // Wait until no request for the surplus is in flight. Then:
 ///     owner.give_back(&change.surplus).await?;
 ///     journal.read_shards(owner.leases().claims().iter().map(|claim| claim.shard));
 ///     Ok(())
 /// }
 ///
-/// // For each request: `tried` says which lines are in it, all of them for portals of one shard.
+/// // For each request. `tried` says which lines are in it. All of them belong to portals of one shard.
 /// async fn send(owner: &Owner, shard: Shard, tried: &[Mark]) -> Result<bool, JournalError> {
 ///     let intent = owner.intend(tried, Instant::now()).await?;
 ///     // Here the request would leave.
@@ -40,8 +40,8 @@ pub struct Owner {
     leases: SharedLeases,
 }
 
-/// What a member holds, for those who send in its name. Locked for moments only, never while something is
-/// awaited.
+/// The leases of a member, shared with the code that sends its requests. The lock is held for a moment only, and
+/// never across an await.
 #[derive(Clone)]
 pub(crate) struct SharedLeases(Arc<Mutex<Leases>>);
 
@@ -51,7 +51,7 @@ impl SharedLeases {
     }
 
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Leases) -> T) -> T {
-        // Each change is whole, whatever panicked beside it.
+        // Each change is complete, so the data is valid even after a panic.
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -60,46 +60,47 @@ impl SharedLeases {
     }
 }
 
-/// What is different after a [`turn`](Owner::turn).
+/// What a [`turn`](Owner::turn) has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Taken: read what they hold, from the start.
+    /// New claims. Read their contents from the start.
     pub gained: Vec<Claim>,
-    /// Not owned any more: send nothing more of them.
+    /// Claims that are not owned any more. Send nothing more for them.
     pub lost: Vec<Claim>,
-    /// More than a fair part: finish what is on the way, and [`give_back`](Owner::give_back).
+    /// Claims beyond a fair part. Finish their requests that are in flight, and call
+    /// [`give_back`](Owner::give_back).
     pub surplus: Vec<Claim>,
 }
 
 impl Owner {
-    /// Owns nothing yet.
+    /// An owner that owns nothing yet.
     pub fn new(ownership: Arc<dyn Ownership>, me: Member) -> Self {
         let leases = SharedLeases::new(Leases::new(ownership.lease()));
         Owner { ownership, me, leases }
     }
 
-    /// Has no deadline of its own: it goes on until the ownership says that another one owns the rest. For tests
-    /// that have to find what comes of that.
+    /// Turns off the owner's own deadline: it continues until the ownership says that another member owns its
+    /// shards. For tests that have to find the resulting errors.
     pub(crate) fn without_deadline(self) -> Self {
         self.leases.with(|held| *held = Leases::new(NEVER));
         self
     }
 
-    /// Who it is, what it holds now and in the future, and where that is written.
+    /// The member, its leases and the ownership. The leases always show the present state.
     pub(crate) fn parts(&self) -> (Member, SharedLeases, Arc<dyn Ownership>) {
         (self.me, self.leases.clone(), Arc::clone(&self.ownership))
     }
 
-    /// How long to wait between two turns: three of them may fail before a lease runs out.
+    /// How long to wait between two turns. Three turns may fail before a lease runs out.
     pub fn interval(&self) -> Duration {
         self.ownership.lease() * 7 / 30
     }
 
-    /// Renews, and takes what is free. `clock` is read before each request is sent.
+    /// Renews the leases, and takes free shards. `clock` is read before each request is sent.
     ///
     /// # Errors
-    /// Whatever the ownership fails with. What was changed before is not lost: it is part of the next answer,
-    /// or runs out by itself.
+    /// The error of the ownership. Changes before the error are not lost: they are part of the next answer, or
+    /// their leases run out.
     pub async fn turn(&mut self, clock: impl Fn() -> Instant) -> Result<Change, JournalError> {
         let (mut change, members) = self.keep(&clock).await?;
         let Some(members) = members else { return Ok(change) };
@@ -114,23 +115,23 @@ impl Owner {
                     change.gained = gained;
                 }
                 Err(error) if change == Change::default() => return Err(error),
-                // What is to be said is worth more. The error comes again in the next turn.
+                // The changes are more important than the error. The error comes again in the next turn.
                 Err(_) => {}
             }
         }
         Ok(change)
     }
 
-    /// Renews, and takes nothing: for a member that is about to leave. Returns what was lost.
+    /// Renews the leases, and takes no shards: for a member that is about to leave. Returns the claims that were lost.
     ///
     /// # Errors
-    /// As [`turn`](Owner::turn).
+    /// The same as for [`turn`](Owner::turn).
     pub async fn renew(&mut self, clock: impl Fn() -> Instant) -> Result<Vec<Claim>, JournalError> {
         Ok(self.keep(&clock).await?.0.lost)
     }
 
-    /// Says that it is there, and renews. Returns how many members there are; `None`: that failed, and something
-    /// was lost before.
+    /// Registers the member, and renews the leases. Returns how many members there are. `None`: this failed, and
+    /// claims were lost before.
     async fn keep(
         &mut self,
         clock: &impl Fn() -> Instant,
@@ -139,7 +140,7 @@ impl Owner {
             Change { lost: self.leases.with(|held| held.expire(clock())), ..Change::default() };
         let members = match self.ownership.join(self.me).await {
             Ok(members) => members,
-            // What has run out has run out, whatever the database says.
+            // A lease that has run out is lost, even if the database has not noticed yet.
             Err(_) if !change.lost.is_empty() => return Ok((change, None)),
             Err(error) => return Err(error),
         };
@@ -162,16 +163,16 @@ impl Owner {
         Ok((change, Some(members)))
     }
 
-    /// Gives back claims of which nothing is on the way any more.
+    /// Gives back claims that have no request in flight any more.
     ///
     /// # Errors
-    /// Whatever the ownership fails with. The leases then run out by themselves.
+    /// The error of the ownership. Then the leases run out by themselves.
     pub async fn give_back(&mut self, claims: &[Claim]) -> Result<(), JournalError> {
         self.leases.with(|held| held.forget(claims));
         self.ownership.release(self.me, claims).await
     }
 
-    /// Gives back everything, and goes: others need not wait until the leases run out.
+    /// Gives back everything, and leaves. So other members need not wait until the leases run out.
     ///
     /// # Errors
     /// Whatever the ownership fails with.
@@ -180,16 +181,16 @@ impl Owner {
         self.ownership.leave(self.me).await
     }
 
-    /// What is held now.
+    /// The leases that are held now.
     pub fn leases(&self) -> Leases {
         self.leases.with(|held| held.clone())
     }
 
-    /// Writes down that these lines are about to be sent. Call [`may_send`](Owner::may_send) afterwards, right
-    /// before the request.
+    /// Stores that these lines are about to be sent. Call [`may_send`](Owner::may_send) after it, directly before
+    /// the request.
     ///
     /// # Errors
-    /// Whatever the ownership fails with: then nothing may be sent.
+    /// The error of the ownership. Then nothing may be sent.
     pub async fn intend(&self, marks: &[Mark], now: Instant) -> Result<Intent, JournalError> {
         let mut shards: Vec<Shard> =
             marks.iter().map(|mark| Shard::of(mark.portal.as_ref())).collect();
@@ -207,15 +208,16 @@ impl Owner {
         Ok(Intent { written, fenced: shards })
     }
 
-    /// Whether a request for this shard may leave now, with lines of this intent.
+    /// Whether a request with lines of this intent may be sent for this shard now.
     pub fn may_send(&self, intent: &Intent, shard: Shard, now: Instant) -> bool {
-        // Not under a later claim on the same shard: its owner between the two did not leave these lines
-        // alone.
+        // A later claim on the same shard does not count: the owner between the two claims may have sent these
+        // lines.
         self.leases.claim(shard, now).is_some_and(|claim| intent.written.contains(&claim))
     }
 }
 
-/// What an owner is about to send, and may send while it keeps the claims under which that was written.
+/// The lines that an owner is about to send. It may send them while it keeps the claims under which the intent was
+/// stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
     written: Vec<Claim>,
@@ -223,7 +225,7 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// Shards whose lines must not be sent: they are somebody else's. Read them again if they come back.
+    /// Shards whose lines must not be sent, because another member owns them. Read them again if they come back.
     pub fn fenced(&self) -> &[Shard] {
         &self.fenced
     }

@@ -15,8 +15,8 @@ use crate::journal::{MarkRows, MemoRows, Steps};
 use crate::migrate::{self, in_schema};
 use crate::shard::Shard;
 
-/// An [`Ownership`] in the database that holds the journal. Leases are judged by the clock of the database
-/// alone; what members count is how long ago they asked.
+/// An [`Ownership`] in the database that holds the journal. Only the clock of the database decides whether a lease
+/// has run out. Members only measure how long ago they asked.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -48,14 +48,14 @@ struct Sql {
 }
 
 impl PgOwnership {
-    /// Starts its thread, with a connection of its own: renewals do not wait for lines. It connects at the
-    /// first call.
+    /// Starts its thread. It has a connection of its own, so that renewals do not wait for lines. It connects at
+    /// the first call.
     ///
     /// # Errors
     /// [`PgError::Tls`] and [`PgError::Thread`].
     pub fn new(config: PgConfig) -> Result<Self, PgError> {
         let lease = Duration::from_secs(3);
-        // An answer that comes later than that is of no use.
+        // A later answer is of no use.
         let timeout = config.call_timeout().min(lease);
         let connection = Connection::new(config.timeout(timeout))?;
         let with_names = |statement| Arc::from(in_schema(statement, connection.schema()));

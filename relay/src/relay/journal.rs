@@ -1,4 +1,4 @@
-//! The journal of a member that delivers: no request leaves without a claim on its shard.
+//! The journal of a relay: no request leaves without a claim on its shard.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,12 +17,12 @@ use crate::journal::PgJournal;
 use crate::ownership::{Claim, Epoch, Member, Owner, Ownership, SharedLeases};
 use crate::shard::Shard;
 
-/// A [`PgJournal`] of one [`Owner`]: a request may leave while the owner holds the shard of its portal, in the
-/// epoch in which it wrote down what the request contains.
+/// A [`PgJournal`] of one [`Owner`]. A request may leave while the owner holds the shard of its portal in the same
+/// epoch in which it stored the contents of the request.
 ///
 /// The permit of a request is that epoch. Requests need a permit in an epoch that was
-/// [activated](RelayJournal::activate): a shard that was lost and taken again is delivered when nothing of the
-/// earlier epoch is in memory any more.
+/// [activated](RelayJournal::activate). If a shard was lost and taken again, its delivery starts when no data of
+/// the earlier epoch is in memory any more.
 #[derive(Clone)]
 pub struct RelayJournal {
     journal: Arc<PgJournal>,
@@ -34,28 +34,28 @@ pub struct RelayJournal {
     is_fenced: Arc<AtomicBool>,
 }
 
-/// What came of requests that asked whether they may leave.
+/// Counts the results of requests that asked for a permit.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// They may.
+    /// They got a permit.
     pub(crate) permitted: AtomicU64,
-    /// Somebody else owns the shard.
+    /// Another relay owns the shard.
     pub(crate) fenced: AtomicU64,
-    /// It could not be written down.
+    /// The database could not store them.
     pub(crate) failed: AtomicU64,
-    /// They had a permit, and it was too late when they were about to leave.
+    /// They had a permit, but it was not valid any more when they were about to leave.
     pub(crate) too_late: AtomicU64,
 }
 
 impl RelayJournal {
-    /// The journal of this owner, which reads what the owner tells it to.
+    /// The journal of this owner. It reads the shards that the owner tells it to read.
     pub fn new(journal: Arc<PgJournal>, owner: &Owner) -> Self {
         let (me, leases, ownership) = owner.parts();
         let (active, counts, is_fenced) = (Arc::default(), Arc::default(), Arc::new(true.into()));
         RelayJournal { journal, me, leases, active, ownership, counts, is_fenced }
     }
 
-    /// Permits requests under these claims from now on, as long as they are held, and under no others.
+    /// From now on, permits requests under these claims only, and only while the owner holds them.
     pub fn activate(&self, claims: impl IntoIterator<Item = Claim>) {
         let claims = claims.into_iter().map(|claim| (claim.shard, claim.epoch)).collect();
         *self.active() = claims;
@@ -73,8 +73,8 @@ impl RelayJournal {
         self.leases.claim(shard, now).filter(|claim| claim.epoch == epoch)
     }
 
-    /// Every request may leave, whoever owns its portal. With this, lines come twice without a mark: for tests
-    /// that have to find that.
+    /// Permits every request, even if another member owns its portal. Then lines are sent twice without a mark.
+    /// For tests that have to find this error.
     #[doc(hidden)]
     pub fn unfenced(self) -> Self {
         self.is_fenced.store(false, Ordering::Relaxed);
@@ -85,7 +85,7 @@ impl RelayJournal {
         Arc::clone(&self.counts)
     }
 
-    /// Writes down what requests contain, and returns under which claim each of them may leave.
+    /// Stores the contents of requests, and returns the claim under which each request may leave.
     async fn write(
         &self,
         intents: &[Intent],
@@ -99,7 +99,7 @@ impl RelayJournal {
         if claims.is_empty() {
             return Ok(held);
         }
-        // Nothing is stored of those without a claim, also if another one has a claim on their shard by now.
+        // Nothing is stored for requests without a claim, also if the owner has a claim on their shard by now.
         let with_claim = || intents.iter().zip(&held).filter(|(_, claim)| claim.is_some());
         let fenced = if with_claim().count() == intents.len() {
             self.ownership.intend(self.me, &claims, intents).await?
@@ -165,7 +165,7 @@ impl Journal for RelayJournal {
             return true;
         }
         let claim = self.claim(portal, now());
-        // Not under a later claim: the owner between the two did not leave these lines alone.
+        // A later claim does not count: the owner between the two claims may have sent these lines.
         let is_permitted = claim.is_some_and(|claim| claim.epoch.0 == permit.0);
         if !is_permitted {
             self.counts.too_late.fetch_add(1, Ordering::Relaxed);

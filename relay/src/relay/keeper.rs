@@ -1,4 +1,4 @@
-//! Keeps a part of the shards, and lets go of what it loses.
+//! Keeps a part of the shards, and stops delivery for shards that it loses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -17,17 +17,17 @@ use crate::journal::{PgJournal, left_alone};
 use crate::ownership::{Claim, Owner};
 use crate::shard::Shard;
 
-/// Sends nothing more of a shard. Resolves when nothing of it is on the way any more.
+/// Stops delivery for a shard. Resolves when no request for it is in flight any more.
 pub(super) type LetGo =
     Box<dyn Fn(Shard) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// How to stop: how long to wait for what is on the way, and whom to tell.
+/// How to stop: how long to wait for requests in flight, and whom to tell.
 pub(super) struct Stop {
     pub(super) limit: Duration,
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// What others may know of it.
+/// The state that others may read.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     pub(super) turns: AtomicU64,
@@ -47,24 +47,24 @@ impl Kept {
 
 pub(super) struct Keeper {
     owner: Owner,
-    /// Is told what to read.
+    /// The journal, which is told which shards to read.
     reading: Arc<PgJournal>,
-    /// Is told which requests may leave.
+    /// The journal, which is told which requests may leave.
     journal: RelayJournal,
     let_go: LetGo,
     kept: Arc<Kept>,
-    /// Claims of which something may still be on the way. They are renewed, and not read any more.
+    /// Claims that may still have requests in flight. They are renewed, and not read any more.
     going: BTreeSet<Claim>,
-    /// Shards that were lost, and of which something may still be in memory, as often as that is so. Under a new
-    /// claim they have to wait: what another owner has sent meanwhile is not known there.
+    /// Shards that were lost and may still have lines in memory, with how many times this is so. Under a new claim
+    /// they have to wait, because these lines in memory do not show what another owner has sent meanwhile.
     losing: BTreeMap<Shard, usize>,
     gone: JoinSet<Gone>,
     fails: bool,
-    /// Portals of which was said that something of them cannot be read.
+    /// Portals that were already reported because some of their data cannot be read.
     unreadable: BTreeSet<Option<String>>,
 }
 
-/// Nothing of it is in memory or on the way any more.
+/// A shard that has no lines in memory and no request in flight any more.
 enum Gone {
     ToGiveBack(Claim),
     Lost(Shard),
@@ -83,7 +83,7 @@ impl Keeper {
         Keeper { owner, reading, journal, let_go, kept, going, losing, gone, fails, unreadable }
     }
 
-    /// Until it is stopped, or nobody can stop it any more.
+    /// Runs until it is stopped, or until nobody can stop it any more.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<Stop>) {
         let mut turns = interval(self.owner.interval());
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -101,7 +101,7 @@ impl Keeper {
         };
         self.leave(limit).await;
         if let Some(done) = done {
-            // Whoever stopped it may not wait any more.
+            // The caller that stopped it may not wait any more.
             let _ = done.send(());
         }
     }
@@ -119,7 +119,7 @@ impl Keeper {
         let surplus: Vec<Claim> =
             change.surplus.into_iter().filter(|claim| !self.going.contains(claim)).collect();
         self.going.extend(&surplus);
-        // What goes is not read any more before it is let go, so that it does not come back.
+        // Reading a shard ends before the shard is let go, so that its lines do not come back.
         self.read();
         self.start_to_let_go(surplus);
         if !change.gained.is_empty() || !change.lost.is_empty() {
@@ -137,7 +137,7 @@ impl Keeper {
         }
     }
 
-    /// Reads what it has and does not let go. Requests of what goes may still ask for their permits.
+    /// Reads the shards that it keeps. Requests for shards that are being let go may still get permits.
     fn read(&self) {
         let mut held = self.held();
         held.retain(|claim| !self.losing.contains_key(&claim.shard));
@@ -160,7 +160,7 @@ impl Keeper {
         }
     }
 
-    /// Others own these now. What is on the way is fenced.
+    /// Other relays own these shards now. Their requests here are fenced.
     fn lost(&mut self, claims: &[Claim]) {
         add(&self.kept.lost, claims.len());
         for claim in claims {
@@ -180,7 +180,7 @@ impl Keeper {
         }
     }
 
-    /// Handles what was let go: this, and what has gone meanwhile.
+    /// Handles shards that were let go: this one, and others that are ready.
     async fn has_gone(&mut self, first: Option<Gone>) {
         let mut all: Vec<Gone> = first.into_iter().collect();
         while let Some(gone) = self.gone.try_join_next() {
@@ -189,7 +189,7 @@ impl Keeper {
         let (mut claims, mut lost) = (Vec::new(), false);
         for gone in all {
             match gone {
-                // What was lost on the way is not given back.
+                // A shard that was lost meanwhile is not given back.
                 Gone::ToGiveBack(claim) if self.going.remove(&claim) => claims.push(claim),
                 Gone::ToGiveBack(_) => {}
                 Gone::Lost(shard) => {
@@ -214,10 +214,10 @@ impl Keeper {
         self.read();
     }
 
-    /// Lets go of everything, and goes. What it still holds after the limit is left to the next owners, who
-    /// mark what was on the way as a possible repeat.
+    /// Lets go of everything, and leaves. Shards that it still holds after the limit go to the next owners, which
+    /// mark lines of unanswered requests as possible repeats.
     async fn leave(&mut self, limit: Duration) {
-        // Whatever it is waiting for then is given up.
+        // At the limit, every wait is given up.
         drop(timeout(limit, self.let_go_of_all()).await);
         if let Err(error) = self.owner.leave().await {
             tracing::warn!(

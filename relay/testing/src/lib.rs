@@ -1,8 +1,7 @@
-//! A PostgreSQL server of a test's own: made from the installed package in a temporary folder, and gone
-//! with the process that started it, however that process ends.
+//! A PostgreSQL server for a test. It is started from the installed package in a temporary folder, and ends
+//! together with the process that started it, even if that process is killed.
 //!
-//! PostgreSQL refuses to run as root. There, the server runs as the user `postgres`, which the package has
-//! made.
+//! PostgreSQL refuses to run as root. Then the server runs as the user `postgres`, which the package has created.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
@@ -18,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{env, process, thread};
 
-/// Set where a test that needs PostgreSQL has to fail if there is none.
+/// If this variable is set, tests that need PostgreSQL fail if it is not installed.
 pub const REQUIRE: &str = "BIZPROC_REQUIRE_POSTGRES";
 
 /// The password of the user `postgres`, for connections by TCP. Connections by the socket need none.
@@ -60,7 +59,7 @@ impl Drop for Pooler {
 pub enum StartError {
     /// The package is not installed. The text says which.
     Missing(String),
-    /// It is installed, and does not start.
+    /// It is installed, but does not start.
     Failed(String),
 }
 
@@ -80,14 +79,14 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// Another user than ours, who runs the server.
+/// The user who runs the server, if it is not the present user.
 #[derive(Clone, Copy)]
 struct Account {
     uid: u32,
     gid: u32,
 }
 
-/// A shell that waits for our end, and the server below it.
+/// A shell that waits for the end of this process, and the server as its child.
 struct Running {
     shell: Child,
     /// The server ends when this is closed.
@@ -95,7 +94,7 @@ struct Running {
 }
 
 impl Postgres {
-    /// Starts a server that keeps what is committed, also after a crash.
+    /// Starts a server that keeps committed data, also after a crash.
     ///
     /// # Errors
     /// When the package is missing, or the server does not start.
@@ -103,7 +102,7 @@ impl Postgres {
         Postgres::start_with(&[])
     }
 
-    /// Starts a server with these settings, such as `fsync=off`.
+    /// Starts a server with these settings, for example `fsync=off`.
     ///
     /// # Errors
     /// When the package is missing, or the server does not start.
@@ -125,7 +124,7 @@ impl Postgres {
             running: Mutex::new(None),
         };
         server.create()?;
-        // Somebody else may have taken the port since it was free.
+        // Another process may have taken the port meanwhile.
         for attempt in 0.. {
             match server.resume() {
                 Ok(()) => break,
@@ -136,8 +135,8 @@ impl Postgres {
         Ok(server)
     }
 
-    /// A server, or `None` with a message on the standard error: then the test is skipped. Panics instead
-    /// where [`REQUIRE`] is set.
+    /// A server, or `None` with a message on the standard error. Then the test is skipped. Panics instead if
+    /// [`REQUIRE`] is set.
     ///
     /// # Panics
     /// When the server does not start although the package is installed, or the package is required.
@@ -161,15 +160,15 @@ impl Postgres {
         self.port
     }
 
-    /// How long the server's processes have used a core so far. `None`: the system does not say.
+    /// The processor time of the server's processes so far. `None`: the system does not say.
     pub fn cpu(&self) -> Option<Duration> {
         let pid = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
         let pid: u32 = pid.lines().next()?.trim().parse().ok()?;
-        // Of the first process also what its ended children have used.
+        // The time of the first process includes its children that have ended.
         let mut used = ticks(pid, 4)?.0;
         for entry in fs::read_dir("/proc").ok()?.flatten() {
             let child = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            // One that ends meanwhile is missed.
+            // A process that ends meanwhile is not counted.
             if let Some((of_child, _)) =
                 child.and_then(|child| ticks(child, 2)).filter(|(_, parent)| *parent == pid)
             {
@@ -193,7 +192,7 @@ impl Postgres {
         Ok(path)
     }
 
-    /// Stops the server at once, as a crash does: nothing is written on the way. Its connections are cut.
+    /// Stops the server at once, like a crash: it writes nothing before it ends. Its connections are cut.
     pub fn crash(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(running) = running {
@@ -201,7 +200,7 @@ impl Postgres {
         }
     }
 
-    /// Adds settings that count from the next start on.
+    /// Adds settings that have an effect from the next start on.
     pub fn set(&mut self, settings: &[&str]) {
         self.settings.extend(settings.iter().map(|&setting| setting.to_owned()));
     }
@@ -260,8 +259,8 @@ impl Postgres {
         Ok(Pooler { port, running: Some(running) })
     }
 
-    /// Runs a program as the server's user, until we end: then it gets this signal. Returns when its log has this
-    /// line.
+    /// Runs a program as the server's user until this process ends. Then the program gets this signal. Returns
+    /// when its log has this line.
     fn keep(&self, program: &[OsString], signal: &str, ready: &str) -> Result<Running, StartError> {
         let mut command = self.command("sh");
         command.arg("-c").arg(KEEPER).arg("keeper");
@@ -328,17 +327,18 @@ impl Drop for Postgres {
 }
 
 impl Running {
-    /// Stops the server, and leaves its folder.
+    /// Stops the server, and keeps its folder.
     fn end(mut self) {
-        // A shell that is gone already needs no word.
+        // If the shell has ended already, no message is needed.
         let _ = self.stdin.write_all(b"keep\n");
         drop(self.stdin);
         let _ = self.shell.wait();
     }
 }
 
-/// Runs the server until the standard input says a word or ends. Without a word, the process that started
-/// it has ended, so nobody else removes the folder. The log ends when the server ends.
+/// Runs the server until a word arrives on the standard input, or until the input ends. If it ends without a word,
+/// the process that started the shell has ended, so the shell removes the folder. The log ends when the server
+/// ends.
 const KEEPER: &str = r#"
 trap "" INT TERM HUP PIPE
 folder=$1; signal=$2; shift 2
@@ -352,8 +352,8 @@ wait $server
 [ "$word" = keep ] || rm -rf "$folder"
 "#;
 
-/// What was started, or `None` with a message on the standard error: then the test is skipped. Panics instead
-/// where [`REQUIRE`] is set.
+/// The started program, or `None` with a message on the standard error. Then the test is skipped. Panics instead
+/// if [`REQUIRE`] is set.
 ///
 /// # Panics
 /// When it does not start although the package is installed, or the package is required.
@@ -362,7 +362,7 @@ pub fn or_skip<T>(started: Result<T, StartError>) -> Option<T> {
         Ok(started) => Some(started),
         Err(StartError::Missing(why)) => {
             assert!(env::var_os(REQUIRE).is_none(), "{REQUIRE} is set, and {why}");
-            // Not captured by the test runner, as what `println!` prints would be.
+            // The test runner does not capture this, unlike the output of `println!`.
             let _ = writeln!(io::stderr(), "SKIPPED: {why}");
             None
         }
@@ -370,7 +370,7 @@ pub fn or_skip<T>(started: Result<T, StartError>) -> Option<T> {
     }
 }
 
-/// The lines of a log, read by a thread that goes on when nobody listens any more.
+/// The lines of a log. A thread reads them, also when nobody listens any more.
 fn follow(log: impl BufRead + Send + 'static) -> Receiver<String> {
     let (send, lines) = channel();
     thread::spawn(move || {
@@ -401,7 +401,7 @@ fn programs() -> Option<PathBuf> {
     })
 }
 
-/// The user who runs the server: us, unless we are root.
+/// The user who runs the server: the present user, unless this is root.
 fn account() -> Result<Option<Account>, StartError> {
     if fs::metadata("/proc/self")?.uid() != 0 {
         return Ok(None);
@@ -440,7 +440,7 @@ fn new_folder(account: Option<Account>) -> Result<PathBuf, StartError> {
     }
 }
 
-/// How long this process has used a core so far. `None`: the system does not say.
+/// The processor time of this process so far. `None`: the system does not say.
 pub fn own_cpu() -> Option<Duration> {
     Some(Duration::from_millis(10 * ticks(process::id(), 2)?.0))
 }

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, NoTls, Row};
 use tracing_bizproc::auth::{CredentialError, Tokens};
 use tracing_bizproc_relay::{PgConfig, PgJournal, PgStore, Shard};
 
-/// Its data need not survive, so it does not wait for the disk.
+/// The data need not survive, so the server does not wait for the disk.
 static SERVER: LazyLock<Option<Postgres>> = LazyLock::new(|| {
     Postgres::start_or_skip(&["fsync=off", "synchronous_commit=off", "max_connections=200"])
 });
@@ -49,7 +49,7 @@ impl Admin {
 }
 
 impl Database {
-    /// `None`: there is no PostgreSQL, and that was said.
+    /// `None`: PostgreSQL is not installed, and a message was printed.
     pub(crate) fn new() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let server = SERVER.as_ref()?;
@@ -59,7 +59,7 @@ impl Database {
         Some(Database { name, server, admin })
     }
 
-    /// By the server's socket.
+    /// A connection by the server's socket.
     pub(crate) fn config(&self) -> PgConfig {
         PgConfig::parse(&self.server.socket(&self.name)).unwrap()
     }
@@ -69,14 +69,14 @@ impl Database {
         self.server.port()
     }
 
-    /// A store on tables that are there. Each has a connection of its own, as a process would have.
+    /// A store whose tables exist. Each store has a connection of its own, as in a separate process.
     pub(crate) fn store(&self) -> PgStore {
         let store = PgStore::new(self.config()).unwrap();
         wait(store.migrate()).unwrap();
         store
     }
 
-    /// A journal that reads everything, on tables that are there.
+    /// A journal that reads everything, and whose tables exist.
     pub(crate) fn journal(&self) -> PgJournal {
         let journal = PgJournal::new(self.config()).unwrap();
         wait(journal.migrate()).unwrap();
@@ -84,22 +84,22 @@ impl Database {
         journal
     }
 
-    /// A pooler before the server. `None`: there is none, and that was said.
+    /// A pooler before the server. `None`: no pooler is installed, and a message was printed.
     pub(crate) fn pooler(&self) -> Option<Pooler> {
         or_skip(self.server.start_pooler())
     }
 
-    /// Does what an administrator would do.
+    /// Runs SQL as an administrator.
     pub(crate) fn sql(&self, statements: &str) {
         self.admin.sql(statements);
     }
 
-    /// Asks for one number.
+    /// Reads one number.
     pub(crate) fn number(&self, query: &str) -> i64 {
         self.admin.row(query).get(0)
     }
 
-    /// Asks for one text.
+    /// Reads one text.
     pub(crate) fn text(&self, query: &str) -> String {
         self.admin.row(query).get(0)
     }
@@ -122,7 +122,7 @@ pub(crate) fn tokens(name: &str) -> Tokens {
     Tokens::new(access, refresh, "https://a.example/rest/").unwrap()
 }
 
-/// All that an error says of itself.
+/// Everything that an error shows: Debug, Display and sources.
 pub(crate) fn shown(error: &CredentialError) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = error.source();

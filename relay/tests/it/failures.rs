@@ -1,4 +1,4 @@
-//! The database is away, slow, or answers too late.
+//! The database cannot be reached, is slow, or answers too late.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn through(proxy: &Proxy, database: &Database) -> PgStore {
 }
 
 #[test]
-fn a_connection_that_was_cut_is_made_anew() {
+fn a_connection_that_was_cut_is_made_again() {
     let Some(database) = Database::new() else { return };
     let store = database.store();
     let portal = PortalId::from("one");
@@ -36,16 +36,16 @@ fn a_connection_that_was_cut_is_made_anew() {
     }
 }
 
-/// The pair was stored, and the answer was lost. The second try finds the new pair there: if it said
-/// `false`, the app would think that another replica was faster, and throw the new pair away.
+/// The pair was stored, and the answer was lost. The second try finds the new pair in the table. If it returned
+/// `false`, the app would believe that another replica was faster, and would drop the new pair.
 #[test]
-fn a_swap_whose_answer_was_lost_is_not_taken_for_somebody_elses() {
+fn a_swap_whose_answer_was_lost_is_recognised_as_done() {
     let Some(database) = Database::new() else { return };
     let proxy = Proxy::to(database.port());
     let store = through(&proxy, &database);
     let portal = PortalId::from("one");
     assert!(wait(store.swap(&portal, None, &tokens("old"))).unwrap());
-    // The answer to the first statement, and that to the second one.
+    // The answers to the first and to the second statement.
     for (lost, name) in ["one", "two"].into_iter().enumerate() {
         let before = wait(store.load(&portal)).unwrap();
         let connections = proxy.connections();
@@ -63,7 +63,7 @@ fn a_swap_whose_answer_was_lost_is_not_taken_for_somebody_elses() {
 }
 
 #[test]
-fn a_silent_database_is_an_error_in_time_and_no_trouble_later() {
+fn a_silent_database_is_an_error_in_time_and_later_calls_work() {
     let Some(database) = Database::new() else { return };
     let proxy = Proxy::to(database.port());
     let portal = PortalId::from("one");
@@ -87,7 +87,7 @@ fn while_the_server_is_away_calls_fail_and_then_work_again() {
     let portal = PortalId::from("one");
     assert!(wait(store.swap(&portal, None, &tokens("kept"))).unwrap());
     server.crash();
-    // Whoever waits shares the result.
+    // Calls that wait share the result.
     let (one, two) = wait(async { tokio::join!(store.load(&portal), store.load(&portal)) });
     for error in [one.unwrap_err(), two.unwrap_err()] {
         assert!(matches!(error.downcast_ref(), Some(PgError::Connect(_))), "{error}");
@@ -98,7 +98,7 @@ fn while_the_server_is_away_calls_fail_and_then_work_again() {
 }
 
 #[test]
-fn the_next_host_is_used_when_one_is_away() {
+fn the_next_host_is_used_when_one_cannot_be_reached() {
     let Some(database) = Database::new() else { return };
     let (first, second) = (Proxy::to(database.port()), Proxy::to(database.port()));
     let config = by_tcp(&database, &[first.port(), second.port()]);
@@ -113,9 +113,9 @@ fn the_next_host_is_used_when_one_is_away() {
     assert_eq!((first.connections(), second.connections()), (1, 1));
 }
 
-/// After a failover the old primary may be a standby that answers, and only refuses to write.
+/// After a failover, the old primary may be a standby, which answers but refuses writes.
 #[test]
-fn a_server_that_may_only_be_read_is_left() {
+fn a_read_only_server_is_not_used_any_more() {
     let Some(database) = Database::new() else { return };
     let proxy = Proxy::to(database.port());
     let store = through(&proxy, &database);

@@ -1,4 +1,4 @@
-//! Lines in the database, until they are settled.
+//! The journal in the database.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -58,7 +58,7 @@ fn numbers(read: &Read) -> Vec<(Number, bool)> {
     read.chunks.iter().flat_map(|(_, chunk)| of_chunk(chunk)).collect()
 }
 
-/// What is said in the docs of the trait, against a model, with two publishers at once.
+/// Compares the journal with a model of what the docs of the trait promise, with two publishers at the same time.
 #[test]
 fn it_does_what_every_journal_has_to_do() {
     let Some(database) = Database::new() else { return };
@@ -95,14 +95,14 @@ fn a_batch_whose_answer_was_lost_is_stored_once() {
     }
     assert!(places.is_sorted());
     assert_eq!(numbers(&read(&reader)), [(1, false), (2, false), (3, false), (4, false)]);
-    // What has a lower number was there before.
+    // A batch with a lower number was stored before.
     wait(journal.append(&batch(ONE, 2, vec![lines(None, &[99])]))).unwrap();
     assert_eq!(numbers(&read(&reader)).len(), 4);
 }
 
-/// Ids are in the order of commits. Otherwise a reader would go past a chunk that is committed later.
+/// Ids are in the order of commits. Otherwise a reader would miss a chunk that is committed later.
 #[test]
-fn a_reader_that_goes_on_misses_nothing() {
+fn a_reader_that_continues_after_the_last_id_misses_nothing() {
     const WRITERS: u128 = 4;
     const BATCHES: u64 = 60;
     let Some(database) = Database::new() else { return };
@@ -168,7 +168,7 @@ fn only_shards_that_are_read_are_returned_and_new_ones_are_told() {
     let not_read = Query { portal: Some(&None), after: None, most_bytes: 1 };
     assert!(wait(journal.read(not_read)).unwrap().chunks.is_empty());
 
-    // Lines that are settled are not held.
+    // Settled lines are not reported as held.
     journal.read_shards([]);
     journal.read_shards([shard("one")]);
     let held = wait(journal.adopt()).unwrap().held;
@@ -176,7 +176,7 @@ fn only_shards_that_are_read_are_returned_and_new_ones_are_told() {
 }
 
 #[test]
-fn what_is_too_old_is_kept_apart_for_seven_days_and_counted() {
+fn lines_that_are_too_old_are_kept_apart_for_seven_days_and_counted() {
     let Some(database) = Database::new() else { return };
     let journal = database.journal().max_age(Duration::from_secs(3_600));
     let end = Chunk {
@@ -193,7 +193,7 @@ fn what_is_too_old_is_kept_apart_for_seven_days_and_counted() {
     let chunks = vec![lines(None, &[1, 2, 3]), end, lines(None, &[])];
     wait(journal.append(&batch(ONE, 1, chunks))).unwrap();
     wait(journal.mark(&[mark(None, 2, 2, MarkKind::Settled)])).unwrap();
-    // By the clock of the database, which is that of this machine.
+    // The database uses the clock of this machine.
     #[expect(
         clippy::disallowed_methods,
         reason = "a test has the real clock of the server beside it"
@@ -220,8 +220,8 @@ fn what_is_too_old_is_kept_apart_for_seven_days_and_counted() {
     assert_eq!(database.number("SELECT count(*) FROM bizproc.marks"), 0);
 }
 
-/// Relays are to be updated first. One that was not must not send what comes behind a chunk that it cannot
-/// read: that would change the order.
+/// Relays have to be updated first. An old relay must not send chunks after a chunk that it cannot read, because
+/// that would change the order.
 #[test]
 fn a_portal_with_a_chunk_of_a_newer_version_waits() {
     let Some(database) = Database::new() else { return };
@@ -372,7 +372,7 @@ fn it_says_how_many_lines_are_not_settled() {
 }
 
 #[test]
-fn what_became_of_ends_is_told_to_those_who_asked() {
+fn outcomes_of_ends_are_told_to_the_publisher_that_asked() {
     let Some(database) = Database::new() else { return };
     let journal = database.journal();
     let answer = |no, outcome| Answer { publisher: ONE, no, outcome };
@@ -389,7 +389,7 @@ fn what_became_of_ends_is_told_to_those_who_asked() {
     wait(journal.answer(&first)).unwrap();
     assert_eq!(told(&[1, 2, 3, 4]), first);
     assert_eq!(wait(journal.answers(Publisher(2), &[1])).unwrap(), []);
-    // Another relay has sent it after all. One that was accepted stays so.
+    // Another relay has sent the end after all. An accepted end stays accepted.
     let later = [answer(1, Outcome::Accepted), answer(3, refused)];
     wait(journal.answer(&later)).unwrap();
     assert_eq!(told(&[1, 3]), [answer(1, Outcome::Accepted), answer(3, Outcome::Accepted)]);

@@ -1,5 +1,5 @@
-//! The crate against a PostgreSQL server of the tests' own. Where the package is missing, the tests say that
-//! they were skipped; they fail instead where `BIZPROC_REQUIRE_POSTGRES` is set.
+//! Tests of the crate with a PostgreSQL server that the tests start. If the package of PostgreSQL is missing, the
+//! tests print that they are skipped. If `BIZPROC_REQUIRE_POSTGRES` is set, they fail instead.
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod database;

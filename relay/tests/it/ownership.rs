@@ -1,7 +1,7 @@
-//! Shards have one owner at a time, and what an owner intended to send is known to the next one.
+//! Shards have one owner at a time, and the next owner knows what the owner before it was about to send.
 //!
-//! The clock of the database cannot be set. Time passes for its leases when `advance` moves them back; members
-//! have clocks of their own, which go on as far.
+//! The clock of the database cannot be set. So `advance` moves the leases back in time, and moves the clocks of
+//! the members forward by the same time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn relay(database: &Database, me: u128) -> Relay {
     Relay { ownership, owner, me: Member(me) }
 }
 
-/// The time that has passed since the start, for everybody.
+/// The time since the start, for all members.
 pub(crate) struct Time<'a> {
     database: &'a Database,
     start: Instant,
@@ -40,7 +40,7 @@ impl<'a> Time<'a> {
         Time { database, start: Instant::now(), passed: Duration::ZERO }
     }
 
-    /// Runs on with the real clock, as that of the database does.
+    /// The time now. It advances with the real clock, like the clock of the database.
     pub(crate) fn now(&self) -> Instant {
         self.start + self.start.elapsed() + self.passed
     }
@@ -129,13 +129,13 @@ fn two_members_share_fairly_and_what_one_leaves_the_other_takes() {
     assert!(gained.iter().all(|claim| claim.epoch == Epoch(2)));
     assert_eq!((a.turn(&time), b.turn(&time)), (Change::default(), Change::default()));
 
-    // It says that it goes, so nobody waits for its leases.
+    // It leaves in an orderly way, so nobody waits for its leases.
     wait(a.owner.leave()).unwrap();
     assert_eq!((a.held(), b.turn(&time).gained.len(), b.held()), (0, 128, 256));
 }
 
 #[test]
-fn a_member_that_is_gone_is_missed_after_a_lease() {
+fn shards_of_a_killed_member_are_free_after_the_lease() {
     let Some(database) = Database::new() else { return };
     let mut time = Time::new(&database);
     let (mut a, mut b) = (relay(&database, 1), relay(&database, 2));
@@ -147,10 +147,10 @@ fn a_member_that_is_gone_is_missed_after_a_lease() {
     assert_eq!(wait(b.ownership.join(b.me)).unwrap(), 1);
 }
 
-/// The heart of it. A pause may end at any place, so the old owner is stopped in two ways: by its own clock,
-/// and by the database.
+/// This is the most important test. A pause may end at any step, so two checks stop the old owner: its own clock,
+/// and the database.
 #[test]
-fn an_owner_that_was_paused_sends_nothing_and_the_next_one_knows_what_it_intended() {
+fn a_paused_owner_sends_nothing_and_the_next_one_knows_its_intent() {
     let Some(database) = Database::new() else { return };
     let mut time = Time::new(&database);
     let (mut a, mut b) = (relay(&database, 1), relay(&database, 2));
@@ -159,7 +159,7 @@ fn an_owner_that_was_paused_sends_nothing_and_the_next_one_knows_what_it_intende
     let journal = one_line(&database, &portal);
     let line = [mark(&portal, 1)];
 
-    // Paused after the intent: the line may stand in the log.
+    // It is paused after the intent: the line may be in the log.
     let before_the_pause = time.now();
     let intent = wait(a.owner.intend(&line, time.now())).unwrap();
     assert!(intent.fenced().is_empty() && a.owner.may_send(&intent, shard, time.now()));
@@ -181,7 +181,7 @@ fn an_owner_that_was_paused_sends_nothing_and_the_next_one_knows_what_it_intende
     let change = a.turn(&time);
     assert_eq!((change.lost.len(), change.gained.len(), a.held()), (256, 0, 0));
 
-    // It gets the shard back. What it intended before is not its own any more.
+    // It gets the shard back. The intent from before does not count any more.
     wait(b.owner.leave()).unwrap();
     a.turn(&time);
     assert!(a.owner.leases().claim(shard, time.now()).is_some());
@@ -199,7 +199,7 @@ fn an_intent_for_two_shards_is_written_for_the_one_that_is_owned() {
     let journal = one_line(&database, &portals[0]);
     let frozen = time.now();
     time.advance(A_LEASE);
-    // It renews in time all but one, which another one takes.
+    // It renews all shards in time except one, which another member takes.
     let renewed: Vec<Claim> = gained.iter().copied().filter(|claim| *claim != lost).collect();
     assert_eq!(wait(a.ownership.renew(a.me, &renewed)).unwrap().len(), 255);
     let taken = wait(b.ownership.acquire(b.me, 10)).unwrap();
@@ -207,7 +207,7 @@ fn an_intent_for_two_shards_is_written_for_the_one_that_is_owned() {
     let marks = portals.map(|portal| mark(&portal, 1));
     assert_eq!(wait(a.owner.intend(&marks, frozen)).unwrap().fenced(), [lost.shard]);
     assert!(is_tried(&journal));
-    // Neither can it renew or give back what is not its own any more.
+    // It also cannot renew or give back a shard that it does not own any more.
     assert_eq!(wait(a.ownership.renew(a.me, &[lost])).unwrap(), []);
     wait(a.ownership.release(a.me, &[lost])).unwrap();
     assert_eq!(wait(b.ownership.renew(b.me, &taken)).unwrap(), taken);
@@ -227,7 +227,7 @@ fn a_connection_that_is_cut_costs_no_shard() {
 }
 
 #[test]
-fn without_the_database_everything_is_given_up_when_the_leases_have_run_out() {
+fn without_the_database_a_member_gives_everything_up_when_its_leases_run_out() {
     let Some(database) = Database::new() else { return };
     let mut time = Time::new(&database);
     let mut a = relay(&database, 1);
@@ -242,8 +242,8 @@ fn without_the_database_everything_is_given_up_when_the_leases_have_run_out() {
     assert_eq!(a.held(), 0);
 }
 
-/// Members that are paused, killed, late and back again, in random order: by their own clocks, two of them never
-/// own one shard, and whoever owns one by its clock owns it in the database.
+/// Members are paused, killed, slow and started again, in random order. By their own clocks, two members never own
+/// the same shard. A member that owns a shard by its own clock also owns it in the database.
 #[test]
 fn two_members_never_own_one_shard() {
     let Some(database) = Database::new() else { return };

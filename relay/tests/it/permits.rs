@@ -87,7 +87,7 @@ fn intent(of: &str, no: u64, memo: &[u8]) -> Intent {
 }
 
 #[test]
-fn a_request_leaves_under_the_claim_in_which_it_was_written_down() {
+fn a_request_leaves_only_under_the_claim_in_which_it_was_stored() {
     let Some(database) = Database::new() else { return };
     let (mut one, mut two) = (Relay::new(&database, 1), Relay::new(&database, 2));
     let mut time = Time::new(&database);
@@ -107,7 +107,7 @@ fn a_request_leaves_under_the_claim_in_which_it_was_written_down() {
     assert!(!may(&one, "north", Permit(north.0 + 1)));
     assert_eq!(one.tried(), [true, true]);
 
-    // Its lease runs out, and somebody else takes all.
+    // Its lease runs out, and another member takes all shards.
     time.advance(Duration::from_secs(4));
     two.turn(|| time.now());
     assert_eq!(two.tried(), [true, true], "the next owner knows");
@@ -116,7 +116,7 @@ fn a_request_leaves_under_the_claim_in_which_it_was_written_down() {
     let [Some(next)] = two.intend(&[intent("north", 1, b"second")])[..] else { panic!() };
     assert!(next.0 > north.0 && may(&two, "north", next));
 
-    // Nothing of a fenced request is stored.
+    // Nothing is stored for a fenced request.
     assert_eq!(
         one.intend(&[intent("north", 1, b"late"), intent("south", 2, b"late")]),
         [None, None]
@@ -126,7 +126,7 @@ fn a_request_leaves_under_the_claim_in_which_it_was_written_down() {
     one.turn(|| time.now());
     assert!(!may(&one, "north", north), "it knows that it has lost it");
 
-    // It gets the shard back: what was permitted before is not permitted now.
+    // It gets the shard back. A permit from before is not valid now.
     wait(two.owner.leave()).unwrap();
     wait(one.owner.turn(|| time.now())).unwrap();
     assert_eq!(one.intend(&[intent("north", 1, b"")]), [None], "it is not active yet");

@@ -19,7 +19,7 @@ use crate::database::{Database, wait};
 
 const TOKEN: &str = "s3cret-token";
 
-/// Without anything of the environment of the tests.
+/// The program, without the environment variables of the tests.
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bizproc-relay"));
     command.args(arguments).env_clear().stdin(Stdio::null());
@@ -34,7 +34,7 @@ fn ask(database: &Database, arguments: &[&str]) -> Output {
     program(arguments).env("BIZPROC_DATABASE_URL", connection(database)).output().unwrap()
 }
 
-/// What a command prints that succeeds.
+/// The output of a command, which must succeed.
 fn answer(database: &Database, arguments: &[&str]) -> String {
     let output = ask(database, arguments);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -100,7 +100,7 @@ fn wrong_settings_are_named_and_secrets_are_not() {
     wrong(&mut program(&["--config", file.path(), "run"]), "not TOML in line 2");
 }
 
-/// A file of this test, which is removed with it.
+/// A file of this test. It is removed when this is dropped.
 struct File(PathBuf);
 
 impl File {
@@ -118,7 +118,7 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        // In a folder for files that nobody misses.
+        // The folder is for temporary files.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -135,7 +135,7 @@ fn every_setting_of_the_page_is_known() {
         let words: Vec<&str> = row.split('`').collect();
         let (section, key) = words[1].rsplit_once('.').unwrap_or(("", words[1]));
         let section = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
-        // A list is wrong everywhere.
+        // No setting is a list, so a list is always a wrong value.
         let file = File::new("wrong.toml", &format!("{section}{key} = []\n"));
         let mut command = program(&["--config", file.path(), "check"]);
         command.env("BIZPROC_DATABASE_URL", "host=127.0.0.1 port=1");
@@ -165,13 +165,13 @@ fn the_file_of_the_page_can_be_used() {
     let file = File::new("page.toml", &file);
     let output = program(&["--config", file.path(), "check"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    // All is well, but there is no database.
+    // The settings are correct, but there is no database.
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("no connection") && !said.contains("s3cret"), "{said}");
 }
 
 #[test]
-fn a_database_that_is_away_is_an_error_of_each_command() {
+fn every_command_fails_if_the_database_cannot_be_reached() {
     let away = "postgres://a:s3cret@127.0.0.1:1/app";
     for arguments in [&["status"][..], &["check"], &["migrate"], &["drain"], &["dead", "list"]] {
         let output = program(arguments).env("BIZPROC_DATABASE_URL", away).output().unwrap();
@@ -195,7 +195,7 @@ fn the_tables_are_made_and_checked() {
 }
 
 #[test]
-fn what_was_given_up_is_listed_and_put_back() {
+fn dead_letters_are_listed_and_put_back() {
     let Some(database) = Database::new() else { return };
     let journal = database.journal().max_age(Duration::from_secs(3_600));
     append(&journal, 1, chunk(TOKEN, 1..=3));
@@ -237,7 +237,7 @@ fn what_was_given_up_is_listed_and_put_back() {
 }
 
 #[test]
-fn a_drain_waits_for_what_is_there_and_ends_in_time() {
+fn a_drain_waits_for_present_chunks_and_ends_in_time() {
     let Some(database) = Database::new() else { return };
     let journal = database.journal();
     assert_eq!(answer(&database, &["drain"]), "left=0\n");
@@ -253,7 +253,7 @@ fn a_drain_waits_for_what_is_there_and_ends_in_time() {
         .unwrap();
     let mut said = BufReader::new(waiting.stdout.take().unwrap()).lines();
     assert_eq!(said.next().unwrap().unwrap(), "left=1");
-    // What comes later is not waited for.
+    // It does not wait for lines that arrive later.
     append(&journal, 2, chunk("another", 3..=3));
     let settled = Mark {
         publisher: Publisher(1),
@@ -272,7 +272,7 @@ fn a_drain_waits_for_what_is_there_and_ends_in_time() {
 struct Running {
     child: Child,
     log: BufReader<ChildStderr>,
-    /// Where its pages are.
+    /// The address of its pages.
     address: String,
 }
 
@@ -295,7 +295,7 @@ impl Running {
         running
     }
 
-    /// The log's line with this text.
+    /// Waits for the line of the log with this text.
     fn until(&mut self, text: &str) -> String {
         let mut seen = String::new();
         loop {
@@ -327,13 +327,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed.
+        // A process that has ended already cannot be killed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Asks until the answer has this in it.
+/// Repeats the call until the answer contains this text.
 #[expect(clippy::disallowed_methods, reason = "another process is asked again and again")]
 fn eventually(what: &str, ask: impl Fn() -> String) -> String {
     for _ in 0..600 {
@@ -347,7 +347,7 @@ fn eventually(what: &str, ask: impl Fn() -> String) -> String {
 }
 
 #[test]
-fn it_delivers_says_how_it_is_and_stops_when_it_is_told_to() {
+fn the_program_delivers_serves_its_pages_and_stops_at_a_signal() {
     let Some(database) = Database::new() else { return };
     let journal = database.journal();
     let portal = Portal::builder().start().unwrap();

@@ -1,8 +1,9 @@
-//! Publishers and relays that are paused, killed, cut off and late, in random order: nothing is lost, nothing is
-//! out of order, and what comes twice is marked.
+//! Publishers and relays are paused, killed, cut off and slow, in random order. Nothing is lost, nothing is out of
+//! order, and lines that arrive twice are marked.
 //!
-//! Relays here do what one has to do, step by step, so that each fault can come between any two steps: read,
-//! write the intent, look at the deadline and send, settle. Time is passed on by hand, as in `ownership`.
+//! The relays here do the work of a relay step by step: read, store the intent, check the deadline and send,
+//! settle. So each fault can happen between any two steps. The test advances the time by itself, as in
+//! `ownership`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use tracing_bizproc_relay::{Intent, Member, Owner, PgJournal, PgOwnership, Shard
 use crate::database::{Database, wait};
 use crate::ownership::Time;
 
-/// What a portal logged: whose line, and whether it was marked as a possible repeat.
+/// The log of a portal: which line, and whether it was marked as a possible repeat.
 #[derive(Default)]
 struct Log {
     lines: Vec<(Publisher, u64, Number, bool)>,
-    /// How often two relays thought at once that they may send for a shard.
+    /// How many times two relays believed at the same time that they may send for a shard.
     two_owners: usize,
 }
 
@@ -80,7 +81,7 @@ impl Relay {
         }
     }
 
-    /// What was read may be somebody else's by now, or marked: it is read again.
+    /// Another relay may own the lines that were read, or they may be marked by now. So they are read again.
     fn start_again(&mut self) {
         self.read.clear();
         self.after = None;
@@ -88,7 +89,7 @@ impl Relay {
     }
 
     fn turn(&mut self, time: &Time<'_>) {
-        // An error is a connection that was cut again and again: the next turn comes.
+        // An error means that the connection was cut several times. The next turn tries again.
         let Ok(change) = wait(self.owner.turn(|| time.now())) else { return };
         if matches!(self.stage, Stage::Looking) && !change.surplus.is_empty() {
             drop(wait(self.owner.give_back(&change.surplus)));
@@ -155,7 +156,7 @@ impl Relay {
     }
 }
 
-/// A replica: it appends, and tries again what failed.
+/// A replica: it appends, and repeats appends that failed.
 struct Replica {
     publisher: Publisher,
     journal: PgJournal,
@@ -199,7 +200,7 @@ impl Replica {
     }
 }
 
-/// What is wrong in a log.
+/// The errors that were found in a log.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Verdict {
     lost: usize,
@@ -231,7 +232,8 @@ fn judge(log: &Log, replicas: &[Replica]) -> (Verdict, usize) {
     (verdict, repeats)
 }
 
-/// Two replicas and three relays, for some hundred steps with faults, and then without until all is delivered.
+/// Two replicas and three relays: first some hundred steps with faults, then steps without faults until everything
+/// is delivered.
 fn run(seed: u64, fenced: bool) -> (Verdict, usize, usize) {
     let database = Database::new().unwrap();
     database.journal();
@@ -267,9 +269,9 @@ fn run(seed: u64, fenced: bool) -> (Verdict, usize, usize) {
                 relays.insert(n, relay);
             }
             92..95 => time.advance(Duration::from_millis(300 + random(1_200))),
-            // Faults come where they hurt most: between the intent and the end.
+            // Faults happen at the worst place: between the intent and the end of a request.
             95..98 if matches!(relays[n].stage, Stage::Looking) && random(4) > 0 => {}
-            // Time passes while it stands still.
+            // Time passes while the relay is paused.
             95 => {
                 paused_until[n] = step + 40 + random(60);
                 time.advance(Duration::from_millis(3_100));
@@ -307,8 +309,8 @@ fn run(seed: u64, fenced: bool) -> (Verdict, usize, usize) {
     (verdict, repeats, log.lines.len())
 }
 
-/// It found this: an owner wrote an intent, lost the shard, and got it back before it looked whether it may send. It
-/// might, under the new claim; but the owner between had sent the same lines.
+/// This test has found an error: an owner stored an intent, lost the shard, and got it back before it checked
+/// whether it may send. It was permitted under the new claim, but the owner in between had sent the same lines.
 #[test]
 fn nothing_is_lost_out_of_order_or_repeated_without_a_mark() {
     if Database::new().is_none() {
@@ -324,7 +326,7 @@ fn nothing_is_lost_out_of_order_or_repeated_without_a_mark() {
     assert!(lines > 200 && repeats > 0, "too little happened: {lines} lines, {repeats} repeats");
 }
 
-/// The check above can fail: without the epoch and the owner's own deadline it does.
+/// This shows that the check above can fail: without the epoch and the owner's own deadline, it fails.
 #[test]
 fn without_the_fences_lines_come_twice_without_a_mark() {
     if Database::new().is_none() {

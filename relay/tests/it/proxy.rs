@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that loses what it is told to lose.
+//! A TCP proxy on loopback that loses data when the test asks for it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 
-/// Between the crate and the server.
+/// A proxy between the crate and the server.
 pub(crate) struct Proxy {
     port: u16,
     state: Arc<State>,
@@ -22,18 +22,18 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// The next answer is lost, and its connection is cut. Then all is well again.
+    /// The next answer is lost, and its connection is cut. After that there is no fault.
     LoseAnswer,
-    /// Nothing passes, and nothing is cut.
+    /// No data passes, and no connection is cut.
     Silence,
     /// New connections are closed at once.
     Refuse,
 }
 
 impl Proxy {
-    /// To this port on loopback.
+    /// Starts a proxy to this port on loopback.
     pub(crate) fn to(server: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -64,7 +64,7 @@ impl Proxy {
         self.state.fault.store(fault as u8, Ordering::SeqCst);
     }
 
-    /// How many connections there have been.
+    /// How many connections were made so far.
     pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }

@@ -30,7 +30,7 @@ impl Replica {
         Replica { subscriber: Dispatch::new(tracing_subscriber::registry().with(layer)), guard }
     }
 
-    /// Logs lines with these numbers. Its span closes behind them.
+    /// Logs lines with these numbers. The span closes after them.
     fn log(&self, event_token: &EventToken, name: &str, numbers: RangeInclusive<u64>) {
         dispatcher::with_default(&self.subscriber, || {
             let span = info_span!("activity", event_token = event_token.as_field());
@@ -51,7 +51,7 @@ fn token(activity: &bizproc_portal::Activity) -> EventToken {
     EventToken::parse(&activity.event_token()).unwrap()
 }
 
-/// The numbers of the lines of a replica, as they stand in the log.
+/// The numbers of a replica's lines in the log, in order.
 fn numbers(workflow: &Workflow, replica: &str) -> Vec<u64> {
     let lines = workflow.lines();
     let of = lines.iter().filter_map(|line| line.split_once(&format!("{replica} says ")));
@@ -73,7 +73,7 @@ fn lines_of_replicas_arrive_in_order_while_relays_come_and_go() {
             replica.log(&event_token, name, said + 1..=said + 10);
         }
         said += 10;
-        // The next one is there before this one goes.
+        // The next relay starts before this one stops.
         let next = relay(&database, &portal);
         wait(running.stop(PATIENCE));
         running = next;
@@ -93,7 +93,7 @@ fn lines_of_replicas_arrive_in_order_while_relays_come_and_go() {
 }
 
 #[test]
-fn an_end_comes_behind_its_lines_and_its_answer_comes_back() {
+fn an_end_arrives_after_its_lines_and_its_answer_comes_back() {
     let Some(database) = Database::new() else { return };
     database.journal();
     let portal = Portal::builder().start().unwrap();
@@ -104,7 +104,7 @@ fn an_end_comes_behind_its_lines_and_its_answer_comes_back() {
     let running = relay(&database, &portal);
     replica.log(&event_token, "0", 1..=5);
     let completion = Completion::new().value("status", "shipped").message("Done");
-    // Without the relay's answer, it would take longer.
+    // Without the answer of the relay, this would take longer.
     let ended = wait(async {
         let complete = replica.guard.handle();
         let complete = complete.complete(&event_token, completion);
@@ -119,7 +119,7 @@ fn an_end_comes_behind_its_lines_and_its_answer_comes_back() {
 
 /// The first relay is dropped: it leaves without waiting for anything.
 #[test]
-fn what_a_relay_leaves_behind_the_next_one_delivers() {
+fn the_next_relay_delivers_the_lines_that_a_relay_has_left() {
     let Some(database) = Database::new() else { return };
     database.journal();
     let portal = Portal::builder().start().unwrap();
@@ -140,7 +140,7 @@ fn what_a_relay_leaves_behind_the_next_one_delivers() {
     wait(next.stop(PATIENCE));
 }
 
-/// Relays are to be updated before replicas. One that was not leaves the portal's lines where they are.
+/// Relays have to be updated before replicas. An old relay leaves the portal's lines in the database.
 #[test]
 fn a_portal_with_lines_of_a_newer_version_waits_and_is_counted() {
     let Some(database) = Database::new() else { return };

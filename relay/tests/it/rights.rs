@@ -1,4 +1,4 @@
-//! Tables and rights: who makes them, and what the role of the app may do.
+//! Tables and rights: who may create the tables, and what the role of the app may do.
 
 use std::sync::Arc;
 use std::thread;
@@ -41,7 +41,7 @@ fn tables_of_a_newer_version_are_left_alone() {
     assert!(matches!(wait(store.check()), Err(PgError::TooOld { found: 0, .. })));
 }
 
-/// All SQL under this heading of the README.
+/// All SQL in the README under this heading.
 fn sql_of_the_readme(heading: &str) -> String {
     let readme = include_str!("../../README.md");
     let (_, section) = readme.split_once(&format!("\n## {heading}\n")).unwrap();
@@ -62,7 +62,7 @@ fn the_role_of_the_readme_may_use_the_tables_and_nothing_else() {
         .replace("DATABASE app", &format!("DATABASE {}", database.name));
     wait(database.store().migrate()).unwrap();
     database.sql(&script);
-    // Again: a later version of the tables needs the same words.
+    // The script runs twice, because an administrator runs it again after an update of the tables.
     database.sql(&script.replace(&format!("CREATE ROLE {role}"), &format!("ALTER ROLE {role}")));
     database.sql("CREATE TABLE public.of_the_app (secret text)");
 
@@ -72,7 +72,7 @@ fn the_role_of_the_readme_may_use_the_tables_and_nothing_else() {
     let store = PgStore::new(PgConfig::parse(&connection).unwrap()).unwrap();
     let portal = PortalId::from("one");
     wait(store.check()).unwrap();
-    // There is nothing to do, so no right is needed.
+    // The tables are up to date, so no right is needed.
     wait(store.migrate()).unwrap();
     assert!(wait(store.swap(&portal, None, &tokens("old"))).unwrap());
     assert!(wait(store.swap(&portal, Some(&tokens("old")), &tokens("new"))).unwrap());

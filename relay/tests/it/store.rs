@@ -1,4 +1,4 @@
-//! Tokens and installations, by several processes.
+//! Tokens and installations that several processes share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,10 +56,10 @@ fn tokens_and_installations_are_removed_one_without_the_other() {
     assert_eq!(wait(store.load(&portal)).unwrap(), Some(tokens("new")));
 }
 
-/// Replicas that refresh at the same time must not use one refresh token twice: each pair has exactly one
+/// Replicas that refresh at the same time must not use one refresh token twice. So each pair has exactly one
 /// successor.
 #[test]
-fn of_many_processes_one_replaces_each_pair() {
+fn exactly_one_of_many_processes_replaces_a_pair() {
     let Some(database) = Database::new() else { return };
     let portal = PortalId::from("one");
     wait(database.store().swap(&portal, None, &tokens("0"))).unwrap();
@@ -71,7 +71,7 @@ fn of_many_processes_one_replaces_each_pair() {
                 let store = database.store();
                 wait(async {
                     for n in 0..40 {
-                        // Each of them sees the pair of this round, or a later one.
+                        // Each process sees the pair of this round, or a later one.
                         if store.swap(&portal, Some(&name(n)), &name(n + 1)).await.unwrap() {
                             swapped.fetch_add(1, Ordering::Relaxed);
                         }
@@ -85,7 +85,7 @@ fn of_many_processes_one_replaces_each_pair() {
 }
 
 #[test]
-fn of_many_installations_at_once_one_is_the_first() {
+fn exactly_one_of_many_simultaneous_installations_is_the_first() {
     let Some(database) = Database::new() else { return };
     let portal = PortalId::from("one");
     let first = AtomicUsize::new(0);
@@ -122,9 +122,9 @@ fn unreadable_tokens_are_replaced_and_other_portals_are_not_affected() {
     assert_eq!(wait(store.load(&two)).unwrap(), Some(tokens("two")));
 }
 
-/// Passed over, it would be as if the app were not installed: then anybody may say that it is.
+/// If it were ignored, the app would seem not to be installed. Then anybody could install it for this portal.
 #[test]
-fn an_installation_that_cannot_be_read_is_not_taken_for_none() {
+fn an_installation_that_cannot_be_read_is_an_error() {
     let Some(database) = Database::new() else { return };
     let store = database.store();
     let portal = PortalId::from("one");
@@ -138,9 +138,9 @@ fn an_installation_that_cannot_be_read_is_not_taken_for_none() {
     assert_eq!(database.number(kept), 1);
 }
 
-/// The same pair, written by another version with other spaces: it is the pair that counts.
+/// Another version may write the same pair with different spaces. Only the values are compared.
 #[test]
-fn a_pair_is_compared_and_not_its_text() {
+fn pairs_are_compared_by_value_and_not_as_text() {
     let Some(database) = Database::new() else { return };
     let store = database.store();
     let portal = PortalId::from("one");
@@ -183,7 +183,7 @@ fn two_apps_in_two_schemas_share_a_database_and_nothing_else() {
     assert_eq!(wait(one.load(&portal)).unwrap(), Some(tokens("one")));
 }
 
-/// A waker that unparks a thread: all that a future needs.
+/// A waker that unparks a thread. A future needs nothing else.
 struct Unpark(thread::Thread);
 
 impl Wake for Unpark {

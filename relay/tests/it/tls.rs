@@ -1,4 +1,4 @@
-//! TLS, with certificates of an authority of the test's own.
+//! TLS, with certificates of an authority that the test creates.
 
 use bizproc_test_postgres::{PASSWORD, Postgres};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -45,7 +45,7 @@ fn the_certificate_and_its_name_are_verified() {
     for mode in ["require", "verify-full"] {
         check(config("localhost", mode).extra_roots(authority.clone())).unwrap();
     }
-    // Not verified by that authority, or not by that name.
+    // The certificate is of another authority, or for another name.
     for config in [
         config("localhost", "require"),
         config("db.example", "require").extra_roots(authority.clone()),
@@ -56,7 +56,7 @@ fn the_certificate_and_its_name_are_verified() {
     check(config("localhost", "disable")).unwrap();
 }
 
-/// It used to be the client's default to go on in plain text.
+/// The client's own default would be to continue in plain text.
 #[test]
 fn a_server_without_tls_is_no_reason_to_do_without() {
     let Some(database) = Database::new() else { return };

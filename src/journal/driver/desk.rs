@@ -1,4 +1,4 @@
-//! What the worker and the driver of its journal say to each other, and the worker's end.
+//! The messages between the worker and the driver of its journal, and the worker's end of the channel.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::journal::{
 };
 use crate::line::{EventToken, PortalId};
 
-/// What the worker wants of its journal.
+/// A request of the worker to its journal.
 #[derive(Debug)]
 pub(crate) enum Ask {
     Append(Batch),
-    /// Answered when they are noted, if somebody waits for it.
+    /// Answered when the marks are stored, if somebody waits for this.
     Mark(Vec<Mark>, Option<oneshot::Sender<()>>),
     Read {
         /// The number of this request.
@@ -26,7 +26,7 @@ pub(crate) enum Ask {
         generation: u64,
         most_bytes: usize,
     },
-    /// What is new of all portals. One at a time. Answered when there is something new, or after a short time.
+    /// Asks for new data of all portals, one request at a time. Answered when there is new data, or after a short time.
     Tail {
         /// The number of this request.
         no: u64,
@@ -36,13 +36,13 @@ pub(crate) enum Ask {
     },
     /// Whether a request may leave.
     Intend(Intent, oneshot::Sender<Permission>),
-    /// What earlier owners of a portal have left.
+    /// The memos that earlier owners of a portal have left.
     Memos {
         portal: Option<PortalId>,
     },
     /// Outcomes of ends.
     Answer(Vec<Answer>),
-    /// The last marks of portals that are let go.
+    /// The last marks for portals that are let go.
     LetGo {
         /// The number of this request.
         no: u64,
@@ -50,14 +50,14 @@ pub(crate) enum Ask {
     },
     /// Only of a driver that publishes.
     Inquire(Inquiry),
-    /// Nothing more comes. Answered when all of the above is done.
+    /// The last request. Answered when all earlier requests are done.
     Close(oneshot::Sender<()>),
 }
 
 /// Whether a request may leave.
 #[derive(Clone, Debug)]
 pub(crate) enum Permission {
-    /// It may, if this is still permitted when it leaves.
+    /// It may leave, if this permit is still valid at that moment.
     Given(Permit),
     /// Another process owns its portal.
     Fenced,
@@ -65,7 +65,7 @@ pub(crate) enum Permission {
     Failed { trouble: String, intent: Intent },
 }
 
-/// What became of it.
+/// The result of a request.
 #[derive(Debug)]
 pub(crate) enum Said {
     Appended {
@@ -81,7 +81,7 @@ pub(crate) enum Said {
     NotStored {
         trouble: String,
     },
-    /// The same: chunks are in the other journal now. `is_all`: and nothing else is near by.
+    /// The same: chunks are in the other journal now. `is_all`: nothing else is left near by.
     Moved {
         moved: Vec<Moved>,
         is_all: bool,
@@ -106,9 +106,9 @@ pub(crate) enum Said {
         portal: Option<PortalId>,
         trouble: String,
     },
-    /// What other runs have left is being read.
+    /// The data of other runs is being read.
     Adopting,
-    /// What these other runs have left, all of it.
+    /// All data of these other runs.
     Adopted {
         publishers: Vec<Publisher>,
         left: Vec<Left>,
@@ -117,12 +117,12 @@ pub(crate) enum Said {
     NotAdopted {
         trouble: String,
     },
-    /// Something that other runs have left cannot be taken over.
+    /// Some data of other runs cannot be taken over.
     LeftAlone {
         trouble: String,
     },
     Evicted(Vec<Evicted>),
-    /// What is new of all portals, after this position.
+    /// New data of all portals, after this position.
     Tail {
         no: u64,
         from: Option<Position>,
@@ -149,7 +149,7 @@ pub(crate) enum Said {
     },
     /// The answer to an inquiry.
     Known(Known),
-    /// Its own upkeep does not work.
+    /// The journal's own upkeep does not work.
     Failing {
         trouble: String,
     },
@@ -171,29 +171,28 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    /// Asks for something. Nothing comes of it when the driver is gone, of which [`told`](Self::told)
-    /// speaks.
+    /// Sends a request. If the driver has ended, the request is dropped, and [`told`](Self::told) reports this.
     pub(crate) fn ask(&self, ask: Ask) {
         drop(self.asks.send(ask));
     }
 
-    /// The journal's generation, now. If it panics, that is higher than any.
+    /// The journal's present generation. If the journal panics, this is the highest possible number.
     pub(crate) fn generation(&self) -> u64 {
         let generation = AssertUnwindSafe(|| self.journal.generation());
         std::panic::catch_unwind(generation).unwrap_or(u64::MAX)
     }
 
-    /// The journal itself, for what must not wait for the driver.
+    /// The journal itself, for calls that must not wait for the driver.
     pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
     }
 
-    /// What became of something. `None`: the driver is gone. Cancel safe.
+    /// Waits for a result. `None`: the driver has ended. Cancel safe.
     pub(crate) async fn told(&mut self) -> Option<Said> {
         self.told.recv().await
     }
 
-    /// The same, if there is something.
+    /// The same without waiting: a result if there is one.
     pub(crate) fn try_told(&mut self) -> Option<Said> {
         self.told.try_recv().ok()
     }

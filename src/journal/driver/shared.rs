@@ -1,5 +1,5 @@
-//! What the driver does for a journal that several processes use: reads what is new, asks whether requests may
-//! leave, and stores what a portal's next owner has to know.
+//! The driver's work for a journal that several processes use: it reads new data, asks whether requests may leave,
+//! and stores what the next owner of a portal has to know.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use super::{Ask, Driver, Permission, Said, guarded};
 use crate::journal::{Answer, Intent, Journal, JournalError, JournalFuture, Mark, Position, Query};
 use crate::line::PortalId;
 
-/// A reading of what is new.
+/// A request for new data.
 #[derive(Debug)]
 pub(super) struct Tail {
     no: u64,
     after: Option<Position>,
     generation: u64,
     most_bytes: usize,
-    /// It is read not before the first time, and at the second one at the latest.
+    /// The read starts at the first time at the earliest, and at the second time at the latest.
     not_before: Instant,
     due: Instant,
-    /// News are not waited for: there is more to read in any case.
+    /// The read does not wait for news, because it is known that there is more to read.
     has_more: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Tail {
 pub(super) struct News<'a> {
     journal: &'a dyn Journal,
     waiting: Option<JournalFuture<'a, ()>>,
-    /// There were news that no reading has answered.
+    /// There was news after the last read.
     came: bool,
 }
 
@@ -37,7 +37,7 @@ impl<'a> News<'a> {
         News { journal, waiting: None, came: false }
     }
 
-    /// Returns when this reading is due. Cancel safe: the journal's own future is kept.
+    /// Returns when this read is due. Cancel safe: the journal's own future is kept.
     pub(super) async fn wait(&mut self, tail: Option<&Tail>) {
         let Some(tail) = tail else { return };
         if tail.has_more {
@@ -51,7 +51,7 @@ impl<'a> News<'a> {
                 biased;
                 news = waiting => {
                     self.waiting = None;
-                    // A journal that fails here is read from time to time.
+                    // If the journal fails here, it is read from time to time.
                     if news.is_err() {
                         sleep_until(tail.due).await;
                     }
@@ -61,7 +61,7 @@ impl<'a> News<'a> {
             }
         }
         if self.came {
-            // What comes in the next moment is read with it.
+            // Data that arrives in the next moment is read together with it.
             sleep_until(tail.not_before).await;
         }
         self.came = false;
@@ -101,7 +101,7 @@ impl Driver {
         let Tail { no, after, generation, most_bytes, .. } = tail;
         let now = self.generation()?;
         let from = after.filter(|_| generation == now);
-        // Otherwise, what is settled would be read again.
+        // Otherwise settled lines would be read again.
         self.note_marks().await?;
         let query = Query { portal: None, after: from, most_bytes };
         let read = guarded(|| self.journal.read(query)).await?;
@@ -118,7 +118,7 @@ impl Driver {
                     intents.push(intent);
                     answers.push(answer);
                 }
-                // They only say what is settled, so their order does not matter.
+                // These marks only say which lines are settled, so their order does not matter.
                 Ok(Ask::Mark(more, None)) => {
                     handed += 1;
                     marks.extend(more);
@@ -174,8 +174,8 @@ impl Driver {
         }
     }
 
-    /// Stores everything that is left to say of portals that are let go. If another process owns one already,
-    /// that process knows better.
+    /// Stores the last marks and memos for portals that are let go. If another process owns a portal already, its
+    /// own data is newer, and nothing is stored for this portal.
     pub(super) async fn let_go(&mut self, no: u64, intents: &[Intent]) {
         let mut stored = self.note_marks().await;
         if stored.is_ok() && !intents.is_empty() {
@@ -186,11 +186,11 @@ impl Driver {
     }
 }
 
-/// How often what is new is read at the least.
+/// The longest time between two reads of new data.
 const TAIL_EVERY: Duration = Duration::from_millis(100);
-/// How often the journal is asked what it has given up.
+/// How often the journal is asked for lines that it has given up.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
-/// How long news wait for more.
+/// How long a read waits for more data after the first news.
 const GATHER: Duration = Duration::from_millis(5);
-/// Most requests that are permitted in one call.
+/// The largest number of requests that ask for permits in one call.
 const MOST_INTENTS: usize = 1_000;

@@ -1,5 +1,5 @@
-//! The journal in memory as several processes share it: each portal has one owner, and only the owner's requests
-//! are permitted.
+//! The journal in memory for several processes: each portal has one owner, and only the owner's requests are
+//! permitted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::line::PortalId;
 /// A process, by its number.
 pub(crate) type Member = u64;
 
-/// Who owns what, and what owners have to know of each other.
+/// The owners of portals, and the data that owners leave for each other.
 #[derive(Debug, Default)]
 pub(super) struct Owned {
-    /// The owner, and how many there were.
+    /// The owner, and how many owners there were so far.
     owners: HashMap<Option<PortalId>, (Option<Member>, u64)>,
-    /// They are about to change their owner: nobody reads them.
+    /// Portals whose owner is about to change. Nobody reads them.
     hidden: HashSet<Option<PortalId>>,
     generations: HashMap<Member, u64>,
     /// Members that do not reach the journal.
     cut: HashSet<Member>,
-    /// Everybody may send anything: so a test shows that it would find that.
+    /// Every member may send everything. With this, a test shows that it would find the resulting errors.
     unfenced: bool,
     memos: HashMap<Option<PortalId>, BTreeMap<u128, Vec<u8>>>,
     answers: Vec<Answer>,
@@ -36,7 +36,7 @@ pub(super) struct Owned {
     news: Arc<Notify>,
 }
 
-/// One member's hold of the journal.
+/// The handle of one member.
 #[derive(Debug)]
 pub(crate) struct Share {
     disk: Disk,
@@ -44,12 +44,12 @@ pub(crate) struct Share {
 }
 
 impl Disk {
-    /// What a member gets.
+    /// The handle for a member.
     pub(crate) fn share(&self, member: Member) -> Arc<Share> {
         Arc::new(Share { disk: self.clone(), member })
     }
 
-    /// From now on this member owns the portal, or none.
+    /// Makes this member the owner of the portal, or leaves it without an owner.
     pub(crate) fn give(&self, portal: &Option<PortalId>, to: Option<Member>) {
         let mut inside = self.inside();
         inside.owned.hidden.remove(portal);
@@ -60,7 +60,7 @@ impl Disk {
         }
     }
 
-    /// The owner of the portal is about to let it go: it reads nothing more of it.
+    /// The owner of the portal is about to let it go, so it gets no more data of the portal.
     pub(crate) fn hide(&self, portal: &Option<PortalId>) {
         self.inside().owned.hidden.insert(portal.clone());
     }
@@ -70,7 +70,7 @@ impl Disk {
         *self.inside().owned.generations.entry(member).or_default() += 1;
     }
 
-    /// Whether this member reaches the journal.
+    /// Sets whether this member reaches the journal.
     pub(crate) fn cut(&self, member: Member, is_cut: bool) {
         let mut inside = self.inside();
         match is_cut {
@@ -79,12 +79,12 @@ impl Disk {
         };
     }
 
-    /// From now on everybody may send anything.
+    /// Permits every request from now on.
     pub(crate) fn permit_everything(&self) {
         self.inside().owned.unfenced = true;
     }
 
-    /// Appends at once, and tells everybody.
+    /// Appends at once, and wakes all readers.
     pub(crate) fn append_now(&self, batch: &Batch) {
         let mut inside = self.inside();
         inside.append(batch);

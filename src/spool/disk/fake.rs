@@ -23,18 +23,18 @@ struct World {
     locked: BTreeMap<Id, u32>,
     dead: BTreeSet<u32>,
     processes: u32,
-    /// Bytes that all files may have together.
+    /// The size of the disk: how many bytes all files may have together.
     capacity: Option<usize>,
-    /// Bytes that one call writes at the most.
+    /// The largest number of bytes that one call writes.
     at_once: Option<usize>,
-    /// The calls of this name fail.
+    /// The calls with these names fail.
     failing: Vec<(&'static str, ErrorKind)>,
     clock: u64,
 }
 
 #[derive(Clone, Default)]
 struct Node {
-    /// What is in a directory. `None`: it is a file.
+    /// The entries of a directory. `None`: it is a file.
     entries: Option<BTreeMap<String, Id>>,
     /// The entries that survive power loss.
     synced_entries: BTreeMap<String, Id>,
@@ -64,8 +64,8 @@ impl FakeDisk {
         world.locked.retain(|_, holder| *holder != self.process);
     }
 
-    /// Ends all processes, and takes away what was not synced. Of that, files keep a part of what was
-    /// appended to them: so many of 256.
+    /// Ends all processes, and drops data that was not synced. Files keep a part of the data that was appended to
+    /// them: this number of 256 parts.
     pub(in crate::spool) fn lose_power(&self, kept: u8) {
         let mut world = self.world();
         let processes = 0..=world.processes;
@@ -96,7 +96,7 @@ impl FakeDisk {
         self.world().failing = failing.to_vec();
     }
 
-    /// Changes a file behind the spool's back.
+    /// Changes a file without the spool's knowledge.
     pub(in crate::spool) fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut world = self.world();
         let id = world.find(path).expect("a file of this name");

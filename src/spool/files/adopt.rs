@@ -1,4 +1,4 @@
-//! Takes over what other runs have left.
+//! Takes over the folders of other runs.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ use crate::journal::{Adopted, Held};
 use crate::spool::folder;
 use crate::spool::run::{Recovery, Run};
 
-/// So many bytes of other runs' files are read in one call. Appends wait for that, about 30 ms.
+/// How many bytes of other runs' files one call reads. Appends wait for this, about 30 ms.
 const STEP_BYTES: u64 = 8 << 20;
-/// A folder counts as so many bytes at least: it is listed, locked and synced, however small it is.
+/// A folder counts as at least this number of bytes, because even a small one is listed, locked and synced.
 const LEAST_BYTES: u64 = STEP_BYTES / 8;
 
 impl State {
@@ -26,7 +26,7 @@ impl State {
                 };
                 let Some((path, publisher)) = candidates.pop() else { return Ok(adopted) };
                 let bytes = folder::bytes(&*self.setup.disk, &path);
-                // What is taken over must not make room for itself.
+                // Lines that are taken over must not push out other lines.
                 if !self.adopted.is_empty() && self.bytes() + bytes > self.limits.max_bytes / 2 {
                     return Ok(adopted);
                 }

@@ -8,14 +8,14 @@ use crate::journal::{Batch, Evicted};
 use crate::spool::run::{self, Run};
 
 impl State {
-    /// Gives up the oldest, as long as there is no room for this batch.
+    /// Gives up the oldest lines until there is room for this batch.
     pub(super) fn keep_bounds(&mut self, batch: &Batch) -> Result<(), SpoolError> {
         let more = run::bytes(batch);
-        // What is given up may leave a file whose marks are needed: that is written again the next time.
+        // Giving up may leave a file whose marks are needed. That file is rewritten the next time.
         let mut tries = 3;
         while self.bytes() + more > self.limits.max_bytes && tries > 0 {
             let before = self.bytes();
-            // Giving up needs no room: it goes on where writing fails.
+            // Giving up needs no room, so it also works where writing fails.
             let rewritten = match self.rewrite_one() {
                 Ok(rewritten) => rewritten,
                 Err(error) => {
@@ -42,7 +42,7 @@ impl State {
         Ok(())
     }
 
-    /// Makes one file smaller, of which little is needed. Returns whether there was one.
+    /// Rewrites one file of which little is needed. Returns whether there was such a file.
     pub(super) fn rewrite_one(&mut self) -> Result<bool, SpoolError> {
         let adopted = self.adopted.iter_mut().map(|(_, run)| run);
         for run in adopted.chain(std::iter::once(&mut self.own)) {
@@ -54,20 +54,20 @@ impl State {
         Ok(false)
     }
 
-    /// What was given up. If there is nothing, what did not work.
+    /// Returns the lines that were given up. If there are none, returns the error of the upkeep, if there was one.
     pub(super) fn evicted(&mut self, now: SystemTime) -> Result<Vec<Evicted>, SpoolError> {
         let Limits { max_age, .. } = self.limits;
         let before = |age| now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut done = self.own.end_old_segment(before(max_age / 16));
         let adopted = self.adopted.iter_mut().map(|(_, run)| run);
         for run in adopted.chain(std::iter::once(&mut self.own)) {
-            // The others expire in any case.
+            // The other folders expire in any case.
             done = done.and(run.expire(before(max_age)));
             self.lost.append(&mut run.lost);
         }
         self.note(done);
         self.remove_drained();
-        // Early enough that no line has to be dropped for it. Nothing waits for this call.
+        // This is early enough, so that no line has to be dropped. Nothing waits for this call.
         if self.bytes() > self.limits.max_bytes / 2 {
             let rewritten = self.rewrite_one().map(|_| ());
             self.note(rewritten);
@@ -89,7 +89,7 @@ impl State {
 
     pub(super) fn remove(&mut self, mut run: Run) {
         self.lost.append(&mut run.lost);
-        // What cannot be removed now is taken over by the next run, which finds it settled.
+        // The next run takes over files that cannot be removed now, and finds them settled.
         run.remove();
     }
 }

@@ -11,15 +11,15 @@ use crate::spool::record::{self, NameKeys};
 use crate::spool::segment::{Segment, Span};
 use crate::spool::writer::{Failed, Writer};
 
-/// A record is ended when it has so many bytes.
+/// A record ends when it has this number of bytes.
 const RECORD_BYTES: usize = 64 << 10;
 
-/// What is appended at once has so many bytes of text at the most, if each line had 16 more. So a segment
-/// has 2 million lines at the most.
+/// The largest batch, in bytes of text, with 16 bytes added for each line. So a segment has at most 2 million
+/// lines.
 const MOST_TEXT: usize = 32 << 20;
 
 impl Run {
-    /// Stores a batch, unless it is stored already. Returns where the run ends then.
+    /// Stores a batch, unless it is stored already. Returns the new end of the run.
     pub(in crate::spool) fn append(
         &mut self,
         batch: u64,
@@ -76,7 +76,7 @@ impl Run {
                 synced.map_err(|error| SpoolError::new("syncing", &self.path, error))
             });
             if let Err(error) = synced {
-                // It is made again the next time, under the same name.
+                // It is created again the next time, under the same name.
                 let _ = disk.remove_file(&path);
                 return Err(error);
             }
@@ -146,7 +146,7 @@ fn put_batch(writer: &mut Writer, first: u32, batch: u64, chunks: &[Chunk]) -> V
     keys
 }
 
-/// Notes what was written.
+/// Records what was written.
 fn note(segment: &mut Segment, mut index: Option<&mut Index>, keys: &[NameKeys], chunks: &[Chunk]) {
     let mut slot = segment.slots;
     for (keys, chunk) in keys.iter().zip(chunks) {

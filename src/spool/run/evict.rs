@@ -1,4 +1,4 @@
-//! Gives lines up: the oldest of a spool that is full, and those that are too old.
+//! Gives lines up: the oldest lines of a full spool, and lines that are too old.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -11,8 +11,8 @@ use crate::spool::record::Item;
 use crate::stats::DropReason;
 
 impl Run {
-    /// Gives up the lines of the oldest segment that has any. Ends stay as long as there are lines:
-    /// a workflow waits for each. Returns whether there is less now.
+    /// Gives up the lines of the oldest segment that has lines. Ends stay while there are lines, because a
+    /// workflow waits for each end. Returns whether anything was given up.
     pub(in crate::spool) fn evict_oldest(&mut self) -> Result<bool, SpoolError> {
         let oldest = |ends_only: bool| {
             let mut live = self.segments.values().filter(|segment| segment.live > 0);
@@ -37,8 +37,8 @@ impl Run {
         Ok(())
     }
 
-    /// Ends the segment that is written, if its first line is older than this. So a segment's lines expire
-    /// at about the same time.
+    /// Ends the present segment if its first line is older than this. So the lines of a segment expire at about
+    /// the same time.
     pub(in crate::spool) fn end_old_segment(
         &mut self,
         oldest: SystemTime,

@@ -1,4 +1,4 @@
-//! Stores what has become of lines.
+//! Stores the states of lines.
 
 use super::{Place, Run};
 use crate::error::SpoolError;
@@ -6,15 +6,15 @@ use crate::journal::{Mark, MarkKind};
 use crate::spool::frame::{self, HEAD};
 use crate::spool::record;
 
-/// How many marks that could not be written are kept. Of lines whose mark is forgotten it is known that
-/// they were tried: if the process is killed then, they are repeated with a mark.
+/// How many marks that could not be written are kept. If a mark is forgotten, it is still stored that its lines
+/// were tried. So if the process is killed then, they are repeated with a mark.
 const MOST_UNWRITTEN: usize = 4_096;
 
 impl Run {
-    /// Notes marks of this run's lines. Those that say nothing new are not written.
+    /// Applies marks to this run's lines. Marks that change nothing are not written.
     pub(in crate::spool) fn mark(&mut self, marks: &[&Mark]) -> Result<(), SpoolError> {
         if self.doubtful {
-            // They may be about lines that could not be stored, and are there in spite of that.
+            // They may be about lines whose write failed, but which are in the file nevertheless.
             self.ready()?;
         }
         let mut changes: Vec<(MarkKind, Vec<Place>)> = Vec::new();
@@ -33,7 +33,7 @@ impl Run {
         }
         let within = self.write_marks(&written);
         for (kind, places) in changes {
-            // What has ended has ended, also if that could not be written: its file can be deleted, which
+            // Settled lines are settled even if the mark could not be written. So their file can be deleted, which
             // makes room on a full disk.
             if within.is_ok() || kind == MarkKind::Settled {
                 for place in places {
@@ -50,7 +50,7 @@ impl Run {
         Err(error)
     }
 
-    /// Writes marks, and those that could not be written before. Returns the segment in which they stand.
+    /// Writes marks, with those that could not be written before. Returns the segment that contains them.
     fn write_marks(&mut self, marks: &[&Mark]) -> Result<u32, SpoolError> {
         if marks.is_empty() && self.unwritten.is_empty() {
             return Ok(0);
@@ -70,8 +70,8 @@ impl Run {
             record::put_mark(&mut writer.dictionary, name, said, &mut writer.buffer);
         }
         frame::close(&mut writer.buffer, writer.salt, before, 0);
-        // A line that is settled was marked as tried before, and that was synced. So if power is lost, the
-        // line is repeated with its mark, which is what is promised for it.
+        // A settled line was marked as tried before, and this mark was synced. So after a loss of power, the line
+        // is repeated with a mark. More is not promised.
         let sync = self.setup.fsync && marks.iter().any(|mark| mark.kind == MarkKind::Tried);
         if let Err(failed) = writer.write(sync) {
             return Err(self.fail(failed));
@@ -82,7 +82,7 @@ impl Run {
         }
         let late = std::mem::take(&mut self.unwritten);
         for mark in late {
-            // It says nothing new in memory, but this segment is needed as long as the lines' is there.
+            // This changes nothing in memory, but this segment is needed while the segment of the lines exists.
             let about: Vec<_> = self
                 .segments
                 .values()

@@ -1,4 +1,4 @@
-//! Reads what is not settled.
+//! Reads lines that are not settled.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::line::PortalId;
 use crate::spool::record::{Item, NameRead};
 use crate::stats::DropReason;
 
-/// What is read at once, and what of it was read already.
+/// How much one call reads, and what it has read already.
 pub(in crate::spool) struct Reading<'a> {
     portal: Option<&'a Option<PortalId>>,
     /// Bytes of text that are still wanted.
@@ -20,7 +20,7 @@ pub(in crate::spool) struct Reading<'a> {
     pub(in crate::spool) chunks: Vec<(Publisher, Chunk)>,
 }
 
-/// So many bytes of files are looked at in one call, and a segment at most beyond that. Appends wait for it.
+/// How many bytes of files one call reads, plus at most one segment. Appends wait for this.
 const MOST_LOOKED_AT: u64 = 4 << 20;
 
 impl<'a> Reading<'a> {
@@ -107,7 +107,7 @@ impl Run {
         let portal = reading.portal.map(|portal| self.setup.keys.portal(portal.as_ref()));
         let mut stopped = None;
         let mut found = 0;
-        // The chunk whose lines are being taken has one already.
+        // The present chunk was added when its first line was taken.
         let mut begun = false;
         self.scan(number, &mut |item| {
             let Item::Piece { name, slot, first, piece } = item else { return true };
@@ -139,7 +139,7 @@ impl Run {
         Ok(stopped)
     }
 
-    /// Gives up all lines of a segment but these: they cannot be read any more.
+    /// Gives up all lines of a segment except these. The others cannot be read any more.
     pub(super) fn lose(&mut self, number: u32, readable: &BTreeSet<u32>) {
         let Some(segment) = self.segments.get_mut(&number) else { return };
         let (mut lines, mut ends) = (0, 0);

@@ -1,4 +1,4 @@
-//! Takes over what another process has left.
+//! Takes over a folder that another process has left.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -18,14 +18,14 @@ use crate::spool::scan::scan;
 use crate::spool::segment::{Bits, Segment};
 use crate::stats::DropReason;
 
-/// A folder that is being taken over, segment by segment, from the oldest. Nothing is changed in it before
-/// all is read.
+/// A folder that is being taken over, segment by segment, oldest first. Nothing in it is changed before everything
+/// is read.
 pub(in crate::spool) struct Recovery {
     run: Run,
     todo: VecDeque<Todo>,
     /// Lines that are not settled.
     held: HashMap<Option<PortalId>, u64>,
-    /// Segments that have lost lines, or have more than is valid.
+    /// Segments that have lost lines, or have lines that are not valid.
     damaged: Vec<u32>,
 }
 
@@ -33,7 +33,7 @@ struct Todo {
     number: u32,
     /// Valid lines of its file, if that is known.
     lines: Option<u32>,
-    /// Its slots have gaps.
+    /// Whether its slots have gaps.
     rewritten: bool,
 }
 
@@ -44,7 +44,7 @@ struct ReadMark {
 }
 
 impl Recovery {
-    /// Looks at the headers. A folder with a newer format is not touched.
+    /// Reads the headers. A folder with a newer format is not changed.
     pub(in crate::spool) fn begin(
         setup: Arc<Setup>,
         path: PathBuf,
@@ -82,7 +82,7 @@ impl Recovery {
         Ok(Recovery { run, todo, held: HashMap::new(), damaged: Vec::new() })
     }
 
-    /// Reads on, about so many bytes. Returns whether all is read.
+    /// Reads about this number of bytes more. Returns whether everything is read.
     pub(in crate::spool) fn step(&mut self, bytes: u64) -> Result<bool, SpoolError> {
         let mut read = 0;
         while read < bytes {
@@ -92,11 +92,11 @@ impl Recovery {
         Ok(self.todo.is_empty())
     }
 
-    /// What was found, and what of it is not settled.
+    /// Returns the run, and its lines that are not settled.
     pub(in crate::spool) fn finish(mut self) -> (Run, Vec<Held>) {
         for number in self.damaged {
-            // What is lost is told once, and not again by whoever takes the folder over next. If it fails,
-            // it is told again.
+            // A loss is reported once, and not again by the next process that takes the folder over. If this write
+            // fails, the loss is reported again.
             let _ = self.run.rewrite(number);
         }
         self.run.sweep();
@@ -110,7 +110,7 @@ impl Recovery {
         let failed = |error| SpoolError::new("reading", &path, error);
         let bytes = setup.disk.read(&path, MOST_BYTES).map_err(failed)?;
         if setup.fsync {
-            // What is taken over survives from now on what the own lines survive.
+            // From now on, these lines survive the same failures as the lines of this run.
             setup.disk.sync_file(&path).map_err(|e| SpoolError::new("syncing", &path, e))?;
         }
         let mut segment = Segment::new(todo.number);
@@ -138,8 +138,8 @@ impl Recovery {
                 }
                 // It is in the count of lines that are not there.
                 Item::Piece { name: None, .. } => (),
-                // Without the name, nobody knows what it says. The lines come back, as if it had not been
-                // written.
+                // Without the name, the meaning of the mark is unknown. The lines come back, as if the mark had
+                // not been written.
                 Item::Mark { name: None, .. } => (),
             }
             true

@@ -1,6 +1,7 @@
-//! Makes a segment's file smaller: writes what is still needed of it to a new file, which takes its place.
+//! Makes a segment's file smaller: writes its needed parts to a new file, which replaces it.
 //!
-//! So a portal that is blocked keeps its own lines on disk, and not those of all others of that time.
+//! So a blocked portal keeps only its own lines on disk, and not the lines of all other portals from the same
+//! time.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +15,13 @@ use crate::spool::header::Header;
 use crate::spool::record::{self, Item, Name, NameKeys};
 use crate::spool::writer::Writer;
 
-/// A segment is worth it if no more than a quarter of its lines is left.
+/// A segment is rewritten if at most a quarter of its lines is left.
 const LEFT: u32 = 4;
 
-/// A smaller file is not worth it.
+/// A smaller file is not rewritten.
 const LEAST_BYTES: u64 = 4 << 10;
 
-/// Lines that stand one behind the other, or an end.
+/// Consecutive lines, or an end.
 struct Kept {
     name: Name,
     slot: u32,
@@ -34,7 +35,7 @@ struct KeptMark {
 }
 
 impl Run {
-    /// The segment of which the least is needed, if that is worth it.
+    /// The segment with the smallest needed part, if a rewrite is worth it.
     pub(in crate::spool) fn worth_rewriting(&self) -> Option<u32> {
         let open = self.writer.as_ref().map(|writer| writer.number);
         let worth = self.segments.values().filter(|segment| {
@@ -133,12 +134,12 @@ impl Run {
         let disk = &*self.setup.disk;
         let path = self.file(header.segment);
         let new = child(&self.path, &format!("{}{UNFINISHED}", segment_name(header.segment)));
-        // One that a crash has left.
+        // A file that a crash has left.
         let _ = disk.remove_file(&new);
         let written = Writer::create(disk, new.clone(), header, self.setup.keys.clone()).and_then(
             |mut writer| {
                 self.put_kept(&mut writer, kept, marks);
-                // Also if nothing else is synced: the new name must not come before what is in the file.
+                // This is synced in any case: the new name must not be on disk before the contents of the file.
                 writer.write(true).map_err(|failed| failed.error)?;
                 let renamed = disk.rename(&new, &path);
                 renamed.map_err(|error| SpoolError::new("renaming", &new, error))?;
@@ -148,7 +149,7 @@ impl Run {
         if written.is_err() {
             let _ = disk.remove_file(&new);
         } else if self.setup.fsync {
-            // If it fails, a loss of power brings the old file back, which says the same.
+            // If this fails, a loss of power brings the old file back, which has the same contents.
             let _ = disk.sync_dir(&self.path);
         }
         written
@@ -186,7 +187,7 @@ impl Run {
     }
 }
 
-/// Adds a part to what is kept: to the lines before it, if it stands behind them in the same chunk.
+/// Adds a part to the kept ones. It joins the lines before it, if it follows them in the same chunk.
 fn keep(kept: &mut Vec<Kept>, name: &Name, (slot, first): (u32, bool), piece: Piece<'_>) {
     let content = match piece {
         Piece::Line(line) => {

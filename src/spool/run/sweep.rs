@@ -1,4 +1,4 @@
-//! Deletes what is not needed any more.
+//! Deletes files that are not needed any more.
 
 use super::{Run, UNFINISHED};
 use crate::spool::disk::child;
@@ -34,7 +34,7 @@ impl Run {
         match disk.remove_file(&self.file(number)) {
             Ok(()) => (),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => (),
-            // It is tried again when the next lines are settled.
+            // This is tried again when the next lines are settled.
             Err(_) => return false,
         }
         self.segments.remove(&number);
@@ -53,7 +53,7 @@ impl Run {
         synced
     }
 
-    /// Removes what was being written as a process was killed.
+    /// Removes files that were being written when a process was killed.
     fn remove_unfinished(&self) -> bool {
         let names = self.setup.disk.list(&self.path).unwrap_or_default();
         let unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED));
@@ -65,7 +65,7 @@ impl Run {
         folder::remove(&*self.setup.disk, &self.path).is_ok()
     }
 
-    /// Deletes all of it, if nothing is left to be settled. Returns whether the folder is gone.
+    /// Deletes the whole folder, if nothing is left to settle. Returns whether it is deleted.
     pub(in crate::spool) fn remove(&mut self) -> bool {
         if !self.is_drained() {
             return false;

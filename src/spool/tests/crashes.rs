@@ -1,5 +1,5 @@
-//! Random programs with kills, power loss and failing disks: nothing that was answered is lost, nothing
-//! that was settled comes back, and order is kept.
+//! Random programs with kills, losses of power and failing disks. No answered line is lost, no settled line comes
+//! back, and order is kept.
 
 use std::io::ErrorKind;
 
@@ -12,16 +12,16 @@ use crate::stats::DropReason;
 enum Op {
     /// Lines of these tokens.
     Append(Vec<(usize, usize)>),
-    /// What has become of a part of a token's lines: a run, a token, where it begins and ends.
+    /// A mark for a part of a token's lines: a run, a token, and where the part begins and ends.
     Mark(MarkKind, usize, usize, (u8, u8)),
     Read(usize),
     Kill,
-    /// Of what was not synced, files keep so many of 256.
+    /// Files keep this part (of 256) of the data that was not synced.
     LosePower(u8),
     /// The next operation meets these failures.
     Fail(Vec<&'static str>),
     WriteAtOnce(Option<usize>),
-    /// So many bytes more fit on the disk.
+    /// The disk has room for this number of bytes more.
     Fill(Option<usize>),
     Adopt,
 }
@@ -54,13 +54,13 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What is known of a line.
+/// The expected state of a line.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     /// `None`: nobody was told.
     present: Option<bool>,
     tried: Option<bool>,
-    /// It was tried, and that was answered last of all that was said about this.
+    /// It was marked as tried, and this is the last mark of this kind that was answered.
     tried_for_sure: bool,
 }
 
@@ -78,7 +78,7 @@ struct Model {
     /// Lines that the spool said are lost.
     lost: u64,
     max_bytes: u64,
-    /// What it gave up for want of room: a run, a token, numbers.
+    /// Lines that it gave up because there was no room: a run, a token, numbers.
     given_up: Vec<(u128, EventToken, (Number, Number))>,
 }
 
@@ -153,7 +153,7 @@ impl Model {
         let from = usize::from(from) * last / 255;
         let to = from + usize::from(to) * (last - from) / 255;
         let range = (numbers[from], numbers[to]);
-        // As the worker does it: what is settled was tried before.
+        // Like the worker: settled lines were marked as tried before.
         let kinds =
             if kind == MarkKind::Settled { vec![MarkKind::Tried, kind] } else { vec![kind] };
         for kind in kinds {
@@ -175,7 +175,8 @@ impl Model {
         }
     }
 
-    /// Compares what is read with what is known. After a crash it says what is true of the rest.
+    /// Compares the lines that are read with the expected ones. After a crash, this also sets the state of the
+    /// uncertain lines.
     fn compare(&mut self, most_bytes: usize, crash: Option<Crash>) {
         self.evicted();
         let given_up = std::mem::take(&mut self.given_up);
@@ -214,7 +215,7 @@ impl Model {
             }
             assert!(read.keys().all(|no| known.contains_key(no)), "{read:?} {known:?}");
             if crash.is_some() {
-                // What is gone may come back when power is lost: its end was not synced.
+                // Settled lines may come back after a loss of power, because that mark was not synced.
                 for (no, known) in known {
                     if let Some(tried) = read.get(no).copied() {
                         let (present, tried_for_sure) = (Some(true), tried);
@@ -236,9 +237,9 @@ impl Model {
         self.disk.set_capacity(None);
         self.runs += 1;
         (self.batches, self.next) = (0, 1);
-        // If it could not be noted that it was told, it is told again.
+        // If the report of a loss could not be stored, the loss is reported again.
         self.lost = 0;
-        // What does not fit would be left for later.
+        // Otherwise folders that do not fit would be left for later.
         self.max_bytes = 1 << 30;
         self.process = self.disk.process();
         self.files = start(&self.process, self.fsync, self.max_bytes, self.runs).unwrap();
@@ -254,7 +255,7 @@ impl Model {
                 Op::Mark(kind, run, token, part) => self.mark(*kind, *run, *token, *part),
                 Op::Read(most_bytes) => self.compare(*most_bytes, None),
                 Op::Kill => self.crash(Crash::Kill, 0),
-                // Without fsync nothing is promised then.
+                // Without fsync, nothing is promised after a loss of power.
                 Op::LosePower(kept) if self.fsync => self.crash(Crash::Power, *kept),
                 Op::LosePower(_) => (),
                 Op::Fail(calls) => {
@@ -281,7 +282,7 @@ impl Model {
         self.settle_all();
     }
 
-    /// When all is settled, nothing stays.
+    /// When everything is settled, no file stays.
     fn settle_all(&mut self) {
         let all: Vec<_> = self.known.keys().copied().collect();
         for (run, token) in all {

@@ -26,7 +26,7 @@ fn dead(segment_bytes: u64) -> FakeDisk {
     disk
 }
 
-/// Takes over what is left. Returns how many lines are there, and how many are lost.
+/// Takes over the rest. Returns how many lines are there, and how many are lost.
 fn take_over(disk: &FakeDisk) -> (usize, u64) {
     let process = disk.process();
     let run = 100 + process.list(Path::new(DIR)).unwrap().len();
@@ -69,7 +69,7 @@ fn a_segment_that_was_cut_off_is_counted_if_another_follows() {
 }
 
 #[test]
-fn what_a_kill_tore_off_is_counted_by_its_head() {
+fn a_write_that_a_kill_interrupted_is_counted_by_its_head() {
     let disk = dead(1 << 20);
     disk.change(&segment(1, 1), |bytes| bytes.truncate(bytes.len() - 1));
     assert_eq!(take_over(&disk), (29, 1));
@@ -130,7 +130,7 @@ fn a_full_disk_is_a_typed_error_and_half_a_record_is_cut_off() {
     assert_eq!(count(&read_all(&files, None, 1)), 2);
 }
 
-/// On a full disk no mark can be written, and what is settled has to make room in spite of that.
+/// On a full disk, no mark can be written. Settled lines have to make room nevertheless.
 #[test]
 fn a_full_disk_gets_room_by_what_is_settled() {
     let disk = FakeDisk::new();
@@ -166,7 +166,7 @@ fn a_disk_that_cannot_be_read_is_given_up_in_the_end() {
 }
 
 #[test]
-fn a_directory_that_vanishes_is_made_again_and_what_was_in_it_is_counted() {
+fn a_directory_that_vanishes_is_created_again_and_its_lines_are_counted() {
     let disk = FakeDisk::new();
     let files = open(&disk, 1);
     append(&files, &batch(1, 1, vec![chunk(1, &[1, 2])]));
@@ -205,7 +205,7 @@ fn a_disk_that_is_read_only_says_so() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Bytes that mean something more often than others.
+    /// Bytes that often have a meaning in the format.
     #[test]
     fn whatever_is_found_is_read_to_its_end_and_settled(
         data in prop::collection::vec(prop_oneof![4 => 0..8_u8, 1 => Just(0xff), 1 => any::<u8>()], 2..200)

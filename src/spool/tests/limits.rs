@@ -81,7 +81,7 @@ fn ends_outlast_the_lines_of_a_full_spool() {
     now(files.mark(&[mark(1, 1, (2, 2), MarkKind::Settled)])).unwrap();
     assert!(read_all(&files, Some(&portal(1)), 1).is_empty());
 
-    // Until there is nothing else.
+    // Ends are given up only when there is nothing else.
     for no in 1_001..=2_000 {
         append(&files, &batch(1, no, vec![end(no as usize, no)]));
     }
@@ -90,7 +90,7 @@ fn ends_outlast_the_lines_of_a_full_spool() {
 }
 
 #[test]
-fn what_is_too_old_is_given_up() {
+fn lines_that_are_too_old_are_given_up() {
     let disk = FakeDisk::new();
     let files = open(&disk, 1);
     let hour = Duration::from_secs(3600);
@@ -109,7 +109,7 @@ fn what_is_too_old_is_given_up() {
     assert_eq!(read_all(&files, None, 1), [(1, late)], "a later segment");
 }
 
-/// A portal that is blocked pinned the lines of all others of that time.
+/// Regression: a blocked portal kept the lines of all other portals of that time on disk.
 #[test]
 fn a_blocked_portal_keeps_its_own_lines_on_disk_only() {
     let disk = FakeDisk::new();
@@ -132,7 +132,7 @@ fn a_blocked_portal_keeps_its_own_lines_on_disk_only() {
     let read = read_all(&files, None, 100);
     assert_eq!(lines(&read).into_values().collect::<Vec<_>>(), [blocked.clone()]);
 
-    // What was written again is read like the rest by the next run.
+    // The next run reads rewritten files like the others.
     disk.kill();
     std::mem::forget(files);
     let process = disk.process();
@@ -144,9 +144,9 @@ fn a_blocked_portal_keeps_its_own_lines_on_disk_only() {
     assert_eq!(lines(&read).into_values().collect::<Vec<_>>(), [blocked]);
 }
 
-/// What other runs have left must not make room for itself by what it gives up.
+/// Data of other runs must not push out other lines when it is taken over.
 #[test]
-fn what_does_not_fit_is_left_for_later() {
+fn folders_that_do_not_fit_are_left_for_later() {
     let disk = FakeDisk::new();
     for publisher in 1..=4 {
         let process = disk.process();
@@ -186,7 +186,7 @@ fn a_line_takes_little_more_than_its_text() {
         append(&files, &batch(1, no, vec![chunk]));
     }
     let size = disk.bytes() as u64;
-    // With each token's name once in a segment, and 48 bytes a batch.
+    // This includes each token's name once in a segment, and 48 bytes for each batch.
     assert!(size / 20_000 < 175, "{} bytes a line", size / 20_000);
     assert_eq!(count(&read_all(&files, None, 1 << 20)), 20_000);
 }

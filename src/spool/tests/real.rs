@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// A directory that is removed at the end.
+/// A directory that is removed when this is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -72,7 +72,7 @@ fn what_a_run_leaves_is_read_by_the_next_and_by_nobody_else() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_is_refused_with_what_to_do() {
+fn the_error_for_an_unusable_directory_says_what_to_do() {
     let folder = Folder::new("refused");
     let no_parent = Spool::new(folder.0.join("missing/spool"));
     assert!(matches!(error(&no_parent), SpoolError::NoParent { .. }));
@@ -87,7 +87,7 @@ fn a_directory_that_cannot_be_used_is_refused_with_what_to_do() {
     assert!(matches!(said, SpoolError::OpenToOthers { mode: 0o755, .. }));
     assert!(said.to_string().contains("chmod 700"), "{said}");
     assert!(open_real(&Spool::new(open.join("own")), 1).is_ok(), "a directory in it is fine");
-    // What it names counts, and not the link.
+    // The rights of the link's target count, and not those of the link.
     let link = folder.0.join("link");
     symlink(open.join("own"), &link).unwrap();
     assert!(open_real(&Spool::new(&link), 2).is_ok());
@@ -115,7 +115,7 @@ fn two_runs_of_one_number_are_refused() {
     assert!(matches!(error(&spool), SpoolError::InUse { .. }));
 }
 
-/// Of those who start at once, one gets each folder.
+/// If several runs start at the same time, exactly one of them gets each folder.
 #[test]
 fn a_dead_run_is_taken_over_by_one_of_many() {
     let folder = Folder::new("race");
@@ -133,7 +133,7 @@ fn a_dead_run_is_taken_over_by_one_of_many() {
                     let run = open_real(spool, publisher).unwrap();
                     start.wait();
                     let lines = now(run.adopt()).unwrap().held.iter().map(|held| held.lines).sum();
-                    // Nobody ends before all have looked.
+                    // No run ends before all of them have looked.
                     start.wait();
                     let lines: u64 = lines;
                     lines
@@ -145,8 +145,8 @@ fn a_dead_run_is_taken_over_by_one_of_many() {
     assert_eq!(lines, 8);
 }
 
-/// A run that looks for what others left must not take the folder of one that is just being made: then the
-/// app of that one would fail to start.
+/// A run that looks for folders of other runs must not take one that is just being created. Otherwise the app of
+/// that folder would fail to start.
 #[test]
 fn runs_that_start_at_once_do_not_take_each_others_new_folders() {
     let folder = Folder::new("at-once");

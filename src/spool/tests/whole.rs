@@ -91,7 +91,7 @@ fn a_run_that_was_killed_is_taken_over_once_and_removed_when_it_is_drained() {
     assert!(files.generation() > before, "all positions are void");
     assert!(adopt_all(&other).held.is_empty(), "another has it");
 
-    // Before what is new.
+    // These come before new lines.
     append(&files, &batch(2, 1, vec![chunk(1, &[1])]));
     let read = read_all(&files, None, 1);
     let order: Vec<_> = read.iter().map(|(publisher, _)| *publisher).collect();
@@ -101,7 +101,7 @@ fn a_run_that_was_killed_is_taken_over_once_and_removed_when_it_is_drained() {
 
     now(files.mark(&[mark(1, 1, (2, 2), MarkKind::Settled)])).unwrap();
     two.kill();
-    // Marks stand in the folder of the run that they are about.
+    // Marks are in the folder of the run that they are about.
     assert_eq!(adopt_all(&other).held.len(), 2, "one line of the first, one of the second");
     now(other.mark(&[mark(1, 2, (3, 3), MarkKind::Settled)])).unwrap();
     now(other.mark(&[mark(2, 1, (1, 1), MarkKind::Settled)])).unwrap();
@@ -156,8 +156,8 @@ fn large_folders_are_taken_over_in_steps() {
     assert_eq!(steps.iter().sum::<u64>(), 75, "{steps:?}");
 }
 
-/// A thousand short processes leave a thousand small folders. Each is listed, locked and synced, so they are taken over
-/// a few at a time, or batches would wait for all of them.
+/// A thousand short processes leave a thousand small folders. Each folder is listed, locked and synced. So they
+/// are taken over a few at a time, because otherwise batches would wait for all of them.
 #[test]
 fn many_small_folders_are_taken_over_in_steps() {
     let disk = FakeDisk::new();

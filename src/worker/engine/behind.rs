@@ -5,9 +5,9 @@
 //! behind   the lane has enough: a line goes to the journal only, leaves memory when it is stored, and
 //!          is read again when there is room, in order
 //! ```
-//! A portal is behind from the first line that its lane has no room for until a read has found the end of
-//! the journal and nothing was taken in since that read was asked for. While the journal is away (it
-//! hangs, or cannot be read) lines go to their lanes all the same.
+//! A portal becomes behind at the first line that its lane has no room for. This ends when a read has found the
+//! end of the journal, and no line was taken in since that read was requested. While the journal is away (it
+//! hangs, or cannot be read), lines go to their lanes in any case.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -30,24 +30,24 @@ use crate::worker::turn::Turn;
 #[derive(Debug)]
 pub(super) struct Behind {
     pub(super) since: Instant,
-    /// It is read from here on; `None`: from the start.
+    /// The position to read from. `None`: from the start.
     pub(super) after: Option<Position>,
     pub(super) generation: u64,
     pub(super) reading: bool,
     /// Number of the last read.
     pub(super) read: u64,
-    /// The newest line that went this way, and that at the time of the last read.
+    /// The newest line that went to the journal only, now and at the time of the last read.
     pub(super) newest: Number,
     pub(super) asked_at: Number,
-    /// Lines that could not be stored, in order of their numbers. They wait for those before them.
+    /// Lines that could not be stored, in order of their numbers. They wait for the lines before them.
     pub(super) held: VecDeque<Held>,
-    /// Lines in no lane and not stored yet, which the budget counts.
+    /// Lines that are in no lane and not stored yet. The budget counts them.
     pub(super) under_way: Pending,
     /// Lines up to this one were flushed.
     pub(super) flushed: Number,
-    /// Lines of other runs, and of this one up to that number, are lost when they are read.
+    /// Lines of other runs, and lines of this run up to this number, count as lost when they are read.
     pub(super) given_up: Option<(DropReason, Number)>,
-    /// Of a journal that others write to: up to which line of a publisher those of a token were counted.
+    /// For a journal that others write to: up to which number of a publisher the lines of a token were counted.
     pub(super) counted: HashMap<(u32, Publisher), Number>,
     /// Its lines that are in no lane.
     pub(super) elsewhere: Elsewhere,
@@ -112,7 +112,7 @@ impl Engine {
         here.lines >= lines.max(1) || here.bytes >= bytes
     }
 
-    /// A line, whose body was written, goes to the journal only.
+    /// A line goes to the journal only. Its body was formatted.
     pub(super) fn put_behind(&mut self, incoming: &Incoming<'_>, key: usize, now: Instant) {
         let (body, cut) = self.renderer.body();
         let line = to_store(incoming, body, cut);
@@ -140,8 +140,8 @@ impl Engine {
         }
     }
 
-    /// A copy of a line that goes to its lane, and whose body was written, goes to the journal. Not if its
-    /// portal is behind and the journal is away: it would be read again.
+    /// A copy of a line that goes to its lane goes to the journal. Its body was formatted. No copy is made if the
+    /// portal is behind and the journal is away, because the line would be read again.
     pub(super) fn copy(&mut self, incoming: &mut Incoming<'_>, key: usize, now: Instant) {
         if self.store.is_none() {
             return;
@@ -173,8 +173,8 @@ impl Engine {
         behind.map(|behind| behind.elsewhere.of(token)).sum()
     }
 
-    /// A flush of one token, or of all: what is in no lane goes on at once when it comes back, and what comes
-    /// after the flush is kept apart from what came before it.
+    /// A flush of one token, or of all. Lines that are in no lane are sent at once when they come back, and lines
+    /// after the flush are kept apart from lines before it.
     pub(super) fn cut(&mut self, token: Option<Fingerprint>) {
         let seq = self.seq;
         for (_, portal) in &mut self.portals {
@@ -188,14 +188,14 @@ impl Engine {
         }
     }
 
-    /// Lines of a portal that are in no lane are lost when they are read.
+    /// Lines of a portal that are in no lane count as lost when they are read.
     pub(super) fn give_up_behind(&mut self, key: usize, reason: DropReason) {
         if let Some(behind) = &mut self.portals[key].behind {
             behind.given_up = Some((reason, self.seq));
         }
     }
 
-    /// Lines that could not be stored go to their lane: those before this number.
+    /// Lines before this number that could not be stored go to their lane.
     pub(super) fn feed_held(&mut self, key: usize, before: Number, in_order: bool, now: Instant) {
         loop {
             let Some(behind) = &mut self.portals[key].behind else { return };
@@ -205,8 +205,8 @@ impl Engine {
             let Some(Held { event_token, line, charged }) = behind.held.pop_front() else { return };
             behind.under_way.sub(1, charged);
             if !in_order {
-                // It goes without its number. If it was stored although the journal said no, it must not
-                // be read again.
+                // The line goes without its number. If it was stored although the journal returned an error, it
+                // must not be read again.
                 let stamp = (line.no, line.no);
                 let page = &mut self.portals[key].page;
                 let kind = MarkKind::Settled;
@@ -263,7 +263,7 @@ impl Engine {
             let gap = Gap::new(reason, 1, incoming.at).in_doubt();
             return lane.missed(incoming.event_token, gap, &mut turn);
         }
-        // A flush that waits for an entry waits for all of it.
+        // A flush that waits for a part of an entry waits for the whole entry.
         let apart = |before| turn.ledger.divide(incoming.event_token, before, incoming.seq);
         if lane.open_seq(incoming.event_token).is_some_and(apart) {
             lane.seal(Some(incoming.event_token), &mut turn);
@@ -310,7 +310,7 @@ fn to_store(incoming: &Incoming<'_>, body: &str, cut: u64) -> StoredLine {
     }
 }
 
-/// What each of some lines was charged, where only the sum is known.
+/// The charge of each of some lines, if only the sum is known.
 pub(super) fn split(charged: usize, lines: usize) -> impl Iterator<Item = usize> {
     let each = charged / lines.max(1);
     let rest = charged - each * lines;
@@ -318,7 +318,7 @@ pub(super) fn split(charged: usize, lines: usize) -> impl Iterator<Item = usize>
 }
 
 impl Limits {
-    /// Whether half of what may be pending is.
+    /// Whether half of the limit of pending lines or bytes is reached.
     pub(super) fn are_half_passed_by(&self, Pending { lines, bytes }: Pending) -> bool {
         lines * 2 >= self.lines as u64 || bytes * 2 >= self.bytes
     }

@@ -1,4 +1,4 @@
-//! What other runs have left, ends of activities, and what the journal gave up.
+//! Data of other runs, ends of activities, and lines that the journal has given up.
 
 use std::time::Instant;
 
@@ -17,8 +17,8 @@ use crate::worker::lane::EndAsked;
 use crate::worker::turn::Turn;
 
 impl Engine {
-    /// An end is asked for. Returns for how many lines it waits that are in no lane: for one that may not
-    /// exist, too, until it is known what other runs have left.
+    /// Handles a request for an end. Returns how many lines in no lane the end waits for. Until the data of other
+    /// runs is known, it also waits for one line that may not exist.
     pub(super) fn elsewhere_of_end(&mut self, key: usize, event_token: &EventToken) -> u64 {
         let elsewhere = self.elsewhere_in(key, event_token);
         match &mut self.store {
@@ -36,7 +36,7 @@ impl Engine {
         behind.map_or(0, |behind| behind.elsewhere.of(event_token.fingerprint()))
     }
 
-    /// It is known now for which lines the ends wait that were asked for before.
+    /// Now it is known which lines the earlier ends wait for.
     pub(super) fn free_early_ends(&mut self, now: Instant) {
         let Some(store) = &mut self.store else { return };
         for (key, event_token) in std::mem::take(&mut store.early_ends) {
@@ -67,7 +67,7 @@ impl Engine {
         })
     }
 
-    /// Lines of other runs are there, and ends, which do not wait until their lines are read.
+    /// Lines and ends of other runs were found. The ends do not wait until their lines are read.
     pub(super) fn adopted(
         &mut self,
         publishers: &[Publisher],
@@ -76,7 +76,7 @@ impl Engine {
         now: Instant,
     ) {
         self.is_back();
-        // A flush that comes from now on waits for them.
+        // Later flushes wait for them.
         self.seq += 1;
         let seq = self.seq;
         if let Some(store) = &mut self.store {
@@ -102,7 +102,7 @@ impl Engine {
         self.has_started(now);
     }
 
-    /// It is known what other runs have left, or that this cannot be known.
+    /// The data of other runs is known now, or it is clear that it cannot be read.
     pub(super) fn has_started(&mut self, now: Instant) {
         let Some(store) = &mut self.store else { return };
         store.starting = false;
@@ -146,7 +146,7 @@ impl Engine {
             return turn.settle_end(event_token, Some(stamp));
         };
         let deadline = now + deadline.duration_since(wall).unwrap_or_default();
-        // Whoever asked for it is gone.
+        // Nobody waits for this end any more.
         let (answer, _) = oneshot::channel();
         let asked =
             EndAsked { completion, deadline, patience, answer, stamp: Some(stamp), elsewhere };
@@ -173,7 +173,8 @@ impl Engine {
                 if self.store.as_ref().is_some_and(Store::is_starting) {
                     self.ledger.lost_unknown(None, lines, reason);
                 } else {
-                    // Some of them may be in lanes. The others are missed when their portal is read.
+                    // Some of these lines may be in lanes. The others are found to be missing when their portal is
+                    // read.
                     self.ledger.damaged(lines);
                 }
                 continue;
@@ -183,7 +184,7 @@ impl Engine {
             let (_, last) = numbers.unwrap_or((0, Number::MAX));
             let Engine { ledger, portals, store, .. } = self;
             let Portal { lane, page, behind, .. } = &mut portals[key];
-            // Those that are in a lane are delivered from there.
+            // Lines that are in a lane are delivered from there.
             if lane.has_had(&event_token, Stamp { publisher, no: last }) {
                 if let Some(numbers) = numbers {
                     if is_shared {
@@ -220,5 +221,5 @@ impl Engine {
     }
 }
 
-/// The code for an end of an activity that another one has ended, or ends now.
+/// The code for an end whose activity was ended by another end, or is being ended by it.
 const ENDED_BEFORE: &str = "ALREADY_COMPLETED";

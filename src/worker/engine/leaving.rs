@@ -1,5 +1,5 @@
-//! How portals are let go that another process delivers from now on: nothing of them is sent any more, what
-//! waits leaves memory and stays in the journal, and what is out is awaited.
+//! Lets go of portals that another process will deliver to. Nothing more is sent to them. Waiting lines leave
+//! memory and stay in the journal. Requests in flight are awaited.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,16 +16,16 @@ use crate::line::PortalId;
 use crate::queue::{Keeps, LetGo};
 use crate::worker::report::Trouble;
 
-/// Portals that were let go: reads that began before that may have chunks of theirs.
+/// Portals that were let go. Reads that began before that may return chunks of these portals.
 pub(super) struct Left {
     keep: Keeps,
-    /// Number of the last tail that was asked for, and the journal's generation.
+    /// The number of the last read of the tail, and the journal's generation at that time.
     asked: u64,
     generation: u64,
 }
 
 impl Left {
-    /// Whether this read may have begun before. When the portals come back the generation has changed.
+    /// Whether this read may have begun before that. When the portals come back, the generation has changed.
     pub(super) fn is_in_reads(&self, no: u64, generation: u64) -> bool {
         no <= self.asked && generation <= self.generation
     }
@@ -41,13 +41,13 @@ impl fmt::Debug for Left {
     }
 }
 
-/// Portals on their way out, for one request to let them go.
+/// The portals of one request to let go.
 #[derive(Debug)]
 pub(super) struct Leaving {
     no: u64,
-    /// Those that have requests out.
+    /// Portals that have requests in flight.
     portals: HashSet<Option<PortalId>>,
-    /// What is left to say of those that have not.
+    /// The last marks and memos of the other portals.
     intents: Vec<Intent>,
     state: State,
     reply: oneshot::Sender<()>,
@@ -71,7 +71,7 @@ impl Leaving {
 }
 
 impl Engine {
-    /// Lets portals go. `generation`: the journal's, now.
+    /// Lets portals go. `generation`: the journal's present generation.
     pub(crate) fn let_go(&mut self, let_go: LetGo, generation: u64, now: Instant) {
         let LetGo { keep, reply } = let_go;
         let Some(shared) = self.shared_mut() else { return };
@@ -91,10 +91,11 @@ impl Engine {
         self.go_on_letting_go(now);
     }
 
-    /// Another process owns a portal: it is let go. If that is not so for long, it is read from the start.
+    /// Another process owns a portal, so it is let go. If this process owns it again soon, the portal is read from
+    /// the start.
     pub(super) fn lose(&mut self, key: usize, now: Instant) {
         let portal = self.portals[key].id.clone();
-        // The other one knows better what stands in the log.
+        // The other process knows better which lines are in the log.
         drop(self.portals[key].page.unsaid());
         if let Some(shared) = self.shared_mut() {
             shared.retake.insert(portal, now + AGAIN);
@@ -112,7 +113,8 @@ impl Engine {
         self.go_on_leaving(key, now);
     }
 
-    /// What came back of a portal that is let go is let go, too. It is forgotten when nothing is out.
+    /// Commands that come back for a portal that is let go are let go, too. The portal is forgotten when no
+    /// request is in flight.
     pub(super) fn go_on_leaving(&mut self, key: usize, now: Instant) {
         if self.portals.get(key).is_none_or(|portal| !portal.standing.leaves) {
             return;
@@ -138,7 +140,7 @@ impl Engine {
         self.go_on_letting_go(now);
     }
 
-    /// When nothing is out any more, the last marks are stored.
+    /// When no request is in flight any more, the last marks are stored.
     pub(super) fn go_on_letting_go(&mut self, now: Instant) {
         let Some(store) = &mut self.store else { return };
         let Some(shared) = &mut store.shared else { return };

@@ -1,5 +1,5 @@
-//! What must be permitted before a request leaves, where several processes deliver from one journal, and what
-//! becomes of a request that is not.
+//! Permits of requests, if several processes deliver from one journal, and the handling of requests without a
+//! permit.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,11 +18,11 @@ use crate::worker::report::Trouble;
 pub(crate) enum Withheld {
     /// Another process owns its portal.
     Fenced,
-    /// The permission was no longer valid when it was to leave.
+    /// The permit was no longer valid when the request was about to leave.
     Lapsed,
     /// Its portal was let go in the meantime.
     LetGo,
-    /// The journal has failed. What it was to store comes back, if its thread is still there.
+    /// The journal has failed. The intent comes back, if the journal's thread still runs.
     Failed { trouble: String, intent: Option<Intent> },
 }
 
@@ -38,7 +38,7 @@ impl Portal {
         memos
     }
 
-    /// It may not be stored: it is said again with the next request, before what happened since.
+    /// The intent may not be stored. It is sent again with the next request, before newer marks.
     fn unsay(&mut self, intent: &Intent) {
         self.page.say_again(intent.marks.clone());
         self.standing.memos = intent.memos.clone();
@@ -46,7 +46,7 @@ impl Portal {
 }
 
 impl Engine {
-    /// What the journal has to know before this request leaves, which was composed last.
+    /// The intent of the request that was composed last. The journal has to store it before the request leaves.
     pub(crate) fn intent(&mut self, call: Outgoing, now: Instant) -> Intent {
         let clocks = self.clocks(now);
         let portal = &mut self.portals[call.portal];
@@ -56,7 +56,7 @@ impl Engine {
     }
 
     pub(super) fn clocks(&self, now: Instant) -> Clocks {
-        // It was set before anything else happens.
+        // It is set before anything else happens.
         let wall = self.ledger.wall(now).unwrap_or(std::time::UNIX_EPOCH);
         Clocks { now, wall }
     }
@@ -66,14 +66,14 @@ impl Engine {
         self.portals[call.portal].standing.is_leaving.clone()
     }
 
-    /// A request leaves at this time: it has waited for its permission.
+    /// A request leaves at this time. It has waited for its permit.
     pub(crate) fn left(&mut self, call: Outgoing, at: Instant) {
         if let Some(portal) = self.portals.get_mut(call.portal) {
             portal.lane.left(call.what, at);
         }
     }
 
-    /// A request has not left: what is in it waits as if it had not been tried.
+    /// A request has not left. Its lines and ends wait again, as if it had not been tried.
     pub(crate) fn withheld(
         &mut self,
         call: Outgoing,

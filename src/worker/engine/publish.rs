@@ -1,5 +1,5 @@
-//! Publishing: lines go to a journal that another process delivers from, and leave this one when they are
-//! appended.
+//! Publishing: lines go to a journal from which another process delivers them. They leave this process when they
+//! are appended.
 //!
 //! ```text
 //! line -> body -> backlog -> batch -> journal          handed over
@@ -33,7 +33,7 @@ use delivered::Deliveries;
 use ends::Ends;
 use tokens::{EndState, Tokens};
 
-/// What the engine knows of the journal that it publishes to.
+/// The engine's state for the journal that it publishes to.
 #[derive(Debug)]
 pub(super) struct Publishing {
     publisher: Publisher,
@@ -41,17 +41,17 @@ pub(super) struct Publishing {
     tokens: Tokens,
     ends: Ends,
     deliveries: Deliveries,
-    /// What the journal is to note.
+    /// Marks for the journal.
     marks: Vec<Mark>,
-    /// What the journal was asked, and has not answered.
+    /// Questions that the journal has not answered yet.
     asked: Option<Asked>,
-    /// Everything goes by way of a journal of this machine.
+    /// Everything goes through a journal on this machine first.
     by_way: bool,
-    /// It is not known yet what earlier runs have left there.
+    /// The data of earlier runs there is not known yet.
     starting: bool,
-    /// Lines were lost in it of which it is not known which flush meant them.
+    /// Lines were lost in it, and it is not known which flushes wait for them.
     is_damaged: bool,
-    /// Since when lines are in it.
+    /// Since when it has lines.
     stored_since: Option<Instant>,
     /// The last try to append has failed.
     failing: bool,
@@ -112,7 +112,7 @@ impl Publishing {
         others.flatten().min()
     }
 
-    /// How the portals of this process stand. `oldest` is about right for each that has something pending.
+    /// The state of the portals of this process. `oldest` is approximate for each portal that has pending lines.
     pub(super) fn show(&self, condition: &mut Condition, pending: u64) {
         if pending > 0 {
             condition.is_failing |= self.failing;
@@ -121,14 +121,14 @@ impl Publishing {
         }
     }
 
-    /// Whether it is not known yet what earlier runs have left.
+    /// Whether the data of earlier runs is not known yet.
     pub(super) fn is_starting(&self) -> bool {
         self.starting
     }
 }
 
 impl Engine {
-    /// What is taken in is published.
+    /// From now on, lines that are taken in are published.
     pub(crate) fn publish_as(
         &mut self,
         publisher: Publisher,
@@ -142,7 +142,7 @@ impl Engine {
         self.publishing = Some(Box::new(publishing));
     }
 
-    /// A line, which was charged, is published.
+    /// Publishes a line that was charged to the budget.
     pub(super) fn publish(
         &mut self,
         line: &LogLine,
@@ -159,7 +159,7 @@ impl Engine {
             let mut turn = Turn { ledger: &mut self.ledger, page, now };
             return turn.settle_line(incoming, Ending::Late);
         }
-        // Code of the app may run here.
+        // Code of the app may run here, in its format.
         self.renderer.write_body(line);
         let (body, cut) = self.renderer.body();
         let bytes = held(incoming.charged, body.len() + BESIDE_BODY);
@@ -192,7 +192,7 @@ impl Engine {
         }
     }
 
-    /// Keeps to the budget by giving up the oldest lines.
+    /// Gives up the oldest lines to keep within the budget.
     fn make_room_for(&mut self, line: &Incoming<'_>, now: Instant) {
         let limits = self.limits;
         let over = |Pending { lines, bytes }| limits.are_passed_by(lines, bytes as u64);
@@ -257,14 +257,14 @@ impl Engine {
         logged.map_or(0, |logged| logged.pending)
     }
 
-    /// What waits is appended soon.
+    /// Waiting lines are appended soon.
     pub(super) fn hurry_publishing(&mut self) {
         if let Some(publishing) = &mut self.publishing {
             publishing.backlog.hurry();
         }
     }
 
-    /// What the journal's driver is to do. `all`: also what could wait for company.
+    /// The requests for the journal's driver. `all`: also those that could wait for more data.
     pub(super) fn posts(&mut self, all: bool, now: Instant) -> Vec<Ask> {
         let closing = self.closing.is_some();
         let Some(publishing) = &mut self.publishing else { return Vec::new() };
@@ -312,7 +312,7 @@ impl Engine {
         self.publishing.as_ref().and_then(|publishing| publishing.next_at(now))
     }
 
-    /// Handles what has become due.
+    /// Handles everything that is due.
     pub(super) fn pass_published(&mut self, now: Instant) {
         let Some(publishing) = &mut self.publishing else { return };
         publishing.tokens.sweep(now);
@@ -343,7 +343,7 @@ impl Engine {
         let page = &mut self.portals[key].page;
         self.ledger.settle(page, &note.event_token, lines, charged, note.up_to, ending);
         self.stand(key, now);
-        // It may be forgotten after a while.
+        // The agenda looks at the portal again, so that it is forgotten when it is idle for a while.
         self.agenda.set(key, now);
         let Some(publishing) = &mut self.publishing else { return };
         if let Some(logged) = publishing.tokens.get_mut(&note.event_token) {
@@ -354,7 +354,7 @@ impl Engine {
         }
     }
 
-    /// The journal's driver has said something.
+    /// Handles a message of the journal's driver.
     pub(super) fn posted(&mut self, told: Said, now: Instant) {
         match told {
             Said::Appended { no, .. } => self.was_appended(no, now),
@@ -387,7 +387,7 @@ impl Engine {
             }
             Said::Moved { moved, is_all } => self.moved(moved, is_all, now),
             Said::Evicted(evicted) => self.evicted_near(evicted, now),
-            // The driver of a process that publishes says nothing else.
+            // The driver of a process that publishes sends no other messages.
             _ => {}
         }
     }
@@ -432,7 +432,7 @@ impl Engine {
         self.forsake_ends(portal);
     }
 
-    /// The run ends: what is not appended is lost here, and ends are the relay's if they are appended.
+    /// The run ends: lines that are not appended are lost here. Ends that are appended are left to the relay.
     pub(super) fn leave_unpublished(&mut self, now: Instant) {
         let Some(publishing) = &mut self.publishing else { return };
         let mut notes = publishing.backlog.give_up_out(None);

@@ -1,4 +1,4 @@
-//! Reads lines back that are in the journal only, when their lane has room.
+//! Reads back lines that are in the journal only, when their lane has room.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -13,8 +13,8 @@ use crate::worker::entry::Gap;
 use crate::worker::incoming::{Incoming, Stamp};
 
 impl Engine {
-    /// Asks for more of a portal's lines if there is room. Returns whether something is to be read that
-    /// has to wait.
+    /// Requests more lines of a portal if there is room. Returns whether there are lines to read that have to
+    /// wait.
     pub(super) fn read_more(&mut self, key: usize, now: Instant) -> bool {
         let Some(store) = &self.store else { return false };
         if store.starting {
@@ -56,7 +56,7 @@ impl Engine {
         false
     }
 
-    /// The portal that waits for this read. None does, if it was let go since.
+    /// The portal that waits for this read. `None` if the portal was let go since.
     pub(super) fn reader(&self, no: u64, portal: &Option<PortalId>) -> Option<usize> {
         let key = *self.by_id.get(portal)?;
         let behind = self.portals[key].behind.as_ref()?;
@@ -92,7 +92,7 @@ impl Engine {
         if !at_end {
             return;
         }
-        // What was taken in since the read was asked for is still here, as long as it was not handed over.
+        // Lines that were taken in since the read was requested are still here, unless they were handed over.
         let asked_at = behind.asked_at;
         let handed_over = self.ledger.outbox().is_some_and(|outbox| outbox.awaits(portal));
         if behind.newest == asked_at || !handed_over {
@@ -100,7 +100,7 @@ impl Engine {
         }
     }
 
-    /// All that is stored of a portal was read: the rest is here, and it is direct from now on.
+    /// All stored lines of a portal were read. The rest is in memory, and the portal is direct from now on.
     pub(super) fn catch_up(&mut self, key: usize, portal: &Option<PortalId>, now: Instant) {
         let recalled = self.ledger.outbox().map(|outbox| outbox.recall(portal)).unwrap_or_default();
         let Some(behind) = &mut self.portals[key].behind else { return };
@@ -117,7 +117,7 @@ impl Engine {
         self.feed_held(key, Number::MAX, true, now);
         self.seal(key, hurried, now);
         let Portal { page, behind, lane, .. } = &mut self.portals[key];
-        // What the journal has lost was counted, too: nobody is to wait for it.
+        // Lines that the journal has lost were counted, too. Nobody must wait for them.
         let parts = behind.take().map(|behind| behind.elsewhere.left()).unwrap_or_default();
         let lost = self.ledger.correct(page, &parts);
         lane.all_arrived(lost);
@@ -128,7 +128,7 @@ impl Engine {
         }
     }
 
-    /// What these tokens have gathered goes at once; at the end of the run, all of it.
+    /// The lines that these tokens have gathered are sent at once. At the end of the run, all lines are.
     pub(super) fn seal(&mut self, key: usize, hurried: HashSet<EventToken>, now: Instant) {
         let closing = self.closing.is_some();
         let (lane, mut turn) = self.turn(key, now);
@@ -174,7 +174,7 @@ impl Engine {
                 }
             }
             Content::Missed(gap) => self.read_gap(key, publisher, &event_token, gap, now),
-            // Those of other runs were found when these were adopted.
+            // Lines of other runs were counted when the runs were adopted.
             Content::End(end) => {
                 if self.is_shared() {
                     let portal = self.portals[key].id.clone();
@@ -206,7 +206,7 @@ impl Engine {
         }
     }
 
-    /// A notice of another run is told. Until that is done, it stays in the journal.
+    /// A notice of another run will be told. Until then, it stays in the journal.
     pub(super) fn read_gap(
         &mut self,
         key: usize,
@@ -221,7 +221,7 @@ impl Engine {
         let stamp = Stamp { publisher, no: gap.no };
         let is_shared = self.is_shared();
         let (lane, mut turn) = self.turn(key, now);
-        // A shared journal may return it again when it was told.
+        // A shared journal may return a notice again after it was told.
         if is_shared && lane.has_had(event_token, stamp) {
             return;
         }
@@ -237,7 +237,8 @@ impl Engine {
         }
     }
 
-    /// The number of a line of another run that is read: it was counted when its run was found, or is counted now.
+    /// The number of a line of another run that was read. The line was counted when its run was found, or is
+    /// counted now.
     fn seq_of_found(&mut self, key: usize, publisher: Publisher) -> Number {
         let found_as = self.found_as(publisher);
         let page = &mut self.portals[key].page;
@@ -270,7 +271,7 @@ impl Engine {
             self.feed_held(key, line.no, true, now);
             let held = self.portals[key].behind.as_ref().and_then(|behind| behind.held.front());
             if held.is_some_and(|held| held.line.no == line.no) {
-                // It was stored although the journal said no.
+                // It was stored although the journal returned an error.
                 return;
             }
         }
@@ -299,9 +300,9 @@ impl Engine {
     }
 }
 
-/// The length of lines with which a read is reckoned, where few may be pending.
+/// The assumed length of lines for the size of a read, if few lines may be pending.
 const SHORT_LINE: usize = 32;
-/// Most bytes that are read at once.
+/// The largest number of bytes in one read.
 const READ_BYTES: usize = 256 << 10;
-/// What a line that was read holds beside its body.
+/// The memory of a line that was read, in addition to its body.
 const BESIDE_BODY: usize = 64;

@@ -1,5 +1,6 @@
-//! Whether a portal may send, where several processes deliver from one journal. A new one waits for the memos of its
-//! earlier owners, and one that another process may own is read from the start when it is back.
+//! Whether requests to a portal may be sent, if several processes deliver from one journal. A new portal waits for
+//! the memos of its earlier owners. A portal that another process may have owned is read from the start when it
+//! comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,22 +14,22 @@ use crate::journal::driver::Ask;
 use crate::line::PortalId;
 use crate::worker::report::Trouble;
 
-/// Whether a portal may send.
+/// Whether requests to a portal may be sent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Standing {
-    /// The memos of earlier owners are not here yet; and when to ask for them.
+    /// The memos of earlier owners have not arrived yet. The time says when to ask for them.
     pub(super) adopts: bool,
     pub(super) adopt_at: Option<Instant>,
     /// A request was held back: nothing is sent before this time.
     pub(super) held_until: Option<Instant>,
-    /// It is let go: nothing of it is sent. Requests look at it at the last moment.
+    /// The portal is let go: nothing is sent to it. Requests check this at the last moment.
     pub(super) is_leaving: Arc<AtomicBool>,
     pub(super) leaves: bool,
     /// Notes for the next owner that could not be stored.
     pub(super) memos: Vec<Memo>,
 }
 
-/// A portal that must not send now: until this time, or until something happens.
+/// Nothing may be sent to a portal until this time, or until an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
     pub(super) until: Option<Instant>,
@@ -50,7 +51,7 @@ impl Engine {
         }
     }
 
-    /// The memos are here.
+    /// The memos have arrived.
     pub(super) fn adopted_portal(
         &mut self,
         portal: &Option<PortalId>,
@@ -81,7 +82,7 @@ impl Engine {
         self.agenda.set(key, now);
     }
 
-    /// Whether a portal must not send now.
+    /// Whether nothing may be sent to a portal now.
     pub(super) fn waits(&mut self, key: usize, now: Instant) -> Option<Waits> {
         let standing = &mut self.portals[key].standing;
         if standing.leaves {
@@ -98,7 +99,8 @@ impl Engine {
         Some(Waits { until: Some(until) })
     }
 
-    /// Looks whether portals are back that another process may own: if so, they are read from the start.
+    /// Checks whether portals have come back that another process may have owned. If so, they are read from the
+    /// start.
     pub(super) fn retake(&mut self, now: Instant) {
         let Some(shared) = self.shared_mut() else { return };
         if shared.retake.values().all(|at| *at > now) {

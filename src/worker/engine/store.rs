@@ -1,4 +1,4 @@
-//! What the engine knows of its journal, and what the two say to each other. Does no I/O.
+//! The engine's state for its journal, and the messages between both. Does no I/O.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,35 +12,35 @@ use crate::line::{EventToken, PortalId};
 use crate::worker::outbox::{Outbox, Whose};
 use crate::worker::report::Trouble;
 
-/// What the engine knows of its journal.
+/// The engine's state for its journal.
 #[derive(Debug)]
 pub(super) struct Store {
-    /// When the run began: no line of it is older.
+    /// When the run began. None of its lines is older.
     pub(super) started: Instant,
-    /// It is not known yet what other runs have left, so all portals may have stored lines.
+    /// The data of other runs is not known yet, so all portals may have stored lines.
     pub(super) starting: bool,
-    /// Ends that were asked for before that: lines of their tokens may be in the journal.
+    /// Ends that were requested before that. Lines of their tokens may be in the journal.
     pub(super) early_ends: Vec<(usize, EventToken)>,
     /// It hangs, or cannot be read.
     pub(super) away: bool,
-    /// While it is away, it is asked once at this time whether it is back: by one read.
+    /// While the journal is away, one read at this time checks whether it is back.
     pub(super) probe_at: Instant,
-    /// Where it ended when something was last stored.
+    /// The end of the journal after the last append.
     pub(super) end: Position,
     pub(super) generation: u64,
-    /// The number that lines of another run got when they were found.
+    /// The numbers that lines of other runs got when they were found.
     pub(super) found_as: HashMap<Publisher, Number>,
-    /// What is to be read.
+    /// The portals to read.
     pub(super) reads: Vec<Ask>,
-    /// How many reads there were, to tell them apart.
+    /// How many reads were requested. The number identifies a read.
     pub(super) read: u64,
     /// How many reads are not answered.
     pub(super) reading: usize,
-    /// How many times marks were handed over that are not answered.
+    /// How many requests with marks are not answered.
     pub(super) marking: usize,
     /// Set if other processes deliver from the journal, too.
     pub(super) shared: Option<Box<Shared>>,
-    /// How long the journal has owed an answer, and the time of the last check. Time in which the process was
+    /// How long the journal has not answered, and the time of the last check. Time in which the process was
     /// stopped hardly counts, because the journal's thread was stopped, too.
     waited: Duration,
     looked: Instant,
@@ -52,14 +52,14 @@ impl Store {
         self.away
     }
 
-    /// Whether it is not known yet what other runs have left.
+    /// Whether the data of other runs is not known yet.
     pub(super) fn is_starting(&self) -> bool {
         self.starting
     }
 }
 
 impl Engine {
-    /// What is taken in goes to a journal, too.
+    /// From now on, lines that are taken in go to a journal, too.
     pub(crate) fn keep(&mut self, outbox: Outbox, now: Instant) {
         self.publisher = outbox.publisher();
         self.ledger.keep(outbox);
@@ -82,23 +82,23 @@ impl Engine {
         });
     }
 
-    /// The app's clock shows this time now.
+    /// Sets the present time of the app's clock.
     pub(crate) fn set_clock(&mut self, now: Instant, wall: SystemTime) {
         self.ledger.set_clock(now, wall);
     }
 
-    /// Whether the journal has to know of something before a request leaves.
+    /// Whether the journal has to store something before a request leaves.
     pub(crate) fn asks_first(&mut self) -> bool {
         let answers = self.store.as_ref().is_some_and(|store| !store.away);
         answers && self.ledger.outbox().is_some_and(|outbox| outbox.has_tried())
     }
 
-    /// Whether what is gathered for the journal is enough to be handed over.
+    /// Whether enough is gathered for the journal to be handed over.
     pub(crate) fn has_full_batch(&mut self) -> bool {
         self.has_full_post() || self.ledger.outbox().is_some_and(|outbox| outbox.is_full())
     }
 
-    /// What the journal's driver is to do, in this order. `all`: also what could wait for company.
+    /// The requests for the journal's driver, in this order. `all`: also those that could wait for more data.
     pub(crate) fn asks(&mut self, all: bool, now: Instant) -> Vec<Ask> {
         if self.publishing.is_some() {
             return self.posts(all, now);
@@ -108,14 +108,14 @@ impl Engine {
         let Some(store) = &mut self.store else { return asks };
         let reads = std::mem::take(&mut store.reads);
         let Some(outbox) = self.ledger.outbox() else { return asks };
-        // A read has to find what was taken in before, and not what was settled.
+        // A read has to find lines that were taken in before it, and must not find settled lines.
         let closing = self.closing.is_some();
         let due = outbox.due_at(true).is_some_and(|at| closing || at <= now);
         if all || due || !reads.is_empty() || !asks.is_empty() {
             let seq = (!store.away).then_some(&mut self.seq);
             asks.extend(outbox.batch(seq, now).map(Ask::Append));
-            // They are bounded here, and not with the driver. A request that is about to leave is told to the
-            // journal in any case: there is one for each portal at most.
+            // Marks are limited here, and not in the driver. Marks of a request that is about to leave are sent in
+            // any case: there is at most one such request for each portal.
             if store.marking >= MOST_MARKING && !outbox.has_tried() {
                 store.reads = reads;
                 return asks;
@@ -130,7 +130,7 @@ impl Engine {
         asks
     }
 
-    /// When [`asks`](Self::asks) has something to say.
+    /// When [`asks`](Self::asks) has something to return.
     pub(crate) fn asks_at(&mut self) -> Option<Instant> {
         let store = self.store.as_ref()?;
         let marks = store.marking < MOST_MARKING;
@@ -167,7 +167,7 @@ impl Engine {
         }
     }
 
-    /// The journal hangs or cannot be read: what waits for it in memory goes on.
+    /// The journal hangs or cannot be read. Lines that wait for it in memory continue without it.
     pub(crate) fn journal_is_away(&mut self, trouble: &str, now: Instant) {
         let Some(store) = &mut self.store else { return };
         store.away = true;
@@ -181,7 +181,7 @@ impl Engine {
         }
     }
 
-    /// The journal's driver has said something.
+    /// Handles a message of the journal's driver.
     pub(crate) fn told(&mut self, told: Said, now: Instant) {
         if self.publishing.is_some() {
             return self.posted(told, now);
@@ -213,7 +213,7 @@ impl Engine {
                 }
                 self.journal_is_away(&trouble, now);
             }
-            // The rest is for a process that publishes.
+            // The other messages are for a process that publishes.
             Said::Adopting
             | Said::Known(_)
             | Said::Stored { .. }
@@ -243,13 +243,13 @@ impl Engine {
         }
     }
 
-    /// Whether a read may be asked for: none while the journal is away, but for one from time to time.
+    /// Whether a read may be requested. While the journal is away, only one read from time to time may be.
     pub(super) fn may_read(&self, now: Instant) -> bool {
         let Some(store) = &self.store else { return false };
         !store.starting && (!store.away || store.reading == 0 && store.probe_at <= now)
     }
 
-    /// The journal answers.
+    /// The journal answers again.
     pub(super) fn is_back(&mut self) {
         if let Some(store) = &mut self.store {
             store.away = false;
@@ -287,7 +287,7 @@ impl Engine {
         }
     }
 
-    /// An end goes on from memory: it is not left to the next run.
+    /// An end continues from memory. It is not left to the next run.
     fn end_not_stored(
         &mut self,
         portal: &Option<PortalId>,
@@ -303,7 +303,7 @@ impl Engine {
         self.agenda.set(key, now);
     }
 
-    /// Lines go on from memory: those of lanes are there, the others wait for those before them.
+    /// Lines continue from memory. Lines of lanes are there, and the others wait for the lines before them.
     pub(super) fn not_appended(&mut self, batch: Batch, trouble: &str, now: Instant) {
         // Lines are counted one by one below.
         let others =
@@ -352,5 +352,5 @@ const HANGS_AFTER: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// When a journal that cannot be read is read again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
-/// Most times that marks are with the driver.
+/// The largest number of requests with marks that are not answered.
 const MOST_MARKING: usize = 16;

@@ -1,4 +1,4 @@
-//! What other processes append to a journal that they share comes here, of all portals together.
+//! Receives the new data of a shared journal, for all portals together.
 //!
 //! ```text
 //! tail -> lane      while the portal is direct: its chunks are handed in as they come
@@ -20,7 +20,7 @@ use crate::worker::incoming::Stamp;
 use crate::worker::report::Trouble;
 use crate::worker::style::Style;
 
-/// What the engine knows of a journal that other processes deliver from, too.
+/// The engine's state for a journal that other processes deliver from, too.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     /// The tail was read up to here, in this generation.
@@ -29,22 +29,22 @@ pub(super) struct Shared {
     /// Number of the last request for more, and whether it is answered.
     pub(super) asked: u64,
     pub(super) is_asked: bool,
-    /// Not before this time, after a failure.
+    /// After a failure, the next request is not made before this time.
     again_at: Option<Instant>,
-    /// Portals that were let go, as long as older reads may have chunks of theirs.
+    /// Portals that were let go, as long as older reads may return chunks of them.
     pub(super) left: Vec<Left>,
     pub(super) leaving: Vec<Leaving>,
     /// Requests of the last kind so far.
     pub(super) let_go: u64,
-    /// Portals that another process may own, and when to look whether they are back.
+    /// Portals that another process may own, and when to check whether they are back.
     pub(super) retake: HashMap<Option<PortalId>, Instant>,
-    /// Outcomes of ends that are not stored yet, and from when on to try it again.
+    /// Outcomes of ends that are not stored yet, and the time of the next try.
     pub(super) answers: Vec<Answer>,
     pub(super) answer_at: Option<Instant>,
 }
 
 impl Engine {
-    /// Others deliver from the journal, too, and write to it.
+    /// From now on, other processes also write to the journal and deliver from it.
     pub(crate) fn deliver(&mut self) {
         self.ledger.share();
         if let Some(store) = &mut self.store {
@@ -66,7 +66,7 @@ impl Engine {
         self.store.as_mut()?.shared.as_deref_mut()
     }
 
-    /// Asks for what is due.
+    /// Makes the requests that are due.
     pub(super) fn share(&mut self, now: Instant) {
         if !self.is_shared() {
             return;
@@ -108,7 +108,7 @@ impl Engine {
         self.ledger.report(Trouble::NotRead, 1, None, trouble);
     }
 
-    /// What is new of all portals.
+    /// Handles new data of all portals.
     pub(super) fn tailed(
         &mut self,
         (no, from): (u64, Option<Position>),
@@ -128,7 +128,7 @@ impl Engine {
         shared.is_asked = false;
         shared.after = Some(up_to);
         shared.generation = generation;
-        // Later reads have no chunks of what was let go before they began.
+        // Reads return no chunks of portals that were let go before the read began.
         shared.left.retain(|left| left.is_in_reads(no + 1, generation));
     }
 
@@ -147,14 +147,14 @@ impl Engine {
             return;
         }
         if shared.left.iter().any(was_left) {
-            // It is looked for later all the same: it may be back already.
+            // The portal is checked later in any case: it may be back already.
             let portal = portal.clone();
             shared.retake.insert(portal, now + AGAIN);
             return;
         }
         let key = self.portal_of(portal, now);
         if self.portals[key].standing.leaves {
-            // It is back before it has left: read from the start when it has.
+            // The portal is back before it was let go. It is read from the start after that.
             let portal = chunk.portal.clone();
             if let Some(shared) = self.shared_mut() {
                 shared.retake.insert(portal, now + AGAIN);
@@ -225,7 +225,7 @@ impl Engine {
         }
     }
 
-    /// Outcomes of ends, which are stored before it is noted that they need not be read again.
+    /// Stores outcomes of ends. This comes before the marks that settle the ends.
     pub(super) fn answers_to_store(&mut self) -> Vec<Ask> {
         match self.ledger.has_answers() {
             true => vec![Ask::Answer(self.ledger.answers())],
@@ -253,13 +253,14 @@ impl Engine {
     }
 }
 
-/// When something that failed is tried again.
+/// The wait before a failed call is tried again.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
-/// Times that differ by less are the same.
+/// Times that differ by less count as equal.
 const A_SECOND: Duration = Duration::from_secs(1);
-/// No portal waits longer for an activity, and no clock counts much further.
+/// No portal waits longer for an activity. Longer times could exceed the range of a clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(10 * 365 * 86_400);
-/// How much of what is new is read at once.
+/// How much new data is read at once.
 const TAIL_BYTES: usize = 256 << 10;
-/// Most outcomes that wait for a journal that fails. Who waits for others sends the end itself.
+/// The largest number of outcomes that wait while the journal fails. For further ones, the waiting process sends
+/// the end itself.
 const MOST_ANSWERS: usize = 65_536;

@@ -1,11 +1,11 @@
-//! Who owned a portal when a request came to it, and how long it took until another relay went on.
+//! Who owned a portal when a request arrived, and how long it took until another relay continued.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Ending, Evidence, Hit, Moment, Trouble, TroubleKind, Verdict};
 
-/// A shard got another owner.
+/// A change of a shard's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub(crate) shard: i16,
@@ -31,7 +31,7 @@ pub(super) fn judge(evidence: &Evidence, verdict: &mut Verdict) {
     verdict.handovers.sort_unstable();
 }
 
-/// A request must not come when a later owner has sent something already.
+/// A request must not arrive after a later owner has sent a request.
 fn judge_hits(
     evidence: &Evidence,
     owned: &[(Moment, Option<u32>)],
@@ -39,7 +39,7 @@ fn judge_hits(
     verdict: &mut Verdict,
 ) {
     for (place, hit) in hits.iter().enumerate() {
-        // What a replica sends by itself has no owner.
+        // A request that a replica sends by itself has no owner.
         let is_relay = evidence.runs[hit.run as usize].story.member.is_some();
         if !is_relay || owner_at(owned, hit.arrived) == Some(hit.run) {
             continue;
@@ -80,14 +80,14 @@ fn owner_at(owned: &[(Moment, Option<u32>)], at: Moment) -> Option<u32> {
     owned[..place].last().and_then(|(_, owner)| *owner)
 }
 
-/// Whether it may have been paused between its last look at its lease and the request.
+/// Whether the relay may have been paused between its last check of the lease and the request.
 fn was_just_paused(troubles: &[Trouble], at: Moment) -> bool {
     troubles.iter().any(|trouble| {
         trouble.kind == TroubleKind::Paused && (trouble.until..trouble.until + WAKES).contains(&at)
     })
 }
 
-/// How long it takes from the end of the owner to the first request of the next one.
+/// The time from the end of an owner to the first request of the next one.
 fn measure(
     evidence: &Evidence,
     owned: &[(Moment, Option<u32>)],
@@ -124,7 +124,7 @@ fn measure(
     }
 }
 
-/// For each shard, which run owned it from when on.
+/// For each shard, which run has owned it since when.
 struct Owners(BTreeMap<i16, Vec<(Moment, Option<u32>)>>);
 
 impl Owners {
@@ -143,7 +143,7 @@ impl Owners {
     }
 }
 
-/// How long after a pause a request may leave that was about to leave before it, in nanoseconds.
+/// How long after a pause a request may still leave that was about to leave before the pause. In nanoseconds.
 const WAKES: u64 = 300_000_000;
 
 /// Percentiles of sorted times.
@@ -151,13 +151,13 @@ pub(crate) mod percentile {
     use std::fmt;
     use std::time::Duration;
 
-    /// The value below which so many of a thousand are.
+    /// The value below which this number of a thousand values are.
     pub(crate) fn of(sorted: &[Duration], of_thousand: usize) -> Duration {
         let place = (sorted.len() * of_thousand).div_ceil(1000).max(1) - 1;
         sorted.get(place).copied().unwrap_or_default()
     }
 
-    /// Shows how many there are, and what they are.
+    /// Shows the number of values and their percentiles.
     pub(crate) struct Of<'a>(pub(crate) &'a [Duration]);
 
     impl fmt::Display for Of<'_> {

@@ -1,4 +1,4 @@
-//! What an operator asks and does, whether a relay runs or not.
+//! Commands for operators. They work whether a relay runs or not.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ pub(crate) async fn migrate(settings: &Settings) -> Result<(), Failure> {
     say("the tables are up to date")
 }
 
-/// Looks at everything that can be wrong before a relay runs.
+/// Checks everything that can be wrong before a relay runs.
 pub(crate) async fn check(settings: &Settings) -> Result<(), Failure> {
     let store = PgStore::new(settings.database.clone()).map_err(Failure::failed)?;
     store.check().await.map_err(Failure::failed)?;
@@ -61,7 +61,7 @@ pub(crate) async fn status(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until what is in the journal now has left it.
+/// Waits until all chunks that are in the journal now are settled.
 pub(crate) async fn drain(settings: &Settings, limit: Duration) -> Result<(), Failure> {
     let journal = journal(settings)?;
     #[expect(clippy::disallowed_methods, reason = "a command of an operator has the real clock")]
@@ -69,7 +69,7 @@ pub(crate) async fn drain(settings: &Settings, limit: Duration) -> Result<(), Fa
     let mut known = None;
     let mut told = None;
     loop {
-        // While the time lasts, a database that is away may come back; at the start it is an error.
+        // A database that cannot be reached is an error at the start. Later it may come back within the time.
         let asked = timeout_at(end, journal.left_of(known)).await;
         match asked {
             Ok(Ok((0, _))) => return say("left=0"),
@@ -129,7 +129,7 @@ fn journal(settings: &Settings) -> Result<PgJournal, Failure> {
     PgJournal::new(settings.database.clone()).map_err(Failure::failed)
 }
 
-/// A name without spaces and control characters, whatever a span has as its portal.
+/// A portal's name for the output: spaces and control characters in it are replaced.
 fn name(portal: Option<&PortalId>) -> String {
     portal.map_or("-".to_owned(), |portal| {
         let plain = |c: char| c.is_ascii_graphic() && c != '=';
@@ -141,7 +141,7 @@ fn age(age: Duration) -> String {
     format!("{:.1}s", age.as_secs_f64())
 }
 
-/// UTC, as RFC 3339 has it.
+/// A time in UTC, in the format of RFC 3339.
 fn time(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, seconds) = (seconds / 86_400, seconds % 86_400);
@@ -150,7 +150,7 @@ fn time(at: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// The date that is so many days after the first of 1970.
+/// The date this number of days after 1970-01-01.
 fn date(mut days: u64) -> (u64, u64, u64) {
     let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let mut year = 1970;
@@ -170,11 +170,11 @@ fn date(mut days: u64) -> (u64, u64, u64) {
     (year, month, days + 1)
 }
 
-/// How many portals `status` names.
+/// How many portals `status` shows.
 const PORTALS: u32 = 10;
-/// How often `drain` looks.
+/// How often `drain` checks the journal.
 const LOOK: Duration = Duration::from_millis(300);
-/// How many dead letters are read at once.
+/// How many dead letters one query reads.
 const PAGE: u32 = 1_000;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tracing_bizproc::PortalId;
 use crate::Failure;
 use crate::settings::duration;
 
-/// What the program is asked for.
+/// The arguments of the program.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Arguments {
     pub(crate) command: Command,
@@ -87,7 +87,7 @@ impl Arguments {
     }
 }
 
-/// What was not understood yet.
+/// The arguments that are not read yet.
 struct Rest(Vec<String>);
 
 impl Rest {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_said() {
+    fn wrong_arguments_are_named() {
         for (line, hint) in [
             ("", "a command is missing"),
             ("start", "no command `start`"),

@@ -17,13 +17,13 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-/// What is served.
+/// The pages that are served.
 pub(crate) trait Pages: Send + Sync + 'static {
     /// The page with this path. `None`: there is none.
     fn page(&self, path: &str) -> impl Future<Output = Option<Answer>> + Send;
 }
 
-/// Serves until it is dropped, and with it all connections.
+/// Serves until the future is dropped. All connections are dropped with it.
 pub(crate) async fn serve(listener: TcpListener, pages: Arc<impl Pages>) {
     let mut connections = JoinSet::new();
     let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
@@ -44,7 +44,7 @@ pub(crate) async fn serve(listener: TcpListener, pages: Arc<impl Pages>) {
                     drop(timeout(PATIENCE, answer(stream, &*pages)).await);
                 }));
             }
-            // Too many open files, for example: later there may be room again.
+            // For example, too many files are open. Try again later.
             Err(_) => sleep(Duration::from_millis(100)).await,
         }
     }
@@ -89,9 +89,9 @@ fn plain(status: &'static str) -> Answer {
     Answer { status, kind: "text/plain; charset=utf-8", body: format!("{status}\n") }
 }
 
-/// How many are answered at once. A further one takes the place of the oldest.
+/// How many connections are answered at the same time. A new one takes the place of the oldest.
 const MOST_CONNECTIONS: usize = 16;
-/// For a request and its answer.
+/// The time limit for a request and its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a request before its body.
 const MOST_HEAD: usize = 8 << 10;

@@ -19,11 +19,11 @@ use self::settings::Settings;
 /// Why the program ends with an error.
 #[derive(Debug)]
 enum Failure {
-    /// What it was asked for cannot be done with these arguments or settings.
+    /// The arguments or settings are wrong.
     Usage(String),
-    /// It failed.
+    /// The command failed.
     Failed(String),
-    /// Something is left when the time is over.
+    /// Chunks are left when the time is over.
     NotInTime(String),
 }
 
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Err(Failure::Usage(why)) => (2, why),
         Err(Failure::NotInTime(why)) => (3, why),
     };
-    // Without a standard error, nobody can be told.
+    // If the standard error is closed, the message cannot be shown.
     let _ = writeln!(io::stderr(), "bizproc-relay: {why}");
     ExitCode::from(code)
 }
@@ -77,7 +77,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     outcome
 }
 
-/// Prints a line of what was asked for. A reader that is gone is no failure.
+/// Prints a line of the output. A closed output is no failure.
 fn say(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),

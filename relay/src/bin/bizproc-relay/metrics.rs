@@ -1,11 +1,11 @@
-//! What a relay counts, as text for Prometheus.
+//! The counters of a relay, as text for Prometheus.
 
 use std::fmt::{Display, Write};
 
 use tracing_bizproc::stats::{DropReason, PortalSnapshot, Snapshot};
 use tracing_bizproc_relay::{Backlog, RelayStatus};
 
-/// All metrics. Without a backlog, the database did not answer.
+/// All metrics. `backlog` is `None` if the database did not answer.
 pub(crate) fn text(
     status: &RelayStatus,
     counters: &Snapshot,
@@ -138,7 +138,7 @@ impl Page {
     }
 
     fn head(&mut self, name: &str, help: &str, kind: &str) {
-        // Writing to a text does not fail.
+        // Writing to a string does not fail.
         let _ = writeln!(self.0, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}");
     }
 

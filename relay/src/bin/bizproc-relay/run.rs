@@ -32,10 +32,10 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let lines = if json { lines.json().boxed() } else { lines.boxed() };
     tracing_subscriber::registry().with(lines.with_filter(log)).init();
 
-    // Signals count from here on.
+    // Signals are handled from here on.
     let signal = signal().map_err(Failure::failed)?;
     let store = PgStore::new(database.clone()).map_err(Failure::failed)?;
-    // Wrong tables do not become better by waiting; a database that is away may come back.
+    // Waiting does not help if the tables are wrong. But a database that cannot be reached may come back.
     match store.check().await {
         Err(
             error @ (PgError::NotMigrated(_) | PgError::TooOld { .. } | PgError::TooNew { .. }),
@@ -69,7 +69,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     info!(signal = name, "The relay stops");
     if let Some(server) = server {
         server.abort();
-        // Its share of the relay is dropped with it, and those of its connections soon after.
+        // The server's reference to the relay is dropped with it. The references of its connections follow soon.
         let _ = server.await;
     }
     let relay = sole(relay).await;
@@ -79,7 +79,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until nobody else has it.
+/// Waits until there is no other reference.
 async fn sole<T>(mut shared: Arc<T>) -> T {
     loop {
         match Arc::try_unwrap(shared) {
@@ -90,7 +90,7 @@ async fn sole<T>(mut shared: Arc<T>) -> T {
     }
 }
 
-/// The name of the signal, when it comes.
+/// Waits for a signal, and returns its name.
 #[cfg(unix)]
 fn signal() -> io::Result<impl Future<Output = &'static str>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -105,7 +105,7 @@ fn signal() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// The name of the signal, when it comes.
+/// Waits for a signal, and returns its name.
 #[cfg(not(unix))]
 fn signal() -> io::Result<impl Future<Output = &'static str>> {
     Ok(async {
@@ -117,7 +117,7 @@ fn signal() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// What is served of a relay.
+/// The pages of a relay.
 struct Served(Arc<RunningRelay>);
 
 impl Pages for Served {
@@ -138,8 +138,8 @@ impl Pages for Served {
     }
 }
 
-/// Healthy is a relay that renews its leases. Portals that do not accept lines are named, and are no reason to
-/// restart it.
+/// A relay is healthy while it renews its leases. Portals that do not accept lines are named, but they are no
+/// reason to restart the relay.
 fn health(relay: &RunningRelay) -> Answer {
     let status = relay.status();
     let health = relay.handle().health();
@@ -160,7 +160,7 @@ fn text(status: &'static str, body: String) -> Answer {
     Answer { status, kind: "text/plain; charset=utf-8", body }
 }
 
-/// How long the end takes after everything was let go.
+/// How long the process needs to end after everything was let go.
 const LAST_WORDS: Duration = Duration::from_secs(4);
-/// Without a renewal for this time, a relay owns nothing.
+/// After this time without a renewal, a relay owns nothing.
 const LEASE: Duration = Duration::from_secs(3);

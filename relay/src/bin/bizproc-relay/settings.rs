@@ -22,16 +22,16 @@ mod source;
 pub(crate) use self::credentials::Access;
 use self::source::Source;
 
-/// All of them, checked.
+/// All settings, after the checks.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) database: PgConfig,
-    /// Commands of an operator need none.
+    /// `None`: no credentials are set. Only `run` needs them.
     pub(crate) access: Option<Access>,
     /// Where health and metrics are served. `None`: nowhere.
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) max_age: Duration,
-    /// From the signal until the process ends.
+    /// The time from the signal until the process ends.
     pub(crate) stop_timeout: Duration,
     pub(crate) log: LevelFilter,
     pub(crate) json: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// From this file, or from the one that the environment names, or without one.
+    /// Reads the settings from this file, or from the file that the environment names, or without a file.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, Failure> {
         let variables = env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -117,7 +117,7 @@ fn database(source: &mut Source) -> Result<PgConfig, String> {
     Ok(config)
 }
 
-/// Options of the worker. Those that belong to the replicas would have no effect here.
+/// Options of the worker. Options of replicas are errors, because they have no effect here.
 fn delivery(source: &mut Source) -> Result<Config, String> {
     let mut config = Config::new();
     for (name, value) in source.table("delivery")? {
@@ -178,7 +178,7 @@ fn read(file: &Path) -> Result<Table, Failure> {
     let text = fs::read_to_string(file)
         .map_err(|error| Failure::Usage(format!("{shown} cannot be read: {error}")))?;
     text.parse().map_err(|error: toml::de::Error| {
-        // Not the line itself, which may be a secret.
+        // The error does not show the line itself, because it may contain a secret.
         let place =
             error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         let place = place.map(|line| format!(" in line {line}")).unwrap_or_default();
@@ -210,14 +210,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         })
 }
 
-/// One portal's webhook, by the name that spans give it.
+/// The webhook of one portal. The name is that of the portal in spans.
 fn webhook(url: &str) -> Result<Webhook, String> {
     Webhook::new(url.trim()).map_err(|error| error.to_string())
 }
 
 /// The variable that names the file.
 const CONFIG: &str = "BIZPROC_RELAY_CONFIG";
-/// Only this machine may ask, unless something else is set.
+/// By default, only this machine can read the pages.
 const LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 const SHORTEST_STOP: Duration = Duration::from_secs(5);

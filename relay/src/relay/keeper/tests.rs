@@ -7,7 +7,7 @@ use super::*;
 use crate::config::PgConfig;
 use crate::ownership::{Epoch, Member, Ownership, OwnershipFuture};
 
-/// All shards, for one member that is asked about, and others of which there is only a number.
+/// All shards, with one member under test, and a number of other members.
 #[derive(Default)]
 struct Shards {
     inside: Mutex<Inside>,
@@ -19,7 +19,7 @@ struct Inside {
     members: usize,
     held: BTreeSet<Claim>,
     epoch: u64,
-    /// Others hold all that is not held.
+    /// Other members hold all remaining shards.
     taken: bool,
     away: bool,
     left: bool,
@@ -41,7 +41,7 @@ impl Shards {
         Ok(answer)
     }
 
-    /// Waits until it is so.
+    /// Waits until the condition holds.
     async fn until(&self, condition: impl Fn(&Inside) -> bool) {
         loop {
             let changed = self.changed.notified();
@@ -119,7 +119,7 @@ struct Stage {
     shards: Arc<Shards>,
     kept: Arc<Kept>,
     journal: RelayJournal,
-    /// Shards of which something is on the way.
+    /// Shards that have requests in flight.
     busy: Arc<Mutex<BTreeSet<Shard>>>,
     free: Arc<Notify>,
     asked: Arc<Mutex<Vec<Shard>>>,
@@ -131,7 +131,7 @@ impl Stage {
     async fn new() -> Self {
         let shards = Arc::new(Shards::default());
         let owner = Owner::new(Arc::clone(&shards) as Arc<dyn Ownership>, Member(1));
-        // It is only told what to read.
+        // The journal is only told what to read. It never connects.
         let config = PgConfig::parse("host=127.0.0.1 port=1 user=a").unwrap();
         let journal = Arc::new(PgJournal::new(config).unwrap());
         let busy = Arc::new(Mutex::new(BTreeSet::new()));
@@ -183,7 +183,7 @@ fn last() -> Shard {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_much_is_given_back_when_nothing_of_it_is_on_the_way() {
+async fn surplus_shards_are_given_back_when_they_have_no_request_in_flight() {
     let stage = Stage::new().await;
     stage.keep_busy(last());
     stage.shards.inside().members = 1;
@@ -198,7 +198,7 @@ async fn what_is_too_much_is_given_back_when_nothing_of_it_is_on_the_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_lost_is_let_go_and_not_given_back() {
+async fn lost_shards_are_let_go_and_not_given_back() {
     let stage = Stage::new().await;
     {
         let mut inside = stage.shards.inside();
@@ -214,9 +214,10 @@ async fn what_is_lost_is_let_go_and_not_given_back() {
     assert_eq!(stage.shards.inside().held.len(), 255);
 }
 
-/// Between the two claims, another owner may have sent what is in memory here, and that is not known here.
+/// Between the two claims, another owner may have sent lines that are in memory here. This relay does not know
+/// that.
 #[tokio::test(start_paused = true)]
-async fn a_shard_that_was_lost_and_taken_again_waits_until_nothing_of_it_is_in_memory() {
+async fn a_shard_that_was_lost_and_taken_again_waits_until_its_old_lines_have_left_memory() {
     let stage = Stage::new().await;
     let portal = None;
     let intent = journal::Intent { portal: portal.clone(), marks: Vec::new(), memos: Vec::new() };
@@ -244,7 +245,7 @@ async fn a_shard_that_was_lost_and_taken_again_waits_until_nothing_of_it_is_in_m
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_gives_back_what_is_free_and_waits_for_the_rest_up_to_its_limit() {
+async fn a_stop_gives_back_idle_shards_and_waits_for_the_others_up_to_its_limit() {
     for finishes in [true, false] {
         let stage = Stage::new().await;
         stage.keep_busy(last());
@@ -270,7 +271,7 @@ async fn a_stop_gives_back_what_is_free_and_waits_for_the_rest_up_to_its_limit()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_comes_to_an_end_when_the_database_is_away() {
+async fn a_stop_ends_when_the_database_is_away() {
     let stage = Stage::new().await;
     stage.keep_busy(last());
     stage.shards.inside().away = true;
@@ -281,7 +282,7 @@ async fn a_stop_comes_to_an_end_when_the_database_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_keeper_that_nobody_can_stop_any_more_goes() {
+async fn a_keeper_that_nobody_can_stop_any_more_ends() {
     let Stage { stop, running, shards, .. } = Stage::new().await;
     drop(stop);
     running.await.unwrap();

@@ -32,7 +32,7 @@ struct Delivery {
 enum Stands {
     /// Lines are not appended yet.
     Appending(oneshot::Receiver<FlushReport>),
-    /// All of them are appended. The journal is asked for how many are not settled.
+    /// All lines are appended. The journal is asked how many of them are not settled.
     Appended { report: Box<FlushReport>, unsettled: Option<u64>, ask_at: Instant, wait: Duration },
 }
 
@@ -59,7 +59,7 @@ impl Deliveries {
         Some((Asked::Delivery(number), inquiry))
     }
 
-    /// So many lines are not settled; `None`: the journal did not say.
+    /// The number of lines that are not settled. `None`: the journal did not answer.
     pub(super) fn counted(&mut self, number: u64, lines: Option<u64>, now: Instant) {
         let Some(delivery) = self.all.get_mut(&number) else { return };
         let Stands::Appended { unsettled, ask_at, wait, .. } = &mut delivery.stands else { return };
@@ -68,7 +68,7 @@ impl Deliveries {
         *wait = (*wait * 2).min(ASK_SELDOM);
     }
 
-    /// Answers those that are through, or out of time.
+    /// Answers flushes that are done or out of time.
     fn answer(&mut self, now: Instant) {
         let mut through = Vec::new();
         for (number, delivery) in &mut self.all {
@@ -91,7 +91,7 @@ impl Deliveries {
         for number in through {
             let Some(Delivery { stands, reply, .. }) = self.all.remove(&number) else { continue };
             let Stands::Appended { mut report, unsettled, .. } = stands else { continue };
-            // What the journal has not said to be settled may be pending.
+            // Lines may be pending unless the journal has said that they are settled.
             let stored = unsettled.unwrap_or(report.handed_over());
             report.set_pending(report.pending() + stored, report.pending());
             // The caller may have stopped waiting.
@@ -110,7 +110,7 @@ impl Delivery {
 }
 
 impl Engine {
-    /// As [`flush`](Self::flush), and waits until a relay has delivered the lines, if they are published.
+    /// Like [`flush`](Self::flush). If lines are published, it also waits until a relay has delivered them.
     pub(crate) fn flush_delivered(&mut self, flush: Flush, now: Instant) {
         let Some(publishing) = &mut self.publishing else { return self.flush(flush, now) };
         let Flush { scope, deadline, reply } = flush;
@@ -118,7 +118,7 @@ impl Engine {
             Scope::All => (None, publishing.tokens.unsealed()),
             Scope::Token(event_token) => {
                 let logged = publishing.tokens.get(event_token);
-                // Of a token that is forgotten, the portal is not known: then all lines are waited for.
+                // The portal of a forgotten token is not known. Then the flush waits for all lines.
                 let of = logged.map(|logged| (logged.portal.clone(), event_token.clone()));
                 (of, vec![event_token.clone()])
             }

@@ -23,14 +23,14 @@ type Result = std::result::Result<FlushReport, CompleteError>;
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     by_no: BTreeMap<Number, End>,
-    /// When the lane of this process sends them.
+    /// When the lane of this process sends each of them.
     own_at: Agenda<Number>,
-    /// When the newest of those that are appended was.
+    /// When the newest end was appended.
     newest: Option<Instant>,
     asked_at: Option<Instant>,
-    /// How many wait for the answer of a relay.
+    /// How many ends wait for the answer of a relay.
     appended: usize,
-    /// How many the lane of this process has.
+    /// How many ends the lane of this process has.
     own: usize,
 }
 
@@ -41,7 +41,7 @@ struct End {
     completion: Completion,
     deadline: Instant,
     bytes: usize,
-    /// What has become of lines of its token since.
+    /// The results of lines of its token since then.
     report: FlushReport,
     reply: oneshot::Sender<Result>,
     /// It is in the journal of this machine.
@@ -215,7 +215,7 @@ impl Engine {
         });
     }
 
-    /// Relays have answered.
+    /// Handles answers of relays.
     pub(super) fn answered(&mut self, answers: Vec<Answer>, now: Instant) {
         for Answer { no, outcome, .. } in answers {
             let Some(publishing) = &mut self.publishing else { return };
@@ -234,7 +234,8 @@ impl Engine {
         }
     }
 
-    /// Whoever waits for an end is answered. `told`: with what became of lines in the lane.
+    /// Answers the callers that wait for an end. `told`: the answer, with the results of lines that were in the
+    /// lane.
     fn end_through(&mut self, no: Number, told: Result) {
         let Some(publishing) = &mut self.publishing else { return };
         let Some(end) = publishing.ends.take(no) else { return };
@@ -324,7 +325,7 @@ impl Engine {
         }
         for (no, published, told) in through {
             let Some(publishing) = &self.publishing else { return };
-            // Else it may be in the journal of this machine.
+            // Otherwise it may be in the journal of this machine.
             let published = published || publishing.by_way;
             let end = publishing.ends.by_no.get(&no);
             if let (true, Some(end)) = (published, end) {

@@ -1,4 +1,4 @@
-//! Lines that are in the journal of this machine, on their way to the one of a relay.
+//! Lines that are in the journal of this machine, on their way to the journal of a relay.
 
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ impl Engine {
         }
     }
 
-    /// Chunks are in the journal of the relay. `is_all`: nothing is left in that of this machine.
+    /// Chunks are in the journal of the relay. `is_all`: nothing is left in the journal of this machine.
     pub(super) fn moved(&mut self, moved: Vec<Moved>, is_all: bool, now: Instant) {
         if !moved.is_empty() {
             self.is_appended_again(now);
@@ -73,7 +73,7 @@ impl Engine {
         }
     }
 
-    /// The journal of this machine is empty. Lines that should be in it were lost there.
+    /// The journal of this machine is empty. Lines that should still be in it were lost there.
     fn nothing_is_near(&mut self, now: Instant) {
         let Some(publishing) = &mut self.publishing else { return };
         publishing.starting = false;
@@ -87,7 +87,7 @@ impl Engine {
         }
         let Some(publishing) = &mut self.publishing else { return };
         if publishing.is_damaged && self.ledger.pending().lines == 0 {
-            // Of the lines that were lost in a damaged file, it is not known which flush meant them.
+            // It is not known which flush waits for lines that were lost in a damaged file.
             publishing.is_damaged = false;
             self.ledger.nothing_is_pending();
         }
@@ -114,7 +114,7 @@ impl Engine {
                 let portal = of.as_ref().and_then(|(_, portal, _)| portal.as_ref());
                 self.ledger.lost_ends(ends, portal.map(PortalId::as_str), reason.as_str());
             }
-            // Whose they are may not be known. Those of this run are missed when nothing is left.
+            // Their tokens may not be known. Lines of this run are found to be missing when nothing is left.
             let Some((publisher, portal, event_token)) = of else { continue };
             if publisher == self.publisher {
                 let up_to = numbers.map_or(self.seq, |(_, up_to)| up_to);

@@ -1,4 +1,4 @@
-//! What is known of the tokens that have logged lately.
+//! The state of tokens that have logged recently.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use crate::journal::{About, Number};
 use crate::line::{EventToken, PortalId};
 
-/// The tokens that have logged lately.
+/// The tokens that have logged recently.
 #[derive(Debug)]
 pub(super) struct Tokens {
     all: HashMap<EventToken, Logged>,
-    /// How another process writes lines of this one.
+    /// How another process writes lines of this process.
     style: Arc<About>,
-    /// When they are looked through for idle ones.
+    /// When to look for idle tokens.
     sweep_at: Option<Instant>,
 }
 
-/// What is known of a token.
+/// The state of a token.
 #[derive(Debug)]
 pub(super) struct Logged {
     pub(super) portal: Option<PortalId>,
@@ -26,7 +26,7 @@ pub(super) struct Logged {
     pub(super) pending: u64,
     /// How many of these are in the journal of this machine.
     pub(super) stored: u64,
-    /// It has lines since its last seal.
+    /// Whether it has lines since its last seal.
     pub(super) unsealed: bool,
     pub(super) end: EndState,
     pub(super) waits_until: Option<Instant>,
@@ -37,7 +37,7 @@ pub(super) struct Logged {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum EndState {
     Open,
-    /// By the end with this number.
+    /// The end with this number ends it.
     Asked(Number),
     /// It could not be ended. It may be tried again, but takes no more lines.
     Failed,
@@ -61,13 +61,13 @@ impl Tokens {
         self.all.get_mut(event_token)
     }
 
-    /// Those that have lines since their last seal.
+    /// The tokens that have lines since their last seal.
     pub(super) fn unsealed(&self) -> Vec<EventToken> {
         let unsealed = self.all.iter().filter(|(_, logged)| logged.unsealed);
         unsealed.map(|(event_token, _)| event_token.clone()).collect()
     }
 
-    /// Those that have lines in the journal of this machine.
+    /// The tokens that have lines in the journal of this machine.
     pub(super) fn stored(&self) -> Vec<(EventToken, Option<PortalId>, u64)> {
         let stored = self.all.iter().filter(|(_, logged)| logged.stored > 0);
         let stored = stored.map(|(event_token, logged)| {
@@ -80,7 +80,7 @@ impl Tokens {
         self.sweep_at
     }
 
-    /// What is known of a token, which is used now.
+    /// The state of a token. The token counts as used now.
     pub(super) fn logged(
         &mut self,
         event_token: &EventToken,
@@ -121,7 +121,7 @@ impl Tokens {
     }
 }
 
-/// A token is forgotten when it has not been used for so long. The same time is promised for completions.
+/// A token is forgotten after this time without use. The same time is promised for completions.
 const FORGET: Duration = Duration::from_secs(15 * 60);
-/// How often tokens are looked through.
+/// How often to look for idle tokens.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! How portals are reached: as an app, or by webhooks.
+//! The credentials for portals: an app, or webhooks.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,11 +1,11 @@
-//! Where a value comes from: a variable, or else the file.
+//! The source of a value: an environment variable, or otherwise the file.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use toml::{Table, Value};
 
-/// What was given, less what was used already.
+/// The values that were given and not used yet.
 pub(super) struct Source {
     table: Table,
     variables: BTreeMap<String, String>,
@@ -17,14 +17,14 @@ impl Source {
         Source { table, variables, used: vec![super::CONFIG] }
     }
 
-    /// A value as text, and what it is called where it was given. An empty variable counts as none.
+    /// A value as text, and its name in the variable or file. An empty variable counts as not set.
     fn text(
         &mut self,
         key: &'static str,
         variable: &'static str,
     ) -> Result<Option<(&'static str, String)>, String> {
         self.used.push(variable);
-        // A wrong value is an error, also where a variable overrides it.
+        // A wrong value in the file is an error, also if a variable overrides it.
         let given = match self.take(key) {
             None => None,
             Some(Value::String(text)) => Some((key, text)),
@@ -34,7 +34,7 @@ impl Source {
         Ok(variable_value.map(|value| (variable, value.clone())).or(given))
     }
 
-    /// A value that is not a secret: an error repeats it.
+    /// A value that is not a secret. An error repeats it.
     pub(super) fn get<T>(
         &mut self,
         key: &'static str,
@@ -45,7 +45,7 @@ impl Source {
         parse(text.trim()).map(Some).map_err(|why| format!("{name} is {text:?}: {why}"))
     }
 
-    /// A secret, and what it is called.
+    /// A secret, and the name of its setting.
     pub(super) fn secret(
         &mut self,
         key: &'static str,
@@ -65,7 +65,7 @@ impl Source {
         })
     }
 
-    /// All values of a table, with dots in the names of those that are in tables of their own.
+    /// All values of a table. Names of values in nested tables contain dots.
     pub(super) fn table(&mut self, key: &'static str) -> Result<Vec<(String, Value)>, String> {
         let mut values = Vec::new();
         match self.take(key) {
@@ -82,7 +82,7 @@ impl Source {
         others.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whatever was not used has no effect, so it is an error.
+    /// A value that was not used has no effect, so it is an error.
     pub(super) fn finish(self) -> Result<(), String> {
         if let Some((key, value)) = self.table.iter().next() {
             let name = match value {
@@ -101,7 +101,7 @@ impl Source {
         }
     }
 
-    /// Takes a value out of the file's table, so that what is left is what nobody knows.
+    /// Takes a value out of the file's table. So only unknown values are left in the end.
     fn take(&mut self, key: &str) -> Option<Value> {
         match key.split_once('.') {
             None => self.table.remove(key),

@@ -16,7 +16,7 @@ fn nothing_but_the_database_is_needed() {
 }
 
 #[test]
-fn a_file_says_all_and_variables_override_it() {
+fn a_file_has_all_settings_and_variables_override_it() {
     let file = r#"
         listen = "0.0.0.0:80"
         max_age = "2d"
@@ -39,7 +39,7 @@ fn a_file_says_all_and_variables_override_it() {
             ("BIZPROC_RELAY_LISTEN", "off"),
             ("BIZPROC_LINGER", "700ms"),
             ("BITRIX24_WEBHOOK_URL", "https://b24.example/rest/1/s3cret/"),
-            // Of another program.
+            // A setting of another program.
             ("BIZPROC_REQUIRE_POSTGRES", "1"),
         ],
     )
@@ -54,11 +54,11 @@ fn a_file_says_all_and_variables_override_it() {
     assert!(!format!("{settings:?}").contains("s3cret"));
 }
 
-/// A file, variables, and what an error says.
+/// A file, variables, and a part of the error's text.
 type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
 #[test]
-fn what_is_wrong_is_named_with_its_value_unless_that_is_a_secret() {
+fn errors_name_the_setting_and_its_value_unless_it_is_a_secret() {
     let cases: &[Case] = &[
         ("", &[], "BIZPROC_DATABASE_URL"),
         ("", &[("BIZPROC_DATABASE_URL", "host=db password='s3cret")], "BIZPROC_DATABASE_URL: "),
