@@ -26,7 +26,7 @@ mod upkeep;
 
 use self::numbers::Numbers;
 use self::rows::{
-    AnswerRows, ChunkRows, activity_key, evicted, outcome, portal_name, publisher_key,
+    AnswerRows, ChunkRows, activity_key, evicted, outcome, portal_name, portal_text, publisher_key,
     publisher_of, signed, what_is_left,
 };
 pub(crate) use self::rows::{MarkRows, MemoRows, Steps};
@@ -155,6 +155,12 @@ impl PgJournal {
         self.reading().unreadable.iter().map(|(portal, why)| (portal.clone(), *why)).collect()
     }
 
+    /// What portals were waiting for may be gone: all of them are read from the start.
+    fn read_again(&self) {
+        self.reading().unreadable.clear();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
     fn reading(&self) -> MutexGuard<'_, Reading> {
         // Each change is complete, so the data is valid even after a panic.
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
@@ -281,8 +287,7 @@ impl Journal for PgJournal {
             if shards.is_empty() {
                 return Ok(read);
             }
-            let portal =
-                query.portal.and_then(Option::as_ref).map(|portal| portal.as_str().to_owned());
+            let portal = query.portal.and_then(Option::as_ref).map(portal_text);
             let parameters = parameters![
                 i64::try_from(after.0).unwrap_or(i64::MAX) => INT8,
                 shards => INT2_ARRAY,
@@ -294,6 +299,10 @@ impl Journal for PgJournal {
             let rows = self.connection.rows(&self.sql.read, parameters).await?;
             for row in &rows {
                 self.take(row, &mut read)?;
+            }
+            if let Some(portal) = query.portal {
+                // Another name may be the same text.
+                read.chunks.retain(|(_, chunk)| chunk.portal == *portal);
             }
             if let Some(last) = rows.last() {
                 let (id, found): (i64, i64) = (column(last, 0)?, column(last, 6)?);
@@ -359,16 +368,25 @@ impl Journal for PgJournal {
             }
             let parameters = parameters![shards => INT2_ARRAY, before => TIMESTAMPTZ];
             let rows = self.connection.rows(&self.sql.bury, parameters);
-            let mut gone = Vec::new();
+            let (mut gone, mut was_unreadable) = (Vec::new(), false);
             for row in rows.await? {
                 let (publisher, since) = (column(&row, 0)?, column(&row, 3)?);
                 let (of, settled) = (numbers(&row, 1)?, numbers(&row, 2)?);
-                gone.extend(evicted(publisher, &of, &settled, since, column(&row, 4)?));
+                let evicted = evicted(publisher, &of, &settled, since, column(&row, 4)?);
+                was_unreadable |= evicted.as_ref().is_some_and(|evicted| evicted.of.is_none());
+                gone.extend(evicted);
             }
             self.reading().looked = gone.is_empty().then_some(now);
+            if was_unreadable {
+                self.read_again();
+            }
             if is_due(tidied, TIDY) {
-                self.connection.rows(&self.sql.tidy, parameters![now => TIMESTAMPTZ]).await?;
-                self.reading().tidied = Some(now);
+                match self.connection.rows(&self.sql.tidy, parameters![now => TIMESTAMPTZ]).await {
+                    Ok(_) => self.reading().tidied = Some(now),
+                    Err(error) if gone.is_empty() => return Err(error.into()),
+                    // It is tried again with the next call. What is gone is told once only.
+                    Err(_) => {}
+                }
             }
             Ok(gone)
         })

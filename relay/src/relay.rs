@@ -85,6 +85,7 @@ impl Relay {
     /// [`PgStore::check`]: crate::PgStore::check
     pub fn start(self, builder: Builder) -> Result<RunningRelay, RelayError> {
         let reading = Arc::new(PgJournal::new(self.config.clone())?.max_age(self.max_age));
+        let journal_to_look_at = PgJournal::new(self.config.clone())?.max_age(self.max_age);
         let ownership: Arc<dyn Ownership> = Arc::new(PgOwnership::new(self.config)?);
         let mut owner = Owner::new(ownership, Member(random()));
         if !self.is_fenced {
@@ -122,7 +123,17 @@ impl Relay {
         };
         let thread = thread::Builder::new().name("bizproc-relay".to_owned()).spawn(run);
         thread.map_err(|error| PgError::Thread(Arc::new(error)))?;
-        Ok(RunningRelay { member, handle, guard, journal: reading, leases, counts, kept, stop })
+        Ok(RunningRelay {
+            member,
+            handle,
+            guard,
+            journal: journal_to_look_at,
+            reading,
+            leases,
+            counts,
+            kept,
+            stop,
+        })
     }
 }
 
@@ -144,7 +155,9 @@ pub struct RunningRelay {
     member: Member,
     handle: Handle,
     guard: WorkerGuard,
-    journal: Arc<PgJournal>,
+    /// It has a connection of its own: to count a large table takes seconds, and delivery must not wait for that.
+    journal: PgJournal,
+    reading: Arc<PgJournal>,
     leases: SharedLeases,
     counts: Arc<Counts>,
     kept: Arc<Kept>,
@@ -192,7 +205,7 @@ impl RunningRelay {
         self.handle.clone()
     }
 
-    /// The journal that it reads: for its backlog, and its dead letters.
+    /// A journal on the same tables, with a connection of its own: for the backlog, and the dead letters.
     pub fn journal(&self) -> &PgJournal {
         &self.journal
     }
@@ -216,7 +229,7 @@ impl RunningRelay {
             fenced: counts.fenced.load(Ordering::Relaxed),
             not_written: counts.failed.load(Ordering::Relaxed),
             too_late: counts.too_late.load(Ordering::Relaxed),
-            unreadable_portals: self.journal.unreadable().len(),
+            unreadable_portals: self.reading.unreadable().len(),
         }
     }
 

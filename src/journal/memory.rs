@@ -27,6 +27,8 @@ struct Inside {
     ever_tried: HashSet<(Publisher, EventToken, Number)>,
     faults: Faults,
     reads: u64,
+    /// How often it was asked how many lines are not settled.
+    asked: u64,
     evicted: Vec<Evicted>,
     answers: HashMap<(Publisher, Number), Outcome>,
     runs: u128,
@@ -144,6 +146,11 @@ impl Disk {
     pub(crate) fn unsettled(&self) -> u64 {
         let inside = self.inside();
         inside.chunks.iter().map(|(publisher, chunk)| inside.lines(*publisher, chunk)).sum()
+    }
+
+    /// How often it was asked how many lines are not settled.
+    pub(crate) fn asked(&self) -> u64 {
+        self.inside().asked
     }
 
     /// Ends that are stored and not settled.
@@ -481,7 +488,8 @@ impl Journal for MemoryJournal {
             if self.faults().await.unreadable {
                 return Err("input/output error".into());
             }
-            let inside = self.disk.inside();
+            let mut inside = self.disk.inside();
+            inside.asked += 1;
             let of_token = |chunk: &Chunk| {
                 of.is_none_or(|(portal, event_token)| {
                     chunk.portal == *portal && chunk.event_token == *event_token

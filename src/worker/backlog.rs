@@ -265,12 +265,15 @@ impl Backlog {
         }
         self.waiting.retain(|waiting| waiting.chunk.is_some());
         self.empty = 0;
-        self.last.clear();
+        // Those before the last `hurry` stay as they are.
+        let growing: HashSet<EventToken> = self.last.drain().map(|(token, _)| token).collect();
         self.first_gap.clear();
         let mut with_lines = HashSet::new();
         for (place, waiting) in (self.left..).zip(&self.waiting) {
             let Some(Chunk { event_token, content, .. }) = &waiting.chunk else { continue };
-            self.last.insert(event_token.clone(), place);
+            if growing.contains(event_token) {
+                self.last.insert(event_token.clone(), place);
+            }
             match content {
                 Content::Lines(_) => drop(with_lines.insert(event_token)),
                 Content::Missed(_) if !with_lines.contains(event_token) => {
@@ -533,6 +536,35 @@ mod tests {
             }
             prop_assert_eq!((lines + missing, missing), (no, noted));
         }
+    }
+
+    /// Regression: lines that came after a flush joined a chunk of before it, so the flush waited for them, too.
+    #[test]
+    fn lines_after_a_flush_have_chunks_of_their_own_when_places_were_closed_up() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do to start from")]
+        let now = Instant::now();
+        let token = |n| EventToken::parse(&format!("5e.{n}|A|1.ff")).unwrap();
+        let (about, gone) = (Arc::new(About::default()), Some(PortalId::from("gone")));
+        let mut backlog = Backlog::new(Publisher(1));
+        let last = SPARE_PLACES as u64 + 1;
+        for n in 1..=last {
+            let portal = if n < last { &gone } else { &None };
+            let of = Of { portal, event_token: &token(n), about: &about };
+            backlog.line(of, line(n), 100, now);
+        }
+        backlog.hurry();
+        assert_eq!(backlog.withdraw(|chunk| chunk.portal == gone).len(), SPARE_PLACES);
+        assert_eq!(backlog.waiting.len(), 1, "the places are closed up");
+        for n in 1..=2 {
+            let of = Of { portal: &None, event_token: &token(last), about: &about };
+            backlog.line(of, line(last + n), 100, now);
+        }
+        let lines = |chunk: &Chunk| match &chunk.content {
+            Content::Lines(lines) => lines.len(),
+            _ => 0,
+        };
+        let batch = backlog.batch().unwrap();
+        assert_eq!(batch.chunks.iter().map(lines).collect::<Vec<_>>(), [1, 2]);
     }
 
     /// Regression: each chunk that made room left a gap, so a long outage used memory without end.

@@ -29,15 +29,13 @@ pub(crate) struct Browser {
 impl Browser {
     /// Starts a browser for the test of this name; nothing where there is none to be started.
     pub(crate) fn start(test: &str) -> Option<Self> {
-        let Some((browser, mut driver)) = installed() else {
+        let Some((browser, (driver, output, port))) = installed() else {
             let reason = "chromium or chromedriver is not installed";
             assert!(std::env::var_os("BIZPROC_REQUIRE_BROWSER").is_none(), "{reason}");
             // Not by a macro: the test harness would hide it, and the skip must be seen.
             writeln!(std::io::stderr(), "SKIPPED {test}: {reason}").expect("stderr is there");
             return None;
         };
-        let mut output = BufReader::new(driver.stdout.take().expect("it was asked for"));
-        let port = port_in(&mut output);
         let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("{test}-{}", std::process::id()));
         let sessions = format!("http://127.0.0.1:{port}/session");
@@ -248,24 +246,39 @@ impl Drop for Browser {
 }
 
 /// The browser's command, and a driver that was started for it.
-fn installed() -> Option<(PathBuf, Child)> {
+fn installed() -> Option<(PathBuf, Driver)> {
     let path = std::env::var_os("PATH")?;
     let browser = std::env::split_paths(&path)
         .flat_map(|folder| ["chromium", "chromium-browser"].map(|name| folder.join(name)))
         .find(|file| file.is_file())?;
-    let driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    driver.ok().map(|driver| (browser, driver))
+    // A driver ends at once if another one has taken its port meanwhile.
+    for _ in 0..TRIES {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut output = BufReader::new(driver.stdout.take().expect("it was asked for"));
+        if let Some(port) = port_in(&mut output) {
+            return Some((browser, (driver, output, port)));
+        }
+        drop(driver.kill());
+        drop(driver.wait());
+    }
+    panic!("the driver has not said where it listens, in {TRIES} starts");
 }
 
+/// A driver, what it prints, and its port.
+type Driver = (Child, BufReader<ChildStdout>, u16);
+
 /// The port that the driver has chosen, which it prints.
-fn port_in(output: &mut impl BufRead) -> u16 {
-    let line =
-        output.lines().map_while(Result::ok).find(|line| line.contains("successfully on port "));
-    let line = line.expect("the driver says where it listens");
+fn port_in(output: &mut impl BufRead) -> Option<u16> {
+    let mut lines = output.lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("successfully on port "))?;
     let digits = line.rsplit("on port ").next().unwrap_or_default().trim_end_matches('.');
-    digits.parse().expect("a port is a number")
+    Some(digits.parse().expect("a port is a number"))
 }
+
+/// How often a driver is started until one listens.
+const TRIES: usize = 5;

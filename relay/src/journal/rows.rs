@@ -70,7 +70,7 @@ impl ChunkRows {
             };
             let portal = chunk.portal.as_ref();
             rows.shards.push(Shard::of(portal).number());
-            rows.portals.push(portal.map(|portal| portal.as_str().to_owned()));
+            rows.portals.push(portal.map(portal_text));
             rows.activities.push(activity_key(portal, &chunk.event_token));
             rows.numbers.push(numbers.to_text());
             rows.lines.push(lines);
@@ -171,7 +171,13 @@ impl MemoRows {
 /// The name of a portal in the table of memos. No portal has an empty name, so the empty name stands for the
 /// default portal.
 pub(crate) fn portal_name(portal: Option<&PortalId>) -> String {
-    portal.map_or("", PortalId::as_str).to_owned()
+    portal.map(portal_text).unwrap_or_default()
+}
+
+/// The name of a portal as a text of the database, which has no NUL. A span of an app may name any portal, and a
+/// batch that the database refuses would hold up all others. Chunks hold the name as it is.
+pub(crate) fn portal_text(portal: &PortalId) -> String {
+    portal.as_str().replace('\0', "\u{fffd}")
 }
 
 /// The columns of answers.

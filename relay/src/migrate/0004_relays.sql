@@ -108,19 +108,29 @@ $body$;
 -- Puts dead chunks back behind all others, as if they were appended now, and returns how many lines they
 -- hold. What was settled or tried of them stays known. NULL: of all portals. Under the lock of `append`, so
 -- that ids stay in the order of commits.
+--
+-- They appear under new publishers: a relay that has had later lines of a publisher takes earlier ones for
+-- those that it has had before.
 CREATE FUNCTION {schema}.requeue(any_portal boolean, of_portal text, first_id bigint, last_id bigint)
 RETURNS TABLE (chunks bigint, lines bigint) LANGUAGE plpgsql AS $body$
+DECLARE
+    seed bytea := uuid_send(gen_random_uuid());
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('tracing-bizproc.{schema}.append', 0));
     RETURN QUERY WITH risen AS (
         DELETE FROM {schema}.dead d
         WHERE (any_portal OR d.portal IS NOT DISTINCT FROM of_portal) AND d.id BETWEEN first_id AND last_id
-        RETURNING d.*
+        RETURNING d.*, substr(sha256(d.publisher || seed), 1, 16) AS new_publisher
+    ),
+    known AS (
+        INSERT INTO {schema}.marks (publisher, activity, tried, settled)
+        SELECT DISTINCT r.new_publisher, m.activity, m.tried, m.settled
+        FROM risen r JOIN {schema}.marks m ON m.publisher = r.publisher AND m.activity = r.activity
     ),
     added AS (
         INSERT INTO {schema}.chunks
             (shard, portal, publisher, activity, numbers, lines, logged_at, payload)
-        SELECT r.shard, r.portal, r.publisher, r.activity, r.numbers, r.lines, r.logged_at, r.payload
+        SELECT r.shard, r.portal, r.new_publisher, r.activity, r.numbers, r.lines, r.logged_at, r.payload
         FROM risen r ORDER BY r.id
         RETURNING 1
     )

@@ -245,6 +245,68 @@ fn a_portal_with_a_chunk_of_a_newer_version_waits() {
     assert_eq!(database.number("SELECT count(*) FROM bizproc.chunks"), 4);
 }
 
+/// Regression: the portal waited for a row that was among the dead letters, until the relay was started again.
+#[test]
+fn a_portal_goes_on_when_the_chunk_that_cannot_be_read_has_died() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal();
+    let chunks = vec![lines(Some("one"), &[1]), lines(Some("two"), &[2]), lines(Some("one"), &[3])];
+    wait(journal.append(&batch(ONE, 1, chunks))).unwrap();
+    database.sql(
+        "UPDATE bizproc.chunks SET payload = set_byte(payload, 0, 200), \
+         appended_at = now() - interval '2 days' WHERE id = (SELECT min(id) FROM bizproc.chunks)",
+    );
+    assert_eq!(numbers(&read(&journal)), [(2, false)]);
+    let generation = journal.generation();
+    assert_eq!(wait(journal.evicted(server_time())).unwrap().len(), 1);
+    assert!(journal.generation() > generation, "it is read from the start");
+    assert_eq!(numbers(&read(&journal)), [(2, false), (3, false)]);
+    assert_eq!(wait(journal.adopt()).unwrap().left.len(), 0);
+}
+
+/// Regression: lines that were moved to the dead letters were never counted if tidying up failed after that.
+#[test]
+fn what_is_given_up_is_told_though_tidying_up_fails() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal().max_age(Duration::from_secs(3_600));
+    wait(journal.append(&batch(ONE, 1, vec![lines(None, &[1, 2])]))).unwrap();
+    database.sql("ALTER FUNCTION bizproc.tidy(timestamptz) RENAME TO not_there");
+    let later = server_time() + Duration::from_secs(7_200);
+    let gone = wait(journal.evicted(later)).unwrap();
+    assert_eq!(gone.iter().map(|gone| gone.lines).collect::<Vec<_>>(), [2]);
+    assert!(wait(journal.evicted(later)).is_err(), "then it is said");
+}
+
+/// Regression: the database refused the batch again and again, and everything behind it waited.
+#[test]
+fn a_name_of_a_portal_that_no_text_can_hold_stops_nothing() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal();
+    let (strange, other) = ("a\0b", "a\u{fffd}b");
+    let chunks =
+        vec![lines(Some(strange), &[1]), lines(Some(other), &[2]), lines(Some("one"), &[3])];
+    wait(journal.append(&batch(ONE, 1, chunks))).unwrap();
+    assert_eq!(numbers(&read(&journal)), [(1, false), (2, false), (3, false)]);
+    for (name, number) in [(strange, 1), (other, 2)] {
+        let portal = Some(PortalId::from(name));
+        // A relay has both in one shard, or asks for the shard of the name.
+        let query = Query { portal: Some(&portal), after: None, most_bytes: 1_000_000 };
+        assert_eq!(numbers(&wait(journal.read(query)).unwrap()), [(number, false)]);
+        assert_eq!(wait(journal.memos(&portal)).unwrap().len(), 0);
+        let event_token = EventToken::parse(TOKEN).unwrap();
+        let of = Some((&portal, &event_token));
+        assert_eq!(wait(journal.unsettled(ONE, of, u64::MAX)).unwrap(), 1);
+        wait(journal.mark(&[mark(Some(name), number, number, MarkKind::Settled)])).unwrap();
+    }
+    assert_eq!(numbers(&read(&journal)), [(3, false)]);
+}
+
+/// The clock of the database, which is that of this machine.
+#[expect(clippy::disallowed_methods, reason = "a test has the real clock of the server beside it")]
+pub(crate) fn server_time() -> SystemTime {
+    SystemTime::now()
+}
+
 #[test]
 fn only_payloads_hold_secrets() {
     let Some(database) = Database::new() else { return };

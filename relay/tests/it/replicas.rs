@@ -7,11 +7,13 @@ use bizproc_portal::{Portal, Workflow};
 use tracing::{Dispatch, dispatcher, info, info_span};
 use tracing_bizproc::auth::Webhook;
 use tracing_bizproc::config::Retention;
+use tracing_bizproc::journal::Journal;
 use tracing_bizproc::{Completion, EventToken, WorkerGuard};
 use tracing_bizproc_relay::{PgJournal, Relay, RunningRelay};
 use tracing_subscriber::prelude::*;
 
 use crate::database::{Database, wait};
+use crate::journal::server_time;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -163,4 +165,79 @@ fn a_portal_with_lines_of_a_newer_version_waits_and_is_counted() {
     wait(running.stop(PATIENCE));
     assert!(workflow.lines().is_empty());
     assert!(database.number("SELECT count(*) FROM bizproc.chunks") > 0);
+}
+
+/// Regression: the relay took lines that were put back for some that it had had before, since it had had later
+/// ones. They stayed in the journal.
+#[test]
+fn a_relay_that_has_delivered_later_lines_delivers_those_that_were_put_back() {
+    let Some(database) = Database::new() else { return };
+    let journal = database.journal();
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let event_token = token(&workflow.open_activity("Check"));
+    let replica = Replica::new(&database, &portal);
+    replica.log(&event_token, "0", 1..=3);
+    wait(replica.guard.handle().flush(PATIENCE)).unwrap();
+    database.sql("UPDATE bizproc.chunks SET appended_at = now() - interval '2 days'");
+    assert!(!wait(journal.evicted(server_time())).unwrap().is_empty());
+    let running = relay(&database, &portal);
+    replica.log(&event_token, "0", 4..=4);
+    wait(replica.guard.handle().flush_delivered(PATIENCE)).unwrap();
+    assert_eq!(numbers(&workflow, "0"), [4]);
+
+    assert_eq!(wait(journal.requeue(None, None)).unwrap().1, 3);
+    let settled = wait(async {
+        let looks = async {
+            while chunks(&journal).await > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looks).await
+    });
+    assert!(settled.is_ok(), "they are left in the journal");
+    assert_eq!(numbers(&workflow, "0"), [4, 1, 2, 3]);
+    wait(running.stop(PATIENCE));
+}
+
+/// Regression: the counts of a large table were made on the connection of delivery, which had to wait for them.
+#[test]
+fn delivery_does_not_wait_for_whoever_looks_at_the_backlog() {
+    let Some(database) = Database::new() else { return };
+    database.journal();
+    let portal = Portal::builder().start().unwrap();
+    let workflow = portal.start_workflow("Order");
+    let event_token = token(&workflow.open_activity("Check"));
+    let replica = Replica::new(&database, &portal);
+    let running = relay(&database, &portal);
+    for n in 1..=2 {
+        replica.log(&event_token, "0", n..=n);
+        wait(replica.guard.handle().flush_delivered(PATIENCE)).unwrap();
+    }
+    // The count takes very long.
+    database.sql("BEGIN; LOCK TABLE bizproc.dead");
+    let delivered = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| wait(running.journal().backlog()));
+        let looks = "SELECT count(*) FROM pg_locks \
+                     WHERE NOT granted AND relation = 'bizproc.dead'::regclass";
+        while database.number(looks) == 0 && !looking.is_finished() {
+            std::thread::yield_now();
+        }
+        replica.log(&event_token, "0", 3..=3);
+        while numbers(&workflow, "0").len() < 3 && !looking.is_finished() {
+            std::thread::yield_now();
+        }
+        let delivered = numbers(&workflow, "0");
+        database.sql("COMMIT");
+        // It may have been too late for it.
+        drop(looking.join().unwrap());
+        delivered
+    });
+    assert_eq!(delivered, [1, 2, 3]);
+    wait(running.stop(PATIENCE));
+}
+
+/// How many chunks are in the journal.
+async fn chunks(journal: &PgJournal) -> u64 {
+    journal.left_of(None).await.unwrap().0
 }

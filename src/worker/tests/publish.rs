@@ -356,6 +356,22 @@ async fn a_flush_can_wait_until_a_relay_has_delivered_the_lines() {
     assert_eq!(replica.kinds().len(), 4, "nothing was logged since");
 }
 
+/// Regression: the journal was asked once in a second for a year, and every other flush waited for its turn.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_for_a_flush_that_nobody_waits_for_any_more() {
+    let replica = Replica::new();
+    replica.run.log(1, "#1#");
+    let for_ever = 365 * 86_400;
+    let limit = Duration::from_secs(10);
+    let flush = replica.flush_delivered(Scope::All, for_ever);
+    assert!(tokio::time::timeout(limit, flush).await.is_err());
+    pass(2.0).await;
+    let asked = replica.disk.asked();
+    assert!(asked > 5, "{asked}");
+    pass(60.0).await;
+    assert_eq!(replica.disk.asked(), asked);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_span_that_closes_seals_its_lines_once() {
     let replica = Replica::new();

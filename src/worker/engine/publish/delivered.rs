@@ -46,6 +46,9 @@ impl Deliveries {
     }
 
     pub(super) fn inquire(&mut self, now: Instant) -> Option<(Asked, Inquiry)> {
+        self.inquiry_at().filter(|at| *at <= now)?;
+        // Whoever has stopped waiting would keep the others from their turns until the deadline.
+        self.all.retain(|_, delivery| !delivery.reply.is_closed());
         let due = self.all.iter().filter_map(|(number, delivery)| {
             let ask_at = delivery.ask_at().filter(|at| *at <= now)?;
             Some((ask_at, *number))
