@@ -372,7 +372,8 @@ impl Journal for PgJournal {
             for row in rows.await? {
                 let (publisher, since) = (column(&row, 0)?, column(&row, 3)?);
                 let (of, settled) = (numbers(&row, 1)?, numbers(&row, 2)?);
-                let evicted = evicted(publisher, &of, &settled, since, column(&row, 4)?);
+                let lines = u64::try_from(column::<i32>(&row, 5)?).unwrap_or(0);
+                let evicted = evicted(publisher, &of, &settled, since, column(&row, 4)?, lines);
                 was_unreadable |= evicted.as_ref().is_some_and(|evicted| evicted.of.is_none());
                 gone.extend(evicted);
             }

@@ -52,6 +52,12 @@ impl Numbers {
         self.0.iter().any(|(from, last)| (*from..=*last).contains(&number))
     }
 
+    /// How many numbers are here and not in `others`.
+    pub(crate) fn count_without(&self, others: &Numbers) -> u64 {
+        let numbers = self.0.iter().flat_map(|(from, last)| *from..=*last);
+        numbers.filter(|number| !others.contains(*number)).count() as u64
+    }
+
     /// The smallest and the largest number.
     pub(crate) fn ends(&self) -> Option<(Number, Number)> {
         Some((self.0.first()?.0, self.0.last()?.1))

@@ -253,18 +253,22 @@ pub(crate) fn what_is_left(
     Ok(something.then_some(chunk))
 }
 
-/// The lines that are lost with a chunk that was too old.
+/// The lines that are lost with a chunk that was too old. `lines`: how many the chunk had, which is needed if it
+/// cannot be read.
 pub(crate) fn evicted(
     publisher: &[u8],
     numbers: &Numbers,
     settled: &Numbers,
     since: SystemTime,
     payload: &[u8],
+    lines: u64,
 ) -> Option<Evicted> {
     let reason = DropReason::Expired;
     let unknown = Evicted { of: None, numbers: numbers.ends(), lines: 0, ends: 0, since, reason };
     let Ok(left) = what_is_left(payload, &Numbers::default(), settled) else {
-        return Some(unknown);
+        // Without the chunk, only the numbers say which of its lines were settled.
+        let left = if lines > 0 { numbers.count_without(settled) } else { 0 };
+        return Some(Evicted { lines: left, ..unknown });
     };
     let chunk = left?;
     let (lines, ends, numbers) = match &chunk.content {

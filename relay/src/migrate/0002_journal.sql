@@ -217,7 +217,9 @@ $body$;
 -- Moves chunks that were appended before a time to the dead ones, a limited number of them, and returns what
 -- they hold. Only the oldest chunks are looked at: ids are in the order of time.
 CREATE FUNCTION {schema}.bury(of_shards smallint[], before timestamptz)
-RETURNS TABLE (publisher bytea, numbers text, settled text, logged_at timestamptz, payload bytea)
+RETURNS TABLE (
+    publisher bytea, numbers text, settled text, logged_at timestamptz, payload bytea, lines integer
+)
 LANGUAGE sql AS $body$
     WITH oldest AS (
         SELECT c.id, c.appended_at FROM {schema}.chunks c
@@ -234,7 +236,7 @@ LANGUAGE sql AS $body$
         SELECT g.id, g.shard, g.portal, g.publisher, g.activity, g.numbers, g.lines, g.logged_at, g.payload
         FROM gone g
     )
-    SELECT g.publisher, g.numbers::text, m.settled::text, g.logged_at, g.payload
+    SELECT g.publisher, g.numbers::text, m.settled::text, g.logged_at, g.payload, g.lines
     FROM gone g LEFT JOIN {schema}.marks m ON m.publisher = g.publisher AND m.activity = g.activity
     ORDER BY g.id
 $body$;

@@ -170,7 +170,8 @@ impl Engine {
                 self.ledger.lost_ends(ends, portal.map(PortalId::as_str), reason.as_str());
             }
             let Some((publisher, portal, event_token)) = of else {
-                if self.store.as_ref().is_some_and(Store::is_starting) {
+                // A relay has counted none of them: lines that cannot be read are in no lane.
+                if self.is_shared() || self.store.as_ref().is_some_and(Store::is_starting) {
                     self.ledger.lost_unknown(None, lines, reason);
                 } else {
                     // Some of these lines may be in lanes. The others are found to be missing when their portal is

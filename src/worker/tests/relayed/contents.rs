@@ -4,9 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::format::{Language, LineTime};
+use crate::journal::driver::Said;
 use crate::journal::memory::Faults;
-use crate::journal::{Answer, Outcome, StoredGap, StoredSeal};
+use crate::journal::{Answer, Evicted, Outcome, StoredGap, StoredSeal};
 use crate::stats::DropReason;
+use crate::worker::tests::Stage;
+use crate::worker::tests::kept::keeping;
 
 fn written(portal: &Portal) -> Vec<String> {
     portal.0.lock().unwrap().entries.clone()
@@ -306,4 +309,22 @@ async fn an_owner_that_has_sent_nothing_leaves_no_note() {
     pass(10.0).await;
     assert_eq!((portal.lines(), disk.memos_of(&None).len()), (vec![1], 2));
     two.adds_up();
+}
+
+/// Regression: they were lost without a count.
+#[test]
+fn lines_that_cannot_be_read_are_counted_when_the_journal_gives_them_up() {
+    let mut stage = Stage::new(options().keeping(keeping(&Disk::new())));
+    stage.engine.deliver();
+    let evicted = Evicted {
+        of: None,
+        numbers: Some((1, 2)),
+        lines: 2,
+        ends: 0,
+        since: SystemTime::now(),
+        reason: DropReason::Expired,
+    };
+    stage.engine.told(Said::Evicted(vec![evicted]), stage.now);
+    let stats = stage.stats();
+    assert_eq!((stats.recovered(), stats.lost(), stats.pending()), (2, 2, 0), "{stats}");
 }
