@@ -107,7 +107,7 @@ impl Engine {
         let Some(store) = &mut self.store else { return };
         store.starting = false;
         self.free_early_ends(now);
-        for (key, portal) in &self.portals {
+        for (key, portal) in self.portals.iter() {
             if portal.behind.is_some() {
                 self.agenda.set(key, now);
             }

@@ -10,7 +10,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Engine, Portal, held};
+use super::intake::held;
+use super::{Engine, Portal};
 use crate::journal::driver::{Ask, Said};
 use crate::journal::posting::{Inquiry, Known};
 use crate::journal::{About, Mark, Publisher, StoredGap, StoredLine, StoredSeal};
@@ -415,8 +416,7 @@ impl Engine {
     }
 
     fn stand_all(&mut self, now: Instant) {
-        let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
-        for key in keys {
+        for key in self.portals.keys() {
             self.stand(key, now);
         }
     }

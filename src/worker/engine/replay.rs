@@ -58,7 +58,7 @@ impl Engine {
 
     /// The portal that waits for this read. `None` if the portal was let go since.
     pub(super) fn reader(&self, no: u64, portal: &Option<PortalId>) -> Option<usize> {
-        let key = *self.by_id.get(portal)?;
+        let key = self.portals.key(portal)?;
         let behind = self.portals[key].behind.as_ref()?;
         (behind.reading && behind.read == no).then_some(key)
     }

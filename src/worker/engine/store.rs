@@ -175,8 +175,7 @@ impl Engine {
         store.starting = false;
         self.free_early_ends(now);
         self.ledger.report(Trouble::NotRead, 1, None, trouble);
-        let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
-        for key in keys {
+        for key in self.portals.keys() {
             self.feed_held(key, Number::MAX, false, now);
         }
     }
