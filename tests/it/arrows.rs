@@ -134,7 +134,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     ("report", &["retry"]),
     ("agenda", &[]),
     ("ending", &[]),
-    ("entry", &["gaps", "incoming", "style"]),
+    ("entry", &["gaps", "incoming", "retry", "style"]),
     ("gaps", &[]),
     ("incoming", &[]),
     ("style", &[]),
