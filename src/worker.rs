@@ -26,7 +26,7 @@ use self::report::{ReportSink, Trouble};
 use self::runtime::WorkerRuntime;
 use self::tasks::{Awaited, Came, Tasks};
 use self::told::Told;
-use crate::journal::driver::Desk;
+use crate::journal::desk::Desk;
 use crate::protocol::{self, Reply, Request};
 use crate::queue::{Consumer, Control, Message, Scope};
 use crate::stats::{Meant, Stats};

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::engine::{Engine, Outgoing};
 use super::gate::Gate;
-use crate::journal::driver::{Ask, Desk, Said};
+use crate::journal::desk::{Ask, Desk, Said};
 
 /// See the module.
 pub(super) struct Exchange {
