@@ -756,3 +756,26 @@ async fn at_a_shutdown_an_end_in_the_journal_is_the_relays_also_if_this_process_
     replica.run.close(3).await;
     assert_eq!(answer.await.unwrap(), Err(CompleteError::NotSent));
 }
+/// Regression: where the journal did not answer, lines that were appended before the flush counted as delivered.
+#[tokio::test(start_paused = true)]
+async fn a_flush_that_is_not_answered_does_not_say_that_all_is_delivered() {
+    let replica = Replica::new();
+    replica.run.log(1, "#1#");
+    replica.run.log(2, "#2#");
+    assert_eq!(replica.run.flush(5).await.handed_over(), 2);
+    replica.disk.fail(Faults { hangs: true, ..Faults::default() });
+    let report = replica.flush_delivered(Scope::All, 3).await;
+    assert_eq!((report.pending(), report.stored()), (2, 2), "{report}");
+    let scope = Scope::Token(replica.run.tag(1).event_token.clone());
+    let report = replica.flush_delivered(scope, 3).await;
+    assert_eq!((report.pending(), report.stored()), (1, 1), "{report}");
+    // What was settled before is not counted again.
+    replica.back();
+    replica.disk.settle_all();
+    assert!(replica.flush_delivered(Scope::All, 5).await.is_complete());
+    replica.run.log(3, "#3#");
+    assert_eq!(replica.run.flush(5).await.handed_over(), 1);
+    replica.disk.fail(Faults { hangs: true, ..Faults::default() });
+    let report = replica.flush_delivered(Scope::All, 3).await;
+    assert_eq!((report.pending(), report.stored()), (1, 1), "{report}");
+}
