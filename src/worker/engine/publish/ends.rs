@@ -28,6 +28,8 @@ pub(super) struct Ends {
     own_at: Agenda<Number>,
     /// When the newest end was appended.
     newest: Option<Instant>,
+    /// When the first end was appended for which the journal was not asked yet.
+    unasked_since: Option<Instant>,
     asked_at: Option<Instant>,
     /// How many ends wait for the answer of a relay.
     appended: usize,
@@ -56,8 +58,18 @@ enum Stands {
     Waits,
     /// In the journal.
     Appended,
-    /// In the lane of this process. `published`: it is in the journal, too.
-    Own { published: bool, answer: oneshot::Receiver<Result> },
+    /// In the lane of this process.
+    Own { published: Published, answer: oneshot::Receiver<Result> },
+}
+
+/// Whether an end that this process sends is in the journal, too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Published {
+    No,
+    /// A relay may send it.
+    Yes,
+    /// A relay could not send it.
+    InVain,
 }
 
 impl Ends {
@@ -86,16 +98,19 @@ impl Ends {
     /// When the journal is to be asked for answers: soon after an end was appended, and less often after a while.
     pub(super) fn inquiry_at(&self) -> Option<Instant> {
         let newest = self.newest.filter(|_| self.appended > 0)?;
-        let Some(asked_at) = self.asked_at.filter(|at| *at >= newest) else {
-            return Some(newest + ASK_FIRST);
-        };
-        let wait = asked_at.saturating_duration_since(newest).clamp(ASK_FIRST, ASK_SELDOM);
-        Some(asked_at + wait)
+        // Further ends do not put this off: they may come all the time.
+        let first = self.unasked_since.map(|since| since + ASK_FIRST);
+        let again = self.asked_at.map(|asked_at| {
+            let wait = asked_at.saturating_duration_since(newest).clamp(ASK_FIRST, ASK_SELDOM);
+            asked_at + wait
+        });
+        first.into_iter().chain(again).min()
     }
 
     /// The ends to ask for, if it is time.
     pub(super) fn inquire(&mut self, now: Instant) -> Option<Vec<Number>> {
         self.inquiry_at().filter(|at| *at <= now)?;
+        self.unasked_since = None;
         let appended = self.by_no.iter().filter(|(_, end)| matches!(end.stands, Stands::Appended));
         Some(appended.map(|(no, _)| *no).take(MOST_ASKED).collect())
     }
@@ -181,11 +196,12 @@ impl Engine {
                     end.stands = Stands::Appended;
                     ends.appended += 1;
                     ends.newest = Some(now);
+                    ends.unasked_since.get_or_insert(now);
                     ends.own_at.set(no, end.deadline + PATIENCE);
                     false
                 }
                 Stands::Own { published, .. } => {
-                    *published = true;
+                    *published = Published::Yes;
                     false
                 }
                 Stands::Appended => false,
@@ -226,7 +242,7 @@ impl Engine {
             }
             match outcome {
                 // The relay did not reach the portal. This process may.
-                Outcome::NotSent => self.send_own(no, now),
+                Outcome::NotSent => self.send_own(no, true, now),
                 Outcome::Accepted => self.end_through(no, Ok(FlushReport::default())),
                 Outcome::Refused(code) => {
                     self.end_through(no, Err(CompleteError::Refused { code }));
@@ -281,12 +297,21 @@ impl Engine {
                 (Stands::Appended, _) => CompleteError::HandedOver,
                 // The next run publishes it.
                 (Stands::Waits, true) => CompleteError::OnDisk,
-                (Stands::Own { published: false, answer }, true) => match answer.try_recv() {
+                (Stands::Own { published: Published::No, answer }, true) => match answer.try_recv()
+                {
                     Ok(Ok(report)) => {
                         all.push((*no, Ok(report), true));
                         continue;
                     }
                     _ => CompleteError::OnDisk,
+                },
+                (Stands::Own { published: Published::Yes, answer }, _) => match answer.try_recv() {
+                    Ok(told @ (Ok(_) | Err(CompleteError::Refused { .. }))) => {
+                        all.push((*no, told, true));
+                        continue;
+                    }
+                    // A relay sends it.
+                    _ => CompleteError::HandedOver,
                 },
                 (Stands::Own { .. }, _) => continue,
                 (Stands::Waits, false) => CompleteError::NotSent,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::{Stands, half_way};
+use super::{Published, Stands, half_way};
 use crate::error::CompleteError;
 use crate::journal::Number;
 use crate::worker::backlog::What;
@@ -19,23 +19,25 @@ impl Engine {
         loop {
             let Some(publishing) = &mut self.publishing else { return };
             let Some(no) = publishing.ends.own_at.pop(now) else { return };
-            self.send_own(no, now);
+            self.send_own(no, false, now);
         }
     }
 
-    /// The lane of this process sends an end: the journal cannot be reached, or no relay has answered.
-    pub(super) fn send_own(&mut self, no: Number, now: Instant) {
+    /// The lane of this process sends an end: the journal cannot be reached, or no relay has answered or reached the
+    /// portal (`in_vain`).
+    pub(super) fn send_own(&mut self, no: Number, in_vain: bool, now: Instant) {
         let Some(publishing) = &mut self.publishing else { return };
         let Some(end) = publishing.ends.by_no.get_mut(&no) else { return };
         let published = match end.stands {
-            Stands::Waits => false,
-            Stands::Appended => true,
+            Stands::Waits => Published::No,
+            Stands::Appended if in_vain => Published::InVain,
+            Stands::Appended => Published::Yes,
             Stands::Own { .. } => return,
         };
         let (reply, answer) = oneshot::channel();
         end.stands = Stands::Own { published, answer };
         publishing.ends.own += 1;
-        publishing.ends.appended -= usize::from(published);
+        publishing.ends.appended -= usize::from(published != Published::No);
         publishing.ends.own_at.remove(no);
         let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
         // The lane counts it from here on.
@@ -81,7 +83,7 @@ impl Engine {
         for (no, published, told) in through {
             let Some(publishing) = &self.publishing else { return };
             // Otherwise it may be in the journal of this machine.
-            let published = published || publishing.by_way;
+            let published = published != Published::No || publishing.by_way;
             let end = publishing.ends.by_no.get(&no);
             if let (true, Some(end)) = (published, end) {
                 let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
