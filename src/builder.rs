@@ -63,7 +63,7 @@ pub(crate) use start::Parts;
 /// ```
 ///
 /// An app that is installed on many portals uses its OAuth credentials. The tokens come with each
-/// request to its handler: see [`Handle::activity`].
+/// request to its handler: see [`Handle::activity`](crate::Handle::activity).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -89,7 +89,7 @@ pub fn builder(credentials: impl Into<Credentials>) -> Builder {
 /// [`builder`], so the rest of the app does not change.
 ///
 /// No event is accepted, all counters stay zero, a flush is complete at once, and the end of an activity
-/// succeeds. A call of the app ([`Handle::call`]) returns the error
+/// succeeds. A call of the app ([`Handle::call`](crate::Handle::call)) returns the error
 /// [`CallError::UnknownPortal`](crate::error::CallError::UnknownPortal). No connection is made.
 ///
 /// ```
