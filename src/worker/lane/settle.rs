@@ -74,8 +74,9 @@ impl Lane {
         }
         let done = |outcome: &Outcome| matches!(outcome, Outcome::Done(_));
         if outcomes.iter().chain(&of_ends).any(done) {
-            self.renewals = 0;
+            (self.renewals, self.unanswered) = (0, 0);
         }
+        self.unknown_since = None;
         if of_ends.iter().any(is_about_the_end) {
             self.ends_pause = None;
         }

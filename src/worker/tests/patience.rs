@@ -42,3 +42,38 @@ fn each_line_is_kept_for_max_age() {
     stage.run(120.0);
     assert!(stage.stats().acknowledged() >= 50, "{}", stage.stats());
 }
+
+/// Regression: lines that had waited for ten minutes for another reason were lost when the credentials of their portal
+/// were missing for a moment.
+#[test]
+fn lines_wait_ten_minutes_for_credentials_whatever_they_have_waited_for_before() {
+    let mut stage = Stage::new(options());
+    stage.log(&tag(1), "kept");
+    while let Some((call, _)) = stage.sent_within(900.0 - stage.elapsed()) {
+        stage.settle(call, &Reply::NotSent(Cause("refused".to_owned())));
+    }
+    let (call, _) = stage.sent();
+    stage.settle(call, &Reply::UnknownPortal(Cause("no tokens".to_owned())));
+    stage.run(120.0);
+    assert_eq!(stage.stats().acknowledged(), 1, "{}", stage.stats());
+}
+
+/// Regression: each try began with the shortest pause again.
+#[test]
+fn an_authorization_server_that_does_not_answer_is_asked_with_growing_pauses() {
+    let mut stage = Stage::new(options());
+    stage.log(&tag(1), "x");
+    let mut asked = 0;
+    while stage.elapsed() < 600.0 {
+        match stage.step() {
+            Some(Step::Send(call, _)) => stage.settle(call, &refusal(401, "expired_token")),
+            Some(Step::Access(call, _)) => {
+                asked += 1;
+                let later = Refreshed::Later(Cause("no answer".to_owned()));
+                stage.engine.accessed(call, later, stage.now);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((10..=40).contains(&asked), "{asked} in ten minutes");
+}
