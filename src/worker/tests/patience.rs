@@ -1,6 +1,7 @@
 //! For how long lines are kept, and what ends that too early.
 
 use super::*;
+use crate::worker::retry::UnknownOutcome;
 
 fn bad_gateway() -> Reply {
     json(502, "<html>Bad Gateway</html>")
@@ -76,4 +77,23 @@ fn an_authorization_server_that_does_not_answer_is_asked_with_growing_pauses() {
         }
     }
     assert!((10..=40).contains(&asked), "{asked} in ten minutes");
+}
+
+/// Regression: the notice was forgotten with its token after a quarter of an hour.
+#[test]
+fn a_notice_that_waits_for_the_next_line_waits_as_long_as_a_line() {
+    for idle in [600.0, 1_200.0, 3_000.0] {
+        let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
+        let tag = tag(1);
+        stage.log(&tag, "lost");
+        for _ in 0..2 {
+            let (call, _) = stage.sent();
+            stage.settle(call, &nobody_knows());
+        }
+        assert!(stage.sent_within(idle).is_none());
+        stage.log(&tag, "kept");
+        let (_, request) = stage.sent();
+        let told = says(&request, "(1 line may be missing since ");
+        assert!(told, "after {idle} s: {:?}", messages(&request));
+    }
 }
