@@ -33,7 +33,9 @@ pub mod codec;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
 pub mod contract;
+pub(crate) mod desk;
 pub(crate) mod driver;
+mod guarded;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod near;

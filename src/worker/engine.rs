@@ -25,7 +25,7 @@ use crate::error::{CallError, CompleteError};
 use crate::journal::Publisher;
 use crate::line::{EventToken, PortalId};
 use crate::protocol::{Reply, Request};
-use crate::queue::{self, Close, Complete, Expect, Flush, Limits, Scope};
+use crate::queue::{self, Caller, Close, Complete, Expect, Flush, Limits, Scope};
 use crate::stats::DropReason;
 use crate::transport::Refreshed;
 
@@ -186,8 +186,9 @@ impl Engine {
 
     /// The app calls a method of its own.
     pub(crate) fn call(&mut self, call: queue::Call, now: Instant) {
-        let queue::Call { portal, method, body, deadline, reply } = call;
-        if self.publishing.is_some() {
+        let queue::Call { by, portal, method, body, deadline, reply } = call;
+        // A registration fits into the part of the portal's limit that a relay does not use.
+        if self.publishing.is_some() && by == Caller::App {
             // The caller may have stopped waiting.
             return drop(reply.send(Err(CallError::Publishes)));
         }

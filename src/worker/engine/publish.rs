@@ -12,8 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::intake::held;
 use super::{Engine, Portal};
-use crate::journal::driver::{Ask, Said};
-use crate::journal::posting::{Inquiry, Known};
+use crate::journal::desk::{Ask, Inquiry, Known, Said};
 use crate::journal::{About, Mark, Publisher, StoredGap, StoredLine, StoredSeal};
 use crate::line::{EventToken, LogLine, PortalId};
 use crate::queue::{Expect, Overflow};

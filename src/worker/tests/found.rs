@@ -402,7 +402,7 @@ fn app_call(
     let (method, body) = crate::protocol::call::request("crm.deal.list", "{}").unwrap();
     let deadline = stage.now + secs(120.0);
     let portal = portal.map(crate::line::PortalId::from);
-    let call = crate::queue::Call { portal, method, body, deadline, reply };
+    let call = crate::queue::Call { by: Caller::App, portal, method, body, deadline, reply };
     stage.engine.call(call, stage.now);
     answer
 }

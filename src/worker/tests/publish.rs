@@ -14,7 +14,7 @@ use crate::journal::memory::{Disk, Faults};
 use crate::journal::{Chunk, Content, Outcome};
 use crate::line::LogLine;
 use crate::protocol::call;
-use crate::queue::{Call, Control, Expect, Flush, Overflow, Scope};
+use crate::queue::{Call, Caller, Control, Expect, Flush, Overflow, Scope};
 use crate::stats::{DropReason, FlushReport};
 
 struct Replica {
@@ -420,7 +420,7 @@ async fn a_call_of_the_app_is_refused() {
     let (method, body) = call::request("crm.deal.list", "{}").unwrap();
     let (reply, answer) = oneshot::channel();
     let deadline = (Instant::now() + Duration::from_secs(5)).into_std();
-    let call = Call { portal: None, method, body, deadline, reply };
+    let call = Call { by: Caller::App, portal: None, method, body, deadline, reply };
     assert!(replica.run.producer.control(Control::Call(call)).is_ok());
     assert_eq!(answer.await.unwrap().unwrap_err(), CallError::Publishes);
 }

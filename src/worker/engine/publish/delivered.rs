@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Asked, Engine, Publishing};
 use crate::journal::Number;
-use crate::journal::posting::Inquiry;
+use crate::journal::desk::Inquiry;
 use crate::line::{EventToken, PortalId};
 use crate::queue::{Flush, Scope};
 use crate::stats::FlushReport;
