@@ -196,6 +196,8 @@ impl Lane {
                     self.renew(other.clone(), &code, turn);
                 }
             }
+            // New access is on its way, and is tried first. If it is refused, too, that blocks.
+            OfLane::Blocks(_) if matches!(self.state, State::Refreshing { .. }) => {}
             OfLane::Blocks(reason) => self.block(*reason, ASK_AGAIN, turn.now),
         }
     }
