@@ -111,9 +111,9 @@ impl Spool {
     }
 
     /// How many bytes the files of this run and of runs that it took over may have together: 1 MiB or more,
-    /// otherwise `build` returns an error. Default: 1 GiB, which is about a day at 100 lines of 100 bytes a second. If there are more, the oldest
-    /// lines are dropped and counted as [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are
-    /// kept as long as possible.
+    /// otherwise `build` returns an error. Default: 1 GiB, which is about a day at 100 lines of 100 bytes a second. If
+    /// there are more, the oldest lines are dropped and counted as
+    /// [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are kept as long as possible.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
