@@ -102,10 +102,12 @@ impl Builder {
         let stats = Arc::new(Stats::default());
         let (producer, consumer) = queue::queue(self.limits);
         let words = self.lines.words(&stats);
+        let max_age = keeping.as_ref().map_or(self.line_age(), |keeping| keeping.max_age);
         let rules = Rules {
             plan: Arc::new(Plan {
                 linger: self.linger,
                 max_hold: self.max_hold,
+                span: self.max_hold.max(self.linger).max(max_age / 16),
                 entry_bytes: self.entry_bytes,
                 ahead_from: self.ahead_from,
                 schedule: Schedule::new(self.retention),
@@ -113,10 +115,7 @@ impl Builder {
             quota: self.quota,
             operating_limit: self.operating_limit,
             request_bytes: self.request_bytes,
-            retry: RetryPolicy {
-                max_age: keeping.as_ref().map_or(self.line_age(), |keeping| keeping.max_age),
-                ..self.retry
-            },
+            retry: RetryPolicy { max_age, ..self.retry },
             words: words.clone(),
             portal_share: self.portal_share,
             default_portal: self.credentials.as_ref().is_none_or(Credentials::have_default_portal),
