@@ -1,14 +1,12 @@
 //! The portals on which an app is installed: handles installation, updates and removal, and verifies
 //! their requests.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Handle, Opened, after};
+use super::{Handle, Opened};
 use crate::activity::{ActivityRequest, VerifiedActivity};
 use crate::error::{ActivityRejection, InstallError, RegistrationError, VerifyError, WorkerError};
 use crate::installation::{
@@ -22,8 +20,12 @@ use crate::transport::auth::Endpoint;
 use crate::transport::{Confirmed, Question};
 
 mod known;
+mod reports;
 
-use known::Known;
+use self::known::Known;
+use self::reports::Reports;
+#[cfg(feature = "axum")]
+pub(super) use self::reports::SILENCE;
 
 /// The portals on which the app is installed. It handles installations, updates and removals, recognizes
 /// portals that are renamed, and opens activities for their requests. Cheap to clone.
@@ -69,8 +71,7 @@ pub struct Installations {
     store: Arc<dyn InstallationStore>,
     wanted: Arc<Wanted>,
     known: Arc<Known>,
-    /// What was reported, whether it was our own failure, and when.
-    told: Arc<Mutex<HashMap<(&'static str, bool), Instant>>>,
+    reports: Arc<Reports>,
 }
 
 impl Installations {
@@ -91,8 +92,8 @@ impl Installations {
     /// # Ok(()) }
     /// ```
     pub fn new(handle: Handle, store: impl InstallationStore) -> Self {
-        let (wanted, known, told) = (Arc::default(), Arc::default(), Arc::default());
-        Installations { handle, store: Arc::new(store), wanted, known, told }
+        let (wanted, known, reports) = (Arc::default(), Arc::default(), Arc::default());
+        Installations { handle, store: Arc::new(store), wanted, known, reports }
     }
 
     /// Declares an activity or a robot of the app. It is registered on each portal at the installation
@@ -204,7 +205,7 @@ impl Installations {
             }
             Ok(portal)
         };
-        self.reported(what, &claimed, done.await)
+        self.reports.reported(what, &claimed, done.await)
     }
 
     /// Handles a removal: deletes the installation and its tokens. Lines that wait for the portal are
@@ -216,7 +217,7 @@ impl Installations {
     pub async fn uninstall(&self, request: UninstallRequest) -> Result<PortalId, InstallError> {
         let claimed = request.claim.portal.clone();
         let removed = self.remove(request.claim).await;
-        self.reported("removal", &claimed, removed)
+        self.reports.reported("removal", &claimed, removed)
     }
 
     async fn remove(&self, claim: Claim) -> Result<PortalId, InstallError> {
@@ -256,7 +257,12 @@ impl Installations {
             Err(error) => {
                 let ours = matches!(error, ActivityRejection::Store(_));
                 // Debug has the sources, too.
-                self.tell("request", ours, &request.claim().portal, &format_args!("{error:?}"));
+                self.reports.tell(
+                    "request",
+                    ours,
+                    &request.claim().portal,
+                    &format_args!("{error:?}"),
+                );
                 Err(error)
             }
         }
@@ -288,7 +294,7 @@ impl Installations {
         };
         let what = "reading the installation";
         let why = format_args!("{error}; the one that was read before is used");
-        self.tell(what, true, &claim.portal, &why);
+        self.reports.tell(what, true, &claim.portal, &why);
         Ok(endpoint)
     }
 
@@ -337,7 +343,7 @@ impl Installations {
             Err(gone) => return Err(ActivityRejection::Unconfirmed { why: gone.to_string() }),
         };
         // First, because it says more than the error.
-        self.tell("request", false, &claim.portal, &format_args!("{error} ({why})"));
+        self.reports.tell("request", false, &claim.portal, &format_args!("{error} ({why})"));
         Err(error.into())
     }
 
@@ -420,57 +426,10 @@ impl Installations {
         }
         Ok(swapped)
     }
-
-    /// Reports an error. A handler may answer with it, and log nothing.
-    fn reported<T>(
-        &self,
-        what: &'static str,
-        portal: &PortalId,
-        result: Result<T, InstallError>,
-    ) -> Result<T, InstallError> {
-        if let Err(error) = &result {
-            let ours = matches!(
-                error,
-                InstallError::Store(_)
-                    | InstallError::Registration(_)
-                    | InstallError::TokensRemain { .. }
-                    | InstallError::Raced
-                    | InstallError::Worker(_)
-            );
-            // Debug has the sources, too.
-            self.tell(what, ours, portal, &format_args!("{error:?}"));
-        }
-        result
-    }
-
-    /// Reports a request that failed, each kind at most once a minute, because anybody can post any number of
-    /// requests that fail the checks. Those do not silence the failures that are `ours`.
-    fn tell(&self, what: &'static str, ours: bool, portal: &PortalId, why: &dyn fmt::Display) {
-        let now = after(Duration::ZERO);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = told.get(&(what, ours));
-        if last.is_some_and(|&at| now.saturating_duration_since(at) < SILENCE) {
-            return;
-        }
-        told.insert((what, ours), now);
-        drop(told);
-        let portal: String = portal.as_str().chars().filter(|c| c.is_ascii_graphic()).collect();
-        tracing::warn!(
-            target: "tracing_bizproc",
-            parent: None,
-            portal = &portal[..portal.len().min(64)],
-            %why,
-            "{what} {}",
-            if ours { "failed" } else { "rejected" }
-        );
-    }
 }
 
 /// An error of the app's own store.
 type Source = crate::transport::auth::CredentialError;
-
-/// How long a kind of report is not repeated.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Installations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
