@@ -275,7 +275,9 @@ impl RunningRelay {
     /// take up to four seconds more.
     pub async fn stop(self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
-        if self.stop.send(Stop { limit, done }).is_ok() {
+        // From now on, also if a call to the database is under way.
+        let until = (now() + limit.min(FOREVER)).into();
+        if self.stop.send(Stop { until, done }).is_ok() {
             // An error means that the keeper has ended already.
             let _ = is_done.await;
         }
@@ -288,6 +290,8 @@ impl RunningRelay {
 const DEAD_LETTERS: Duration = Duration::from_secs(8 * 24 * 3_600);
 /// The pause before the next try when the worker is too busy to listen.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// Longer than any limit makes sense, and within the range of a clock.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 /// How long the end of an idle worker may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
