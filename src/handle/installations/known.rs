@@ -82,7 +82,8 @@ mod tests {
         for n in 0..MOST + 10 {
             known.note(&portal(n), Some(&installation("a.example")));
         }
-        assert_eq!((known.table().by_portal.len(), known.table().order.len()), (MOST, MOST));
+        let lengths = |table: &Table| (table.by_portal.len(), table.order.len());
+        assert_eq!(lengths(&known.table()), (MOST, MOST));
         assert_eq!(known.last(&portal(9)), None);
         assert!(known.last(&portal(10)).is_some());
     }
