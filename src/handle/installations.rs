@@ -19,8 +19,10 @@ use crate::registration::{Called, Registered, Registration, Wanted, reconcile};
 use crate::transport::auth::Endpoint;
 use crate::transport::{Confirmed, Question};
 
+mod known;
 mod reports;
 
+use self::known::Known;
 use self::reports::Reports;
 #[cfg(feature = "axum")]
 pub(super) use self::reports::SILENCE;
@@ -68,6 +70,7 @@ pub struct Installations {
     handle: Handle,
     store: Arc<dyn InstallationStore>,
     wanted: Arc<Wanted>,
+    known: Arc<Known>,
     reports: Arc<Reports>,
 }
 
@@ -89,8 +92,8 @@ impl Installations {
     /// # Ok(()) }
     /// ```
     pub fn new(handle: Handle, store: impl InstallationStore) -> Self {
-        let (wanted, reports) = (Arc::default(), Arc::default());
-        Installations { handle, store: Arc::new(store), wanted, reports }
+        let (wanted, known, reports) = (Arc::default(), Arc::default(), Arc::default());
+        Installations { handle, store: Arc::new(store), wanted, known, reports }
     }
 
     /// Declares an activity or a robot of the app. It is registered on each portal at the installation
@@ -240,6 +243,9 @@ impl Installations {
     /// Verifies a handler's request with the stored installation. If a portal was renamed, its new host is
     /// accepted if the app has named it, or if the authorization server confirms it.
     ///
+    /// While the store fails, a request is accepted if it fits the installation that this process has last read,
+    /// and the failure is reported. Up to 10,000 portals are remembered.
+    ///
     /// # Errors
     /// When the request fails the checks, or the store failed. See [`ActivityRejection`].
     pub async fn verify(
@@ -264,13 +270,32 @@ impl Installations {
 
     /// Where the portal of a request is, if the request comes from it.
     async fn place(&self, claim: &Claim) -> Result<Endpoint, ActivityRejection> {
-        let stored = self.load(&claim.portal).await.map_err(ActivityRejection::Store)?;
-        let stored = stored.ok_or(ActivityRejection::UnknownPortal)?;
+        let stored = match self.load(&claim.portal).await {
+            Ok(stored) => stored.ok_or(ActivityRejection::UnknownPortal)?,
+            Err(error) => return self.place_without_store(claim, error),
+        };
         match claim.verify(&stored) {
             Ok(endpoint) => Ok(endpoint),
             Err(error @ VerifyError::Host { .. }) => self.follow(claim, stored, error).await,
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The same while the store fails. A portal sends its request only once, and its workflow waits. So the installation
+    /// counts that this process has last seen; but a request is not rejected for it, because it may be out of date.
+    fn place_without_store(
+        &self,
+        claim: &Claim,
+        error: Source,
+    ) -> Result<Endpoint, ActivityRejection> {
+        let last = self.known.last(&claim.portal);
+        let Some(endpoint) = last.and_then(|last| claim.verify(&last).ok()) else {
+            return Err(ActivityRejection::Store(error));
+        };
+        let what = "reading the installation";
+        let why = format_args!("{error}; the one that was read before is used");
+        self.reports.tell(what, true, &claim.portal, &why);
+        Ok(endpoint)
     }
 
     /// Verifies a handler's request, and opens its activity.
@@ -384,7 +409,9 @@ impl Installations {
     }
 
     async fn load(&self, portal: &PortalId) -> Result<Option<Installation>, Source> {
-        self.store.installation(portal).await
+        let stored = self.store.installation(portal).await?;
+        self.known.note(portal, stored.as_ref());
+        Ok(stored)
     }
 
     async fn swap(
@@ -393,7 +420,11 @@ impl Installations {
         expected: Option<&Installation>,
         new: Option<&Installation>,
     ) -> Result<bool, Source> {
-        self.store.swap_installation(portal, expected, new).await
+        let swapped = self.store.swap_installation(portal, expected, new).await?;
+        if swapped {
+            self.known.note(portal, new);
+        }
+        Ok(swapped)
     }
 }
 
