@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::Engine;
-use super::tail::AGAIN;
+use super::standing::AGAIN;
 use crate::journal::Intent;
 use crate::journal::desk::Ask;
 use crate::line::PortalId;
