@@ -1,0 +1,228 @@
+//! All that is known of a subject, in the order of time.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use crate::evidence::Evidence;
+use crate::finding::Finding;
+use crate::incidents::Incident;
+use crate::journal::{Command, Hit};
+use crate::record::Moment;
+use crate::run::{Ending, Run};
+
+/// What findings are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    Activity(u32),
+    Portal(usize),
+    Run(u32),
+    Campaign,
+}
+
+impl Subject {
+    pub(super) fn of(finding: &Finding) -> Subject {
+        let about = &finding.about;
+        match (about.activity, about.portal, about.runs.first()) {
+            (Some(activity), ..) => Subject::Activity(activity),
+            (None, Some(portal), _) => Subject::Portal(portal),
+            (None, None, Some(run)) => Subject::Run(*run),
+            (None, None, None) => Subject::Campaign,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Activity(activity) => write!(f, "k{activity}"),
+            Subject::Portal(portal) => write!(f, "portal {portal}"),
+            Subject::Run(run) => write!(f, "run {run}"),
+            Subject::Campaign => f.write_str("the campaign"),
+        }
+    }
+}
+
+/// All that is known.
+pub(super) struct Timeline<'a> {
+    subject: Subject,
+    evidence: &'a Evidence,
+    /// The runs that have to do with it.
+    pub(super) runs: BTreeSet<u32>,
+    pub(super) events: Vec<(Moment, String)>,
+}
+
+impl<'a> Timeline<'a> {
+    pub(super) fn of(
+        subject: Subject,
+        findings: &[&Finding],
+        evidence: &'a Evidence,
+        incidents: &[Incident],
+    ) -> Timeline<'a> {
+        let runs = findings.iter().flat_map(|finding| finding.about.runs.iter().copied());
+        let runs = runs.filter(|run| (*run as usize) < evidence.runs.len()).collect();
+        let mut timeline = Timeline { subject, evidence, runs, events: Vec::new() };
+        let moments: Vec<Moment> = findings.iter().filter_map(|it| it.about.at).collect();
+        match subject {
+            Subject::Activity(activity) => {
+                timeline.add_records(activity);
+                timeline.add_hits(|_, command| command.activity == Some(activity));
+            }
+            Subject::Portal(portal) => timeline.add_hits(|hit, _| {
+                hit.portal == portal && moments.iter().any(|at| hit.arrived.abs_diff(*at) < AROUND)
+            }),
+            Subject::Run(_) | Subject::Campaign => {}
+        }
+        let times = || timeline.events.iter().map(|(at, _)| *at).chain(moments.iter().copied());
+        // Without a time, everything that happened to these runs may be of interest.
+        let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(Moment::MAX));
+        let span = (first.saturating_sub(AROUND), last.saturating_add(AROUND));
+        timeline.add_runs(span);
+        timeline.add_incidents(span, incidents);
+        timeline.events.sort_by_key(|(at, _)| *at);
+        timeline
+    }
+
+    /// On which portal.
+    pub(super) fn place(&self) -> String {
+        self.portal().map_or(String::new(), |portal| format!(" of portal {portal}"))
+    }
+
+    fn portal(&self) -> Option<usize> {
+        match self.subject {
+            Subject::Activity(activity) => self.evidence.portals.get(activity as usize).copied(),
+            Subject::Portal(_) | Subject::Run(_) | Subject::Campaign => None,
+        }
+    }
+
+    /// What the processes wrote about the activity before they did it.
+    fn add_records(&mut self, activity: u32) {
+        for (number, Run { story, .. }) in (0..).zip(&self.evidence.runs) {
+            let lines = story.lines.iter().filter(|(_, line)| line.activity == activity);
+            let lines = lines.map(|(at, line)| (*at, format!("run {number} logs {line}")));
+            let ends = story.ends.iter().filter(|(_, ended, _)| *ended == activity);
+            let ends = ends.map(|(at, ended, limit)| {
+                (*at, format!("run {number} ends k{ended}, limit {limit:?}"))
+            });
+            let answers = story.ended.iter().filter(|(_, ended, _)| *ended == activity);
+            let answers = answers.map(|(at, _, error)| {
+                let answer = error.as_deref().unwrap_or("ok");
+                (*at, format!("run {number} is answered to its end: {answer}"))
+            });
+            let before = self.events.len();
+            self.events.extend(lines.chain(ends).chain(answers));
+            if self.events.len() > before {
+                self.runs.insert(number);
+            }
+        }
+    }
+
+    /// The commands that came, and what the portal did with them.
+    fn add_hits(&mut self, is_chosen: impl Fn(&Hit, &Command) -> bool) {
+        for hit in &self.evidence.hits {
+            let chosen: Vec<&Command> =
+                hit.commands.iter().filter(|command| is_chosen(hit, command)).collect();
+            for command in &chosen {
+                self.events.push((hit.arrived, shown(hit, command)));
+            }
+            if !chosen.is_empty() {
+                self.runs.extend(hit.run.filter(|run| (*run as usize) < self.evidence.runs.len()));
+            }
+        }
+    }
+
+    /// How the runs ended, their troubles, and what they noted.
+    fn add_runs(&mut self, span: (Moment, Moment)) {
+        let mut events = Vec::new();
+        for number in &self.runs {
+            let run = &self.evidence.runs[*number as usize];
+            let ending = match run.end {
+                Ending::Killed(at) => Some((at, format!("run {number} is killed"))),
+                Ending::Stopped(at) => Some((at, format!("run {number} is asked to stop"))),
+                Ending::Finished => None,
+            };
+            // However much later it was: a line that is missing waited for its delivery until then.
+            self.events.extend(ending.filter(|(at, _)| *at >= span.0));
+            for trouble in &run.troubles {
+                let (kind, length) = (trouble.kind, length(trouble.from, trouble.until));
+                let what = format!("run {number} has trouble for {length:.3?}: {kind:?}");
+                events.push((trouble.from, what));
+            }
+            for (from, until) in run.late_beats(span.0, run.killed().unwrap_or(0).min(span.1)) {
+                let length = length(from, until);
+                if length >= NOTED_LATENESS {
+                    let what = format!("run {number} does not run for {length:.3?}, by its beats");
+                    events.push((from, what));
+                }
+            }
+            let notes = run
+                .story
+                .notes
+                .iter()
+                .map(|(at, text)| (*at, format!("run {number} notes: {text}")));
+            events.extend(notes);
+            for (reason, lines) in &run.story.lost {
+                let at = run.story.notes.last().map_or(span.1, |(at, _)| *at);
+                events.push((
+                    at,
+                    format!("run {number} has lost lines, it counts: {lines} ({reason})"),
+                ));
+            }
+        }
+        events.retain(|(at, _)| (span.0..=span.1).contains(at));
+        self.events.extend(events);
+    }
+
+    /// Faults that may have to do with it.
+    fn add_incidents(&mut self, span: (Moment, Moment), incidents: &[Incident]) {
+        let own_portal = match self.subject {
+            Subject::Portal(portal) => Some(portal),
+            _ => self.portal(),
+        };
+        for incident in incidents {
+            let is_then = incident.from <= span.1 && incident.until >= span.0;
+            let is_here = incident.portal.zip(own_portal).is_none_or(|(one, other)| one == other);
+            let is_ours = incident.run.is_none_or(|run| self.runs.contains(&run))
+                || self.subject == Subject::Campaign;
+            if is_then && is_here && is_ours {
+                self.events.push((incident.from, format!("-- {incident}")));
+            }
+        }
+    }
+}
+
+fn shown(hit: &Hit, command: &Command) -> String {
+    let Hit { portal, number, answered, status, error, fault, .. } = hit;
+    let run = hit.run.map_or("nobody".to_owned(), |run| format!("run {run}"));
+    let Command { method, outcome, message, .. } = command;
+    let mut text = format!("portal {portal} gets hit {number} of {run}: {method}: {outcome}");
+    match (answered, status) {
+        (Some(at), Some(status)) => {
+            text += &format!(", status {status} after {:.3?}", length(hit.arrived, *at));
+        }
+        _ => text += ", no answer",
+    }
+    for (what, words) in [("error", error), ("planned fault", fault)] {
+        text += &words.as_ref().map_or(String::new(), |words| format!(", {what}: {words}"));
+    }
+    for line in message.as_deref().unwrap_or_default().lines() {
+        text += &format!("\n      | {line}");
+    }
+    text
+}
+
+fn length(from: Moment, until: Moment) -> Duration {
+    Duration::from_nanos(until.saturating_sub(from))
+}
+
+/// "16:30:05.123456", in UTC.
+pub(super) fn clock(at: Moment) -> String {
+    let (seconds, micros) = (at / 1_000_000_000 % 86_400, at / 1000 % 1_000_000);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{hours:02}:{minutes:02}:{seconds:02}.{micros:06}")
+}
+
+/// How much time before and after a subject is of interest, in nanoseconds.
+const AROUND: u64 = 5_000_000_000;
+/// A beat that is late by less is not worth a line.
+const NOTED_LATENESS: Duration = Duration::from_millis(50);
