@@ -186,7 +186,6 @@ impl Campaign {
                 self.disk.fill()?;
                 self.live(Instant::now() + time)?;
                 self.disk.free()?;
-                self.note_until_now(from, "the disk is full");
                 if let Some(run) = self.runs.last_mut() {
                     let (until, kind) = (now() + 1_000_000_000, TroubleKind::DiskFull);
                     run.troubles.push(Trouble { from, until, kind });
