@@ -55,6 +55,8 @@ pub struct Entry {
     pub activity: u32,
     /// Which run has sent it.
     pub run: u32,
+    /// When it came.
+    pub arrived: Moment,
     /// Whether it says that it may be a repeat.
     pub is_marked: bool,
     /// Its lines, in its order.
@@ -127,13 +129,13 @@ impl Evidence {
             for command in &hit.commands {
                 match (command.activity, command.method.as_str()) {
                     (Some(activity), "bizproc.activity.log") => {
-                        self.read_entry(command, activity, run);
+                        self.read_entry(command, activity, run, hit.arrived);
                     }
                     (Some(activity), "bizproc.event.send") => {
                         self.read_end(command, activity, run, hit.arrived);
                     }
                     (Some(activity), other) => {
-                        self.stranger(About::activity(activity, run), other);
+                        self.stranger(About::activity(activity, run, hit.arrived), other);
                     }
                     (None, method) => {
                         let about = About::portal(hit.portal, hit.arrived);
@@ -151,9 +153,10 @@ impl Evidence {
         self.findings.push(Finding { kind: Kind::Stranger, about, sentence });
     }
 
-    fn read_entry(&mut self, command: &Command, activity: u32, run: u32) {
+    fn read_entry(&mut self, command: &Command, activity: u32, run: u32, arrived: Moment) {
         let (is_marked, is_intact, fate) = (false, true, command.fate);
-        let mut entry = Entry { activity, run, is_marked, lines: Vec::new(), is_intact, fate };
+        let lines = Vec::new();
+        let mut entry = Entry { activity, run, arrived, is_marked, lines, is_intact, fate };
         for line in command.message.as_deref().unwrap_or_default().lines() {
             let line = notices::without_time(line);
             if let Some(notice) = notices::notice(line) {
@@ -168,7 +171,7 @@ impl Evidence {
                     entry.is_intact &= is_intact && line.activity == activity;
                     entry.lines.push(line);
                 }
-                None => self.stranger(About::activity(activity, run), line),
+                None => self.stranger(About::activity(activity, run, arrived), line),
             }
         }
         if !entry.lines.is_empty() {
@@ -216,8 +219,9 @@ mod tests {
         );
         let log = |fate| vec![command(Some(7), "bizproc.activity.log", &message, fate)];
         let evidence = read(log(Fate::Written));
-        let Entry { activity, run, is_marked, ref lines, is_intact, .. } = evidence.entries[0];
-        assert_eq!((activity, run, is_marked, is_intact), (7, 2, true, true));
+        let Entry { activity, run, arrived, is_marked, ref lines, is_intact, .. } =
+            evidence.entries[0];
+        assert_eq!((activity, run, arrived, is_marked, is_intact), (7, 2, 5, true, true));
         assert_eq!(*lines, [line(1), line(2)]);
         assert_eq!((evidence.gaps[0].lines, evidence.gaps[0].reason.as_str()), (3, "queue full"));
         assert!(evidence.findings.is_empty(), "{:?}", evidence.findings);

@@ -22,7 +22,7 @@ pub struct About {
     pub portal: Option<usize>,
     /// The runs that have to do with it.
     pub runs: Vec<u32>,
-    /// When it was, if it is not about an activity.
+    /// When it was, if that is known.
     pub at: Option<Moment>,
 }
 
@@ -72,9 +72,9 @@ impl Finding {
 }
 
 impl About {
-    /// An activity, and a run that has to do with it.
-    pub fn activity(activity: u32, run: u32) -> About {
-        About { activity: Some(activity), runs: vec![run], ..About::default() }
+    /// An activity at that time, and a run that has to do with it.
+    pub fn activity(activity: u32, run: u32, at: Moment) -> About {
+        About { activity: Some(activity), portal: None, runs: vec![run], at: Some(at) }
     }
 
     /// A run at that time.

@@ -6,6 +6,7 @@ use crate::evidence::{Entry, Evidence};
 use crate::finding::{About, Kind};
 use crate::journal::Fate;
 use crate::line::{Line, Series};
+use crate::record::Moment;
 use crate::verdict::Verdict;
 
 mod ends;
@@ -43,7 +44,8 @@ fn judge_requests(evidence: &Evidence, verdict: &mut Verdict) {
 /// Of the copies of a line all but one have to be marked. (Not all but the first: a request that a killed process has
 /// sent may arrive behind the repeat of its successor.)
 fn judge_copies(evidence: &Evidence, verdict: &mut Verdict) {
-    let mut copies: BTreeMap<Line, (u64, Vec<u32>)> = BTreeMap::new();
+    // How many copies with a mark, and who sent those without one, and when.
+    let mut copies: BTreeMap<Line, (u64, Vec<(u32, Moment)>)> = BTreeMap::new();
     for entry in written(evidence) {
         let mut is_new = true;
         for line in &entry.lines {
@@ -53,24 +55,28 @@ fn judge_copies(evidence: &Evidence, verdict: &mut Verdict) {
                 *marked += 1;
             } else {
                 verdict.late_copies += u64::from(*marked > 0);
-                unmarked.push(entry.run);
+                unmarked.push((entry.run, entry.arrived));
             }
         }
         verdict.marked_in_vain += u64::from(entry.is_marked && is_new);
         if !entry.is_intact {
             let lines = shown(&entry.lines);
             let sentence = format!("a text was changed on its way: {lines}");
-            verdict.find(Kind::Changed, About::activity(entry.activity, entry.run), sentence);
+            verdict.find(
+                Kind::Changed,
+                About::activity(entry.activity, entry.run, entry.arrived),
+                sentence,
+            );
         }
     }
     for (line, (marked, unmarked)) in copies {
         verdict.repeated += marked + unmarked.len() as u64 - 1;
         if unmarked.len() > 1 {
-            let times = unmarked.len();
+            let runs: Vec<u32> = unmarked.iter().map(|(run, _)| *run).collect();
+            let (times, last) = (unmarked.len(), unmarked.last().map(|(_, arrived)| *arrived));
             let sentence =
-                format!("{line} came {times} times without a mark, by the runs {unmarked:?}");
-            let activity = Some(line.activity);
-            let about = About { activity, runs: unmarked, ..About::default() };
+                format!("{line} came {times} times without a mark, by the runs {runs:?}");
+            let about = About { activity: Some(line.activity), portal: None, runs, at: last };
             verdict.find(Kind::UnmarkedRepeat, about, sentence);
         }
     }
@@ -95,7 +101,8 @@ fn judge_order(evidence: &Evidence, verdict: &mut Verdict) {
                 let sentence = format!(
                     "{line} came behind number {number}, which run {run} had sent, by run {by}"
                 );
-                let about = About { runs: vec![run, by], ..About::activity(line.activity, by) };
+                let about = About::activity(line.activity, by, entry.arrived);
+                let about = About { runs: vec![run, by], ..about };
                 verdict.find(Kind::OutOfOrder, about, sentence);
             }
         }
@@ -120,7 +127,11 @@ fn judge_repeats(evidence: &Evidence, verdict: &mut Verdict) {
                 let activity = series.activity;
                 let sentence =
                     format!("run {run} sent {numbers:?} of k{activity} behind {before:?}");
-                verdict.find(Kind::RepeatedLater, About::activity(activity, run), sentence);
+                verdict.find(
+                    Kind::RepeatedLater,
+                    About::activity(activity, run, entry.arrived),
+                    sentence,
+                );
             }
         }
     }

@@ -42,7 +42,7 @@ pub fn keep_findings(
     for finding in &verdict.findings {
         by_subject.entry(Subject::of(finding)).or_default().push(finding);
     }
-    let mut text = String::new();
+    let mut text = HEAD.to_owned();
     let mut runs = BTreeSet::new();
     for (subject, findings) in by_subject.iter().take(MOST_SUBJECTS) {
         let timeline = Timeline::of(*subject, findings, evidence, incidents);
@@ -62,8 +62,10 @@ pub fn keep_findings(
         push(&mut text, format_args!("=== and {more} more, of which nothing is kept\n"));
     }
     for run in runs {
-        push(&mut text, format_args!("=== the last reports of run {run}"));
-        push(&mut text, format_args!("{}\n", folder.last_reports(run, MOST_REPORTS)));
+        push(&mut text, format_args!("=== the last reports of run {run}, by its own clock"));
+        let reports = folder.last_reports(run, MOST_REPORTS);
+        let reports = if reports.is_empty() { "(none)" } else { &reports };
+        push(&mut text, format_args!("{reports}\n"));
     }
     let path = folder.path().join("findings.txt");
     fs::write(&path, without(&text, secrets))?;
@@ -83,6 +85,11 @@ fn without(text: &str, secrets: &[String]) -> String {
     })
 }
 
+const HEAD: &str = "\
+Times are in UTC. Behind ** is what is wrong, behind -- what the campaign did.
+Records of processes come before their actions. Commands have the time at which their request came.
+
+";
 /// With more than so many subjects, the first ones are enough to see what is wrong.
 const MOST_SUBJECTS: usize = 100;
 /// Lines of the standard error of a run.

@@ -32,7 +32,7 @@ pub(super) fn judge(evidence: &Evidence, verdict: &mut Verdict) {
     for (activity, end) in arrived {
         if !asked.contains(&activity) {
             let sentence = format!("nobody has ended k{activity}");
-            verdict.find(Kind::End, About::activity(activity, end.run), sentence);
+            verdict.find(Kind::End, About::activity(activity, end.run, end.arrived), sentence);
         }
     }
 }
@@ -50,9 +50,10 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn arrived(&self, end: &End, verdict: &mut Verdict) {
         let Asked { activity, at, limit, number, .. } = *self;
+        let about = About::activity(activity, number, end.arrived);
         verdict.ends.arrived += 1;
         verdict.ends.sent_by_asker += u64::from(end.run == number);
-        let about = About { runs: vec![number, end.run], ..About::activity(activity, number) };
+        let about = About { runs: vec![number, end.run], ..about };
         let took = Duration::from_nanos(end.arrived.saturating_sub(at));
         if took > limit + ON_ITS_WAY {
             verdict.ends.late += 1;
@@ -70,7 +71,7 @@ impl Asked<'_> {
         let Asked { activity, at, number, run, .. } = *self;
         let may_lose = evidence.promise.memory.is_some();
         let kill = run.fate_in_kill(at, evidence.promise);
-        let about = About::activity(activity, number);
+        let about = About::activity(activity, number, at);
         match (answer, kill) {
             (Some(None), _) => {
                 let sentence = format!("the end of k{activity} was confirmed, and did not arrive");

@@ -55,7 +55,7 @@ impl Missing<'_> {
             }
             Some(Kill::Older) | None => told.take(line.activity, number),
         };
-        let mut about = About::activity(line.activity, number);
+        let mut about = About::activity(line.activity, number, at);
         if line.run.is_none() && evidence.runs.len() > number as usize + 1 {
             // The next run should have found what this one has left.
             about.runs.push(number + 1);

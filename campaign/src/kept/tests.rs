@@ -46,7 +46,10 @@ fn evidence() -> Evidence {
             (START + 2 * SECOND, line(0, 2)),
             (START + 2 * SECOND, line(1, 1)),
         ],
-        notes: vec![(START + SECOND, format!("started with {SECRET}"))],
+        notes: vec![
+            (START + SECOND, format!("started with {SECRET}")),
+            (START + 6 * SECOND, "all is well".to_owned()),
+        ],
         ..Story::default()
     };
     let (from, until) = (START + 3 * SECOND, START + 4 * SECOND);
@@ -103,16 +106,25 @@ fn of_a_missing_line_all_is_kept_that_is_known_of_its_activity_and_no_secret() {
         "run 0 notes: started with [secret]",
         "01:00:02.000000 run 0 logs k0-2",
         "-- connection cut before the request, run 0, portal 1",
+        "01:00:02.000000 ** k0-2 is missing",
         "hit 3 of run 1: bizproc.activity.log: Written, status 200 after 100.000ms, planned fault: Truncate",
         "run 0 has trouble for 1.000s: DiskFull",
         "01:00:06.000000 run 0 is killed",
-        "=== the last reports of run 0\nWARN the token [secret] is odd\n",
-        "=== the last reports of run 1\n",
+        "=== the last reports of run 0, by its own clock\nWARN the token [secret] is odd\n",
+        "=== the last reports of run 1, by its own clock\n(none)\n",
     ] {
         let place = rest.find(part).unwrap_or_else(|| panic!("no {part:?} here:\n{rest}"));
         rest = &rest[place + part.len()..];
     }
-    for absent in [SECRET, "k1-1", "cut elsewhere", "another run", "much later", "from elsewhere"] {
+    for absent in [
+        SECRET,
+        "k1-1",
+        "cut elsewhere",
+        "another run",
+        "all is well",
+        "much later",
+        "from elsewhere",
+    ] {
         assert!(!text.contains(absent), "{absent}:\n{text}");
     }
 }
@@ -138,7 +150,7 @@ fn nothing_is_kept_of_a_good_verdict_and_not_all_of_a_very_bad_one() {
     assert_eq!(kept(&evidence, &Verdict::default(), &[]), None);
     let mut verdict = Verdict::default();
     for activity in 0..=MOST_SUBJECTS as u32 {
-        verdict.find(crate::Kind::Missing, About::activity(activity, 0), "missing");
+        verdict.find(crate::Kind::Missing, About::activity(activity, 0, START), "missing");
     }
     let text = kept(&evidence, &verdict, &[]).unwrap();
     assert!(text.contains("=== k99") && !text.contains("=== k100"), "{text}");

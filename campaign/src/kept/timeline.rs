@@ -62,7 +62,8 @@ impl<'a> Timeline<'a> {
         let runs = findings.iter().flat_map(|finding| finding.about.runs.iter().copied());
         let runs = runs.filter(|run| (*run as usize) < evidence.runs.len()).collect();
         let mut timeline = Timeline { subject, evidence, runs, events: Vec::new() };
-        let moments: Vec<Moment> = findings.iter().filter_map(|it| it.about.at).collect();
+        let found = findings.iter().filter_map(|it| Some((it.about.at?, &it.sentence)));
+        let moments: Vec<Moment> = found.clone().map(|(at, _)| at).collect();
         match subject {
             Subject::Activity(activity) => {
                 timeline.add_records(activity);
@@ -77,8 +78,9 @@ impl<'a> Timeline<'a> {
         // Without a time, everything that happened to these runs may be of interest.
         let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(Moment::MAX));
         let span = (first.saturating_sub(AROUND), last.saturating_add(AROUND));
-        timeline.add_runs(span);
+        timeline.add_runs(span, &moments);
         timeline.add_incidents(span, incidents);
+        timeline.events.extend(found.map(|(at, sentence)| (at, format!("** {sentence}"))));
         timeline.events.sort_by_key(|(at, _)| *at);
         timeline
     }
@@ -132,7 +134,11 @@ impl<'a> Timeline<'a> {
     }
 
     /// How the runs ended, their troubles, and what they noted.
-    fn add_runs(&mut self, span: (Moment, Moment)) {
+    fn add_runs(&mut self, span: (Moment, Moment), moments: &[Moment]) {
+        // Some processes note their state every second: only what is near to a finding is of interest.
+        let is_near = |at: Moment| {
+            moments.is_empty() || moments.iter().any(|moment| at.abs_diff(*moment) < NEAR)
+        };
         let mut events = Vec::new();
         for number in &self.runs {
             let run = &self.evidence.runs[*number as usize];
@@ -155,18 +161,13 @@ impl<'a> Timeline<'a> {
                     events.push((from, what));
                 }
             }
-            let notes = run
-                .story
-                .notes
-                .iter()
-                .map(|(at, text)| (*at, format!("run {number} notes: {text}")));
-            events.extend(notes);
+            for (at, text) in run.story.notes.iter().filter(|(at, _)| is_near(*at)) {
+                events.push((*at, format!("run {number} notes: {text}")));
+            }
             for (reason, lines) in &run.story.lost {
                 let at = run.story.notes.last().map_or(span.1, |(at, _)| *at);
-                events.push((
-                    at,
-                    format!("run {number} has lost lines, it counts: {lines} ({reason})"),
-                ));
+                let what = format!("run {number} counts lost lines: {lines} ({reason})");
+                events.push((at, what));
             }
         }
         events.retain(|(at, _)| (span.0..=span.1).contains(at));
@@ -224,5 +225,7 @@ pub(super) fn clock(at: Moment) -> String {
 
 /// How much time before and after a subject is of interest, in nanoseconds.
 const AROUND: u64 = 5_000_000_000;
+/// How near to a finding a note is of interest, in nanoseconds.
+const NEAR: u64 = 2_500_000_000;
 /// A beat that is late by less is not worth a line.
 const NOTED_LATENESS: Duration = Duration::from_millis(50);

@@ -44,7 +44,7 @@ fn line(number: u32) -> Line {
 fn entry(numbers: &[u32]) -> Entry {
     let lines = numbers.iter().map(|number| line(*number)).collect();
     let (is_marked, is_intact, fate) = (false, true, Fate::Written);
-    Entry { activity: 1, run: 0, is_marked, lines, is_intact, fate }
+    Entry { activity: 1, run: 0, arrived: 0, is_marked, lines, is_intact, fate }
 }
 
 fn marked(lines: &[u32]) -> Entry {

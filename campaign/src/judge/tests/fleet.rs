@@ -31,7 +31,8 @@ fn evidence() -> Evidence {
 
 fn entry(run: u32, is_marked: bool, numbers: &[u32]) -> Entry {
     let lines = numbers.iter().map(|number| line(0, *number)).collect();
-    Entry { activity: 3, run, is_marked, lines, is_intact: true, fate: Fate::Written }
+    let (arrived, is_intact, fate) = (0, true, Fate::Written);
+    Entry { activity: 3, run, arrived, is_marked, lines, is_intact, fate }
 }
 
 fn judged(change: impl FnOnce(&mut Evidence)) -> Verdict {
