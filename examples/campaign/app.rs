@@ -26,7 +26,7 @@ use tracing_bizproc::auth::{Credentials, Webhook};
 use tracing_bizproc::simulation::Random;
 use tracing_bizproc::stats::DropReason;
 use tracing_bizproc::{Completion, EventToken, Handle, PortalId, WorkerGuard};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
@@ -57,8 +57,10 @@ pub(crate) fn run(folder: &Folder, run: u32, options: &Options) -> Result<(), Bo
         options,
     )
     .build()?;
+    // The app logs warnings, too: those of the crate are what a reader of the file looks for.
+    let of_crate = Targets::new().with_target("tracing_bizproc", LevelFilter::WARN);
     let printed =
-        fmt::layer().with_ansi(false).with_writer(std::io::stderr).with_filter(LevelFilter::WARN);
+        fmt::layer().with_ansi(false).with_writer(std::io::stderr).with_filter(of_crate);
     tracing_subscriber::registry().with(printed).with(layer).init();
     record.note("the layer is there")?;
 
