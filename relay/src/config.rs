@@ -55,11 +55,12 @@ impl PgConfig {
         let mut postgres = parse(connection)?;
         if postgres.get_hosts().is_empty() && postgres.get_hostaddrs().is_empty() {
             return Err(config(
-                "it names no host; for the socket of this machine: host=/run/postgresql",
+                "the connection string has no host: write postgres://user@host/database, or host=/run/postgresql for the \
+                 socket of this machine",
             ));
         }
         if postgres.get_channel_binding() == ChannelBinding::Require {
-            return Err(config("`channel_binding=require` is not supported"));
+            return Err(config("`channel_binding=require` is not supported: remove it"));
         }
         let local = is_local(&postgres);
         match postgres.get_ssl_mode() {
@@ -95,7 +96,10 @@ impl PgConfig {
     pub fn from_env() -> Result<Self, PgError> {
         let connection = std::env::var(PgConfig::ENV).unwrap_or_default();
         if connection.is_empty() {
-            return Err(config("the environment variable BIZPROC_DATABASE_URL is not set"));
+            return Err(config(
+                "set the environment variable BIZPROC_DATABASE_URL, for example to \
+                 postgres://bizproc_app:password@db.example/app",
+            ));
         }
         PgConfig::parse(&connection)
     }
@@ -137,7 +141,8 @@ impl PgConfig {
     }
 
     /// PEM certificates of authorities to trust in addition to those of the system, for a server with a
-    /// certificate of your own authority. None by default.
+    /// certificate of your own authority. None by default. If this is not PEM, [`PgStore::new`](crate::PgStore::new)
+    /// and the like return [`PgError::Tls`].
     #[must_use]
     pub fn extra_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.extra_roots = pem.into();
@@ -194,8 +199,8 @@ fn parse(connection: &str) -> Result<tokio_postgres::Config, PgError> {
         let unknown = UNSUPPORTED.iter().find(|name| connection.contains(&format!("{name}=")));
         match unknown {
             Some(name) => config(&format!(
-                "the connection string has `{name}`, which is not supported (for `sslrootcert` there \
-                 is `PgConfig::extra_roots`)"
+                "the connection string has `{name}`, which is not supported: remove it (for `sslrootcert` there is \
+                 `PgConfig::extra_roots`, or `database.roots_file` of a relay)"
             )),
             None => config(
                 "the connection string cannot be read: write postgres://user:password@host/database \

@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::gaps::GapId;
 use super::incoming::{Incoming, Stamp};
+use super::retry::{FAILS_FOR, TRIES_ALONE};
 use super::style::Style;
 use crate::format::Words;
 use crate::journal::{Number, Publisher};
@@ -29,8 +30,10 @@ pub(crate) struct Entry {
     pub(crate) stamps: Stamps,
     /// When its first line came here.
     pub(crate) since: Instant,
-    /// From when on its age counts: earlier, where the line was read from a journal.
+    /// From when on the age of its first line counts: earlier, where the line was read from a journal.
     pub(crate) born: Instant,
+    /// The same of its newest line. Until that is too old, the entry is not.
+    pub(crate) newest: Instant,
     /// The time of its first line, by the clock of the app.
     pub(crate) since_wall: SystemTime,
     /// The last line is continued in the token's next entry.
@@ -91,10 +94,14 @@ impl Stamps {
 pub(crate) struct Tries {
     /// How often the portal answered "locked" or "not found".
     pub(crate) waited: u32,
-    /// How often the portal failed when it was alone in its request.
-    pub(crate) alone: u32,
-    /// How many requests of its lane were executed before it was first alone.
-    pub(crate) alone_since: u64,
+    /// How often the portal failed with it, when it was alone in its request or the only cause.
+    alone: u32,
+    /// How many of these failures were not part of an outage: other requests ran since the one before.
+    blamed: u32,
+    /// How many requests of its lane had run at the latest of these failures.
+    ran: u64,
+    /// When the first of these failures was.
+    failing_since: Option<Instant>,
     /// It may be in the log already.
     pub(crate) in_doubt: bool,
     /// The latest try is the reason: it counts as written once.
@@ -110,6 +117,26 @@ impl Tries {
     pub(crate) fn solo(&self) -> bool {
         self.alone > 0
     }
+
+    /// The portal failed with it alone. `ran`: how many requests of its lane have run so far.
+    pub(crate) fn failed_alone(&mut self, ran: u64, now: Instant) {
+        self.blamed += u32::from(self.alone == 0 || ran > self.ran);
+        self.alone += 1;
+        self.ran = ran;
+        self.failing_since.get_or_insert(now);
+    }
+
+    /// How often the portal failed with it alone.
+    pub(crate) fn alone(&self) -> u32 {
+        self.alone
+    }
+
+    /// Whether the portal goes on failing with it while other requests run. A few failures in a bad minute of the
+    /// portal are no reason to give it up, and failures of a portal that has no other requests may be an outage.
+    pub(crate) fn is_hopeless(&self, now: Instant) -> bool {
+        let for_long = |since: Instant| now.saturating_duration_since(since) >= FAILS_FOR;
+        self.blamed >= TRIES_ALONE && self.failing_since.is_some_and(for_long)
+    }
 }
 
 impl Entry {
@@ -122,6 +149,7 @@ impl Entry {
             stamps: Stamps::NONE,
             since,
             born: since,
+            newest: since,
             since_wall,
             unfinished: false,
             continued: false,
@@ -135,7 +163,7 @@ impl Entry {
     /// An entry that begins with this line, or with a piece of it.
     pub(crate) fn of(line: &Incoming<'_>, now: Instant) -> Self {
         let mut entry = Entry::new(now, line.at);
-        entry.born = line.since;
+        (entry.born, entry.newest) = (line.since, line.since);
         let Stamp { publisher, no } = line.stamp;
         let no = if line.in_order { no } else { 0 };
         entry.stamps = Stamps { publisher, from: no, up_to: no, whole: 0 };
@@ -169,6 +197,7 @@ impl Entry {
     /// A line, or a piece of it, was appended.
     pub(crate) fn has_taken(&mut self, line: &Incoming<'_>, whole: bool) {
         self.last_seq = line.seq;
+        self.newest = self.newest.max(line.since);
         if line.in_order {
             self.stamps.up_to = line.stamp.no;
             if whole {

@@ -13,9 +13,10 @@ use crate::line::{EventToken, PortalId};
 use crate::queue::Complete;
 use crate::stats::FlushReport;
 use crate::worker::agenda::Agenda;
-use crate::worker::backlog::{Of, What};
+use crate::worker::backlog::Of;
 use crate::worker::ending::Ending;
-use crate::worker::lane::EndAsked;
+
+mod own;
 
 type Result = std::result::Result<FlushReport, CompleteError>;
 
@@ -27,6 +28,8 @@ pub(super) struct Ends {
     own_at: Agenda<Number>,
     /// When the newest end was appended.
     newest: Option<Instant>,
+    /// When the first end was appended for which the journal was not asked yet.
+    unasked_since: Option<Instant>,
     asked_at: Option<Instant>,
     /// How many ends wait for the answer of a relay.
     appended: usize,
@@ -55,8 +58,18 @@ enum Stands {
     Waits,
     /// In the journal.
     Appended,
-    /// In the lane of this process. `published`: it is in the journal, too.
-    Own { published: bool, answer: oneshot::Receiver<Result> },
+    /// In the lane of this process.
+    Own { published: Published, answer: oneshot::Receiver<Result> },
+}
+
+/// Whether an end that this process sends is in the journal, too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Published {
+    No,
+    /// A relay may send it.
+    Yes,
+    /// A relay could not send it.
+    InVain,
 }
 
 impl Ends {
@@ -85,16 +98,19 @@ impl Ends {
     /// When the journal is to be asked for answers: soon after an end was appended, and less often after a while.
     pub(super) fn inquiry_at(&self) -> Option<Instant> {
         let newest = self.newest.filter(|_| self.appended > 0)?;
-        let Some(asked_at) = self.asked_at.filter(|at| *at >= newest) else {
-            return Some(newest + ASK_FIRST);
-        };
-        let wait = asked_at.saturating_duration_since(newest).clamp(ASK_FIRST, ASK_SELDOM);
-        Some(asked_at + wait)
+        // Further ends do not put this off: they may come all the time.
+        let first = self.unasked_since.map(|since| since + ASK_FIRST);
+        let again = self.asked_at.map(|asked_at| {
+            let wait = asked_at.saturating_duration_since(newest).clamp(ASK_FIRST, ASK_SELDOM);
+            asked_at + wait
+        });
+        first.into_iter().chain(again).min()
     }
 
     /// The ends to ask for, if it is time.
     pub(super) fn inquire(&mut self, now: Instant) -> Option<Vec<Number>> {
         self.inquiry_at().filter(|at| *at <= now)?;
+        self.unasked_since = None;
         let appended = self.by_no.iter().filter(|(_, end)| matches!(end.stands, Stands::Appended));
         Some(appended.map(|(no, _)| *no).take(MOST_ASKED).collect())
     }
@@ -180,11 +196,12 @@ impl Engine {
                     end.stands = Stands::Appended;
                     ends.appended += 1;
                     ends.newest = Some(now);
+                    ends.unasked_since.get_or_insert(now);
                     ends.own_at.set(no, end.deadline + PATIENCE);
                     false
                 }
                 Stands::Own { published, .. } => {
-                    *published = true;
+                    *published = Published::Yes;
                     false
                 }
                 Stands::Appended => false,
@@ -225,7 +242,7 @@ impl Engine {
             }
             match outcome {
                 // The relay did not reach the portal. This process may.
-                Outcome::NotSent => self.send_own(no, now),
+                Outcome::NotSent => self.send_own(no, true, now),
                 Outcome::Accepted => self.end_through(no, Ok(FlushReport::default())),
                 Outcome::Refused(code) => {
                     self.end_through(no, Err(CompleteError::Refused { code }));
@@ -259,97 +276,6 @@ impl Engine {
         drop(end.reply.send(told));
     }
 
-    /// Sends ends that have waited long enough.
-    pub(super) fn pass_ends(&mut self, now: Instant) {
-        loop {
-            let Some(publishing) = &mut self.publishing else { return };
-            let Some(no) = publishing.ends.own_at.pop(now) else { return };
-            self.send_own(no, now);
-        }
-    }
-
-    /// The lane of this process sends an end: the journal cannot be reached, or no relay has answered.
-    fn send_own(&mut self, no: Number, now: Instant) {
-        let Some(publishing) = &mut self.publishing else { return };
-        let Some(end) = publishing.ends.by_no.get_mut(&no) else { return };
-        let published = match end.stands {
-            Stands::Waits => false,
-            Stands::Appended => true,
-            Stands::Own { .. } => return,
-        };
-        let (reply, answer) = oneshot::channel();
-        end.stands = Stands::Own { published, answer };
-        publishing.ends.own += 1;
-        publishing.ends.appended -= usize::from(published);
-        publishing.ends.own_at.remove(no);
-        let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
-        // The lane counts it from here on.
-        self.ledger.release_end(std::mem::take(&mut end.bytes));
-        let asked = EndAsked {
-            completion: end.completion.clone(),
-            deadline: end.deadline.min(now),
-            patience: None,
-            answer: reply,
-            stamp: None,
-            elsewhere: 0,
-        };
-        // Its lines would come after it.
-        let late = publishing.backlog.withdraw(|chunk| chunk.event_token == event_token);
-        for note in &late {
-            if let What::Lines { .. } = note.what {
-                self.settle_note(note, Ending::Late, now);
-            }
-        }
-        let key = self.portal_of(&portal, now);
-        let (lane, mut turn) = self.turn(key, now);
-        lane.complete(&event_token, asked, &mut turn);
-        self.agenda.set(key, now);
-    }
-
-    /// Passes on what the lane of this process has answered.
-    pub(in super::super) fn answer_own_ends(&mut self) {
-        let Some(publishing) = &mut self.publishing else { return };
-        if publishing.ends.own == 0 {
-            return;
-        }
-        let mut through = Vec::new();
-        for (no, end) in &mut publishing.ends.by_no {
-            let Stands::Own { published, answer } = &mut end.stands else { continue };
-            match answer.try_recv() {
-                Ok(told) => through.push((*no, *published, told)),
-                Err(oneshot::error::TryRecvError::Empty) => {}
-                Err(oneshot::error::TryRecvError::Closed) => {
-                    through.push((*no, *published, Err(CompleteError::NotSent)));
-                }
-            }
-        }
-        for (no, published, told) in through {
-            let Some(publishing) = &self.publishing else { return };
-            // Otherwise it may be in the journal of this machine.
-            let published = published || publishing.by_way;
-            let end = publishing.ends.by_no.get(&no);
-            if let (true, Some(end)) = (published, end) {
-                let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
-                self.settle_published(no, &event_token, &portal);
-            }
-            self.end_through(no, told);
-        }
-    }
-
-    /// The app is shutting down: ends that are not appended soon are sent by the lane of this process.
-    pub(in super::super) fn close_published(&mut self, deadline: Instant, now: Instant) {
-        let Some(publishing) = &mut self.publishing else { return };
-        publishing.backlog.hurry();
-        let by = half_way(now, deadline);
-        let ends = &mut publishing.ends;
-        for (no, end) in &ends.by_no {
-            if matches!(end.stands, Stands::Waits) {
-                let at = ends.own_at.at(*no).map_or(by, |at| at.min(by));
-                ends.own_at.set(*no, at);
-            }
-        }
-    }
-
     /// The app was removed from a portal: its activities cannot be ended any more.
     pub(super) fn forsake_ends(&mut self, portal: &PortalId) {
         let Some(publishing) = &mut self.publishing else { return };
@@ -371,12 +297,21 @@ impl Engine {
                 (Stands::Appended, _) => CompleteError::HandedOver,
                 // The next run publishes it.
                 (Stands::Waits, true) => CompleteError::OnDisk,
-                (Stands::Own { published: false, answer }, true) => match answer.try_recv() {
+                (Stands::Own { published: Published::No, answer }, true) => match answer.try_recv()
+                {
                     Ok(Ok(report)) => {
                         all.push((*no, Ok(report), true));
                         continue;
                     }
                     _ => CompleteError::OnDisk,
+                },
+                (Stands::Own { published: Published::Yes, answer }, _) => match answer.try_recv() {
+                    Ok(told @ (Ok(_) | Err(CompleteError::Refused { .. }))) => {
+                        all.push((*no, told, true));
+                        continue;
+                    }
+                    // A relay sends it.
+                    _ => CompleteError::HandedOver,
                 },
                 (Stands::Own { .. }, _) => continue,
                 (Stands::Waits, false) => CompleteError::NotSent,
