@@ -59,8 +59,7 @@ pub(crate) fn run(folder: &Folder, run: u32, options: &Options) -> Result<(), Bo
     .build()?;
     // The app logs warnings, too: those of the crate are what a reader of the file looks for.
     let of_crate = Targets::new().with_target("tracing_bizproc", LevelFilter::WARN);
-    let printed =
-        fmt::layer().with_ansi(false).with_writer(std::io::stderr).with_filter(of_crate);
+    let printed = fmt::layer().with_ansi(false).with_writer(std::io::stderr).with_filter(of_crate);
     tracing_subscriber::registry().with(printed).with(layer).init();
     record.note("the layer is there")?;
 
