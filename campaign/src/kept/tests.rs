@@ -52,7 +52,8 @@ fn evidence() -> Evidence {
         ],
         ..Story::default()
     };
-    let (from, until) = (START + 3 * SECOND, START + 4 * SECOND);
+    // It had begun long before the first line, and was over before the second one.
+    let (from, until) = (START - 30 * SECOND, START + 3 * SECOND / 2);
     let killed = Run {
         story,
         end: Ending::Killed(START + 6 * SECOND),
@@ -68,6 +69,8 @@ fn evidence() -> Evidence {
         hit(1, 0, line(0, 1), None),
         hit(2, 0, line(1, 1), None),
         hit(3, 1, line(0, 1), Some("Truncate")),
+        Hit { commands: Vec::new(), status: Some(503), ..hit(5, 0, line(0, 2), None) },
+        Hit { commands: Vec::new(), portal: 0, ..hit(6, 0, line(0, 2), None) },
     ]);
     evidence.entries[2].is_marked = true;
     evidence
@@ -99,6 +102,7 @@ fn of_a_missing_line_all_is_kept_that_is_known_of_its_activity_and_no_secret() {
     for part in [
         "=== k0 of portal 1\n",
         "unexplained (Missing): k0-2 is missing, logged by run 0 4s before its kill",
+        "00:59:30.000000 run 0 has trouble for 31.500s: DiskFull",
         "01:00:00.000000 -- the database is away, for 2.000s",
         "01:00:01.000000 run 0 logs k0-1",
         "portal 1 gets hit 1 of run 0: bizproc.activity.log: Written, status 200 after 100.000ms",
@@ -108,7 +112,7 @@ fn of_a_missing_line_all_is_kept_that_is_known_of_its_activity_and_no_secret() {
         "-- connection cut before the request, run 0, portal 1",
         "01:00:02.000000 ** k0-2 is missing",
         "hit 3 of run 1: bizproc.activity.log: Written, status 200 after 100.000ms, planned fault: Truncate",
-        "run 0 has trouble for 1.000s: DiskFull",
+        "hit 5 of run 0: nothing was executed, status 503",
         "01:00:06.000000 run 0 is killed",
         "=== the last reports of run 0, by its own clock\nWARN the token [secret] is odd\n",
         "=== the last reports of run 1, by its own clock\n(none)\n",
@@ -118,6 +122,7 @@ fn of_a_missing_line_all_is_kept_that_is_known_of_its_activity_and_no_secret() {
     }
     for absent in [
         SECRET,
+        "hit 6 of",
         "k1-1",
         "cut elsewhere",
         "another run",

@@ -78,6 +78,7 @@ impl<'a> Timeline<'a> {
         // Without a time, everything that happened to these runs may be of interest.
         let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(Moment::MAX));
         let span = (first.saturating_sub(AROUND), last.saturating_add(AROUND));
+        timeline.add_failed_hits(span);
         timeline.add_runs(span, &moments);
         timeline.add_incidents(span, incidents);
         timeline.events.extend(found.map(|(at, sentence)| (at, format!("** {sentence}"))));
@@ -85,15 +86,19 @@ impl<'a> Timeline<'a> {
         timeline
     }
 
-    /// On which portal.
+    /// On which portal it is, if its name does not say so.
     pub(super) fn place(&self) -> String {
-        self.portal().map_or(String::new(), |portal| format!(" of portal {portal}"))
+        match (self.subject, self.portal()) {
+            (Subject::Activity(_), Some(portal)) => format!(" of portal {portal}"),
+            _ => String::new(),
+        }
     }
 
     fn portal(&self) -> Option<usize> {
         match self.subject {
             Subject::Activity(activity) => self.evidence.portals.get(activity as usize).copied(),
-            Subject::Portal(_) | Subject::Run(_) | Subject::Campaign => None,
+            Subject::Portal(portal) => Some(portal),
+            Subject::Run(_) | Subject::Campaign => None,
         }
     }
 
@@ -125,7 +130,7 @@ impl<'a> Timeline<'a> {
             let chosen: Vec<&Command> =
                 hit.commands.iter().filter(|command| is_chosen(hit, command)).collect();
             for command in &chosen {
-                self.events.push((hit.arrived, shown(hit, command)));
+                self.events.push((hit.arrived, shown(hit, Some(command))));
             }
             if !chosen.is_empty() {
                 self.runs.extend(hit.run.filter(|run| (*run as usize) < self.evidence.runs.len()));
@@ -148,13 +153,16 @@ impl<'a> Timeline<'a> {
                 Ending::Finished => None,
             };
             // However much later it was: a line that is missing waited for its delivery until then.
-            self.events.extend(ending.filter(|(at, _)| *at >= span.0));
+            events.extend(ending.filter(|(at, _)| *at >= span.0));
             for trouble in &run.troubles {
-                let (kind, length) = (trouble.kind, length(trouble.from, trouble.until));
-                let what = format!("run {number} has trouble for {length:.3?}: {kind:?}");
-                events.push((trouble.from, what));
+                if trouble.from <= span.1 && trouble.until >= span.0 {
+                    let (kind, length) = (trouble.kind, length(trouble.from, trouble.until));
+                    let what = format!("run {number} has trouble for {length:.3?}: {kind:?}");
+                    events.push((trouble.from, what));
+                }
             }
-            for (from, until) in run.late_beats(span.0, run.killed().unwrap_or(0).min(span.1)) {
+            let end = run.killed().or(run.story.beats.last().copied()).unwrap_or(0);
+            for (from, until) in run.late_beats(span.0, end.min(span.1)) {
                 let length = length(from, until);
                 if length >= NOTED_LATENESS {
                     let what = format!("run {number} does not run for {length:.3?}, by its beats");
@@ -170,16 +178,24 @@ impl<'a> Timeline<'a> {
                 events.push((at, what));
             }
         }
-        events.retain(|(at, _)| (span.0..=span.1).contains(at));
         self.events.extend(events);
+    }
+
+    /// Requests that may have had something of it, but that the portal did not execute.
+    fn add_failed_hits(&mut self, span: (Moment, Moment)) {
+        let own_portal = self.portal();
+        let is_then = |hit: &&Hit| (span.0..=span.1).contains(&hit.arrived);
+        for hit in self.evidence.hits.iter().filter(is_then) {
+            let is_ours = hit.run.is_none_or(|run| self.runs.contains(&run));
+            if Some(hit.portal) == own_portal && hit.commands.is_empty() && is_ours {
+                self.events.push((hit.arrived, shown(hit, None)));
+            }
+        }
     }
 
     /// Faults that may have to do with it.
     fn add_incidents(&mut self, span: (Moment, Moment), incidents: &[Incident]) {
-        let own_portal = match self.subject {
-            Subject::Portal(portal) => Some(portal),
-            _ => self.portal(),
-        };
+        let own_portal = self.portal();
         for incident in incidents {
             let is_then = incident.from <= span.1 && incident.until >= span.0;
             let is_here = incident.portal.zip(own_portal).is_none_or(|(one, other)| one == other);
@@ -192,11 +208,18 @@ impl<'a> Timeline<'a> {
     }
 }
 
-fn shown(hit: &Hit, command: &Command) -> String {
+/// `None`: the request as a whole, of which no command was executed.
+fn shown(hit: &Hit, command: Option<&Command>) -> String {
     let Hit { portal, number, answered, status, error, fault, .. } = hit;
     let run = hit.run.map_or("nobody".to_owned(), |run| format!("run {run}"));
-    let Command { method, outcome, message, .. } = command;
-    let mut text = format!("portal {portal} gets hit {number} of {run}: {method}: {outcome}");
+    let (what, message) = match command {
+        Some(command) => {
+            let Command { method, outcome, message, .. } = command;
+            (format!("{method}: {outcome}"), message.as_deref().unwrap_or_default())
+        }
+        None => ("nothing was executed".to_owned(), ""),
+    };
+    let mut text = format!("portal {portal} gets hit {number} of {run}: {what}");
     match (answered, status) {
         (Some(at), Some(status)) => {
             text += &format!(", status {status} after {:.3?}", length(hit.arrived, *at));
@@ -206,7 +229,7 @@ fn shown(hit: &Hit, command: &Command) -> String {
     for (what, words) in [("error", error), ("planned fault", fault)] {
         text += &words.as_ref().map_or(String::new(), |words| format!(", {what}: {words}"));
     }
-    for line in message.as_deref().unwrap_or_default().lines() {
+    for line in message.lines() {
         text += &format!("\n      | {line}");
     }
     text
