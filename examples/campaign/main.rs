@@ -23,10 +23,12 @@ mod clock;
 mod disk;
 mod options;
 mod plan;
+mod portals;
 mod proxy;
 mod run;
 mod short;
 mod spool;
+mod work;
 
 /// The first argument of a process that is the app.
 const APP: &str = "--app";

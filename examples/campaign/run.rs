@@ -7,10 +7,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bizproc_campaign::{
-    About, Activities, Ending, Evidence, Folder, Incident, Incidents, Moment, Process, Promise,
-    Run, Story, Trouble, TroubleKind, Verdict, judge, keep_findings, now,
+    About, Ending, Evidence, Folder, Incident, Incidents, Moment, Process, Promise, Run, Story,
+    Trouble, TroubleKind, Verdict, judge, keep_findings, now,
 };
-use bizproc_portal::{EventSend, Fault, Portal, PortalBuilder, ServerTime, Tariff};
+use bizproc_portal::Portal;
 use tracing_bizproc::simulation::Random;
 
 use crate::app;
@@ -18,8 +18,10 @@ use crate::clock::AppClock;
 use crate::disk::Disk;
 use crate::options::Options;
 use crate::plan::{Deed, Plan, Spoils};
+use crate::portals::{self, PORTALS, authority, code};
 use crate::proxy::{Network, run_at};
 use crate::spool;
+use crate::work::Work;
 
 /// Plays a campaign, and judges it.
 pub(crate) fn run(options: &Options) -> Result<Verdict, Box<dyn Error>> {
@@ -52,24 +54,11 @@ struct Campaign {
     clock: AppClock,
     portals: Vec<Portal>,
     network: Network,
-    activities: Activities,
-    /// How far each activity is.
-    jobs: Vec<Job>,
+    work: Work,
     runs: Vec<Run>,
     random: Random,
-    next_job: Instant,
     deeds: Deeds,
     unseen: Vec<(About, String)>,
-}
-
-/// The work on an activity, in one run after the other until it is ended.
-struct Job {
-    event_token: String,
-    /// The number of its next line.
-    next: u32,
-    last: u32,
-    /// A run has asked for its end.
-    is_ended: bool,
 }
 
 /// What has happened to processes.
@@ -84,7 +73,6 @@ struct Deeds {
     slowest_shutdown: Duration,
 }
 
-const PORTALS: usize = 6;
 /// How often the campaign looks after its processes.
 const TICK: Duration = Duration::from_millis(10);
 /// How long the last process may take to deliver everything.
@@ -99,7 +87,7 @@ impl Campaign {
         let folder = Folder::create("campaign")?;
         let incidents = Incidents::create(&folder)?;
         let disk = Disk::new(&spool::in_folder(&folder), &options)?;
-        let portals = portals(options.course.seed)?;
+        let portals = portals::start(options.course.seed)?;
         let addresses: Result<Vec<SocketAddr>, _> =
             portals.iter().map(|portal| authority(&portal.webhook_url()).parse()).collect();
         Ok(Campaign {
@@ -109,12 +97,10 @@ impl Campaign {
             network: Network::new(options.course.seed, &addresses?, &incidents)?,
             incidents,
             portals,
-            activities: Activities::default(),
-            jobs: Vec::new(),
+            work: Work::new(options.course.seed, options.rate),
             runs: Vec::new(),
             running: None,
             random: Random::new(options.course.seed, 2),
-            next_job: Instant::now(),
             deeds: Deeds::default(),
             unseen: Vec::new(),
             options,
@@ -227,8 +213,8 @@ impl Campaign {
     /// Lets the app live until then, and gives it work.
     fn live(&mut self, until: Instant) -> Result<(), Box<dyn Error>> {
         while Instant::now() < until {
-            if Instant::now() >= self.next_job {
-                self.open_job()?;
+            if let Some(order) = self.work.open_next(&self.portals) {
+                self.hand_out(&order);
             }
             self.look_after()?;
             std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
@@ -236,37 +222,11 @@ impl Campaign {
         Ok(())
     }
 
-    fn open_job(&mut self) -> io::Result<()> {
-        let mean = 1.0 / self.options.rate;
-        let pause = Duration::from_secs_f64(self.random.within(0.0, 2.0 * mean));
-        self.next_job = (self.next_job + pause).max(Instant::now() - Duration::from_secs(1));
-        let number = self.jobs.len();
-        let portal = self.random.below(self.portals.len());
-        // Every fifth is a parallel branch of the workflow before it on its portal.
-        let is_known = self.activities.iter().any(|opened| opened.portal == portal);
-        let workflow = match is_known {
-            true if number % 5 == 0 => self.portals[portal].workflows().pop(),
-            _ => None,
-        };
-        let workflow = workflow
-            .unwrap_or_else(|| self.portals[portal].start_workflow(&format!("Order {number}")));
-        let (name, returns) = (format!("Step {number}"), app::returned(number as u32));
-        let opened = self.activities.open(portal, &workflow, &name, returns);
-        let event_token = self.activities.at(opened).activity.event_token();
-        let last = 2 + self.random.below(45) as u32;
-        self.jobs.push(Job { event_token, next: 1, last, is_ended: false });
-        self.hand_out(number);
-        Ok(())
-    }
-
     /// Tells the process of an activity. It may be gone by now: the next one is told again.
-    fn hand_out(&mut self, number: usize) {
-        let Some(running) = &mut self.running else { return };
-        let Job { event_token, next, last, .. } = &self.jobs[number];
-        let portal = self.activities.at(number as u32).portal;
-        let member_id = self.portals[portal].member_id();
-        let order = format!("open {number} {member_id} {event_token} {next} {last}\n");
-        drop(running.tell(&order));
+    fn hand_out(&mut self, order: &str) {
+        if let Some(running) = &mut self.running {
+            drop(running.tell(order));
+        }
     }
 
     fn start(&mut self) -> Result<(), Box<dyn Error>> {
@@ -286,10 +246,8 @@ impl Campaign {
         self.running = Some(Process::start(&mut command, &self.folder.reports(run), &told)?);
         self.runs.push(Run::default());
         self.note("the run starts");
-        for number in 0..self.jobs.len() {
-            if !self.jobs[number].is_ended {
-                self.hand_out(number);
-            }
+        for order in self.work.orders(&self.portals) {
+            self.hand_out(&order);
         }
         Ok(())
     }
@@ -367,13 +325,7 @@ impl Campaign {
     fn take_story(&mut self) -> io::Result<()> {
         let number = self.runs.len() - 1;
         let story = Story::read(&self.folder.records(number as u32))?;
-        for (_, line) in &story.lines {
-            let job = &mut self.jobs[line.activity as usize];
-            job.next = job.next.max(line.number + 1);
-        }
-        for (_, activity, _) in &story.ends {
-            self.jobs[*activity as usize].is_ended = true;
-        }
+        self.work.take_in(&story);
         self.runs[number].story = story;
         Ok(())
     }
@@ -410,13 +362,13 @@ impl Campaign {
         for (about, sentence) in &self.unseen {
             evidence.unseen(about.clone(), sentence);
         }
-        evidence.read_journals(&self.portals, &self.activities, |hit| run_at(hit.source));
+        evidence.read_journals(&self.portals, &self.work.activities, |hit| run_at(hit.source));
         evidence
     }
 
     /// What must not stand in a file that is kept: event tokens, and the codes of webhooks.
     fn secrets(&self) -> Vec<String> {
-        let event_tokens = self.jobs.iter().map(|job| job.event_token.clone());
+        let event_tokens = self.work.event_tokens().map(str::to_owned);
         let webhooks = self.portals.iter().map(Portal::webhook_url);
         event_tokens.chain(webhooks.map(|url| code(&url).to_owned())).collect()
     }
@@ -426,7 +378,7 @@ impl Campaign {
         let Deeds { kills, pauses, restarts, outages, full_disks, clock_jumps, slowest_shutdown } =
             self.deeds;
         let hits: u64 = self.portals.iter().map(|portal| portal.counters().hits).sum();
-        let (processes, activities) = (self.runs.len(), self.activities.count());
+        let (processes, activities) = (self.runs.len(), self.work.activities.count());
         format!(
             "processes={processes} kills={kills} pauses={pauses} restarts={restarts} \
              outages={outages} full_disks={full_disks} clock_jumps={clock_jumps}\n{}; {}\n\
@@ -443,38 +395,4 @@ impl Campaign {
         self.disk.remove()?;
         self.folder.remove()
     }
-}
-
-/// Portals of several kinds, each with its own faults.
-fn portals(seed: u64) -> io::Result<Vec<Portal>> {
-    let kinds: [fn(PortalBuilder) -> PortalBuilder; PORTALS] = [
-        |builder| builder,
-        |builder| builder.event_send(EventSend::Background),
-        |builder| builder.tariff(Tariff::Standard),
-        |builder| builder.server_time(ServerTime::Spent(Duration::from_millis(10))),
-        |builder| builder.tariff(Tariff::Enterprise).event_send(EventSend::Background),
-        |builder| builder,
-    ];
-    let mut portals: Vec<Portal> = Vec::new();
-    for (number, kind) in kinds.iter().enumerate() {
-        let seed = seed.wrapping_mul(PORTALS as u64).wrapping_add(number as u64);
-        let mut builder = kind(Portal::builder().seed(seed));
-        if let Some(first) = portals.first() {
-            builder = builder.beside(first);
-        }
-        let portal = builder.start()?;
-        portal.faults().at_random(seed, 0.06, Fault::assorted());
-        portals.push(portal);
-    }
-    Ok(portals)
-}
-
-/// "127.0.0.1:40521" of a URL.
-fn authority(url: &str) -> &str {
-    url.split('/').nth(2).unwrap_or_default()
-}
-
-/// The code of a webhook: the last part of its URL.
-fn code(url: &str) -> &str {
-    url.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
