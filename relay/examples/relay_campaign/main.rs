@@ -22,11 +22,13 @@ use self::options::Options;
 use self::parts::fleet::Role;
 
 mod compare;
+mod deeds;
 mod network;
 mod options;
 #[path = "../fleet_parts/mod.rs"]
 mod parts;
 mod plan;
+mod portals;
 mod run;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {

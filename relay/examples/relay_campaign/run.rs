@@ -6,10 +6,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bizproc_campaign::{Ending, Incident, Moment, TroubleKind, now};
-use bizproc_portal::{Canned, Fault, Moment as FaultMoment, Portal, Tariff};
 use bizproc_test_postgres::Postgres;
 use tracing_bizproc::simulation::Random;
 
+use crate::deeds::Deeds;
 use crate::network::{Condition, Link, Network};
 use crate::options::Options;
 use crate::parts::fleet::{Fleet, Member, Role, Start};
@@ -17,6 +17,7 @@ use crate::parts::ownership::{Watcher, migrate};
 use crate::parts::relay;
 use crate::parts::verdict::{FleetVerdict, judge};
 use crate::plan::{Crowd, Deed, Plan, Who};
+use crate::portals;
 
 /// Runs a campaign, and checks its results.
 pub(crate) fn run(options: &Options) -> Result<FleetVerdict, Box<dyn Error>> {
@@ -71,27 +72,12 @@ enum Later {
     Resume,
 }
 
-/// What has happened.
-#[derive(Clone, Copy, Debug, Default)]
-struct Deeds {
-    relay_kills: u64,
-    replica_kills: u64,
-    relay_pauses: u64,
-    replica_pauses: u64,
-    cuts: u64,
-    silences: u64,
-    slow_links: u64,
-    crashes: u64,
-    rolls: u64,
-    restarts: u64,
-}
-
 impl Campaign {
     fn new(options: Options) -> Result<Campaign, Box<dyn Error>> {
         let postgres = Postgres::start()?;
         migrate(&postgres.socket("postgres"))?;
         let watcher = Watcher::start(postgres.socket("postgres"))?;
-        let mut fleet = Fleet::new(portals(&options)?)?;
+        let mut fleet = Fleet::new(portals::start(&options)?)?;
         fleet.open_shared(options.activities, BRANCHES);
         Ok(Campaign {
             network: Network::new(postgres.port())?,
@@ -412,17 +398,9 @@ impl Campaign {
 
     /// A summary of the campaign, in a few lines.
     fn told(&self) -> String {
-        let Deeds { relay_kills, replica_kills, relay_pauses, replica_pauses, .. } = self.deeds;
-        let Deeds { cuts, silences, slow_links, crashes, rolls, restarts, .. } = self.deeds;
-        format!(
-            "relays: kills={relay_kills} pauses={relay_pauses} rolling_restarts={rolls}\n\
-             replicas: kills={replica_kills} pauses={replica_pauses} restarts={restarts}\n\
-             database: cuts={cuts} silences={silences} slow_links={slow_links} crashes={crashes}\n\
-             runs={} activities={} requests={}",
-            self.fleet.runs(),
-            self.fleet.activities(),
-            self.fleet.hits()
-        )
+        let (runs, activities, hits) =
+            (self.fleet.runs(), self.fleet.activities(), self.fleet.hits());
+        format!("{}\nruns={runs} activities={activities} requests={hits}", self.deeds)
     }
 }
 
@@ -433,33 +411,6 @@ impl Slot {
             fleet.trouble(self.member.run, from, TroubleKind::CutOff);
         }
     }
-}
-
-/// Portals that enforce the limit of a standard plan. Some answers are lost.
-fn portals(options: &Options) -> io::Result<Vec<Portal>> {
-    let mut portals: Vec<Portal> = Vec::new();
-    for number in 0..options.portals as u64 {
-        let seed = options.course.seed.wrapping_mul(1000).wrapping_add(number);
-        let mut builder = Portal::builder().seed(seed).tariff(Tariff::Standard);
-        if let Some(first) = portals.first() {
-            builder = builder.beside(first);
-        }
-        let portal = builder.start()?;
-        portal.faults().at_random(seed, 0.01, faults());
-        portals.push(portal);
-    }
-    Ok(portals)
-}
-
-/// After these, the outcome of a request is not known.
-fn faults() -> Vec<Fault> {
-    vec![
-        Fault::Delay(FaultMoment::BeforeExecution, Duration::from_secs(1)),
-        Fault::Reset(FaultMoment::BeforeRead),
-        Fault::Reset(FaultMoment::AfterExecution),
-        Fault::Truncate,
-        Fault::Answer(FaultMoment::AfterExecution, Canned::html(504)),
-    ]
 }
 
 /// How often the campaign checks its processes.
