@@ -247,9 +247,7 @@ impl<T: Transport> Worker<T> {
 
     fn take_in(&mut self) {
         let now = Instant::now().into_std();
-        if self.desk.is_some() {
-            self.engine.set_clock(now, SystemTime::now());
-        }
+        self.set_clock(now);
         for _ in 0..TAKE_AT_ONCE {
             if self.desk.is_some() && self.engine.has_full_batch() {
                 return;
@@ -346,7 +344,20 @@ impl<T: Transport> Worker<T> {
     /// Takes in what the journal's driver has said.
     fn hear(&mut self, now: std::time::Instant) {
         while let Some(told) = self.desk.as_mut().and_then(Desk::try_told) {
-            self.engine.told(told, now);
+            self.heard(told, now);
+        }
+    }
+
+    fn heard(&mut self, told: Said, now: std::time::Instant) {
+        // The journal has told its time together with the data that is read by it.
+        self.set_clock(now);
+        self.engine.told(told, now);
+    }
+
+    /// Sets the engine's wall clock, by the clock of the journal if there is one.
+    fn set_clock(&mut self, now: std::time::Instant) {
+        if let Some(desk) = &self.desk {
+            self.engine.set_clock(now, desk.time(SystemTime::now()));
         }
     }
 
@@ -360,7 +371,7 @@ impl<T: Transport> Worker<T> {
                 return;
             }
             match tokio::time::timeout_at(until, desk.told()).await {
-                Ok(Some(told)) => self.engine.told(told, Instant::now().into_std()),
+                Ok(Some(told)) => self.heard(told, Instant::now().into_std()),
                 _ => return,
             }
         }
@@ -533,7 +544,7 @@ impl<T: Transport> Worker<T> {
         };
         drop(parked);
         match told {
-            Some(Some(told)) => self.engine.told(told, Instant::now().into_std()),
+            Some(Some(told)) => self.heard(told, Instant::now().into_std()),
             Some(None) => {
                 self.desk = None;
                 self.engine.journal_is_away("its thread has ended", Instant::now().into_std());

@@ -241,6 +241,16 @@ impl Disk {
 }
 
 impl Inside {
+    /// The best outcome of each end counts.
+    fn answer(&mut self, answers: &[Answer]) {
+        for Answer { publisher, no, outcome } in answers {
+            let known = self.answers.entry((*publisher, *no)).or_insert(outcome.clone());
+            if outcome.is_better_than(known) {
+                *known = outcome.clone();
+            }
+        }
+    }
+
     fn is_settled(&self, publisher: Publisher, chunk: &Chunk, no: Number) -> bool {
         self.settled.contains(&(publisher, chunk.event_token.clone(), no))
     }
@@ -454,8 +464,7 @@ impl Journal for MemoryJournal {
             if self.faults().await.unmarkable {
                 return Err("input/output error".into());
             }
-            let of = |answer: &Answer| ((answer.publisher, answer.no), answer.outcome.clone());
-            self.disk.inside().answers.extend(answers.iter().map(of));
+            self.disk.inside().answer(answers);
             Ok(())
         })
     }
