@@ -15,7 +15,7 @@ use crate::completion::Completion;
 use crate::error::{CallError, CompleteError, WorkerError};
 use crate::line::{EventToken, PortalId};
 use crate::protocol::call;
-use crate::queue::{Accept, Call, Close, Complete, Control, Flush, Producer, Scope};
+use crate::queue::{Accept, Call, Caller, Close, Complete, Control, Flush, Producer, Scope};
 use crate::registration::Registration;
 use crate::stats::{AtDoor, DropReason, FlushReport, Health, PortalSnapshot, Snapshot, Stats};
 use crate::thread_role::is_delivery_thread;
@@ -300,13 +300,23 @@ impl Handle {
         method: &str,
         params: &str,
     ) -> Result<CallAnswer, CallError> {
+        self.call_by(Caller::App, portal, method, params).await
+    }
+
+    async fn call_by(
+        &self,
+        by: Caller,
+        portal: Option<&PortalId>,
+        method: &str,
+        params: &str,
+    ) -> Result<CallAnswer, CallError> {
         self.may_wait()?;
         let (method, body) =
             call::request(method, params).map_err(|problem| CallError::Request { problem })?;
         let (reply, answer) = oneshot::channel();
         let deadline = after(CALL_PATIENCE);
         let portal = portal.cloned();
-        self.send(Control::Call(Call { portal, method, body, deadline, reply }))?;
+        self.send(Control::Call(Call { by, portal, method, body, deadline, reply }))?;
         answer.await.map_err(|_| CallError::Worker(WorkerError::Closed))?
     }
 

@@ -174,12 +174,22 @@ pub(crate) struct Accept {
 
 /// A REST call of the app.
 pub(crate) struct Call {
+    pub(crate) by: Caller,
     pub(crate) portal: Option<PortalId>,
     pub(crate) method: Method,
     /// A JSON object.
     pub(crate) body: Vec<u8>,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<CallAnswer, CallError>>,
+}
+
+/// Who makes a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The app, as often as it likes.
+    App,
+    /// A registration of the app's activities: a few calls for each installation and each update.
+    Registration,
 }
 
 /// Checks whether these tokens belong to this portal, and stores them if they do.

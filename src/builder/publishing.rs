@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::keeping::{Keeping, Role};
 use super::{Builder, PORTAL_SHARE, random, with_defaults};
 use crate::error::BuildError;
-use crate::journal::driver::{Desk, Driver};
+use crate::journal::desk::Desk;
+use crate::journal::driver::Driver;
 use crate::journal::{Journal, Publisher};
 use crate::transport::auth::Credentials;
 use crate::worker::engine::Engine;
@@ -27,7 +28,9 @@ impl Builder {
     ///   after the timeout of the completion, or if the journal has not stored the end by then, this process ends
     ///   the activity by itself. Its credentials are used for that, and tokens that come with requests go into
     ///   their store. So the store must be the relay's, too.
-    /// - [`call`](crate::Handle::call) returns an [error](crate::error::CallError::Publishes).
+    /// - [`call`](crate::Handle::call) returns an [error](crate::error::CallError::Publishes). The few calls that
+    ///   [`Installations`](crate::app::Installations) makes when the app is installed or updated are sent: they fit
+    ///   into the part of a portal's limit that relays leave free.
     /// - If the journal cannot be reached, lines wait in memory: up to [`pending_lines`](Self::pending_lines) and
     ///   `pending_bytes`, and for [`max_age`](Self::max_age), which is 24 hours by default here.
     ///

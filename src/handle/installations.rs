@@ -16,7 +16,7 @@ use crate::installation::{
     UpdateRequest,
 };
 use crate::line::PortalId;
-use crate::queue::{Confirm, Control, Forget};
+use crate::queue::{Caller, Confirm, Control, Forget};
 use crate::registration::{Called, Registered, Registration, Wanted, reconcile};
 use crate::transport::auth::Endpoint;
 use crate::transport::{Confirmed, Question};
@@ -145,7 +145,9 @@ impl Installations {
         let (handle, portal) = (&self.handle, portal);
         let call = move |method: String, params: String| -> Called {
             let (handle, portal) = (handle.clone(), portal.clone());
-            Box::pin(async move { handle.call(Some(&portal), &method, &params).await })
+            Box::pin(async move {
+                handle.call_by(Caller::Registration, Some(&portal), &method, &params).await
+            })
         };
         reconcile(&self.wanted, &call).await
     }

@@ -231,7 +231,7 @@ impl Coalescer {
     pub(crate) fn missed(&mut self, event_token: &EventToken, gap: Gap, now: Instant) {
         let key = self.key(event_token, now);
         let buffer = &mut self.tokens[key];
-        if buffer.finished.is_none() {
+        if !buffer.ended {
             buffer.missed(gap, now);
             self.changed_gaps.insert(key);
             self.list(key);
@@ -259,7 +259,7 @@ impl Coalescer {
     fn lost(&mut self, key: usize, entry: &Entry, reason: DropReason, now: Instant) -> Option<u64> {
         let buffer = &mut self.tokens[key];
         let orphan = buffer.lost(entry, reason, now);
-        if buffer.finished.is_none() {
+        if !buffer.ended {
             self.changed_gaps.insert(key);
         } else {
             self.gone_gaps.extend(kept(entry));

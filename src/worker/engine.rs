@@ -1,44 +1,49 @@
 //! All portals together: lines in, requests out, replies in. Decides, does no I/O, reads no clock.
+//!
+//! ```text
+//! intake     a line finds room, and goes to the lane of its portal (portals)
+//! store      with a journal: a copy goes there, or the line waits only there (behind, replay), also from
+//!            other runs (found)
+//! tail       several processes deliver from the journal: what others append, and which portals this one
+//!            sends to (standing, permits, leaving)
+//! publish    another process delivers: lines go to its journal instead of a lane
+//! ```
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slab::Slab;
-
 use super::agenda::Agenda;
-use super::ending::Ending;
-use super::entry::Gap;
-use super::incoming::{Incoming, Stamp};
+use super::incoming::Stamp;
 use super::lane::calls::AppCall;
 use super::lane::{Action, EndAsked, Lane, Renewal, Rules, TICK, What};
-use super::ledger::{Freed, Ledger, Page, Pending};
+use super::ledger::{Freed, Ledger};
 use super::render::Renderer;
 use super::report::{Report, Trouble};
 use super::style::Styles;
 use super::turn::Turn;
 use crate::error::{CallError, CompleteError};
 use crate::journal::Publisher;
-use crate::line::{EventToken, LogLine, Missed, PortalId, Tag};
+use crate::line::{EventToken, PortalId};
 use crate::protocol::{Reply, Request};
-use crate::queue::{self, Close, Complete, Expect, Flush, Limits, Overflow, Scope};
+use crate::queue::{self, Caller, Close, Complete, Expect, Flush, Limits, Scope};
 use crate::stats::DropReason;
 use crate::transport::Refreshed;
 
 mod behind;
 mod found;
+mod intake;
 mod leaving;
 mod permits;
+mod portals;
 mod publish;
 mod replay;
 mod standing;
 mod store;
 mod tail;
 
-use behind::Behind;
 pub(crate) use permits::Withheld;
+use portals::{Portal, Portals};
 use publish::Publishing;
-use standing::Standing;
 use store::Store;
 
 /// A request in flight: its portal and its kind.
@@ -69,8 +74,7 @@ pub(crate) struct Engine {
     /// Styles of other processes.
     styles: Styles,
     ledger: Ledger,
-    portals: Slab<Portal>,
-    by_id: HashMap<Option<PortalId>, usize>,
+    portals: Portals,
     /// When to ask each portal's lane.
     agenda: Agenda<usize>,
     /// How many lines and ends were received. Numbers them.
@@ -87,21 +91,6 @@ pub(crate) struct Engine {
     publishing: Option<Box<Publishing>>,
 }
 
-/// All that is known of one portal.
-#[derive(Debug)]
-struct Portal {
-    /// `None`: the default portal.
-    id: Option<PortalId>,
-    lane: Lane,
-    page: Page,
-    /// Set while it has lines that are in no lane.
-    behind: Option<Box<Behind>>,
-    /// Since when its lane has had nothing to remember.
-    empty_since: Option<Instant>,
-    /// Whether it may send, where others deliver from the journal, too.
-    standing: Standing,
-}
-
 impl Engine {
     pub(crate) fn new(
         rules: Rules,
@@ -116,8 +105,7 @@ impl Engine {
             renderer,
             styles: Styles::default(),
             ledger,
-            portals: Slab::new(),
-            by_id: HashMap::new(),
+            portals: Portals::default(),
             agenda: Agenda::new(),
             seq: 0,
             publisher: Publisher(0),
@@ -127,132 +115,6 @@ impl Engine {
             store: None,
             publishing: None,
         }
-    }
-
-    /// Takes a line in.
-    pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
-        let key = self.portal_of(&line.tag.portal, now);
-        let mut incoming = self.charge(line, key, now);
-        if self.publishing.is_some() {
-            self.publish(line, &incoming, key, now);
-            return self.tell_missed(&line.tag, key, now);
-        }
-        if self.goes_behind(key, now) {
-            self.renderer.write_body(line);
-            self.put_behind(&incoming, key, now);
-            self.charged = false;
-            self.tell_missed(&line.tag, key, now);
-            self.agenda.set(key, now);
-            return;
-        }
-        // A line that finds no room is not rendered.
-        let charged = incoming.charged;
-        let mut bytes = charged;
-        let mut stays = self.keeps_share(&incoming, bytes, key, now);
-        if stays {
-            self.renderer.write_body(line);
-            self.copy(&mut incoming, key, now);
-            bytes = held(charged, self.renderer.finish(line.at));
-            stays = bytes <= charged || self.keeps_share(&incoming, bytes, key, now);
-        }
-        if !stays {
-            self.charged = false;
-            return;
-        }
-        let Engine { renderer, ledger, portals, .. } = self;
-        let Portal { lane, page, .. } = &mut portals[key];
-        let text = (renderer.text(), bytes);
-        lane.line(&incoming, text, &mut Turn { ledger, page, now });
-        self.charged = false;
-        self.tell_missed(&line.tag, key, now);
-        self.make_room(&incoming, key, now);
-        self.agenda.set(key, now);
-    }
-
-    /// Puts a line into the books, and notes that until it has found its place.
-    fn charge<'a>(&mut self, line: &'a LogLine, key: usize, now: Instant) -> Incoming<'a> {
-        self.charged = true;
-        self.seq += 1;
-        let line = Incoming::new(line, self.seq, self.publisher, now);
-        let page = &mut self.portals[key].page;
-        self.ledger.taken(page, line.fingerprint, line.charged, self.seq, now);
-        line
-    }
-
-    /// A line was lost inside the worker before it could be taken in.
-    pub(crate) fn line_lost(&mut self, line: &LogLine, now: Instant) {
-        let key = self.portal_of(&line.tag.portal, now);
-        let line = if std::mem::take(&mut self.charged) {
-            Incoming::new(line, self.seq, self.publisher, now)
-        } else {
-            self.charge(line, key, now)
-        };
-        self.charged = false;
-        self.refuse(&line, key, DropReason::Internal, now);
-    }
-
-    /// Drops a line that was just received, and mentions it in its log.
-    fn refuse(&mut self, line: &Incoming<'_>, key: usize, reason: DropReason, now: Instant) {
-        self.turn(key, now).1.settle_line(line, Ending::Dropped(reason));
-        if self.publishing.is_some() {
-            let portal = self.portals[key].id.clone();
-            return self.publish_gap(line.event_token, &portal, (reason, 1, line.at), now);
-        }
-        let (lane, mut turn) = self.turn(key, now);
-        lane.missed(line.event_token, Gap::new(reason, 1, line.at), &mut turn);
-        self.agenda.set(key, now);
-    }
-
-    /// Sees to it that the portal of a line that was just taken in holds no more than its share of
-    /// the budget, so that one that fails leaves room for the others, and that all of them hold no more
-    /// than there is. Says whether the line stays, which holds so many `bytes` as text.
-    fn keeps_share(&mut self, line: &Incoming<'_>, bytes: usize, key: usize, now: Instant) -> bool {
-        let share = self.rules.portal_share;
-        let more = bytes.saturating_sub(line.charged);
-        if share >= 1.0 && more == 0 {
-            return true;
-        }
-        let limits = Limits {
-            lines: ((self.limits.lines as f64 * share) as usize).max(1),
-            bytes: (self.limits.bytes as f64 * share) as usize,
-            ..self.limits
-        };
-        let over =
-            |Pending { lines, bytes }: Pending| limits.are_passed_by(lines, (bytes + more) as u64);
-        if self.limits.overflow == Overflow::DropOldest {
-            // The oldest make room for it, if there are any: what is in flight stays.
-            let (lane, mut turn) = self.turn(key, now);
-            while over(turn.page.pending()) {
-                let loud = turn.ledger.is_loud(&limits, line.fingerprint);
-                let of = loud.then_some(line.event_token);
-                if !lane.evict(of, DropReason::PortalShare, &mut turn) {
-                    break;
-                }
-            }
-            return true;
-        }
-        let all = self.ledger.pending();
-        let here = self.portals[key].page.pending();
-        // The door has accepted it without knowing how long its text would be.
-        let too_long = more > 0 && self.limits.are_passed_by(all.lines, (all.bytes + more) as u64);
-        let stays =
-            !too_long && !over(here) && self.ledger.leaves_room(&limits, here, line.fingerprint);
-        if !stays {
-            self.refuse(line, key, DropReason::PortalShare, now);
-        }
-        stays
-    }
-
-    /// A tagged span has closed.
-    pub(crate) fn span_closed(&mut self, tag: &Tag, now: Instant) {
-        let key = self.portal_of(&tag.portal, now);
-        self.tell_missed(tag, key, now);
-        if self.publishing.is_some() {
-            return self.publish_seal(&tag.event_token, now);
-        }
-        let (lane, mut turn) = self.turn(key, now);
-        lane.span_closed(&tag.event_token, &mut turn);
-        self.agenda.set(key, now);
     }
 
     pub(crate) fn flush(&mut self, flush: Flush, now: Instant) {
@@ -266,7 +128,7 @@ impl Engine {
         self.cut(token);
         let mut pending = event_token.map_or(0, |event_token| self.unpublished(event_token));
         pending += token.map_or(0, |token| self.elsewhere(token));
-        for (key, portal) in &mut self.portals {
+        for (key, portal) in self.portals.iter_mut() {
             let Portal { lane, page, .. } = portal;
             let mut turn = Turn { ledger: &mut self.ledger, page, now };
             if lane.seal(event_token, &mut turn) {
@@ -290,7 +152,7 @@ impl Engine {
         let Complete { event_token, portal, completion, deadline, reply } = complete;
         let key = match &portal {
             Some(_) => self.portal_of(&portal, now),
-            None => match self.portal_that_knows(&event_token) {
+            None => match self.portals.that_knows(&event_token) {
                 Some(key) => key,
                 None if self.rules.default_portal => self.portal_of(&None, now),
                 None => {
@@ -324,21 +186,15 @@ impl Engine {
 
     /// The app calls a method of its own.
     pub(crate) fn call(&mut self, call: queue::Call, now: Instant) {
-        let queue::Call { portal, method, body, deadline, reply } = call;
-        if self.publishing.is_some() {
+        let queue::Call { by, portal, method, body, deadline, reply } = call;
+        // A registration fits into the part of the portal's limit that a relay does not use.
+        if self.publishing.is_some() && by == Caller::App {
             // The caller may have stopped waiting.
             return drop(reply.send(Err(CallError::Publishes)));
         }
         let key = self.portal_of(&portal, now);
         let call = AppCall::new(method, body, deadline, reply, now);
         self.with(key, now, |lane, _| lane.call(call));
-    }
-
-    /// The portal on which the token has logged, or was taken on: the one without a name first.
-    fn portal_that_knows(&self, event_token: &EventToken) -> Option<usize> {
-        let unnamed = self.by_id.get(&None).copied();
-        let all = unnamed.into_iter().chain(self.portals.iter().map(|(key, _)| key));
-        all.into_iter().find(|key| self.portals[*key].lane.knows(event_token))
     }
 
     /// A portal waits for an activity no longer than this.
@@ -354,7 +210,7 @@ impl Engine {
     }
 
     pub(crate) fn close(&mut self, close: Close, now: Instant) {
-        for (key, portal) in &mut self.portals {
+        for (key, portal) in self.portals.iter_mut() {
             portal.lane.close(close.deadline, now);
             self.agenda.set(key, now);
         }
@@ -375,7 +231,7 @@ impl Engine {
 
     /// New credentials have arrived for a portal.
     pub(crate) fn unblock(&mut self, portal: &Option<PortalId>, now: Instant) {
-        if let Some(&key) = self.by_id.get(portal) {
+        if let Some(key) = self.portals.key(portal) {
             self.with(key, now, |lane, _| lane.unblock());
         }
     }
@@ -384,7 +240,7 @@ impl Engine {
     /// ended any more.
     pub(crate) fn uninstalled(&mut self, portal: &PortalId, now: Instant) {
         self.withdraw_portal(portal, now);
-        if let Some(&key) = self.by_id.get(&Some(portal.clone())) {
+        if let Some(key) = self.portals.key(&Some(portal.clone())) {
             self.with(key, now, |lane, turn| lane.abandon(DropReason::Uninstalled, turn));
             self.give_up_behind(key, DropReason::Uninstalled);
         }
@@ -402,7 +258,7 @@ impl Engine {
     /// What to do now.
     pub(crate) fn next(&mut self, now: Instant) -> Step {
         if self.is_out_of_time(now) {
-            for (_, Portal { lane, page, .. }) in &mut self.portals {
+            for (_, Portal { lane, page, .. }) in self.portals.iter_mut() {
                 let mut turn = Turn { ledger: &mut self.ledger, page, now };
                 lane.abandon(DropReason::ShutdownDeadline, &mut turn);
             }
@@ -453,50 +309,6 @@ impl Engine {
         let asks_at = self.asks_at().into_iter().chain(self.posts_at(now));
         let others = self.ledger.next_deadline().into_iter().chain(asks_at).chain(self.share_at());
         Step::Wait(self.agenda.next_at().into_iter().chain(others).min())
-    }
-
-    /// Shows how a portal stands.
-    fn stand(&mut self, key: usize, now: Instant) {
-        let Portal { lane, page, behind, .. } = &self.portals[key];
-        let mut condition = lane.condition();
-        if let Some(behind) = behind {
-            let oldest = condition.oldest.into_iter().chain([behind.since]).min();
-            condition.oldest = oldest;
-        }
-        if let Some(publishing) = &self.publishing {
-            publishing.show(&mut condition, page.pending().lines + page.stored());
-        }
-        page.stands(&condition, now);
-    }
-
-    /// Forgets a portal whose lane has had nothing to remember for long.
-    fn forget(&mut self, key: usize, now: Instant) {
-        let portal = &mut self.portals[key];
-        let pending = portal.page.pending().lines + portal.page.stored();
-        let is_used = portal.behind.is_some() || pending > 0;
-        if !portal.lane.is_empty(now) || is_used {
-            portal.empty_since = None;
-            if !portal.lane.is_out() {
-                self.agenda.set(key, now + FORGET);
-            }
-            return;
-        }
-        let since = *portal.empty_since.get_or_insert(now);
-        // If others deliver from the journal, what was learned of its limits is there, too.
-        let forget = if self.is_shared() { FORGET_SHARED } else { FORGET };
-        if now.saturating_duration_since(since) < forget {
-            self.agenda.set(key, since + forget);
-            return;
-        }
-        self.remove(key);
-    }
-
-    fn remove(&mut self, key: usize) -> Portal {
-        let portal = self.portals.remove(key);
-        self.by_id.remove(&portal.id);
-        self.agenda.remove(key);
-        self.ledger.close_page(&portal.page);
-        portal
     }
 
     /// Whether the deadline of the shutdown has passed.
@@ -584,85 +396,11 @@ impl Engine {
         self.portals[call.portal].id.as_ref()
     }
 
-    /// The portal's place. A lane is made for one that is new.
-    fn portal_of(&mut self, id: &Option<PortalId>, now: Instant) -> usize {
-        if let Some(&key) = self.by_id.get(id) {
-            return key;
-        }
-        let seed = self.seed.wrapping_add(self.portals.vacant_key() as u64);
-        let mut lane = Lane::new(self.rules.clone(), seed, now);
-        if let Some(deadline) = self.closing {
-            lane.close(deadline, now);
-        }
-        let page = self.ledger.page(id.as_ref());
-        let standing = Standing::default();
-        let (id, behind) = (id.clone(), None);
-        let portal = Portal { id: id.clone(), lane, page, behind, empty_since: None, standing };
-        let key = self.portals.insert(portal);
-        self.by_id.insert(id, key);
-        self.adopt_portal(key);
-        key
-    }
-
     fn turn(&mut self, key: usize, now: Instant) -> (&mut Lane, Turn<'_>) {
         let Portal { lane, page, .. } = &mut self.portals[key];
         (lane, Turn { ledger: &mut self.ledger, page, now })
     }
-
-    /// Lines that were refused by the queue are mentioned in the token's log.
-    fn tell_missed(&mut self, tag: &Tag, key: usize, now: Instant) {
-        if let Some(Missed { lines, since, reason }) = tag.take_refused() {
-            if self.publishing.is_some() {
-                let lost = (reason, lines, since);
-                return self.publish_gap(&tag.event_token, &tag.portal, lost, now);
-            }
-            let (lane, mut turn) = self.turn(key, now);
-            lane.missed(&tag.event_token, Gap::new(reason, lines, since), &mut turn);
-        }
-    }
-
-    /// Keeps to the budget by giving up the oldest lines, where the user asked for that: of the token
-    /// that has just logged if that is loud, and of all if not.
-    fn make_room(&mut self, line: &Incoming<'_>, own: usize, now: Instant) {
-        if self.limits.overflow != Overflow::DropOldest {
-            return;
-        }
-        let limits = self.limits;
-        let over = |Pending { lines, bytes }| limits.are_passed_by(lines, bytes as u64);
-        while over(self.ledger.pending()) {
-            let loud = self.ledger.is_loud(&limits, line.fingerprint);
-            let (lane, mut turn) = self.turn(own, now);
-            let of = Some(line.event_token);
-            if loud && lane.evict(of, DropReason::Evicted, &mut turn) {
-                continue;
-            }
-            let oldest = self
-                .portals
-                .iter()
-                .filter_map(|(key, portal)| Some((portal.lane.oldest()?, key)))
-                .min();
-            let Some((_, key)) = oldest else { return };
-            let (lane, mut turn) = self.turn(key, now);
-            if !lane.evict(None, DropReason::Evicted, &mut turn) {
-                return;
-            }
-            // The end of an activity may have waited for just these lines.
-            self.agenda.set(key, now);
-        }
-    }
 }
 
-/// A portal is forgotten when its lane has had nothing to remember for so long. Its counters go with
-/// it, and what was learned of its limits.
-const FORGET: Duration = Duration::from_secs(3_600);
-/// The same for a portal that another process may own by then.
-const FORGET_SHARED: Duration = Duration::from_secs(60);
 /// When to look again whether there is room for lines that are in no lane.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// What a line holds of the budget once it is text, where it was charged so many bytes.
-fn held(charged: usize, text: usize) -> usize {
-    charged.clamp(text, text + BESIDE_TEXT)
-}
-
-/// Most that a line is charged beside its text: what it was before that is gone.
-const BESIDE_TEXT: usize = 1_024;

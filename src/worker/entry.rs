@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::gaps::GapId;
 use super::incoming::{Incoming, Stamp};
+use super::retry::{FAILS_FOR, TRIES_ALONE, TRIES_IN_ALL};
 use super::style::Style;
 use crate::format::Words;
 use crate::journal::{Number, Publisher};
@@ -91,10 +92,14 @@ impl Stamps {
 pub(crate) struct Tries {
     /// How often the portal answered "locked" or "not found".
     pub(crate) waited: u32,
-    /// How often the portal failed when it was alone in its request.
-    pub(crate) alone: u32,
-    /// How many requests of its lane were executed before it was first alone.
-    pub(crate) alone_since: u64,
+    /// How often the portal failed with it, when it was alone in its request or the only cause.
+    alone: u32,
+    /// How many of these failures were not part of an outage: other requests ran since the one before.
+    blamed: u32,
+    /// How many requests of its lane had run at the latest of these failures.
+    ran: u64,
+    /// When the first of these failures was.
+    failing_since: Option<Instant>,
     /// It may be in the log already.
     pub(crate) in_doubt: bool,
     /// The latest try is the reason: it counts as written once.
@@ -109,6 +114,27 @@ impl Tries {
     /// It is sent alone from now on, so that it cannot affect others.
     pub(crate) fn solo(&self) -> bool {
         self.alone > 0
+    }
+
+    /// The portal failed with it alone. `ran`: how many requests of its lane have run so far.
+    pub(crate) fn failed_alone(&mut self, ran: u64, now: Instant) {
+        self.blamed += u32::from(self.alone == 0 || ran > self.ran);
+        self.alone += 1;
+        self.ran = ran;
+        self.failing_since.get_or_insert(now);
+    }
+
+    /// How often the portal failed with it alone.
+    pub(crate) fn alone(&self) -> u32 {
+        self.alone
+    }
+
+    /// Whether the portal goes on failing with it while other requests run, or has failed with it too often. A few
+    /// failures in a bad minute of the portal are no reason to give it up.
+    pub(crate) fn is_hopeless(&self, now: Instant) -> bool {
+        let for_long = |since: Instant| now.saturating_duration_since(since) >= FAILS_FOR;
+        let to_blame = self.blamed >= TRIES_ALONE && self.failing_since.is_some_and(for_long);
+        to_blame || self.alone >= TRIES_IN_ALL
     }
 }
 

@@ -70,8 +70,11 @@ impl Backoff {
 
 /// Default age at which a line is given up.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(3_600);
-/// Tries of an entry that makes the portal fail when it is sent alone, while others succeed.
+/// Tries of an entry that makes the portal fail when it is sent alone, while others succeed. Only if this goes on
+/// for [`FAILS_FOR`], because a portal that often fails for some seconds may fail with one entry five times.
 pub(crate) const TRIES_ALONE: u32 = 5;
+/// For how long an entry has to fail at least before it is given up by [`TRIES_ALONE`].
+pub(crate) const FAILS_FOR: Duration = Duration::from_secs(60);
 /// Tries of such an entry if there are no others that show whether the portal works.
 pub(crate) const TRIES_IN_ALL: u32 = 30;
 /// Tries of a command whose workflow is locked by another request.

@@ -14,7 +14,7 @@ use crate::error::CompleteError;
 use crate::line::{EventToken, LogLine, Tag};
 use crate::protocol::reply::Code;
 use crate::protocol::{Cause, Method, Reply, Request};
-use crate::queue::{Close, Complete, Consumer, Flush, Producer, Scope};
+use crate::queue::{Caller, Close, Complete, Consumer, Flush, Producer, Scope};
 use crate::stats::{AtDoor, DropReason, FlushReport, Snapshot, Stats};
 use crate::transport::Refreshed;
 use crate::transport::auth::Webhook;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tracing_bizproc::auth::{MemoryStore, OAuth, Webhook};
+use tracing_bizproc::app::{AppRequest, Installations, Registration};
+use tracing_bizproc::auth::{FileStore, MemoryStore, OAuth, Webhook};
 use tracing_bizproc::config::{Quota, Retention};
 use tracing_bizproc::error::{BuildError, CallError, CompleteError};
 use tracing_bizproc::format::{Language, Wording};
@@ -16,6 +17,7 @@ use tracing_bizproc::{Builder, Completion, EventToken, PortalId};
 use tracing_subscriber::Registry;
 use tracing_subscriber::prelude::*;
 
+use crate::app::{FORM, Handler, credentials, sites, wait};
 use crate::stage::{PATIENCE, eventually};
 
 /// A journal in memory, and a relay that answers at once if it is told to.
@@ -210,6 +212,36 @@ async fn calls_are_refused() {
     let error = guard.handle().call(None, "crm.deal.list", "{}").await.unwrap_err();
     assert_eq!(error, CallError::Publishes);
     assert!(error.to_string().contains("relay"), "{error}");
+}
+
+/// Regression: an app with several replicas could not be installed, because the calls of its registration were refused,
+/// too.
+#[test]
+fn an_app_that_publishes_is_installed_and_registers_its_activities() {
+    let sites = sites(1);
+    let (site, handler, life) = (&sites[0], Handler::new(), Handler::new());
+    let path = std::env::temp_dir().join(format!("bizproc-installed-{}", std::process::id()));
+    let store = FileStore::new(&path);
+    let oauth = tracing_bizproc::builder(credentials(site, store.clone()));
+    let (_layer, guard) = oauth.publish_to(Shared::default()).build::<Registry>().unwrap();
+    let installations = Installations::new(guard.handle(), store)
+        .declare(Registration::activity("fulfil", handler.url(), "Fulfil the order"))
+        .unwrap()
+        .life_events(life.url());
+    let take = || {
+        let (query, body) = life.take_whole();
+        wait(installations.handle(AppRequest::parse(&query, Some(FORM), body.as_bytes()).unwrap()))
+    };
+    site.app.install_at(&life.url());
+    assert_eq!(take().unwrap(), site.id());
+    site.portal.start_workflow("Order 1042").registered_activity("fulfil").unwrap().open();
+    handler.take();
+    site.app.update();
+    assert_eq!((take().unwrap(), take().unwrap()), (site.id(), site.id()));
+    assert!(site.portal.start_workflow("Order 1043").registered_activity("fulfil").is_some());
+    let error = wait(guard.handle().call(Some(&site.id()), "crm.deal.list", "{}")).unwrap_err();
+    assert_eq!(error, CallError::Publishes, "as often as the app likes");
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

@@ -37,9 +37,9 @@ pub(super) struct TokenBuffer {
     pub(super) completed: bool,
     /// The name of its last end in the journal, which is not tried any more.
     pub(super) last_end: Option<Stamp>,
-    /// It takes no more lines.
+    /// It takes no more lines. Those that it holds are still sent, and its log is told of those that are lost.
     pub(super) finished: Option<Finished>,
-    /// The lines that it holds are not sent either. Invariant: only when `finished`.
+    /// Nothing is sent any more, lines that it holds and notices among it. Invariant: only when `finished`.
     pub(super) ended: bool,
     /// Lines that are in the journal only, which its end waits for. 0 without an end.
     pub(super) elsewhere: u64,
@@ -225,7 +225,7 @@ impl TokenBuffer {
     pub(super) fn lost(&mut self, entry: &Entry, reason: DropReason, now: Instant) -> Option<u64> {
         let (lines, orphan) = self.take_orphan(entry);
         self.count(Ending::Dropped(reason), lines);
-        if self.finished.is_none() {
+        if !self.ended {
             let in_doubt = entry.tries.in_doubt;
             if lines > 0 {
                 let gap = Gap::new(reason, lines, entry.since_wall);

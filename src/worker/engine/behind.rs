@@ -12,7 +12,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use super::{Engine, Portal, held};
+use super::intake::held;
+use super::{Engine, Portal};
 use crate::journal::{MarkKind, Number, Position, Publisher, StoredLine};
 use crate::line::{EventToken, Fingerprint};
 use crate::queue::Limits;
@@ -177,7 +178,7 @@ impl Engine {
     /// after the flush are kept apart from lines before it.
     pub(super) fn cut(&mut self, token: Option<Fingerprint>) {
         let seq = self.seq;
-        for (_, portal) in &mut self.portals {
+        for (_, portal) in self.portals.iter_mut() {
             if let Some(behind) = &mut portal.behind {
                 behind.flushed = seq;
                 behind.elsewhere.cut(token, seq);
@@ -284,8 +285,7 @@ impl Engine {
             let ending = Ending::Dropped(reason);
             self.ledger.settle(page, &event_token, note.lines, note.charged, note.up_to, ending);
         }
-        let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
-        for key in keys {
+        for key in self.portals.keys() {
             let Some(behind) = self.portals[key].behind.take() else { continue };
             for Held { event_token, line, charged } in behind.held {
                 let page = &mut self.portals[key].page;

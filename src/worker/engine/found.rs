@@ -8,7 +8,7 @@ use super::behind::Behind;
 use super::store::Store;
 use super::{Engine, Portal};
 use crate::completion::Completion;
-use crate::journal::driver::Left;
+use crate::journal::desk::Left;
 use crate::journal::{Chunk, Content, Evicted, Number, Outcome, Publisher, StoredEnd};
 use crate::line::{EventToken, PortalId};
 use crate::worker::entry::Gap;
@@ -107,7 +107,7 @@ impl Engine {
         let Some(store) = &mut self.store else { return };
         store.starting = false;
         self.free_early_ends(now);
-        for (key, portal) in &self.portals {
+        for (key, portal) in self.portals.iter() {
             if portal.behind.is_some() {
                 self.agenda.set(key, now);
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::behind::{Held, split};
 use super::{Engine, Portal};
-use crate::journal::driver::Ask;
+use crate::journal::desk::Ask;
 use crate::journal::{Chunk, Content, Number, Publisher, Read, StoredGap, StoredLine};
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
@@ -58,7 +58,7 @@ impl Engine {
 
     /// The portal that waits for this read. `None` if the portal was let go since.
     pub(super) fn reader(&self, no: u64, portal: &Option<PortalId>) -> Option<usize> {
-        let key = *self.by_id.get(portal)?;
+        let key = self.portals.key(portal)?;
         let behind = self.portals[key].behind.as_ref()?;
         (behind.reading && behind.read == no).then_some(key)
     }

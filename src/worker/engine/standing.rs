@@ -10,7 +10,7 @@ use super::Engine;
 use super::behind::Behind;
 use super::tail::AGAIN;
 use crate::journal::Memo;
-use crate::journal::driver::Ask;
+use crate::journal::desk::Ask;
 use crate::line::PortalId;
 use crate::worker::report::Trouble;
 
@@ -58,7 +58,7 @@ impl Engine {
         memos: Result<Vec<Memo>, String>,
         now: Instant,
     ) {
-        let Some(&key) = self.by_id.get(portal) else { return };
+        let Some(key) = self.portals.key(portal) else { return };
         if !self.portals[key].standing.adopts {
             return;
         }
@@ -108,8 +108,8 @@ impl Engine {
         }
         let due = shared.retake.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone());
         for portal in due.collect::<Vec<_>>() {
-            let known = self.by_id.get(&portal);
-            if known.is_some_and(|key| self.portals[*key].standing.leaves) {
+            let known = self.portals.key(&portal);
+            if known.is_some_and(|key| self.portals[key].standing.leaves) {
                 if let Some(shared) = self.shared_mut() {
                     shared.retake.insert(portal, now + AGAIN);
                 }

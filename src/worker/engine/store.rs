@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::behind::{Held, split};
 use super::tail::Shared;
 use super::{Engine, Portal};
-use crate::journal::driver::{Ask, Said};
+use crate::journal::desk::{Ask, Said};
 use crate::journal::{Batch, Content, Number, Position, Publisher};
 use crate::line::{EventToken, PortalId};
 use crate::worker::outbox::{Outbox, Whose};
@@ -175,8 +175,7 @@ impl Engine {
         store.starting = false;
         self.free_early_ends(now);
         self.ledger.report(Trouble::NotRead, 1, None, trouble);
-        let keys: Vec<usize> = self.portals.iter().map(|(key, _)| key).collect();
-        for key in keys {
+        for key in self.portals.keys() {
             self.feed_held(key, Number::MAX, false, now);
         }
     }

@@ -14,9 +14,7 @@ use crate::worker::ending::Ending;
 use crate::worker::entry::Entry;
 use crate::worker::meters::Sort;
 use crate::worker::report::Trouble;
-use crate::worker::retry::{
-    ASK_AGAIN, EARLY, TRIES_ALONE, TRIES_IN_ALL, TRIES_LOCKED, UnknownOutcome,
-};
+use crate::worker::retry::{ASK_AGAIN, EARLY, TRIES_LOCKED, UnknownOutcome};
 use crate::worker::turn::Turn;
 
 impl Lane {
@@ -143,10 +141,7 @@ impl Lane {
             self.slot(what).most = (commands / 2).max(1);
         }
         if let (true, [only], true) = (halves, entries.as_mut_slice(), ends.is_empty()) {
-            if only.entry.tries.alone == 0 {
-                only.entry.tries.alone_since = self.successes;
-            }
-            only.entry.tries.alone += 1;
+            only.entry.tries.failed_alone(self.successes, turn.now);
         }
         let until = self.entry_hold();
         // From the last to the first, since each goes to the front of its token.
@@ -243,8 +238,8 @@ impl Lane {
                         (patient, DropReason::WorkflowGone)
                     }
                     Patience::Stumbled => {
-                        let patient = tries.alone < TRIES_ALONE;
-                        tries.alone += u32::from(patient);
+                        tries.failed_alone(self.successes, turn.now);
+                        let patient = !tries.is_hopeless(turn.now);
                         tries.in_doubt |= patient;
                         tries.just_in_doubt |= patient;
                         (patient, DropReason::RetriesSpent)
@@ -266,10 +261,10 @@ impl Lane {
                     command.entry.tries.in_doubt = true;
                     command.entry.tries.just_in_doubt = true;
                 }
-                if self.is_hopeless(&command.entry) {
+                if command.entry.tries.is_hopeless(turn.now) {
                     return self.give_up(&command, DropReason::RetriesSpent, turn);
                 }
-                let hold = until.filter(|_| command.entry.tries.solo());
+                let hold = self.hold_of(&command.entry, until, turn.now);
                 self.put_back(command, hold, turn);
             }
             OfEntry::IsGivenUp(reason) => self.give_up(&command, reason, turn),
@@ -282,11 +277,15 @@ impl Lane {
         }
     }
 
-    /// Whether the portal fails with this entry while others succeed, or has failed with it too often.
-    fn is_hopeless(&self, entry: &Entry) -> bool {
-        let tries = entry.tries;
-        let others_pass = self.successes > tries.alone_since;
-        tries.alone >= TRIES_IN_ALL || (tries.alone >= TRIES_ALONE && others_pass)
+    /// Until when an entry that failed alone waits: the longer, the more often it failed, and in any case until others
+    /// have had their turn, which is `until`.
+    fn hold_of(&mut self, entry: &Entry, until: Option<Instant>, now: Instant) -> Option<Instant> {
+        if !entry.tries.solo() {
+            return None;
+        }
+        let attempt = if self.closing.is_some() { 0 } else { entry.tries.alone() - 1 };
+        let own = now + self.backoff.wait(attempt.min(LONGEST_HOLD));
+        Some(until.map_or(own, |until| own.max(until)))
     }
 
     /// Puts it back to the front of its token, unless the token has ended in the meantime.

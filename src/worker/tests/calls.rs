@@ -11,7 +11,7 @@ fn call(stage: &mut Stage, name: &str) -> Answer {
     let (reply, answer) = oneshot::channel();
     let (method, body) = crate::protocol::call::request(name, "{}").unwrap();
     let deadline = stage.now + secs(120.0);
-    let call = crate::queue::Call { portal: None, method, body, deadline, reply };
+    let call = crate::queue::Call { by: Caller::App, portal: None, method, body, deadline, reply };
     stage.engine.call(call, stage.now);
     answer
 }

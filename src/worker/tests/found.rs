@@ -278,6 +278,74 @@ fn a_notice_that_fails_alone_is_sent_with_the_next_line() {
     assert!(says(&request, "(1 line may be missing since "), "{:?}", messages(&request));
 }
 
+/// Regression: as soon as the app had asked to end an activity, lost lines of it were not mentioned in the log any
+/// more, though the end waited for the lines before it.
+#[test]
+fn lines_that_are_lost_while_their_end_waits_are_told_before_it() {
+    for later in [false, true] {
+        let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
+        let tag = tag(1);
+        stage.log(&tag, "lost");
+        let (call, _) = stage.sent();
+        if later {
+            stage.log(&tag, "kept");
+        }
+        let mut answer = complete(&mut stage, &tag);
+        stage.settle(call, &nobody_knows());
+        let (call, request) = stage.sent();
+        assert!(says(&request, "(1 line may be missing since "), "{:?}", messages(&request));
+        assert_eq!(says(&request, "kept"), later);
+        stage.settle(call, &all_well(request.commands));
+        let requests = stage.run(5.0);
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        assert_eq!(requests[0].1.method, Method::EventSend);
+        assert!(requests[0].0 < 5.0, "the end did not wait longer");
+        assert!(answer.try_recv().unwrap().is_ok());
+    }
+}
+
+/// Regression: an entry was given up 8 s after it was logged. Its portal failed often for some seconds, and by chance
+/// five times with this entry.
+#[test]
+fn an_entry_is_not_given_up_for_a_bad_minute_of_its_portal() {
+    let alone = json(500, "");
+    let inside = refusal(500, "INTERNAL_SERVER_ERROR");
+    for (bad_for, delivered) in [(50.0, true), (600.0, false)] {
+        for stumbles in [false, true] {
+            let mut stage = Stage::new(options());
+            let unlucky = tag(1);
+            stage.log(&unlucky, "unlucky");
+            let (mut tries, mut given_up_at) = (0, None);
+            for n in 0..600 {
+                stage.log(&tag(2 + n % 7), "lucky");
+                while let Some((call, request)) = stage.sent_within(1.0) {
+                    let is_hit = says(&request, "unlucky") && stage.elapsed() < bad_for;
+                    tries += u32::from(is_hit);
+                    let reply = match (is_hit, stumbles, request.commands) {
+                        (false, ..) => all_well(request.commands),
+                        (true, false, _) => alone.clone(),
+                        (true, true, 1) => inside.clone(),
+                        (true, true, _) => {
+                            let hit = |said: &String| said.contains("unlucky");
+                            let code = |said: &String| hit(said).then_some("INTERNAL_SERVER_ERROR");
+                            let said = messages(&request);
+                            answers(&said.iter().map(code).collect::<Vec<_>>())
+                        }
+                    };
+                    stage.settle(call, &reply);
+                }
+                if stage.stats().lost() > 0 {
+                    given_up_at.get_or_insert(stage.elapsed());
+                }
+            }
+            let seen = (bad_for, stumbles, tries, given_up_at);
+            assert_eq!(given_up_at.is_none(), delivered, "{seen:?}");
+            assert!(given_up_at.is_none_or(|at| (60.0..120.0).contains(&at)), "{seen:?}");
+            assert!((5..20).contains(&tries), "{seen:?}");
+        }
+    }
+}
+
 /// Regression: with a budget of 16 MiB, lines of control characters used 62 MB, because each character is
 /// written as six.
 #[test]
@@ -334,7 +402,7 @@ fn app_call(
     let (method, body) = crate::protocol::call::request("crm.deal.list", "{}").unwrap();
     let deadline = stage.now + secs(120.0);
     let portal = portal.map(crate::line::PortalId::from);
-    let call = crate::queue::Call { portal, method, body, deadline, reply };
+    let call = crate::queue::Call { by: Caller::App, portal, method, body, deadline, reply };
     stage.engine.call(call, stage.now);
     answer
 }

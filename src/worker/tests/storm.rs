@@ -260,7 +260,14 @@ fn storm(seed: u64) {
                             crate::protocol::call::request("crm.deal.list", "{}").unwrap();
                         let deadline = stage.now + secs(30.0);
                         let portal = tag.portal.clone();
-                        let call = crate::queue::Call { portal, method, body, deadline, reply };
+                        let call = crate::queue::Call {
+                            by: Caller::App,
+                            portal,
+                            method,
+                            body,
+                            deadline,
+                            reply,
+                        };
                         stage.engine.call(call, stage.now);
                         called.push((deadline + secs(41.0), answer));
                     }
