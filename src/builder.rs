@@ -29,7 +29,7 @@ use crate::transport::nowhere::Nowhere;
 use crate::worker::Worker;
 use crate::worker::coalescer::Plan;
 use crate::worker::engine::Engine;
-use crate::worker::lane::Rules;
+use crate::worker::lane::{Rules, Serves};
 use crate::worker::ledger::Ledger;
 use crate::worker::operating::OPERATING_LIMIT;
 use crate::worker::outbox::Outbox;
@@ -747,6 +747,10 @@ impl Builder {
             words: words.clone(),
             portal_share: self.portal_share,
             default_portal: self.credentials.as_ref().is_none_or(Credentials::have_default_portal),
+            serves: match &self.credentials {
+                Some(Credentials::Webhook(webhook)) => Serves::One(webhook.portal().cloned()),
+                _ => Serves::Any,
+            },
         };
         let renderer = self.lines.renderer(words, &stats, self.line_bytes);
         let ledger = Ledger::new(stats.clone(), consumer.shares(), self.limits.bytes);

@@ -7,15 +7,17 @@ use tokio::time::Instant;
 
 use super::kept::{self, Answers, Portal, Run, number, pass, settled};
 use super::options;
-use crate::builder::Builder;
+use crate::builder::{Builder, builder};
+use crate::completion::Completion;
 use crate::error::{CallError, CompleteError};
 use crate::format::{Language, LineTime};
 use crate::journal::memory::{Disk, Faults};
 use crate::journal::{Chunk, Content, Outcome};
 use crate::line::LogLine;
 use crate::protocol::call;
-use crate::queue::{Call, Caller, Control, Expect, Flush, Overflow, Scope};
+use crate::queue::{Call, Caller, Complete, Control, Expect, Flush, Overflow, Scope};
 use crate::stats::{DropReason, FlushReport};
+use crate::transport::auth::Webhook;
 
 struct Replica {
     disk: Disk,
@@ -296,6 +298,40 @@ async fn an_end_that_the_journal_does_not_take_is_sent_from_here_at_its_deadline
     settled(&replica.run, 20).await;
     assert_eq!(replica.kinds(), ["lines"], "the end does not follow");
     replica.run.adds_up();
+}
+
+/// The relay has credentials for portals that this process cannot reach. If the relay does not send the end, either, the
+/// caller gets the answer at once, and not two minutes later.
+#[tokio::test(start_paused = true)]
+async fn an_end_for_a_portal_of_the_relay_alone_is_not_tried_from_here() {
+    let webhook = Webhook::new("https://b24.example/rest/1/code/").unwrap();
+    let replica = Replica::with(|_| builder(webhook));
+    let ask = |token: u32| {
+        let (reply, answer) = oneshot::channel();
+        let complete = Complete {
+            event_token: super::tag(token).event_token.clone(),
+            portal: Some("of the relay".into()),
+            completion: Completion::new(),
+            deadline: (Instant::now() + Duration::from_secs(10)).into_std(),
+            reply,
+        };
+        replica.run.producer.control(Control::Complete(complete)).ok().unwrap();
+        answer
+    };
+    let answer = ask(1);
+    pass(1.0).await;
+    replica.disk.answer_ends(&Outcome::Accepted);
+    assert!(answer.await.unwrap().is_ok());
+    let of_relay = replica.disk.unsettled_ends();
+    let (answer, began) = (ask(2), Instant::now());
+    pass(1.0).await;
+    replica.disk.answer_ends(&Outcome::NotSent);
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::NoCredentials));
+    let (answer, _) = (ask(3), pass(1.0).await);
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::NoCredentials));
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    pass(1.0).await;
+    assert_eq!((replica.portal.ends(), replica.disk.unsettled_ends()), (0, of_relay));
 }
 
 #[tokio::test(start_paused = true)]
