@@ -189,6 +189,17 @@ impl Disk {
         }
     }
 
+    /// The same for the newest end alone.
+    pub(crate) fn answer_newest_end(&self, outcome: &Outcome) {
+        let mut inside = self.inside();
+        let Inside { chunks, answers, .. } = &mut *inside;
+        let newest = chunks.iter().rev().find_map(|(publisher, chunk)| match &chunk.content {
+            Content::End(end) => Some((*publisher, end.no)),
+            _ => None,
+        });
+        answers.extend(newest.map(|end| (end, outcome.clone())));
+    }
+
     /// A relay delivers everything that is stored.
     pub(crate) fn settle_all(&self) {
         let mut inside = self.inside();
