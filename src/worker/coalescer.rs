@@ -40,6 +40,9 @@ pub(crate) struct Plan {
     pub(crate) linger: Duration,
     /// The longest that any line waits for the schedule.
     pub(crate) max_hold: Duration,
+    /// The lines of an entry are not further apart than this, so that they are of about the same age. An entry that
+    /// gathers lines is due before that.
+    pub(crate) span: Duration,
     /// Largest entry, notices included.
     pub(crate) entry_bytes: usize,
     /// Lines at this level or above do not wait for the schedule.
@@ -208,7 +211,8 @@ impl Coalescer {
         self.list(key);
     }
 
-    /// Gives up waiting entries of a token with lines of this publisher between these numbers.
+    /// Gives up waiting entries of a token of which all lines are of this publisher, and not newer than these numbers.
+    /// Older lines were given up before.
     pub(crate) fn give_up_numbers(
         &mut self,
         event_token: &EventToken,
@@ -218,7 +222,9 @@ impl Coalescer {
     ) -> Vec<(Entry, Option<u64>)> {
         let Some(&key) = self.keys.get(event_token) else { return Vec::new() };
         let mut given_up = Vec::new();
-        let gone = |entry: &Entry| entry.stamps.meets(publisher, from, up_to);
+        let gone = |entry: &Entry| {
+            entry.stamps.meets(publisher, from, up_to) && entry.stamps.up_to <= up_to
+        };
         while let Some(entry) = self.tokens[key].pop_if(gone) {
             let orphan = self.lost(key, &entry, reason, now);
             given_up.push((entry, orphan));

@@ -148,6 +148,10 @@ pub(crate) struct Lane {
     deadlines: Deadlines,
     /// How many times in a row new access was refused again.
     renewals: u32,
+    /// How many times in a row a request for new access was not answered.
+    unanswered: u32,
+    /// Since when there are no credentials for the portal, if that is so.
+    unknown_since: Option<Instant>,
     /// How often new access was received. A refusal of older access does not count for the newer one.
     access: u64,
     backoff: Backoff,
@@ -234,6 +238,8 @@ impl Lane {
             ends_pause: None,
             deadlines: Deadlines::default(),
             renewals: 0,
+            unanswered: 0,
+            unknown_since: None,
             access: 0,
             backoff: Backoff::new(seed),
             costs: Costs::default(),

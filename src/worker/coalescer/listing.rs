@@ -127,7 +127,13 @@ impl Coalescer {
                 return;
             }
             let idle_until = self.tokens.get(key).filter(|buffer| !buffer.is_in_use());
-            match idle_until.map(|buffer| buffer.last_used + FORGET) {
+            let idle_until = idle_until.map(|buffer| {
+                // A notice that waits for the next line is kept as long as others.
+                let notice = buffer.gap.as_ref().and_then(|gap| gap.newest);
+                let until = buffer.last_used + FORGET;
+                notice.map_or(until, |newest| until.max(newest + max_age))
+            });
+            match idle_until {
                 // It was used meanwhile.
                 Some(until) if until > now && until > at => self.listing.idle.set(key, until),
                 Some(_) => self.remove(key),

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::config::UnknownOutcome;
 use crate::format::{Language, LineTime};
 use crate::journal::desk::Said;
 use crate::journal::memory::Faults;
@@ -381,5 +382,62 @@ async fn lines_that_look_old_are_delivered_as_long_as_the_journal_has_them() {
     portal.answers(Answers::Well);
     pass(600.0).await;
     assert_eq!((portal.lines(), relay.stats().lost()), (vec![1], 0), "{}", relay.stats());
+    relay.adds_up();
+}
+
+/// Regression: with the oldest line of an entry, all its lines left memory, although the journal had given up only
+/// this one. They came back with the next owner of the portal only.
+#[tokio::test(start_paused = true)]
+async fn younger_lines_of_an_entry_are_delivered_if_the_oldest_are_given_up() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let relay = Relay::start(&disk, &portal, 1, options());
+    portal.answers(Answers::Away);
+    pass(1.0).await;
+    for n in 0..5 {
+        writer.lines(None, 1, &[&format!("#{n}#")]);
+        pass(600.0).await;
+    }
+    // The first entry was out, so the others are together in the second one.
+    disk.evict();
+    disk.evict();
+    pass(30.0).await;
+    portal.answers(Answers::Well);
+    pass(120.0).await;
+    assert!(portal.lines().ends_with(&[2, 3, 4]), "{:?} {}", portal.lines(), relay.stats());
+    assert_eq!(disk.unsettled(), 0);
+    relay.adds_up();
+}
+
+/// Regression: a relay took no notice of its own notices, also if it had let their portal go since, as it does when it
+/// cannot reach the journal for some seconds. So nobody told them until it had ended.
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_has_a_portal_again_tells_the_notices_that_it_has_stored() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let options = options().on_unknown_outcome(UnknownOutcome::GiveUp);
+    let relay = Relay::start(&disk, &portal, 1, options);
+    portal.answers(Answers::Silent);
+    writer.lines(None, 1, &["#1#"]);
+    while relay.stats().lost() == 0 {
+        pass(0.05).await;
+    }
+    portal.answers(Answers::Away);
+    pass(5.0).await;
+    assert_eq!(disk.untold(), 1);
+    for _ in 0..2 {
+        disk.hide(&None);
+        relay.let_go(|_| false).await.unwrap();
+        disk.give(&None, Some(1));
+        pass(5.0).await;
+    }
+    portal.answers(Answers::Well);
+    writer.lines(None, 1, &["#2#"]);
+    pass(120.0).await;
+    let told = |entry: &String| entry.contains("(1 line may be missing since ");
+    assert_eq!(written(&portal).iter().filter(|entry| told(entry)).count(), 1);
+    assert_eq!((disk.untold(), disk.unsettled()), (0, 0));
     relay.adds_up();
 }
