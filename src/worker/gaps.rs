@@ -148,7 +148,21 @@ impl KeptGaps {
     }
 
     /// A chunk could not be stored.
-    pub(crate) fn not_stored(&mut self, of: Publisher, number: Number) {
+    pub(crate) fn not_stored(
+        &mut self,
+        of: Publisher,
+        whose: (Option<&PortalId>, &EventToken),
+        gap: StoredGap,
+    ) {
+        let StoredGap { no: number, lines, since, reason } = gap;
+        if self.was_left(number) {
+            // No other process can tell it yet.
+            let id = self.keep(whose, (reason, lines, since));
+            if let Some(gap) = self.gaps.get_mut(&id) {
+                gap.goes = true;
+            }
+            return;
+        }
         for (id, gap) in &mut self.gaps {
             let before = gap.stored.len();
             gap.stored.retain(|(publisher, no, _)| *publisher != of || *no != number);
@@ -297,7 +311,8 @@ mod tests {
         assert!(!gaps.has_unsaved());
         gaps.settled(token().fingerprint(), OWN, (1, 9));
         assert_eq!(saved(&mut gaps, &mut seq).0, [(2, 4)]);
-        gaps.not_stored(OWN, 2);
+        let gap = StoredGap { no: 2, lines: 4, since: AT, reason: DropReason::QueueFull };
+        gaps.not_stored(OWN, (None, &token()), gap);
         assert_eq!(saved(&mut gaps, &mut seq).0, [(3, 4)]);
         assert_eq!(gaps.told(id).len(), 1);
     }

@@ -319,7 +319,8 @@ impl Engine {
                 }
                 Content::Missed(gap) => {
                     if let Some(outbox) = self.ledger.outbox() {
-                        outbox.gaps().not_stored(batch.publisher, gap.no);
+                        let whose = (chunk.portal.as_ref(), &chunk.event_token);
+                        outbox.gaps().not_stored(batch.publisher, whose, gap);
                     }
                     continue;
                 }
