@@ -93,7 +93,7 @@ impl Builder {
     }
 
     /// Everything but the thread and the transport.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
     pub(crate) fn parts(&self, seed: u64) -> Parts {
         self.parts_with(seed, self.open_journal().expect("the spool can be opened"))
     }
