@@ -34,6 +34,7 @@ mod limits;
 pub mod portal;
 mod random;
 pub mod throughput;
+pub(crate) mod told;
 mod verify;
 
 pub use conditions::{Conditions, EventSend, Faults, Lift};

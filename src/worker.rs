@@ -55,6 +55,7 @@ pub(crate) mod retry;
 pub(crate) mod runtime;
 pub(crate) mod schedule;
 pub(crate) mod style;
+pub(crate) mod trail;
 pub(crate) mod turn;
 pub(crate) mod watches;
 

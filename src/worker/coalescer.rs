@@ -492,6 +492,10 @@ impl Coalescer {
         };
         let event_token = buffer.event_token.clone();
         let orphan = self.lost(key, &entry, reason, now);
+        let buffer = &mut self.tokens[key];
+        if let (true, Some(gap)) = (buffer.end.is_some(), &mut buffer.gap) {
+            gap.waits = false;
+        }
         self.list(key);
         Some((event_token, entry, orphan))
     }
@@ -528,7 +532,10 @@ impl Coalescer {
         let mut given_up = Vec::new();
         for key in self.listing.with_lines() {
             let before = given_up.len();
-            while let Some(entry) = self.tokens[key].pop_if(&hopeless) {
+            // Before an end, a notice is tried until the end goes.
+            let has_end = self.tokens[key].end.is_some();
+            let gone = |entry: &Entry| hopeless(entry) && !(has_end && entry.is_notice());
+            while let Some(entry) = self.tokens[key].pop_if(gone) {
                 let orphan = self.lost(key, &entry, reason, now);
                 given_up.push((self.tokens[key].event_token.clone(), entry, orphan));
             }

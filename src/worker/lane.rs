@@ -465,7 +465,8 @@ impl Lane {
         }
         self.pass_deadlines(turn);
         self.lapse_ends(turn);
-        self.coalescer.forget_idle(self.rules.retry.max_age, turn.now);
+        let untold = self.coalescer.forget_idle(self.rules.retry.max_age, turn.now);
+        turn.ledger.report_untold(turn.page.portal(), untold);
         self.keep_gaps(turn);
         if self.is_calls_turn(turn.now) {
             if let Ok(send) = self.next_call(turn) {

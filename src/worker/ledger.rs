@@ -13,6 +13,7 @@ use super::gaps::GapId;
 use super::incoming::{Incoming, Stamp};
 use super::outbox::Outbox;
 use super::report::{Report, Reports, Trouble};
+use super::trail;
 use super::watches::Watches;
 use crate::journal::{Answer, Mark, MarkKind, Number, Outcome, Publisher, StoredGap};
 use crate::line::{EventToken, Fingerprint, PortalId};
@@ -192,6 +193,13 @@ impl Ledger {
         detail: impl Into<String>,
     ) {
         self.reports.add(trouble, count, portal, detail);
+    }
+
+    /// Notes lost lines that no log will mention, although it could. They were counted when they were lost.
+    pub(crate) fn report_untold(&mut self, portal: Option<&str>, lines: u64) {
+        if lines > 0 {
+            self.reports.add(Trouble::Untold, lines, portal, "");
+        }
     }
 
     /// Notes lines that the queue has refused and counted.
@@ -403,6 +411,7 @@ impl Ledger {
         if lines == 0 {
             return;
         }
+        trail::lost(event_token.fingerprint(), lines, reason);
         self.count_lost(Some(page), lines, reason);
         self.sub_stored(page, own, lines);
         self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));
@@ -613,6 +622,7 @@ impl Ledger {
                 self.reports.add(Trouble::Late, lines, page.portal(), "");
             }
             Ending::Dropped(reason) => {
+                trail::lost(event_token.fingerprint(), lines, reason);
                 self.stats.dropped(reason, lines);
                 self.reports.add(Trouble::Lost(reason), lines, page.portal(), &*page.because);
             }

@@ -120,7 +120,17 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     ),
     (
         "ledger",
-        &["elsewhere", "ending", "entry", "gaps", "incoming", "outbox", "report", "watches"],
+        &[
+            "elsewhere",
+            "ending",
+            "entry",
+            "gaps",
+            "incoming",
+            "outbox",
+            "report",
+            "trail",
+            "watches",
+        ],
     ),
     ("outbox", &["agenda", "gaps"]),
     ("backlog", &[]),
@@ -144,6 +154,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("runtime", &[]),
     ("schedule", &[]),
+    ("trail", &[]),
 ];
 
 /// Crates that only some modules may use.
