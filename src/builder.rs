@@ -13,7 +13,8 @@ use crate::error::BuildError;
 use crate::fields::Fields;
 use crate::handle::{Handle, WorkerGuard};
 use crate::journal::Journal;
-use crate::journal::driver::{Desk, Driver};
+use crate::journal::desk::Desk;
+use crate::journal::driver::Driver;
 use crate::layer::{self, BizprocLayer, EventLevel};
 use crate::line::Packed;
 #[cfg(feature = "log")]

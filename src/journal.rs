@@ -33,7 +33,9 @@ pub mod codec;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
 pub mod contract;
+pub(crate) mod desk;
 pub(crate) mod driver;
+mod guarded;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod near;
@@ -281,12 +283,12 @@ pub struct Read {
     pub at_end: bool,
 }
 
-/// The contents of a journal for one portal.
+/// The contents of a journal for one portal, which has something that is not settled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
     /// `None`: the default portal.
     pub portal: Option<PortalId>,
-    /// Lines that are not settled.
+    /// Lines that are not settled. 0: only ends or notices are not settled.
     pub lines: u64,
 }
 

@@ -55,11 +55,12 @@ impl PgConfig {
         let mut postgres = parse(connection)?;
         if postgres.get_hosts().is_empty() && postgres.get_hostaddrs().is_empty() {
             return Err(config(
-                "it names no host; for the socket of this machine: host=/run/postgresql",
+                "the connection string has no host: write postgres://user@host/database, or host=/run/postgresql for the \
+                 socket of this machine",
             ));
         }
         if postgres.get_channel_binding() == ChannelBinding::Require {
-            return Err(config("`channel_binding=require` is not supported"));
+            return Err(config("`channel_binding=require` is not supported: remove it"));
         }
         let local = is_local(&postgres);
         match postgres.get_ssl_mode() {
@@ -95,7 +96,10 @@ impl PgConfig {
     pub fn from_env() -> Result<Self, PgError> {
         let connection = std::env::var(PgConfig::ENV).unwrap_or_default();
         if connection.is_empty() {
-            return Err(config("the environment variable BIZPROC_DATABASE_URL is not set"));
+            return Err(config(
+                "set the environment variable BIZPROC_DATABASE_URL, for example to \
+                 postgres://bizproc_app:password@db.example/app",
+            ));
         }
         PgConfig::parse(&connection)
     }
@@ -194,8 +198,8 @@ fn parse(connection: &str) -> Result<tokio_postgres::Config, PgError> {
         let unknown = UNSUPPORTED.iter().find(|name| connection.contains(&format!("{name}=")));
         match unknown {
             Some(name) => config(&format!(
-                "the connection string has `{name}`, which is not supported (for `sslrootcert` there \
-                 is `PgConfig::extra_roots`)"
+                "the connection string has `{name}`, which is not supported: remove it (for `sslrootcert` there is \
+                 `PgConfig::extra_roots`, or `database.roots_file` of a relay)"
             )),
             None => config(
                 "the connection string cannot be read: write postgres://user:password@host/database \

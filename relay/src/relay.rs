@@ -137,8 +137,8 @@ impl Relay {
     }
 }
 
-/// Why a relay does not start.
-#[derive(Debug, thiserror::Error)]
+/// Why a relay does not start. Debug is the text, which says what to do.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
     /// The connection to the database cannot be set up.

@@ -36,23 +36,38 @@ impl Tls {
                     .to_owned(),
             )
         })?;
-        let extra = CertificateDer::pem_slice_iter(extra_roots)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| PgError::Tls(format!("the extra roots are not PEM: {error}")))?;
+        let extra =
+            CertificateDer::pem_slice_iter(extra_roots).collect::<Result<Vec<_>, _>>().map_err(
+                |error| PgError::Tls(format!("the extra roots are not PEM: {error}: {AS_PEM}")),
+            )?;
         if extra.is_empty() && !extra_roots.is_empty() {
-            return Err(PgError::Tls("there is no certificate in the extra roots".to_owned()));
+            return Err(PgError::Tls(format!(
+                "there is no certificate in the extra roots: {AS_PEM}"
+            )));
         }
-        let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
-            .map_err(|error| PgError::Tls(error.to_string()))?;
+        let verifier =
+            Verifier::new_with_extra_roots(extra, Arc::clone(&provider)).map_err(|error| {
+                PgError::Tls(format!(
+                    "{error}: install the certificates of the system (for example the package \
+                     ca-certificates), or add your own"
+                ))
+            })?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| PgError::Tls(error.to_string()))?
+            .map_err(|error| {
+                PgError::Tls(format!(
+                    "{error}: use a cryptography provider that supports TLS 1.2 or 1.3"
+                ))
+            })?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         Ok(Tls(Some(TlsConnector::from(Arc::new(config)))))
     }
 }
+
+/// What extra roots have to be.
+const AS_PEM: &str = "give certificates as text, from BEGIN CERTIFICATE to END CERTIFICATE";
 
 #[cfg(feature = "aws-lc-rs")]
 fn linked() -> Option<Arc<CryptoProvider>> {

@@ -1,30 +1,27 @@
 //! Drives a journal on a thread of its own. The worker sends requests and never waits. Requests are served in
 //! their order. So a read finds what was appended before it, and does not find what was settled before it.
 
-use std::any::Any;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::panic::AssertUnwindSafe;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use std::{io, thread};
 
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::desk::{Ask, Desk, Said};
+use super::guarded::{generation_of, guarded};
 use super::near::Near;
 use super::posting;
-use super::{
-    About, Adopted, Batch, Chunk, Content, Journal, JournalError, Mark, Position, Publisher, Query,
-    Read,
-};
-use crate::line::{EventToken, PortalId};
+use super::{About, Batch, Journal, JournalError, Mark, Position, Publisher, Query, Read};
+use crate::line::PortalId;
 
-mod desk;
+mod adopt;
 mod shared;
 
-pub(crate) use desk::{Ask, Desk, Left, Permission, Said};
-use shared::{News, Tail};
+use adopt::Adoption;
+use shared::{News, Tails};
 
 /// The journal's side.
 pub(crate) struct Driver {
@@ -33,21 +30,10 @@ pub(crate) struct Driver {
     told: mpsc::UnboundedSender<Said>,
     /// Marks that could not be stored.
     marks: Vec<Mark>,
-    /// The state of reading the data of other runs.
-    scan: Option<Scan>,
-    next_adopt: Instant,
-    /// There is more to take over at once.
-    adopting: bool,
-    /// Something was taken over whose size is not known yet.
-    has_more: bool,
-    /// Runs whose lines were counted.
-    known: HashSet<Publisher>,
+    adoption: Adoption,
     /// Other processes use the journal, too. Then there are no runs to take over from.
     is_shared: bool,
-    /// A request for new data that is not answered yet.
-    tail: Option<Tail>,
-    /// The last read of new data has found the end of the journal.
-    tail_at_end: bool,
+    tails: Tails,
     /// A request that was taken out of the queue too early. It is the next one.
     next: Option<Ask>,
     /// The part for a process that publishes.
@@ -56,15 +42,6 @@ pub(crate) struct Driver {
     near: Option<Near>,
     /// Reads that wait until all lines that they may find are counted.
     reads: VecDeque<Ask>,
-}
-
-/// How much of the data of other runs was read.
-#[derive(Default)]
-struct Scan {
-    after: Option<Position>,
-    seen: HashSet<Publisher>,
-    left: HashMap<(Option<PortalId>, EventToken), u64>,
-    ends: Vec<(Publisher, Chunk)>,
 }
 
 impl Driver {
@@ -78,14 +55,9 @@ impl Driver {
             asks: from_worker,
             told,
             marks: Vec::new(),
-            scan: None,
-            next_adopt: Instant::now(),
-            adopting: false,
-            has_more: false,
-            known: HashSet::from([publisher]),
+            adoption: Adoption::new(publisher, Instant::now()),
             is_shared: false,
-            tail: None,
-            tail_at_end: false,
+            tails: Tails::new(Instant::now()),
             next: None,
             posts_for: None,
             near: None,
@@ -149,38 +121,33 @@ impl Driver {
                     Some(ask) => Some(ask),
                     None => return,
                 },
-                () = news.wait(self.tail.as_ref()), if self.tail.is_some() => {
+                () = news.wait(self.tails.waiting()), if self.tails.waiting().is_some() => {
                     self.read_tail().await;
                     continue;
                 }
-                () = std::future::ready(()), if self.scan.is_some() => None,
-                () = sleep_until(self.next_adopt), if !self.is_shared => None,
+                () = std::future::ready(()), if self.adoption.scan.is_some() => None,
+                () = sleep_until(self.adoption.next_at), if !self.is_shared => None,
             };
             match ask {
                 Some(Ask::Close(done)) => return self.close(done).await,
                 Some(ask) => self.serve(ask).await,
-                None if self.scan.is_some() => self.scan_on().await,
+                None if self.adoption.scan.is_some() => self.scan_on().await,
                 None => self.adopt().await,
             }
             self.serve_reads().await;
         }
     }
 
-    /// Whether lines were taken over and not counted yet. A read would find them.
-    fn is_counting(&self) -> bool {
-        self.adopting || self.scan.is_some()
-    }
-
     /// Serves the reads that have waited.
     async fn serve_reads(&mut self) {
-        while !self.is_counting() {
+        while !self.adoption.is_counting() {
             let Some(ask) = self.reads.pop_front() else { return };
             self.serve(ask).await;
         }
     }
 
     async fn serve(&mut self, ask: Ask) {
-        if matches!(ask, Ask::Read { .. }) && self.is_counting() {
+        if matches!(ask, Ask::Read { .. }) && self.adoption.is_counting() {
             return self.reads.push_back(ask);
         }
         match ask {
@@ -208,10 +175,10 @@ impl Driver {
         while let Ok(ask) = self.asks.try_recv() {
             self.serve(ask).await;
         }
-        while self.next_adopt <= Instant::now() {
+        while self.adoption.next_at <= Instant::now() {
             self.adopt().await;
         }
-        while self.scan.is_some() {
+        while self.adoption.scan.is_some() {
             self.scan_on().await;
         }
         self.serve_reads().await;
@@ -229,7 +196,7 @@ impl Driver {
 
     async fn append(&mut self, batch: Batch) {
         let appended = guarded(|| self.journal.append(&batch)).await;
-        let appended = appended.and_then(|up_to| Ok((up_to, self.generation()?)));
+        let appended = appended.and_then(|up_to| Ok((up_to, generation_of(&*self.journal)?)));
         let told = match appended {
             Ok((up_to, generation)) => Said::Appended { no: batch.no, up_to, generation },
             Err(error) => Said::NotAppended { batch, trouble: error.to_string() },
@@ -293,84 +260,12 @@ impl Driver {
         generation: u64,
         most_bytes: usize,
     ) -> Result<(Read, u64), JournalError> {
-        let now = self.generation()?;
+        let now = generation_of(&*self.journal)?;
         let after = after.filter(|_| generation == now);
         // Otherwise, what is settled would be read again.
         self.note_marks().await?;
         let query = Query { portal: Some(portal), after, most_bytes };
         Ok((guarded(|| self.journal.read(query)).await?, now))
-    }
-
-    /// The journal's generation. A panic in it must not end the driver's thread.
-    fn generation(&self) -> Result<u64, JournalError> {
-        let generation = || self.journal.generation();
-        std::panic::catch_unwind(AssertUnwindSafe(generation)).map_err(|panic| panicked(&*panic))
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
-    async fn adopt(&mut self) {
-        self.next_adopt = Instant::now() + ADOPT_EVERY;
-        let adopted = guarded(|| self.journal.adopt()).await;
-        self.adopting = adopted.as_ref().is_ok_and(|adopted| adopted.more);
-        match adopted {
-            Ok(Adopted { held, more, left }) => {
-                self.has_more |= !held.is_empty();
-                if more {
-                    self.next_adopt = Instant::now();
-                    self.tell(Said::Adopting);
-                } else if std::mem::take(&mut self.has_more) {
-                    self.scan = Some(Scan::default());
-                } else {
-                    self.tell(Said::Adopted {
-                        publishers: Vec::new(),
-                        left: Vec::new(),
-                        ends: Vec::new(),
-                    });
-                }
-                if let Some(trouble) = left.first().filter(|_| !more) {
-                    self.tell(Said::LeftAlone { trouble: trouble.to_string() });
-                }
-            }
-            Err(error) => self.tell(Said::NotAdopted { trouble: error.to_string() }),
-        }
-        self.look_for_evicted().await;
-    }
-
-    /// Continues to read the data of other runs. It counts the lines of each token, and hands over ends, which do
-    /// not wait until their lines are read.
-    #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
-    async fn scan_on(&mut self) {
-        let Some(scan) = &mut self.scan else { return };
-        let query = Query { portal: None, after: scan.after, most_bytes: SCAN_BYTES };
-        match guarded(|| self.journal.read(query)).await {
-            Ok(read) => {
-                scan.after = Some(read.up_to);
-                for (publisher, chunk) in read.chunks {
-                    if !self.known.contains(&publisher) {
-                        scan.take(publisher, chunk);
-                    }
-                }
-                if read.at_end {
-                    let Scan { left, ends, seen, .. } = self.scan.take().unwrap_or_default();
-                    let publishers = seen.iter().copied().collect();
-                    self.known.extend(seen);
-                    let left = left.into_iter();
-                    let left = left
-                        .map(|((portal, event_token), lines)| Left { portal, event_token, lines })
-                        .collect();
-                    self.tell(Said::Adopted { publishers, left, ends });
-                } else {
-                    self.tell(Said::Adopting);
-                }
-            }
-            Err(error) => {
-                self.scan = None;
-                // Nothing else would start this read again, because a run is taken over only once.
-                self.has_more = true;
-                self.next_adopt = Instant::now() + SCAN_AGAIN;
-                self.tell(Said::NotAdopted { trouble: error.to_string() });
-            }
-        }
     }
 
     async fn look_for_evicted(&mut self) {
@@ -389,50 +284,7 @@ impl Driver {
     }
 }
 
-impl Scan {
-    fn take(&mut self, publisher: Publisher, chunk: Chunk) {
-        self.seen.insert(publisher);
-        match &chunk.content {
-            Content::Lines(lines) => {
-                let lines = lines.len() as u64;
-                *self.left.entry((chunk.portal, chunk.event_token)).or_default() += lines;
-            }
-            // Its portal is read, and the notice is told, also if nothing else is left.
-            Content::Missed(_) => {
-                self.left.entry((chunk.portal, chunk.event_token)).or_default();
-            }
-            Content::Seal(_) => {}
-            Content::End(_) => self.ends.push((publisher, chunk)),
-        }
-    }
-}
-
-/// A panic in the journal counts as a failure, also if it happens before the journal returns a future.
-pub(super) async fn guarded<T, F>(call: impl FnOnce() -> F) -> Result<T, JournalError>
-where
-    F: Future<Output = Result<T, JournalError>>,
-{
-    let call = std::panic::catch_unwind(AssertUnwindSafe(call));
-    let mut call = std::pin::pin!(call.map_err(|panic| panicked(&*panic))?);
-    std::future::poll_fn(|context| {
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));
-        polled.unwrap_or_else(|panic| std::task::Poll::Ready(Err(panicked(&*panic))))
-    })
-    .await
-}
-
-fn panicked(_what: &(dyn Any + Send)) -> JournalError {
-    // The message of the panic may contain a secret.
-    "the journal panicked".into()
-}
-
 /// The driver's thread.
 const THREAD: &str = "bizproc-journal";
-/// How often to look for data of other runs.
-const ADOPT_EVERY: Duration = Duration::from_secs(60);
-/// The same, after a read of taken-over data has failed.
-const SCAN_AGAIN: Duration = Duration::from_secs(1);
-/// How much data of other runs is read at once.
-const SCAN_BYTES: usize = 1 << 20;
 /// The largest number of marks that wait while the journal fails.
 const MOST_MARKS: usize = 65_536;

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::driver::guarded;
+use super::guarded::guarded;
 use super::{
     About, Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, MarkKind, Number, Position,
     Publisher, Query,

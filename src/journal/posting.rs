@@ -11,26 +11,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::driver::{Ask, Said, guarded};
+use super::desk::{Ask, Inquiry, Known, Said};
+use super::guarded::guarded;
 use super::near::{Load, Near, Next};
-use super::{Answer, Batch, Journal, JournalError, Mark, Number, Position, Publisher};
-use crate::line::{EventToken, PortalId};
-
-/// A question of a process that publishes.
-#[derive(Clone, Debug)]
-pub(crate) enum Inquiry {
-    /// Asks for the outcomes of these ends.
-    Answers(Vec<Number>),
-    /// Asks how many lines up to this number are not settled: of one token, or of all.
-    Unsettled { of: Option<(Option<PortalId>, EventToken)>, up_to: Number },
-}
-
-/// The answer of the journal. `None`: it did not answer.
-#[derive(Debug)]
-pub(crate) enum Known {
-    Answers(Option<Vec<Answer>>),
-    Unsettled(Option<u64>),
-}
+use super::{Batch, Journal, JournalError, Mark, Position, Publisher};
 
 type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Tried<T> = Result<T, JournalError>;

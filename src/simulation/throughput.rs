@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::builder::{Builder, Parts};
 use crate::completion::Completion;
-use crate::journal::driver::{Desk, Driver};
+use crate::journal::desk::Desk;
+use crate::journal::driver::Driver;
 use crate::line::{EventToken, LogLine, Packer, Tag};
 use crate::protocol::Reply;
 use crate::queue::{Complete, Message};

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::engine::Withheld;
 use crate::journal::Journal;
-use crate::journal::driver::Permission;
+use crate::journal::desk::Permission;
 use crate::line::PortalId;
 use crate::protocol::Pass;
 

@@ -1,24 +1,33 @@
 //! The result of every line: the only place that counts lines, releases their budget, marks them in the
 //! journal, and answers flushes.
+//!
+//! ```text
+//! taken -> settle                               a line in memory
+//! taken -> stored -> read_back -> settle        a line that waits in the journal (stored)
+//! ```
+//! Each step is counted for its portal, too (`page`), and noted for the journal (`journal`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::elsewhere::Part;
 use super::ending::Ending;
-use super::entry::{Entry, Gap, Stamps};
-use super::gaps::GapId;
-use super::incoming::{Incoming, Stamp};
-use super::outbox::Outbox;
+use super::entry::Entry;
 use super::report::{Report, Reports, Trouble};
 use super::trail;
 use super::watches::Watches;
-use crate::journal::{Answer, Mark, MarkKind, Number, Outcome, Publisher, StoredGap};
 use crate::line::{EventToken, Fingerprint, PortalId};
 use crate::queue::{Limits, Load, Shares};
-use crate::stats::{DropReason, FlushReport, PortalCounters, Stats};
+use crate::stats::{DropReason, FlushReport, Stats};
+
+mod journal;
+mod page;
+mod stored;
+
+use journal::ToJournal;
+pub(crate) use page::{Condition, Page};
+use stored::OnlyStored;
 
 /// Counts all lines of the worker.
 #[derive(Debug)]
@@ -34,46 +43,12 @@ pub(crate) struct Ledger {
     reports: Reports,
     /// What each token uses, for the queue.
     shares: Arc<Shares>,
-    /// What goes to the journal, if there is one.
-    outbox: Option<Outbox>,
     /// The time by the app's clock, and when it was that.
     clock: Option<(Instant, SystemTime)>,
-    /// Lines that are in the journal only: of this run, and of others.
-    stored: u64,
-    /// Lines of unknown tokens that the journal has lost, and of which not all were missed yet.
-    damaged: u64,
+    to_journal: ToJournal,
+    only_stored: OnlyStored,
     /// Lines that are in no journal, if they are published by way of one of this machine.
     unpublished: Option<u64>,
-    /// Other processes deliver from the journal, too.
-    is_shared: bool,
-    /// Outcomes of ends that other processes wait for.
-    answers: Vec<Answer>,
-}
-
-/// The state of a portal's lane.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Condition {
-    /// Why nothing is sent, if something must be fixed first.
-    pub(crate) blocked: Option<DropReason>,
-    /// Requests fail and are tried again.
-    pub(crate) is_failing: bool,
-    /// About when the oldest pending line was received.
-    pub(crate) oldest: Option<Instant>,
-}
-
-/// The counts of one portal.
-#[derive(Debug)]
-pub(crate) struct Page {
-    id: Option<PortalId>,
-    counters: Arc<PortalCounters>,
-    pending: Pending,
-    /// Its lines that are in the journal only: of this run, and of others.
-    stored: u64,
-    found: u64,
-    /// What the journal has to know with the next request, if others deliver from it, too.
-    unsaid: Vec<Mark>,
-    /// The portal's answer, if lines are lost because of it.
-    because: String,
 }
 
 /// Pending lines, and the bytes of the budget that they use.
@@ -118,32 +93,11 @@ impl Ledger {
             watches: Watches::default(),
             reports: Reports::default(),
             shares,
-            outbox: None,
             clock: None,
-            stored: 0,
-            damaged: 0,
+            to_journal: ToJournal::default(),
+            only_stored: OnlyStored::default(),
             unpublished: None,
-            is_shared: false,
-            answers: Vec::new(),
         }
-    }
-
-    /// What is taken in goes to a journal, too.
-    pub(crate) fn keep(&mut self, outbox: Outbox) {
-        self.outbox = Some(outbox);
-    }
-
-    pub(crate) fn outbox(&mut self) -> Option<&mut Outbox> {
-        self.outbox.as_mut()
-    }
-
-    /// Whether the journal has yet to answer for a batch.
-    pub(crate) fn has_batches_out(&self) -> bool {
-        self.outbox.as_ref().is_some_and(Outbox::has_batches_out)
-    }
-
-    pub(crate) fn has_journal(&self) -> bool {
-        self.outbox.is_some()
     }
 
     /// The app's clock shows this time now.
@@ -173,10 +127,7 @@ impl Ledger {
 
     /// Adds a portal. `None`: the default portal.
     pub(crate) fn page(&self, id: Option<&PortalId>) -> Page {
-        let counters = self.stats.add_portal(id.map(PortalId::as_str));
-        let (pending, because) = (Pending::default(), String::new());
-        let unsaid = Vec::new();
-        Page { id: id.cloned(), counters, pending, stored: 0, found: 0, unsaid, because }
+        Page::new(id, self.stats.add_portal(id.map(PortalId::as_str)))
     }
 
     /// Removes a portal and its counters.
@@ -290,155 +241,6 @@ impl Ledger {
         }
     }
 
-    /// Other processes deliver from the journal, too.
-    pub(crate) fn share(&mut self) {
-        self.is_shared = true;
-    }
-
-    /// An end has this outcome. Another process may wait for it.
-    pub(crate) fn answer_end(&mut self, stamp: Stamp, outcome: Outcome) {
-        if self.is_shared {
-            let Stamp { publisher, no } = stamp;
-            self.answers.push(Answer { publisher, no, outcome });
-        }
-    }
-
-    /// Outcomes of ends for the journal.
-    pub(crate) fn answers(&mut self) -> Vec<Answer> {
-        std::mem::take(&mut self.answers)
-    }
-
-    pub(crate) fn has_answers(&self) -> bool {
-        !self.answers.is_empty()
-    }
-
-    /// Notes for the journal what has become of lines of a token.
-    ///
-    /// If others deliver from it, too, only the owner of a portal may say that lines are tried or not: with a
-    /// request, for which the journal checks who that is.
-    pub(crate) fn mark(
-        &mut self,
-        page: &mut Page,
-        event_token: &EventToken,
-        publisher: Publisher,
-        (from, up_to): (Number, Number),
-        kind: MarkKind,
-        now: Instant,
-    ) {
-        if let Some(outbox) = &mut self.outbox {
-            let (portal, event_token) = (page.id.clone(), event_token.clone());
-            let mark = Mark { publisher, portal, event_token, from, up_to, kind };
-            match kind {
-                MarkKind::Tried | MarkKind::Returned if self.is_shared => page.unsaid.push(mark),
-                _ => outbox.mark(mark, now),
-            }
-        }
-    }
-
-    /// Lines are in the journal, and leave memory and the budget.
-    pub(crate) fn stored(&mut self, page: &mut Page, token: Fingerprint, lines: u64, bytes: usize) {
-        self.shares.settle(token, lines, bytes as u64);
-        self.pending.sub(lines, bytes);
-        self.freed.lines += lines;
-        self.freed.bytes += bytes;
-        page.pending.sub(lines, bytes);
-        page.stored += lines;
-        self.show_stored(page, lines, 0);
-    }
-
-    /// Lines that are in the journal only are delivered by another process from now on. `parts`: what flushes and
-    /// ends wait for.
-    pub(crate) fn hand_over_stored(&mut self, page: &mut Page, parts: &[Part]) {
-        let lines = page.found;
-        let waited: u64 = parts.iter().map(|part| part.lines).sum();
-        for Part { token, seq, lines, .. } in parts {
-            self.watches.gone(Some(*token), *lines, *seq, Some(Ending::HandedOver));
-        }
-        self.watches.gone(None, lines.saturating_sub(waited), 0, None);
-        self.sub_stored(page, false, lines);
-        self.stats.handed_over(lines);
-    }
-
-    /// Lines of other runs were found in the journal. They get this number.
-    pub(crate) fn found(&mut self, page: &mut Page, lines: u64, seq: u64) {
-        self.stats.recovered(lines);
-        page.found += lines;
-        self.watches.found(seq, lines);
-        self.show_stored(page, lines, 0);
-    }
-
-    /// Takes off lines that were in the journal only, of this run or of others.
-    fn sub_stored(&mut self, page: &mut Page, own: bool, lines: u64) {
-        let of_page = if own { &mut page.stored } else { &mut page.found };
-        let lines = lines.min(*of_page);
-        *of_page -= lines;
-        self.show_stored(page, 0, lines);
-    }
-
-    fn show_stored(&mut self, page: &Page, more: u64, less: u64) {
-        self.stored = (self.stored + more).saturating_sub(less);
-        self.stats.stored(self.stored);
-        page.show_pending();
-    }
-
-    /// A line is read from the journal, and is back in memory and in the budget. `own`: it is of this run.
-    pub(crate) fn read_back(
-        &mut self,
-        page: &mut Page,
-        line: &Incoming<'_>,
-        own: bool,
-        now: Instant,
-    ) {
-        self.shares.hold(line.fingerprint, 1, line.charged as u64);
-        self.pending.add(1, line.charged);
-        self.freed.read.add(1, line.charged);
-        page.pending.add(1, line.charged);
-        self.sub_stored(page, own, 1);
-        if page.pending.lines == 1 {
-            page.counters.oldest_pending(Some(now));
-        }
-    }
-
-    /// Lines are lost that were in the journal only. The newest of them has the number `last_seq`.
-    pub(crate) fn lost_stored(
-        &mut self,
-        page: &mut Page,
-        (event_token, own): (&EventToken, bool),
-        lines: u64,
-        last_seq: u64,
-        reason: DropReason,
-    ) {
-        if lines == 0 {
-            return;
-        }
-        trail::lost(event_token.fingerprint(), lines, reason);
-        self.count_lost(Some(page), lines, reason);
-        self.sub_stored(page, own, lines);
-        self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));
-    }
-
-    /// Lines that were in the journal of this machine only are in that of a relay now. The newest of them has the
-    /// number `last_seq`.
-    pub(crate) fn moved(
-        &mut self,
-        page: &mut Page,
-        event_token: &EventToken,
-        lines: u64,
-        last_seq: u64,
-    ) {
-        self.stats.handed_over(lines);
-        page.counters.handed_over(lines);
-        self.sub_stored(page, true, lines);
-        self.watches.settled(event_token, lines, last_seq, Ending::HandedOver);
-    }
-
-    /// The same for lines of other runs, which were not counted before.
-    pub(crate) fn moved_found(&mut self, page: &Page, lines: u64) {
-        self.stats.recovered(lines);
-        self.stats.handed_over(lines);
-        page.counters.handed_over(lines);
-    }
-
     /// Nothing is pending, whatever was counted: nobody waits any longer.
     pub(crate) fn nothing_is_pending(&mut self) {
         self.watches.nothing_is_pending();
@@ -447,14 +249,6 @@ impl Ledger {
     /// So many lines are in no journal yet. `None`: there is no journal of this machine.
     pub(crate) fn set_unpublished(&mut self, lines: Option<u64>) {
         self.unpublished = lines;
-    }
-
-    /// Lines of other runs, which were not counted, are lost.
-    pub(crate) fn lost_unknown(&mut self, page: Option<&Page>, lines: u64, reason: DropReason) {
-        if lines > 0 {
-            self.stats.recovered(lines);
-            self.count_lost(page, lines, reason);
-        }
     }
 
     /// An end in the journal came too late.
@@ -467,141 +261,6 @@ impl Ledger {
     pub(crate) fn lost_ends(&mut self, ends: u64, portal: Option<&str>, why: &str) {
         self.stats.late_ends(ends);
         self.reports.add(Trouble::LostEnd, ends, portal, why);
-    }
-
-    fn count_lost(&mut self, page: Option<&Page>, lines: u64, reason: DropReason) {
-        self.stats.dropped(reason, lines);
-        self.reports.add(Trouble::Lost(reason), lines, page.and_then(Page::portal), "on disk");
-        if let Some(page) = page {
-            page.counters.lost(lines);
-        }
-    }
-
-    /// The journal holds no more lines of this portal, although more were counted. Those of other runs
-    /// were settled after all; of this run there can be none, or the journal has lost them.
-    /// `parts`: what flushes and ends wait for. Returns whether lines are lost.
-    pub(crate) fn correct(&mut self, page: &mut Page, parts: &[Part]) -> bool {
-        let (found, stored) = (page.found, page.stored);
-        let waited: u64 = parts.iter().map(|part| part.lines).sum();
-        if found + stored + waited == 0 {
-            return false;
-        }
-        let damaged = self.damaged.min(found + stored);
-        self.damaged -= damaged;
-        let (of_found, of_stored) = (damaged.min(found), damaged.saturating_sub(found));
-        let (mut found_damaged, mut stored_damaged) = (of_found, of_stored);
-        for Part { token, own, seq, lines } in parts {
-            let left = if *own { &mut stored_damaged } else { &mut found_damaged };
-            let damaged = (*left).min(*lines);
-            *left -= damaged;
-            let others = own.then_some(Ending::Dropped(DropReason::Internal));
-            let ending = Some(Ending::Dropped(DropReason::SpoolDamaged));
-            self.watches.gone(Some(*token), damaged, *seq, ending);
-            self.watches.gone(Some(*token), lines - damaged, *seq, others);
-        }
-        if damaged > 0 {
-            self.count_lost(Some(page), damaged, DropReason::SpoolDamaged);
-        }
-        if stored > of_stored {
-            self.count_lost(Some(page), stored - of_stored, DropReason::Internal);
-        }
-        self.stats.not_recovered(found - of_found);
-        self.sub_stored(page, false, found);
-        self.sub_stored(page, true, stored);
-        self.watches.gone(None, (found + stored).saturating_sub(waited), 0, None);
-        damaged > 0 || stored > of_stored
-    }
-
-    /// The journal has lost lines, and does not know whose.
-    pub(crate) fn damaged(&mut self, lines: u64) {
-        self.damaged += lines;
-    }
-
-    /// Keeps a notice about missing lines in the journal until it is told.
-    pub(crate) fn keep_gap(
-        &mut self,
-        page: &Page,
-        event_token: &EventToken,
-        gap: &mut Gap,
-        now: Instant,
-    ) {
-        let Some(outbox) = &mut self.outbox else { return };
-        let (lost, since) = gap.lost();
-        let mut kept = Vec::new();
-        for &(reason, lines) in lost {
-            let gaps = outbox.gaps();
-            let known = gap.kept.iter().filter_map(|id| Some((*id, gaps.about(*id)?)));
-            let known: Vec<_> = known.filter(|(_, (of, _))| *of == reason).collect();
-            let more = lines.saturating_sub(known.iter().map(|(_, (_, lines))| lines).sum());
-            match known.first() {
-                _ if more == 0 => {}
-                Some((id, _)) => gaps.widen(*id, more, since),
-                None => {
-                    kept.push(gaps.keep((page.id.as_ref(), event_token), (reason, more, since)));
-                }
-            }
-        }
-        gap.kept.extend(kept);
-        outbox.gaps_changed(now);
-    }
-
-    /// A notice was found in the journal. `None`: it was found before.
-    pub(crate) fn gap_found(
-        &mut self,
-        page: &Page,
-        publisher: Publisher,
-        event_token: &EventToken,
-        gap: StoredGap,
-    ) -> Option<GapId> {
-        self.outbox()?.gaps().find(publisher, (page.id.as_ref(), event_token), gap)
-    }
-
-    /// A notice was told, or there is nobody left to tell it to.
-    pub(crate) fn gap_told(&mut self, id: GapId, now: Instant) {
-        if let Some(outbox) = &mut self.outbox {
-            for mark in outbox.gaps().told(id) {
-                outbox.mark(mark, now);
-            }
-        }
-    }
-
-    /// Lines of this run go on from memory alone.
-    pub(crate) fn unstored(&mut self, no: Number, lines: u64) {
-        self.stats.unstored(lines);
-        self.reports.add(Trouble::NotStored, lines, None, "");
-        if let Some(outbox) = &mut self.outbox {
-            outbox.unstored(outbox.publisher(), no, no);
-        }
-    }
-
-    /// The journal has given lines up that are in lanes: they go on from memory alone.
-    pub(crate) fn given_up(&mut self, publisher: Publisher, (from, up_to): (Number, Number)) {
-        if let Some(outbox) = &mut self.outbox {
-            outbox.unstored(publisher, from, up_to);
-        }
-    }
-
-    /// Lines that are in the journal only.
-    pub(crate) fn only_stored(&self) -> u64 {
-        self.stored
-    }
-
-    /// Whether the lines of an entry are in the journal.
-    pub(crate) fn has_stored(&self, stamps: &Stamps) -> bool {
-        let Some(outbox) = &self.outbox else { return false };
-        let stored = |(from, up_to)| outbox.has_stored(stamps.publisher, from, up_to);
-        stamps.all().is_some_and(stored)
-    }
-
-    /// Whether an end is in the journal.
-    pub(crate) fn has_stored_end(&self, Stamp { publisher, no }: Stamp) -> bool {
-        self.outbox.as_ref().is_some_and(|outbox| outbox.has_stored(publisher, no, no))
-    }
-
-    /// Lines leave memory at the end of the run, and stay in the journal.
-    pub(crate) fn leave(&mut self, page: &mut Page, event_token: &EventToken, entry: &Entry) {
-        let lines = u64::from(entry.lines);
-        self.stored(page, event_token.fingerprint(), lines, entry.bytes);
     }
 
     /// Lines are settled. The newest of them has the number `last_seq`.
@@ -664,7 +323,7 @@ impl Ledger {
 
     /// The same for all lines, including later ones: the worker is closing.
     pub(crate) fn watch_close(&mut self, deadline: Instant, reply: oneshot::Sender<FlushReport>) {
-        self.watches.close(self.pending.lines + self.stored, deadline, reply);
+        self.watches.close(self.pending.lines + self.only_stored.lines, deadline, reply);
     }
 
     /// Answers the flushes that are finished or have reached their deadline.
@@ -672,80 +331,13 @@ impl Ledger {
     /// `starting`: it is not known yet what other runs have left.
     pub(crate) fn answer(&mut self, starting: bool, now: Instant) {
         let is_late = self.watches.next_deadline().is_some_and(|at| at <= now);
-        let unstored = match &self.outbox {
-            Some(outbox) if is_late => outbox.lines(),
-            _ => self.unpublished.unwrap_or(u64::MAX),
-        };
+        let unstored = if is_late { self.to_journal.lines() } else { None };
+        let unstored = unstored.or(self.unpublished).unwrap_or(u64::MAX);
         self.watches.answer(unstored, starting, now);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.watches.next_deadline()
-    }
-}
-
-impl Page {
-    /// The portal's name. `None`: the default portal.
-    pub(crate) fn portal(&self) -> Option<&str> {
-        self.counters.portal()
-    }
-
-    /// Sets the state of the portal's lane.
-    pub(crate) fn stands(&self, condition: &Condition, now: Instant) {
-        self.counters.blocked(condition.blocked);
-        self.counters.failing(condition.is_failing, now);
-        let pending = self.pending.lines + self.stored() > 0;
-        self.counters.oldest_pending(if pending { condition.oldest } else { None });
-    }
-
-    /// The portal has acknowledged something.
-    pub(crate) fn succeeded(&self, now: Instant) {
-        self.counters.succeeded(now);
-    }
-
-    /// Sets the detail for lines that are lost from now on, until it is called with an empty text.
-    pub(crate) fn because(&mut self, said: impl Into<String>) {
-        self.because = said.into();
-    }
-
-    /// What the journal has to know with the next request.
-    pub(crate) fn unsaid(&mut self) -> Vec<Mark> {
-        std::mem::take(&mut self.unsaid)
-    }
-
-    /// The journal may not know this, which it was told: it is told again, before all else.
-    pub(crate) fn say_again(&mut self, marks: Vec<Mark>) {
-        self.unsaid.splice(..0, marks);
-    }
-
-    /// Lines of the portal that are in memory and pending.
-    pub(crate) fn pending(&self) -> Pending {
-        self.pending
-    }
-
-    /// Its lines of other runs that are in the journal only.
-    pub(crate) fn found(&self) -> u64 {
-        self.found
-    }
-
-    /// Its lines that are in the journal only.
-    pub(crate) fn stored(&self) -> u64 {
-        self.stored + self.found
-    }
-
-    fn show_pending(&self) {
-        self.counters.pending(self.pending.lines + self.stored());
-    }
-
-    fn settle(&mut self, lines: u64, bytes: usize, ending: Ending) {
-        self.pending.sub(lines, bytes);
-        self.show_pending();
-        match ending {
-            Ending::Acknowledged => self.counters.acknowledged(lines),
-            Ending::HandedOver => self.counters.handed_over(lines),
-            Ending::Late => self.counters.late(lines),
-            Ending::Dropped(_) => self.counters.lost(lines),
-        }
     }
 }
 

@@ -132,8 +132,9 @@ impl Trouble {
             }
             Trouble::UnknownPortal => {
                 "there are no credentials for the portal of a span: give its tokens to `Handle::activity` \
-                 or `Handle::accept`, or check the field `portal` of the span; its lines wait for ten \
-                 minutes, or with a spool until its `max_age`"
+                 or `Handle::accept`, or check the field `portal` of the span (with a relay: the replicas \
+                 must keep their tokens in its `PgStore`); its lines wait for ten minutes, or with a spool \
+                 until its `max_age`"
             }
             Trouble::Unstored => {
                 "tokens that came with a request could not be stored; they are used until the process \

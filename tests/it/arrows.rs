@@ -70,6 +70,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// The same for modules of the worker. `worker.rs` itself may import all of them.
 const IN_WORKER: &[(&str, &[&str])] = &[
+    ("told", &["engine", "report"]),
+    ("exchange", &["engine", "gate"]),
+    ("tasks", &["engine", "gate", "lane"]),
     ("gate", &["engine"]),
     (
         "engine",

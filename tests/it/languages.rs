@@ -46,6 +46,18 @@ fn both_languages_have_the_same_names() {
     }
 }
 
+/// This crate cannot compile it, because the relay's crate depends on this one. It is a doctest there.
+#[test]
+fn the_guides_code_for_a_relay_is_in_the_readme_of_the_relay() {
+    let of_relay = |page: &str| -> Vec<Vec<String>> {
+        let code = Page::read(page).code.into_iter().map(|(_, lines)| lines);
+        code.filter(|lines| lines.iter().any(|line| line.contains(".publish_to("))).collect()
+    };
+    let in_guide = of_relay("docs/guide.md");
+    assert_eq!(in_guide.len(), 1, "the code was found");
+    assert_eq!(in_guide, of_relay("relay/README.md"));
+}
+
 #[test]
 fn the_readme_names_every_option() {
     let files = ["src/builder.rs", "src/builder/config.rs", "src/builder/lines.rs"];

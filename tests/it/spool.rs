@@ -171,6 +171,31 @@ fn an_end_survives_kill_nine() {
     assert!(!activity.is_open(), "it has ended");
 }
 
+/// Regression: the next run looked for ends only if a line was left, too.
+#[test]
+fn an_end_without_lines_survives_kill_nine() {
+    if is_child() {
+        let (guard, event_token) = child(|builder| builder);
+        // The portal is not there: the child was given another address.
+        let completion = Completion::new().value("status", "shipped").timeout(PATIENCE);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        drop(runtime.block_on(guard.handle().complete(&event_token, completion)));
+        forever();
+    }
+    let dir = Dir::new("only-ended");
+    let portal = Portal::builder().start().unwrap();
+    let (_, activity) = waiting(&portal);
+    let nowhere = "http://127.0.0.1:9/rest/1/secret/";
+    let name = "spool::an_end_without_lines_survives_kill_nine";
+    let child = Killed::start(name, &dir, nowhere, &activity);
+    eventually(|| dir.contains("shipped"));
+    drop(child);
+    let spool = Spool::new(&dir.0);
+    let stats = quick(&portal).spool(spool).drain_blocking(PATIENCE).unwrap();
+    assert_eq!((stats.recovered(), stats.pending()), (0, 0), "{stats}");
+    assert!(!activity.is_open(), "it has ended");
+}
+
 #[test]
 fn a_shutdown_leaves_on_disk_what_it_could_not_deliver_and_a_drain_delivers_it() {
     let dir = Dir::new("left");

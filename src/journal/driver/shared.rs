@@ -6,9 +6,21 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Ask, Driver, Permission, Said, guarded};
+use super::Driver;
+use crate::journal::desk::{Ask, Permission, Said};
+use crate::journal::guarded::{generation_of, guarded};
 use crate::journal::{Answer, Intent, Journal, JournalError, JournalFuture, Mark, Position, Query};
 use crate::line::PortalId;
+
+/// Requests for new data.
+pub(super) struct Tails {
+    /// The one that is not answered yet.
+    tail: Option<Tail>,
+    /// The last read of new data has found the end of the journal.
+    at_end: bool,
+    /// When the journal is asked next for lines that it has given up.
+    evict_at: Instant,
+}
 
 /// A request for new data.
 #[derive(Debug)]
@@ -68,6 +80,16 @@ impl<'a> News<'a> {
     }
 }
 
+impl Tails {
+    pub(super) fn new(now: Instant) -> Self {
+        Tails { tail: None, at_end: false, evict_at: now }
+    }
+
+    pub(super) fn waiting(&self) -> Option<&Tail> {
+        self.tail.as_ref()
+    }
+}
+
 impl Driver {
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     pub(super) fn start_tail(
@@ -77,21 +99,22 @@ impl Driver {
         generation: u64,
         most_bytes: usize,
     ) {
-        let is_new = self.generation().is_ok_and(|now| now != generation);
-        let has_more = !self.tail_at_end || is_new;
+        let is_new = generation_of(&*self.journal).is_ok_and(|now| now != generation);
+        let has_more = !self.tails.at_end || is_new;
         let now = Instant::now();
         let (not_before, due) = (now + GATHER, now + TAIL_EVERY);
-        self.tail = Some(Tail { no, after, generation, most_bytes, not_before, due, has_more });
+        self.tails.tail =
+            Some(Tail { no, after, generation, most_bytes, not_before, due, has_more });
     }
 
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     pub(super) async fn read_tail(&mut self) {
-        let Some(tail) = self.tail.take() else { return };
+        let Some(tail) = self.tails.tail.take() else { return };
         let told = self.try_tail(tail).await;
-        self.tail_at_end = matches!(&told, Ok(Said::Tail { read, .. }) if read.at_end);
+        self.tails.at_end = matches!(&told, Ok(Said::Tail { read, .. }) if read.at_end);
         let now = Instant::now();
-        if now >= self.next_adopt {
-            self.next_adopt = now + EVICT_EVERY;
+        if now >= self.tails.evict_at {
+            self.tails.evict_at = now + EVICT_EVERY;
             self.look_for_evicted().await;
         }
         self.tell(told.unwrap_or_else(|error| Said::NotTailed { trouble: error.to_string() }));
@@ -99,7 +122,7 @@ impl Driver {
 
     async fn try_tail(&mut self, tail: Tail) -> Result<Said, JournalError> {
         let Tail { no, after, generation, most_bytes, .. } = tail;
-        let now = self.generation()?;
+        let now = generation_of(&*self.journal)?;
         let from = after.filter(|_| generation == now);
         // Otherwise settled lines would be read again.
         self.note_marks().await?;

@@ -23,10 +23,24 @@ use crate::stats::DropReason;
 pub(in crate::spool) struct Recovery {
     run: Run,
     todo: VecDeque<Todo>,
-    /// Lines that are not settled.
-    held: HashMap<Option<PortalId>, u64>,
+    /// What is not settled, for each portal.
+    held: HashMap<Option<PortalId>, Live>,
     /// Segments that have lost lines, or have lines that are not valid.
     damaged: Vec<u32>,
+}
+
+/// What one portal has that is not settled.
+#[derive(Default)]
+struct Live {
+    lines: u64,
+    /// Ends and notices.
+    others: u64,
+}
+
+impl Live {
+    fn count(&mut self, is_line: bool) -> &mut u64 {
+        if is_line { &mut self.lines } else { &mut self.others }
+    }
 }
 
 struct Todo {
@@ -92,7 +106,7 @@ impl Recovery {
         Ok(self.todo.is_empty())
     }
 
-    /// Returns the run, and its lines that are not settled.
+    /// Returns the run, and its portals with something that is not settled.
     pub(in crate::spool) fn finish(mut self) -> (Run, Vec<Held>) {
         for number in self.damaged {
             // A loss is reported once, and not again by the next process that takes the folder over. If this write
@@ -100,8 +114,8 @@ impl Recovery {
             let _ = self.run.rewrite(number);
         }
         self.run.sweep();
-        let held = self.held.into_iter().filter(|(_, lines)| *lines > 0);
-        (self.run, held.map(|(portal, lines)| Held { portal, lines }).collect())
+        let held = self.held.into_iter().filter(|(_, live)| live.lines + live.others > 0);
+        (self.run, held.map(|(portal, Live { lines, .. })| Held { portal, lines }).collect())
     }
 
     fn recover(&mut self, todo: &Todo) -> Result<u64, SpoolError> {
@@ -126,11 +140,11 @@ impl Recovery {
                     segment.add(slot, piece.no(), nanos(piece.at()), name.keys.portal, is_line);
                     index.add(name.keys.log, piece.no(), slot);
                     readable.set(slot, slot, true);
-                    if is_line {
-                        match self.held.get_mut(&name.name.0) {
-                            Some(lines) => *lines += 1,
-                            None => drop(self.held.insert(name.name.0.clone(), 1)),
-                        }
+                    if !self.held.contains_key(&name.name.0) {
+                        self.held.insert(name.name.0.clone(), Live::default());
+                    }
+                    if let Some(live) = self.held.get_mut(&name.name.0) {
+                        *live.count(is_line) += 1;
                     }
                 }
                 Item::Mark { name: Some(name), kind, from, up_to } => {
@@ -179,12 +193,10 @@ impl Recovery {
         for (ReadMark { name, kind, .. }, places) in marks.into_iter().zip(all) {
             for (number, slot) in places {
                 let is_line = self.run.segments.get(&number).is_some_and(|s| s.is_line(slot));
-                if self.run.note(within, (number, slot), kind)
-                    && kind == MarkKind::Settled
-                    && is_line
-                {
-                    if let Some(lines) = self.held.get_mut(&name.name.0) {
-                        *lines = lines.saturating_sub(1);
+                if self.run.note(within, (number, slot), kind) && kind == MarkKind::Settled {
+                    if let Some(live) = self.held.get_mut(&name.name.0) {
+                        let count = live.count(is_line);
+                        *count = count.saturating_sub(1);
                     }
                 }
             }

@@ -1,7 +1,8 @@
 //! What a spool keeps, reads and forgets.
 
 use super::*;
-use crate::journal::contract;
+use crate::journal::{Held, StoredGap, contract};
+use crate::stats::DropReason;
 
 #[test]
 fn what_is_appended_is_read_in_order_until_it_is_settled() {
@@ -71,6 +72,36 @@ fn an_end_is_kept_with_its_values_and_shows_none_of_them() {
     assert_eq!(read_all(&files, None, 1)[1], (1, end));
     now(files.mark(&[mark(1, 1, (1, 2), MarkKind::Settled)])).unwrap();
     assert!(read_all(&files, None, 1).is_empty());
+}
+
+/// Regression: a run with an end, and without lines, was taken over, and nobody looked for the end.
+#[test]
+fn an_end_or_a_notice_that_is_alone_in_its_run_is_held() {
+    let end = StoredEnd {
+        no: 2,
+        values: "{}".to_owned(),
+        message: None,
+        failed: false,
+        deadline: at(5),
+        waits_until: None,
+    };
+    let gap = StoredGap { no: 2, lines: 3, since: at(1), reason: DropReason::QueueFull };
+    for content in [Content::End(end), Content::Missed(gap)] {
+        let disk = FakeDisk::new();
+        let files = open(&disk, 1);
+        let alone = Chunk { content, ..chunk(1, &[]) };
+        append(&files, &batch(1, 1, vec![chunk(1, &[1]), chunk(2, &[3]), alone.clone()]));
+        now(files.mark(&[mark(1, 1, (1, 1), MarkKind::Settled)])).unwrap();
+        now(files.mark(&[mark(1, 2, (3, 3), MarkKind::Settled)])).unwrap();
+        disk.kill();
+        let files = open(&disk.process(), 2);
+        let adopted = adopt_all(&files);
+        assert_eq!(adopted.held, [Held { portal: portal(1), lines: 0 }]);
+        assert_eq!(read_all(&files, None, 1), [(1, alone)]);
+        now(files.mark(&[mark(1, 1, (2, 2), MarkKind::Settled)])).unwrap();
+        disk.kill();
+        assert!(adopt_all(&open(&disk.process(), 3)).held.is_empty());
+    }
 }
 
 #[test]

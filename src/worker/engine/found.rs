@@ -8,7 +8,7 @@ use super::behind::Behind;
 use super::store::Store;
 use super::{Engine, Portal};
 use crate::completion::Completion;
-use crate::journal::driver::Left;
+use crate::journal::desk::Left;
 use crate::journal::{Chunk, Content, Evicted, Number, Outcome, Publisher, StoredEnd};
 use crate::line::{EventToken, PortalId};
 use crate::worker::entry::Gap;

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::tail::AGAIN;
 use crate::journal::Intent;
-use crate::journal::driver::Ask;
+use crate::journal::desk::Ask;
 use crate::line::PortalId;
 use crate::queue::{Keeps, LetGo};
 use crate::worker::report::Trouble;

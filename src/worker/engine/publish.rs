@@ -12,8 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::intake::held;
 use super::{Engine, Portal};
-use crate::journal::driver::{Ask, Said};
-use crate::journal::posting::{Inquiry, Known};
+use crate::journal::desk::{Ask, Inquiry, Known, Said};
 use crate::journal::{About, Mark, Publisher, StoredGap, StoredLine, StoredSeal};
 use crate::line::{EventToken, LogLine, PortalId};
 use crate::queue::{Expect, Overflow};
@@ -42,6 +41,8 @@ pub(super) struct Publishing {
     tokens: Tokens,
     ends: Ends,
     deliveries: Deliveries,
+    /// How many lines of this run were handed over so far.
+    handed_over: u64,
     /// Marks for the journal.
     marks: Vec<Mark>,
     /// Questions that the journal has not answered yet.
@@ -82,6 +83,7 @@ impl Publishing {
             tokens: Tokens::new(style),
             ends: Ends::default(),
             deliveries: Deliveries::default(),
+            handed_over: 0,
             marks: Vec::new(),
             asked: None,
             by_way,
@@ -119,6 +121,18 @@ impl Publishing {
             condition.is_failing |= self.failing;
             let oldest = [condition.oldest, self.backlog.oldest(), self.stored_since];
             condition.oldest = oldest.into_iter().flatten().min();
+        }
+    }
+
+    /// Lines of a token are not pending here any more.
+    fn has_ended(&mut self, event_token: &EventToken, lines: u64, ending: Ending) {
+        let handed_over = if ending == Ending::HandedOver { lines } else { 0 };
+        self.handed_over += handed_over;
+        let Some(logged) = self.tokens.get_mut(event_token) else { return };
+        logged.pending = logged.pending.saturating_sub(lines);
+        logged.handed_over += handed_over;
+        if let EndState::Asked(no) = logged.end {
+            self.ends.count(no, ending, lines);
         }
     }
 
@@ -347,12 +361,7 @@ impl Engine {
         // The agenda looks at the portal again, so that it is forgotten when it is idle for a while.
         self.agenda.set(key, now);
         let Some(publishing) = &mut self.publishing else { return };
-        if let Some(logged) = publishing.tokens.get_mut(&note.event_token) {
-            logged.pending = logged.pending.saturating_sub(lines);
-            if let EndState::Asked(no) = logged.end {
-                publishing.ends.count(no, ending, lines);
-            }
-        }
+        publishing.has_ended(&note.event_token, lines, ending);
     }
 
     /// Handles a message of the journal's driver.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::behind::{Held, split};
 use super::{Engine, Portal};
-use crate::journal::driver::Ask;
+use crate::journal::desk::Ask;
 use crate::journal::{Chunk, Content, Number, Publisher, Read, StoredGap, StoredLine};
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;

@@ -10,7 +10,7 @@ use super::Engine;
 use super::behind::Behind;
 use super::tail::AGAIN;
 use crate::journal::Memo;
-use crate::journal::driver::Ask;
+use crate::journal::desk::Ask;
 use crate::line::PortalId;
 use crate::worker::report::Trouble;
 

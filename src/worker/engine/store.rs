@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::behind::{Held, split};
 use super::tail::Shared;
 use super::{Engine, Portal};
-use crate::journal::driver::{Ask, Said};
+use crate::journal::desk::{Ask, Said};
 use crate::journal::{Batch, Content, Number, Position, Publisher};
 use crate::line::{EventToken, PortalId};
 use crate::worker::outbox::{Outbox, Whose};

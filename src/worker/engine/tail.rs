@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use super::behind::Behind;
 use super::leaving::{Leaving, Left};
-use crate::journal::driver::Ask;
+use crate::journal::desk::Ask;
 use crate::journal::{Answer, Chunk, Content, Position, Publisher, Read};
 use crate::line::PortalId;
 use crate::worker::incoming::Stamp;

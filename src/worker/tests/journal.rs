@@ -11,7 +11,7 @@ use super::{options, tag};
 use crate::builder::Parts;
 use crate::completion::Completion;
 use crate::journal::Content;
-use crate::journal::driver::{Ask, Said};
+use crate::journal::desk::{Ask, Said};
 use crate::journal::memory::{Disk, Faults};
 use crate::line::{LogLine, Tag};
 use crate::queue::{Close, Complete, Control};

@@ -710,3 +710,72 @@ async fn lines_that_vanish_from_the_spool_are_counted_and_no_flush_waits_for_the
     assert_eq!(run.flush(5).await.handed_over(), 1);
     run.adds_up();
 }
+
+/// Regression: each end that was appended put the next question off, so that none was asked as long as ends came one
+/// after the other.
+#[tokio::test(start_paused = true)]
+async fn callers_get_their_answers_while_further_ends_are_appended() {
+    let replica = Replica::new();
+    let mut slowest = 0.0_f64;
+    let mut waiting = Vec::new();
+    for n in 0..1_000 {
+        waiting.push((Instant::now(), replica.run.ask_end(n, 60)));
+        pass(0.02).await;
+        replica.disk.answer_ends(&Outcome::Accepted);
+        waiting.retain_mut(|(asked, answer)| {
+            let is_open = answer.try_recv().is_err();
+            slowest = slowest.max(asked.elapsed().as_secs_f64());
+            is_open
+        });
+    }
+    assert!(slowest < 1.0, "{slowest} s, {} open", waiting.len());
+}
+
+/// Regression: the caller was told that nobody would send the end, and it was taken out of the journal.
+#[tokio::test(start_paused = true)]
+async fn at_a_shutdown_an_end_in_the_journal_is_the_relays_also_if_this_process_has_tried_it() {
+    let replica = Replica::new();
+    replica.portal.answers(Answers::Away);
+    let answer = replica.run.ask_end(1, 5);
+    // Five seconds until its deadline, and ten for a relay.
+    pass(20.0).await;
+    assert_eq!(replica.disk.unsettled_ends(), 1);
+    let disk = replica.disk.clone();
+    replica.run.close(3).await;
+    pass(1.0).await;
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::HandedOver));
+    assert_eq!(disk.unsettled_ends(), 1);
+
+    // Where a relay has tried it in vain, nobody sends it.
+    let replica = Replica::new();
+    replica.portal.answers(Answers::Away);
+    let answer = replica.run.ask_end(1, 5);
+    pass(1.0).await;
+    replica.disk.answer_ends(&Outcome::NotSent);
+    pass(1.0).await;
+    replica.run.close(3).await;
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::NotSent));
+}
+/// Regression: where the journal did not answer, lines that were appended before the flush counted as delivered.
+#[tokio::test(start_paused = true)]
+async fn a_flush_that_is_not_answered_does_not_say_that_all_is_delivered() {
+    let replica = Replica::new();
+    replica.run.log(1, "#1#");
+    replica.run.log(2, "#2#");
+    assert_eq!(replica.run.flush(5).await.handed_over(), 2);
+    replica.disk.fail(Faults { hangs: true, ..Faults::default() });
+    let report = replica.flush_delivered(Scope::All, 3).await;
+    assert_eq!((report.pending(), report.stored()), (2, 2), "{report}");
+    let scope = Scope::Token(replica.run.tag(1).event_token.clone());
+    let report = replica.flush_delivered(scope, 3).await;
+    assert_eq!((report.pending(), report.stored()), (1, 1), "{report}");
+    // What was settled before is not counted again.
+    replica.back();
+    replica.disk.settle_all();
+    assert!(replica.flush_delivered(Scope::All, 5).await.is_complete());
+    replica.run.log(3, "#3#");
+    assert_eq!(replica.run.flush(5).await.handed_over(), 1);
+    replica.disk.fail(Faults { hangs: true, ..Faults::default() });
+    let report = replica.flush_delivered(Scope::All, 3).await;
+    assert_eq!((report.pending(), report.stored()), (1, 1), "{report}");
+}

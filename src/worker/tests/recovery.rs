@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::kept::{Answers, Portal, Run, keeping, pass, settled};
 use super::{Stage, options, tag};
 use crate::config::UnknownOutcome;
-use crate::journal::driver::Said;
+use crate::journal::desk::Said;
 use crate::journal::memory::{Disk, Faults};
 use crate::journal::{
     Batch, Chunk, Content, Evicted, Mark, MarkKind, Publisher, StoredEnd, StoredLine,

@@ -54,9 +54,12 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let server = match listen {
         None => None,
         Some(address) => {
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(|error| Failure::Failed(format!("{address} cannot be served: {error}")))?;
+            let listener = TcpListener::bind(address).await.map_err(|error| {
+                Failure::Failed(format!(
+                    "{address} cannot be served: {error}: choose another address (`listen` or \
+                         BIZPROC_RELAY_LISTEN), or `off`"
+                ))
+            })?;
             let address = listener.local_addr().map_err(Failure::failed)?;
             info!(%address, "Health and metrics are served");
             Some(tokio::spawn(http::serve(listener, Arc::new(Served(Arc::clone(&relay))))))

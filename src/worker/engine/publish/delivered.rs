@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Asked, Engine};
+use super::{Asked, Engine, Publishing};
 use crate::journal::Number;
-use crate::journal::posting::Inquiry;
+use crate::journal::desk::Inquiry;
 use crate::line::{EventToken, PortalId};
 use crate::queue::{Flush, Scope};
 use crate::stats::FlushReport;
@@ -17,12 +17,16 @@ use crate::stats::FlushReport;
 pub(super) struct Deliveries {
     number: u64,
     all: BTreeMap<u64, Delivery>,
+    /// At least this number of the lines that were handed over are settled.
+    settled: u64,
 }
 
 #[derive(Debug)]
 struct Delivery {
     of: Option<(Option<PortalId>, EventToken)>,
     up_to: Number,
+    /// How many lines were handed over before.
+    before: u64,
     deadline: Instant,
     reply: oneshot::Sender<FlushReport>,
     stands: Stands,
@@ -33,7 +37,14 @@ enum Stands {
     /// Lines are not appended yet.
     Appending(oneshot::Receiver<FlushReport>),
     /// All lines are appended. The journal is asked how many of them are not settled.
-    Appended { report: Box<FlushReport>, unsettled: Option<u64>, ask_at: Instant, wait: Duration },
+    Appended {
+        report: Box<FlushReport>,
+        /// How many lines of this run were handed over by then: all, and those that the flush is about.
+        handed_over: (u64, u64),
+        unsettled: Option<u64>,
+        ask_at: Instant,
+        wait: Duration,
+    },
 }
 
 impl Deliveries {
@@ -63,13 +74,17 @@ impl Deliveries {
     pub(super) fn counted(&mut self, number: u64, lines: Option<u64>, now: Instant) {
         let Some(delivery) = self.all.get_mut(&number) else { return };
         let Stands::Appended { unsettled, ask_at, wait, .. } = &mut delivery.stands else { return };
+        if let (None, Some(lines)) = (&delivery.of, lines) {
+            self.settled = self.settled.max(delivery.before.saturating_sub(lines));
+        }
         *unsettled = lines.or(*unsettled);
         *ask_at = now + *wait;
         *wait = (*wait * 2).min(ASK_SELDOM);
     }
 
-    /// Answers flushes that are done or out of time.
-    fn answer(&mut self, now: Instant) {
+    /// Answers flushes that are done or out of time. `handed_over`: how many lines of this run were handed over so far;
+    /// `of_token`: the same for one token.
+    fn answer(&mut self, handed_over: u64, of_token: impl Fn(&EventToken) -> u64, now: Instant) {
         let mut through = Vec::new();
         for (number, delivery) in &mut self.all {
             if let Stands::Appending(appended) = &mut delivery.stands {
@@ -79,8 +94,10 @@ impl Deliveries {
                     Err(oneshot::error::TryRecvError::Closed) => FlushReport::default(),
                 };
                 let report = Box::new(report);
+                let of_this = delivery.of.as_ref().map_or(handed_over, |(_, of)| of_token(of));
+                let handed_over = (handed_over, of_this);
                 let (unsettled, ask_at, wait) = (None, now, ASK_FIRST);
-                delivery.stands = Stands::Appended { report, unsettled, ask_at, wait };
+                delivery.stands = Stands::Appended { report, handed_over, unsettled, ask_at, wait };
             }
             let Stands::Appended { report, unsettled, .. } = &delivery.stands else { continue };
             let is_late = now >= delivery.deadline || report.pending() > 0;
@@ -90,9 +107,12 @@ impl Deliveries {
         }
         for number in through {
             let Some(Delivery { stands, reply, .. }) = self.all.remove(&number) else { continue };
-            let Stands::Appended { mut report, unsettled, .. } = stands else { continue };
+            let Stands::Appended { mut report, handed_over, unsettled, .. } = stands else {
+                continue;
+            };
             // Lines may be pending unless the journal has said that they are settled.
-            let stored = unsettled.unwrap_or(report.handed_over());
+            let (all, of_this) = handed_over;
+            let stored = unsettled.unwrap_or(of_this.min(all.saturating_sub(self.settled)));
             report.set_pending(report.pending() + stored, report.pending());
             // The caller may have stopped waiting.
             drop(reply.send(*report));
@@ -130,17 +150,21 @@ impl Engine {
         let (appended, is_appended) = oneshot::channel();
         self.flush(Flush { scope, deadline, reply: appended }, now);
         let Some(publishing) = &mut self.publishing else { return };
+        let before = publishing.handed_over;
         let deliveries = &mut publishing.deliveries;
         deliveries.number += 1;
         let stands = Stands::Appending(is_appended);
-        let delivery = Delivery { of, up_to, deadline, reply, stands };
+        let delivery = Delivery { of, up_to, before, deadline, reply, stands };
         deliveries.all.insert(deliveries.number, delivery);
     }
 
     /// Answers flushes whose lines are delivered.
     pub(in super::super) fn answer_deliveries(&mut self, now: Instant) {
         if let Some(publishing) = &mut self.publishing {
-            publishing.deliveries.answer(now);
+            let Publishing { deliveries, tokens, handed_over, .. } = &mut **publishing;
+            let of_token =
+                |of: &EventToken| tokens.get(of).map_or(*handed_over, |logged| logged.handed_over);
+            deliveries.answer(*handed_over, of_token, now);
         }
     }
 }

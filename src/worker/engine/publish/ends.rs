@@ -27,6 +27,8 @@ pub(super) struct Ends {
     own_at: Agenda<Number>,
     /// When the newest end was appended.
     newest: Option<Instant>,
+    /// When the first end was appended for which the journal was not asked yet.
+    unasked_since: Option<Instant>,
     asked_at: Option<Instant>,
     /// How many ends wait for the answer of a relay.
     appended: usize,
@@ -55,8 +57,18 @@ enum Stands {
     Waits,
     /// In the journal.
     Appended,
-    /// In the lane of this process. `published`: it is in the journal, too.
-    Own { published: bool, answer: oneshot::Receiver<Result> },
+    /// In the lane of this process.
+    Own { published: Published, answer: oneshot::Receiver<Result> },
+}
+
+/// Whether an end that this process sends is in the journal, too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Published {
+    No,
+    /// A relay may send it.
+    Yes,
+    /// A relay could not send it.
+    InVain,
 }
 
 impl Ends {
@@ -85,16 +97,19 @@ impl Ends {
     /// When the journal is to be asked for answers: soon after an end was appended, and less often after a while.
     pub(super) fn inquiry_at(&self) -> Option<Instant> {
         let newest = self.newest.filter(|_| self.appended > 0)?;
-        let Some(asked_at) = self.asked_at.filter(|at| *at >= newest) else {
-            return Some(newest + ASK_FIRST);
-        };
-        let wait = asked_at.saturating_duration_since(newest).clamp(ASK_FIRST, ASK_SELDOM);
-        Some(asked_at + wait)
+        // Further ends do not put this off: they may come all the time.
+        let first = self.unasked_since.map(|since| since + ASK_FIRST);
+        let again = self.asked_at.map(|asked_at| {
+            let wait = asked_at.saturating_duration_since(newest).clamp(ASK_FIRST, ASK_SELDOM);
+            asked_at + wait
+        });
+        first.into_iter().chain(again).min()
     }
 
     /// The ends to ask for, if it is time.
     pub(super) fn inquire(&mut self, now: Instant) -> Option<Vec<Number>> {
         self.inquiry_at().filter(|at| *at <= now)?;
+        self.unasked_since = None;
         let appended = self.by_no.iter().filter(|(_, end)| matches!(end.stands, Stands::Appended));
         Some(appended.map(|(no, _)| *no).take(MOST_ASKED).collect())
     }
@@ -180,11 +195,12 @@ impl Engine {
                     end.stands = Stands::Appended;
                     ends.appended += 1;
                     ends.newest = Some(now);
+                    ends.unasked_since.get_or_insert(now);
                     ends.own_at.set(no, end.deadline + PATIENCE);
                     false
                 }
                 Stands::Own { published, .. } => {
-                    *published = true;
+                    *published = Published::Yes;
                     false
                 }
                 Stands::Appended => false,
@@ -225,7 +241,7 @@ impl Engine {
             }
             match outcome {
                 // The relay did not reach the portal. This process may.
-                Outcome::NotSent => self.send_own(no, now),
+                Outcome::NotSent => self.send_own(no, true, now),
                 Outcome::Accepted => self.end_through(no, Ok(FlushReport::default())),
                 Outcome::Refused(code) => {
                     self.end_through(no, Err(CompleteError::Refused { code }));
@@ -264,23 +280,25 @@ impl Engine {
         loop {
             let Some(publishing) = &mut self.publishing else { return };
             let Some(no) = publishing.ends.own_at.pop(now) else { return };
-            self.send_own(no, now);
+            self.send_own(no, false, now);
         }
     }
 
-    /// The lane of this process sends an end: the journal cannot be reached, or no relay has answered.
-    fn send_own(&mut self, no: Number, now: Instant) {
+    /// The lane of this process sends an end: the journal cannot be reached, or no relay has answered or reached the
+    /// portal (`in_vain`).
+    fn send_own(&mut self, no: Number, in_vain: bool, now: Instant) {
         let Some(publishing) = &mut self.publishing else { return };
         let Some(end) = publishing.ends.by_no.get_mut(&no) else { return };
         let published = match end.stands {
-            Stands::Waits => false,
-            Stands::Appended => true,
+            Stands::Waits => Published::No,
+            Stands::Appended if in_vain => Published::InVain,
+            Stands::Appended => Published::Yes,
             Stands::Own { .. } => return,
         };
         let (reply, answer) = oneshot::channel();
         end.stands = Stands::Own { published, answer };
         publishing.ends.own += 1;
-        publishing.ends.appended -= usize::from(published);
+        publishing.ends.appended -= usize::from(published != Published::No);
         publishing.ends.own_at.remove(no);
         let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
         // The lane counts it from here on.
@@ -326,7 +344,7 @@ impl Engine {
         for (no, published, told) in through {
             let Some(publishing) = &self.publishing else { return };
             // Otherwise it may be in the journal of this machine.
-            let published = published || publishing.by_way;
+            let published = published != Published::No || publishing.by_way;
             let end = publishing.ends.by_no.get(&no);
             if let (true, Some(end)) = (published, end) {
                 let (event_token, portal) = (end.event_token.clone(), end.portal.clone());
@@ -371,12 +389,21 @@ impl Engine {
                 (Stands::Appended, _) => CompleteError::HandedOver,
                 // The next run publishes it.
                 (Stands::Waits, true) => CompleteError::OnDisk,
-                (Stands::Own { published: false, answer }, true) => match answer.try_recv() {
+                (Stands::Own { published: Published::No, answer }, true) => match answer.try_recv()
+                {
                     Ok(Ok(report)) => {
                         all.push((*no, Ok(report), true));
                         continue;
                     }
                     _ => CompleteError::OnDisk,
+                },
+                (Stands::Own { published: Published::Yes, answer }, _) => match answer.try_recv() {
+                    Ok(told @ (Ok(_) | Err(CompleteError::Refused { .. }))) => {
+                        all.push((*no, told, true));
+                        continue;
+                    }
+                    // A relay sends it.
+                    _ => CompleteError::HandedOver,
                 },
                 (Stands::Own { .. }, _) => continue,
                 (Stands::Waits, false) => CompleteError::NotSent,

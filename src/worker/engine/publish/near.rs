@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{EndState, Engine, What};
+use super::{Engine, What};
 use crate::journal::near::Moved;
 use crate::journal::{Evicted, Number};
 use crate::line::{EventToken, PortalId};
@@ -65,12 +65,10 @@ impl Engine {
     /// Lines of this run are no longer in the journal of this machine.
     fn left_near(&mut self, event_token: &EventToken, lines: u64, ending: Ending) {
         let Some(publishing) = &mut self.publishing else { return };
-        let Some(logged) = publishing.tokens.get_mut(event_token) else { return };
-        logged.stored = logged.stored.saturating_sub(lines);
-        logged.pending = logged.pending.saturating_sub(lines);
-        if let EndState::Asked(no) = logged.end {
-            publishing.ends.count(no, ending, lines);
+        if let Some(logged) = publishing.tokens.get_mut(event_token) {
+            logged.stored = logged.stored.saturating_sub(lines);
         }
+        publishing.has_ended(event_token, lines, ending);
     }
 
     /// The journal of this machine is empty. Lines that should still be in it were lost there.

@@ -26,6 +26,8 @@ pub(super) struct Logged {
     pub(super) pending: u64,
     /// How many of these are in the journal of this machine.
     pub(super) stored: u64,
+    /// How many of its lines were handed over.
+    pub(super) handed_over: u64,
     /// Whether it has lines since its last seal.
     pub(super) unsealed: bool,
     pub(super) end: EndState,
@@ -94,6 +96,7 @@ impl Tokens {
                 about: self.style.clone(),
                 pending: 0,
                 stored: 0,
+                handed_over: 0,
                 unsealed: false,
                 end: EndState::Open,
                 waits_until: None,

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::format::{Language, LineTime};
-use crate::journal::driver::Said;
+use crate::journal::desk::Said;
 use crate::journal::memory::Faults;
 use crate::journal::{Answer, Evicted, Outcome, StoredGap, StoredSeal};
 use crate::stats::DropReason;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::journal::near::Moved;
-use crate::journal::posting::{Inquiry, Known};
-use crate::journal::{
-    Answer, Batch, Chunk, Evicted, Intent, Journal, Mark, Memo, Permit, Position, Publisher, Read,
+use super::near::Moved;
+use super::{
+    Answer, Batch, Chunk, Evicted, Intent, Journal, Mark, Memo, Number, Permit, Position,
+    Publisher, Read,
 };
 use crate::line::{EventToken, PortalId};
 
@@ -161,6 +161,22 @@ pub(crate) struct Left {
     pub(crate) portal: Option<PortalId>,
     pub(crate) event_token: EventToken,
     pub(crate) lines: u64,
+}
+
+/// A question of a process that publishes.
+#[derive(Clone, Debug)]
+pub(crate) enum Inquiry {
+    /// Asks for the outcomes of these ends.
+    Answers(Vec<Number>),
+    /// Asks how many lines up to this number are not settled: of one token, or of all.
+    Unsettled { of: Option<(Option<PortalId>, EventToken)>, up_to: Number },
+}
+
+/// The answer of the journal. `None`: it did not answer.
+#[derive(Debug)]
+pub(crate) enum Known {
+    Answers(Option<Vec<Answer>>),
+    Unsettled(Option<u64>),
 }
 
 /// The worker's end.
