@@ -180,12 +180,6 @@ impl Tag {
         }
     }
 
-    /// How many refused lines the worker does not know yet.
-    #[cfg(test)]
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Relaxed).into()
-    }
-
     /// Whether there are refused lines that the worker does not know yet.
     pub(crate) fn has_refused(&self) -> bool {
         self.refused.load(Relaxed) > 0

@@ -18,9 +18,12 @@
 //!    acknowledged notices is never more than the lines that were lost, and in the end it is the same.
 //! 4. **What is not certain is marked.** If a notice was in an entry whose outcome is not known, and which was given
 //!    up, the next notice says of just these lines that they may have been reported before.
-//! 5. **At last.** If a portal works, and nothing is pending, the log tells of all lost lines within the linger and the
-//!    schedule of an entry, also if its token logs nothing more. Or an entry with only this notice was given up: then
-//!    it waits for the next line.
+//! 5. **At last.** If a portal works, and nothing is pending, the log tells of all lost lines when the schedule allows an
+//!    entry, also if its token logs nothing more. Or an entry with only this notice was given up: then it waits for the
+//!    next line.
+//! 6. **Beyond the process.** What is lost while the journal works is in the journal within a second, until it is told.
+//!    If the process ends in between, the next one tells it. Only that one may tell a notice again without a mark, if the
+//!    notice was out at that moment.
 //!
 //! What does not count: lines of which nobody knows to which token they belonged (a damaged file), and notices that
 //! were given up because they were too old or too many, which is reported.
@@ -79,6 +82,10 @@ struct OfToken {
     lost: u64,
     /// How many of them the log has to tell of.
     owed: u64,
+    /// Lines of notices that an earlier run has left in the journal: they are told when that was read.
+    stored: u64,
+    /// Lines that were refused, and that the worker need not know yet.
+    refused: u64,
     /// How many lines acknowledged notices told of.
     told: u64,
     /// Lines of the last notice whose entry may be in the log, and was not acknowledged.
@@ -128,21 +135,30 @@ impl Told {
         }
     }
 
-    /// Lines were refused at the door, and the worker is about to know it.
-    pub(crate) fn refused(&mut self, event_token: &str, lines: u64, now: Duration) {
+    /// A line is refused at the door.
+    pub(crate) fn refused(&mut self, event_token: &str, now: Duration) {
         self.hear(now);
-        self.seen.lost += lines;
+        self.seen.lost += 1;
+        let of = self.of(event_token);
+        of.lost += 1;
+        of.refused += 1;
+        of.happens(|| format!("{now:?} one refused"));
+    }
+
+    /// The worker is about to know of all lines that were refused: with an accepted line, or the close of the span.
+    pub(crate) fn knows_refused(&mut self, event_token: &str, now: Duration) {
+        self.hear(now);
         let of = self.of(event_token);
         of.pass(now);
-        of.lose(lines);
-        if lines > 0 {
-            of.happens(|| format!("{now:?} {lines} refused"));
+        let refused = std::mem::take(&mut of.refused);
+        if !of.closed {
+            of.owed += refused;
         }
     }
 
     /// A line with this number is about to be accepted.
     pub(crate) fn logged(&mut self, event_token: &str, number: u64, now: Duration) {
-        self.hear(now);
+        self.knows_refused(event_token, now);
         let of = self.of(event_token);
         let owed = of.owed;
         if owed > 0 {
@@ -190,7 +206,7 @@ impl Told {
             };
             of.happens(|| match is_end {
                 true => format!("{now:?} end sent"),
-                false => format!("{now:?} sent {}", message.chars().take(160).collect::<String>()),
+                false => format!("{now:?} sent {}", message.chars().take(90).collect::<String>()),
             });
             if let Err(wrong) = wrong {
                 let story = of.story.join("\n  ");
@@ -230,6 +246,9 @@ impl Told {
             }
             let Some((notice, in_doubt)) = of.out.take() else { continue };
             if fate == Fate::Done {
+                let stored = of.stored.min(notice.saturating_sub(of.untold()));
+                of.stored -= stored;
+                of.owed += stored;
                 of.told += notice;
                 (of.may_be_told, of.tried) = (0, 0);
                 self.seen.told += notice;
@@ -239,11 +258,47 @@ impl Told {
         }
     }
 
+    /// How many lines the log of each token has to be told of: what a journal has to hold, if the process ends.
+    pub(crate) fn untold(&mut self, now: Duration) -> HashMap<u32, u64> {
+        self.hear(now);
+        let open = self.tokens.iter().filter(|(_, of)| !of.closed);
+        open.map(|(token, of)| (*token, of.untold() + of.stored)).collect()
+    }
+
+    /// The process has ended. These notices are in the journal. All of `owed` have to be, but for those that were told
+    /// since.
+    pub(crate) fn ended(
+        &mut self,
+        stored: &HashMap<u32, u64>,
+        owed: &HashMap<u32, u64>,
+        now: Duration,
+    ) {
+        let before = self.untold(now);
+        for (token, of) in &mut self.tokens {
+            let stored = stored.get(token).copied().unwrap_or(0);
+            let owed = owed.get(token).copied().unwrap_or(0);
+            let owed = owed.min(before.get(token).copied().unwrap_or(0));
+            of.happens(|| format!("{now:?} the process ends, {stored} of {owed} are stored"));
+            if stored < owed {
+                let story = of.story.join("\n  ");
+                self.problems.push(format!("a notice is not in the journal\n  {story}"));
+            }
+            if !of.closed {
+                (of.lost, of.owed, of.stored) = (of.told + stored, of.told, stored);
+            }
+            of.before.clear();
+            of.out = None;
+            of.refused = 0;
+            (of.may_be_told, of.tried) = (0, 0);
+        }
+    }
+
     /// Nothing is pending, and the portal has worked for some time: all logs tell of all lost lines.
     pub(crate) fn is_quiet(&mut self, now: Duration) {
         self.hear(now);
         for of in self.tokens.values_mut() {
             of.pass(now);
+            of.owed += std::mem::take(&mut of.stored);
             if !of.closed && of.untold() > of.tried {
                 let (untold, owed, story) = (of.untold(), of.owed, of.story.join("\n  "));
                 let problem = format!("{untold} of {owed} lines are not told at all\n  {story}");
@@ -292,6 +347,7 @@ impl OfToken {
     fn close(&mut self) {
         self.closed = true;
         self.owed = self.told;
+        self.stored = 0;
         self.before.clear();
         (self.may_be_told, self.tried) = (0, 0);
     }
@@ -317,8 +373,8 @@ impl OfToken {
         let before = before.copied().unwrap_or(0);
         self.out = Some((lines, repeats));
         self.tried = lines;
-        if lines > self.lost - self.told {
-            let left = self.lost - self.told;
+        let left = self.lost.saturating_sub(self.told);
+        if lines > left {
             return Err(format!("a notice about {lines} lines, when {left} are not told"));
         }
         if self.told + lines < before {
@@ -349,7 +405,7 @@ impl OfToken {
 }
 
 /// So many events of a token are kept for the words about a problem.
-const STORY: usize = 24;
+const STORY: usize = 200;
 
 /// The commands of a request.
 pub(crate) fn said(request: &Request) -> Vec<Said> {

@@ -41,6 +41,8 @@ mod shutdown;
 #[cfg(feature = "simulation")]
 mod storm;
 #[cfg(feature = "simulation")]
+mod told;
+#[cfg(feature = "simulation")]
 mod waits;
 
 /// An engine and its clock.

@@ -91,6 +91,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
             "report",
             "retry",
             "style",
+            "trail",
             "turn",
         ],
     ),

@@ -14,6 +14,7 @@ use crate::line::{EventToken, PortalId};
 use crate::worker::entry::Gap;
 use crate::worker::incoming::Stamp;
 use crate::worker::lane::EndAsked;
+use crate::worker::trail;
 use crate::worker::turn::Turn;
 
 impl Engine {
@@ -210,6 +211,7 @@ impl Engine {
             let mut lost = counted;
             if !own {
                 // They were given up before they were counted.
+                trail::lost(token, lines - counted, reason);
                 ledger.lost_unknown(Some(page), lines - counted, reason);
                 lost = lines;
             }

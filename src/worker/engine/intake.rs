@@ -17,15 +17,15 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
         let mut incoming = self.charge(line, key, now);
+        // The refused lines come before this one.
+        self.tell_missed(&line.tag, key, now);
         if self.publishing.is_some() {
-            self.publish(line, &incoming, key, now);
-            return self.tell_missed(&line.tag, key, now);
+            return self.publish(line, &incoming, key, now);
         }
         if self.goes_behind(key, now) {
             self.renderer.write_body(line);
             self.put_behind(&incoming, key, now);
             self.charged = false;
-            self.tell_missed(&line.tag, key, now);
             self.agenda.set(key, now);
             return;
         }
@@ -48,7 +48,6 @@ impl Engine {
         let text = (renderer.text(), bytes);
         lane.line(&incoming, text, &mut Turn { ledger, page, now });
         self.charged = false;
-        self.tell_missed(&line.tag, key, now);
         self.make_room(&incoming, key, now);
         self.agenda.set(key, now);
     }

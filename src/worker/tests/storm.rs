@@ -211,7 +211,6 @@ fn storm(seed: u64) -> told::Seen {
                         accepted += 1;
                         let long = if draw.one_in(30) { 5_000 } else { draw.below(80) };
                         let event_token = tag.event_token.expose();
-                        law.refused(event_token, tag.refused(), stage.since());
                         law.logged(event_token, number.into(), stage.since());
                         stage.log(&tag, &format!("#{number}# {}", "x".repeat(long)));
                     }
@@ -239,9 +238,10 @@ fn storm(seed: u64) -> told::Seen {
                     }
                     34 if draw.one_in(2) => {
                         tag.note_refusal(DropReason::QueueFull);
+                        law.refused(tag.event_token.expose(), stage.since());
                     }
                     34 => {
-                        law.refused(tag.event_token.expose(), tag.refused(), stage.since());
+                        law.knows_refused(tag.event_token.expose(), stage.since());
                         stage.engine.span_closed(&tag, stage.now);
                     }
                     35 => {
