@@ -1,16 +1,16 @@
 //! What a log event costs the thread that logs it.
 //!
-//! `cargo bench --bench caller` runs a ladder of candidates on the same workloads and ends with one
-//! line per target: `figure <name> = <value> (target <= <value>)`. Live dispatchers in one process
-//! distort each other, so every candidate runs in a process of its own: this one, started again. The
-//! candidates take turns, and are compared round by round: a shared machine changes its speed by half
-//! from one second to the next, and hardly ever between two neighbours. A ratio is the median of those
-//! of the rounds. What others do on the machine only ever adds to a time, so a time is the lower
-//! quartile of the rounds, and the lower decile where a target is a time.
+//! `cargo bench --bench caller` runs several candidates on the same workloads. At the end it prints one
+//! line per target: `figure <name> = <value> (target <= <value>)`. Several subscribers in one process
+//! would slow each other down, so each candidate runs in a process of its own: this program, started
+//! again. The candidates take turns, and are compared round by round. The speed of a shared machine may
+//! change by half within a second, but two runs that follow each other are hardly affected. A ratio is
+//! the median of the ratios of all rounds. Other work on the machine only makes times longer. So a time is
+//! the lower quartile of the rounds, or the lower decile if it has a target.
 //!
-//! Without `--bench` (as `cargo test --benches` runs it) one short round shows that all of it works.
-//! `caller count <candidate> <workload> <events>` does a fixed amount of work, for
-//! `benches/instructions.sh` to count its instructions.
+//! Without `--bench` (as `cargo test --benches` runs it), one short round shows that everything works.
+//! `caller count <candidate> <workload> <events>` does a fixed amount of work, so that
+//! `benches/instructions.sh` can count its instructions.
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 

@@ -78,7 +78,7 @@ async fn bursty(run: Run, seed: u64, workflow: u32, lines: usize, over: Duration
     run.close(workflow);
 }
 
-/// How much of a story the log of one workflow keeps.
+/// How many lines the log of one workflow keeps.
 fn story(scale: &Scale) {
     let worst_of =
         |outcomes: &[Outcome], of: fn(&Outcome) -> f64| outcomes.iter().map(of).fold(0.0, f64::max);
@@ -175,8 +175,8 @@ fn ends(scale: &Scale) {
     figure("us per end, 10,000 that end at once", format!("{together:.2}"), "-");
 }
 
-/// More than the portal takes, for an hour, alone on the address: 200 tokens, a line every two
-/// seconds each, where the rate allows 90 entries a second and the operating limit far fewer.
+/// An hour with more lines than the portal accepts, and no other program behind the address: 200 tokens log one line
+/// every two seconds each. The rate limit allows 90 entries a second, and the operating limit far fewer.
 async fn saturate(run: Run, over: Duration) {
     let mut second = Duration::ZERO;
     while second < over {
@@ -208,12 +208,12 @@ fn limits(scale: &Scale) {
     figure("lines lost in these hours", lost, "<= 0");
 }
 
-/// Entries at every linger, because the schedule for the cloud would never reach a limit.
+/// Options that send an entry after each linger. With the schedule for the cloud, no limit would be reached.
 fn saturating() -> Builder {
     builder().retention(Retention::SelfHosted).pending_lines(10_000_000).pending_bytes(1 << 32)
 }
 
-/// The same with a neighbour that takes most of the address's rate.
+/// The same with a neighbour: another program behind the address, which uses most of the rate limit.
 fn neighbour(scale: &Scale) {
     let (mut accepted, mut acknowledged, mut refused) = (0, 0, 0);
     for seed in 0..scale.seeds / 10 + 1 {
@@ -410,6 +410,6 @@ fn memory(scale: &Scale) {
     figure("bytes per token once it is forgotten", forgotten, "<= 256");
 }
 
-/// Counts, for the figures on memory.
+/// Counts allocations, for the figures on memory.
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

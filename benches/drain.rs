@@ -243,7 +243,7 @@ fn beside_a_loud_one(rate: u32, over: Duration) -> (f64, usize) {
         done.store(true, SeqCst);
         loud.join().expect("it only logs")
     });
-    // The loud one's lines are many; what the others logged is there soon.
+    // The loud token has many lines. The lines of the others arrive soon.
     let arrived = || {
         let texts = quiet.iter().flat_map(|workflow| workflow.texts());
         texts.map(|text| text.matches("a line of a quiet one").count()).sum::<usize>()

@@ -1,19 +1,20 @@
 #!/bin/sh
-# Counts what the caller's path costs in instructions, which repeat where time does not, and holds it
-# against benches/instructions.budget: a count that is more than 5 % over its budget fails.
+# Counts the instructions that an event needs on the caller's thread, and compares them with
+# benches/instructions.budget: a count that is more than 5 % over its budget fails. Unlike times, these counts
+# are the same in each run.
 #
 #   benches/instructions.sh           checks
 #   benches/instructions.sh --accept  writes the counts as the new budget
 #
 # A count is the difference between 4,000 and 2,000 events, on the caller's thread alone. Needs valgrind.
-# Budgets hold for the compiler that they were counted with, which the budget's first line names. That one is
-# used, if rustup has it. Otherwise nothing is counted, which is a failure where BIZPROC_REQUIRE_INSTRUCTIONS
-# is set. `--accept` counts with the compiler in use.
+# A budget is valid for one compiler, which the first line of the file names. If rustup has this compiler, it is
+# used. Otherwise nothing is counted, and this is a failure if BIZPROC_REQUIRE_INSTRUCTIONS is set. `--accept`
+# counts with the compiler that is in use.
 set -eu
 cd "$(dirname "$0")/.."
 budget=benches/instructions.budget
 
-# Counts of one compiler say nothing about another's.
+# Counts of different compilers cannot be compared.
 compiler=$(rustc --version | cut -d ' ' -f 1-2)
 counted_with=$(sed -n 's/^# //p' "$budget")
 if [ "$compiler" != "$counted_with" ] && [ "${1:-}" != --accept ]; then
@@ -37,7 +38,7 @@ bench=$(cargo bench --bench caller --no-run --message-format=json 2>/dev/null |
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# Instructions on the first thread for so many events.
+# Instructions on the first thread for this number of events.
 total() {
     rm -f "$scratch"/*
     valgrind --quiet --tool=callgrind --separate-threads=yes --callgrind-out-file="$scratch/out" \

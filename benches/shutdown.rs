@@ -1,7 +1,7 @@
 //! How exactly a shutdown keeps its deadline, with different troubles of delivery and different ways to call it.
 //!
-//! `cargo bench --bench shutdown` prints one line per figure: the most milliseconds beyond the deadline of
-//! some rounds. `-- --test` runs one round.
+//! `cargo bench --bench shutdown` prints one line per figure: by how many milliseconds the slowest of some rounds
+//! exceeded its deadline. `-- --test` runs one round.
 #![expect(clippy::print_stdout, reason = "figures are what a bench prints")]
 #![expect(clippy::disallowed_methods, reason = "it is a measurement")]
 

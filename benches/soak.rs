@@ -119,7 +119,8 @@ fn outage(lasts: Duration, dir: &Dir) {
     figure(&format!("{name}: lines lost"), stats.lost(), "-");
     figure(&format!("{name}: lines acknowledged"), stats.acknowledged(), "-");
     let dropped = stats.lost() + stats.refused();
-    // A log that has nothing else to say forgets its gaps after `max_age`. The reports tell of all of them.
+    // If a token logs nothing more, its notice about missing lines is given up after `max_age`. The reports count
+    // all missing lines.
     let in_logs = outcome.told_missing();
     figure(&format!("{name}: dropped lines"), dropped, "-");
     figure(&format!("{name}: of these the logs themselves tell"), in_logs, "-");

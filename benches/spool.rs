@@ -152,7 +152,7 @@ fn append(smoke: bool) {
     }
 }
 
-/// Like the worker, it marks the lines of one request twice.
+/// Like the worker, it marks the lines of one request twice: as tried, and as settled.
 fn settle(smoke: bool) {
     let rounds = if smoke { 20 } else { 3_000 };
     for (durability, name) in [(Durability::Buffered, "buffered"), (Durability::Fsync, "fsync")] {

@@ -50,10 +50,10 @@
 //! `accepted + recovered = acknowledged + handed_over + late + lost + pending`
 //! ([`Snapshot`](stats::Snapshot)). If lines are missing, the next entry of the token says how many, since
 //! when, and why. Order is kept within a token. An entry is in the log twice only if it was not known whether
-//! the portal had executed a request; then one of the copies is marked ([`reliability`] names one exception). With a spool (feature `spool`), lines
-//! survive a crash of the process as soon as they are on disk, after 100 ms by default. Without it they do
-//! not. With a relay (feature `relay`, `Builder::publish_to`), lines are *handed over* when the journal of the relay
-//! has them, and the relay keeps this promise.
+//! the portal had executed a request; then one of the copies is marked ([`reliability`] names one exception).
+//! With a spool (feature `spool`), lines survive a crash of the process as soon as they are on disk, after 100 ms
+//! by default. Without it they do not. With a relay (feature `relay`, `Builder::publish_to`), lines are
+//! *handed over* when the journal of the relay has them, and the relay keeps this promise.
 //!
 //! *Acknowledged* means that the portal answered `true`. It also answers `true` for lines that it throws
 //! away: after the end of an activity, and if an activity does not wait (`USE_SUBSCRIPTION` is not Y).
@@ -94,6 +94,7 @@
 //! | `format_failures` | the app's [`Format`](format::Format) or [`Wording`](format::Wording) panicked, or returned an error | its code; the lines are written in the default format |
 //! | `restarts` | something panicked on the worker's thread: a layer of the app that handled a report of the worker, or the worker itself | the message of the panic; if it comes from the worker, please report it |
 //! | `acknowledged` grows, but the log is empty | the activity does not wait for the app, or has ended or timed out before | `USE_SUBSCRIPTION` and the timeout of the activity |
+//! | `handed_over` grows, but the log is empty | the app publishes to a relay (`Builder::publish_to`), and no relay delivers, or the lines wait for the schedule of entries | the health, the metrics and the log of the relays |
 //! | `rolled_off` | the portal keeps only the newest 50 entries | [`Retention`](config::Retention), `max_hold`, fewer flushes |
 //!
 //! The worker reports trouble through `tracing`, with the target `tracing_bizproc`: each kind at most once

@@ -102,26 +102,26 @@ impl Spool {
         self
     }
 
-    /// The longest time until a line is on disk. Default: 100 ms. If the process is killed, younger lines may
-    /// be lost. A shorter time costs more writes.
+    /// The longest time until a line is on disk: above 0 and at most 1 minute, otherwise `build` returns an error.
+    /// Default: 100 ms. If the process is killed, younger lines may be lost. A shorter time costs more writes.
     #[must_use]
     pub fn bound(mut self, bound: Duration) -> Self {
         self.bound = bound;
         self
     }
 
-    /// How many bytes the files of this run and of runs that it took over may have together: 1 MiB or more.
-    /// Default: 1 GiB, which is about a day at 100 lines of 100 bytes a second. If there are more, the oldest
-    /// lines are dropped and counted as [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are
-    /// kept as long as possible.
+    /// How many bytes the files of this run and of runs that it took over may have together: 1 MiB or more,
+    /// otherwise `build` returns an error. Default: 1 GiB, which is about a day at 100 lines of 100 bytes a second. If
+    /// there are more, the oldest lines are dropped and counted as
+    /// [`SpoolFull`](crate::stats::DropReason::SpoolFull). Ends of activities are kept as long as possible.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// How long lines are kept. Default: 24 hours. Older lines are dropped within a sixteenth of this
-    /// time, and counted as [`Expired`](crate::stats::DropReason::Expired).
+    /// How long lines are kept: above 0, otherwise `build` returns an error. Default: 24 hours. Older lines are
+    /// dropped within a sixteenth of this time, and counted as [`Expired`](crate::stats::DropReason::Expired).
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age;

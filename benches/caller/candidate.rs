@@ -96,7 +96,7 @@ pub(crate) enum Sink {
     },
 }
 
-/// A token of the portal's shape and length, for candidates without a portal.
+/// A token with the form and the length of a real one, for candidates without a portal.
 const TOKEN: &str = "68f1e5d2a3b4c1.12345678|A12345_67890_12345_67890|420.\
     0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456";
 

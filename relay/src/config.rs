@@ -141,7 +141,8 @@ impl PgConfig {
     }
 
     /// PEM certificates of authorities to trust in addition to those of the system, for a server with a
-    /// certificate of your own authority. None by default.
+    /// certificate of your own authority. None by default. If this is not PEM, [`PgStore::new`](crate::PgStore::new)
+    /// and the like return [`PgError::Tls`].
     #[must_use]
     pub fn extra_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.extra_roots = pem.into();

@@ -138,6 +138,18 @@ impl Relay {
 }
 
 /// Why a relay does not start. Debug is the text, which says what to do.
+///
+/// ```
+/// use tracing_bizproc_relay::{PgError, RelayError};
+///
+/// fn advice(error: &RelayError) -> String {
+///     match error {
+///         RelayError::Postgres(PgError::Tls(_)) => "check the secrets of the deployment".to_owned(),
+///         error => error.to_string(),
+///     }
+/// }
+/// # let _ = advice;
+/// ```
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {
@@ -151,6 +163,19 @@ pub enum RelayError {
 
 /// A [`Relay`] that delivers until it is stopped. If it is dropped, it stops at once: use
 /// [`stop`](RunningRelay::stop) instead.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use tracing_bizproc_relay::RunningRelay;
+///
+/// async fn end(relay: RunningRelay) {
+///     let counters = relay.handle();
+///     // Shorter than the time after which the platform kills the process.
+///     relay.stop(Duration::from_secs(20)).await;
+///     println!("{}", counters.stats());
+/// }
+/// # drop(end);
+/// ```
 pub struct RunningRelay {
     member: Member,
     handle: Handle,
@@ -165,6 +190,17 @@ pub struct RunningRelay {
 }
 
 /// What a relay owns now, and what it has done so far.
+///
+/// ```
+/// use std::time::Duration;
+/// use tracing_bizproc_relay::RunningRelay;
+///
+/// fn is_healthy(relay: &RunningRelay) -> bool {
+///     let lease = Duration::from_secs(3);
+///     relay.status().lease_age.is_some_and(|age| age < lease)
+/// }
+/// # let _ = is_healthy;
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelayStatus {
@@ -239,7 +275,9 @@ impl RunningRelay {
     /// take up to four seconds more.
     pub async fn stop(self, limit: Duration) {
         let (done, is_done) = oneshot::channel();
-        if self.stop.send(Stop { limit, done }).is_ok() {
+        // From now on, also if a call to the database is under way.
+        let until = (now() + limit.min(FOREVER)).into();
+        if self.stop.send(Stop { until, done }).is_ok() {
             // An error means that the keeper has ended already.
             let _ = is_done.await;
         }
@@ -252,6 +290,8 @@ impl RunningRelay {
 const DEAD_LETTERS: Duration = Duration::from_secs(8 * 24 * 3_600);
 /// The pause before the next try when the worker is too busy to listen.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// Longer than any limit makes sense, and within the range of a clock.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 /// How long the end of an idle worker may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 

@@ -196,8 +196,8 @@ impl TokenStore for PgStore {
                     target: "tracing_bizproc",
                     parent: None,
                     portal = portal.as_str(),
-                    "the database holds tokens of no use under this portal; they are passed over until \
-                     new tokens come"
+                    "the tokens of this portal in the database cannot be read: they are ignored until new tokens \
+                     come with the next request of the portal"
                 );
             }
             Ok(tokens)

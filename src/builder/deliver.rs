@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keeping::Keep;
-use super::{Builder, Keeping, ReportSink, Role};
+use super::keeping::{Keeping, Role};
+use super::{Builder, ReportSink};
 use crate::error::BuildError;
 use crate::handle::WorkerGuard;
 use crate::journal::{Journal, Publisher};

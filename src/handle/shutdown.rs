@@ -24,7 +24,8 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// Whether all lines were acknowledged, and no activity is left open.
+    /// Whether all lines were acknowledged or handed over to a relay, and no activity is left open. With a spool,
+    /// `false` does not mean a loss: see [`FlushReport::is_complete`].
     pub fn is_complete(&self) -> bool {
         self.lines.is_complete() && self.open.is_empty()
     }
@@ -35,7 +36,8 @@ impl ShutdownReport {
     }
 
     /// Activities that are still open: their workflows wait until the timeout of the activity, if there is
-    /// one. Each is named by its portal and the readable part of its event token.
+    /// one. If a `complete` was under way and the app has a spool, the next run ends the activity. Each is named by
+    /// its portal and the readable part of its event token.
     pub fn open(&self) -> &[String] {
         &self.open
     }

@@ -124,7 +124,7 @@ impl Disk for RealDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         match cfg!(unix) {
             true => fs::File::open(path)?.sync_all(),
-            // There, directories cannot be opened, and the file system's own log keeps changes of directories.
+            // On Windows, directories cannot be opened, and the journal of the file system keeps their changes.
             false => Ok(()),
         }
     }

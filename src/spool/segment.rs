@@ -11,15 +11,16 @@ use crate::journal::MarkKind;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     numbers: (u64, u64),
-    times: (i64, i64),
+    /// `None` for a notice: the lines that it is about may be older than anything is kept.
+    times: Option<(i64, i64)>,
 }
 
 impl Span {
     pub(super) fn widen(span: &mut Option<Span>, no: u64, at: i64) {
         let Span { numbers, times } =
-            span.get_or_insert(Span { numbers: (no, no), times: (at, at) });
+            span.get_or_insert(Span { numbers: (no, no), times: Some((at, at)) });
         *numbers = (numbers.0.min(no), numbers.1.max(no));
-        *times = (times.0.min(at), times.1.max(at));
+        *times = times.map(|(oldest, newest)| (oldest.min(at), newest.max(at)));
     }
 }
 
@@ -47,7 +48,7 @@ pub(super) struct Segment {
     others: Bits,
     /// Older segments for which its marks are needed.
     pub(super) speaks_of: BTreeSet<u32>,
-    /// Its lines were given up, and its unsettled ends were kept.
+    /// Its lines were given up, and its unsettled ends and notices were kept.
     pub(super) ends_only: bool,
     /// Its file may have more than its valid lines. The header of the next segment says so, and so it is needed.
     pub(super) surplus: bool,
@@ -60,10 +61,11 @@ impl Segment {
         Segment { number, ..Segment::default() }
     }
 
-    /// Notes a line, a gap or an end, which is not settled.
-    pub(super) fn add(&mut self, slot: u32, no: u64, at: i64, portal: Key, is_line: bool) {
+    /// Notes a line, a gap or an end, which is not settled. `at`: none for a gap.
+    pub(super) fn add(&mut self, slot: u32, no: u64, at: Option<i64>, portal: Key, is_line: bool) {
         let end = slot.saturating_add(1);
-        self.add_lines(end, 1, Span { numbers: (no, no), times: (at, at) }, portal);
+        let span = Span { numbers: (no, no), times: at.map(|at| (at, at)) };
+        self.add_lines(end, 1, span, portal);
         if !is_line {
             self.others.set(slot, self.slots, true);
         }
@@ -74,11 +76,13 @@ impl Segment {
         self.slots = self.slots.max(end);
         self.lines += lines;
         self.live += lines;
-        let Span { numbers: (from, up_to), times: (oldest, newest) } = span;
+        let Span { numbers: (from, up_to), times } = span;
         let (first, last) = self.numbers.unwrap_or((from, up_to));
         self.numbers = Some((first.min(from), last.max(up_to)));
-        self.newest = Some(self.newest.map_or(newest, |before| before.max(newest)));
-        self.oldest = Some(self.oldest.map_or(oldest, |before| before.min(oldest)));
+        if let Some((oldest, newest)) = times {
+            self.newest = Some(self.newest.map_or(newest, |before| before.max(newest)));
+            self.oldest = Some(self.oldest.map_or(oldest, |before| before.min(oldest)));
+        }
         self.portals.add(portal);
     }
 
@@ -181,7 +185,7 @@ mod tests {
     fn a_settled_line_stays_settled_and_is_counted_once() {
         let mut segment = Segment::new(1);
         for slot in 0..3 {
-            segment.add(slot, u64::from(slot) + 10, 0, Key(1), true);
+            segment.add(slot, u64::from(slot) + 10, Some(0), Key(1), true);
         }
         assert!(segment.note(1, MarkKind::Tried));
         assert!(!segment.note(1, MarkKind::Tried));

@@ -40,6 +40,9 @@ pub(crate) struct Plan {
     pub(crate) linger: Duration,
     /// The longest that any line waits for the schedule.
     pub(crate) max_hold: Duration,
+    /// The lines of an entry are not further apart than this, so that they are of about the same age. An entry that
+    /// gathers lines is due before that.
+    pub(crate) span: Duration,
     /// Largest entry, notices included.
     pub(crate) entry_bytes: usize,
     /// Lines at this level or above do not wait for the schedule.
@@ -208,7 +211,8 @@ impl Coalescer {
         self.list(key);
     }
 
-    /// Gives up waiting entries of a token with lines of this publisher between these numbers.
+    /// Gives up waiting entries of a token of which all lines are of this publisher, and not newer than these numbers.
+    /// Older lines were given up before.
     pub(crate) fn give_up_numbers(
         &mut self,
         event_token: &EventToken,
@@ -218,7 +222,9 @@ impl Coalescer {
     ) -> Vec<(Entry, Option<u64>)> {
         let Some(&key) = self.keys.get(event_token) else { return Vec::new() };
         let mut given_up = Vec::new();
-        let gone = |entry: &Entry| entry.stamps.meets(publisher, from, up_to);
+        let gone = |entry: &Entry| {
+            entry.stamps.meets(publisher, from, up_to) && entry.stamps.up_to <= up_to
+        };
         while let Some(entry) = self.tokens[key].pop_if(gone) {
             let orphan = self.lost(key, &entry, reason, now);
             given_up.push((entry, orphan));
@@ -249,8 +255,12 @@ impl Coalescer {
     pub(crate) fn changed_gaps(&mut self, mut each: impl FnMut(&EventToken, &mut Gap)) {
         for key in self.changed_gaps.drain() {
             let Some(buffer) = self.tokens.get_mut(key) else { continue };
-            if let Some(gap) = &mut buffer.gap {
-                each(&buffer.event_token, gap);
+            let TokenBuffer { event_token, gap, sealed, open, .. } = buffer;
+            // An entry that was put back before it left may have it by now.
+            let entries = sealed.iter_mut().map(|(_, entry)| entry).chain(open);
+            let of_entries = entries.filter_map(|entry| entry.gap.as_mut());
+            for gap in gap.iter_mut().chain(of_entries) {
+                each(event_token, gap);
             }
         }
     }
@@ -395,6 +405,9 @@ impl Coalescer {
         }
         let Command { mut entry, due, .. } = command;
         entry.tries.budgeted = false;
+        if entry.gap.is_some() {
+            self.changed_gaps.insert(key);
+        }
         buffer.hold_until = hold_until;
         buffer.sealed.push_front((due, entry));
         self.list(key);

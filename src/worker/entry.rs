@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::gaps::GapId;
 use super::incoming::{Incoming, Stamp};
-use super::retry::{FAILS_FOR, TRIES_ALONE, TRIES_IN_ALL};
+use super::retry::{FAILS_FOR, TRIES_ALONE};
 use super::style::Style;
 use crate::format::Words;
 use crate::journal::{Number, Publisher};
@@ -30,8 +30,10 @@ pub(crate) struct Entry {
     pub(crate) stamps: Stamps,
     /// When its first line came here.
     pub(crate) since: Instant,
-    /// From when on its age counts: earlier, where the line was read from a journal.
+    /// From when on the age of its first line counts: earlier, where the line was read from a journal.
     pub(crate) born: Instant,
+    /// The same of its newest line. Until that is too old, the entry is not.
+    pub(crate) newest: Instant,
     /// The time of its first line, by the clock of the app.
     pub(crate) since_wall: SystemTime,
     /// The last line is continued in the token's next entry.
@@ -129,12 +131,11 @@ impl Tries {
         self.alone
     }
 
-    /// Whether the portal goes on failing with it while other requests run, or has failed with it too often. A few
-    /// failures in a bad minute of the portal are no reason to give it up.
+    /// Whether the portal goes on failing with it while other requests run. A few failures in a bad minute of the
+    /// portal are no reason to give it up, and failures of a portal that has no other requests may be an outage.
     pub(crate) fn is_hopeless(&self, now: Instant) -> bool {
         let for_long = |since: Instant| now.saturating_duration_since(since) >= FAILS_FOR;
-        let to_blame = self.blamed >= TRIES_ALONE && self.failing_since.is_some_and(for_long);
-        to_blame || self.alone >= TRIES_IN_ALL
+        self.blamed >= TRIES_ALONE && self.failing_since.is_some_and(for_long)
     }
 }
 
@@ -148,6 +149,7 @@ impl Entry {
             stamps: Stamps::NONE,
             since,
             born: since,
+            newest: since,
             since_wall,
             unfinished: false,
             continued: false,
@@ -161,7 +163,7 @@ impl Entry {
     /// An entry that begins with this line, or with a piece of it.
     pub(crate) fn of(line: &Incoming<'_>, now: Instant) -> Self {
         let mut entry = Entry::new(now, line.at);
-        entry.born = line.since;
+        (entry.born, entry.newest) = (line.since, line.since);
         let Stamp { publisher, no } = line.stamp;
         let no = if line.in_order { no } else { 0 };
         entry.stamps = Stamps { publisher, from: no, up_to: no, whole: 0 };
@@ -195,6 +197,7 @@ impl Entry {
     /// A line, or a piece of it, was appended.
     pub(crate) fn has_taken(&mut self, line: &Incoming<'_>, whole: bool) {
         self.last_seq = line.seq;
+        self.newest = self.newest.max(line.since);
         if line.in_order {
             self.stamps.up_to = line.stamp.no;
             if whole {

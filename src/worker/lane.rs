@@ -129,6 +129,10 @@ pub(crate) struct Lane {
     deadlines: Deadlines,
     /// How many times in a row new access was refused again.
     renewals: u32,
+    /// How many times in a row a request for new access was not answered.
+    unanswered: u32,
+    /// Since when there are no credentials for the portal, if that is so.
+    unknown_since: Option<Instant>,
     /// How often new access was received. A refusal of older access does not count for the newer one.
     access: u64,
     backoff: Backoff,
@@ -215,6 +219,8 @@ impl Lane {
             ends_pause: None,
             deadlines: Deadlines::default(),
             renewals: 0,
+            unanswered: 0,
+            unknown_since: None,
             access: 0,
             backoff: Backoff::new(seed),
             costs: Costs::default(),
@@ -497,7 +503,7 @@ impl Lane {
     }
 
     /// Keeps notices about missing lines in the journal until they are told.
-    fn keep_gaps(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn keep_gaps(&mut self, turn: &mut Turn<'_>) {
         for id in self.coalescer.gone_gaps() {
             turn.ledger.gap_told(id, turn.now);
         }

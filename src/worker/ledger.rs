@@ -111,10 +111,10 @@ impl Ledger {
         Some(wall + now.saturating_duration_since(at))
     }
 
-    /// How old an entry is. With a journal by two clocks, of which the lower figure counts: one that is
+    /// How old an entry is: as old as its newest line. With a journal by two clocks, of which the lower figure counts: one that is
     /// set forward must not make all lines old.
     pub(crate) fn age(&self, entry: &Entry, now: Instant) -> Duration {
-        let age = now.saturating_duration_since(entry.born);
+        let age = now.saturating_duration_since(entry.newest);
         match self.wall(now) {
             Some(wall) => age.min(wall.duration_since(entry.since_wall).unwrap_or_default()),
             None => age,

@@ -75,8 +75,6 @@ pub(crate) const MAX_AGE: Duration = Duration::from_secs(3_600);
 pub(crate) const TRIES_ALONE: u32 = 5;
 /// For how long an entry has to fail at least before it is given up by [`TRIES_ALONE`].
 pub(crate) const FAILS_FOR: Duration = Duration::from_secs(60);
-/// Tries of such an entry if there are no others that show whether the portal works.
-pub(crate) const TRIES_IN_ALL: u32 = 30;
 /// Tries of a command whose workflow is locked by another request.
 pub(crate) const TRIES_LOCKED: u32 = 12;
 /// A workflow is saved at the end of the request that starts it, so "404" may mean "not yet" (server

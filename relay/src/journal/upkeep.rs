@@ -11,6 +11,18 @@ use crate::migrate::in_schema;
 use crate::ownership::Member;
 
 /// The contents of the journal, for all portals and all shards.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use tracing_bizproc_relay::{PgError, PgJournal};
+///
+/// async fn is_late(journal: &PgJournal) -> Result<bool, PgError> {
+///     let backlog = journal.backlog().await?;
+///     // Lines wait for their schedule up to ten minutes by default.
+///     Ok(backlog.oldest.is_some_and(|oldest| oldest > Duration::from_secs(900)))
+/// }
+/// # drop(is_late);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backlog {
@@ -27,6 +39,19 @@ pub struct Backlog {
 }
 
 /// The contents of the journal for one portal.
+///
+/// ```no_run
+/// use tracing_bizproc_relay::{PgError, PgJournal};
+///
+/// async fn print(journal: &PgJournal) -> Result<(), PgError> {
+///     for waiting in journal.oldest_portals(10).await? {
+///         let name = waiting.portal.as_ref().map_or("-", |portal| portal.as_str());
+///         println!("{name}: {} lines, {:?}", waiting.lines, waiting.oldest);
+///     }
+///     Ok(())
+/// }
+/// # drop(print);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortalBacklog {
@@ -41,6 +66,17 @@ pub struct PortalBacklog {
 }
 
 /// A relay, and how many shards it owns.
+///
+/// ```no_run
+/// use tracing_bizproc_relay::{PgError, PgJournal};
+///
+/// async fn without_a_relay(journal: &PgJournal) -> Result<u64, PgError> {
+///     let owners = journal.owners().await?;
+///     let idle = owners.iter().filter(|owner| owner.member.is_none() || owner.lasts.is_zero());
+///     Ok(idle.map(|owner| owner.shards).sum())
+/// }
+/// # drop(without_a_relay);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OwnedBy {
@@ -53,6 +89,22 @@ pub struct OwnedBy {
 }
 
 /// A chunk that was given up because it was too old. Its contents are not shown, because they are secrets.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use tracing_bizproc_relay::{PgError, PgJournal};
+///
+/// /// Puts back what was given up in the last hour.
+/// async fn retry(journal: &PgJournal) -> Result<(), PgError> {
+///     for letter in journal.dead_letters(None, 0, 1_000).await? {
+///         if letter.died_at.elapsed().is_ok_and(|age| age < Duration::from_secs(3_600)) {
+///             journal.requeue(None, Some(letter.id)).await?;
+///         }
+///     }
+///     Ok(())
+/// }
+/// # drop(retry);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {

@@ -57,12 +57,12 @@ CREATE TABLE {schema}.dead (
 );
 CREATE INDEX dead_of_activity ON {schema}.dead (publisher, activity);
 
--- The functions below switch off plans that read whole tables: plans are made while the tables are small, and
--- used when they are large. Those that are called often are in PL/pgSQL, which keeps its plans: to make them
--- costs more than to run them.
+-- The functions below switch off plans that read whole tables, because plans are made while the tables are small,
+-- and used when they are large. Functions that are called often are in PL/pgSQL, which keeps its plans: making a
+-- plan costs more than running it.
 
--- Stores a batch, once, and returns the last id. One batch after the other, so that ids are in the order of
--- commits; all in one call, so that a client that pauses holds up nobody.
+-- Stores a batch once, and returns the last id. Batches are stored one after the other, so that ids are in the
+-- order of commits. It is one call, so that a client that pauses does not hold the lock.
 CREATE FUNCTION {schema}.append(
     by_publisher bytea, batch bigint, shards smallint[], portals text[], activities bytea[], numbers text[],
     lines integer[], logged timestamptz[], payloads bytea[]
@@ -98,9 +98,9 @@ BEGIN
 END
 $body$;
 
--- Returns chunks of some shards (and of one portal, unless `any_portal`) behind a place: of the next `most` as
--- many as have about the wanted size, at least one. The last two columns say how many there are, and up to
--- which id.
+-- Returns chunks of some shards (and of one portal, unless `any_portal`) behind a place. It looks at the next
+-- `most` chunks, and returns as many of them as have about the wanted size together, but at least one. The last
+-- two columns say how many chunks there are, and up to which id.
 CREATE FUNCTION {schema}.read_chunks(
     after bigint, of_shards smallint[], any_portal boolean, of_portal text, bytes bigint, most bigint
 ) RETURNS TABLE (
@@ -241,7 +241,7 @@ LANGUAGE sql AS $body$
     ORDER BY g.id
 $body$;
 
--- Forgets dead chunks after seven days, publishers that were not seen for a month, and marks of nothing.
+-- Forgets dead chunks after seven days, publishers that were not seen for a month, and marks whose chunks are gone.
 CREATE FUNCTION {schema}.tidy(at timestamptz) RETURNS void LANGUAGE sql
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $body$
     DELETE FROM {schema}.dead WHERE died_at < at - interval '7 days';

@@ -109,8 +109,8 @@ $body$;
 -- hold. What was settled or tried of them stays known. NULL: of all portals. Under the lock of `append`, so
 -- that ids stay in the order of commits.
 --
--- They appear under new publishers: a relay that has had later lines of a publisher takes earlier ones for
--- those that it has had before.
+-- They appear under new publishers. Otherwise a relay that has read later lines of the same publisher would
+-- believe that it has read these lines, too.
 CREATE FUNCTION {schema}.requeue(any_portal boolean, of_portal text, first_id bigint, last_id bigint)
 RETURNS TABLE (chunks bigint, lines bigint) LANGUAGE plpgsql AS $body$
 DECLARE
@@ -139,7 +139,7 @@ END
 $body$;
 
 -- Forgets dead chunks after seven days, publishers that were not seen for a month, answers after a day, memos
--- that did not change for a week, and marks of nothing.
+-- that did not change for a week, and marks whose chunks are gone.
 CREATE OR REPLACE FUNCTION {schema}.tidy(at timestamptz) RETURNS void LANGUAGE sql
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $body$
     DELETE FROM {schema}.dead WHERE died_at < at - interval '7 days';

@@ -5,11 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
 use super::journal::RelayJournal;
 use crate::clock::now;
@@ -21,9 +21,9 @@ use crate::shard::Shard;
 pub(super) type LetGo =
     Box<dyn Fn(Shard) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// How to stop: how long to wait for requests in flight, and whom to tell.
+/// How to stop: until when to wait for requests in flight, and whom to tell.
 pub(super) struct Stop {
-    pub(super) limit: Duration,
+    pub(super) until: tokio::time::Instant,
     pub(super) done: oneshot::Sender<()>,
 }
 
@@ -95,11 +95,11 @@ impl Keeper {
                 _ = turns.tick() => self.turn().await,
             }
         };
-        let (limit, done) = match stop {
-            Some(Stop { limit, done }) => (limit, Some(done)),
-            None => (Duration::ZERO, None),
+        let (until, done) = match stop {
+            Some(Stop { until, done }) => (until, Some(done)),
+            None => (now().into(), None),
         };
-        self.leave(limit).await;
+        self.leave(until).await;
         if let Some(done) = done {
             // The caller that stopped it may not wait any more.
             let _ = done.send(());
@@ -214,11 +214,11 @@ impl Keeper {
         self.read();
     }
 
-    /// Lets go of everything, and leaves. Shards that it still holds after the limit go to the next owners, which
+    /// Lets go of everything, and leaves. Shards that it still holds at this time go to the next owners, which
     /// mark lines of unanswered requests as possible repeats.
-    async fn leave(&mut self, limit: Duration) {
-        // At the limit, every wait is given up.
-        drop(timeout(limit, self.let_go_of_all()).await);
+    async fn leave(&mut self, until: tokio::time::Instant) {
+        // At this time, every wait is given up.
+        drop(timeout_at(until, self.let_go_of_all()).await);
         if let Err(error) = self.owner.leave().await {
             tracing::warn!(
                 target: TARGET, error,

@@ -168,11 +168,11 @@ fn note(segment: &mut Segment, mut index: Option<&mut Index>, keys: &[NameKeys],
                 }
                 continue;
             }
-            Content::Missed(gap) => (gap.no, gap.since),
-            Content::End(end) => (end.no, end.deadline),
-            Content::Seal(seal) => (seal.no, seal.at),
+            Content::Missed(gap) => (gap.no, None),
+            Content::End(end) => (end.no, Some(end.deadline)),
+            Content::Seal(seal) => (seal.no, Some(seal.at)),
         };
-        segment.add(slot, no, nanos(at), keys.portal, false);
+        segment.add(slot, no, at.map(nanos), keys.portal, false);
         find(no, slot);
         slot += 1;
     }

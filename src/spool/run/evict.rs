@@ -12,7 +12,7 @@ use crate::stats::DropReason;
 
 impl Run {
     /// Gives up the lines of the oldest segment that has lines. Ends stay while there are lines, because a
-    /// workflow waits for each end. Returns whether anything was given up.
+    /// workflow waits for each end, and so do notices, which are small. Returns whether anything was given up.
     pub(in crate::spool) fn evict_oldest(&mut self) -> Result<bool, SpoolError> {
         let oldest = |ends_only: bool| {
             let mut live = self.segments.values().filter(|segment| segment.live > 0);
@@ -71,8 +71,8 @@ impl Run {
             begun &= !first;
             let Some(name) = name else { return true };
             readable.insert(slot);
-            let is_end = matches!(piece, Piece::End(_));
-            if segment.is_settled(slot) || (is_end && !ends_too) {
+            let may_stay = matches!(piece, Piece::End(_) | Piece::Missed(_));
+            if segment.is_settled(slot) || (may_stay && !ends_too) {
                 return true;
             }
             slots.push(slot);

@@ -137,7 +137,9 @@ impl Recovery {
             match item {
                 Item::Piece { name: Some(name), slot, piece, .. } => {
                     let is_line = matches!(piece, Piece::Line(_));
-                    segment.add(slot, piece.no(), nanos(piece.at()), name.keys.portal, is_line);
+                    let is_notice = matches!(piece, Piece::Missed(_));
+                    let at = (!is_notice).then(|| nanos(piece.at()));
+                    segment.add(slot, piece.no(), at, name.keys.portal, is_line);
                     index.add(name.keys.log, piece.no(), slot);
                     readable.set(slot, slot, true);
                     if !self.held.contains_key(&name.name.0) {

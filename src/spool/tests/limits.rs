@@ -1,6 +1,7 @@
 //! Bounds of bytes and of age, and files that are made smaller.
 
 use super::*;
+use crate::journal::StoredGap;
 use crate::stats::DropReason;
 
 fn small(disk: &FakeDisk, max_bytes: u64) -> Files {
@@ -189,4 +190,39 @@ fn a_line_takes_little_more_than_its_text() {
     // This includes each token's name once in a segment, and 48 bytes for each batch.
     assert!(size / 20_000 < 175, "{} bytes a line", size / 20_000);
     assert_eq!(count(&read_all(&files, None, 1 << 20)), 20_000);
+}
+
+fn gap(n: usize, no: Number, age: Duration) -> Chunk {
+    let gap = StoredGap { no, lines: 3, since: at(0) - age, reason: DropReason::Expired };
+    Chunk { content: Content::Missed(gap), ..chunk(n, &[]) }
+}
+
+/// Regression: a notice about lines that were too old was as old as they were, and was given up at once. Nobody counts
+/// it, and its log never told of the lines after a restart.
+#[test]
+fn a_notice_about_old_lines_is_kept() {
+    let disk = FakeDisk::new();
+    let files = small(&disk, 64 << 10);
+    let old = gap(1, 1, Duration::from_secs(25 * 3_600));
+    append(&files, &batch(1, 1, vec![old.clone()]));
+    assert!(evicted(&files).is_empty());
+    assert_eq!(read_all(&files, None, 1), [(1, old.clone())]);
+    disk.kill();
+    let files = Files::open(Arc::new(disk.process()), limits(false), Publisher(2)).unwrap();
+    adopt_all(&files);
+    assert!(evicted(&files).is_empty());
+    assert_eq!(read_all(&files, None, 1), [(1, old)]);
+}
+
+/// Regression: a notice was given up with the lines beside it, and not counted.
+#[test]
+fn notices_outlast_the_lines_of_a_full_spool() {
+    let disk = FakeDisk::new();
+    let files = small(&disk, 16 << 10);
+    let told = gap(1, 2, Duration::ZERO);
+    append(&files, &batch(1, 1, vec![chunk(1, &[1]), told.clone()]));
+    for no in 3..=1_000 {
+        append(&files, &batch(1, no, vec![chunk(2, &[no])]));
+    }
+    assert_eq!(read_all(&files, None, 1 << 20)[0], (1, told));
 }

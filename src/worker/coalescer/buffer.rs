@@ -129,7 +129,10 @@ impl TokenBuffer {
         now: Instant,
     ) {
         let room = plan.entry_bytes.saturating_sub(NOTICE_BYTES);
-        let fits = |open: &Entry| open.text.len() + 1 + text.len() <= room && open.takes(line);
+        let fits = |open: &Entry| {
+            let later = line.since.saturating_duration_since(open.born);
+            later < plan.span && open.text.len() + 1 + text.len() <= room && open.takes(line)
+        };
         if self.open.as_ref().is_some_and(|open| !fits(open)) {
             self.seal(now);
         }

@@ -52,6 +52,10 @@ impl Lane {
 
     pub(super) fn block(&mut self, reason: DropReason, ask_again: Duration, now: Instant) {
         self.state = State::Blocked { until: now + ask_again, reason };
+        match reason {
+            DropReason::UnknownPortal => drop(self.unknown_since.get_or_insert(now)),
+            _ => self.unknown_since = None,
+        }
     }
 
     /// Asks for other access, unless what was got the last times was refused too.
@@ -77,6 +81,7 @@ impl Lane {
         match refreshed {
             Refreshed::Renewed => {
                 self.access += 1;
+                (self.unanswered, self.unknown_since) = (0, None);
                 self.state = State::Ready;
                 self.ends_pause = None;
             }
@@ -84,14 +89,16 @@ impl Lane {
                 // The call is tried again, which asks again.
                 turn.report(Trouble::Unreachable, trouble.to_string());
                 self.renewals = 0;
-                self.state = State::Ready;
-                self.back_off(turn.now);
+                let attempt = if self.closing.is_some() { 0 } else { self.unanswered };
+                self.unanswered += 1;
+                let until = turn.now + self.backoff.wait(attempt);
+                self.state = State::BackingOff(Pause { until, attempt });
                 self.pause_ends(&OfLane::BacksOff, self.access, turn.now);
             }
             Refreshed::Denied(code) => {
                 self.failure = code.to_string();
                 turn.report(Trouble::CredentialBlocked, code.to_string());
-                self.renewals = 0;
+                (self.renewals, self.unanswered) = (0, 0);
                 self.block(DropReason::CredentialBlocked, ASK_FOR_ACCESS_AGAIN, turn.now);
             }
         }
@@ -99,7 +106,7 @@ impl Lane {
 
     /// New credentials have arrived: what was blocked for want of them is tried again.
     pub(crate) fn unblock(&mut self) {
-        self.renewals = 0;
+        (self.renewals, self.unanswered, self.unknown_since) = (0, 0, None);
         self.access += 1;
         self.ends_pause = None;
         if let State::Blocked { .. } | State::BackingOff(_) = self.state {

@@ -55,14 +55,16 @@ impl Lane {
             State::Blocked { reason, .. } => reason,
             _ => DropReason::RetriesSpent,
         };
-        let max_age = match reason {
-            // With a journal they wait for that portal's next request.
-            DropReason::UnknownPortal if !turn.ledger.has_journal() => {
-                self.rules.retry.max_age.min(UNKNOWN_KEPT)
-            }
-            _ => self.rules.retry.max_age,
-        };
         let now = turn.now;
+        let is_unknown = self.unknown_since.is_some_and(|since| {
+            let unknown_for = now.saturating_duration_since(since);
+            reason == DropReason::UnknownPortal && unknown_for >= UNKNOWN_KEPT
+        });
+        // With a journal they wait for that portal's next request.
+        let max_age = match is_unknown && !turn.ledger.has_journal() {
+            true => self.rules.retry.max_age.min(UNKNOWN_KEPT),
+            false => self.rules.retry.max_age,
+        };
         turn.page.because(&*self.failure);
         let ledger = &*turn.ledger;
         let too_old = |entry: &Entry| ledger.age(entry, now) >= max_age;
@@ -87,6 +89,8 @@ impl Lane {
                 put_back(&mut self.coalescer, command, None, turn);
             }
         }
+        // Entries that stay there take their notices with them.
+        self.keep_gaps(turn);
         // What is in the journal is for the next run.
         let stay = reason == DropReason::ShutdownDeadline && turn.ledger.has_journal();
         let ledger = &*turn.ledger;

@@ -74,8 +74,9 @@ impl Lane {
         }
         let done = |outcome: &Outcome| matches!(outcome, Outcome::Done(_));
         if outcomes.iter().chain(&of_ends).any(done) {
-            self.renewals = 0;
+            (self.renewals, self.unanswered) = (0, 0);
         }
+        self.unknown_since = None;
         if of_ends.iter().any(is_about_the_end) {
             self.ends_pause = None;
         }
@@ -195,6 +196,8 @@ impl Lane {
                     self.renew(other.clone(), &code, turn);
                 }
             }
+            // New access is on its way, and is tried first. If it is refused, too, that blocks.
+            OfLane::Blocks(_) if matches!(self.state, State::Refreshing { .. }) => {}
             OfLane::Blocks(reason) => self.block(*reason, ASK_AGAIN, turn.now),
         }
     }

@@ -14,9 +14,10 @@ use crate::journal::memory::Disk;
 use crate::journal::memory::owned::Member;
 use crate::journal::{About, Batch, Chunk, Content, Publisher, StoredEnd, StoredLine};
 use crate::line::PortalId;
+use crate::protocol::{Method, Reply, Request};
 use crate::queue::{Control, LetGo, Producer};
 use crate::stats::{AtDoor, Snapshot, Stats};
-use crate::transport::Transport;
+use crate::transport::{Refreshed, Transport};
 use crate::worker::Worker;
 
 mod contents;
@@ -319,4 +320,45 @@ async fn a_portal_with_more_than_its_window_is_read_in_order() {
     assert!(of.values().all(|lines| lines.len() == 500 && lines.is_sorted()));
     one.adds_up();
     assert_eq!((one.stats().pending(), disk.unsettled()), (0, 0));
+}
+
+/// Answers entries with a token that has expired, and ends with credentials that are deleted.
+#[derive(Clone)]
+struct Revoked;
+
+impl Transport for Revoked {
+    async fn call(&self, _portal: Option<&PortalId>, request: Request) -> Reply {
+        let (seconds, code) = match request.method {
+            Method::EventSend => (2.0, "INVALID_CREDENTIALS"),
+            _ => (1.0, "expired_token"),
+        };
+        pass(seconds).await;
+        let body = format!(r#"{{"error":"{code}"}}"#).into_bytes();
+        Reply::Http { status: 401, body }
+    }
+
+    async fn refresh(&self, _portal: Option<&PortalId>) -> Refreshed {
+        pass(10.0).await;
+        Refreshed::Renewed
+    }
+}
+
+/// Regression: the refusal of an end hid that new access was on its way. So the portal counted as let go, and the worker
+/// panicked when the access arrived.
+#[tokio::test(start_paused = true)]
+async fn a_portal_is_not_let_go_while_new_access_is_on_its_way() {
+    let disk = Disk::new();
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let relay = Relay::start(&disk, &Revoked, 1, options());
+    writer.lines(None, 2, &["#1#"]);
+    pass(1.5).await;
+    writer.end(None, 1, 0);
+    pass(3.0).await;
+    disk.hide(&None);
+    let is_done = relay.let_go(|_| false);
+    is_done.await.unwrap();
+    pass(20.0).await;
+    assert!(relay.tasks.iter().all(|task| !task.is_finished()), "nothing has panicked");
+    relay.adds_up();
 }

@@ -39,7 +39,7 @@ pub(crate) async fn serve(listener: TcpListener, pages: Arc<impl Pages>) {
                     }
                 }
                 let pages = Arc::clone(&pages);
-                // A client that is slow or gone is its own problem.
+                // A client that is slow or gone gets no answer. Nothing else depends on it.
                 by_age.push_back(connections.spawn(async move {
                     drop(timeout(PATIENCE, answer(stream, &*pages)).await);
                 }));

@@ -44,7 +44,7 @@ pub(crate) fn text(
         ("shards_taken_total", "Shards that were taken", status.taken),
         ("shards_lost_total", "Shards whose lease ran out", status.lost),
         ("shards_given_back_total", "Shards that were given back", status.given_back),
-        ("intents_total", "Requests that were written down and might leave", status.permitted),
+        ("intents_total", "Requests that were stored and got a permit to leave", status.permitted),
         (
             "fenced_total",
             "Requests that did not leave: another relay owns their portal",
@@ -52,7 +52,7 @@ pub(crate) fn text(
         ),
         (
             "intents_failed_total",
-            "Requests that did not leave: they could not be written down",
+            "Requests that did not leave: the database could not store them",
             status.not_written,
         ),
         (
@@ -70,12 +70,12 @@ pub(crate) fn text(
         ("lines_lost_total", "Lines that were lost, for any reason", counters.lost()),
         (
             "lines_handed_over_total",
-            "Lines that were left to another relay",
+            "Lines that were left in the journal for another relay",
             counters.handed_over(),
         ),
         (
             "ends_late_total",
-            "Ends for which their portal did not wait any more",
+            "Ends of activities for which the portal did not wait any more",
             counters.late_ends(),
         ),
         ("requests_total", "Requests to portals", counters.requests()),
@@ -117,7 +117,7 @@ pub(crate) fn text(
     page.gauge("portals_failing", "Portals to which requests fail", failing);
     page.gauge(
         "portals_unreadable",
-        "Portals that wait because a newer version has written something for them, or because it is damaged",
+        "Portals that wait because a newer version has written something for them, or because a row is damaged",
         status.unreadable_portals,
     );
     page.0

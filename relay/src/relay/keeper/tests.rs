@@ -1,4 +1,5 @@
 use std::sync::MutexGuard;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tracing_bizproc::journal::{self, Journal};
@@ -22,6 +23,8 @@ struct Inside {
     /// Other members hold all remaining shards.
     taken: bool,
     away: bool,
+    /// No call is answered in time.
+    hangs: bool,
     left: bool,
 }
 
@@ -39,6 +42,16 @@ impl Shards {
         drop(inside);
         self.changed.notify_waiters();
         Ok(answer)
+    }
+
+    /// As a database that does not answer.
+    async fn hang(&self) -> Result<(), journal::JournalError> {
+        let hangs = self.inside().hangs;
+        if hangs {
+            tokio::time::sleep(self.lease()).await;
+            return Err("no answer in time".into());
+        }
+        Ok(())
     }
 
     /// Waits until the condition holds.
@@ -59,11 +72,15 @@ impl Ownership for Shards {
     }
 
     fn join<'a>(&'a self, _me: Member) -> OwnershipFuture<'a, usize> {
-        Box::pin(async { self.answer(|inside| inside.members + 1) })
+        Box::pin(async {
+            self.hang().await?;
+            self.answer(|inside| inside.members + 1)
+        })
     }
 
     fn leave<'a>(&'a self, _me: Member) -> OwnershipFuture<'a, ()> {
         Box::pin(async {
+            self.hang().await?;
             self.answer(|inside| {
                 inside.left = true;
                 inside.held.clear();
@@ -250,8 +267,7 @@ async fn a_stop_gives_back_idle_shards_and_waits_for_the_others_up_to_its_limit(
         let stage = Stage::new().await;
         stage.keep_busy(last());
         let (done, mut is_done) = oneshot::channel();
-        let stop = Stop { limit: Duration::from_secs(20), done };
-        assert!(stage.stop.send(stop).is_ok());
+        assert!(stage.stop.send(stop_in(20, done)).is_ok());
         stage.shards.until(|inside| inside.held.len() == 1).await;
         assert!(is_done.try_recv().is_err());
         let free = (Arc::clone(&stage.busy), Arc::clone(&stage.free));
@@ -276,7 +292,7 @@ async fn a_stop_ends_when_the_database_is_away() {
     stage.keep_busy(last());
     stage.shards.inside().away = true;
     let (done, is_done) = oneshot::channel();
-    assert!(stage.stop.send(Stop { limit: Duration::from_secs(5), done }).is_ok());
+    assert!(stage.stop.send(stop_in(5, done)).is_ok());
     is_done.await.unwrap();
     assert!(stage.kept.failed_turns.load(Ordering::Relaxed) > 0);
 }
@@ -287,4 +303,25 @@ async fn a_keeper_that_nobody_can_stop_any_more_ends() {
     drop(stop);
     running.await.unwrap();
     assert!(shards.inside().left);
+}
+
+/// Regression: the limit began when the call that was under way had failed, so that the process ended three seconds
+/// after its `stop_timeout`.
+#[tokio::test(start_paused = true)]
+async fn the_time_to_stop_includes_the_call_that_is_under_way() {
+    let stage = Stage::new().await;
+    stage.keep_busy(last());
+    stage.shards.inside().hangs = true;
+    // The next turn hangs.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let began = tokio::time::Instant::now();
+    let (done, is_done) = oneshot::channel();
+    assert!(stage.stop.send(stop_in(5, done)).is_ok());
+    is_done.await.unwrap();
+    let took = began.elapsed();
+    assert!(took <= Duration::from_secs(8), "five seconds, and the last call: {took:?}");
+}
+
+fn stop_in(seconds: u64, done: oneshot::Sender<()>) -> Stop {
+    Stop { until: tokio::time::Instant::now() + Duration::from_secs(seconds), done }
 }

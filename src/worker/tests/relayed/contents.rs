@@ -328,3 +328,28 @@ fn lines_that_cannot_be_read_are_counted_when_the_journal_gives_them_up() {
     let stats = stage.stats();
     assert_eq!((stats.recovered(), stats.lost(), stats.pending()), (2, 2, 0), "{stats}");
 }
+
+/// Regression: with the oldest line of an entry, all its lines left memory, although the journal had given up only
+/// this one. They came back with the next owner of the portal only.
+#[tokio::test(start_paused = true)]
+async fn younger_lines_of_an_entry_are_delivered_if_the_oldest_are_given_up() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let relay = Relay::start(&disk, &portal, 1, options());
+    portal.answers(Answers::Away);
+    pass(1.0).await;
+    for n in 0..5 {
+        writer.lines(None, 1, &[&format!("#{n}#")]);
+        pass(600.0).await;
+    }
+    // The first entry was out, so the others are together in the second one.
+    disk.evict();
+    disk.evict();
+    pass(30.0).await;
+    portal.answers(Answers::Well);
+    pass(120.0).await;
+    assert!(portal.lines().ends_with(&[2, 3, 4]), "{:?} {}", portal.lines(), relay.stats());
+    assert_eq!(disk.unsettled(), 0);
+    relay.adds_up();
+}
