@@ -84,7 +84,7 @@ struct OfToken {
     owed: u64,
     /// Lines of notices that an earlier run has left in the journal: they are told when that was read.
     stored: u64,
-    /// Lines that were refused, and that the worker need not know yet.
+    /// Lines that were refused, and that the worker does not know yet.
     refused: u64,
     /// How many lines acknowledged notices told of.
     told: u64,
@@ -113,9 +113,15 @@ impl Told {
 
     /// Takes in what was lost since the last call.
     pub(crate) fn hear(&mut self, now: Duration) {
-        for trail::Loss { token, lines, reason } in trail::losses() {
+        for trail::Loss { token, lines, reason, at_door } in trail::losses() {
             let of = self.tokens.entry(token.0).or_default();
             of.pass(now);
+            if at_door {
+                of.refused = of.refused.saturating_sub(lines);
+                of.owed += if of.closed { 0 } else { lines };
+                of.happens(|| format!("{now:?} {lines} refused ones are known"));
+                continue;
+            }
             match reason {
                 DropReason::WorkflowGone | DropReason::TokenDenied => of.close(),
                 // Its answer is ignored.
@@ -145,24 +151,15 @@ impl Told {
         of.happens(|| format!("{now:?} one refused"));
     }
 
-    /// The worker is about to know of all lines that were refused: with an accepted line, or the close of the span.
-    pub(crate) fn knows_refused(&mut self, event_token: &str, now: Duration) {
-        self.hear(now);
-        let of = self.of(event_token);
-        of.pass(now);
-        let refused = std::mem::take(&mut of.refused);
-        if !of.closed {
-            of.owed += refused;
-        }
-    }
-
     /// A line with this number is about to be accepted.
     pub(crate) fn logged(&mut self, event_token: &str, number: u64, now: Duration) {
-        self.knows_refused(event_token, now);
+        self.hear(now);
         let of = self.of(event_token);
-        let owed = of.owed;
+        // The worker learns of the refused ones with this line at the latest.
+        let owed = of.owed + of.refused;
         if owed > 0 {
             of.before.insert(number, owed);
+            of.happens(|| format!("{now:?} line {number} accepted, {owed} owed"));
         }
     }
 
@@ -347,7 +344,7 @@ impl OfToken {
     fn close(&mut self) {
         self.closed = true;
         self.owed = self.told;
-        self.stored = 0;
+        (self.stored, self.refused) = (0, 0);
         self.before.clear();
         (self.may_be_told, self.tried) = (0, 0);
     }
@@ -379,7 +376,8 @@ impl OfToken {
         }
         if self.told + lines < before {
             let untold = before - self.told;
-            return Err(format!("a notice about {lines} lines, when {untold} are due"));
+            let due: Vec<_> = numbers(message).map(|n| (n, self.before.get(&n).copied())).collect();
+            return Err(format!("a notice about {lines} lines, when {untold} are due: {due:?}"));
         }
         if reopened {
             self.may_be_told = retold;

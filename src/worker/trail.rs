@@ -13,19 +13,32 @@ pub(crate) struct Loss {
     pub(crate) token: Fingerprint,
     pub(crate) lines: u64,
     pub(crate) reason: DropReason,
+    /// They were refused at the door, and the worker learns it.
+    pub(crate) at_door: bool,
 }
 
 /// Lines are counted as lost.
 #[inline]
 pub(crate) fn lost(token: Fingerprint, lines: u64, reason: DropReason) {
+    note(token, lines, reason, false);
+}
+
+/// The worker learns of lines that were refused at the door.
+#[inline]
+pub(crate) fn refused(token: Fingerprint, lines: u64, reason: DropReason) {
+    note(token, lines, reason, true);
+}
+
+#[inline]
+fn note(token: Fingerprint, lines: u64, reason: DropReason, at_door: bool) {
     #[cfg(feature = "simulation")]
     recorded::LOSSES.with_borrow_mut(|losses| {
         if let Some(losses) = losses {
-            losses.push(Loss { token, lines, reason });
+            losses.push(Loss { token, lines, reason, at_door });
         }
     });
     #[cfg(not(feature = "simulation"))]
-    let _ = (token, lines, reason);
+    let _ = (token, lines, reason, at_door);
 }
 
 #[cfg(feature = "simulation")]

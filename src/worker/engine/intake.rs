@@ -10,6 +10,7 @@ use crate::worker::ending::Ending;
 use crate::worker::entry::Gap;
 use crate::worker::incoming::Incoming;
 use crate::worker::ledger::Pending;
+use crate::worker::trail;
 use crate::worker::turn::Turn;
 
 impl Engine {
@@ -147,6 +148,7 @@ impl Engine {
     /// Lines that were refused by the queue are mentioned in the token's log.
     fn tell_missed(&mut self, tag: &Tag, key: usize, now: Instant) {
         if let Some(Missed { lines, since, reason }) = tag.take_refused() {
+            trail::refused(tag.fingerprint(), lines, reason);
             if self.publishing.is_some() {
                 let lost = (reason, lines, since);
                 return self.publish_gap(&tag.event_token, &tag.portal, lost, now);

@@ -241,7 +241,6 @@ fn storm(seed: u64) -> told::Seen {
                         law.refused(tag.event_token.expose(), stage.since());
                     }
                     34 => {
-                        law.knows_refused(tag.event_token.expose(), stage.since());
                         stage.engine.span_closed(&tag, stage.now);
                     }
                     35 => {
