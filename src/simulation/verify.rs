@@ -72,6 +72,9 @@ impl Outcome {
         if missing > stats.lost() + stats.refused() {
             let _ = writeln!(wrong, "the logs tell of {missing} missing lines: {stats}");
         }
+        if let Err(problem) = &self.told {
+            let _ = writeln!(wrong, "lost lines: {problem}");
+        }
         if wrong.is_empty() { Ok(()) } else { Err(format!("seed {}:\n{wrong}", self.seed)) }
     }
 
