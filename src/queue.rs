@@ -34,6 +34,7 @@ mod consumer;
 mod door;
 mod message;
 mod shares;
+mod signals;
 
 pub(crate) use crate::thread_role::{enter, mark_worker_thread};
 pub(crate) use budget::{MOST_BYTES, MOST_LINES};

@@ -151,7 +151,8 @@ impl Builder {
 
     /// Delivers the lines of earlier runs in the [`spool`](Self::spool), for at most `timeout`, and returns the
     /// counters: [`recovered`](Snapshot::recovered) lines were found, and lines that are still
-    /// [`pending`](Snapshot::pending) stay on disk. Blocks the calling thread.
+    /// [`pending`](Snapshot::pending) stay on disk. Ends of activities are sent, too, but these counters are only about
+    /// lines: [`late_ends`](Snapshot::late_ends) says how many ends came too late. Blocks the calling thread.
     ///
     /// For short-lived processes, which may end with lines on disk: a job delivers them later. Lines of runs
     /// that are still alive are not touched.

@@ -63,7 +63,9 @@ impl Handle {
     #[cfg(feature = "relay")]
     #[cfg_attr(docsrs, doc(cfg(feature = "relay")))]
     pub async fn flush_delivered(&self, timeout: Duration) -> Result<FlushReport, WorkerError> {
-        self.ask_delivered(Scope::All, after(timeout))?.await.map_err(|_| WorkerError::Closed)
+        self.ask_as(Control::FlushDelivered, Scope::All, after(timeout))?
+            .await
+            .map_err(|_| WorkerError::Closed)
     }
 
     /// As [`flush_delivered`](Self::flush_delivered), for one event token.
@@ -78,7 +80,9 @@ impl Handle {
         timeout: Duration,
     ) -> Result<FlushReport, WorkerError> {
         let scope = Scope::Token(event_token.clone());
-        self.ask_delivered(scope, after(timeout))?.await.map_err(|_| WorkerError::Closed)
+        self.ask_as(Control::FlushDelivered, scope, after(timeout))?
+            .await
+            .map_err(|_| WorkerError::Closed)
     }
 
     /// As [`flush`](Self::flush), but blocks the calling thread. For code that is not async. Inside a
@@ -99,26 +103,23 @@ impl Handle {
         self.ask(Scope::All, deadline)?.await.map_err(|_| WorkerError::Closed)
     }
 
-    pub(super) fn ask(
+    fn ask(
         &self,
         scope: Scope,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
-        self.may_wait()?;
-        let (reply, answer) = oneshot::channel();
-        self.send(Control::Flush(Flush { scope, deadline, reply }))?;
-        Ok(answer)
+        self.ask_as(Control::Flush, scope, deadline)
     }
 
-    #[cfg(feature = "relay")]
-    fn ask_delivered(
+    fn ask_as(
         &self,
+        control: fn(Flush) -> Control,
         scope: Scope,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<FlushReport>, WorkerError> {
         self.may_wait()?;
         let (reply, answer) = oneshot::channel();
-        self.send(Control::FlushDelivered(Flush { scope, deadline, reply }))?;
+        self.send(control(Flush { scope, deadline, reply }))?;
         Ok(answer)
     }
 }

@@ -1,14 +1,12 @@
 //! The portals on which an app is installed: handles installation, updates and removal, and verifies
 //! their requests.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Handle, Opened, after};
+use super::{Handle, Opened};
 use crate::activity::{ActivityRequest, VerifiedActivity};
 use crate::error::{ActivityRejection, InstallError, RegistrationError, VerifyError, WorkerError};
 use crate::installation::{
@@ -20,6 +18,14 @@ use crate::queue::{Caller, Confirm, Control, Forget};
 use crate::registration::{Called, Registered, Registration, Wanted, reconcile};
 use crate::transport::auth::Endpoint;
 use crate::transport::{Confirmed, Question};
+
+mod known;
+mod reports;
+
+use self::known::Known;
+use self::reports::Reports;
+#[cfg(feature = "axum")]
+pub(super) use self::reports::SILENCE;
 
 /// The portals on which the app is installed. It handles installations, updates and removals, recognizes
 /// portals that are renamed, and opens activities for their requests. Cheap to clone.
@@ -64,8 +70,8 @@ pub struct Installations {
     handle: Handle,
     store: Arc<dyn InstallationStore>,
     wanted: Arc<Wanted>,
-    /// What was reported, whether it was our own failure, and when.
-    told: Arc<Mutex<HashMap<(&'static str, bool), Instant>>>,
+    known: Arc<Known>,
+    reports: Arc<Reports>,
 }
 
 impl Installations {
@@ -86,8 +92,8 @@ impl Installations {
     /// # Ok(()) }
     /// ```
     pub fn new(handle: Handle, store: impl InstallationStore) -> Self {
-        let (wanted, told) = (Arc::default(), Arc::default());
-        Installations { handle, store: Arc::new(store), wanted, told }
+        let (wanted, known, reports) = (Arc::default(), Arc::default(), Arc::default());
+        Installations { handle, store: Arc::new(store), wanted, known, reports }
     }
 
     /// Declares an activity or a robot of the app. It is registered on each portal at the installation
@@ -199,7 +205,7 @@ impl Installations {
             }
             Ok(portal)
         };
-        self.reported(what, &claimed, done.await)
+        self.reports.reported(what, &claimed, done.await)
     }
 
     /// Handles a removal: deletes the installation and its tokens. Lines that wait for the portal are
@@ -211,7 +217,7 @@ impl Installations {
     pub async fn uninstall(&self, request: UninstallRequest) -> Result<PortalId, InstallError> {
         let claimed = request.claim.portal.clone();
         let removed = self.remove(request.claim).await;
-        self.reported("removal", &claimed, removed)
+        self.reports.reported("removal", &claimed, removed)
     }
 
     async fn remove(&self, claim: Claim) -> Result<PortalId, InstallError> {
@@ -237,6 +243,9 @@ impl Installations {
     /// Verifies a handler's request with the stored installation. If a portal was renamed, its new host is
     /// accepted if the app has named it, or if the authorization server confirms it.
     ///
+    /// While the store fails, a request is accepted if it fits the installation that this process has last read,
+    /// and the failure is reported. Up to 10,000 portals are remembered.
+    ///
     /// # Errors
     /// When the request fails the checks, or the store failed. See [`ActivityRejection`].
     pub async fn verify(
@@ -248,7 +257,12 @@ impl Installations {
             Err(error) => {
                 let ours = matches!(error, ActivityRejection::Store(_));
                 // Debug has the sources, too.
-                self.tell("request", ours, &request.claim().portal, &format_args!("{error:?}"));
+                self.reports.tell(
+                    "request",
+                    ours,
+                    &request.claim().portal,
+                    &format_args!("{error:?}"),
+                );
                 Err(error)
             }
         }
@@ -256,13 +270,33 @@ impl Installations {
 
     /// Where the portal of a request is, if the request comes from it.
     async fn place(&self, claim: &Claim) -> Result<Endpoint, ActivityRejection> {
-        let stored = self.load(&claim.portal).await.map_err(ActivityRejection::Store)?;
-        let stored = stored.ok_or(ActivityRejection::UnknownPortal)?;
+        let stored = match self.load(&claim.portal).await {
+            Ok(stored) => stored.ok_or(ActivityRejection::UnknownPortal)?,
+            Err(error) => return self.place_without_store(claim, error),
+        };
         match claim.verify(&stored) {
             Ok(endpoint) => Ok(endpoint),
             Err(error @ VerifyError::Host { .. }) => self.follow(claim, stored, error).await,
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The same while the store fails. A portal sends its request only once, and its workflow waits. So a request is
+    /// accepted if it fits the installation that this process has seen last. That one may be out of date. So a request
+    /// that does not fit is not rejected as forged: the error says that the store has failed.
+    fn place_without_store(
+        &self,
+        claim: &Claim,
+        error: Source,
+    ) -> Result<Endpoint, ActivityRejection> {
+        let last = self.known.last(&claim.portal);
+        let Some(endpoint) = last.and_then(|last| claim.verify(&last).ok()) else {
+            return Err(ActivityRejection::Store(error));
+        };
+        let what = "reading the installation";
+        let why = format_args!("{error}; the one that was read before is used");
+        self.reports.tell(what, true, &claim.portal, &why);
+        Ok(endpoint)
     }
 
     /// Verifies a handler's request, and opens its activity.
@@ -310,7 +344,7 @@ impl Installations {
             Err(gone) => return Err(ActivityRejection::Unconfirmed { why: gone.to_string() }),
         };
         // First, because it says more than the error.
-        self.tell("request", false, &claim.portal, &format_args!("{error} ({why})"));
+        self.reports.tell("request", false, &claim.portal, &format_args!("{error} ({why})"));
         Err(error.into())
     }
 
@@ -376,7 +410,9 @@ impl Installations {
     }
 
     async fn load(&self, portal: &PortalId) -> Result<Option<Installation>, Source> {
-        self.store.installation(portal).await
+        let stored = self.store.installation(portal).await?;
+        self.known.note(portal, stored.as_ref());
+        Ok(stored)
     }
 
     async fn swap(
@@ -385,59 +421,16 @@ impl Installations {
         expected: Option<&Installation>,
         new: Option<&Installation>,
     ) -> Result<bool, Source> {
-        self.store.swap_installation(portal, expected, new).await
-    }
-
-    /// Reports an error. A handler may answer with it, and log nothing.
-    fn reported<T>(
-        &self,
-        what: &'static str,
-        portal: &PortalId,
-        result: Result<T, InstallError>,
-    ) -> Result<T, InstallError> {
-        if let Err(error) = &result {
-            let ours = matches!(
-                error,
-                InstallError::Store(_)
-                    | InstallError::Registration(_)
-                    | InstallError::TokensRemain { .. }
-                    | InstallError::Raced
-                    | InstallError::Worker(_)
-            );
-            // Debug has the sources, too.
-            self.tell(what, ours, portal, &format_args!("{error:?}"));
+        let swapped = self.store.swap_installation(portal, expected, new).await?;
+        if swapped {
+            self.known.note(portal, new);
         }
-        result
-    }
-
-    /// Reports a request that failed, each kind at most once a minute, because anybody can post any number of
-    /// requests that fail the checks. Those do not silence the failures that are `ours`.
-    fn tell(&self, what: &'static str, ours: bool, portal: &PortalId, why: &dyn fmt::Display) {
-        let now = after(Duration::ZERO);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = told.get(&(what, ours));
-        if last.is_some_and(|&at| now.saturating_duration_since(at) < SILENCE) {
-            return;
-        }
-        told.insert((what, ours), now);
-        drop(told);
-        let portal: String = portal.as_str().chars().filter(|c| c.is_ascii_graphic()).collect();
-        tracing::warn!(
-            target: "tracing_bizproc",
-            parent: None,
-            portal = &portal[..portal.len().min(64)],
-            %why,
-            "{what} {}",
-            if ours { "failed" } else { "rejected" }
-        );
+        Ok(swapped)
     }
 }
 
 /// An error of the app's own store.
 type Source = crate::transport::auth::CredentialError;
-
-/// How long a kind of report is not repeated.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 impl fmt::Debug for Installations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

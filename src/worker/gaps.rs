@@ -26,6 +26,8 @@ pub(crate) struct KeptGaps {
     unsaved: BTreeSet<GapId>,
     /// Notices that were found in the journal.
     found: HashSet<(Publisher, Number)>,
+    /// Notices of this run that another process tells, unless their portal comes back.
+    left: BTreeSet<Number>,
     /// How many notices there were so far.
     count: u64,
 }
@@ -104,17 +106,23 @@ impl KeptGaps {
     }
 
     /// Another process delivers to this portal from now on, and tells the stored notices.
-    pub(crate) fn let_go(&mut self, portal: Option<&PortalId>) {
-        let KeptGaps { gaps, unsaved, found, .. } = self;
+    pub(crate) fn let_go(&mut self, own: Publisher, portal: Option<&PortalId>) {
+        let KeptGaps { gaps, unsaved, found, left, .. } = self;
         gaps.retain(|id, gap| {
             let goes = gap.portal.as_ref() == portal;
             gap.goes |= goes;
             let stays = !goes || unsaved.contains(id);
             if !stays {
                 gap.forget(found);
+                gap.leave(own, left);
             }
             stays
         });
+    }
+
+    /// Whether a notice of this run was left to another process, and so is not known here any more.
+    pub(crate) fn was_left(&mut self, no: Number) -> bool {
+        self.left.remove(&no)
     }
 
     /// A range of numbers of a token is settled. Parts of untold notices in this range are settled with it, so
@@ -140,7 +148,21 @@ impl KeptGaps {
     }
 
     /// A chunk could not be stored.
-    pub(crate) fn not_stored(&mut self, of: Publisher, number: Number) {
+    pub(crate) fn not_stored(
+        &mut self,
+        of: Publisher,
+        whose: (Option<&PortalId>, &EventToken),
+        gap: StoredGap,
+    ) {
+        let StoredGap { no: number, lines, since, reason } = gap;
+        if self.was_left(number) {
+            // No other process can tell it yet.
+            let id = self.keep(whose, (reason, lines, since));
+            if let Some(gap) = self.gaps.get_mut(&id) {
+                gap.goes = true;
+            }
+            return;
+        }
         for (id, gap) in &mut self.gaps {
             let before = gap.stored.len();
             gap.stored.retain(|(publisher, no, _)| *publisher != of || *no != number);
@@ -179,10 +201,11 @@ impl KeptGaps {
                 Content::Missed(StoredGap { no, lines, since: gap.since, reason: gap.reason });
             chunks.push(Chunk { portal, event_token, content, about: None });
         }
-        let KeptGaps { gaps, found, .. } = self;
+        let KeptGaps { gaps, found, left, .. } = self;
         gaps.retain(|_, gap| {
             if gap.goes {
                 gap.forget(found);
+                gap.leave(own, left);
             }
             !gap.goes
         });
@@ -194,6 +217,14 @@ impl KeptGap {
     fn forget(&self, found: &mut HashSet<(Publisher, Number)>) {
         for (publisher, no, _) in &self.stored {
             found.remove(&(*publisher, *no));
+        }
+    }
+
+    fn leave(&self, own: Publisher, left: &mut BTreeSet<Number>) {
+        let of_own = self.stored.iter().filter(|(publisher, ..)| *publisher == own);
+        left.extend(of_own.map(|(_, no, _)| *no));
+        while left.len() > MOST_LEFT {
+            left.pop_first();
         }
     }
 
@@ -211,6 +242,8 @@ impl KeptGap {
 
 /// A growing notice is stored in parts. At this number of parts, one chunk replaces them.
 const MOST_CHUNKS: usize = 16;
+/// The largest number of notices that are remembered after they were left to another process. Most are told there.
+const MOST_LEFT: usize = 16_384;
 
 #[cfg(test)]
 mod tests {
@@ -278,7 +311,8 @@ mod tests {
         assert!(!gaps.has_unsaved());
         gaps.settled(token().fingerprint(), OWN, (1, 9));
         assert_eq!(saved(&mut gaps, &mut seq).0, [(2, 4)]);
-        gaps.not_stored(OWN, 2);
+        let gap = StoredGap { no: 2, lines: 4, since: AT, reason: DropReason::QueueFull };
+        gaps.not_stored(OWN, (None, &token()), gap);
         assert_eq!(saved(&mut gaps, &mut seq).0, [(3, 4)]);
         assert_eq!(gaps.told(id).len(), 1);
     }

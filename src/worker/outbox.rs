@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::agenda::NumberHasher;
 use super::gaps::KeptGaps;
 use crate::journal::{
-    Batch, Chunk, Content, Mark, MarkKind, Number, Publisher, StoredEnd, StoredLine,
+    Batch, Chunk, Content, Mark, MarkKind, Number, Publisher, StoredEnd, StoredGap, StoredLine,
 };
 use crate::line::{EventToken, Fingerprint, PortalId};
 
@@ -185,8 +185,14 @@ impl Outbox {
     }
 
     /// A notice could not be stored.
-    pub(crate) fn gap_not_stored(&mut self, of: Publisher, number: Number, now: Instant) {
-        self.gaps.not_stored(of, number);
+    pub(crate) fn gap_not_stored(
+        &mut self,
+        of: Publisher,
+        whose: (Option<&PortalId>, &EventToken),
+        gap: StoredGap,
+        now: Instant,
+    ) {
+        self.gaps.not_stored(of, whose, gap);
         self.gaps_at.get_or_insert(now + STORE_AGAIN);
     }
 

@@ -1,15 +1,18 @@
 //! Two portals on which an app is installed. They call it, and it is stopped while it works: SIGTERM comes
 //! when it has an order of each portal to fulfil.
 //!
-//! Usage: app-portals PROGRAM. The program is the service of the guide.
+//! Usage: app-portals PROGRAM [RELAY]. The program is the service of the guide. With the program of a relay, the
+//! service publishes to a database, and the relay delivers.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
 
 use bizproc_portal::{Activity, App, Portal, Workflow};
+use bizproc_test_postgres::Postgres;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let program = std::env::args_os().nth(1).ok_or("usage: app-portals PROGRAM")?;
@@ -18,16 +21,39 @@ fn main() -> Result<(), Box<dyn Error>> {
     let app = first.install_app();
     let sites = [(&second, second.install_known_app(&app)), (&first, app.clone())];
 
+    let of_app = |program: &OsStr| {
+        let mut command = Command::new(program);
+        command
+            .env("BITRIX24_CLIENT_ID", app.client_id())
+            .env("BITRIX24_CLIENT_SECRET", app.client_secret())
+            .env("BITRIX24_OAUTH_URL", first.oauth_url());
+        command
+    };
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    let child = Command::new(program)
+    let mut command = of_app(&program);
+    command
         .env("RUST_LOG", "my_app=info")
-        .env("BITRIX24_CLIENT_ID", app.client_id())
-        .env("BITRIX24_CLIENT_SECRET", app.client_secret())
-        .env("BITRIX24_OAUTH_URL", first.oauth_url())
         .env("APP_ADDRESS", &address)
-        .env("APP_URL", format!("http://{address}"))
-        .spawn()?;
-    let mut service = Service(child);
+        .env("APP_URL", format!("http://{address}"));
+    // They are stopped in this order: the relay, and the database.
+    let (_database, _relay);
+    if let Some(relay) = std::env::args_os().nth(2) {
+        let Some(postgres) = Postgres::start_or_skip(&["fsync=off"]) else { return Ok(()) };
+        let url = postgres.tcp("postgres");
+        command.env("BIZPROC_DATABASE_URL", &url);
+        let with_database = |argument: &str| {
+            let mut command = of_app(&relay);
+            command.env("BIZPROC_DATABASE_URL", &url).env("BIZPROC_RELAY_LISTEN", "off");
+            command.arg(argument);
+            command
+        };
+        if !with_database("migrate").status()?.success() {
+            return Err("the tables were not created".into());
+        }
+        _database = postgres;
+        _relay = Service(with_database("run").spawn()?);
+    }
+    let mut service = Service(command.spawn()?);
     service.until("it listens", || TcpStream::connect(&address).is_ok())?;
 
     for (portal, app) in &sites {

@@ -6,6 +6,7 @@
 #   `rustls::ClientConfig::builder()`, and delivers a line by https.
 # - The apps of README.md and docs/guide.md, word for word, with the dependencies that stand there. A comment
 #   `<!-- app: NAME -->` marks an app.
+# - The guide's service once more as `replica`: it publishes to PostgreSQL, and a relay delivers.
 #
 #   tests/apps/run.sh            all of them
 #   tests/apps/run.sh NAME..     only these
@@ -62,6 +63,9 @@ package() {
         printf '\n[patch.crates-io]\ntracing-bizproc = { path = "%s" }\n' "$root"
         if grep -q bizproc-portal "$work/$1/dependencies"; then
             printf 'bizproc-portal = { path = "%s/portal" }\n' "$root"
+        fi
+        if grep -q tracing-bizproc-relay "$work/$1/dependencies"; then
+            printf 'tracing-bizproc-relay = { path = "%s/relay" }\n' "$root"
         fi
     } > "$work/$1/Cargo.toml"
     cargo "$2" --quiet --manifest-path "$work/$1/Cargo.toml"
@@ -219,15 +223,47 @@ if built docs/guide.md metrics build; then
     echo "app metrics ok"
 fi
 
-if built docs/guide.md service build; then
+# portals NAME RELAY..: two portals call the built service, and stop it while it works.
+portals() {
+    local name=$1
+    shift
     mkdir -p "$work/portals/src"
     cp tests/apps/portals.rs "$work/portals/src/main.rs"
-    cp "$CARGO_TARGET_DIR/debug/my_app" "$work/service/my_app"
-    printf '[dependencies]\nbizproc-portal = "0.1"\n' > "$work/portals/dependencies"
+    cp "$CARGO_TARGET_DIR/debug/my_app" "$work/$name/service"
+    printf '[dependencies]\nbizproc-portal = "0.1"\nbizproc-test-postgres = { path = "%s/relay/testing" }\n' \
+        "$root" > "$work/portals/dependencies"
     package portals build < "$work/portals/dependencies"
-    (cd "$work/service" && "$CARGO_TARGET_DIR/debug/my_app" ./my_app > printed 2>&1) || failed service "failed"
-    grep -q 'pending=0 lost=0' "$work/service/printed" || failed service "has not said that all was delivered"
-    echo "app service ok"
+    (cd "$work/$name" && "$CARGO_TARGET_DIR/debug/my_app" ./service "$@" > printed 2>&1) || failed "$name" "failed"
+    if grep -q 'skipped' "$work/$name/printed"; then
+        cat "$work/$name/printed"
+        return
+    fi
+    grep -q 'pending=0 lost=0' "$work/$name/printed" || failed "$name" "has not said that all was delivered"
+    echo "app $name ok"
+}
+
+if built docs/guide.md service build; then
+    portals service
+fi
+
+# The service with the code of the chapter "Publish to a relay" in place of its store and its builder.
+if wanted replica; then
+    mkdir -p "$work/replica/src"
+    awk -v app=service -v folder="$work/replica" -f tests/apps/docs.awk docs/guide.md
+    awk '/^```rust,ignore$/ { block = ""; within = 1; next }
+        /^```$/ { if (within && block ~ /publish_to/) printf "%s", block; within = 0; next }
+        within { block = block $0 "\n" }' docs/guide.md > "$work/replica/publishing"
+    awk -v publishing="$work/replica/publishing" '/let store = FileStore::new/ {
+            while ((getline line < publishing) > 0) print line
+            within = 1
+        }
+        !within
+        within && /\.build\(\)\?;$/ { within = 0 }' "$work/replica/code.rs" > "$work/replica/src/main.rs"
+    grep -q publish_to "$work/replica/src/main.rs" && ! grep -q FileStore::new "$work/replica/src/main.rs"
+    echo 'tracing-bizproc-relay = "0.1"' >> "$work/replica/dependencies"
+    package replica build < "$work/replica/dependencies" > "$work/replica/printed" 2>&1 || failed replica "was not built"
+    CARGO_TARGET_DIR="${CARGO_TARGET_DIR%/apps}" cargo build --quiet --package tracing-bizproc-relay --features cli
+    portals replica "${CARGO_TARGET_DIR%/apps}/debug/bizproc-relay"
 fi
 
 if built docs/guide.md handler test; then

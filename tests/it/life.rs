@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bizproc_portal::{Authorization, Portal};
 use tracing::info;
@@ -9,7 +10,9 @@ use tracing_bizproc::app::{
     ActivityRequest, AppRequest, Installation, InstallationStore, Installations, Opened, Parameter,
     Registration, ValueKind,
 };
-use tracing_bizproc::auth::{CredentialFuture, FileStore, MemoryStore, TokenStore, Tokens};
+use tracing_bizproc::auth::{
+    CredentialError, CredentialFuture, FileStore, MemoryStore, TokenStore, Tokens,
+};
 use tracing_bizproc::error::{ActivityRejection, CompleteError, InstallError, VerifyError};
 use tracing_bizproc::stats::DropReason;
 use tracing_bizproc::{Completion, PortalId};
@@ -641,6 +644,73 @@ fn rejected_requests_are_reported_with_both_hosts_and_once_a_minute() {
         assert!(request.contains(part), "{request}");
     }
     assert!(removal.contains("removal rejected") && removal.contains("application_token"));
+}
+
+/// A store that may be away.
+struct Fickle {
+    store: Arc<MemoryStore>,
+    is_away: AtomicBool,
+}
+
+impl Fickle {
+    fn answers(&self) -> Result<(), CredentialError> {
+        if self.is_away.load(Relaxed) { Err("the database is away".into()) } else { Ok(()) }
+    }
+}
+
+impl InstallationStore for Fickle {
+    fn installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+    ) -> CredentialFuture<'a, Option<Installation>> {
+        Box::pin(async move {
+            self.answers()?;
+            self.store.installation(portal).await
+        })
+    }
+
+    fn swap_installation<'a>(
+        &'a self,
+        portal: &'a PortalId,
+        expected: Option<&'a Installation>,
+        new: Option<&'a Installation>,
+    ) -> CredentialFuture<'a, bool> {
+        Box::pin(async move {
+            self.answers()?;
+            self.store.swap_installation(portal, expected, new).await
+        })
+    }
+}
+
+/// Regression: requests were refused while the store was away. A portal sends each of them once, so their workflows waited
+/// until they timed out.
+#[test]
+fn requests_of_known_portals_are_accepted_while_the_store_is_away() {
+    let stage = AppStage::new(2);
+    let store = Fickle { store: Arc::clone(&stage.store), is_away: AtomicBool::new(false) };
+    let store = Arc::new(store);
+    let installations = Installations::new(stage.bizproc.clone(), Arc::clone(&store));
+    for site in &stage.portals {
+        wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
+    }
+    store.is_away.store(true, Relaxed);
+    let (workflow, _, body) = call(&stage, 0);
+    let opened = wait(installations.activity(request(&body))).unwrap();
+    wait(opened.first().unwrap().complete(Completion::new().message("Done"))).unwrap();
+    assert_eq!(lines(&workflow), ["Done"]);
+    // What does not fit may be right all the same: the store decides when it is back.
+    let forged = body.replace(&stage.portals[0].app.application_token(), "forged");
+    let error = wait(installations.verify(request(&forged))).unwrap_err();
+    assert!(matches!(error, ActivityRejection::Store(_)), "{error}");
+    store.is_away.store(false, Relaxed);
+    let error = wait(installations.verify(request(&forged))).unwrap_err();
+    assert!(!matches!(error, ActivityRejection::Store(_)), "{error}");
+    // Removed portals are not known any more.
+    wait(installations.handle(Post::of(&stage.portals[1], "ONAPPUNINSTALL").parse())).unwrap();
+    store.is_away.store(true, Relaxed);
+    let (_, _, body) = call(&stage, 1);
+    let error = wait(installations.verify(request(&body))).unwrap_err();
+    assert!(matches!(error, ActivityRejection::Store(_)), "{error}");
 }
 
 /// A store of installations that is away.

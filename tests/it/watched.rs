@@ -94,7 +94,7 @@ fn metrics_have_the_names_that_the_documentation_gives_them() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     assert!((now.as_secs_f64() - success.unwrap()).abs() < PATIENCE.as_secs_f64());
 
-    let documented = include_str!("../../src/stats.rs");
+    let documented = include_str!("../../src/stats/snapshot.rs");
     let mut names: Vec<_> = documented
         .lines()
         .filter(|line| line.starts_with("/// | "))

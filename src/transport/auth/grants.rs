@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use reqwest::Url;
 
@@ -13,81 +12,22 @@ use super::oauth::OAuth;
 use super::store::{CredentialFuture, TokenStore};
 use super::tokens::Tokens;
 use crate::line::PortalId;
-use crate::protocol::grant::{self, Answer, Granted};
-use crate::protocol::reply::Code;
-use crate::protocol::{Cause, Method, Reply};
+use crate::protocol::{Cause, Method};
 use crate::transport::caught::{Panicked, caught};
 use crate::transport::http::Clients;
 use crate::transport::{Arrived, NoAccess, Refreshed};
 
 mod confirm;
+mod held;
 mod relocate;
+mod renew;
+
+use held::{Grant, Held};
 
 /// The tokens of all portals of one app.
 pub(in crate::transport) struct Grants {
     oauth: OAuth,
     portals: Mutex<HashMap<PortalId, Arc<Grant>>>,
-}
-
-/// One portal's.
-#[derive(Default)]
-struct Grant {
-    held: Mutex<Held>,
-    /// Locked while the pair is being renewed: one renewal at a time.
-    renewing: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Held {
-    /// The pair in use; `None`: not loaded yet, or there is none.
-    tokens: Option<Tokens>,
-    /// The access token that the last call was made with.
-    used: Option<String>,
-    /// The tokens in use have arrived, and could not be stored yet.
-    is_unstored: bool,
-    /// A new pair that is not stored yet, and the pair that it replaces. The old refresh token is not valid
-    /// any more. The new pair is not used before it is stored.
-    unstored: Option<(Tokens, Tokens)>,
-    /// The tokens in use cannot be renewed.
-    denied: Option<Code>,
-    /// The last tokens that came with a request and were not fresher than those in use. They are used if
-    /// those in use cannot be renewed.
-    spare: Option<Tokens>,
-}
-
-impl Held {
-    /// Uses `tokens` from now on.
-    fn adopt(&mut self, tokens: Tokens) {
-        self.tokens = Some(tokens);
-        self.is_unstored = false;
-        self.unstored = None;
-        self.denied = None;
-        self.spare = None;
-    }
-
-    /// These tokens were stored. Others may have arrived in the meantime.
-    fn is_stored(&mut self, tokens: &Tokens) {
-        if self.uses(tokens) {
-            self.is_unstored = false;
-        }
-    }
-
-    /// Whether these tokens are in use.
-    fn uses(&self, tokens: &Tokens) -> bool {
-        self.tokens.as_ref() == Some(tokens)
-    }
-
-    /// Whether the pair in use is not the one that was refused.
-    fn is_unused(&self) -> bool {
-        self.tokens.is_some() && self.tokens.as_ref().map(Tokens::access) != self.used.as_deref()
-    }
-}
-
-impl Grant {
-    fn held(&self) -> MutexGuard<'_, Held> {
-        // No code panics in the middle of a change, so the value is consistent also if it is poisoned.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Grants {
@@ -141,118 +81,6 @@ impl Grants {
         match self.renew(portal, &grant, clients).await {
             Ok(refreshed) => refreshed,
             Err(trouble) => Refreshed::Later(trouble),
-        }
-    }
-
-    async fn renew(
-        &self,
-        portal: &PortalId,
-        grant: &Grant,
-        clients: &Clients,
-    ) -> Result<Refreshed, Cause> {
-        let unstored = {
-            let held = grant.held();
-            if held.unstored.is_none() && held.is_unused() {
-                return Ok(Refreshed::Renewed);
-            }
-            held.unstored.clone()
-        };
-        if let Some((old, new)) = unstored {
-            return self.keep(portal, grant, old, new).await;
-        }
-        self.store_late(portal, grant).await?;
-        let Some(stored) = self.load(portal).await? else {
-            return Ok(Refreshed::Denied(Code("no tokens".to_owned())));
-        };
-        let denied = {
-            let mut held = grant.held();
-            if Some(stored.access()) != held.used.as_deref() {
-                // A replica has renewed it, or new tokens have come with a handler's request.
-                held.adopt(stored);
-                return Ok(Refreshed::Renewed);
-            }
-            held.denied.clone()
-        };
-        if let Some(code) = denied {
-            return Ok(Refreshed::Denied(code));
-        }
-        if !stored.can_be_renewed() {
-            return self.give_up(portal, grant, stored, Code(NO_REFRESH.to_owned())).await;
-        }
-        match self.ask(&stored, clients).await {
-            Answer::Granted(granted) => {
-                let new = renewed(&stored, granted);
-                grant.held().unstored = Some((stored.clone(), new.clone()));
-                self.keep(portal, grant, stored, new).await
-            }
-            Answer::Denied(code) => {
-                // A replica may have used the refresh token: then the store has a new pair, or soon has one.
-                for pause in STORED_BY_THEN {
-                    tokio::time::sleep(pause).await;
-                    match self.load(portal).await? {
-                        Some(now) if now == stored => {}
-                        Some(now) => {
-                            grant.held().adopt(now);
-                            return Ok(Refreshed::Renewed);
-                        }
-                        None => break,
-                    }
-                }
-                self.give_up(portal, grant, stored, code).await
-            }
-            Answer::Later(trouble) => Err(trouble),
-        }
-    }
-
-    /// The tokens in use cannot be renewed: uses those that came with a later request, if there are any.
-    async fn give_up(
-        &self,
-        portal: &PortalId,
-        grant: &Grant,
-        stored: Tokens,
-        code: Code,
-    ) -> Result<Refreshed, Cause> {
-        let spare = {
-            let mut held = grant.held();
-            if held.tokens.as_ref().is_some_and(|used| used.access() != stored.access()) {
-                // Others have arrived in the meantime. They may not be stored yet, but were not refused.
-                return Ok(Refreshed::Renewed);
-            }
-            let spare = held.spare.take();
-            let spare = spare.filter(|spare| Some(spare.access()) != held.used.as_deref());
-            if spare.is_none() {
-                held.denied = Some(code.clone());
-            }
-            spare
-        };
-        match spare {
-            Some(spare) => self.keep(portal, grant, stored, spare).await,
-            None => Ok(Refreshed::Denied(code)),
-        }
-    }
-
-    /// Stores a new pair, and then uses it.
-    async fn keep(
-        &self,
-        portal: &PortalId,
-        grant: &Grant,
-        old: Tokens,
-        new: Tokens,
-    ) -> Result<Refreshed, Cause> {
-        if self.swap(portal, Some(&old), &new).await? {
-            grant.held().adopt(new);
-            return Ok(Refreshed::Renewed);
-        }
-        // Another process has stored another pair: all use that one.
-        match self.load(portal).await? {
-            Some(theirs) => {
-                grant.held().adopt(theirs);
-                Ok(Refreshed::Renewed)
-            }
-            None => {
-                *grant.held() = Held::default();
-                Ok(Refreshed::Denied(Code("no tokens".to_owned())))
-            }
         }
     }
 
@@ -338,20 +166,6 @@ impl Grants {
         }
     }
 
-    async fn ask(&self, tokens: &Tokens, clients: &Clients) -> Answer {
-        let OAuth { client_id, client_secret, .. } = &self.oauth;
-        let refresh_token = tokens.refresh().unwrap_or_default();
-        let form = grant::refresh_form(client_id, client_secret, refresh_token);
-        let reply: Reply = clients.post(self.oauth.server_for(tokens), FORM, form).await;
-        match (grant::read(&reply), self.oauth.unknown_server(tokens)) {
-            (Answer::Denied(code), Some(named)) => Answer::Denied(Code(format!(
-                "{code}, and the portal names the authorization server {named}, which \
-                 `OAuth::authorization_servers` does not allow"
-            ))),
-            (answer, _) => answer,
-        }
-    }
-
     fn is_listed(&self, endpoint: &Endpoint) -> bool {
         self.oauth.hosts.allows(&endpoint.host())
     }
@@ -394,17 +208,6 @@ impl Grants {
     }
 }
 
-/// A replica that was given a new pair stores it at once. The store is read again after each of these
-/// pauses: a second in all.
-const STORED_BY_THEN: [Duration; 4] = [
-    Duration::ZERO,
-    Duration::from_millis(100),
-    Duration::from_millis(300),
-    Duration::from_millis(600),
-];
-
-const FORM: &str = "application/x-www-form-urlencoded";
-
 /// Whether tokens that came with a request replace those in use. If it is not known when one of them
 /// expires, they do, because the refresh token in use may have been used for them.
 ///
@@ -425,24 +228,12 @@ fn is_worth_taking(new: &Tokens, used: &Tokens) -> bool {
 /// called every second would write to the store every second.
 const FRESHER: u64 = 600;
 
-/// For an access token without a refresh token that has expired.
-const NO_REFRESH: &str = "the access token has expired, and the portal gave no refresh token: wait \
-                          for the next request of the portal, which brings a new one";
 const PLAIN_HTTP: NoAccess = NoAccess::Unknown(PLAIN_HTTP_WHY);
 const PLAIN_HTTP_WHY: &str = "the portal has a plain http address, and `OAuth::allow_http` does not \
                               allow its host";
 const NO_TOKENS: NoAccess = NoAccess::Unknown("there are no tokens for this portal");
 const NO_DEFAULT: NoAccess =
     NoAccess::Unknown("the span names no portal, and there is no default portal");
-
-/// The new pair, with the address that comes with it if that is valid.
-fn renewed(old: &Tokens, granted: Granted) -> Tokens {
-    let endpoint = granted.client_endpoint.and_then(|url| Endpoint::parse_with_http(&url).ok());
-    let endpoint = endpoint.unwrap_or_else(|| old.endpoint().clone());
-    let server = granted.server_endpoint.or_else(|| old.server().map(str::to_owned));
-    let refresh_token = Some(granted.refresh_token);
-    Tokens::of(granted.access_token, refresh_token, endpoint, server, granted.expires)
-}
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::Engine;
-use super::tail::AGAIN;
+use super::standing::AGAIN;
 use crate::journal::Intent;
 use crate::journal::desk::Ask;
 use crate::line::PortalId;
@@ -127,7 +127,8 @@ impl Engine {
         let clocks = self.clocks(now);
         let mut portal = self.remove(key);
         if let Some(outbox) = self.ledger.outbox() {
-            outbox.gaps().let_go(portal.id.as_ref());
+            let own = outbox.publisher();
+            outbox.gaps().let_go(own, portal.id.as_ref());
         }
         let (marks, memos) = (portal.page.unsaid(), portal.unsaid_memos(clocks));
         let Some(shared) = self.shared_mut() else { return };

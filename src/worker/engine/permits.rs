@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::tail::AGAIN;
+use super::standing::AGAIN;
 use super::{Engine, Outgoing, Portal};
 use crate::journal::{Intent, Memo};
 use crate::line::PortalId;

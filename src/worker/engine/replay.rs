@@ -218,7 +218,9 @@ impl Engine {
         gap: StoredGap,
         now: Instant,
     ) {
-        if publisher == self.publisher {
+        let outbox = self.ledger.outbox();
+        // Those of this run are known, unless the portal was let go since.
+        if publisher == self.publisher && !outbox.is_some_and(|of| of.gaps().was_left(gap.no)) {
             return;
         }
         let stamp = Stamp { publisher, no: gap.no };

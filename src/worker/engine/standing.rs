@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::behind::Behind;
-use super::tail::AGAIN;
 use crate::journal::Memo;
 use crate::journal::desk::Ask;
 use crate::line::PortalId;
@@ -125,3 +124,6 @@ impl Engine {
         }
     }
 }
+
+/// The wait before a failed call is tried again.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);

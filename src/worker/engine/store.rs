@@ -323,7 +323,8 @@ impl Engine {
                 }
                 Content::Missed(gap) => {
                     if let Some(outbox) = self.ledger.outbox() {
-                        outbox.gap_not_stored(batch.publisher, gap.no, now);
+                        let whose = (chunk.portal.as_ref(), &chunk.event_token);
+                        outbox.gap_not_stored(batch.publisher, whose, gap, now);
                     }
                     continue;
                 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use super::behind::Behind;
 use super::leaving::{Leaving, Left};
+use super::standing::AGAIN;
 use crate::journal::desk::Ask;
 use crate::journal::{Answer, Chunk, Content, Position, Publisher, Read};
 use crate::line::PortalId;
@@ -253,8 +254,6 @@ impl Engine {
     }
 }
 
-/// The wait before a failed call is tried again.
-pub(super) const AGAIN: Duration = Duration::from_secs(1);
 /// Times that differ by less count as equal.
 const A_SECOND: Duration = Duration::from_secs(1);
 /// No portal waits longer for an activity. Longer times could exceed the range of a clock.

@@ -27,15 +27,14 @@ impl Lane {
         let patient = match reaction {
             OfEnd::Returns => return self.coalescer.note_end(end, |_| {}),
             OfEnd::IsRefused => false,
-            OfEnd::Waits(Patience::Early) => {
-                self.closing.is_none() && self.coalescer.may_be_early(end.key, EARLY, turn.now)
-            }
+            OfEnd::Waits(Patience::Early) => self.coalescer.may_be_early(end.key, EARLY, turn.now),
             OfEnd::Waits(Patience::Locked | Patience::Stumbled) => true,
         };
         if patient {
+            let most = self.attempt(LONGEST_HOLD);
             let backoff = &mut self.backoff;
             self.coalescer.note_end(end, |end| {
-                end.not_before = turn.now + backoff.wait(end.waited.min(LONGEST_HOLD));
+                end.not_before = turn.now + backoff.wait(end.waited.min(most));
                 end.waited += 1;
             });
         } else if let Some(Lapsed { event_token, end, pending }) = self.coalescer.end_refused(end) {
@@ -49,9 +48,10 @@ impl Lane {
     /// otherwise it would always be the first again.
     pub(super) fn hold_lone_end(&mut self, end: EndRef, now: Instant) {
         let pause = self.ends_pause.map_or(now, |pause| pause.until);
+        let most = self.attempt(LONGEST_HOLD);
         let backoff = &mut self.backoff;
         self.coalescer.hold_lone_end(end, |end| {
-            let wait = backoff.wait(end.waited.min(LONGEST_HOLD));
+            let wait = backoff.wait(end.waited.min(most));
             end.not_before = (now + wait).max(pause + TAKE_ALONG);
             end.waited += 1;
         });

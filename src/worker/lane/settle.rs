@@ -231,14 +231,16 @@ impl Lane {
             OfEntry::Waits(patience) => {
                 let tries = &mut command.entry.tries;
                 let (patient, spent) = match patience {
-                    Patience::Locked => (tries.waited < TRIES_LOCKED, DropReason::RetriesSpent),
+                    // A shutdown has a deadline of its own, and what is on disk then is for the next run.
+                    Patience::Locked => {
+                        let patient = tries.waited < TRIES_LOCKED || self.closing.is_some();
+                        (patient, DropReason::RetriesSpent)
+                    }
                     Patience::Early => {
-                        let early = self.coalescer.may_be_early(command.key, EARLY, turn.now);
-                        let patient = early && self.closing.is_none();
-                        if !patient {
+                        if !self.coalescer.may_be_early(command.key, EARLY, turn.now) {
                             return self.finish(command, DropReason::WorkflowGone, turn);
                         }
-                        (patient, DropReason::WorkflowGone)
+                        (true, DropReason::WorkflowGone)
                     }
                     Patience::Stumbled => {
                         tries.failed_alone(self.successes, turn.now);
@@ -251,7 +253,7 @@ impl Lane {
                 if !patient {
                     return self.give_up(&command, spent, turn);
                 }
-                let wait = self.backoff.wait(command.entry.tries.waited.min(LONGEST_HOLD));
+                let wait = self.backoff.wait(self.attempt(command.entry.tries.waited));
                 command.entry.tries.waited += 1;
                 self.put_back(command, Some(turn.now + wait), turn);
             }
@@ -286,9 +288,13 @@ impl Lane {
         if !entry.tries.solo() {
             return None;
         }
-        let attempt = if self.closing.is_some() { 0 } else { entry.tries.alone() - 1 };
-        let own = now + self.backoff.wait(attempt.min(LONGEST_HOLD));
+        let own = now + self.backoff.wait(self.attempt(entry.tries.alone() - 1));
         Some(until.map_or(own, |until| own.max(until)))
+    }
+
+    /// How long one command waits after so many tries: a shutdown has no time for long pauses.
+    pub(super) fn attempt(&self, tries: u32) -> u32 {
+        if self.closing.is_some() { 0 } else { tries.min(LONGEST_HOLD) }
     }
 
     /// Puts it back to the front of its token, unless the token has ended in the meantime.

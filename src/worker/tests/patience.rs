@@ -97,3 +97,34 @@ fn a_notice_that_waits_for_the_next_line_waits_as_long_as_a_line() {
         assert!(told, "after {idle} s: {:?}", messages(&request));
     }
 }
+
+fn close_in(stage: &mut Stage, seconds: f64) {
+    let (reply, _answer) = oneshot::channel();
+    let deadline = stage.now + secs(seconds);
+    stage.engine.close(Close { deadline, reply }, stage.now);
+}
+
+/// Regression: during a shutdown, the first "workflow not found" was taken as final, and the pauses of a locked workflow
+/// were as long as ever. So a process that logs and ends at once lost its lines, although there was time.
+#[test]
+fn a_shutdown_uses_its_time_for_a_workflow_that_is_locked_or_not_saved_yet() {
+    for code in ["404", "423"] {
+        let mut stage = Stage::new(options());
+        stage.log(&tag(1), "x");
+        let mut answer = complete(&mut stage, &tag(2));
+        close_in(&mut stage, 5.0);
+        let mut refused = 0;
+        while let Some((call, request)) = stage.sent_within(4.9 - stage.elapsed()) {
+            let reply = if stage.elapsed() < 3.0 {
+                refused += 1;
+                answers(&vec![Some(code); request.commands])
+            } else {
+                all_well(request.commands)
+            };
+            stage.settle(call, &reply);
+        }
+        assert!((3..30).contains(&refused), "{refused}");
+        assert_eq!(stage.stats().acknowledged(), 1, "{code}: {}", stage.stats());
+        assert_eq!(answer.try_recv().map(|told| told.is_ok()), Ok(true), "{code}");
+    }
+}

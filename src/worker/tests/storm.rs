@@ -377,9 +377,11 @@ fn storm(seed: u64) -> told::Seen {
 #[test]
 fn with_any_answers_everything_is_answered_counted_told_and_in_order() {
     let mut seen = told::Seen::default();
-    for seed in seeds(40) {
+    let seeds = seeds(40);
+    let few = seeds.end - seeds.start < 40;
+    for seed in seeds {
         seen.add(storm(seed));
     }
     println!("{seen:?}");
-    assert!(seen.lost > 1_000 && seen.told > 100 && seen.lost_before_end > 100, "{seen:?}");
+    assert!(few || seen.lost > 1_000 && seen.told > 100 && seen.lost_before_end > 100, "{seen:?}");
 }

@@ -314,7 +314,7 @@ async fn the_time_to_stop_includes_the_call_that_is_under_way() {
     stage.shards.inside().hangs = true;
     // The next turn hangs.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let began = tokio::time::Instant::now();
+    let began = paused_now();
     let (done, is_done) = oneshot::channel();
     assert!(stage.stop.send(stop_in(5, done)).is_ok());
     is_done.await.unwrap();
@@ -323,5 +323,10 @@ async fn the_time_to_stop_includes_the_call_that_is_under_way() {
 }
 
 fn stop_in(seconds: u64, done: oneshot::Sender<()>) -> Stop {
-    Stop { until: tokio::time::Instant::now() + Duration::from_secs(seconds), done }
+    Stop { until: paused_now() + Duration::from_secs(seconds), done }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the paused clock")]
+fn paused_now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
 }

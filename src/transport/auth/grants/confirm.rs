@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Grants, PLAIN_HTTP_WHY, renewed};
+use super::renew::renewed;
+use super::{Grants, PLAIN_HTTP_WHY};
 use crate::line::PortalId;
 use crate::protocol::call::{self, Called};
 use crate::protocol::grant::{Answer, Granted};

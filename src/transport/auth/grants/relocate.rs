@@ -1,6 +1,7 @@
 //! A portal that has moved to another host.
 
-use super::{Grant, Grants, renewed};
+use super::renew::renewed;
+use super::{Grant, Grants};
 use crate::line::PortalId;
 use crate::protocol::Cause;
 use crate::protocol::grant::Answer;

@@ -5,7 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::protocol::Reply;
 use crate::protocol::command::activity_log;
+use crate::protocol::reply::Code;
 use crate::transport::auth::store::{MemoryStore, TokenStore};
 use crate::transport::auth::{Credentials, Hosts};
 use crate::transport::http::{Http, HttpOptions};

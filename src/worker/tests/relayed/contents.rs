@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::config::UnknownOutcome;
 use crate::format::{Language, LineTime};
 use crate::journal::desk::Said;
 use crate::journal::memory::Faults;
@@ -352,4 +353,70 @@ async fn younger_lines_of_an_entry_are_delivered_if_the_oldest_are_given_up() {
     assert!(portal.lines().ends_with(&[2, 3, 4]), "{:?} {}", portal.lines(), relay.stats());
     assert_eq!(disk.unsettled(), 0);
     relay.adds_up();
+}
+
+/// Regression: a relay ignored notices of its own run in the journal, also after it had let their portal go, as it does
+/// if it cannot reach the journal for some seconds. So nobody wrote them into the log until it had ended.
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_has_a_portal_again_tells_the_notices_that_it_has_stored() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let options = options().on_unknown_outcome(UnknownOutcome::GiveUp);
+    let relay = Relay::start(&disk, &portal, 1, options);
+    portal.answers(Answers::Silent);
+    writer.lines(None, 1, &["#1#"]);
+    while relay.stats().lost() == 0 {
+        pass(0.05).await;
+    }
+    portal.answers(Answers::Away);
+    pass(5.0).await;
+    assert_eq!(disk.untold(), 1);
+    for _ in 0..2 {
+        disk.hide(&None);
+        relay.let_go(|_| false).await.unwrap();
+        disk.give(&None, Some(1));
+        pass(5.0).await;
+    }
+    portal.answers(Answers::Well);
+    writer.lines(None, 1, &["#2#"]);
+    pass(120.0).await;
+    let told = |entry: &String| entry.contains("(1 line may be missing since ");
+    assert_eq!(written(&portal).iter().filter(|entry| told(entry)).count(), 1);
+    assert_eq!((disk.untold(), disk.unsettled()), (0, 0));
+    relay.adds_up();
+}
+
+/// Regression: a notice of a portal that was let go was forgotten when it was handed to the journal, and gone if the
+/// journal did not take it.
+#[tokio::test(start_paused = true)]
+async fn a_notice_of_a_portal_that_was_let_go_is_handed_over_until_it_is_stored() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    disk.give(&None, Some(1));
+    let losing = || options().on_unknown_outcome(UnknownOutcome::GiveUp);
+    let relay = Relay::start(&disk, &portal, 1, losing());
+    let two = Relay::start(&disk, &portal, 2, losing());
+    portal.answers(Answers::Silent);
+    writer.lines(None, 1, &["#1#"]);
+    pass(0.5).await;
+    disk.fail(Faults { full: true, ..Faults::default() });
+    while relay.stats().lost() == 0 {
+        pass(0.05).await;
+    }
+    portal.answers(Answers::Away);
+    disk.hide(&None);
+    relay.let_go(|_| false).await.unwrap();
+    disk.give(&None, Some(2));
+    pass(5.0).await;
+    assert_eq!(disk.untold(), 0);
+    disk.fail(Faults::default());
+    pass(5.0).await;
+    assert_eq!(disk.untold(), 1);
+    portal.answers(Answers::Well);
+    writer.lines(None, 1, &["#2#"]);
+    pass(120.0).await;
+    assert_eq!((portal.said("(1 line may be missing since "), disk.untold()), (true, 0));
+    relay.adds_up();
+    two.adds_up();
 }
