@@ -60,6 +60,7 @@ pub(crate) struct Seen {
     pub(crate) lost_before_end: u64,
 }
 
+#[cfg(test)]
 impl Seen {
     pub(crate) fn add(&mut self, other: Seen) {
         self.lost += other.lost;
@@ -180,6 +181,7 @@ impl Told {
     }
 
     /// The portal waits for an activity until this time.
+    #[cfg(test)]
     pub(crate) fn waits(&mut self, event_token: &str, until: Duration, now: Duration) {
         self.hear(now);
         let of = self.of(event_token);
@@ -256,6 +258,7 @@ impl Told {
     }
 
     /// How many lines the log of each token has to be told of: what a journal has to hold, if the process ends.
+    #[cfg(test)]
     pub(crate) fn untold(&mut self, now: Duration) -> HashMap<u32, u64> {
         self.hear(now);
         let open = self.tokens.iter().filter(|(_, of)| !of.closed);
@@ -264,6 +267,7 @@ impl Told {
 
     /// The process has ended. These notices are in the journal. All of `owed` have to be, but for those that were told
     /// since.
+    #[cfg(test)]
     pub(crate) fn ended(
         &mut self,
         stored: &HashMap<u32, u64>,
@@ -291,6 +295,7 @@ impl Told {
     }
 
     /// Nothing is pending, and the portal has worked for some time: all logs tell of all lost lines.
+    #[cfg(test)]
     pub(crate) fn is_quiet(&mut self, now: Duration) {
         self.hear(now);
         for of in self.tokens.values_mut() {
