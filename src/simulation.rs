@@ -24,6 +24,8 @@ use crate::handle::Handle;
 use crate::layer;
 use crate::line::{EventToken, PortalId};
 use crate::protocol::{Reply, Request};
+use crate::queue::Producer;
+use crate::simulation::told::Told;
 use crate::stats::{FlushReport, Snapshot};
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -34,6 +36,7 @@ mod limits;
 pub mod portal;
 mod random;
 pub mod throughput;
+pub(crate) mod told;
 mod verify;
 
 pub use conditions::{Conditions, EventSend, Faults, Lift};
@@ -50,6 +53,8 @@ pub struct Run {
     spans: Rc<RefCell<BTreeMap<u32, tracing::Span>>>,
     sent: Rc<RefCell<BTreeMap<u32, Vec<Duration>>>>,
     completions: Rc<RefCell<BTreeMap<u32, Completing>>>,
+    producer: Producer,
+    law: Option<Arc<Mutex<Told>>>,
 }
 
 /// A completion that was requested.
@@ -93,6 +98,8 @@ pub struct Outcome {
     pub portal: Portal,
     /// Simulated time.
     pub took: Duration,
+    /// Whether the logs tell of the lost lines: what is wrong, if anything is.
+    told: Result<(), String>,
 }
 
 /// Runs `scenario` against a portal under `conditions`, then shuts the worker down within
@@ -130,8 +137,9 @@ where
         .start_paused(true)
         .build()
         .expect("a runtime without I/O needs nothing from the system");
+    let law = conditions.checks_told.then(|| Arc::new(Mutex::new(Told::listen())));
     let portal = Arc::new(Mutex::new(Portal::new(seed, conditions)));
-    let transport = Scripted { portal: portal.clone(), start: None };
+    let transport = Scripted { portal: portal.clone(), start: None, law: law.clone() };
     let (handle, outcome) = runtime.block_on(async {
         let start = Instant::now();
         let transport = Scripted { start: Some(start), ..transport };
@@ -143,7 +151,7 @@ where
             tokio::spawn(driver.run());
         }
         let handle = Handle::new(producer.clone(), stats, builder.patience());
-        let layer = layer::layer(producer, builder.event_level());
+        let layer = layer::layer(producer.clone(), builder.event_level());
         let subscriber = tracing_subscriber::registry().with(beside).with(layer);
         let run = Run {
             start,
@@ -152,11 +160,14 @@ where
             spans: Rc::default(),
             sent: Rc::default(),
             completions: Rc::default(),
+            producer: producer.clone(),
+            law: law.clone(),
         };
         let guard = tracing::subscriber::set_default(subscriber);
         let script = async {
             scenario(run.clone()).await;
             run.spans.borrow_mut().clear();
+            run.law(|law, now| law.closes(now + shutdown / 2));
             // By the simulated clock, which stands apart from the caller's.
             let deadline = (Instant::now() + shutdown).into_std();
             loop {
@@ -191,10 +202,18 @@ where
         completions,
         portal,
         took,
+        told: law
+            .map_or(Ok(()), |law| law.lock().unwrap_or_else(PoisonError::into_inner).verdict()),
     }
 }
 
 impl Run {
+    fn law(&self, tell: impl FnOnce(&mut Told, Duration)) {
+        if let Some(law) = &self.law {
+            tell(&mut law.lock().unwrap_or_else(PoisonError::into_inner), self.start.elapsed());
+        }
+    }
+
     /// Simulated time since the start.
     pub fn now(&self) -> Duration {
         self.start.elapsed()
@@ -217,7 +236,13 @@ impl Run {
         let mut sent = self.sent.borrow_mut();
         let sent = sent.entry(workflow).or_default();
         let (n, padding) = (sent.len(), &PADDING[..bytes.min(PADDING.len())]);
+        let before = self.producer.accepted();
         span.in_scope(|| tracing::info!("#{n}# {padding}"));
+        let event_token = portal::event_token(workflow);
+        self.law(|law, now| match self.producer.accepted() > before {
+            true => law.logged(&event_token, n as u64, now),
+            false => law.refused(&event_token, now),
+        });
         sent.push(self.now());
     }
 
@@ -239,6 +264,7 @@ impl Run {
         let event_token = event_token.expect("a well-formed token");
         let completion = Completion::new().value("workflow", workflow.to_string());
         let deadline = (start + asked + timeout).into_std();
+        self.law(|law, now| law.end_asked(event_token.expose(), asked + timeout, now));
         let answer = handle.ask_complete(None, &event_token, completion, deadline);
         let answer = tokio::spawn(async move {
             let answer = match answer {
@@ -288,16 +314,28 @@ to stand for a long one in a log that somebody reads from the newest entry to th
 struct Scripted {
     portal: Arc<Mutex<Portal>>,
     start: Option<Instant>,
+    law: Option<Arc<Mutex<Told>>>,
+}
+
+impl Scripted {
+    fn law(&self, tell: impl FnOnce(&mut Told, Duration)) {
+        let now = self.start.map_or(Duration::ZERO, |start| start.elapsed());
+        if let Some(law) = &self.law {
+            tell(&mut law.lock().unwrap_or_else(PoisonError::into_inner), now);
+        }
+    }
 }
 
 impl Transport for Scripted {
     async fn call(&self, _portal: Option<&PortalId>, request: Request) -> Reply {
         let now = self.start.map_or(Duration::ZERO, |start| start.elapsed());
+        self.law(|law, now| law.sent(&request, now));
         let (took, reply) = {
             let mut portal = self.portal.lock().unwrap_or_else(PoisonError::into_inner);
             portal.hit(&request, now)
         };
         tokio::time::sleep(took).await;
+        self.law(|law, now| law.answered(&request, &reply, now));
         reply
     }
 }

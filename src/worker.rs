@@ -61,6 +61,7 @@ pub(crate) mod schedule;
 pub(crate) mod style;
 mod tasks;
 mod told;
+pub(crate) mod trail;
 pub(crate) mod turn;
 pub(crate) mod watches;
 

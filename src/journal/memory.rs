@@ -221,6 +221,21 @@ impl Disk {
         gaps.sum()
     }
 
+    /// The same for each token, by its fingerprint.
+    pub(crate) fn untold_by_token(&self) -> HashMap<u32, u64> {
+        let inside = self.inside();
+        let mut untold = HashMap::new();
+        for (publisher, chunk) in &inside.chunks {
+            match &chunk.content {
+                Content::Missed(gap) if !inside.is_settled(*publisher, chunk, gap.no) => {
+                    *untold.entry(chunk.event_token.fingerprint().0).or_default() += gap.lines;
+                }
+                _ => {}
+            }
+        }
+        untold
+    }
+
     /// Texts of lines that were stored.
     pub(crate) fn stored(&self) -> Vec<String> {
         let inside = self.inside();

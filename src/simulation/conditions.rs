@@ -33,6 +33,8 @@ pub struct Conditions {
     pub outage: Option<(Duration, Duration)>,
     /// Faults and their probabilities.
     pub faults: Faults,
+    /// Whether it is checked that the logs tell of lost lines. That takes memory for each line.
+    pub checks_told: bool,
 }
 
 /// How a block for operating time ends. Documentation and code describe three ways.
@@ -99,6 +101,7 @@ impl Default for Conditions {
             end: (0.005, 0.005),
             kept: Some(50),
             outage: None,
+            checks_told: false,
             faults: Faults::default(),
         }
     }
@@ -152,6 +155,6 @@ impl Conditions {
             denied: some(0.1),
             early: some(10.0),
         };
-        Conditions { faults, ..Conditions::hidden(seed) }
+        Conditions { faults, checks_told: true, ..Conditions::hidden(seed) }
     }
 }

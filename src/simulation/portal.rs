@@ -431,7 +431,7 @@ impl Portal {
 const EPOCH: f64 = 1_800_000_000.0;
 
 /// Token and message of a batch command, and the return values of an end, as PHP reads them.
-fn parse(command: &str) -> (String, String, Option<Value>) {
+pub(super) fn parse(command: &str) -> (String, String, Option<Value>) {
     let (method, query) = command.split_once('?').unwrap_or((command, ""));
     let (mut event_token, mut message, mut values) = (String::new(), String::new(), json!({}));
     for pair in query.split('&') {

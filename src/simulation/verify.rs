@@ -72,6 +72,9 @@ impl Outcome {
         if missing > stats.lost() + stats.refused() {
             let _ = writeln!(wrong, "the logs tell of {missing} missing lines: {stats}");
         }
+        if let Err(problem) = &self.told {
+            let _ = writeln!(wrong, "lost lines: {problem}");
+        }
         if wrong.is_empty() { Ok(()) } else { Err(format!("seed {}:\n{wrong}", self.seed)) }
     }
 
@@ -176,14 +179,8 @@ impl Outcome {
     fn told_missing_in(&self, workflow: u32) -> u64 {
         let log = self.portal.log(workflow).iter();
         let told_once = log.filter(|entry| !entry.text.contains("(possible repeat"));
-        let notices = told_once.flat_map(|entry| entry.text.lines());
-        let notices = notices.filter(|line| line.contains("missing since "));
-        notices
-            .map(|notice| {
-                number_before(notice, " line")
-                    .saturating_sub(number_before(notice, " of them may have been reported"))
-            })
-            .sum()
+        let counts = told_once.map(|entry| notices(&entry.text));
+        counts.map(|(lines, retold)| lines.saturating_sub(retold)).sum()
     }
 
     /// The numbers of the lines in a workflow's log. `Err` if they are out of order, or are there twice
@@ -208,6 +205,17 @@ impl Outcome {
         }
         Ok(seen)
     }
+}
+
+/// How many lines are missing by the notices in an entry, and how many of them may have been reported before.
+pub(super) fn notices(text: &str) -> (u64, u64) {
+    let is_notice = |line: &&str| line.starts_with("\u{2022} (") && line.contains("missing since ");
+    let notices = text.lines().filter(is_notice);
+    notices.fold((0, 0), |(lines, retold), notice| {
+        let of_notice = number_before(notice, " line");
+        let of_them = number_before(notice, " of them may have been reported");
+        (lines + of_notice, retold + of_them)
+    })
 }
 
 /// The number before `words`; 0 if there is none.

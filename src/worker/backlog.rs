@@ -60,8 +60,8 @@ pub(crate) enum What {
         charged: usize,
         first: StoredTime,
     },
-    /// A gap, or a seal.
-    Sign,
+    Gap(StoredGap),
+    Seal,
     End,
 }
 
@@ -73,8 +73,8 @@ impl Note {
                 let up_to = lines.last().map_or(0, |line| line.no);
                 (What::Lines { lines: lines.len() as u64, charged, first }, up_to)
             }
-            Content::Missed(gap) => (What::Sign, gap.no),
-            Content::Seal(seal) => (What::Sign, seal.no),
+            Content::Missed(gap) => (What::Gap(*gap), gap.no),
+            Content::Seal(seal) => (What::Seal, seal.no),
             Content::End(end) => (What::End, end.no),
         };
         let Chunk { portal, event_token, .. } = chunk;
@@ -93,6 +93,11 @@ impl Backlog {
     /// Adds a line. `charged`: its charge to the budget.
     pub(crate) fn line(&mut self, of: Of<'_>, line: StoredLine, charged: usize, now: Instant) {
         self.waiting.line(of, line, charged, now);
+    }
+
+    /// Lines in gaps that are not told, because there were too many gaps. Since the last call.
+    pub(crate) fn untold(&mut self) -> u64 {
+        self.waiting.untold()
     }
 
     /// Lines of this token are missing here. Gaps are told unless there are very many of them.

@@ -255,8 +255,12 @@ impl Coalescer {
     pub(crate) fn changed_gaps(&mut self, mut each: impl FnMut(&EventToken, &mut Gap)) {
         for key in self.changed_gaps.drain() {
             let Some(buffer) = self.tokens.get_mut(key) else { continue };
-            if let Some(gap) = &mut buffer.gap {
-                each(&buffer.event_token, gap);
+            let TokenBuffer { event_token, gap, sealed, open, .. } = buffer;
+            // An entry that was put back before it left may have it by now.
+            let entries = sealed.iter_mut().map(|(_, entry)| entry).chain(open);
+            let of_entries = entries.filter_map(|entry| entry.gap.as_mut());
+            for gap in gap.iter_mut().chain(of_entries) {
+                each(event_token, gap);
             }
         }
     }
@@ -401,6 +405,9 @@ impl Coalescer {
         }
         let Command { mut entry, due, .. } = command;
         entry.tries.budgeted = false;
+        if entry.gap.is_some() {
+            self.changed_gaps.insert(key);
+        }
         buffer.hold_until = hold_until;
         buffer.sealed.push_front((due, entry));
         self.list(key);
@@ -498,6 +505,10 @@ impl Coalescer {
         };
         let event_token = buffer.event_token.clone();
         let orphan = self.lost(key, &entry, reason, now);
+        let buffer = &mut self.tokens[key];
+        if let (true, Some(gap)) = (buffer.end.is_some(), &mut buffer.gap) {
+            gap.waits = false;
+        }
         self.list(key);
         Some((event_token, entry, orphan))
     }
@@ -534,7 +545,10 @@ impl Coalescer {
         let mut given_up = Vec::new();
         for key in self.listing.with_lines() {
             let before = given_up.len();
-            while let Some(entry) = self.tokens[key].pop_if(&hopeless) {
+            // Before an end, a notice is tried until the end goes.
+            let has_end = self.tokens[key].end.is_some();
+            let gone = |entry: &Entry| hopeless(entry) && !(has_end && entry.is_notice());
+            while let Some(entry) = self.tokens[key].pop_if(gone) {
                 let orphan = self.lost(key, &entry, reason, now);
                 given_up.push((self.tokens[key].event_token.clone(), entry, orphan));
             }

@@ -206,6 +206,11 @@ impl Entry {
         }
     }
 
+    /// Whether it holds nothing but a notice about missing lines.
+    pub(crate) fn is_notice(&self) -> bool {
+        self.text.len() == 0
+    }
+
     /// Appends the message as it is sent: notices, then the lines.
     ///
     /// `words`: those of this process.
@@ -244,7 +249,8 @@ pub(crate) struct Gap {
     doubtful: u64,
     /// How many of these lines a notice may have reported already: its answer was lost.
     retold: u64,
-    /// An entry with only this notice has failed. It waits for new lines; otherwise it would be tried for ever.
+    /// An entry with only this notice has failed, or the notice is old. It waits for a new line or an end of its token;
+    /// otherwise it would be tried for ever.
     pub(crate) waits: bool,
     /// When the newest of these lines was noted as lost; `None` while no token has it.
     pub(crate) newest: Option<Instant>,
@@ -298,7 +304,7 @@ impl Gap {
         }
     }
 
-    fn lines(&self) -> u64 {
+    pub(crate) fn lines(&self) -> u64 {
         self.lost.iter().map(|(_, lines)| lines).sum()
     }
 }

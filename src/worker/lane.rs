@@ -355,7 +355,8 @@ impl Lane {
         }
         self.pass_deadlines(turn);
         self.lapse_ends(turn);
-        self.coalescer.forget_idle(self.rules.retry.max_age, turn.now);
+        let untold = self.coalescer.forget_idle(self.rules.retry.max_age, turn.now);
+        turn.ledger.report_untold(turn.page.portal(), untold);
         self.keep_gaps(turn);
         if self.is_calls_turn(turn.now) {
             if let Ok(send) = self.next_call(turn) {
@@ -386,7 +387,7 @@ impl Lane {
     }
 
     /// Keeps notices about missing lines in the journal until they are told.
-    fn keep_gaps(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn keep_gaps(&mut self, turn: &mut Turn<'_>) {
         for id in self.coalescer.gone_gaps() {
             turn.ledger.gap_told(id, turn.now);
         }

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::ending::Ending;
 use super::entry::Entry;
 use super::report::{Report, Reports, Trouble};
+use super::trail;
 use super::watches::Watches;
 use crate::line::{EventToken, Fingerprint, PortalId};
 use crate::queue::{Limits, Load, Shares};
@@ -145,6 +146,13 @@ impl Ledger {
         self.reports.add(trouble, count, portal, detail);
     }
 
+    /// Notes lost lines that no log will mention, although it could. They were counted when they were lost.
+    pub(crate) fn report_untold(&mut self, portal: Option<&str>, lines: u64) {
+        if lines > 0 {
+            self.reports.add(Trouble::Untold, lines, portal, "");
+        }
+    }
+
     /// Notes lines that the queue has refused and counted.
     pub(crate) fn refused_at_door(&mut self, reason: DropReason, lines: u64) {
         self.reports.add(Trouble::Lost(reason), lines, None, "");
@@ -273,6 +281,7 @@ impl Ledger {
                 self.reports.add(Trouble::Late, lines, page.portal(), "");
             }
             Ending::Dropped(reason) => {
+                trail::lost(event_token.fingerprint(), lines, reason);
                 self.stats.dropped(reason, lines);
                 self.reports.add(Trouble::Lost(reason), lines, page.portal(), &*page.because);
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::agenda::NumberHasher;
 use super::gaps::KeptGaps;
 use crate::journal::{
-    Batch, Chunk, Content, Mark, MarkKind, Number, Publisher, StoredEnd, StoredLine,
+    Batch, Chunk, Content, Mark, MarkKind, Number, Publisher, StoredEnd, StoredGap, StoredLine,
 };
 use crate::line::{EventToken, Fingerprint, PortalId};
 
@@ -26,6 +26,8 @@ pub(crate) struct Outbox {
     bytes: usize,
     /// When the oldest chunk was taken in.
     since: Option<Instant>,
+    /// When notices that could not be stored are stored again.
+    gaps_at: Option<Instant>,
     marks: Vec<Mark>,
     /// When the oldest mark was made.
     marks_since: Option<Instant>,
@@ -93,6 +95,7 @@ impl Outbox {
             gaps: KeptGaps::default(),
             bytes: 0,
             since: None,
+            gaps_at: None,
             marks: Vec::new(),
             marks_since: None,
             out: VecDeque::new(),
@@ -181,6 +184,18 @@ impl Outbox {
         &mut self.gaps
     }
 
+    /// A notice could not be stored.
+    pub(crate) fn gap_not_stored(
+        &mut self,
+        of: Publisher,
+        whose: (Option<&PortalId>, &EventToken),
+        gap: StoredGap,
+        now: Instant,
+    ) {
+        self.gaps.not_stored(of, whose, gap);
+        self.gaps_at.get_or_insert(now + STORE_AGAIN);
+    }
+
     /// Notices have changed, and have to be stored.
     pub(crate) fn gaps_changed(&mut self, now: Instant) {
         if self.gaps.has_unsaved() {
@@ -194,6 +209,7 @@ impl Outbox {
         if mark.kind == MarkKind::Settled {
             let Mark { publisher, from, up_to, .. } = mark;
             self.gaps.settled(mark.event_token.fingerprint(), publisher, (from, up_to));
+            self.gaps_changed(now);
         }
         if self.marks.len() >= MOST_MARKS {
             self.marks.drain(..MOST_MARKS / 4);
@@ -256,8 +272,10 @@ impl Outbox {
             let gathers = if self.is_full() { Duration::ZERO } else { self.bound / 8 };
             since + gathers
         });
+        let gaps_at = self.gaps_at.filter(|_| !waits);
         let marks_since = self.marks_since.filter(|_| marks);
-        since.into_iter().chain(marks_since.map(|since| since + self.bound / 4)).min()
+        let marks_at = marks_since.map(|since| since + self.bound / 4);
+        since.into_iter().chain(gaps_at).chain(marks_at).min()
     }
 
     /// The gathered chunks, as a batch for the journal. `seq`: the number of the last line or end, after which notices
@@ -274,6 +292,7 @@ impl Outbox {
             }
         }
         self.since = None;
+        self.gaps_at = self.gaps.has_unsaved().then(|| now + STORE_AGAIN);
         if self.chunks.is_empty() {
             return None;
         }
@@ -368,6 +387,8 @@ fn first_no(content: &Content) -> Option<Number> {
 
 /// About the memory of a line here in addition to its body: its share of the chunk, and the token.
 const BESIDE_BODY: usize = 128;
+/// When notices are stored again after the journal did not take them.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
 /// A batch is handed over at this size. In bytes.
 const BATCH_BYTES: usize = 256 << 10;
 /// The number of unanswered batches from which on others wait.

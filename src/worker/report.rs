@@ -16,6 +16,8 @@ use crate::stats::{DropReason, Unseen};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trouble {
     Lost(DropReason),
+    /// The log of a token does not mention its lost lines, although it could be written.
+    Untold,
     Late,
     /// The portal soon stops waiting for an activity, and lines of it are pending.
     TimeRunsOut,
@@ -95,6 +97,10 @@ impl Trouble {
                  blocked or slow, or log less; see `queue_lines`, `pending_lines`, `pending_bytes`"
             }
             Trouble::Lost(_) => "lines were lost: see the reason, and `Snapshot::by_reason`",
+            Trouble::Untold => {
+                "the notice about lost lines was given up, so the process log does not mention them: it waited \
+                 for a day, or there were too many notices; the lines were counted when they were lost"
+            }
             Trouble::Late => {
                 "lines were logged, or were still pending, when their activity had ended or timed out, so \
                  they are not written: complete the activity after the last line"

@@ -40,7 +40,10 @@ mod recovery;
 #[cfg(feature = "simulation")]
 mod relayed;
 mod shutdown;
+#[cfg(feature = "simulation")]
 mod storm;
+#[cfg(feature = "simulation")]
+mod told;
 #[cfg(feature = "simulation")]
 mod waits;
 
@@ -64,6 +67,18 @@ fn tag(n: u32) -> Arc<Tag> {
     Tag::detached(&format!("5c1dc1c3f0{n:04}.78875596|A1|{n}.abcdef"), None)
 }
 
+/// Seeds for a storm: so many, or as many as `BIZPROC_SEEDS` says ("3000", or "3000..6000").
+#[cfg(feature = "simulation")]
+fn seeds(few: u64) -> std::ops::Range<u64> {
+    let Ok(seeds) = std::env::var("BIZPROC_SEEDS") else { return 0..few };
+    let number =
+        |text: &str| text.parse().expect("BIZPROC_SEEDS is a number, or two with `..` between");
+    match seeds.split_once("..") {
+        Some((from, to)) => number(from)..number(to),
+        None => 0..number(&seeds),
+    }
+}
+
 fn secs(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
@@ -81,7 +96,11 @@ impl Stage {
     }
 
     fn elapsed(&self) -> f64 {
-        (self.now - self.start).as_secs_f64()
+        self.since().as_secs_f64()
+    }
+
+    fn since(&self) -> Duration {
+        self.now - self.start
     }
 
     /// The next step that is not a wait, after its time. `None` if there is nothing to wait for.

@@ -91,6 +91,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
             "report",
             "retry",
             "style",
+            "trail",
             "turn",
         ],
     ),
@@ -123,7 +124,17 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     ),
     (
         "ledger",
-        &["elsewhere", "ending", "entry", "gaps", "incoming", "outbox", "report", "watches"],
+        &[
+            "elsewhere",
+            "ending",
+            "entry",
+            "gaps",
+            "incoming",
+            "outbox",
+            "report",
+            "trail",
+            "watches",
+        ],
     ),
     ("outbox", &["agenda", "gaps"]),
     ("backlog", &[]),
@@ -147,6 +158,7 @@ const IN_WORKER: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("runtime", &[]),
     ("schedule", &[]),
+    ("trail", &[]),
 ];
 
 /// Crates that only some modules may use.

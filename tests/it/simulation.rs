@@ -184,7 +184,7 @@ proptest! {
         faults in faults(),
         seed in 0..1_000_u64,
     ) {
-        let conditions = Conditions { faults, ..Conditions::hidden(seed) };
+        let conditions = Conditions { faults, checks_told: true, ..Conditions::hidden(seed) };
         let hour = Duration::from_secs(3_600);
         let outcome = run(seed, builder(), conditions, 3 * hour, |run| async move {
             for step in script {

@@ -23,6 +23,8 @@ pub(super) struct Row {
     /// How many gaps are waiting, and how many places in `chunks` are empty.
     gaps: usize,
     empty: usize,
+    /// Lines in gaps for which there was no room.
+    untold: u64,
     bytes: usize,
     lines: u64,
 }
@@ -60,6 +62,10 @@ impl Row {
         self.push(of, Content::Lines(vec![line]), (bytes, charged), now);
     }
 
+    pub(super) fn untold(&mut self) -> u64 {
+        std::mem::take(&mut self.untold)
+    }
+
     /// Lines of this token are missing here. Gaps are told unless there are very many of them.
     pub(super) fn gap(&mut self, of: Of<'_>, gap: StoredGap, now: Instant) {
         let last = self.last_of(of.event_token).and_then(|waiting| waiting.chunk.as_mut());
@@ -71,6 +77,7 @@ impl Row {
             }
         }
         if self.gaps >= MOST_GAPS {
+            self.untold += gap.lines;
             return;
         }
         self.gaps += 1;
@@ -238,6 +245,9 @@ impl Row {
         }
         if self.gaps >= MOST_GAPS {
             self.empty += 1;
+            if let Content::Missed(gap) = gap.content {
+                self.untold += gap.lines;
+            }
             return;
         }
         self.gaps += 1;

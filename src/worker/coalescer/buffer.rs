@@ -37,6 +37,8 @@ pub(super) struct TokenBuffer {
     pub(super) completed: bool,
     /// The name of its last end in the journal, which is not tried any more.
     pub(super) last_end: Option<Stamp>,
+    /// The number of its last end, which is not tried any more. 0: there was none.
+    pub(super) last_number: u64,
     /// It takes no more lines. Those that it holds are still sent, and its log is told of those that are lost.
     pub(super) finished: Option<Finished>,
     /// Nothing is sent any more, not even lines and notices that it holds. Invariant: only when `finished`.
@@ -68,6 +70,7 @@ impl TokenBuffer {
             end: None,
             completed: false,
             last_end: None,
+            last_number: 0,
             finished: None,
             ended: false,
             elsewhere: 0,

@@ -48,6 +48,10 @@ impl Coalescer {
         buffer.finished.get_or_insert(Finished::Late);
         buffer.last_used = now;
         buffer.seal(now);
+        if let Some(gap) = &mut buffer.gap {
+            // There may be no further line to carry it.
+            gap.waits = false;
+        }
         self.list(key);
         Ok(())
     }
@@ -127,6 +131,10 @@ impl Coalescer {
         self.listing.pairs.at(key).is_some_and(|at| at <= now)
     }
 
+    pub(crate) fn token_of(&self, end: EndRef) -> Option<&EventToken> {
+        self.tokens.get(end.key).map(|buffer| &buffer.event_token)
+    }
+
     pub(crate) fn event_token(&self, key: usize) -> &EventToken {
         &self.tokens[key].event_token
     }
@@ -187,12 +195,18 @@ impl Coalescer {
         }
     }
 
-    /// The portal has ended the activity. Returns what its token still held, for which it is too late.
-    pub(crate) fn end_done(&mut self, of: EndRef, now: Instant) -> Option<(Lapsed, Vec<Entry>)> {
-        self.tokens.get(of.key)?.end.as_ref().filter(|end| end.number == of.number)?;
+    /// The portal has ended the activity. Returns the end, if it was still tried, and what its token still held, for
+    /// which it is too late.
+    pub(crate) fn end_done(&mut self, of: EndRef, now: Instant) -> (Option<Lapsed>, Vec<Entry>) {
+        let Some(buffer) = self.tokens.get(of.key) else { return Default::default() };
+        let is_tried = buffer.end.as_ref().is_some_and(|end| end.number == of.number);
+        if !is_tried && buffer.last_number != of.number {
+            return Default::default();
+        }
         let held = self.end_key(of.key, Finished::Late, now);
         self.tokens[of.key].completed = true;
-        Some((self.take_end(of.key)?, held))
+        let end = if is_tried { self.take_end(of.key) } else { None };
+        (end, held)
     }
 
     /// The end is no longer tried: the portal refuses it.
@@ -279,6 +293,7 @@ impl Coalescer {
         let buffer = self.tokens.get_mut(key)?;
         let end = *buffer.end.take()?;
         buffer.last_end = end.stamp.or(buffer.last_end);
+        buffer.last_number = end.number;
         let (event_token, pending) = (buffer.event_token.clone(), buffer.pending());
         buffer.elsewhere = 0;
         self.list(key);

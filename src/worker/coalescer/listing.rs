@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::Coalescer;
+use super::buffer::TokenBuffer;
 use crate::worker::agenda::Agenda;
 use crate::worker::end::End;
 
@@ -104,42 +105,38 @@ impl Coalescer {
         self.listing.idle.next_at()
     }
 
-    /// Forgets tokens that were idle for long, and the oldest ones if there are very many. Gives up
-    /// notices about missing lines in the same way: those older than `max_age`, and those of the oldest
-    /// tokens.
-    pub(crate) fn forget_idle(&mut self, max_age: Duration, now: Instant) {
+    /// Forgets tokens that were idle for long, and the oldest ones if there are very many. Notices about missing lines
+    /// that are older than `max_age` are not sent alone any more, and neither are those of the oldest tokens if there
+    /// are very many: they wait for a line or an end of their token. Returns how many lines nobody is told of, because
+    /// their token is forgotten.
+    pub(crate) fn forget_idle(&mut self, max_age: Duration, now: Instant) -> u64 {
         while let Some((_, key)) = self.listing.waiting(Class::Notice).first() {
             let many = self.listing.waiting(Class::Notice).len() > MOST_NOTICES;
             let buffer = &mut self.tokens[key];
-            // A token that goes on losing lines has a notice that is never old.
-            let newest = buffer.gap.as_ref().and_then(|gap| gap.newest).unwrap_or(buffer.gap_since);
-            let old = now.saturating_duration_since(newest) >= max_age;
             // By the schedule others may be older: they are found when their turn comes.
-            if !many && !old {
+            if !many && now.saturating_duration_since(buffer.newest_loss()) < max_age {
                 break;
             }
-            self.gone_gaps.extend(buffer.gap.take().into_iter().flat_map(|gap| gap.kept));
+            if let Some(gap) = &mut buffer.gap {
+                gap.waits = true;
+            }
             self.list(key);
         }
+        let mut untold = 0;
         while let Some((at, key)) = self.listing.idle.first() {
             let many = self.listing.idle.len() > MOST_IDLE;
             if at > now && !many {
-                return;
+                break;
             }
             let idle_until = self.tokens.get(key).filter(|buffer| !buffer.is_in_use());
-            let idle_until = idle_until.map(|buffer| {
-                // A notice that waits for the next line is kept as long as others.
-                let notice = buffer.gap.as_ref().and_then(|gap| gap.newest);
-                let until = buffer.last_used + FORGET;
-                notice.map_or(until, |newest| until.max(newest + max_age))
-            });
-            match idle_until {
+            match idle_until.map(TokenBuffer::forgotten_at) {
                 // It was used meanwhile.
                 Some(until) if until > now && until > at => self.listing.idle.set(key, until),
-                Some(_) => self.remove(key),
+                Some(_) => untold += self.remove(key),
                 None => self.listing.idle.remove(key),
             }
         }
+        untold
     }
 
     /// Whether nothing is left to remember.
@@ -216,16 +213,36 @@ impl Coalescer {
         }
     }
 
-    fn remove(&mut self, key: usize) {
+    /// Returns how many lines its log is not told of.
+    fn remove(&mut self, key: usize) -> u64 {
         self.listing.remove(key);
         self.gathering.remove(&key);
+        let mut untold = 0;
         if let Some(buffer) = self.tokens.try_remove(key) {
             self.keys.remove(&buffer.event_token);
+            untold = buffer.gap.as_ref().map_or(0, |gap| gap.lines());
             self.gone_gaps.extend(buffer.gap.into_iter().flat_map(|gap| gap.kept));
         }
         if self.tokens.is_empty() {
             self.tokens = Slab::new();
             self.keys = HashMap::new();
+        }
+        untold
+    }
+}
+
+impl TokenBuffer {
+    /// When the newest line was noted as lost that no entry has mentioned. A token that goes on losing lines has a
+    /// notice that is never old.
+    fn newest_loss(&self) -> Instant {
+        self.gap.as_ref().and_then(|gap| gap.newest).unwrap_or(self.gap_since)
+    }
+
+    fn forgotten_at(&self) -> Instant {
+        let idle_until = self.last_used + FORGET;
+        match self.gap {
+            Some(_) => idle_until.max(self.newest_loss() + FORGET_NOTICE),
+            None => idle_until,
         }
     }
 }
@@ -235,5 +252,7 @@ const FORGET: Duration = Duration::from_secs(15 * 60);
 /// Most idle tokens that are remembered. If a token is forgotten after the end of its activity, further
 /// lines are sent, have no effect, and are not counted as late.
 const MOST_IDLE: usize = 16_384;
-/// Most tokens that only have a notice about missing lines. The loss itself was counted.
+/// The same for a token whose log has to mention lost lines.
+const FORGET_NOTICE: Duration = Duration::from_secs(24 * 3_600);
+/// Most tokens whose notice about missing lines is sent alone. The notices of others wait for a line or an end.
 const MOST_NOTICES: usize = 4_096;

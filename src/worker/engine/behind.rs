@@ -294,7 +294,12 @@ impl Engine {
                 let stamp = (line.no, line.no);
                 let kind = MarkKind::Settled;
                 self.ledger.mark(page, &event_token, self.publisher, stamp, kind, now);
+                // The next run tells it.
+                let (lane, mut turn) = self.turn(key, now);
+                lane.missed(&event_token, Gap::new(reason, 1, line.at), &mut turn);
             }
+            let (lane, mut turn) = self.turn(key, now);
+            lane.keep_gaps(&mut turn);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::line::{EventToken, PortalId};
 use crate::worker::entry::Gap;
 use crate::worker::incoming::Stamp;
 use crate::worker::lane::EndAsked;
+use crate::worker::trail;
 use crate::worker::turn::Turn;
 
 impl Engine {
@@ -33,7 +34,22 @@ impl Engine {
     /// Lines of a token that are in no lane of this portal.
     fn elsewhere_in(&self, key: usize, event_token: &EventToken) -> u64 {
         let behind = self.portals[key].behind.as_ref();
-        behind.map_or(0, |behind| behind.elsewhere.of(event_token.fingerprint()))
+        let lines = behind.map_or(0, |behind| behind.elsewhere.of(event_token.fingerprint()));
+        let unread = self.store.as_ref().is_some_and(|store| {
+            !store.unread_gaps.is_empty() && store.unread_gaps.contains(&(key, event_token.clone()))
+        });
+        lines + u64::from(unread)
+    }
+
+    /// A notice of another run was read, or there is none.
+    pub(super) fn gap_is_read(&mut self, key: usize, event_token: &EventToken) {
+        let Some(store) = &mut self.store else { return };
+        if store.unread_gaps.is_empty() {
+            return;
+        }
+        if store.unread_gaps.remove(&(key, event_token.clone())) {
+            self.portals[key].lane.arrived(event_token);
+        }
     }
 
     /// Now it is known which lines the earlier ends wait for.
@@ -89,6 +105,10 @@ impl Engine {
             let Some(store) = store else { return };
             ledger.found(page, lines, seq);
             lane.found(&event_token, lines);
+            if lines == 0 {
+                lane.found(&event_token, 1);
+                store.unread_gaps.insert((key, event_token.clone()));
+            }
             let behind =
                 behind.get_or_insert_with(|| Box::new(Behind::new(None, store.generation, now)));
             behind.elsewhere.find(event_token.fingerprint(), seq, lines);
@@ -210,6 +230,7 @@ impl Engine {
             let mut lost = counted;
             if !own {
                 // They were given up before they were counted.
+                trail::lost(token, lines - counted, reason);
                 ledger.lost_unknown(Some(page), lines - counted, reason);
                 lost = lines;
             }

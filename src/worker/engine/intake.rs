@@ -10,6 +10,7 @@ use crate::worker::ending::Ending;
 use crate::worker::entry::Gap;
 use crate::worker::incoming::Incoming;
 use crate::worker::ledger::Pending;
+use crate::worker::trail;
 use crate::worker::turn::Turn;
 
 impl Engine {
@@ -17,15 +18,15 @@ impl Engine {
     pub(crate) fn line(&mut self, line: &LogLine, now: Instant) {
         let key = self.portal_of(&line.tag.portal, now);
         let mut incoming = self.charge(line, key, now);
+        // The refused lines come before this one.
+        self.tell_missed(&line.tag, key, now);
         if self.publishing.is_some() {
-            self.publish(line, &incoming, key, now);
-            return self.tell_missed(&line.tag, key, now);
+            return self.publish(line, &incoming, key, now);
         }
         if self.goes_behind(key, now) {
             self.renderer.write_body(line);
             self.put_behind(&incoming, key, now);
             self.charged = false;
-            self.tell_missed(&line.tag, key, now);
             self.agenda.set(key, now);
             return;
         }
@@ -48,7 +49,6 @@ impl Engine {
         let text = (renderer.text(), bytes);
         lane.line(&incoming, text, &mut Turn { ledger, page, now });
         self.charged = false;
-        self.tell_missed(&line.tag, key, now);
         self.make_room(&incoming, key, now);
         self.agenda.set(key, now);
     }
@@ -148,6 +148,7 @@ impl Engine {
     /// Lines that were refused by the queue are mentioned in the token's log.
     fn tell_missed(&mut self, tag: &Tag, key: usize, now: Instant) {
         if let Some(Missed { lines, since, reason }) = tag.take_refused() {
+            trail::refused(tag.fingerprint(), lines, reason);
             if self.publishing.is_some() {
                 let lost = (reason, lines, since);
                 return self.publish_gap(&tag.event_token, &tag.portal, lost, now);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::journal::desk::{Ask, Inquiry, Known, Said};
-use crate::journal::{About, Mark, Publisher};
+use crate::journal::{About, Mark, Publisher, StoredGap};
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 use crate::worker::backlog::{Backlog, Note, What};
@@ -214,6 +214,8 @@ impl Engine {
         publishing.tokens.sweep(now);
         if let Some(before) = now.checked_sub(publishing.max_age) {
             let mut old = publishing.backlog.give_up_out(Some(before));
+            // Gaps among them may be stored, and would be told twice.
+            old.retain(|note| !matches!(note.what, What::Gap(_)));
             while let Some(note) = publishing.backlog.pop_older(before) {
                 old.push(note);
             }
@@ -221,15 +223,22 @@ impl Engine {
                 self.lose_note(&note, DropReason::Expired, now);
             }
         }
+        if let Some(publishing) = &mut self.publishing {
+            self.ledger.report_untold(None, publishing.backlog.untold());
+        }
         self.pass_ends(now);
     }
 
     /// A chunk that was not appended is lost.
     fn lose_note(&mut self, note: &Note, reason: DropReason, now: Instant) {
         self.settle_note(note, Ending::Dropped(reason), now);
-        if let What::Lines { lines, first, .. } = note.what {
-            self.publish_gap(&note.event_token, &note.portal, (reason, lines, first), now);
-        }
+        let lost = match note.what {
+            What::Lines { lines, first, .. } => (reason, lines, first),
+            // It waits on, behind what is there by now.
+            What::Gap(StoredGap { reason, lines, since, .. }) => (reason, lines, since),
+            What::Seal | What::End => return,
+        };
+        self.publish_gap(&note.event_token, &note.portal, lost, now);
     }
 
     /// The lines of a chunk have ended.
@@ -292,7 +301,7 @@ impl Engine {
                 What::End => {
                     self.end_appended(note.up_to, &note.event_token, &note.portal, now);
                 }
-                What::Sign => {}
+                What::Gap(_) | What::Seal => {}
             }
         }
     }

@@ -121,6 +121,9 @@ impl Engine {
         let parts = behind.take().map(|behind| behind.elsewhere.left()).unwrap_or_default();
         let lost = self.ledger.correct(page, &parts);
         lane.all_arrived(lost);
+        if let Some(store) = &mut self.store {
+            store.unread_gaps.retain(|(of, _)| *of != key);
+        }
         if let (Some(store), true) =
             (&mut self.store, self.portals.iter().all(|(_, portal)| portal.behind.is_none()))
         {
@@ -228,7 +231,7 @@ impl Engine {
             return;
         }
         let found = turn.ledger.gap_found(turn.page, publisher, event_token, gap);
-        let Some(id) = found else { return };
+        let Some(id) = found else { return self.gap_is_read(key, event_token) };
         let StoredGap { lines, since, reason, .. } = gap;
         let gap = Gap::new(reason, lines, since);
         let mut gap = if reason == DropReason::OutcomeUnknown { gap.in_doubt() } else { gap };
@@ -237,6 +240,7 @@ impl Engine {
         if is_shared {
             lane.note(event_token, stamp, &mut turn);
         }
+        self.gap_is_read(key, event_token);
     }
 
     /// The number of a line of another run that was read. The line was counted when its run was found, or is

@@ -1,6 +1,6 @@
 //! The engine's state for its journal, and the messages between both. Does no I/O.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::behind::{Held, split};
@@ -21,6 +21,9 @@ pub(super) struct Store {
     pub(super) starting: bool,
     /// Ends that were requested before that. Lines of their tokens may be in the journal.
     pub(super) early_ends: Vec<(usize, EventToken)>,
+    /// Tokens of portals with notices of other runs that are not read yet, and no lines. Their ends wait for that as
+    /// for one line.
+    pub(super) unread_gaps: HashSet<(usize, EventToken)>,
     /// It hangs, or cannot be read.
     pub(super) away: bool,
     /// While the journal is away, one read at this time checks whether it is back.
@@ -67,6 +70,7 @@ impl Engine {
             started: now,
             starting: true,
             early_ends: Vec::new(),
+            unread_gaps: HashSet::new(),
             away: false,
             probe_at: now,
             end: Position::default(),
@@ -320,7 +324,7 @@ impl Engine {
                 Content::Missed(gap) => {
                     if let Some(outbox) = self.ledger.outbox() {
                         let whose = (chunk.portal.as_ref(), &chunk.event_token);
-                        outbox.gaps().not_stored(batch.publisher, whose, gap);
+                        outbox.gap_not_stored(batch.publisher, whose, gap, now);
                     }
                     continue;
                 }

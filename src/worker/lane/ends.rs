@@ -58,17 +58,17 @@ impl Lane {
     }
 
     pub(super) fn end_done(&mut self, end: EndRef, turn: &mut Turn<'_>) {
-        let Some((Lapsed { event_token, end, pending }, held)) =
-            self.coalescer.end_done(end, turn.now)
-        else {
-            return;
-        };
-        self.worked = true;
-        self.deadlines.remove(&event_token);
+        let event_token = self.coalescer.token_of(end).cloned();
+        let (lapsed, held) = self.coalescer.end_done(end, turn.now);
+        let Some(event_token) = event_token else { return };
         for entry in held {
             turn.settle(&event_token, &entry, Ending::Late);
         }
-        answer(&event_token, end, Ok(()), pending, turn);
+        if let Some(Lapsed { end, pending, .. }) = lapsed {
+            self.worked = true;
+            self.deadlines.remove(&event_token);
+            answer(&event_token, end, Ok(()), pending, turn);
+        }
     }
 
     /// Answers ends whose time is over.

@@ -52,7 +52,9 @@ impl Lane {
         if matches!(self.state, State::Refreshing { wanted: Some(_) }) {
             self.state = State::Ready;
         }
-        // Nothing is lost, so the reason does not matter.
+        // The next owner tells what is lost.
+        self.keep_gaps(turn);
+        // Nothing is lost here, so the reason does not matter.
         let reason = DropReason::ShutdownDeadline;
         for (event_token, entry, orphan) in self.coalescer.leave(reason, turn.now, |_| true) {
             turn.hand_over(&event_token, &entry, orphan);

@@ -82,10 +82,15 @@ impl Lane {
         for slot in [&mut self.main, &mut self.beside] {
             let Some(request) = &mut slot.in_flight else { continue };
             request.given_up = true;
-            for command in std::mem::take(&mut request.entries).into_iter().rev() {
+            for mut command in std::mem::take(&mut request.entries).into_iter().rev() {
+                // It may be in the log: its reply is ignored.
+                command.entry.tries.in_doubt = true;
+                command.entry.tries.just_in_doubt = true;
                 put_back(&mut self.coalescer, command, None, turn);
             }
         }
+        // Entries that stay there take their notices with them.
+        self.keep_gaps(turn);
         // What is in the journal is for the next run.
         let stay = reason == DropReason::ShutdownDeadline && turn.ledger.has_journal();
         let ledger = &*turn.ledger;

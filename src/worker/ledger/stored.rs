@@ -10,6 +10,7 @@ use crate::worker::ending::Ending;
 use crate::worker::entry::Entry;
 use crate::worker::incoming::Incoming;
 use crate::worker::report::Trouble;
+use crate::worker::trail;
 
 /// Lines that are in the journal only, of all portals.
 #[derive(Debug, Default)]
@@ -97,6 +98,7 @@ impl Ledger {
         if lines == 0 {
             return;
         }
+        trail::lost(event_token.fingerprint(), lines, reason);
         self.count_lost(Some(page), lines, reason);
         self.sub_stored(page, own, lines);
         self.watches.settled(event_token, lines, last_seq, Ending::Dropped(reason));

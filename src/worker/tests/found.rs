@@ -304,6 +304,90 @@ fn lines_that_are_lost_while_their_end_waits_are_told_before_it() {
     }
 }
 
+/// Regression: a notice that had failed alone waited for a further line, and was not tried again before the end of its
+/// activity.
+#[test]
+fn a_notice_that_waits_for_a_line_is_tried_once_more_before_the_end() {
+    let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
+    let tag = tag(1);
+    stage.log(&tag, "lost");
+    for _ in 0..2 {
+        let (call, _) = stage.sent();
+        stage.settle(call, &nobody_knows());
+    }
+    assert!(stage.sent_within(600.0).is_none(), "the notice waits");
+    let mut answer = complete(&mut stage, &tag);
+    let (call, request) = stage.sent();
+    assert!(
+        says(&request, "; 1 of them may have been reported before"),
+        "{:?}",
+        messages(&request)
+    );
+    // Nobody takes it: the end goes all the same.
+    stage.settle(call, &nobody_knows());
+    let (call, request) = stage.sent_within(5.0).expect("the end");
+    assert_eq!(request.method, Method::EventSend);
+    stage.settle(call, &all_well(1));
+    assert!(answer.try_recv().unwrap().is_ok());
+}
+
+/// Regression: a token was forgotten after a quarter of an hour, with a notice that waited for its next line; and a
+/// notice was given up without a report after `max_age`.
+#[test]
+fn a_notice_waits_for_the_next_line_for_a_day_and_is_reported_after_that() {
+    for (hours, told) in [(1.0, true), (23.0, true), (25.0, false)] {
+        let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
+        let tag = tag(1);
+        stage.log(&tag, "lost");
+        for _ in 0..2 {
+            let (call, _) = stage.sent();
+            stage.settle(call, &nobody_knows());
+        }
+        assert!(stage.sent_within(hours * 3_600.0).is_none());
+        stage.log(&tag, "later");
+        let (_, request) = stage.sent();
+        assert_eq!(says(&request, "(1 line may be missing since "), told, "{hours}");
+        let reports = format!("{:?}", stage.engine.due_reports(true, stage.now));
+        assert_eq!(reports.contains("Untold"), !told, "{hours}: {reports}");
+    }
+}
+
+/// Regression: the app was removed from a portal while an entry was out. Its lines may be in the log, and the notice did
+/// not say so.
+#[test]
+fn lines_that_are_out_when_the_app_is_removed_may_be_in_the_log() {
+    let mut stage = Stage::new(options());
+    let tag = Tag::detached("5c1dc1c3f00001.78875596|A1|1.abcdef", Some("a.example"));
+    stage.log(&tag, "out");
+    let (call, _) = stage.sent();
+    stage.engine.uninstalled(&"a.example".into(), stage.now);
+    stage.settle(call, &all_well(1));
+    stage.log(&tag, "installed again");
+    let (_, request) = stage.sent();
+    assert!(says(&request, "(1 line may be missing since "), "{:?}", messages(&request));
+}
+
+/// Regression: an end was given up, and then its answer came: the activity has ended. Notices were sent behind it.
+#[test]
+fn an_end_that_is_acknowledged_late_ends_the_activity() {
+    let mut stage = Stage::new(options());
+    let tag = tag(1);
+    let mut answer = complete(&mut stage, &tag);
+    let (call, _) = stage.sent();
+    // It is sent again beside that, and given up in the end.
+    while answer.try_recv().is_err() {
+        stage.now += secs(1.0);
+        if let Some((other, _)) = stage.sent_within(0.0) {
+            stage.settle(other, &nobody_knows());
+        }
+        assert!(stage.elapsed() < 300.0);
+    }
+    stage.settle(call, &all_well(1));
+    tag.note_refusal(DropReason::QueueFull);
+    stage.engine.span_closed(&tag, stage.now);
+    assert!(stage.sent_within(600.0).is_none(), "nothing goes to an activity that has ended");
+}
+
 /// Regression: an entry was given up 8 s after it was logged. Its portal failed often for some seconds, and by chance
 /// five times with this entry.
 #[test]

@@ -19,6 +19,7 @@ use crate::line::{LogLine, PortalId, Tag};
 use crate::protocol::{Cause, Method, Reply, Request};
 use crate::queue::{Close, Complete, Control, Flush, Producer, Scope};
 use crate::simulation::Random;
+use crate::simulation::told::Told;
 use crate::stats::{AtDoor, DropReason, FlushReport, Snapshot, Stats};
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -38,6 +39,8 @@ pub(super) struct Written {
     pub(super) random: Option<Random>,
     /// Texts of entries that requests carried, written or not.
     pub(super) carried: Vec<String>,
+    /// Hears what is sent and answered, if a test wants that: see [`Portal::law`].
+    pub(super) law: Option<(Told, Instant)>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -56,6 +59,15 @@ pub(super) enum Answers {
 
 impl Transport for Portal {
     async fn call(&self, portal: Option<&PortalId>, request: Request) -> Reply {
+        self.law(|law, now| law.sent(&request, now));
+        let reply = self.reply(portal, &request).await;
+        self.law(|law, now| law.answered(&request, &reply, now));
+        reply
+    }
+}
+
+impl Portal {
+    async fn reply(&self, portal: Option<&PortalId>, request: &Request) -> Reply {
         tokio::time::sleep(Duration::from_millis(150)).await;
         if portal.is_some() && portal == self.0.lock().unwrap().away.as_ref() {
             return Reply::NotSent(Cause("refused".to_owned()));
@@ -63,7 +75,7 @@ impl Transport for Portal {
         let answers = {
             let mut written = self.0.lock().unwrap();
             if request.method != Method::EventSend {
-                written.carried.extend(entries(&request));
+                written.carried.extend(entries(request));
             }
             let answers = match (written.answers, &mut written.random) {
                 (Answers::Anyhow, Some(random)) => match random.below(4) {
@@ -72,17 +84,17 @@ impl Transport for Portal {
                     _ => Answers::Well,
                 },
                 (Answers::EndsOnly, _) if request.method == Method::EventSend => Answers::Well,
-                (Answers::EndsOnly, _) if entries(&request).is_empty() => Answers::Well,
+                (Answers::EndsOnly, _) if entries(request).is_empty() => Answers::Well,
                 (Answers::EndsOnly, _) => Answers::Away,
                 (answers, _) => answers,
             };
             if answers != Answers::Away {
                 match request.method {
                     Method::EventSend => written.ends += 1,
-                    _ => written.entries.extend(entries(&request)),
+                    _ => written.entries.extend(entries(request)),
                 }
                 if request.method == Method::Batch {
-                    written.ends += commands(&request, "bizproc.event.send").len();
+                    written.ends += commands(request, "bizproc.event.send").len();
                 }
             }
             answers
@@ -117,6 +129,18 @@ pub(super) fn entries(request: &Request) -> Vec<String> {
 }
 
 impl Portal {
+    /// From now on the law of lost lines is checked.
+    pub(super) fn listen(&self) {
+        self.0.lock().unwrap().law = Some((Told::listen(), Instant::now()));
+    }
+
+    /// Tells the law something, if it is checked.
+    pub(super) fn law<T>(&self, tell: impl FnOnce(&mut Told, Duration) -> T) -> Option<T> {
+        let mut written = self.0.lock().unwrap();
+        let (law, start) = written.law.as_mut()?;
+        Some(tell(law, start.elapsed()))
+    }
+
     pub(super) fn answers(&self, answers: Answers) {
         self.0.lock().unwrap().answers = answers;
     }

@@ -6,7 +6,7 @@ use super::{options, tag};
 use crate::builder::Builder;
 use crate::config::UnknownOutcome;
 use crate::journal::memory::{Disk, Faults};
-use crate::journal::{Content, StoredGap};
+use crate::journal::{Content, StoredEnd, StoredGap};
 use crate::stats::DropReason;
 
 /// A line is lost as soon as an answer is.
@@ -117,6 +117,47 @@ async fn a_notice_that_could_not_be_stored_is_stored_later() {
     run.log(2, "#9#");
     pass(1.0).await;
     assert_eq!((disk.untold(), disk.unsettled()), (2, 1));
+}
+
+/// Regression: a notice that the disk did not take was stored only when something else was.
+#[tokio::test(start_paused = true)]
+async fn a_notice_that_could_not_be_stored_is_stored_by_itself() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let run = Run::start(&disk, &portal, losing());
+    pass(1.0).await;
+    disk.fail(Faults { full: true, ..Faults::default() });
+    lose(&run, &portal, 1, 2).await;
+    pass(10.0).await;
+    assert_eq!(disk.untold(), 0);
+    disk.fail(Faults::default());
+    pass(2.0).await;
+    assert_eq!((disk.untold(), disk.unsettled()), (2, 0));
+    run.kill().await;
+}
+
+/// Regression: an end that was found with a notice, and without lines, went before the notice was read.
+#[tokio::test(start_paused = true)]
+async fn an_end_of_another_run_waits_for_the_notice_before_it() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let since = std::time::SystemTime::now();
+    let gap = Content::Missed(StoredGap { no: 1, lines: 4, since, reason: DropReason::QueueFull });
+    let values = r#"{"status":"done"}"#.to_owned();
+    let deadline = since + std::time::Duration::from_secs(600);
+    let end = Content::End(StoredEnd {
+        no: 2,
+        values,
+        message: None,
+        failed: false,
+        deadline,
+        waits_until: None,
+    });
+    left(&disk, vec![gap, end]).await;
+    disk.fail(Faults { takes: std::time::Duration::from_millis(300), ..Faults::default() });
+    let run = Run::start(&disk, &portal, options());
+    pass(30.0).await;
+    assert_eq!((times_said(&portal, "(4 lines missing since "), portal.ends()), (1, 1));
+    assert_eq!((disk.untold(), disk.unsettled_ends()), (0, 0));
+    run.adds_up();
 }
 
 /// Lines that stay on disk at the end of a run are not lost: no notice speaks of them. Lines that could not be stored

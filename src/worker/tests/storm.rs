@@ -6,10 +6,11 @@ use super::*;
 use crate::call::CallAnswer;
 use crate::error::CallError;
 use crate::line::PortalId;
+use crate::simulation::told::{self, Said, Told};
 use crate::worker::rate::Quota;
 use crate::worker::retry::UnknownOutcome;
 
-type Told = oneshot::Receiver<Result<FlushReport, CompleteError>>;
+type Answer = oneshot::Receiver<Result<FlushReport, CompleteError>>;
 type Called = oneshot::Receiver<Result<CallAnswer, CallError>>;
 
 /// Numbers by seed (SplitMix64).
@@ -97,27 +98,6 @@ fn done(request: &Request, reply: &Reply) -> Vec<bool> {
     (0..request.commands).map(|n| body["result"]["result"][format!("c{n}")] == true).collect()
 }
 
-/// Method, token and message of each command.
-fn commands(request: &Request) -> Vec<(bool, String, String)> {
-    let body: Value = serde_json::from_slice(&request.body).unwrap();
-    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-    if request.method != Method::Batch {
-        let ends = request.method == Method::EventSend;
-        return vec![(ends, text("EVENT_TOKEN"), text("LOG_MESSAGE"))];
-    }
-    let commands = body["cmd"].as_object().unwrap();
-    (0..commands.len())
-        .map(|n| {
-            let command = commands[&format!("c{n}")].as_str().unwrap();
-            let (method, query) = command.split_once('?').unwrap();
-            let pairs: HashMap<_, _> =
-                form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-            let text = |name: &str| pairs.get(name).cloned().unwrap_or_default();
-            (method == "bizproc.event.send", text("EVENT_TOKEN"), text("LOG_MESSAGE"))
-        })
-        .collect()
-}
-
 fn numbers(text: &str) -> Vec<u32> {
     text.split('#').filter_map(|part| part.parse().ok()).collect()
 }
@@ -132,13 +112,13 @@ struct Watched {
 impl Watched {
     /// Order within a request, and against what was sent before.
     fn sent(&mut self, request: &Request, seed: u64, now: Instant) {
-        let commands = commands(request);
-        let first_end = commands.iter().position(|(ends, ..)| *ends).unwrap_or(commands.len());
-        assert!(commands[first_end..].iter().all(|(ends, ..)| *ends), "seed {seed}: order");
+        let commands = told::said(request);
+        let first_end = commands.iter().position(|said| said.is_end).unwrap_or(commands.len());
+        assert!(commands[first_end..].iter().all(|said| said.is_end), "seed {seed}: order");
         let mut tokens = std::collections::HashSet::new();
-        for (ends, token, message) in &commands {
-            assert!(tokens.insert((ends, token)), "seed {seed}: a token twice in a request");
-            if *ends {
+        for Said { is_end, event_token: token, message } in &commands {
+            assert!(tokens.insert((is_end, token)), "seed {seed}: a token twice in a request");
+            if *is_end {
                 continue;
             }
             let ended = self.ended.get(token).is_some_and(|at| now - *at < secs(900.0));
@@ -158,20 +138,20 @@ impl Watched {
     }
 
     fn came(&mut self, request: &Request, reply: &Reply, now: Instant) {
-        for ((ends, token, message), done) in
-            commands(request).into_iter().zip(done(request, reply))
+        for (Said { is_end, event_token, message }, done) in
+            told::said(request).into_iter().zip(done(request, reply))
         {
-            if done && ends {
-                self.ended.entry(token).or_insert(now);
+            if done && is_end {
+                self.ended.entry(event_token).or_insert(now);
             } else if done {
-                let newest = self.newest.entry(token).or_default();
+                let newest = self.newest.entry(event_token).or_default();
                 *newest = numbers(&message).into_iter().chain([*newest]).max().unwrap_or(0);
             }
         }
     }
 }
 
-fn storm(seed: u64) {
+fn storm(seed: u64) -> told::Seen {
     let mut draw = Draw(seed);
     let quota = [
         Quota::Standard,
@@ -197,10 +177,13 @@ fn storm(seed: u64) {
         .map(|n| Tag::detached(&format!("5c1dc1c3f0{n:04}.78875596|A1|{n}.abcdef"), portals[n % 2]))
         .collect();
     let mut out: Vec<(Instant, Outgoing, Out)> = Vec::new();
+    // Their portal has removed the app meanwhile.
+    let mut ignored: Vec<Outgoing> = Vec::new();
     let mut watched = Watched::default();
-    let mut told: Vec<(Instant, Told)> = Vec::new();
+    let mut told: Vec<(Instant, Answer)> = Vec::new();
+    let mut law = Told::listen();
     let mut called: Vec<(Instant, Called)> = Vec::new();
-    let (mut accepted, mut number, mut mood) = (0_u64, 0, 15);
+    let (mut accepted, mut number, mut mood) = (0_u64, 0_u32, 15);
     let (mut op_at, mut mood_until) = (stage.now, stage.now);
     let (mut looks, mut requests, mut second) = (0, 0, 0);
     let mut closed_by = None;
@@ -227,10 +210,12 @@ fn storm(seed: u64) {
                         number += 1;
                         accepted += 1;
                         let long = if draw.one_in(30) { 5_000 } else { draw.below(80) };
+                        let event_token = tag.event_token.expose();
+                        law.logged(event_token, number.into(), stage.since());
                         stage.log(&tag, &format!("#{number}# {}", "x".repeat(long)));
                     }
                     24..34 => {
-                        let (reply, answer) = oneshot::channel();
+                        let (reply, mut answer) = oneshot::channel();
                         let within = [0.0, 1.0, 10.0, 60.0][draw.below(4)];
                         let deadline = stage.now + secs(within);
                         let completion = match draw.below(3) {
@@ -245,9 +230,19 @@ fn storm(seed: u64) {
                             reply,
                         };
                         stage.engine.complete(complete, stage.now);
-                        told.push((deadline + secs(121.0), answer));
+                        if let Err(oneshot::error::TryRecvError::Empty) = answer.try_recv() {
+                            let deadline = deadline - stage.start;
+                            law.end_asked(tag.event_token.expose(), deadline, stage.since());
+                            told.push((stage.start + deadline + secs(121.0), answer));
+                        }
                     }
-                    34 => stage.engine.span_closed(&tag, stage.now),
+                    34 if draw.one_in(2) => {
+                        tag.note_refusal(DropReason::QueueFull);
+                        law.refused(tag.event_token.expose(), stage.since());
+                    }
+                    34 => {
+                        stage.engine.span_closed(&tag, stage.now);
+                    }
                     35 => {
                         let (reply, _answer) = oneshot::channel();
                         let scope = Scope::All;
@@ -273,7 +268,11 @@ fn storm(seed: u64) {
                     }
                     38 => stage.engine.unblock(&tag.portal, stage.now),
                     _ if uninstalls && draw.one_in(4) => {
-                        stage.engine.uninstalled(&PortalId::from("a.example"), stage.now);
+                        let gone = PortalId::from("a.example");
+                        let calls = out.iter().map(|(_, call, _)| *call);
+                        let of_gone = |call: &Outgoing| stage.engine.portal(*call) == Some(&gone);
+                        ignored = calls.filter(of_gone).collect();
+                        stage.engine.uninstalled(&gone, stage.now);
                     }
                     _ => {
                         let waits_until = stage.now + secs(draw.below(60) as f64);
@@ -282,6 +281,8 @@ fn storm(seed: u64) {
                             portal: tag.portal.clone(),
                             waits_until,
                         };
+                        let until = waits_until - stage.start;
+                        law.waits(tag.event_token.expose(), until, stage.since());
                         stage.engine.expect(expect, stage.now);
                     }
                 }
@@ -290,6 +291,7 @@ fn storm(seed: u64) {
         if stage.elapsed() > ends_at && closed_by.is_none() {
             let (reply, answer) = oneshot::channel();
             let deadline = stage.now + secs(20.0);
+            law.closes(stage.since() + secs(10.0));
             stage.engine.close(Close { deadline, reply }, stage.now);
             closed_by = Some((deadline, answer));
         }
@@ -299,7 +301,12 @@ fn storm(seed: u64) {
             match what {
                 Out::Reply(request) => {
                     let reply = reply(mood, &request, &mut draw);
-                    watched.came(&request, &reply, stage.now);
+                    if let Some(at) = ignored.iter().position(|other| *other == call) {
+                        ignored.swap_remove(at);
+                    } else {
+                        watched.came(&request, &reply, stage.now);
+                        law.answered(&request, &reply, stage.since());
+                    }
                     stage.settle(call, &reply);
                 }
                 Out::Access => {
@@ -316,6 +323,7 @@ fn storm(seed: u64) {
             Step::Send(call, request) => {
                 requests += 1;
                 if !matches!(request.method, Method::Named(_)) {
+                    law.sent(&request, stage.since());
                     watched.sent(&request, seed, stage.now);
                 }
                 let took =
@@ -352,6 +360,10 @@ fn storm(seed: u64) {
         });
         stage.now = stage.now.max(at);
     }
+    law.hear(stage.since());
+    if let Err(problem) = law.verdict() {
+        panic!("seed {seed}: {problem}");
+    }
     stage.engine.answer(stage.now);
     assert!(told.iter_mut().all(|(_, answer)| answer.try_recv().is_ok()), "seed {seed}: ends");
     assert!(called.iter_mut().all(|(_, answer)| answer.try_recv().is_ok()), "seed {seed}: calls");
@@ -359,11 +371,17 @@ fn storm(seed: u64) {
     let settled = stats.acknowledged() + stats.late() + stats.lost();
     assert_eq!((settled, stats.pending()), (accepted, 0), "seed {seed}: {stats}");
     assert!(closed_by.unwrap().1.try_recv().is_ok(), "seed {seed}: the close");
+    law.seen
 }
 
 #[test]
-fn with_any_answers_everything_is_answered_counted_and_in_order() {
-    for seed in 0..40 {
-        storm(seed);
+fn with_any_answers_everything_is_answered_counted_told_and_in_order() {
+    let mut seen = told::Seen::default();
+    let seeds = seeds(40);
+    let few = seeds.end - seeds.start < 40;
+    for seed in seeds {
+        seen.add(storm(seed));
     }
+    println!("{seen:?}");
+    assert!(few || seen.lost > 1_000 && seen.told > 100 && seen.lost_before_end > 100, "{seen:?}");
 }

@@ -92,7 +92,8 @@ impl Engine {
         self.seq += 1;
         let gap = StoredGap { no: self.seq, lines, since, reason };
         let logged = publishing.tokens.logged(event_token, portal, now);
-        if logged.end != EndState::Open {
+        // Behind an end that is asked for, the relay tells it if the end still waits.
+        if logged.end == EndState::Done {
             return;
         }
         logged.unsealed = true;

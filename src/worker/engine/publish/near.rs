@@ -23,7 +23,7 @@ impl Engine {
                     }
                     continue;
                 }
-                What::Sign => continue,
+                What::Gap(_) | What::Seal => continue,
             };
             let key = self.portal_of(&note.portal, now);
             let page = &mut self.portals[key].page;
