@@ -11,7 +11,8 @@
 //!   its epoch. So the next owner knows all lines that may be in the log already.
 //!
 //! The order is: store the intent, check the deadline, send. One case remains: a pause between the last check and
-//! the write to the socket.
+//! the write to the socket. If a virtual machine is suspended, its clock stands still, so this also holds for a pause
+//! between the intent and the check. The next owner has marked its copy of the lines then.
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
