@@ -4,6 +4,8 @@
 //! `cargo run --example oauth_store` starts a stand-in portal in this process, installs an app
 //! there, and logs. In the middle the access token expires: it is renewed once, and the new pair is in the
 //! database before it is used.
+//!
+//! For PostgreSQL, the crate `tracing-bizproc-relay` has such a store: `PgStore`.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::error::Error;

@@ -14,10 +14,10 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::BufRead;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bizproc_campaign::{BEAT, Folder, Line, Record, moment, of_end};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -26,33 +26,22 @@ use tracing_bizproc::auth::{Credentials, Webhook};
 use tracing_bizproc::simulation::Random;
 use tracing_bizproc::stats::DropReason;
 use tracing_bizproc::{Completion, EventToken, Handle, PortalId, WorkerGuard};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 
 use crate::clock::TrueTime;
 use crate::options::{Options, REQUEST_TIMEOUT};
-use crate::record::{Line, Record};
 use crate::spool;
-use crate::text;
-use crate::verdict::BEAT;
-
-/// The app's own file in the directory of the campaign.
-pub(crate) fn record_of(directory: &Path, process: usize) -> std::path::PathBuf {
-    directory.join(format!("process-{process}.txt"))
-}
 
 /// How long the app takes to stop.
 pub(crate) const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// The main function of the app.
-pub(crate) fn run(
-    directory: &Path,
-    process: usize,
-    options: &Options,
-) -> Result<(), Box<dyn Error>> {
-    let time = TrueTime::start(directory)?;
-    let record = Arc::new(Record::create(&record_of(directory, process), time)?);
+pub(crate) fn run(folder: &Folder, run: u32, options: &Options) -> Result<(), Box<dyn Error>> {
+    let time = TrueTime::start(folder.path())?;
+    let record = Record::create(&folder.records(run), move || moment(time.now()))?;
+    let record = Arc::new(record);
     beat(Arc::clone(&record))?;
 
     let (orders, taken) = mpsc::unbounded_channel();
@@ -62,21 +51,22 @@ pub(crate) fn run(
     let (layer, guard) = spool::with(
         tracing_bizproc::builder(Credentials::provider(webhooks))
             .linger(Duration::from_millis(300))
-            .max_hold(options.max_hold)
+            .max_hold(options.course.max_hold)
             .request_timeout(REQUEST_TIMEOUT),
-        directory,
+        folder,
         options,
     )
     .build()?;
-    let printed =
-        fmt::layer().with_ansi(false).with_writer(std::io::stderr).with_filter(LevelFilter::WARN);
+    // The app logs warnings, too: those of the crate are what a reader of the file looks for.
+    let of_crate = Targets::new().with_target("tracing_bizproc", LevelFilter::WARN);
+    let printed = fmt::layer().with_ansi(false).with_writer(std::io::stderr).with_filter(of_crate);
     tracing_subscriber::registry().with(printed).with(layer).init();
     record.note("the layer is there")?;
 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let bizproc = guard.handle();
-    let is_finished = runtime.block_on(work(taken, &bizproc, &record, options.seed))?;
+    let is_finished = runtime.block_on(work(taken, &bizproc, &record, options.course.seed))?;
     // Tasks that are under way end here, each where it waits.
     runtime.shutdown_background();
     close(guard, &record, is_finished)
@@ -190,10 +180,10 @@ async fn fulfil(order: Order, bizproc: Handle, record: Arc<Record>, mut random: 
     // Return values that are not text go by themselves, the others in batches.
     let completion = match activity % 3 {
         0 => Completion::new().value("number", activity),
-        _ => Completion::new().value("text", text::value(activity)),
+        _ => Completion::new().value("text", value(activity)),
     };
-    let completion = completion.message(text::of_end(activity)).timeout(END_TIMEOUT);
-    record.end(activity).unwrap_or_else(|error| give_up(&error));
+    let completion = completion.message(of_end(activity)).timeout(END_TIMEOUT);
+    record.end(activity, END_TIMEOUT).unwrap_or_else(|error| give_up(&error));
     let answer = bizproc.complete_on(&portal, &event_token, completion).await;
     let error = answer.err().map(|error| error.to_string());
     record.ended(activity, error.as_deref()).unwrap_or_else(|error| give_up(&error));
@@ -207,8 +197,8 @@ async fn log(
 ) {
     let style = activity % 4;
     for number in lines {
-        let line = Line { activity, number };
-        let text = text::of_line(line);
+        let line = Line { activity, run: None, number };
+        let text = line.text();
         // Nothing may come between these two.
         record.line(line).unwrap_or_else(|error| give_up(&error));
         match number % 7 {
@@ -225,6 +215,18 @@ async fn log(
         };
         tokio::time::sleep(Duration::from_secs_f64(pause)).await;
     }
+}
+
+/// What the end of an activity returns: a name and a value.
+pub(crate) fn returned(activity: u32) -> (&'static str, String) {
+    match activity % 3 {
+        0 => ("number", activity.to_string()),
+        _ => ("text", value(activity)),
+    }
+}
+
+fn value(activity: u32) -> String {
+    format!("value of {activity}")
 }
 
 /// Without its own file the app proves nothing.

@@ -5,11 +5,12 @@
 //! address of its own. So the portals' journals say which process has sent what, also if it arrives late.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bizproc_campaign::{Incident, Incidents};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
@@ -26,7 +27,9 @@ pub(crate) struct Network {
 
 /// The way to one portal.
 struct Link {
+    number: usize,
     portal: SocketAddr,
+    incidents: Incidents,
     random: Mutex<Random>,
     /// Nobody gets through before this.
     down_until: Mutex<Option<Instant>>,
@@ -60,7 +63,11 @@ enum Fault {
 }
 
 impl Network {
-    pub(crate) fn new(seed: u64, portals: &[SocketAddr]) -> io::Result<Network> {
+    pub(crate) fn new(
+        seed: u64,
+        portals: &[SocketAddr],
+        incidents: &Incidents,
+    ) -> io::Result<Network> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("network")
@@ -68,7 +75,9 @@ impl Network {
             .build()?;
         let link = |(number, portal): (usize, &SocketAddr)| {
             Arc::new(Link {
+                number,
                 portal: *portal,
+                incidents: incidents.clone(),
                 random: Mutex::new(Random::new(seed, 100 + number as u64)),
                 down_until: Mutex::new(None),
                 is_calm: AtomicBool::new(false),
@@ -81,7 +90,7 @@ impl Network {
 
     /// Opens a way to each portal for a process, and closes those of the process before it. Requests of
     /// that one which are under way still arrive.
-    pub(crate) fn open(&mut self, process: usize) -> io::Result<Vec<SocketAddr>> {
+    pub(crate) fn open(&mut self, run: u32) -> io::Result<Vec<SocketAddr>> {
         self.listeners.drain(..).for_each(|listener| listener.abort());
         let mut addresses = Vec::new();
         for link in &self.links {
@@ -93,7 +102,7 @@ impl Network {
                 while let Ok((client, _)) = listener.accept().await {
                     let link = Arc::clone(&link);
                     // The end of a connection is all that its client can see of an error.
-                    tokio::spawn(async move { link.serve(client, address_of(process)).await.ok() });
+                    tokio::spawn(async move { link.serve(client, run).await.ok() });
                 }
             }));
         }
@@ -129,30 +138,37 @@ impl Network {
     }
 }
 
-/// From where the portals see the requests of a process.
-fn address_of(process: usize) -> Ipv4Addr {
-    Ipv4Addr::new(127, 1, (process / 250) as u8, (process % 250 + 1) as u8)
+/// From where the portals see the requests of a run.
+fn address_of(run: u32) -> Ipv4Addr {
+    Ipv4Addr::new(127, 1, (run / 250) as u8, (run % 250 + 1) as u8)
 }
 
-/// Which process sends from an address.
-pub(crate) fn process_at(address: Ipv4Addr) -> Option<usize> {
-    match address.octets() {
-        [127, 1, high, low] => Some(usize::from(high) * 250 + usize::from(low) - 1),
-        _ => None,
+/// Which run sends from an address.
+pub(crate) fn run_at(address: IpAddr) -> Option<u32> {
+    match address {
+        IpAddr::V4(address) => match address.octets() {
+            [127, 1, high, low] => (u32::from(high) * 250 + u32::from(low)).checked_sub(1),
+            _ => None,
+        },
+        IpAddr::V6(_) => None,
     }
 }
 
 impl Link {
-    async fn serve(&self, mut client: TcpStream, from: Ipv4Addr) -> io::Result<()> {
+    async fn serve(&self, mut client: TcpStream, run: u32) -> io::Result<()> {
         client.set_nodelay(true)?;
         let mut portal: Option<TcpStream> = None;
         loop {
             let request = read_message(&mut client).await?;
             if self.is_down() {
                 self.counts.refused.fetch_add(1, Relaxed);
+                self.note(run, "the network is down for a request");
                 return Ok(());
             }
             let fault = self.fault();
+            if fault != Fault::None {
+                self.note(run, &format!("the network has a fault for a request: {fault:?}"));
+            }
             match fault {
                 Fault::Delay(delay) => {
                     self.counts.delayed.fetch_add(1, Relaxed);
@@ -166,7 +182,7 @@ impl Link {
             }
             let portal = match &mut portal {
                 Some(portal) => portal,
-                none => none.insert(connect(from, self.portal).await?),
+                none => none.insert(connect(address_of(run), self.portal).await?),
             };
             if fault == Fault::CutMidway {
                 self.counts.cut_midway.fetch_add(1, Relaxed);
@@ -181,6 +197,10 @@ impl Link {
             }
             client.write_all(&answer).await?;
         }
+    }
+
+    fn note(&self, run: u32, what: &str) {
+        self.incidents.note(Incident::now(what).of_run(run).of_portal(self.number));
     }
 
     fn is_down(&self) -> bool {
@@ -260,10 +280,10 @@ mod tests {
     }
 
     #[test]
-    fn processes_have_addresses_of_their_own() {
-        for process in [0, 1, 249, 250, 999] {
-            assert_eq!(process_at(address_of(process)), Some(process));
+    fn runs_have_addresses_of_their_own() {
+        for run in [0, 1, 249, 250, 999] {
+            assert_eq!(run_at(IpAddr::V4(address_of(run))), Some(run));
         }
-        assert_eq!(process_at(Ipv4Addr::LOCALHOST), None);
+        assert_eq!(run_at(IpAddr::V4(Ipv4Addr::LOCALHOST)), None);
     }
 }

@@ -1,76 +1,64 @@
 //! A campaign: portals, a network, processes of the app, and what happens to them.
 
-use std::collections::HashMap;
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use bizproc_portal::{Activity, EventSend, Fault, Portal, PortalBuilder, ServerTime, Tariff};
+use bizproc_campaign::{
+    About, Ending, Evidence, Folder, Incident, Incidents, Moment, Process, Promise, Run, Story,
+    Trouble, TroubleKind, Verdict, judge, keep_findings, now,
+};
+use bizproc_portal::Portal;
 use tracing_bizproc::simulation::Random;
 
 use crate::app;
 use crate::clock::AppClock;
 use crate::disk::Disk;
-use crate::evidence::{Place, read_journal};
 use crate::options::Options;
 use crate::plan::{Deed, Plan, Spoils};
-use crate::proxy::Network;
-use crate::record::{Moment, Story, moment};
+use crate::portals::{self, PORTALS, authority, code};
+use crate::proxy::{Network, run_at};
 use crate::spool;
-use crate::text;
-use crate::verdict::{Evidence, Process, Promise, Verdict, judge};
+use crate::work::Work;
 
 /// Plays a campaign, and judges it.
 pub(crate) fn run(options: &Options) -> Result<Verdict, Box<dyn Error>> {
     println!("{options}");
     let mut campaign = Campaign::new(options.clone())?;
     campaign.play()?;
-    let verdict = judge(&campaign.evidence());
+    let evidence = campaign.evidence();
+    let verdict = judge(&evidence);
     println!("{}", campaign.told());
-    if verdict.is_good() && !options.keep {
+    if verdict.is_good() && !options.course.keep {
         campaign.remove_files()?;
     } else {
-        println!("files: {}", campaign.directory.display());
+        println!("files: {}", campaign.folder.path().display());
+    }
+    let (incidents, secrets) = (campaign.incidents.all()?, campaign.secrets());
+    if let Some(path) = keep_findings(&campaign.folder, &evidence, &verdict, &incidents, &secrets)?
+    {
+        println!("all that is known of what is wrong: {}", path.display());
     }
     Ok(verdict)
 }
 
 struct Campaign {
     options: Options,
-    directory: PathBuf,
+    // The process is dropped before its disk.
+    running: Option<Process>,
+    folder: Folder,
+    incidents: Incidents,
     disk: Disk,
     clock: AppClock,
     portals: Vec<Portal>,
     network: Network,
-    jobs: Vec<Job>,
-    processes: Vec<Process>,
-    running: Option<Running>,
+    work: Work,
+    runs: Vec<Run>,
     random: Random,
-    next_job: Instant,
     deeds: Deeds,
-    unseen: Vec<String>,
-}
-
-/// An activity that the app works on, in one process after the other until it is ended.
-struct Job {
-    portal: usize,
-    workflow: String,
-    activity: Activity,
-    event_token: String,
-    /// The number of its next line.
-    next: u32,
-    last: u32,
-    /// A process has asked for its end.
-    is_ended: bool,
-}
-
-struct Running {
-    child: Child,
-    input: ChildStdin,
+    unseen: Vec<(About, String)>,
 }
 
 /// What has happened to processes.
@@ -85,7 +73,6 @@ struct Deeds {
     slowest_shutdown: Duration,
 }
 
-const PORTALS: usize = 6;
 /// How often the campaign looks after its processes.
 const TICK: Duration = Duration::from_millis(10);
 /// How long the last process may take to deliver everything.
@@ -97,23 +84,23 @@ const AFTER_FULL_DISK: Duration = Duration::from_secs(30);
 
 impl Campaign {
     fn new(options: Options) -> Result<Campaign, Box<dyn Error>> {
-        let directory = std::env::temp_dir().join(format!("campaign-{}", std::process::id()));
-        fs::create_dir_all(&directory)?;
-        let disk = Disk::new(&spool::in_directory(&directory), &options)?;
-        let portals = portals(options.seed)?;
+        let folder = Folder::create("campaign")?;
+        let incidents = Incidents::create(&folder)?;
+        let disk = Disk::new(&spool::in_folder(&folder), &options)?;
+        let portals = portals::start(options.course.seed)?;
         let addresses: Result<Vec<SocketAddr>, _> =
             portals.iter().map(|portal| authority(&portal.webhook_url()).parse()).collect();
         Ok(Campaign {
-            clock: AppClock::new(&directory)?,
-            directory,
+            clock: AppClock::new(folder.path())?,
+            folder,
             disk,
-            network: Network::new(options.seed, &addresses?)?,
+            network: Network::new(options.course.seed, &addresses?, &incidents)?,
+            incidents,
             portals,
-            jobs: Vec::new(),
-            processes: Vec::new(),
+            work: Work::new(options.course.seed, options.rate),
+            runs: Vec::new(),
             running: None,
-            random: Random::new(options.seed, 2),
-            next_job: Instant::now(),
+            random: Random::new(options.course.seed, 2),
             deeds: Deeds::default(),
             unseen: Vec::new(),
             options,
@@ -122,13 +109,13 @@ impl Campaign {
 
     fn play(&mut self) -> Result<(), Box<dyn Error>> {
         self.start()?;
-        let end = Instant::now() + self.options.length;
+        let end = Instant::now() + self.options.course.length;
         let spoils = Spoils {
             portals: self.portals.len(),
             disk: self.disk.can_be_filled(),
             clock: self.clock.can_jump(),
         };
-        let plan = Plan::new(self.options.seed, self.options.pace, spoils);
+        let plan = Plan::new(self.options.course.seed, self.options.course.pace, spoils);
         for (wait, deed) in plan {
             let due = Instant::now() + wait;
             self.live(due.min(end))?;
@@ -141,6 +128,7 @@ impl Campaign {
     }
 
     fn carry_out(&mut self, deed: Deed) -> Result<(), Box<dyn Error>> {
+        self.note(format!("the plan says {deed:?}"));
         match deed {
             Deed::Kill => self.kill_and_start(),
             Deed::KillTwice(after) => {
@@ -150,20 +138,28 @@ impl Campaign {
             }
             Deed::Pause(time) => {
                 self.deeds.pauses += 1;
+                let from = now();
                 self.signal("-STOP")?;
                 self.live(Instant::now() + time)?;
-                self.signal("-CONT")
+                self.signal("-CONT")?;
+                self.note_until_now(from, "SIGSTOP, then SIGCONT");
+                Ok(())
             }
             Deed::PauseAndKill(time) => {
                 self.deeds.pauses += 1;
+                let from = now();
                 self.signal("-STOP")?;
                 self.live(Instant::now() + time)?;
+                self.note_until_now(from, "SIGSTOP, then a kill");
                 self.kill_and_start()
             }
             Deed::Restart => self.restart(),
             Deed::Outage(portal, time) => {
                 self.deeds.outages += 1;
                 self.network.cut_off(portal, Instant::now() + time);
+                let until = now() + time.as_nanos() as u64;
+                let outage = Incident::now("the portal cannot be reached").until(until);
+                self.incidents.note(outage.of_portal(portal));
                 Ok(())
             }
             Deed::ClockJump(seconds) => {
@@ -176,19 +172,49 @@ impl Campaign {
                 self.disk.fill()?;
                 self.live(Instant::now() + time)?;
                 self.disk.free()?;
-                if let Some(process) = self.processes.last_mut() {
-                    process.disk_full.push((from, now() + 1_000_000_000));
+                if let Some(run) = self.runs.last_mut() {
+                    let (until, kind) = (now() + 1_000_000_000, TroubleKind::DiskFull);
+                    run.troubles.push(Trouble { from, until, kind });
                 }
                 self.live(Instant::now() + AFTER_FULL_DISK)
             }
         }
     }
 
+    /// Something happens to the run of now.
+    fn note(&self, what: impl Into<String>) {
+        let incident = Incident::now(what);
+        self.incidents.note(match self.number() {
+            Some(run) => incident.of_run(run),
+            None => incident,
+        });
+    }
+
+    /// Something has happened to the run of now, from then on.
+    fn note_until_now(&self, from: Moment, what: &str) {
+        let incident = Incident::at(from, what).until(now());
+        self.incidents.note(match self.number() {
+            Some(run) => incident.of_run(run),
+            None => incident,
+        });
+    }
+
+    /// The number of the newest run.
+    fn number(&self) -> Option<u32> {
+        (self.runs.len() as u32).checked_sub(1)
+    }
+
+    /// Something went wrong with the newest run, or with the campaign itself.
+    fn unseen(&mut self, sentence: impl Into<String>) {
+        let about = self.number().map_or(About::default(), |run| About::run(run, now()));
+        self.unseen.push((about, sentence.into()));
+    }
+
     /// Lets the app live until then, and gives it work.
     fn live(&mut self, until: Instant) -> Result<(), Box<dyn Error>> {
         while Instant::now() < until {
-            if Instant::now() >= self.next_job {
-                self.open_job()?;
+            if let Some(order) = self.work.open_next(&self.portals) {
+                self.hand_out(&order);
             }
             self.look_after()?;
             std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
@@ -196,67 +222,32 @@ impl Campaign {
         Ok(())
     }
 
-    fn open_job(&mut self) -> io::Result<()> {
-        let mean = 1.0 / self.options.rate;
-        let pause = Duration::from_secs_f64(self.random.within(0.0, 2.0 * mean));
-        self.next_job = (self.next_job + pause).max(Instant::now() - Duration::from_secs(1));
-        let number = self.jobs.len();
-        let portal = self.random.below(self.portals.len());
-        // Every fifth is a parallel branch of the workflow before it on its portal.
-        let before = self.jobs.iter().rposition(|job| job.portal == portal);
-        let workflow = match before {
-            Some(_) if number % 5 == 0 => self.portals[portal].workflows().pop(),
-            _ => None,
-        };
-        let workflow = workflow
-            .unwrap_or_else(|| self.portals[portal].start_workflow(&format!("Order {number}")));
-        let activity = workflow.open_activity(&format!("Step {number}"));
-        let event_token = activity.event_token();
-        let last = 2 + self.random.below(45) as u32;
-        let workflow = workflow.id().to_owned();
-        let (next, is_ended) = (1, false);
-        self.jobs.push(Job { portal, workflow, activity, event_token, next, last, is_ended });
-        self.hand_out(number);
-        Ok(())
-    }
-
     /// Tells the process of an activity. It may be gone by now: the next one is told again.
-    fn hand_out(&mut self, number: usize) {
-        let Some(running) = &mut self.running else { return };
-        let Job { portal, event_token, next, last, .. } = &self.jobs[number];
-        let member_id = self.portals[*portal].member_id();
-        let order = format!("open {number} {member_id} {event_token} {next} {last}\n");
-        drop(running.input.write_all(order.as_bytes()));
+    fn hand_out(&mut self, order: &str) {
+        if let Some(running) = &mut self.running {
+            drop(running.tell(order));
+        }
     }
 
     fn start(&mut self) -> Result<(), Box<dyn Error>> {
-        let number = self.processes.len();
-        let addresses = self.network.open(number)?;
-        let errors = File::create(self.directory.join(format!("process-{number}.err")))?;
-        let mut command = Command::new(std::env::current_exe()?);
-        self.clock.give_to(&mut command);
-        let mut child = command
-            .arg(super::APP)
-            .arg(&self.directory)
-            .arg(number.to_string())
-            .args(self.options.arguments())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn()?;
-        let mut input = child.stdin.take().ok_or("the process has no input")?;
+        let run = self.runs.len() as u32;
+        let addresses = self.network.open(run)?;
+        let mut told = String::new();
         for (portal, address) in self.portals.iter().zip(addresses) {
             let url = portal.webhook_url();
             let url = url.replacen(authority(&url), &address.to_string(), 1);
-            writeln!(input, "portal {} {url}", portal.member_id())?;
+            told += &format!("portal {} {url}\n", portal.member_id());
         }
-        writeln!(input, "start")?;
-        self.running = Some(Running { child, input });
-        self.processes.push(Process::default());
-        for number in 0..self.jobs.len() {
-            if !self.jobs[number].is_ended {
-                self.hand_out(number);
-            }
+        told += "start\n";
+        let mut command = Command::new(std::env::current_exe()?);
+        self.clock.give_to(&mut command);
+        command.arg(super::APP).arg(self.folder.path()).arg(run.to_string());
+        command.args(self.options.arguments());
+        self.running = Some(Process::start(&mut command, &self.folder.reports(run), &told)?);
+        self.runs.push(Run::default());
+        self.note("the run starts");
+        for order in self.work.orders(&self.portals) {
+            self.hand_out(&order);
         }
         Ok(())
     }
@@ -264,9 +255,10 @@ impl Campaign {
     /// A process that ends when nobody has asked it to is a fault of ours, or of the crate's.
     fn look_after(&mut self) -> Result<(), Box<dyn Error>> {
         let Some(running) = &mut self.running else { return Ok(()) };
-        if let Some(status) = running.child.try_wait()? {
-            let number = self.processes.len() - 1;
-            self.unseen.push(format!("process {number} ended by itself: {status}"));
+        if let Some(ended) = running.ended()? {
+            let how = ended.err().unwrap_or_else(|| "as if all were done".to_owned());
+            let number = self.runs.len() - 1;
+            self.unseen(format!("run {number} ended by itself: {how}"));
             self.take_story()?;
             if self.unseen.len() >= MOST_UNSEEN {
                 return Err("the app does not stay alive: see its standard error".into());
@@ -278,20 +270,17 @@ impl Campaign {
 
     fn signal(&mut self, signal: &str) -> Result<(), Box<dyn Error>> {
         let Some(running) = &self.running else { return Ok(()) };
-        let id = running.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status()?;
-        sent.success().then_some(()).ok_or_else(|| format!("kill {signal} failed").into())
+        Ok(running.signal(signal)?)
     }
 
     fn kill_and_start(&mut self) -> Result<(), Box<dyn Error>> {
         let Some(mut running) = self.running.take() else { return self.start() };
         self.deeds.kills += 1;
         let killed = now();
-        running.child.kill()?;
-        running.child.wait()?;
-        self.clock.clean_up_after(running.child.id());
-        if let Some(process) = self.processes.last_mut() {
-            process.killed = Some(killed);
+        running.kill()?;
+        self.clock.clean_up_after(running.id());
+        if let Some(run) = self.runs.last_mut() {
+            run.end = Ending::Killed(killed);
         }
         self.take_story()?;
         self.rest_and_start()
@@ -299,11 +288,11 @@ impl Campaign {
 
     fn restart(&mut self) -> Result<(), Box<dyn Error>> {
         self.deeds.restarts += 1;
-        let asked = Instant::now();
+        let (asked, at) = (Instant::now(), now());
         self.signal("-TERM")?;
         let limit = asked + app::SHUTDOWN + Duration::from_secs(10);
-        if !self.ends_before(limit)? {
-            self.unseen.push("a process did not stop in time".to_owned());
+        if !self.ends_before(limit, Ending::Stopped(at))? {
+            self.unseen("a run did not stop in time");
             return self.kill_and_start();
         }
         let took = asked.elapsed();
@@ -313,22 +302,17 @@ impl Campaign {
     }
 
     /// Waits for the process; says whether it has ended.
-    fn ends_before(&mut self, limit: Instant) -> Result<bool, Box<dyn Error>> {
+    fn ends_before(&mut self, limit: Instant, end: Ending) -> Result<bool, Box<dyn Error>> {
         let Some(running) = &mut self.running else { return Ok(true) };
-        while Instant::now() < limit {
-            if let Some(status) = running.child.try_wait()? {
-                self.running = None;
-                if !status.success() {
-                    self.unseen.push(format!("a process failed: {status}"));
-                }
-                if let Some(process) = self.processes.last_mut() {
-                    process.stopped = true;
-                }
-                return Ok(true);
-            }
-            std::thread::sleep(TICK);
+        let Some(ended) = running.ends_before(limit)? else { return Ok(false) };
+        self.running = None;
+        if let Err(how) = ended {
+            self.unseen(format!("a run failed: {how}"));
         }
-        Ok(false)
+        if let Some(run) = self.runs.last_mut() {
+            run.end = end;
+        }
+        Ok(true)
     }
 
     fn rest_and_start(&mut self) -> Result<(), Box<dyn Error>> {
@@ -339,16 +323,10 @@ impl Campaign {
 
     /// Reads what the process that has ended did, so that the next one goes on with it.
     fn take_story(&mut self) -> io::Result<()> {
-        let number = self.processes.len() - 1;
-        let story = Story::read(&app::record_of(&self.directory, number))?;
-        for (_, line) in &story.lines {
-            let job = &mut self.jobs[line.activity as usize];
-            job.next = job.next.max(line.number + 1);
-        }
-        for (_, activity) in &story.ends {
-            self.jobs[*activity as usize].is_ended = true;
-        }
-        self.processes[number].story = story;
+        let number = self.runs.len() - 1;
+        let story = Story::read(&self.folder.records(number as u32))?;
+        self.work.take_in(&story);
+        self.runs[number].story = story;
         Ok(())
     }
 
@@ -360,14 +338,13 @@ impl Campaign {
             self.start()?;
         }
         if let Some(running) = &mut self.running {
-            running.input.write_all(b"finish\n")?;
+            running.tell("finish\n")?;
         }
-        if !self.ends_before(Instant::now() + PATIENCE)? {
-            self.unseen.push("the last process did not come to its end".to_owned());
+        if !self.ends_before(Instant::now() + PATIENCE, Ending::Finished)? {
+            self.unseen("the last run did not come to its end");
             if let Some(mut running) = self.running.take() {
-                running.child.kill()?;
-                running.child.wait()?;
-                self.clock.clean_up_after(running.child.id());
+                running.kill()?;
+                self.clock.clean_up_after(running.id());
             }
         }
         self.take_story()?;
@@ -375,33 +352,25 @@ impl Campaign {
     }
 
     fn evidence(&self) -> Evidence {
-        let mut evidence = Evidence {
-            promise: Promise {
-                bound: self.options.bound,
-                memory: (!self.options.spool).then(|| self.options.memory()),
-            },
-            processes: self.processes.clone(),
-            entries: Vec::new(),
-            ends: Vec::new(),
-            gaps: Vec::new(),
-            strangers: Vec::new(),
-            unseen: self.unseen.clone(),
+        let promise = Promise {
+            bound: self.options.bound,
+            memory: (!self.options.spool).then(|| self.options.memory()),
+            repeats_at_once: true,
+            keeps_limits: false,
         };
-        let place = |job: &Job| (job.workflow.clone(), job.activity.name().to_owned());
-        let places = self.jobs.iter().map(place);
-        let places: HashMap<Place, u32> = places.zip(0..).collect();
-        for portal in &self.portals {
-            read_journal(&mut evidence, portal, &places);
+        let mut evidence = Evidence { promise, runs: self.runs.clone(), ..Evidence::default() };
+        for (about, sentence) in &self.unseen {
+            evidence.unseen(about.clone(), sentence);
         }
-        for end in &mut evidence.ends {
-            let completion = self.jobs[end.activity as usize].activity.completion();
-            let expected = match end.activity % 3 {
-                0 => ("number".to_owned(), end.activity.to_string()),
-                _ => ("text".to_owned(), text::value(end.activity)),
-            };
-            end.right &= completion.is_some_and(|it| it.return_values == [expected]);
-        }
+        evidence.read_journals(&self.portals, &self.work.activities, |hit| run_at(hit.source));
         evidence
+    }
+
+    /// What must not stand in a file that is kept: event tokens, and the codes of webhooks.
+    fn secrets(&self) -> Vec<String> {
+        let event_tokens = self.work.event_tokens().map(str::to_owned);
+        let webhooks = self.portals.iter().map(Portal::webhook_url);
+        event_tokens.chain(webhooks.map(|url| code(&url).to_owned())).collect()
     }
 
     /// What has happened, in a few lines.
@@ -409,8 +378,7 @@ impl Campaign {
         let Deeds { kills, pauses, restarts, outages, full_disks, clock_jumps, slowest_shutdown } =
             self.deeds;
         let hits: u64 = self.portals.iter().map(|portal| portal.counters().hits).sum();
-        let processes = self.processes.len();
-        let activities = self.jobs.len();
+        let (processes, activities) = (self.runs.len(), self.work.activities.count());
         format!(
             "processes={processes} kills={kills} pauses={pauses} restarts={restarts} \
              outages={outages} full_disks={full_disks} clock_jumps={clock_jumps}\n{}; {}\n\
@@ -425,48 +393,6 @@ impl Campaign {
 
     fn remove_files(&mut self) -> io::Result<()> {
         self.disk.remove()?;
-        fs::remove_dir_all(&self.directory)
+        self.folder.remove()
     }
-}
-
-impl Drop for Campaign {
-    fn drop(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            drop(running.child.kill());
-            drop(running.child.wait());
-        }
-    }
-}
-
-/// Portals of several kinds, each with its own faults.
-fn portals(seed: u64) -> io::Result<Vec<Portal>> {
-    let kinds: [fn(PortalBuilder) -> PortalBuilder; PORTALS] = [
-        |builder| builder,
-        |builder| builder.event_send(EventSend::Background),
-        |builder| builder.tariff(Tariff::Standard),
-        |builder| builder.server_time(ServerTime::Spent(Duration::from_millis(10))),
-        |builder| builder.tariff(Tariff::Enterprise).event_send(EventSend::Background),
-        |builder| builder,
-    ];
-    let mut portals: Vec<Portal> = Vec::new();
-    for (number, kind) in kinds.iter().enumerate() {
-        let seed = seed.wrapping_mul(PORTALS as u64).wrapping_add(number as u64);
-        let mut builder = kind(Portal::builder().seed(seed));
-        if let Some(first) = portals.first() {
-            builder = builder.beside(first);
-        }
-        let portal = builder.start()?;
-        portal.faults().at_random(seed, 0.06, Fault::assorted());
-        portals.push(portal);
-    }
-    Ok(portals)
-}
-
-fn now() -> Moment {
-    moment(SystemTime::now())
-}
-
-/// "127.0.0.1:40521" of a URL.
-fn authority(url: &str) -> &str {
-    url.split('/').nth(2).unwrap_or_default()
 }

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{Read, Write};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bizproc_campaign::Folder;
 use bizproc_portal::{Activity, Portal, Tariff, Workflow};
 use tracing::{info, info_span};
 use tracing_bizproc::EventToken;
@@ -61,8 +61,7 @@ impl fmt::Display for Figures {
 }
 
 fn play(processes: usize, options: &Options) -> Result<Figures, Box<dyn Error>> {
-    let directory = std::env::temp_dir().join(format!("short-lived-{}", std::process::id()));
-    std::fs::create_dir_all(&directory)?;
+    let folder = Folder::create("short-lived")?;
     let portal = Portal::builder().tariff(Tariff::Standard).start()?;
     let tasks: Vec<(Workflow, Activity)> = (0..processes)
         .map(|number| {
@@ -77,13 +76,13 @@ fn play(processes: usize, options: &Options) -> Result<Figures, Box<dyn Error>> 
     for (number, (_, activity)) in (0..).zip(&tasks) {
         let due = began + between * number;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        children.push(start(&directory, &portal, activity, options)?);
+        children.push(start(&folder, &portal, activity, options)?);
     }
     for mut child in children {
         child.wait()?;
     }
     if options.spool {
-        spool::drain(&directory, Webhook::new(portal.webhook_url())?, options)?;
+        spool::drain(&folder, Webhook::new(portal.webhook_url())?, options)?;
     }
 
     let lines = tasks.iter().map(|(workflow, _)| workflow.lines().len());
@@ -91,19 +90,19 @@ fn play(processes: usize, options: &Options) -> Result<Figures, Box<dyn Error>> 
     let refused = portal.counters().refused_hits;
     let count = |wanted: usize| lines.iter().filter(|lines| **lines == wanted).count();
     let (whole, nothing) = (count(LINES), count(0));
-    std::fs::remove_dir_all(&directory)?;
+    folder.remove()?;
     Ok(Figures { processes, whole, nothing, hits: portal.counters().hits, refused })
 }
 
 fn start(
-    directory: &Path,
+    folder: &Folder,
     portal: &Portal,
     activity: &Activity,
     options: &Options,
 ) -> Result<Child, Box<dyn Error>> {
     let mut child = Command::new(std::env::current_exe()?)
         .arg(PROCESS)
-        .arg(directory)
+        .arg(folder.path())
         .args(options.arguments())
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
@@ -114,13 +113,13 @@ fn start(
 }
 
 /// The main function of such a process: a script that logs three lines and ends.
-pub(crate) fn process(directory: &Path, options: &Options) -> Result<(), Box<dyn Error>> {
+pub(crate) fn process(folder: &Folder, options: &Options) -> Result<(), Box<dyn Error>> {
     let mut input = String::new();
     std::io::stdin().read_to_string(&mut input)?;
     let (url, event_token) = input.split_once('\n').ok_or("no event token")?;
     let event_token = EventToken::parse(event_token)?;
     let builder = tracing_bizproc::builder(Webhook::new(url)?);
-    let (layer, guard) = spool::with(builder, directory, options).build()?;
+    let (layer, guard) = spool::with(builder, folder, options).build()?;
     tracing_subscriber::registry().with(layer).init();
     info_span!("activity", event_token = event_token.as_field()).in_scope(|| {
         for number in 1..=LINES {

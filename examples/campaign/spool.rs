@@ -1,8 +1,9 @@
 //! The spool of the app, with the feature `spool`.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use bizproc_campaign::Folder;
 use tracing_bizproc::Builder;
 use tracing_bizproc::auth::Webhook;
 
@@ -11,37 +12,37 @@ use crate::options::Options;
 /// Whether there is one to be had.
 pub(crate) const IS_THERE: bool = cfg!(feature = "spool");
 
-/// Where it is, in the directory of the campaign.
-pub(crate) fn in_directory(directory: &Path) -> PathBuf {
-    directory.join("spool")
+/// Where it is, in the folder of the campaign.
+pub(crate) fn in_folder(folder: &Folder) -> PathBuf {
+    folder.path().join("spool")
 }
 
 /// Gives the app the spool that the options ask for.
 #[cfg(feature = "spool")]
-pub(crate) fn with(builder: Builder, directory: &Path, options: &Options) -> Builder {
+pub(crate) fn with(builder: Builder, folder: &Folder, options: &Options) -> Builder {
     use tracing_bizproc::spool::{Durability, Spool};
 
     if !options.spool {
         return builder;
     }
     let durability = if options.fsync { Durability::Fsync } else { Durability::Buffered };
-    let spool = Spool::new(in_directory(directory)).durability(durability).bound(options.bound);
+    let spool = Spool::new(in_folder(folder)).durability(durability).bound(options.bound);
     builder.spool(spool)
 }
 
 #[cfg(not(feature = "spool"))]
-pub(crate) fn with(builder: Builder, _directory: &Path, _options: &Options) -> Builder {
+pub(crate) fn with(builder: Builder, _folder: &Folder, _options: &Options) -> Builder {
     builder
 }
 
 /// Delivers what processes have left there.
 #[cfg(feature = "spool")]
 pub(crate) fn drain(
-    directory: &Path,
+    folder: &Folder,
     webhook: Webhook,
     options: &Options,
 ) -> Result<(), Box<dyn Error>> {
-    let builder = with(tracing_bizproc::builder(webhook), directory, options);
+    let builder = with(tracing_bizproc::builder(webhook), folder, options);
     let stats = builder.drain_blocking(std::time::Duration::from_secs(120))?;
     println!("drained: {stats}");
     Ok(())
@@ -49,7 +50,7 @@ pub(crate) fn drain(
 
 #[cfg(not(feature = "spool"))]
 pub(crate) fn drain(
-    _directory: &Path,
+    _folder: &Folder,
     _webhook: Webhook,
     _options: &Options,
 ) -> Result<(), Box<dyn Error>> {

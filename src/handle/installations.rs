@@ -281,8 +281,9 @@ impl Installations {
         }
     }
 
-    /// The same while the store fails. A portal sends its request only once, and its workflow waits. So the installation
-    /// counts that this process has last seen; but a request is not rejected for it, because it may be out of date.
+    /// The same while the store fails. A portal sends its request only once, and its workflow waits. So a request is
+    /// accepted if it fits the installation that this process has seen last. That one may be out of date. So a request
+    /// that does not fit is not rejected as forged: the error says that the store has failed.
     fn place_without_store(
         &self,
         claim: &Claim,

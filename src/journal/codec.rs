@@ -4,15 +4,20 @@
 //! Numbers have as many bytes as they need, seven bits in each. The number and the time of a line are stored as
 //! differences to those of the line before it (`Base`).
 
-use std::str;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing_core::Level;
 
-use super::{About, Chunk, Content, StoredEnd, StoredGap, StoredLine, StoredSeal};
+use super::{About, Chunk, Content, StoredGap, StoredLine, StoredSeal};
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
+
+mod bytes;
+mod piece;
+
+pub(crate) use bytes::{Base, Bytes, nanos, put_number, time};
+use bytes::{put_bytes, put_signed};
+pub(crate) use piece::{EndPiece, LinePiece, Piece};
 
 /// The first byte of a chunk that can be read by itself.
 const VERSION: u8 = 1;
@@ -64,111 +69,6 @@ pub enum Unreadable {
     /// The bytes have changed since they were written.
     #[error("the data are damaged")]
     Damaged,
-}
-
-/// The number and the time before the next ones, which are stored as differences to these. Zero at the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Base {
-    no: u64,
-    /// Nanoseconds since 1970.
-    at: i64,
-}
-
-impl Base {
-    fn put(&mut self, no: u64, at: SystemTime, out: &mut Vec<u8>) {
-        let at = nanos(at);
-        put_signed(no.wrapping_sub(self.no) as i64, out);
-        put_signed(at.wrapping_sub(self.at), out);
-        *self = Base { no, at };
-    }
-
-    fn take(&mut self, bytes: &mut Bytes<'_>) -> Result<(u64, SystemTime), Unreadable> {
-        self.no = self.no.wrapping_add(bytes.signed()? as u64);
-        self.at = self.at.wrapping_add(bytes.signed()?);
-        Ok((self.no, time(self.at)))
-    }
-}
-
-/// A part of a chunk with its own number. Its texts are borrowed from the input.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Piece<'a> {
-    Line(LinePiece<'a>),
-    Missed(StoredGap),
-    End(EndPiece<'a>),
-    Seal(StoredSeal),
-}
-
-#[cfg(feature = "spool")]
-impl Piece<'_> {
-    pub(crate) fn no(&self) -> u64 {
-        match self {
-            Piece::Line(line) => line.no,
-            Piece::Missed(gap) => gap.no,
-            Piece::End(end) => end.no,
-            Piece::Seal(seal) => seal.no,
-        }
-    }
-
-    /// When it was logged. An end is as old as its deadline.
-    pub(crate) fn at(&self) -> SystemTime {
-        match self {
-            Piece::Line(line) => line.at,
-            Piece::Missed(gap) => gap.since,
-            Piece::End(end) => end.deadline,
-            Piece::Seal(seal) => seal.at,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LinePiece<'a> {
-    pub(crate) no: u64,
-    pub(crate) at: SystemTime,
-    level: Level,
-    cut: u64,
-    tried: bool,
-    body: &'a [u8],
-}
-
-impl LinePiece<'_> {
-    pub(crate) fn stored(&self) -> StoredLine {
-        StoredLine {
-            no: self.no,
-            at: self.at,
-            level: self.level,
-            body: text(self.body),
-            cut: self.cut,
-            tried: self.tried,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EndPiece<'a> {
-    no: u64,
-    values: &'a [u8],
-    message: Option<&'a [u8]>,
-    failed: bool,
-    deadline: SystemTime,
-    waits_until: Option<SystemTime>,
-}
-
-impl EndPiece<'_> {
-    pub(crate) fn stored(&self) -> StoredEnd {
-        StoredEnd {
-            no: self.no,
-            values: text(self.values),
-            message: self.message.map(text),
-            failed: self.failed,
-            deadline: self.deadline,
-            waits_until: self.waits_until,
-        }
-    }
-}
-
-/// Only UTF-8 is written, and a checksum shows that the bytes are unchanged.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 pub(crate) fn put_content(content: &Content, base: &mut Base, out: &mut Vec<u8>) {
@@ -336,89 +236,15 @@ fn byte_to_level(byte: u8) -> Result<Level, Unreadable> {
     levels.get(usize::from(byte)).copied().ok_or(Unreadable::Damaged)
 }
 
-/// Times that are centuries away are moved to what an `i64` holds.
-pub(crate) fn nanos(at: SystemTime) -> i64 {
-    match at.duration_since(UNIX_EPOCH) {
-        Ok(since) => {
-            let seconds = i64::try_from(since.as_secs()).ok();
-            let nanos = seconds.and_then(|seconds| seconds.checked_mul(1_000_000_000));
-            let nanos = nanos.and_then(|nanos| nanos.checked_add(since.subsec_nanos().into()));
-            nanos.unwrap_or(i64::MAX)
-        }
-        Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
-    }
-}
-
-pub(crate) fn time(nanos: i64) -> SystemTime {
-    let span = Duration::from_nanos(nanos.unsigned_abs());
-    let at = if nanos < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) };
-    at.unwrap_or(UNIX_EPOCH)
-}
-
-pub(crate) fn put_number(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// Small numbers are short, also negative ones.
-fn put_signed(number: i64, out: &mut Vec<u8>) {
-    put_number(((number << 1) ^ (number >> 63)) as u64, out);
-}
-
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    put_number(bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
-}
-
-/// The bytes that are left to read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
-
-impl<'a> Bytes<'a> {
-    pub(crate) fn byte(&mut self) -> Result<u8, Unreadable> {
-        let (first, rest) = self.0.split_first().ok_or(Unreadable::Damaged)?;
-        self.0 = rest;
-        Ok(*first)
-    }
-
-    pub(crate) fn number(&mut self) -> Result<u64, Unreadable> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Unreadable::Damaged)
-    }
-
-    fn signed(&mut self) -> Result<i64, Unreadable> {
-        let number = self.number()?;
-        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], Unreadable> {
-        let length = usize::try_from(self.number()?).map_err(|_| Unreadable::Damaged)?;
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Unreadable::Damaged)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    fn str(&mut self) -> Result<&'a str, Unreadable> {
-        str::from_utf8(self.bytes()?).map_err(|_| Unreadable::Damaged)
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::SystemTime;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::format::{Language, LineTime, UtcOffset};
+    use crate::journal::StoredEnd;
 
     pub(crate) fn any_time() -> impl Strategy<Value = SystemTime> {
         prop_oneof![any::<i64>(), 1_700_000_000_000_000_000..1_900_000_000_000_000_000_i64]

@@ -8,19 +8,17 @@
 #![expect(clippy::disallowed_methods, reason = "processes are killed in real time")]
 
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use bizproc_campaign::{Ending, Folder, Kind, Story};
 use bizproc_portal::{Portal, Tariff};
 use bizproc_test_postgres::{Postgres, StartError};
 
-use self::parts::fleet::{Fleet, Member, Start};
+use self::parts::fleet::{Fleet, Member, Role, Start};
 use self::parts::ownership::{Watcher, migrate};
-use self::parts::process::Role;
-use self::parts::record::Story;
-use self::parts::verdict::{Ending, judge};
+use self::parts::verdict::judge;
 
 #[expect(dead_code, reason = "the campaign needs more of it")]
 #[path = "../fleet_parts/mod.rs"]
@@ -33,7 +31,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             role if role == Role::Replica.argument() => parts::replica::run,
             _ => parts::relay::run,
         };
-        main(Path::new(directory), run.parse()?)?;
+        main(&Folder::at(directory), run.parse()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let postgres = match Postgres::start() {
@@ -133,7 +131,7 @@ impl Show {
             let owner = history.iter().rfind(|taken| taken.shard == shard);
             let member = owner.and_then(|taken| taken.member);
             for relay in &self.relays {
-                let story = Story::read(self.fleet.directory(), relay.run)?;
+                let story = Story::read(&self.fleet.folder().records(relay.run))?;
                 if member.is_some() && story.member == member && Some(relay.run) != before {
                     return Ok(relay.run);
                 }
@@ -185,30 +183,36 @@ impl Show {
     }
 
     fn judge(&self) -> Result<ExitCode, Box<dyn Error>> {
-        let evidence = self.fleet.evidence(WINDOW, &self.watcher)?;
-        let verdict = judge(&evidence);
-        for sentence in &verdict.unexplained {
-            println!("unexplained: {sentence}");
+        let evidence = self.fleet.evidence(WINDOW);
+        let ownership = self.fleet.ownership(&self.watcher)?;
+        let verdict = judge(&evidence, &ownership);
+        let common = &verdict.common;
+        for finding in &common.findings {
+            println!("{}: {}", finding.word(), finding.sentence);
         }
         println!(
             "out of order: {}; without a mark, but not for the first time: {}",
-            verdict.out_of_order, verdict.unmarked_repeats
+            common.count(Kind::OutOfOrder),
+            common.count(Kind::UnmarkedRepeat)
         );
         println!(
             "lines that the killed replica had not handed over yet, inside of its stated window: {}",
-            verdict.in_window
+            common.in_window
         );
+        if let Some(path) = self.fleet.keep_findings(&evidence, &ownership, &verdict)? {
+            println!("all that is known of what is wrong: {}", path.display());
+        }
         println!(
             "logged={} delivered={} repeated={} lost={} unexplained={} refused={}",
-            verdict.logged,
-            verdict.delivered,
-            verdict.repeated,
-            verdict.lost(),
-            verdict.unexplained.len(),
-            verdict.refused
+            common.sent,
+            common.delivered,
+            common.repeated,
+            common.lost(),
+            common.unexplained(),
+            common.refused
         );
         if !verdict.is_good() {
-            println!("files: {}", self.fleet.directory().display());
+            println!("files: {}", self.fleet.folder().path().display());
             return Ok(ExitCode::FAILURE);
         }
         self.fleet.remove_files()?;

@@ -1,40 +1,55 @@
 //! Portals, and the processes that log to them and deliver.
 
-use std::collections::HashMap;
 use std::error::Error;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use bizproc_portal::{Activity, Portal};
+use bizproc_campaign::{
+    About, Activities, Ending, Evidence, Folder, Incident, Incidents, Moment, Opened, Process,
+    Promise, Run, Story, Trouble, TroubleKind, keep_findings, now,
+};
+use bizproc_portal::{Hit, Portal, Workflow};
 use tracing_bizproc::PortalId;
 use tracing_bizproc_relay::Shard;
 
-use super::evidence::{Place, read_journal, user_of};
+use super::owners::Ownership;
 use super::ownership::Watcher;
-use super::process::{Process, Role, last_words};
-use super::record::{Moment, Story, now};
 use super::settings::Told;
-use super::verdict::{Ending, Evidence, Run, Trouble, TroubleKind};
+use super::verdict::FleetVerdict;
 
 /// All portals and processes, with their data.
 pub(crate) struct Fleet {
-    directory: PathBuf,
+    folder: Folder,
+    pub(crate) incidents: Incidents,
     pub(crate) portals: Vec<Portal>,
-    activities: Vec<Opened>,
+    activities: Activities,
     /// How many of the activities, from the first one, are shared by all replicas.
-    shared: usize,
+    shared: u32,
     runs: Vec<Run>,
     /// When there was no database.
     outages: Vec<Trouble>,
-    pub(crate) unseen: Vec<String>,
+    /// What must not stand in a file that is kept.
+    secrets: Vec<String>,
+    unseen: Vec<(About, String)>,
 }
 
-struct Opened {
-    portal: usize,
-    workflow: String,
-    activity: Activity,
+/// The kind of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Replica,
+    Relay,
+}
+
+impl Role {
+    /// The first argument of such a process.
+    pub(crate) fn argument(self) -> &'static str {
+        match self {
+            Role::Replica => "--replica",
+            Role::Relay => "--relay",
+        }
+    }
 }
 
 /// A running process.
@@ -59,21 +74,22 @@ pub(crate) struct Start {
 
 impl Fleet {
     pub(crate) fn new(portals: Vec<Portal>) -> io::Result<Fleet> {
-        let directory = std::env::temp_dir().join(format!("relay-fleet-{}", std::process::id()));
-        fs::create_dir_all(&directory)?;
+        let folder = Folder::create("relay-fleet")?;
         Ok(Fleet {
-            directory,
+            incidents: Incidents::create(&folder)?,
+            folder,
             portals,
-            activities: Vec::new(),
+            activities: Activities::default(),
             shared: 0,
             runs: Vec::new(),
             outages: Vec::new(),
+            secrets: Vec::new(),
             unseen: Vec::new(),
         })
     }
 
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// Opens activities to which all replicas log: this number on each portal, with `in_workflow` of them in one
@@ -87,12 +103,19 @@ impl Fleet {
                     0 => workflow.insert(start()),
                     _ => workflow.get_or_insert_with(start),
                 };
-                let activity = workflow.open_activity(&format!("Step {}", self.activities.len()));
-                let workflow = workflow.id().to_owned();
-                self.activities.push(Opened { portal, workflow, activity });
+                let workflow = workflow.clone();
+                self.open(portal, &workflow);
             }
         }
-        self.shared = self.activities.len();
+        self.shared = self.activities.count();
+    }
+
+    fn open(&mut self, portal: usize, workflow: &Workflow) -> u32 {
+        let number = self.activities.count();
+        let returns = ("number", number.to_string());
+        let opened = self.activities.open(portal, workflow, &format!("Step {number}"), returns);
+        self.secrets.push(self.activities.at(opened).activity.event_token());
+        opened
     }
 
     /// How many requests there were.
@@ -100,8 +123,8 @@ impl Fleet {
         self.portals.iter().map(|portal| portal.counters().hits).sum()
     }
 
-    pub(crate) fn activities(&self) -> usize {
-        self.activities.len()
+    pub(crate) fn activities(&self) -> u32 {
+        self.activities.count()
     }
 
     pub(crate) fn runs(&self) -> usize {
@@ -115,6 +138,8 @@ impl Fleet {
         for portal in &self.portals {
             let webhook = portal.create_webhook_of(user_of(run), &["bizproc"]);
             told = told.line(format!("portal {} {webhook}", portal.member_id()));
+            let code = webhook.trim_end_matches('/').rsplit('/').next();
+            self.secrets.extend(code.map(str::to_owned));
         }
         if start.role == Role::Replica {
             told = told.line(format!("rate {}", start.rate));
@@ -128,7 +153,11 @@ impl Fleet {
             told = told.line("unfenced");
         }
         self.runs.push(Run::default());
-        let process = Process::start(&self.directory, run, start.role, &told.start())?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(start.role.argument()).arg(self.folder.path()).arg(run.to_string());
+        let process = Process::start(&mut command, &self.folder.reports(run), &told.start())?;
+        let what = format!("the {:?} starts: process {}", start.role, process.id());
+        self.incidents.note(Incident::now(what).of_run(run));
         Ok(Member { run, process, paused: None })
     }
 
@@ -139,18 +168,16 @@ impl Fleet {
         portal: usize,
         lines: usize,
     ) -> io::Result<()> {
-        let number = self.activities.len();
-        let workflow = self.portals[portal].start_workflow(&format!("Order {number}"));
-        let activity = workflow.open_activity("Step");
-        let workflow = workflow.id().to_owned();
-        self.activities.push(Opened { portal, workflow, activity });
+        let name = format!("Order {}", self.activities.count());
+        let workflow = self.portals[portal].start_workflow(&name);
+        let number = self.open(portal, &workflow);
         let told = format!("order {} {lines}\n", self.described(number));
         member.process.tell(&told)
     }
 
     /// Number, portal and token of an activity, in the form for the settings of a process.
-    fn described(&self, number: usize) -> String {
-        let Opened { portal, activity, .. } = &self.activities[number];
+    fn described(&self, number: u32) -> String {
+        let Opened { portal, activity, .. } = self.activities.at(number);
         format!("{number} {} {}", self.portals[*portal].member_id(), activity.event_token())
     }
 
@@ -202,14 +229,15 @@ impl Fleet {
     pub(crate) fn ended(&mut self, run: u32, end: Ending) -> io::Result<()> {
         let known = &mut self.runs[run as usize];
         known.end = end;
-        known.story = Story::read(&self.directory, run)?;
+        known.story = Story::read(&self.folder.records(run))?;
         Ok(())
     }
 
     /// If a process ended without being asked to, this test or the crate has an error.
     pub(crate) fn failed(&mut self, member: &Member, how: &str) -> io::Result<()> {
-        let words = last_words(&self.directory, member.run);
-        self.unseen.push(format!("run {} ended: {how}\n{words}", member.run));
+        let words = self.folder.last_reports(member.run, LAST_WORDS);
+        let sentence = format!("run {} ended: {how}\n{words}", member.run);
+        self.unseen.push((About::run(member.run, now()), sentence));
         self.ended(member.run, Ending::Finished)
     }
 
@@ -220,37 +248,89 @@ impl Fleet {
         place.and_then(|place| i16::try_from(place).ok()).unwrap_or(-1)
     }
 
+    /// Something that the judge cannot see.
+    pub(crate) fn unseen(&mut self, sentence: String) {
+        self.unseen.push((About::default(), sentence));
+    }
+
+    /// What the judge cannot see, so far.
+    pub(crate) fn all_unseen(&self) -> Vec<&str> {
+        self.unseen.iter().map(|(_, sentence)| sentence.as_str()).collect()
+    }
+
     /// All data for the verdict.
-    pub(crate) fn evidence(
-        &self,
-        window: Duration,
-        watcher: &Watcher,
-    ) -> Result<Evidence, Box<dyn Error>> {
-        let mut evidence = Evidence {
-            window,
-            runs: self.runs.clone(),
-            shards: (0..self.portals.len()).map(|portal| self.shard_of(portal)).collect(),
-            history: watcher.history()?,
-            unseen: self.unseen.clone(),
-            ..Evidence::default()
+    pub(crate) fn evidence(&self, window: Duration) -> Evidence {
+        let promise = Promise {
+            bound: window,
+            memory: None,
+            // A relay may get back a portal, and sends again what was not settled.
+            repeats_at_once: false,
+            keeps_limits: true,
         };
+        let mut evidence = Evidence { promise, runs: self.runs.clone(), ..Evidence::default() };
         for run in &mut evidence.runs {
             run.troubles.extend(&self.outages);
         }
-        let place = |it: &Opened| (it.workflow.clone(), it.activity.name().to_owned());
-        let places: HashMap<Place, u32> = self.activities.iter().map(place).zip(0..).collect();
-        for (number, portal) in self.portals.iter().enumerate() {
-            read_journal(&mut evidence, number, portal, &places);
+        for (about, sentence) in &self.unseen {
+            evidence.unseen(about.clone(), sentence);
         }
-        for end in &mut evidence.ends {
-            let completion = self.activities[end.activity as usize].activity.completion();
-            let expected = ("number".to_owned(), end.activity.to_string());
-            end.is_right &= completion.is_some_and(|it| it.return_values == [expected]);
-        }
-        Ok(evidence)
+        evidence.read_journals(&self.portals, &self.activities, sender);
+        evidence
+    }
+
+    /// Who owned which portal.
+    pub(crate) fn ownership(&self, watcher: &Watcher) -> Result<Ownership, Box<dyn Error>> {
+        let shards = (0..self.portals.len()).map(|portal| self.shard_of(portal)).collect();
+        Ok(Ownership { shards, history: watcher.history()? })
+    }
+
+    /// Keeps all that is known of what is wrong, and returns the file.
+    pub(crate) fn keep_findings(
+        &self,
+        evidence: &Evidence,
+        ownership: &Ownership,
+        verdict: &FleetVerdict,
+    ) -> io::Result<Option<PathBuf>> {
+        let mut incidents = self.incidents.all()?;
+        incidents.extend(ownership.incidents(evidence));
+        keep_findings(&self.folder, evidence, &verdict.common, &incidents, &self.secrets)
     }
 
     pub(crate) fn remove_files(&self) -> io::Result<()> {
-        fs::remove_dir_all(&self.directory)
+        self.folder.remove()
+    }
+}
+
+/// The user in the webhooks of a run. So each portal knows who calls, although all runs have one address.
+fn user_of(run: u32) -> u64 {
+    u64::from(run) + FIRST_USER
+}
+
+/// The run that has sent a request: its user stands in "/rest/7/.../batch".
+fn sender(hit: &Hit) -> Option<u32> {
+    run_at(&hit.path)
+}
+
+fn run_at(path: &str) -> Option<u32> {
+    let user: u64 = path.strip_prefix("/rest/")?.split('/').next()?.parse().ok()?;
+    u32::try_from(user.checked_sub(FIRST_USER)?).ok()
+}
+
+/// Users 0 and 1 are nobody and the administrator.
+const FIRST_USER: u64 = 2;
+/// Lines of a process that has failed.
+const LAST_WORDS: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_says_which_run_has_called() {
+        for run in [0, 1, 999] {
+            assert_eq!(run_at(&format!("/rest/{}/.../batch", user_of(run))), Some(run));
+        }
+        assert_eq!(run_at("/rest/1/.../batch"), None);
+        assert_eq!(run_at("/rest/batch"), None);
     }
 }

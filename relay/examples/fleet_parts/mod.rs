@@ -1,12 +1,9 @@
-//! The parts of the examples `fleet` and `relay_campaign`: processes of replicas and relays, their records, and
-//! the verdict.
+//! The parts of the examples `fleet` and `relay_campaign`: processes of replicas and relays, and who owns which portal.
+//! Records, evidence and the verdict on lines and ends are in the crate `bizproc-campaign`.
 
-pub(crate) mod evidence;
 pub(crate) mod fleet;
-pub(crate) mod line;
+pub(crate) mod owners;
 pub(crate) mod ownership;
-pub(crate) mod process;
-pub(crate) mod record;
 pub(crate) mod relay;
 pub(crate) mod replica;
 pub(crate) mod settings;

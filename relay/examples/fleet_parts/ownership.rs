@@ -2,12 +2,12 @@
 
 use std::error::Error;
 
+use bizproc_campaign::Moment;
 use tokio::runtime::Runtime;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 use tracing_bizproc_relay::{PgConfig, PgStore};
 
-use super::record::Moment;
-use super::verdict::Taken;
+use super::owners::Taken;
 
 /// Creates the tables of the relay.
 pub(crate) fn migrate(connection: &str) -> Result<(), Box<dyn Error>> {

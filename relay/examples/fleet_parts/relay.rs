@@ -2,19 +2,18 @@
 
 use std::error::Error;
 use std::io::{BufRead, stdin};
-use std::path::Path;
 use std::time::Duration;
 
+use bizproc_campaign::{Folder, Record, now};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_bizproc::auth::Credentials;
 use tracing_bizproc_relay::{PgConfig, Relay};
 
-use super::record::Record;
 use super::settings::Settings;
 
 /// The main function of the process. SIGTERM stops it, as services are stopped.
-pub(crate) fn run(directory: &Path, run: u32) -> Result<(), Box<dyn Error>> {
-    let record = Record::create(directory, run)?;
+pub(crate) fn run(folder: &Folder, run: u32) -> Result<(), Box<dyn Error>> {
+    let record = Record::create(&folder.records(run), now)?;
     let settings = Settings::read(stdin().lock())?;
     super::print_warnings();
     let relay = Relay::new(PgConfig::parse(&settings.database)?);

@@ -14,10 +14,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{BufRead, stdin};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bizproc_campaign::{Folder, Line, Record, now, of_end};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
@@ -29,13 +29,11 @@ use tracing_bizproc::{Completion, Handle, WorkerGuard};
 use tracing_bizproc_relay::{PgConfig, PgJournal};
 use tracing_subscriber::prelude::*;
 
-use super::line::{Line, of_end};
-use super::record::Record;
 use super::settings::{OpenActivity, Settings};
 
 /// The main function of the process.
-pub(crate) fn run(directory: &Path, run: u32) -> Result<(), Box<dyn Error>> {
-    let record = Record::create(directory, run)?;
+pub(crate) fn run(folder: &Folder, run: u32) -> Result<(), Box<dyn Error>> {
+    let record = Record::create(&folder.records(run), now)?;
     let settings = Settings::read(stdin().lock())?;
     let journal = PgJournal::new(PgConfig::parse(&settings.database)?)?;
     // With real credentials, a replica could still end an activity if no relay answers.
@@ -170,7 +168,7 @@ impl Replica {
             *number += 1;
             *number
         };
-        let line = Line { activity, run: self.run, number };
+        let line = Line { activity, run: Some(self.run), number };
         let text = line.text();
         self.record.line(line).unwrap_or_else(|error| give_up(&error));
         span.in_scope(|| match number % 7 {

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use bizproc_campaign::Percentiles;
 use bizproc_portal::{Portal, Tariff};
 use bizproc_test_postgres::Postgres;
 use tracing::{Dispatch, Span, dispatcher, info, info_span};
@@ -13,7 +14,6 @@ use tracing_bizproc_relay::{PgConfig, PgJournal, Relay, RunningRelay};
 use tracing_subscriber::prelude::*;
 
 use crate::parts::ownership::migrate;
-use crate::parts::verdict::percentile;
 
 /// Replicas behind one address log to one portal of a standard plan. Returns whether the relay keeps the limit.
 pub(crate) fn requests(replicas: usize, length: Duration) -> Result<bool, Box<dyn Error>> {
@@ -92,7 +92,7 @@ pub(crate) fn ends(count: usize) -> Result<bool, Box<dyn Error>> {
         times.sort_unstable();
         is_good &= times.last().is_some_and(|worst| *worst < END_TIMEOUT);
         let how = if with_relay { "with a relay" } else { "without a relay" };
-        println!("ends {how}: {}", percentile::Of(&times));
+        println!("ends {how}: {}", Percentiles(&times));
     }
     Ok(is_good)
 }

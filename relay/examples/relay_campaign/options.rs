@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use bizproc_campaign::{Course, Usage, Values, read_options};
+
 /// The options of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) seed: u64,
-    pub(crate) length: Duration,
+    pub(crate) course: Course,
     pub(crate) relays: usize,
     pub(crate) replicas: usize,
     pub(crate) portals: usize,
@@ -17,10 +18,6 @@ pub(crate) struct Options {
     pub(crate) rate: f64,
     /// Activities per second that begin and end.
     pub(crate) orders: f64,
-    /// The average time from one event of the plan to the next.
-    pub(crate) pace: Duration,
-    /// The longest time that a line waits for the schedule of entries.
-    pub(crate) max_hold: Duration,
     /// The stated window of a replica.
     pub(crate) window: Duration,
     /// Relays send even if the database forbids it.
@@ -29,67 +26,50 @@ pub(crate) struct Options {
     pub(crate) compare: Option<usize>,
     /// Instead of a campaign: this number of ends, with and without a relay.
     pub(crate) ends: Option<usize>,
-    /// Whether the files are kept when the campaign succeeds.
-    pub(crate) keep: bool,
 }
 
 impl Options {
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, Usage> {
         let mut options = Options {
-            seed: 1,
-            length: Duration::from_secs(120),
+            course: Course::new(Duration::from_secs(120)),
             relays: 3,
             replicas: 10,
             portals: 100,
             activities: 10,
             rate: 300.0,
             orders: 1.0,
-            pace: Duration::from_secs(6),
-            max_hold: Duration::from_secs(10),
             window: Duration::from_secs(1),
             is_unfenced: false,
             compare: None,
             ends: None,
-            keep: false,
         };
-        let mut arguments = arguments.into_iter();
-        while let Some(name) = arguments.next() {
-            let mut number = || {
-                let text =
-                    arguments.next().ok_or_else(|| Usage(format!("{name} needs a value")))?;
-                let number = text.parse::<f64>().ok().filter(|number| *number >= 0.0);
-                number.ok_or_else(|| Usage(format!("{name} {text}: not a number")))
-            };
-            let seconds = |number: f64| {
-                Duration::try_from_secs_f64(number).map_err(|error| Usage(error.to_string()))
-            };
-            match name.as_str() {
-                "--seed" => options.seed = number()? as u64,
-                "--minutes" => options.length = seconds(number()? * 60.0)?,
-                "--relays" => options.relays = (number()? as usize).max(1),
-                "--replicas" => options.replicas = (number()? as usize).max(1),
-                "--portals" => options.portals = (number()? as usize).max(1),
-                "--activities" => options.activities = (number()? as usize).max(1),
-                "--rate" => options.rate = number()?.max(0.1),
-                "--orders" => options.orders = number()?.max(0.01),
-                "--pace" => options.pace = seconds(number()?.max(0.1))?,
-                "--max-hold" => options.max_hold = seconds(number()?)?,
-                "--window" => options.window = seconds(number()? / 1000.0)?,
-                "--no-fencing" => options.is_unfenced = true,
-                "--compare" => options.compare = Some((number()? as usize).max(1)),
-                "--ends" => options.ends = Some((number()? as usize).max(1)),
-                "--keep" => options.keep = true,
-                _ => return Err(Usage(format!("{name} is unknown"))),
-            }
-        }
+        read_options(arguments, USAGE, |name, values| options.take(name, values))?;
         Ok(options)
+    }
+
+    fn take(&mut self, name: &str, values: &mut Values<'_>) -> Result<bool, String> {
+        match name {
+            "--relays" => self.relays = values.count()?.max(1),
+            "--replicas" => self.replicas = values.count()?.max(1),
+            "--portals" => self.portals = values.count()?.max(1),
+            "--activities" => self.activities = values.count()?.max(1),
+            "--rate" => self.rate = values.number()?.max(0.1),
+            "--orders" => self.orders = values.number()?.max(0.01),
+            "--window" => self.window = values.seconds(0.001)?,
+            "--no-fencing" => self.is_unfenced = true,
+            "--compare" => self.compare = Some(values.count()?.max(1)),
+            "--ends" => self.ends = Some(values.count()?.max(1)),
+            _ => return self.course.take(name, values),
+        }
+        Ok(true)
     }
 }
 
 /// The mode, for the first line of a report.
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { seed, length, relays, replicas, portals, activities, rate, .. } = self;
+        let Options { course, relays, replicas, portals, activities, rate, .. } = self;
+        let Course { seed, length, .. } = course;
         write!(
             f,
             "seed={seed} minutes={:.1} relays={relays} replicas={replicas} portals={portals} \
@@ -101,18 +81,6 @@ impl fmt::Display for Options {
         )
     }
 }
-
-/// The command line makes no sense.
-#[derive(Debug)]
-pub(crate) struct Usage(String);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n\n{USAGE}", self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
 
 const USAGE: &str = "\
 relay_campaign [OPTIONS]
@@ -144,15 +112,8 @@ mod tests {
     fn options_are_read() {
         let options =
             parse("--seed 7 --minutes 0.5 --no-fencing --window 50 --compare 20").unwrap();
-        assert_eq!((options.seed, options.length), (7, Duration::from_secs(30)));
+        assert_eq!((options.course.seed, options.course.length), (7, Duration::from_secs(30)));
         assert_eq!((options.window, options.is_unfenced), (Duration::from_millis(50), true));
         assert_eq!(options.compare, Some(20));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_said() {
-        for line in ["--seed", "--seed x", "--seed -1", "--what"] {
-            assert!(parse(line).is_err(), "{line}");
-        }
     }
 }

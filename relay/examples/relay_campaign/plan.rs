@@ -25,6 +25,21 @@ pub(crate) enum Deed {
     Restart(usize),
 }
 
+impl Deed {
+    /// To whom it happens, if it is one process.
+    pub(crate) fn who(self) -> Option<Who> {
+        match self {
+            Deed::Kill(who, _)
+            | Deed::Pause(who, _)
+            | Deed::CutOff(who, _)
+            | Deed::Silence(who, _)
+            | Deed::Slow(who, ..) => Some(who),
+            Deed::Restart(replica) => Some(Who::Replica(replica)),
+            Deed::Crash(_) | Deed::Roll => None,
+        }
+    }
+}
+
 /// A place in the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Who {

@@ -2,36 +2,39 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
-use bizproc_portal::{Canned, Fault, Moment as FaultMoment, Portal, Tariff};
+use bizproc_campaign::{Ending, Incident, Moment, TroubleKind, now};
 use bizproc_test_postgres::Postgres;
 use tracing_bizproc::simulation::Random;
 
+use crate::deeds::Deeds;
 use crate::network::{Condition, Link, Network};
 use crate::options::Options;
-use crate::parts::fleet::{Fleet, Member, Start};
+use crate::parts::fleet::{Fleet, Member, Role, Start};
 use crate::parts::ownership::{Watcher, migrate};
-use crate::parts::process::Role;
-use crate::parts::record::{Moment, now};
 use crate::parts::relay;
-use crate::parts::verdict::{Ending, TroubleKind, Verdict, judge};
+use crate::parts::verdict::{FleetVerdict, judge};
 use crate::plan::{Crowd, Deed, Plan, Who};
+use crate::portals;
 
 /// Runs a campaign, and checks its results.
-pub(crate) fn run(options: &Options) -> Result<Verdict, Box<dyn Error>> {
+pub(crate) fn run(options: &Options) -> Result<FleetVerdict, Box<dyn Error>> {
     println!("{options}");
     let mut campaign = Campaign::new(options.clone())?;
     campaign.play()?;
-    let evidence = campaign.fleet.evidence(options.window, &campaign.watcher)?;
-    let verdict = judge(&evidence);
+    let evidence = campaign.fleet.evidence(options.window);
+    let ownership = campaign.fleet.ownership(&campaign.watcher)?;
+    let verdict = judge(&evidence, &ownership);
     println!("{}", campaign.told());
-    if verdict.is_good() && !options.keep {
+    if verdict.is_good() && !options.course.keep {
         campaign.fleet.remove_files()?;
     } else {
-        println!("files: {}", campaign.fleet.directory().display());
+        println!("files: {}", campaign.fleet.folder().path().display());
+    }
+    if let Some(path) = campaign.fleet.keep_findings(&evidence, &ownership, &verdict)? {
+        println!("all that is known of what is wrong: {}", path.display());
     }
     Ok(verdict)
 }
@@ -47,8 +50,6 @@ struct Campaign {
     /// Things to do, with their times.
     due: Vec<(Instant, Later)>,
     crashed: Option<Moment>,
-    /// All events, with their times.
-    story: File,
     random: Random,
     next_order: Instant,
     deeds: Deeds,
@@ -71,27 +72,12 @@ enum Later {
     Resume,
 }
 
-/// What has happened.
-#[derive(Clone, Copy, Debug, Default)]
-struct Deeds {
-    relay_kills: u64,
-    replica_kills: u64,
-    relay_pauses: u64,
-    replica_pauses: u64,
-    cuts: u64,
-    silences: u64,
-    slow_links: u64,
-    crashes: u64,
-    rolls: u64,
-    restarts: u64,
-}
-
 impl Campaign {
     fn new(options: Options) -> Result<Campaign, Box<dyn Error>> {
         let postgres = Postgres::start()?;
         migrate(&postgres.socket("postgres"))?;
         let watcher = Watcher::start(postgres.socket("postgres"))?;
-        let mut fleet = Fleet::new(portals(&options)?)?;
+        let mut fleet = Fleet::new(portals::start(&options)?)?;
         fleet.open_shared(options.activities, BRANCHES);
         Ok(Campaign {
             network: Network::new(postgres.port())?,
@@ -100,8 +86,7 @@ impl Campaign {
             postgres,
             due: Vec::new(),
             crashed: None,
-            story: File::create(fleet.directory().join("deeds.txt"))?,
-            random: Random::new(options.seed, 2),
+            random: Random::new(options.course.seed, 2),
             next_order: Instant::now(),
             deeds: Deeds::default(),
             fleet,
@@ -114,8 +99,8 @@ impl Campaign {
         for who in self.everybody() {
             self.start(who)?;
         }
-        let end = Instant::now() + self.options.length;
-        let mut plan = Plan::new(self.options.seed, self.options.pace, crowd);
+        let end = Instant::now() + self.options.course.length;
+        let mut plan = Plan::new(self.options.course.seed, self.options.course.pace, crowd);
         if self.options.is_unfenced {
             plan = plan.pauses_only();
         }
@@ -137,7 +122,12 @@ impl Campaign {
 
     fn carry_out(&mut self, deed: Deed) -> Result<(), Box<dyn Error>> {
         // This helps to find the cause of an error.
-        writeln!(self.story, "{} {deed:?}", now())?;
+        let incident = Incident::now(format!("the plan says {deed:?}"));
+        let run = deed.who().and_then(|who| Some(self.slots.get(&who)?.member.run));
+        self.fleet.incidents.note(match run {
+            Some(run) => incident.of_run(run),
+            None => incident,
+        });
         match deed {
             Deed::Kill(who, pause) => self.kill(who, pause)?,
             Deed::Pause(who, time) => self.pause(who, time)?,
@@ -247,7 +237,7 @@ impl Campaign {
             role,
             database,
             rate: self.options.rate / self.options.replicas as f64,
-            max_hold: self.options.max_hold,
+            max_hold: self.options.course.max_hold,
             is_unfenced: self.options.is_unfenced && role == Role::Relay,
         })?;
         self.slots.insert(who, Slot { link, member, cut_off: None });
@@ -266,8 +256,9 @@ impl Campaign {
                 let how = ended.err().unwrap_or_else(|| "by itself".to_owned());
                 self.fleet.failed(&slot.member, &how)?;
             }
-            if self.fleet.unseen.len() >= MOST_UNSEEN {
-                return Err(self.fleet.unseen.join("\n").into());
+            let unseen = self.fleet.all_unseen();
+            if unseen.len() >= MOST_UNSEEN {
+                return Err(unseen.join("\n").into());
             }
             self.start(who)?;
         }
@@ -376,7 +367,7 @@ impl Campaign {
         }
         let left = self.watcher.left()?;
         if left > 0 {
-            self.fleet.unseen.push(format!("{left} chunks are not settled in the end"));
+            self.fleet.unseen(format!("{left} chunks are not settled in the end"));
         }
         for (_, slot) in self.take_slots(|who| matches!(who, Who::Relay(_)), "")? {
             self.fleet.ask_to_stop(&slot.member)?;
@@ -407,17 +398,9 @@ impl Campaign {
 
     /// A summary of the campaign, in a few lines.
     fn told(&self) -> String {
-        let Deeds { relay_kills, replica_kills, relay_pauses, replica_pauses, .. } = self.deeds;
-        let Deeds { cuts, silences, slow_links, crashes, rolls, restarts, .. } = self.deeds;
-        format!(
-            "relays: kills={relay_kills} pauses={relay_pauses} rolling_restarts={rolls}\n\
-             replicas: kills={replica_kills} pauses={replica_pauses} restarts={restarts}\n\
-             database: cuts={cuts} silences={silences} slow_links={slow_links} crashes={crashes}\n\
-             runs={} activities={} requests={}",
-            self.fleet.runs(),
-            self.fleet.activities(),
-            self.fleet.hits()
-        )
+        let (runs, activities, hits) =
+            (self.fleet.runs(), self.fleet.activities(), self.fleet.hits());
+        format!("{}\nruns={runs} activities={activities} requests={hits}", self.deeds)
     }
 }
 
@@ -428,33 +411,6 @@ impl Slot {
             fleet.trouble(self.member.run, from, TroubleKind::CutOff);
         }
     }
-}
-
-/// Portals that enforce the limit of a standard plan. Some answers are lost.
-fn portals(options: &Options) -> io::Result<Vec<Portal>> {
-    let mut portals: Vec<Portal> = Vec::new();
-    for number in 0..options.portals as u64 {
-        let seed = options.seed.wrapping_mul(1000).wrapping_add(number);
-        let mut builder = Portal::builder().seed(seed).tariff(Tariff::Standard);
-        if let Some(first) = portals.first() {
-            builder = builder.beside(first);
-        }
-        let portal = builder.start()?;
-        portal.faults().at_random(seed, 0.01, faults());
-        portals.push(portal);
-    }
-    Ok(portals)
-}
-
-/// After these, the outcome of a request is not known.
-fn faults() -> Vec<Fault> {
-    vec![
-        Fault::Delay(FaultMoment::BeforeExecution, Duration::from_secs(1)),
-        Fault::Reset(FaultMoment::BeforeRead),
-        Fault::Reset(FaultMoment::AfterExecution),
-        Fault::Truncate,
-        Fault::Answer(FaultMoment::AfterExecution, Canned::html(504)),
-    ]
 }
 
 /// How often the campaign checks its processes.

@@ -139,20 +139,27 @@ fn errors_say_what_to_do_and_hold_no_secret() {
     let portal = PortalId::from("one");
     let no_tables = PgStore::new(database.config()).unwrap();
     let error = wait(no_tables.swap(&portal, None, &tokens("new"))).unwrap_err();
-    assert!(shown(&error).contains("call `migrate`") && !shown(&error).contains("s3cret"));
+    assert!(shown(&error).contains("bizproc-relay migrate") && !shown(&error).contains("s3cret"));
     assert!(
         matches!(wait(no_tables.check()), Err(PgError::NotMigrated(schema)) if schema == "bizproc")
     );
 
-    for (connection, said) in [
-        (format!("postgres://postgres:s3cret@127.0.0.1:{}/postgres", database.port()), "28P01"),
-        (format!("postgres://postgres:{PASSWORD}@127.0.0.1:{}/none", database.port()), "3D000"),
-        ("postgres://postgres:s3cret@127.0.0.1:1/postgres".to_owned(), "refused"),
+    let port = database.port();
+    for (connection, said, advice) in [
+        (format!("postgres://postgres:s3cret@127.0.0.1:{port}/postgres"), "28P01", "the password"),
+        (format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/none"), "3D000", "create the"),
+        ("postgres://postgres:s3cret@127.0.0.1:1/postgres".to_owned(), "refused", "host and port"),
+        (format!("postgres://postgres@127.0.0.1:{port}/postgres"), "missing", "put the password"),
+        (
+            format!("postgres://postgres:s3cret@127.0.0.1:{port}/postgres?sslmode=require"),
+            "does not support TLS",
+            "switch on `ssl`",
+        ),
     ] {
         let store = PgStore::new(PgConfig::parse(&connection).unwrap()).unwrap();
         let error = wait(store.load(&portal)).unwrap_err();
         let shown = format!("{} {store:?}", shown(&error));
-        assert!(shown.contains(said), "{shown}");
+        assert!(shown.contains(said) && shown.contains(advice), "{shown}");
         assert!(!shown.contains("s3cret") && !shown.contains(PASSWORD), "{shown}");
     }
 }

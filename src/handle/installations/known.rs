@@ -1,4 +1,4 @@
-//! The installations that this process has last read or written: for the time in which their store fails.
+//! The installations that this process has read or written last. They are used while their store fails.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ pub(super) struct Known {
 #[derive(Default)]
 struct Table {
     by_portal: HashMap<PortalId, Installation>,
-    /// Those that were first noted are forgotten first. Invariant: the portals of `by_portal`.
+    /// The portals of `by_portal`, in the order in which they were added. The first one is forgotten first.
     order: VecDeque<PortalId>,
 }
 
@@ -50,7 +50,7 @@ impl Known {
     }
 }
 
-/// How many portals are remembered. One needs some 300 bytes.
+/// How many portals are remembered. Each needs about 300 bytes.
 const MOST: usize = 10_000;
 
 #[cfg(test)]
@@ -82,7 +82,8 @@ mod tests {
         for n in 0..MOST + 10 {
             known.note(&portal(n), Some(&installation("a.example")));
         }
-        assert_eq!((known.table().by_portal.len(), known.table().order.len()), (MOST, MOST));
+        let lengths = |table: &Table| (table.by_portal.len(), table.order.len());
+        assert_eq!(lengths(&known.table()), (MOST, MOST));
         assert_eq!(known.last(&portal(9)), None);
         assert!(known.last(&portal(10)).is_some());
     }

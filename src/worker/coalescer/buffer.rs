@@ -39,7 +39,7 @@ pub(super) struct TokenBuffer {
     pub(super) last_end: Option<Stamp>,
     /// It takes no more lines. Those that it holds are still sent, and its log is told of those that are lost.
     pub(super) finished: Option<Finished>,
-    /// Nothing is sent any more, lines that it holds and notices among it. Invariant: only when `finished`.
+    /// Nothing is sent any more, not even lines and notices that it holds. Invariant: only when `finished`.
     pub(super) ended: bool,
     /// Lines that are in the journal only, which its end waits for. 0 without an end.
     pub(super) elsewhere: u64,

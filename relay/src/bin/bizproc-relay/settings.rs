@@ -78,11 +78,17 @@ impl Settings {
         source.finish()?;
         let stop_timeout = stop_timeout.unwrap_or(Duration::from_secs(25));
         if stop_timeout < SHORTEST_STOP {
-            return Err("stop_timeout is below 5s: the last request needs some time".to_owned());
+            return Err(
+                "stop_timeout is below 5s: the last request needs some time, so set at least 5s"
+                    .to_owned(),
+            );
         }
         let max_age = max_age.unwrap_or(Duration::from_secs(24 * 3_600));
         if max_age.is_zero() {
-            return Err("max_age is zero: nothing would be delivered".to_owned());
+            return Err(
+                "max_age is zero: nothing would be delivered, so set a longer time, such as 24h"
+                    .to_owned(),
+            );
         }
         Ok(Settings {
             database,

@@ -355,8 +355,8 @@ async fn younger_lines_of_an_entry_are_delivered_if_the_oldest_are_given_up() {
     relay.adds_up();
 }
 
-/// Regression: a relay took no notice of its own notices, also if it had let their portal go since, as it does when it
-/// cannot reach the journal for some seconds. So nobody told them until it had ended.
+/// Regression: a relay ignored notices of its own run in the journal, also after it had let their portal go, as it does
+/// if it cannot reach the journal for some seconds. So nobody wrote them into the log until it had ended.
 #[tokio::test(start_paused = true)]
 async fn a_relay_that_has_a_portal_again_tells_the_notices_that_it_has_stored() {
     let (disk, portal) = (Disk::new(), Portal::default());

@@ -27,7 +27,8 @@ pub(super) fn access(source: &mut Source) -> Result<Option<Access>, String> {
     let from_file = source.file("oauth.client_secret_file", "BITRIX24_CLIENT_SECRET_FILE")?;
     let server = source.get("oauth.server", server, |text| Ok(text.to_owned()))?;
     if client_secret.is_some() && from_file.is_some() {
-        return Err("the client secret is given twice: as text and as a file".to_owned());
+        return Err("the client secret is given twice: as text and as a file; remove one of them"
+            .to_owned());
     }
     let client_secret = client_secret.or(from_file).map(|secret| secret.trim().to_owned());
 
