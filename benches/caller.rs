@@ -75,6 +75,7 @@ const LADDER: &[(Work, &[Candidate])] = {
         (Work::Filtered, &[NoSubscriber, Registry, NoOpFiltered, Ours]),
         (Work::TaggedSpan, &[Registry, NoOpFiltered, Floor, Ours, FmtAppender]),
         (Work::PlainSpan, &[Registry, NoOpFiltered, Ours]),
+        (Work::PlainSpanLater, &[Registry, Ours]),
         (Work::EnterExit, &[Registry, NoOpFiltered, Ours]),
         (Work::EnterTagged, &[Registry, Ours]),
         (Work::EnterExitOthers, &[Registry, NoOpFiltered, Ours]),
@@ -172,6 +173,7 @@ fn figures(results: &BTreeMap<(Work, Candidate), Rounds>) {
     more("filtered event, ns over no subscriber", Work::Filtered, Candidate::NoSubscriber, 1.0);
     over("tagged span, over the floor", Work::TaggedSpan, floor, 1.1);
     over("untagged span, over the Registry", Work::PlainSpan, registry, 1.05);
+    over("the same after tagged ones, over the Registry", Work::PlainSpanLater, registry, 1.05);
     figure(
         "full queue, over an accepted event",
         ratio(&ours(Work::Full).medians, &ours(Work::Fields1).medians),

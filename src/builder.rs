@@ -44,7 +44,7 @@ use keeping::Keep;
 #[cfg(test)]
 pub(crate) use keeping::{Keeping, Role};
 use lines::Lines;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(any(test, fuzzing, feature = "simulation"))]
 pub(crate) use start::Parts;
 
 /// Starts building a layer that writes with these [`Credentials`]: a webhook of one portal, the OAuth

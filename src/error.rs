@@ -359,6 +359,13 @@ pub enum CompleteError {
          `OAuth::default_portal`"
     )]
     UnknownPortal,
+    /// There are no credentials for the portal of the activity: the webhook belongs to another one. Nothing is sent,
+    /// because no other portal may see the event token.
+    #[error(
+        "the webhook is not bound to the portal of the activity, so nothing is sent: call `Webhook::for_portal`, or \
+         remove `portal` from the span"
+    )]
+    NoCredentials,
     /// The app shut down before a relay had answered. The relay ends the activity, so do not complete it again.
     #[error(
         "the app shut down before the relay had answered: the relay ends the activity, so do not complete \

@@ -196,14 +196,13 @@ impl Fields {
         Some((field?, &Names::DEFAULT))
     }
 
-    /// Whether some field of these metadata needs a look at each event: it may be private, be cut, be
-    /// the marker, or a token by another name.
+    /// Whether some field of an event needs a look each time: it may be private, be cut, be the marker,
+    /// or a token by another name.
     pub(crate) fn need_look(&self, metadata: &Metadata<'_>) -> bool {
-        let longest = if metadata.is_span() { self.longest_in_spans } else { self.longest };
         let special =
             |name: &str| self.is_marker(name) || self.hides(name) || self.shortened(name).is_some();
         self.renamed
-            || longest != usize::MAX
+            || self.longest != usize::MAX
             || metadata.fields().iter().any(|field| special(field.name()))
     }
 

@@ -13,6 +13,8 @@ use crate::protocol::text::{self, Astral};
 use crate::protocol::{Reply, call};
 use crate::transport::auth::Hosts;
 
+mod memos;
+
 /// An answer: two bytes of status, one of how many commands were sent (0: a call), the body.
 ///
 /// # Panics
@@ -149,6 +151,17 @@ pub fn spool(data: &[u8]) {
     }
 }
 
+/// Memos of a portal, one after the other: a byte for the key, two bytes for the length, and the contents. Key 0 is that of
+/// the portal, and key 1 that of the workflow that logs. An owner adopts the portal with them, and then the next owner
+/// does so with the memos that the first one has written.
+///
+/// # Panics
+/// When a line is not sent in time, whatever the memos say, or when the next owner does not go on with the
+/// entries that were counted.
+pub fn memos(data: &[u8]) {
+    memos::adopt(data);
+}
+
 /// Percent-decoding, as simple as possible.
 fn decode(query: &str) -> String {
     let mut bytes = Vec::new();
@@ -204,6 +217,11 @@ mod tests {
     #[test]
     fn every_input_of_the_life_corpus_passes() {
         replay("life", super::life);
+    }
+
+    #[test]
+    fn every_input_of_the_memos_corpus_passes() {
+        replay("memos", super::memos);
     }
 
     #[cfg(feature = "spool")]

@@ -90,7 +90,7 @@ impl Handle {
     /// # Errors
     /// When the portal refuses, or cannot be reached within two minutes after the timeout of the
     /// completion; when this process has ended the activity already; when the portal of the token is
-    /// unknown. See [`CompleteError`].
+    /// unknown; at once, when the credentials are a webhook of another portal. See [`CompleteError`].
     pub async fn complete(
         &self,
         event_token: &EventToken,

@@ -141,6 +141,30 @@ pub enum Outcome {
     NotSent,
 }
 
+impl Outcome {
+    /// Whether this outcome replaces `other` of the same end. Accepted is better than refused, and refused is better
+    /// than not sent.
+    ///
+    /// ```
+    /// use tracing_bizproc::journal::Outcome;
+    ///
+    /// assert!(Outcome::Accepted.is_better_than(&Outcome::NotSent));
+    /// assert!(!Outcome::NotSent.is_better_than(&Outcome::Refused("499".to_owned())));
+    /// ```
+    #[must_use]
+    pub fn is_better_than(&self, other: &Outcome) -> bool {
+        self.rank() < other.rank()
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Outcome::Accepted => 0,
+            Outcome::Refused(_) => 1,
+            Outcome::NotSent => 2,
+        }
+    }
+}
+
 /// The part of a journal to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
@@ -224,12 +248,19 @@ pub trait Journal: Send + Sync + 'static {
     /// taken over anything, the generation has changed: then read from the start again.
     fn adopt<'a>(&'a self) -> JournalFuture<'a, Adopted>;
 
-    /// The lines that the journal has given up since the last call. `now` is the wall clock, for the age of
-    /// lines.
+    /// The lines that the journal has given up since the last call. `now` is the wall clock of this process, for the
+    /// age of lines if no other process uses the journal.
     fn evicted<'a>(&'a self, now: SystemTime) -> JournalFuture<'a, Vec<Evicted>>;
 
     /// Increases when earlier positions are not valid any more, so that everything must be read from the start.
     fn generation(&self) -> u64;
+
+    /// The time now by the clock that all processes of this journal share. `local` is the time by the clock of this
+    /// process, which may be wrong. Deadlines in the journal are by this clock, and the age of lines is counted by
+    /// it. Called often, so it must not block. The default returns `local`.
+    fn time(&self, local: SystemTime) -> SystemTime {
+        local
+    }
 
     /// Asks whether these requests may leave, and stores what they contain. Returns one answer for each: `None`
     /// means that it must not leave, because another process owns its portal. If this fails, none may leave.
@@ -263,7 +294,9 @@ pub trait Journal: Send + Sync + 'static {
         Box::pin(std::future::pending())
     }
 
-    /// Stores the outcomes of ends, for those who asked for them.
+    /// Stores the outcomes of ends, for those who asked for them. If there are several outcomes of one end, in one
+    /// call or in several, the [best](Outcome::is_better_than) one counts: an end that one relay could not send may
+    /// have been sent by another one.
     fn answer<'a>(&'a self, answers: &'a [Answer]) -> JournalFuture<'a, ()> {
         let _ = answers;
         Box::pin(async { Ok(()) })
@@ -314,6 +347,10 @@ impl<T: Journal + ?Sized> Journal for Arc<T> {
 
     fn generation(&self) -> u64 {
         (**self).generation()
+    }
+
+    fn time(&self, local: SystemTime) -> SystemTime {
+        (**self).time(local)
     }
 
     fn intend<'a>(&'a self, intents: &'a [Intent]) -> JournalFuture<'a, Vec<Option<Permit>>> {

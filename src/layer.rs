@@ -10,7 +10,7 @@ use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::line::Clock;
+use crate::line::{Clock, Seen};
 use crate::queue::Producer;
 
 mod callsites;
@@ -215,7 +215,11 @@ where
     // the callsite is "sometimes".
     fn enabled(&self, metadata: &Metadata<'_>, ctx: Context<'_, S>) -> bool {
         self.capture.note_callsite(metadata);
-        !self.has_filters || self.filter.enabled(metadata, ctx)
+        if !self.has_filters {
+            return true;
+        }
+        self.capture.expect_filter_notes(metadata);
+        self.filter.enabled(metadata, ctx)
     }
 
     /// If the subscriber has no filters of single layers, a hint would be the level of the whole
@@ -225,10 +229,10 @@ where
     }
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        if self.has_filters {
-            self.filter.on_new_span(attrs, id, ctx.clone());
+        let seen = self.capture.seen();
+        if seen.concerns_spans() {
+            self.some_span(attrs, id.clone(), ctx, seen);
         }
-        self.capture.on_new_span(attrs, id, ctx);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
@@ -247,10 +251,16 @@ where
     // an event.
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        if self.has_filters {
+        let seen = self.capture.seen();
+        if !seen.concerns_events() {
+            return;
+        }
+        if seen.has_filter_notes() {
             self.filter.on_event(event, ctx.clone());
         }
-        self.capture.on_event(event, &ctx);
+        if seen.event_may_be_ours() {
+            self.capture.on_event(event, &ctx, seen);
+        }
     }
 
     /// Shows the subscriber that this layer has its own filter. Without this, our level would become the
@@ -269,6 +279,31 @@ where
         // SAFETY: The pointer has to point to a value of the type `id` that is valid as long as `self`
         // is. `Filtered` guarantees that for itself, and it is a field of `self`.
         unsafe { self.filter.downcast_raw(id) }
+    }
+}
+
+impl<S> BizprocLayer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    /// A span while there is something to do for spans. Takes its arguments by value, in registers: what is
+    /// handed on by reference is written to the stack also where there is nothing to do. Each way ends with a
+    /// call, so that no registers are saved before.
+    #[inline(never)]
+    fn some_span(&self, attrs: &Attributes<'_>, id: Id, ctx: Context<'_, S>, seen: Seen) {
+        match seen.has_filter_notes() {
+            true => self.noted_span(attrs, id, ctx, seen),
+            false => self.capture.on_new_span(attrs, id, ctx, seen),
+        }
+    }
+
+    /// A span while there may be a note of the filter on this thread.
+    #[inline(never)]
+    fn noted_span(&self, attrs: &Attributes<'_>, id: Id, ctx: Context<'_, S>, seen: Seen) {
+        self.filter.on_new_span(attrs, &id, ctx.clone());
+        if seen.span_may_be_ours() {
+            self.capture.on_new_span(attrs, id, ctx, seen);
+        }
     }
 }
 

@@ -14,7 +14,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -197,9 +197,7 @@ impl<T: Transport> Worker<T> {
 
     fn take_in(&mut self) {
         let now = Instant::now().into_std();
-        if self.exchange.has_journal() {
-            self.engine.set_clock(now, SystemTime::now());
-        }
+        self.exchange.set_clock(&mut self.engine, now);
         for _ in 0..TAKE_AT_ONCE {
             if self.exchange.has_journal() && self.engine.has_full_batch() {
                 return;
@@ -311,7 +309,9 @@ impl<T: Transport> Worker<T> {
         };
         drop(parked);
         match told {
-            Some(Some(told)) => self.engine.told(told, Instant::now().into_std()),
+            Some(Some(told)) => {
+                self.exchange.tell(&mut self.engine, told, Instant::now().into_std());
+            }
             Some(None) => self.exchange.ended(&mut self.engine, Instant::now().into_std()),
             None => {}
         }

@@ -50,6 +50,8 @@ pub(crate) enum Work {
     TaggedSpan,
     /// A span with a number, while none is tagged.
     PlainSpan,
+    /// The same in a process that has had tagged spans.
+    PlainSpanLater,
     /// Entering and leaving a span, while none is tagged.
     EnterExit,
     /// Entering and leaving a tagged span.
@@ -63,7 +65,7 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    const ALL: [Work; 23] = [
+    const ALL: [Work; 24] = [
         Work::Message,
         Work::Fields1,
         Work::Fields3,
@@ -82,6 +84,7 @@ impl Work {
         Work::Filtered,
         Work::TaggedSpan,
         Work::PlainSpan,
+        Work::PlainSpanLater,
         Work::EnterExit,
         Work::EnterTagged,
         Work::EnterExitOthers,
@@ -109,6 +112,7 @@ impl Work {
             Work::Filtered => "filtered",
             Work::TaggedSpan => "tagged-span",
             Work::PlainSpan => "plain-span",
+            Work::PlainSpanLater => "plain-span-later",
             Work::EnterExit => "enter-exit",
             Work::EnterTagged => "enter-tagged",
             Work::EnterExitOthers => "enter-exit-others",
@@ -196,9 +200,11 @@ pub(crate) fn run(candidate: Candidate, work: Work, effort: Effort) -> Measured 
         Work::TaggedSpan => {
             bursts(&installed, effort, false, || order(&installed).in_scope(|| black_box(())))
         }
-        Work::PlainSpan => bursts(&installed, effort, false, || {
-            info_span!("step", n = black_box(4242)).in_scope(|| black_box(()));
-        }),
+        Work::PlainSpan => bursts(&installed, effort, false, plain_span),
+        Work::PlainSpanLater => {
+            drop(order(&installed));
+            bursts(&installed, effort, false, plain_span)
+        }
         Work::EnterExit => {
             let step = info_span!("step", n = 1);
             bursts(&installed, effort, false, || step.in_scope(|| black_box(())))
@@ -232,6 +238,10 @@ pub(crate) fn run(candidate: Candidate, work: Work, effort: Effort) -> Measured 
 fn charge() {
     let name = black_box("Ivanov");
     info!(order_id = black_box(4242), amount = black_box(99.5), "charged {}", name);
+}
+
+fn plain_span() {
+    info_span!("step", n = black_box(4242)).in_scope(|| black_box(()));
 }
 
 fn order(installed: &Installed) -> Span {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -125,14 +125,36 @@ impl Connection {
         statement: &Arc<str>,
         parameters: Parameters,
     ) -> Result<Vec<Row>, PgError> {
+        self.ask(statement, None, parameters).await
+    }
+
+    /// The same, with a number as the first parameter. Each try has the next number.
+    pub(crate) async fn numbered_rows(
+        &self,
+        statement: &Arc<str>,
+        numbers: &Arc<AtomicI64>,
+        parameters: Parameters,
+    ) -> Result<Vec<Row>, PgError> {
+        self.ask(statement, Some(Arc::clone(numbers)), parameters).await
+    }
+
+    async fn ask(
+        &self,
+        statement: &Arc<str>,
+        numbers: Option<Arc<AtomicI64>>,
+        parameters: Parameters,
+    ) -> Result<Vec<Row>, PgError> {
         let (statement, parameters) = (Arc::clone(statement), Arc::new(parameters));
         let run = move |client: Arc<Client>, _| {
             let (statement, parameters) = (Arc::clone(&statement), Arc::clone(&parameters));
+            let number = numbers.as_ref().map(|last| last.fetch_add(1, Ordering::AcqRel) + 1);
             async move {
-                let parameters: Vec<(&(dyn ToSql + Sync), Type)> = parameters
+                let number =
+                    number.iter().map(|number| (number as &(dyn ToSql + Sync), Type::INT8));
+                let parameters = parameters
                     .iter()
-                    .map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone()))
-                    .collect();
+                    .map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone()));
+                let parameters: Vec<_> = number.chain(parameters).collect();
                 Ok(client.query_typed(&statement, &parameters).await?)
             }
         };

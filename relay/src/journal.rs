@@ -20,13 +20,15 @@ use crate::error::PgError;
 use crate::migrate::{self, in_schema};
 use crate::shard::Shard;
 
+mod clock;
 mod numbers;
 mod rows;
 mod upkeep;
 
+use self::clock::ServerClock;
 use self::numbers::Numbers;
 use self::rows::{
-    AnswerRows, ChunkRows, activity_key, evicted, outcome, portal_name, portal_text, publisher_key,
+    AnswerRows, ChunkRows, activity_key, evicted, outcome, portal_name, publisher_key,
     publisher_of, signed, what_is_left,
 };
 pub(crate) use self::rows::{MarkRows, MemoRows, Steps};
@@ -62,6 +64,7 @@ pub struct PgJournal {
     reading: Mutex<Reading>,
     /// How many times the set of shards that are read has changed.
     changes: AtomicU64,
+    clock: ServerClock,
 }
 
 /// The shards that are read.
@@ -83,6 +86,7 @@ struct Sql {
     returned: Arc<str>,
     settled: Arc<str>,
     read: Arc<str>,
+    read_portal: Arc<str>,
     held: Arc<str>,
     bury: Arc<str>,
     tidy: Arc<str>,
@@ -105,12 +109,13 @@ impl PgJournal {
             max_age: Duration::from_secs(24 * 60 * 60),
             reading: Mutex::default(),
             changes: AtomicU64::new(0),
+            clock: ServerClock::default(),
         })
     }
 
     /// How long lines stay in the journal if they are not settled. Older lines are moved to the table `dead`,
     /// where they are kept for seven days, and reported as lost for the reason `Expired`. Only a journal that
-    /// reads a shard does this. One day by default.
+    /// reads a shard does this. One day by default. The time counts from the append, by the clock of the database.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
@@ -210,11 +215,24 @@ impl Sql {
     fn new(schema: &str) -> Self {
         let with_names = |statement| Arc::from(in_schema(statement, schema));
         Sql {
-            append: with_names("SELECT {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9)"),
+            append: with_names(
+                "SELECT {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9), clock_timestamp()",
+            ),
             tried: with_names("SELECT {schema}.mark_tried($1, $2, $3, $4)"),
             returned: with_names("SELECT {schema}.mark_returned($1, $2, $3, $4)"),
             settled: with_names("SELECT {schema}.mark_settled($1, $2, $3, $4)"),
-            read: with_names("SELECT * FROM {schema}.read_chunks($1, $2, $3, $4, $5, $6)"),
+            // There is always one row, also if there is no chunk.
+            read: with_names(
+                "SELECT r.*, clock_timestamp(), (SELECT max(c.id) FROM {schema}.chunks c)
+                FROM (VALUES (1)) one
+                LEFT JOIN {schema}.read_chunks($1, $2, true, NULL, $3, $4) r ON true
+                ORDER BY r.id",
+            ),
+            read_portal: with_names(
+                "SELECT r.*, clock_timestamp(), NULL::bigint
+                FROM (VALUES (1)) one LEFT JOIN {schema}.read_portal($1, $2, $3, $4, $5) r ON true
+                ORDER BY r.id",
+            ),
             held: with_names(
                 "SELECT c.portal, sum(CASE
                     WHEN c.lines = 0 OR m.settled IS NULL OR NOT c.numbers && m.settled THEN c.lines
@@ -226,8 +244,8 @@ impl Sql {
                 WHERE c.shard = ANY ($1)
                 GROUP BY c.portal",
             ),
-            bury: with_names("SELECT * FROM {schema}.bury($1, $2)"),
-            tidy: with_names("SELECT {schema}.tidy($1)"),
+            bury: with_names("SELECT * FROM {schema}.bury($1, $2 * interval '1 second')"),
+            tidy: with_names("SELECT {schema}.tidy()"),
             memos: with_names("SELECT key, value FROM {schema}.memos WHERE portal = $1"),
             answer: with_names("SELECT {schema}.answer($1, $2, $3, $4)"),
             answers: with_names(
@@ -244,6 +262,9 @@ const CHUNKS: i64 = 500;
 
 /// Lines that are too old are looked for at most once in this time, because the journal is asked after every call.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// A hundred years. Longer times are of no use, and the database may not be able to subtract them.
+const LONGEST_AGE: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Rows that nobody needs any more are removed about once an hour.
 const TIDY: Duration = Duration::from_secs(3_600);
@@ -268,6 +289,7 @@ impl Journal for PgJournal {
             ];
             let answer = self.connection.rows(&self.sql.append, parameters).await?;
             let row = answer.first().ok_or_else(no_row)?;
+            self.clock.set(column(row, 1)?);
             Ok(position(column(row, 0)?))
         })
     }
@@ -275,40 +297,55 @@ impl Journal for PgJournal {
     fn read<'a>(&'a self, query: Query<'a>) -> JournalFuture<'a, Read> {
         Box::pin(async move {
             let after = query.after.unwrap_or_default();
-            let shards = match query.portal {
-                None => self.reading().shards.clone(),
+            let mut read = Read { up_to: after, at_end: true, ..Read::default() };
+            let id = i64::try_from(after.0).unwrap_or(i64::MAX);
+            let most_bytes = i64::try_from(query.most_bytes).unwrap_or(i64::MAX).max(1);
+            let shards = self.reading().shards.clone();
+            let (statement, parameters) = match query.portal {
+                None if shards.is_empty() => return Ok(read),
+                None => {
+                    let parameters = parameters![
+                        id => INT8, shards => INT2_ARRAY, most_bytes => INT8, CHUNKS => INT8,
+                    ];
+                    (&self.sql.read, parameters)
+                }
                 Some(portal) => {
                     let shard = Shard::of(portal.as_ref()).number();
-                    let is_read = self.reading().shards.contains(&shard);
-                    if is_read { vec![shard] } else { Vec::new() }
+                    if !shards.contains(&shard) {
+                        return Ok(read);
+                    }
+                    let parameters = parameters![
+                        id => INT8,
+                        shard => INT2,
+                        portal_name(portal.as_ref()) => TEXT,
+                        most_bytes => INT8,
+                        CHUNKS => INT8,
+                    ];
+                    (&self.sql.read_portal, parameters)
                 }
             };
-            let mut read = Read { up_to: after, at_end: true, ..Read::default() };
-            if shards.is_empty() {
-                return Ok(read);
-            }
-            let portal = query.portal.and_then(Option::as_ref).map(portal_text);
-            let parameters = parameters![
-                i64::try_from(after.0).unwrap_or(i64::MAX) => INT8,
-                shards => INT2_ARRAY,
-                query.portal.is_none() => BOOL,
-                portal => TEXT,
-                i64::try_from(query.most_bytes).unwrap_or(i64::MAX).max(1) => INT8,
-                CHUNKS => INT8,
-            ];
-            let rows = self.connection.rows(&self.sql.read, parameters).await?;
-            for row in &rows {
-                self.take(row, &mut read)?;
-            }
-            if let Some(portal) = query.portal {
-                // Another name may be the same text.
-                read.chunks.retain(|(_, chunk)| chunk.portal == *portal);
-            }
-            if let Some(last) = rows.last() {
-                let (id, found): (i64, i64) = (column(last, 0)?, column(last, 6)?);
+            let rows = self.connection.rows(statement, parameters).await?;
+            let last = rows.last().ok_or_else(no_row)?;
+            // Deadlines in the chunks are by this clock.
+            self.clock.set(column(last, 8)?);
+            if let Some(id) = column::<Option<i64>>(last, 0)? {
+                for row in &rows {
+                    self.take(row, &mut read)?;
+                }
                 read.up_to = position(id);
                 // Everything was found, and it fitted into the answer.
-                read.at_end = found < CHUNKS && id == column::<i64>(last, 7)?;
+                read.at_end = column::<i64>(last, 6)? < CHUNKS && id == column::<i64>(last, 7)?;
+            }
+            match query.portal {
+                // Another name may be the same text.
+                Some(portal) => read.chunks.retain(|(_, chunk)| chunk.portal == *portal),
+                // Chunks of other shards are not searched again. Ids are in the order of commits, so nothing that is
+                // committed later has a smaller id.
+                None if read.at_end => {
+                    let newest = column::<Option<i64>>(last, 9)?.map(position);
+                    read.up_to = newest.map_or(read.up_to, |newest| newest.max(read.up_to));
+                }
+                None => {}
             }
             Ok(read)
         })
@@ -351,6 +388,7 @@ impl Journal for PgJournal {
         })
     }
 
+    /// Only the clock of the database decides what is too old. `now` is used for the pauses between two searches.
     fn evicted<'a>(&'a self, now: SystemTime) -> JournalFuture<'a, Vec<Evicted>> {
         Box::pin(async move {
             let (shards, looked, tidied) = {
@@ -362,11 +400,11 @@ impl Journal for PgJournal {
                     now.duration_since(last).map_or(true, |since| since >= pause)
                 })
             };
-            let Some(before) = now.checked_sub(self.max_age) else { return Ok(Vec::new()) };
             if shards.is_empty() || !is_due(looked, LOOK) {
                 return Ok(Vec::new());
             }
-            let parameters = parameters![shards => INT2_ARRAY, before => TIMESTAMPTZ];
+            let age = self.max_age.min(LONGEST_AGE).as_secs_f64();
+            let parameters = parameters![shards => INT2_ARRAY, age => FLOAT8];
             let rows = self.connection.rows(&self.sql.bury, parameters);
             let (mut gone, mut was_unreadable) = (Vec::new(), false);
             for row in rows.await? {
@@ -382,7 +420,7 @@ impl Journal for PgJournal {
                 self.read_again();
             }
             if is_due(tidied, TIDY) {
-                match self.connection.rows(&self.sql.tidy, parameters![now => TIMESTAMPTZ]).await {
+                match self.connection.rows(&self.sql.tidy, parameters![]).await {
                     Ok(_) => self.reading().tidied = Some(now),
                     Err(error) if gone.is_empty() => return Err(error.into()),
                     // It is tried again with the next call. What is gone is told once only.
@@ -391,6 +429,11 @@ impl Journal for PgJournal {
             }
             Ok(gone)
         })
+    }
+
+    /// The clock of the database, as soon as it has answered an append or a read.
+    fn time(&self, local: SystemTime) -> SystemTime {
+        self.clock.time().unwrap_or(local)
     }
 
     /// Increases with each new connection: after a failover, the ids may be different.

@@ -16,6 +16,7 @@ const STEPS: &[&str] = &[
     include_str!("migrate/0002_journal.sql"),
     include_str!("migrate/0003_shards.sql"),
     include_str!("migrate/0004_relays.sql"),
+    include_str!("migrate/0005_clocks_and_order.sql"),
 ];
 
 /// The version of the tables after all steps.

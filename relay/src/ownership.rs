@@ -14,6 +14,7 @@
 //! the write to the socket.
 
 use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -37,6 +38,14 @@ pub type OwnershipFuture<'a, T> =
 /// One run of one relay: a number that no other run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member(pub u128);
+
+impl Member {
+    /// A number that no other run has.
+    pub(crate) fn random() -> Self {
+        let half = || u128::from(RandomState::new().build_hasher().finish());
+        Member(half() << 64 | half())
+    }
+}
 
 /// How many times a shard was taken so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,6 @@
 //! A process that delivers for many replicas.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -87,7 +86,7 @@ impl Relay {
         let reading = Arc::new(PgJournal::new(self.config.clone())?.max_age(self.max_age));
         let journal_to_look_at = PgJournal::new(self.config.clone())?.max_age(self.max_age);
         let ownership: Arc<dyn Ownership> = Arc::new(PgOwnership::new(self.config)?);
-        let mut owner = Owner::new(ownership, Member(random()));
+        let mut owner = Owner::new(ownership, Member::random());
         if !self.is_fenced {
             owner = owner.without_deadline();
         }
@@ -97,8 +96,9 @@ impl Relay {
             journal = journal.unfenced();
         }
         let counts = journal.counts();
-        // Only the journal gives lines up, so that they become dead letters, which can be put back.
-        let builder = builder.max_age(self.max_age.saturating_add(DEAD_LETTERS));
+        // Only the journal gives lines up, so that they become dead letters, which can be put back. For the engine, a
+        // line that it has just read has at most half of this age.
+        let builder = builder.max_age(self.max_age.saturating_mul(2).saturating_add(DEAD_LETTERS));
         let (engine, guard) = builder.deliver_from(journal.clone())?;
         let handle = engine.handle().clone();
         let let_go: LetGo = Box::new(move |shard| {
@@ -294,12 +294,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 /// How long the end of an idle worker may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// A number that no other run has.
-fn random() -> u128 {
-    let half = || u128::from(RandomState::new().build_hasher().finish());
-    half() << 64 | half()
-}
 
 impl fmt::Debug for RunningRelay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

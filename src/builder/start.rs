@@ -20,7 +20,7 @@ use crate::transport::nowhere::Nowhere;
 use crate::worker::Worker;
 use crate::worker::coalescer::Plan;
 use crate::worker::engine::Engine;
-use crate::worker::lane::Rules;
+use crate::worker::lane::{Rules, Serves};
 use crate::worker::ledger::Ledger;
 use crate::worker::outbox::Outbox;
 use crate::worker::report::{self, ReportSink};
@@ -93,7 +93,7 @@ impl Builder {
     }
 
     /// Everything but the thread and the transport.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(any(test, fuzzing, feature = "simulation"))]
     pub(crate) fn parts(&self, seed: u64) -> Parts {
         self.parts_with(seed, self.open_journal().expect("the spool can be opened"))
     }
@@ -119,6 +119,10 @@ impl Builder {
             words: words.clone(),
             portal_share: self.portal_share,
             default_portal: self.credentials.as_ref().is_none_or(Credentials::have_default_portal),
+            serves: match &self.credentials {
+                Some(Credentials::Webhook(webhook)) => Serves::One(webhook.portal().cloned()),
+                _ => Serves::Any,
+            },
         };
         let renderer = self.lines.renderer(words, &stats, self.line_bytes);
         let ledger = Ledger::new(stats.clone(), consumer.shares(), self.limits.bytes);

@@ -253,9 +253,10 @@ pub(crate) mod tests {
 
     pub(crate) fn any_content() -> impl Strategy<Value = Content> {
         let level = (0..5_u8).prop_map(|byte| byte_to_level(byte).unwrap());
-        let line = (any::<u64>(), any_time(), level, ".{0,20}", any::<u64>()).prop_map(
-            |(no, at, level, body, cut)| StoredLine { no, at, level, body, cut, tried: false },
-        );
+        let line =
+            (any::<u64>(), any_time(), level, ".{0,20}", any::<u64>(), any::<bool>()).prop_map(
+                |(no, at, level, body, cut, tried)| StoredLine { no, at, level, body, cut, tried },
+            );
         let reason = prop::sample::select(DropReason::ALL);
         let gap = (any::<u64>(), any::<u64>(), any_time(), reason)
             .prop_map(|(no, lines, since, reason)| StoredGap { no, lines, since, reason });

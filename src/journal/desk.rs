@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -196,6 +197,12 @@ impl Desk {
     pub(crate) fn generation(&self) -> u64 {
         let generation = AssertUnwindSafe(|| self.journal.generation());
         std::panic::catch_unwind(generation).unwrap_or(u64::MAX)
+    }
+
+    /// The time by the clock of the journal. If the journal panics, it is the time of this process.
+    pub(crate) fn time(&self, local: SystemTime) -> SystemTime {
+        let time = AssertUnwindSafe(|| self.journal.time(local));
+        std::panic::catch_unwind(time).unwrap_or(local)
     }
 
     /// The journal itself, for calls that must not wait for the driver.

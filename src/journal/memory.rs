@@ -189,6 +189,17 @@ impl Disk {
         }
     }
 
+    /// The same for the newest end alone.
+    pub(crate) fn answer_newest_end(&self, outcome: &Outcome) {
+        let mut inside = self.inside();
+        let Inside { chunks, answers, .. } = &mut *inside;
+        let newest = chunks.iter().rev().find_map(|(publisher, chunk)| match &chunk.content {
+            Content::End(end) => Some((*publisher, end.no)),
+            _ => None,
+        });
+        answers.extend(newest.map(|end| (end, outcome.clone())));
+    }
+
     /// A relay delivers everything that is stored.
     pub(crate) fn settle_all(&self) {
         let mut inside = self.inside();
@@ -241,6 +252,16 @@ impl Disk {
 }
 
 impl Inside {
+    /// The best outcome of each end counts.
+    fn answer(&mut self, answers: &[Answer]) {
+        for Answer { publisher, no, outcome } in answers {
+            let known = self.answers.entry((*publisher, *no)).or_insert(outcome.clone());
+            if outcome.is_better_than(known) {
+                *known = outcome.clone();
+            }
+        }
+    }
+
     fn is_settled(&self, publisher: Publisher, chunk: &Chunk, no: Number) -> bool {
         self.settled.contains(&(publisher, chunk.event_token.clone(), no))
     }
@@ -454,8 +475,7 @@ impl Journal for MemoryJournal {
             if self.faults().await.unmarkable {
                 return Err("input/output error".into());
             }
-            let of = |answer: &Answer| ((answer.publisher, answer.no), answer.outcome.clone());
-            self.disk.inside().answers.extend(answers.iter().map(of));
+            self.disk.inside().answer(answers);
             Ok(())
         })
     }

@@ -17,6 +17,7 @@ const WORDS: usize = 16;
 
 impl Callsites {
     /// Relaxed is enough: a thread in a span has got the span from the thread that created it.
+    #[inline]
     pub(super) fn insert(&self, metadata: &'static Metadata<'static>) {
         let (word, bit) = self.place(metadata);
         if word.load(Relaxed) & bit == 0 {
@@ -52,7 +53,8 @@ fn found(place: &AtomicUsize, address: usize, find: impl FnOnce() -> Answer) -> 
 /// What follows from the names and the level of a callsite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Whether some field needs a check, or may contain a token.
+    /// An event: whether some field needs a check, or may contain a token. A span: whether it declares the
+    /// token field. (Nearly all spans with fields need checks.)
     pub(super) is_special: bool,
     /// Whether the level of the layer allows it.
     pub(super) is_wanted: bool,
@@ -70,23 +72,36 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// The result of `find` for these metadata, perhaps an earlier one. A place has the address, which is a
-    /// multiple of eight, and the answer in its lowest bits. So one load is enough, without ordering.
+    /// The result of `find` for these metadata, perhaps an earlier one.
     #[inline]
     pub(super) fn get(
         &self,
         metadata: &'static Metadata<'static>,
         find: impl FnOnce() -> Answer,
     ) -> Answer {
+        match self.known(metadata) {
+            Some(answer) => answer,
+            None => found(self.place(metadata), ptr::from_ref(metadata).addr(), find),
+        }
+    }
+
+    /// An earlier result for these metadata, if there is one. A place has the address, which is a multiple of
+    /// eight, and the answer in its lowest bits. So one load is enough, without ordering.
+    #[inline]
+    pub(super) fn known(&self, metadata: &'static Metadata<'static>) -> Option<Answer> {
         const { assert!(align_of::<Metadata<'static>>() >= 4) };
+        let known = self.place(metadata).load(Relaxed);
+        if known & !3 != ptr::from_ref(metadata).addr() {
+            return None;
+        }
+        Some(Answer { is_special: known & 1 != 0, is_wanted: known & 2 != 0 })
+    }
+
+    #[inline]
+    fn place(&self, metadata: &'static Metadata<'static>) -> &AtomicUsize {
         let address = ptr::from_ref(metadata).addr();
         let hash = (address as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57;
-        let place = &self.0[hash as usize % PLACES];
-        let known = place.load(Relaxed);
-        if known & !3 == address {
-            return Answer { is_special: known & 1 != 0, is_wanted: known & 2 != 0 };
-        }
-        found(place, address, find)
+        &self.0[hash as usize % PLACES]
     }
 }
 

@@ -49,22 +49,25 @@ enum Step {
 }
 
 /// What [`BizprocLayer`](super::BizprocLayer) does.
+//
+// In this order, so that what each event reads is on few cache lines, before the large tables.
+#[repr(C)]
 pub(super) struct Capture {
-    producer: Producer,
-    /// For the spans. Leaked once (a few hundred bytes), so that tagged spans need no reference counts for it.
-    weak: &'static WeakProducer,
     alive: &'static Alive,
+    /// The spans that each thread has entered, if the layer is told of all of them.
+    entered: Stacks,
     id: LayerId,
     level: EventLevel,
     pub(super) clock: Clock,
-    /// The spans that each thread has entered, if the layer is told of all of them.
-    entered: Stacks,
+    producer: Producer,
+    /// For the spans. Leaked once (a few hundred bytes), so that tagged spans need no reference counts for it.
+    weak: &'static WeakProducer,
+    /// The subscriber of this layer (see [`Capture::with_enabled_ancestor`]), and hidden spans.
+    search: Arc<Search>,
     /// Callsites whose spans have or had a [`SpanState`].
     callsites: Callsites,
     /// What follows from the names and the level of each callsite.
     answers: Answers,
-    /// The subscriber of this layer (see [`Capture::with_enabled_ancestor`]), and hidden spans.
-    search: Arc<Search>,
 }
 
 impl Capture {
@@ -116,15 +119,17 @@ impl Capture {
         }
     }
 
-    #[inline]
-    pub(super) fn on_new_span<S>(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let seen = self.alive.read();
-        if !seen.no_span_is_ours() {
-            self.some_span(attrs, id.clone(), ctx, seen);
+    /// The filter is asked about something of this callsite. If it hides that, it notes it on the thread.
+    pub(super) fn expect_filter_notes(&self, metadata: &Metadata<'_>) {
+        if !self.level.wants(metadata) {
+            self.alive.expect_filter_notes();
         }
+    }
+
+    /// Whether there is something to do.
+    #[inline]
+    pub(super) fn seen(&self) -> Seen {
+        self.alive.read()
     }
 
     #[inline]
@@ -134,17 +139,6 @@ impl Capture {
     {
         if self.alive.read().has_slots() {
             self.record(id, values, ctx);
-        }
-    }
-
-    #[inline]
-    pub(super) fn on_event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let seen = self.alive.read();
-        if !seen.no_event_is_ours() {
-            self.event(event, ctx, seen);
         }
     }
 }
@@ -158,40 +152,53 @@ impl Drop for Capture {
 // The slow parts of the callbacks. Not inlined, so that a callback with nothing to do saves no registers and
 // reserves no stack: a third of its instructions.
 impl Capture {
-    /// A span while some may be ours. Takes its arguments by value, in registers: what is handed on by
-    /// reference is written to the stack also where there is nothing to do.
+    /// A span while some may be ours.
+    #[inline]
+    pub(super) fn on_new_span<S>(
+        &self,
+        attrs: &Attributes<'_>,
+        id: Id,
+        ctx: Context<'_, S>,
+        seen: Seen,
+    ) where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        match self.answers.known(attrs.metadata()) {
+            Some(answer) if answer.is_special || seen.has_slots() => {
+                self.new_span(attrs, id, ctx, answer);
+            }
+            Some(_) => self.entered.idle(),
+            None => self.first_span(attrs, id, ctx, seen),
+        }
+    }
+
+    /// The first span of its callsite, or one of which the answer was replaced by another callsite's.
+    #[cold]
     #[inline(never)]
-    fn some_span<S>(&self, attrs: &Attributes<'_>, id: Id, ctx: Context<'_, S>, seen: Seen)
+    fn first_span<S>(&self, attrs: &Attributes<'_>, id: Id, ctx: Context<'_, S>, seen: Seen)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let answer = self.answer(attrs.metadata());
-        let token = if answer.is_special { self.token_field(attrs.metadata()) } else { None };
-        if token.is_some() || seen.has_slots() {
-            self.new_span(attrs, &id, &ctx, token, answer.is_wanted);
-        } else {
-            self.entered.idle();
+        if answer.is_special || seen.has_slots() {
+            self.new_span(attrs, id, ctx, answer);
         }
     }
 
     /// Leaves a [`SpanState`] in a span that declares the token field or is inside one that does. Also
     /// in one that our level hides: its fields are not shown, but events inside it need not walk up.
     #[inline(never)]
-    fn new_span<S>(
-        &self,
-        attrs: &Attributes<'_>,
-        id: &Id,
-        ctx: &Context<'_, S>,
-        token: Option<(Field, &'static Names)>,
-        is_shown: bool,
-    ) where
+    fn new_span<S>(&self, attrs: &Attributes<'_>, id: Id, ctx: Context<'_, S>, answer: Answer)
+    where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let Some(_inside) = enter() else { return };
-        let Some(span) = ctx.span(id) else { return };
+        let Some(span) = ctx.span(&id) else { return };
+        let token = if answer.is_special { self.token_field(attrs.metadata()) } else { None };
         if token.is_some() {
             self.entered.wake();
         }
+        let is_shown = answer.is_wanted;
         let around =
             || self.with_state(&span.parent()?, |state| Some(state.inherited(self.make_tag())));
         let state = match token.filter(|_| is_shown) {
@@ -201,7 +208,7 @@ impl Capture {
                     let fields = match is_shown {
                         true => {
                             let look = self.look(attrs.metadata(), None);
-                            packed(|visitor| attrs.record(visitor), look.as_ref())
+                            packed(|visitor| attrs.record(visitor), &look)
                         }
                         false => Packed::default(),
                     };
@@ -211,9 +218,11 @@ impl Capture {
             },
         };
         self.callsites.insert(attrs.metadata());
-        let put =
-            self.unless_poisoned(|| SpanStates::put(&mut span.extensions_mut(), self.id, state));
-        if put == Some(true) {
+        // Only the lock is taken inside of the closure: a state that the closure owns is copied once more.
+        let Some(mut extensions) = self.unless_poisoned(|| span.extensions_mut()) else { return };
+        let is_shared = SpanStates::put(&mut extensions, self.id, state);
+        drop(extensions);
+        if is_shared {
             self.producer.note_shared_spans();
         }
     }
@@ -234,7 +243,7 @@ impl Capture {
             }
             None => {
                 let look = self.look(attrs.metadata(), Some(names));
-                let fields = packed(|visitor| attrs.record(visitor), look.as_ref());
+                let fields = packed(|visitor| attrs.record(visitor), &look);
                 let live = Live::slot(self.alive);
                 SpanState::taggable(around(), attrs.metadata(), fields, portal, live, self.weak)
             }
@@ -277,15 +286,16 @@ impl Capture {
         }
         if shows_fields {
             let look = self.look(span.metadata(), declares);
-            let newer = packed(|visitor| values.record(visitor), look.as_ref());
+            let newer = packed(|visitor| values.record(visitor), &look);
             self.unless_poisoned(|| {
                 SpanStates::add_fields(&mut span.extensions_mut(), self.id, span.metadata(), newer);
             });
         }
     }
 
+    /// An event while some may be ours.
     #[inline(never)]
-    fn event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, seen: Seen)
+    pub(super) fn on_event<S>(&self, event: &Event<'_>, ctx: &Context<'_, S>, seen: Seen)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
@@ -399,7 +409,7 @@ impl Capture {
         if self.is_let_in(event) {
             let declares = self.token_field(event.metadata()).map(|(_, names)| names);
             let look = self.look(event.metadata(), declares);
-            self.deliver(event, found, look.as_ref());
+            self.deliver(event, found, Some(&look));
         }
     }
 
@@ -547,26 +557,17 @@ impl Capture {
         self.level.fields.token_field(metadata)
     }
 
-    /// How to check the fields of a callsite, if some need it. `declares`: see [`Look`].
-    #[inline]
-    fn look(
-        &self,
-        metadata: &'static Metadata<'static>,
-        declares: Option<&'static Names>,
-    ) -> Option<Look> {
-        let fields = self.level.fields;
-        self.answer(metadata).is_special.then(|| Look {
-            fields,
-            declares,
-            is_event: metadata.is_event(),
-        })
+    /// How to check the fields of a callsite. `declares`: see [`Look`].
+    fn look(&self, metadata: &Metadata<'_>, declares: Option<&'static Names>) -> Look {
+        Look { fields: self.level.fields, declares, is_event: metadata.is_event() }
     }
 
     #[inline]
     fn answer(&self, metadata: &'static Metadata<'static>) -> Answer {
         self.answers.get(metadata, || {
             let fields = self.level.fields;
-            let is_special = fields.need_look(metadata) || fields.token_field(metadata).is_some();
+            let needs_look = metadata.is_event() && fields.need_look(metadata);
+            let is_special = needs_look || fields.token_field(metadata).is_some();
             Answer { is_special, is_wanted: self.level.wants(metadata) }
         })
     }
@@ -587,10 +588,10 @@ impl Capture {
     }
 }
 
-/// Packs the fields that `record` passes to the visitor.
-fn packed(record: impl FnOnce(&mut dyn Visit), look: Option<&Look>) -> Packed {
+/// Packs the fields of a span.
+fn packed(record: impl FnOnce(&mut dyn Visit), look: &Look) -> Packed {
     let mut packer = Packer::new();
-    pack(&mut packer, record, look);
+    pack(&mut packer, record, Some(look));
     packer.take()
 }
 

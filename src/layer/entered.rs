@@ -47,10 +47,10 @@ pub(super) struct Stacks {
 }
 
 /// In place of a period: the layer is not told of all spans, and has no stacks.
-const UNUSED: u64 = 0;
+const UNUSED: u64 = 1;
 
 /// In place of a period: the layer is at rest.
-const AT_REST: u64 = 1;
+const AT_REST: u64 = 2;
 
 /// A period ends after so many spans that were made while none was alive that may be tagged. Not at once,
 /// because in a busy process the next one comes soon.
@@ -110,13 +110,9 @@ impl Stacks {
     #[inline]
     pub(super) fn enter(&self, id: &Id) {
         let period = self.period.load(Relaxed);
-        let _ = ENTERED.try_with(|entered| {
-            if period > AT_REST {
-                entered.add_depth(1);
-                entered.enter(period, id.into_u64());
-            } else if period == AT_REST {
-                entered.add_depth(1);
-            }
+        let _ = ENTERED.try_with(|entered| match period == AT_REST {
+            true => entered.add_depth(1),
+            false => entered.enter(period, id.into_u64()),
         });
     }
 
@@ -124,13 +120,9 @@ impl Stacks {
     #[inline]
     pub(super) fn exit(&self, id: &Id) {
         let period = self.period.load(Relaxed);
-        let _ = ENTERED.try_with(|entered| {
-            if period > AT_REST {
-                entered.add_depth(-1);
-                entered.exit(period, id.into_u64());
-            } else if period == AT_REST {
-                entered.add_depth(-1);
-            }
+        let _ = ENTERED.try_with(|entered| match period == AT_REST {
+            true => entered.add_depth(-1),
+            false => entered.exit(period, id.into_u64()),
         });
     }
 

@@ -576,11 +576,15 @@ fn a_span_that_a_filter_of_the_layer_hides_keeps_its_explicit_parent() {
 fn calls_of_enabled_hide_nothing() {
     alone("calls_of_enabled_hide_nothing", || {
         let (producer, mut inbox) = rig();
+        let alive = producer.alive();
         let subscriber = tracing_subscriber::registry()
             .with(fmt_layer().with_writer(io::sink))
             .with(layer(producer, LevelFilter::INFO));
         tracing::subscriber::with_default(subscriber, || {
+            info!("known to all");
+            assert!(!alive.read().has_filter_notes());
             assert!(tracing::enabled!(Level::DEBUG), "for fmt");
+            assert!(alive.read().has_filter_notes());
             drop(info_span!("startup"));
             let _a = info_span!("a", event_token = A).entered();
             info!("first");

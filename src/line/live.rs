@@ -15,15 +15,21 @@ pub(crate) struct Alive {
     changes: AtomicU64,
 }
 
-/// Spans that declare the token field, tagged or not yet. Bits 0 to 31.
+// What each event and each new span asks for is in the lower half: a constant of 32 bits is part of the
+// instruction that compares it.
+
+/// Spans that declare the token field, tagged or not yet. Bits 0 to 28.
 const SLOT: u64 = 1;
-/// Tags: of spans (also those that they may get), of lines that wait, of lines that the worker holds.
-/// Bits 32 to 61.
-const TAG: u64 = 1 << 32;
+const SLOTS: u64 = (1 << 29) - 1;
+/// The filter of the layer has left a note on some thread, which the next event or span takes away.
+const NOTED: u64 = 1 << 29;
 /// Some span callsite declares the token field.
-const SPANS_DECLARE: u64 = 1 << 62;
+const SPANS_DECLARE: u64 = 1 << 30;
 /// Some event callsite declares the token field.
-const EVENTS_DECLARE: u64 = 1 << 63;
+const EVENTS_DECLARE: u64 = 1 << 31;
+/// Tags: of spans (also those that they may get), of lines that wait, of lines that the worker holds.
+/// Bits 32 to 63.
+const TAG: u64 = 1 << 32;
 
 impl Alive {
     /// One per queue, for the life of the process. These 128 bytes are never freed, so tagged spans need no
@@ -47,6 +53,12 @@ impl Alive {
         self.note(EVENTS_DECLARE);
     }
 
+    /// The filter of the layer is asked about something that it hides, and notes that on the thread. From
+    /// then on each span and event looks for such a note, because nobody knows when the last one is gone.
+    pub(crate) fn expect_filter_notes(&self) {
+        self.note(NOTED);
+    }
+
     /// Reads first and writes only if necessary: if another layer decides per event, this is called for each
     /// event.
     fn note(&self, bit: u64) {
@@ -67,7 +79,7 @@ impl Alive {
 
     /// Whether a line may come, or waits. Ordered against the worker's intention to sleep (see `queue`).
     pub(crate) fn lines_may_come(&self) -> bool {
-        self.word.load(SeqCst) & (SPANS_DECLARE - 1) >= TAG
+        self.word.load(SeqCst) >= TAG
     }
 }
 
@@ -76,16 +88,34 @@ impl Alive {
 pub(crate) struct Seen(u64);
 
 impl Seen {
-    /// No event can be a line now.
+    /// Whether the layer has something to do for an event.
     #[inline]
-    pub(crate) fn no_event_is_ours(self) -> bool {
-        self.0 & (EVENTS_DECLARE | (TAG - 1)) == 0
+    pub(crate) fn concerns_events(self) -> bool {
+        self.0 & (EVENTS_DECLARE | NOTED | SLOTS) != 0
     }
 
-    /// No new span can be tagged now.
+    /// Whether the layer has something to do for a new span.
     #[inline]
-    pub(crate) fn no_span_is_ours(self) -> bool {
-        self.0 & (SPANS_DECLARE | (TAG - 1)) == 0
+    pub(crate) fn concerns_spans(self) -> bool {
+        self.0 & (SPANS_DECLARE | NOTED | SLOTS) != 0
+    }
+
+    /// Whether there may be a note of the filter on this thread.
+    #[inline]
+    pub(crate) fn has_filter_notes(self) -> bool {
+        self.0 & NOTED != 0
+    }
+
+    /// Whether an event may be a line now.
+    #[inline]
+    pub(crate) fn event_may_be_ours(self) -> bool {
+        self.0 & (EVENTS_DECLARE | SLOTS) != 0
+    }
+
+    /// Whether a new span may be tagged now, or inside of one that may be.
+    #[inline]
+    pub(crate) fn span_may_be_ours(self) -> bool {
+        self.0 & (SPANS_DECLARE | SLOTS) != 0
     }
 
     /// Some event may have a token itself.
@@ -96,7 +126,7 @@ impl Seen {
 
     #[inline]
     pub(crate) fn has_slots(self) -> bool {
-        self.0 & (TAG - 1) != 0
+        self.0 & SLOTS != 0
     }
 }
 
@@ -149,20 +179,25 @@ mod tests {
     #[test]
     fn slots_tags_and_callsites_do_not_mix() {
         let alive = Alive::new();
-        assert!(alive.read().no_event_is_ours() && alive.read().no_span_is_ours());
+        let concerns = || [alive.read().concerns_events(), alive.read().concerns_spans()];
+        assert_eq!(concerns(), [false, false]);
         let tag = Live::tag(alive);
-        assert!(alive.read().no_event_is_ours(), "a line that waits makes no event ours");
+        assert_eq!(concerns(), [false, false], "a line that waits makes no event ours");
         assert!(alive.lines_may_come());
         let slot = Live::slot(alive);
-        assert!(!alive.read().no_event_is_ours() && alive.read().has_slots());
+        assert!(alive.read().event_may_be_ours() && alive.read().has_slots());
         drop((slot, tag));
         let span = Live::tagged_span(alive);
         assert!(alive.read().has_slots() && alive.lines_may_come());
         drop(span);
+        alive.expect_filter_notes();
+        assert_eq!(concerns(), [true, true]);
+        assert!(alive.read().has_filter_notes());
+        assert!(!alive.read().event_may_be_ours() && !alive.read().span_may_be_ours());
         alive.note_span_callsite();
-        assert!(alive.read().no_event_is_ours() && !alive.read().no_span_is_ours());
+        assert!(!alive.read().event_may_be_ours() && alive.read().span_may_be_ours());
         alive.note_event_callsite();
-        assert!(!alive.read().no_event_is_ours());
+        assert!(alive.read().event_may_be_ours() && alive.read().events_declare());
         assert!(!alive.lines_may_come() && !alive.read().has_slots());
     }
 }

@@ -158,7 +158,7 @@ impl EntryBudget {
         self.sent = self.sent.saturating_add(1);
         let rolls = schedule.kept.is_some_and(|kept| self.shown.len() >= kept);
         let next = if rolls { self.shown.front().copied().map_or(0, u64::from) } else { 0 };
-        self.rolled_off + next
+        self.rolled_off.saturating_add(next)
     }
 
     /// The portal wrote an entry of `lines`, or may have. Returns how many lines it rolled off.
@@ -167,7 +167,7 @@ impl EntryBudget {
         self.shown.push_back(lines);
         let surplus = self.shown.len().saturating_sub(kept);
         let lines = self.shown.drain(..surplus).map(u64::from).sum();
-        self.rolled_off += lines;
+        self.rolled_off = self.rolled_off.saturating_add(lines);
         lines
     }
 
@@ -193,14 +193,19 @@ impl EntryBudget {
 
     fn read(memo: &[u8], clocks: Clocks) -> Option<Self> {
         let mut memo = Reader::new(FORM, memo, clocks)?;
+        // Nothing was sent later than now. Otherwise, a wrong clock could hold a log up for a year.
+        let past = |at: Option<Instant>| at.map(|at| at.min(clocks.now));
         let mut budget = EntryBudget {
-            first: memo.maybe_time()?,
-            last: memo.maybe_time()?,
+            first: past(memo.maybe_time()?),
+            last: past(memo.maybe_time()?),
             sent: u32::try_from(memo.number()?).ok()?,
             rolled_off: memo.number()?,
             shown: VecDeque::new(),
         };
         while let Some(lines) = memo.number() {
+            if budget.shown.len() == MOST_SHOWN {
+                return None;
+            }
             budget.shown.push_back(u32::try_from(lines).ok()?);
         }
         Some(budget)
@@ -221,7 +226,7 @@ const MOST_WORKFLOWS: usize = 32_768;
 
 /// The key of a workflow's memo: the same in all processes and versions (FNV-1a of 128 bits). It is never that of
 /// the portal itself, which is even.
-fn memo_key(workflow: &str) -> u128 {
+pub(crate) fn memo_key(workflow: &str) -> u128 {
     const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let hash =

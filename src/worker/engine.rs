@@ -162,6 +162,10 @@ impl Engine {
                 }
             },
         };
+        if !self.rules.serves.includes(&self.portals[key].id) {
+            // The caller may have stopped waiting.
+            return drop(reply.send(Err(CompleteError::NoCredentials)));
+        }
         self.seq += 1;
         let no = self.seq;
         let stored = self.end_to_store((key, &event_token), (no, &completion, deadline), now);

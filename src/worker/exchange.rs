@@ -1,7 +1,7 @@
 //! The worker's exchange with the driver of its journal: what the engine asks of the journal, and what the driver says.
 //! The worker waits for an answer only at the end of the run.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -75,7 +75,22 @@ impl Exchange {
     /// Takes in what the journal's driver has said.
     pub(super) fn hear(&mut self, engine: &mut Engine, now: Instant) {
         while let Some(told) = self.desk.as_mut().and_then(Desk::try_told) {
-            engine.told(told, now);
+            self.tell(engine, told, now);
+        }
+    }
+
+    /// Tells the engine what the driver has said.
+    pub(super) fn tell(&self, engine: &mut Engine, told: Said, now: Instant) {
+        // With the data that was read, the journal has told its time, by which the data is judged.
+        self.set_clock(engine, now);
+        engine.told(told, now);
+    }
+
+    /// Sets the engine's wall clock, by the clock of the journal, if there is one.
+    #[expect(clippy::disallowed_methods, reason = "the journal may have no other clock")]
+    pub(super) fn set_clock(&self, engine: &mut Engine, now: Instant) {
+        if let Some(desk) = &self.desk {
+            engine.set_clock(now, desk.time(SystemTime::now()));
         }
     }
 
@@ -90,7 +105,9 @@ impl Exchange {
                 return;
             }
             match tokio::time::timeout_at(until, desk.told()).await {
-                Ok(Some(told)) => engine.told(told, tokio::time::Instant::now().into_std()),
+                Ok(Some(told)) => {
+                    self.tell(engine, told, tokio::time::Instant::now().into_std());
+                }
                 _ => return,
             }
         }

@@ -24,7 +24,7 @@ use super::retry::{Backoff, RetryPolicy};
 use super::turn::Turn;
 use crate::completion::Completion;
 use crate::format::Words;
-use crate::line::EventToken;
+use crate::line::{EventToken, PortalId};
 use crate::protocol::Request;
 use crate::protocol::command::BATCH_COMMANDS;
 use crate::protocol::reply::Sent;
@@ -58,6 +58,25 @@ pub(crate) struct Rules {
     pub(crate) portal_share: f64,
     /// Spans without the field `portal` have a default portal.
     pub(crate) default_portal: bool,
+    pub(crate) serves: Serves,
+}
+
+/// The portals for which there may be credentials.
+#[derive(Clone, Debug)]
+pub(crate) enum Serves {
+    /// Only the credentials know.
+    Any,
+    /// Spans without a portal, and those of this portal.
+    One(Option<PortalId>),
+}
+
+impl Serves {
+    pub(crate) fn includes(&self, portal: &Option<PortalId>) -> bool {
+        match self {
+            Serves::Any => true,
+            Serves::One(of_webhook) => portal.is_none() || portal == of_webhook,
+        }
+    }
 }
 
 /// The request of the app to end an activity.

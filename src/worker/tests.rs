@@ -1,5 +1,6 @@
 //! The engine under a clock of the test: what it sends, when, and how it handles replies.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,13 @@ use super::lane::Renewal;
 use crate::builder::{Builder, Parts, builder};
 use crate::completion::Completion;
 use crate::error::CompleteError;
-use crate::line::{EventToken, LogLine, Tag};
+use crate::line::{EventToken, LogLine, PortalId, Tag};
 use crate::protocol::reply::Code;
 use crate::protocol::{Cause, Method, Reply, Request};
 use crate::queue::{Caller, Close, Complete, Consumer, Flush, Producer, Scope};
 use crate::stats::{AtDoor, DropReason, FlushReport, Snapshot, Stats};
 use crate::transport::Refreshed;
-use crate::transport::auth::Webhook;
+use crate::transport::auth::{Credentials, Webhook};
 
 mod calls;
 #[cfg(feature = "simulation")]
@@ -53,8 +54,10 @@ struct Stage {
     _queue: (Producer, Consumer),
 }
 
+/// Options with credentials that may serve every portal. The transports of these tests need none.
 fn options() -> Builder {
-    builder(Webhook::new("https://b24.example/rest/1/code/").unwrap())
+    let credentials = Credentials::provider(HashMap::<PortalId, Webhook>::new());
+    builder(credentials).portal_share(1.0)
 }
 
 fn tag(n: u32) -> Arc<Tag> {

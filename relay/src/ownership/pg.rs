@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use tokio_postgres::Row;
@@ -36,6 +37,10 @@ pub struct PgOwnership {
     connection: Connection,
     sql: Sql,
     lease: Duration,
+    /// Names the sender of the intents that are stored here.
+    sender: Vec<u8>,
+    /// The number of the last intent that was sent.
+    sent: Arc<AtomicI64>,
 }
 
 struct Sql {
@@ -66,10 +71,11 @@ impl PgOwnership {
             renew: with_names("SELECT * FROM {schema}.renew($1, $2 * interval '1 second', $3, $4)"),
             release: with_names("SELECT {schema}.release($1, $2, $3)"),
             intend: with_names(
-                "SELECT {schema}.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                "SELECT {schema}.intend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
             ),
         };
-        Ok(PgOwnership { sql, connection, lease })
+        let sender = Member::random().0.to_be_bytes().to_vec();
+        Ok(PgOwnership { sql, connection, lease, sender, sent: Arc::default() })
     }
 
     /// Makes the tables, as [`PgStore::migrate`](crate::PgStore::migrate) does.
@@ -156,6 +162,7 @@ impl Ownership for PgOwnership {
             let Steps { steps, returned } = Steps::of(given(), &marks);
             let memos = MemoRows::of(intents);
             let parameters = parameters![
+                self.sender.clone() => BYTEA,
                 key(me) => BYTEA,
                 shards => INT2_ARRAY,
                 epochs => INT8_ARRAY,
@@ -171,7 +178,10 @@ impl Ownership for PgOwnership {
                 memos.keys => BYTEA_ARRAY,
                 memos.contents => BYTEA_ARRAY,
             ];
-            let rows = self.connection.rows(&self.sql.intend, parameters).await?;
+            // The database may execute a call late that was given up or repeated here. With the numbers, it then has no
+            // effect.
+            let rows = self.connection.numbered_rows(&self.sql.intend, &self.sent, parameters);
+            let rows = rows.await?;
             let row = rows.first().ok_or_else(|| PgError::Unexpected("no row".to_owned()))?;
             let fenced: Vec<i16> = column(row, 0)?;
             Ok(fenced.into_iter().filter_map(Shard::from_number).collect())

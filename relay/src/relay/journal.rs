@@ -139,6 +139,10 @@ impl Journal for RelayJournal {
         self.journal.generation()
     }
 
+    fn time(&self, local: SystemTime) -> SystemTime {
+        self.journal.time(local)
+    }
+
     fn intend<'a>(&'a self, intents: &'a [Intent]) -> JournalFuture<'a, Vec<Option<Permit>>> {
         Box::pin(async move {
             if !self.is_fenced.load(Ordering::Relaxed) {

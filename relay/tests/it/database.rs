@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bizproc_test_postgres::{Pooler, Postgres, or_skip};
 use tokio::runtime::{Builder, Runtime};
@@ -92,6 +93,21 @@ impl Database {
     /// Runs SQL as an administrator.
     pub(crate) fn sql(&self, statements: &str) {
         self.admin.sql(statements);
+    }
+
+    /// Makes everything in the journal older by this time. The clock of the database cannot be set.
+    pub(crate) fn age(&self, by: Duration) {
+        let by = format!("interval '{} milliseconds'", by.as_millis());
+        for (table, time) in [
+            ("chunks", "appended_at"),
+            ("dead", "died_at"),
+            ("publishers", "seen_at"),
+            ("answers", "answered_at"),
+            ("memos", "changed_at"),
+            ("intents", "stored_at"),
+        ] {
+            self.sql(&format!("UPDATE bizproc.{table} SET {time} = {time} - {by}"));
+        }
     }
 
     /// Reads one number.

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bizproc_test_postgres::PASSWORD;
 use tracing_bizproc::journal::{
     Batch, Chunk, Content, Intent, Journal, Mark, MarkKind, Memo, Permit, Publisher, Query,
     StoredLine,
 };
 use tracing_bizproc::{EventToken, PortalId};
-use tracing_bizproc_relay::{Member, Owner, PgJournal, PgOwnership, RelayJournal};
+use tracing_bizproc_relay::{Member, Owner, PgConfig, PgJournal, PgOwnership, RelayJournal};
 
 use crate::database::{Database, wait};
 use crate::ownership::Time;
+use crate::proxy::Proxy;
 
 struct Relay {
     owner: Owner,
@@ -21,7 +23,12 @@ struct Relay {
 
 impl Relay {
     fn new(database: &Database, me: u128) -> Self {
-        let ownership = Arc::new(PgOwnership::new(database.config()).unwrap());
+        Relay::with(database, me, database.config())
+    }
+
+    /// A relay that writes intents over this connection.
+    fn with(database: &Database, me: u128, config: PgConfig) -> Self {
+        let ownership = Arc::new(PgOwnership::new(config).unwrap());
         let reading = Arc::new(PgJournal::new(database.config()).unwrap());
         wait(reading.migrate()).unwrap();
         let owner = Owner::new(ownership, Member(me));
@@ -187,4 +194,80 @@ fn marks_of_a_request_are_applied_in_their_order() {
     assert_eq!(one.tried(), [true, true, true, false, true]);
     one.intend(&[marks(&[(1, 5, Returned)])]);
     assert_eq!(one.tried(), [false; 5]);
+}
+
+/// Regression: the network held an intent back until a later one was stored. Then the database stored the old one, too. It
+/// took back the mark of a line that was out, so that the next owner would have repeated the line without a mark. It also
+/// took back a memo, so that the next owner would have used entries twice.
+#[test]
+fn an_intent_that_arrives_after_a_later_one_has_no_effect() {
+    let Some(database) = Database::new() else { return };
+    let proxy = Proxy::to(database.port());
+    let (port, name) = (proxy.port(), &database.name);
+    let config =
+        PgConfig::parse(&format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{name}"));
+    let config = config.unwrap().timeout(Duration::from_secs(1));
+    let mut one = Relay::with(&database, 1, config);
+    let time = Time::new(&database);
+    wait(one.journal.append(&Batch {
+        publisher: Publisher(1),
+        no: 1,
+        chunks: vec![chunk("north", 1)],
+    }))
+    .unwrap();
+    one.turn(|| time.now());
+    one.intend(&[intent("north", 1, b"first")]);
+
+    // The portal has refused the first request. So the next intent says that the line is not in the log.
+    let mut returned = intent("north", 1, b"second");
+    returned.marks[0].kind = MarkKind::Returned;
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+        AND client_addr IS NOT NULL";
+    proxy.hold();
+    assert!(
+        wait(one.journal.intend(std::slice::from_ref(&returned))).is_err(),
+        "no answer in time"
+    );
+    // It is said again with the next request, which leaves.
+    let mut third = intent("north", 1, b"third");
+    third.marks.insert(0, returned.marks[0].clone());
+    assert!(one.intend(&[third])[0].is_some());
+    assert_eq!(database.number(sessions), 2);
+    proxy.release();
+    // The server has executed what arrived late, and its connection has ended.
+    while database.number(sessions) > 1 {
+        std::thread::yield_now();
+    }
+
+    assert_eq!(one.tried(), [true], "the line is out");
+    let memos = wait(one.journal.memos(&portal("north"))).unwrap();
+    assert_eq!(memos, [Memo { key: 7, value: b"third".to_vec() }]);
+    assert!(one.intend(&[intent("north", 1, b"fourth")])[0].is_some(), "later ones are stored");
+}
+
+/// A virtual machine with a relay is suspended for longer than the lease. Its clock stands still meanwhile, so the relay
+/// believes that its lease still runs. In this test, only the clock of the database advances.
+#[test]
+fn a_relay_that_was_suspended_sends_nothing_before_the_database_says_so() {
+    let Some(database) = Database::new() else { return };
+    let (mut one, mut two) = (Relay::new(&database, 1), Relay::new(&database, 2));
+    let mut elsewhere = Time::new(&database);
+    let real = Time::new(&database);
+    let chunks = vec![chunk("north", 1), chunk("south", 2)];
+    wait(one.journal.append(&Batch { publisher: Publisher(1), no: 1, chunks })).unwrap();
+    one.turn(|| real.now());
+    let [Some(permit)] = one.intend(&[intent("north", 1, b"")])[..] else { panic!() };
+
+    elsewhere.advance(Duration::from_secs(60));
+    two.turn(|| elsewhere.now());
+    // Most probably it was suspended somewhere else than between the intent and the request. Then it asks first.
+    assert_eq!(one.intend(&[intent("south", 2, b""), intent("north", 1, b"")]), [None, None]);
+    // A request that was about to leave leaves, because nothing on this machine says that time has passed. The next owner
+    // knows it, and marks its own copy of the line.
+    assert!(one.journal.is_permitted(portal("north").as_ref(), permit));
+    assert_eq!(two.tried(), [true, false]);
+    // The next turn says that everything is lost. Then that request does not leave, either.
+    let change = wait(one.owner.turn(|| real.now())).unwrap();
+    assert_eq!(change.lost.len(), 256);
+    assert!(!one.journal.is_permitted(portal("north").as_ref(), permit));
 }

@@ -65,6 +65,15 @@ fn the_role_of_the_readme_may_use_the_tables_and_nothing_else() {
     // The script runs twice, because an administrator runs it again after an update of the tables.
     database.sql(&script.replace(&format!("CREATE ROLE {role}"), &format!("ALTER ROLE {role}")));
     database.sql("CREATE TABLE public.of_the_app (secret text)");
+    // An update from version 4, after which the administrator runs nothing.
+    database.sql(
+        "DROP TABLE bizproc.intents; DROP INDEX bizproc.chunks_of_portal; \
+         DROP FUNCTION bizproc.read_portal; DROP FUNCTION bizproc.bury(smallint[], interval); \
+         DROP FUNCTION bizproc.tidy(); DELETE FROM bizproc.migrations WHERE version = 5; \
+         DO $$ BEGIN EXECUTE (SELECT 'DROP FUNCTION ' || oid::regprocedure FROM pg_proc \
+         WHERE proname = 'intend' AND pronargs = 16); END $$",
+    );
+    wait(database.store().migrate()).unwrap();
 
     let password = "a-long-random-password";
     let connection =

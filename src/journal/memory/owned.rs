@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
@@ -34,6 +34,8 @@ pub(super) struct Owned {
     /// Requests that were permitted, by member.
     permitted: HashMap<Member, u64>,
     news: Arc<Notify>,
+    /// How far the clocks of the processes are ahead of the journal's.
+    ahead: Duration,
 }
 
 /// The handle of one member.
@@ -77,6 +79,11 @@ impl Disk {
             true => inside.owned.cut.insert(member),
             false => inside.owned.cut.remove(&member),
         };
+    }
+
+    /// From now on, the clocks of all processes are ahead of the journal's clock by this time.
+    pub(crate) fn clocks_are_ahead(&self, by: Duration) {
+        self.inside().owned.ahead = by;
     }
 
     /// Permits every request from now on.
@@ -185,6 +192,10 @@ impl Journal for Share {
         })
     }
 
+    fn time(&self, local: SystemTime) -> SystemTime {
+        local - self.disk.inside().owned.ahead
+    }
+
     fn generation(&self) -> u64 {
         self.disk.inside().owned.generations.get(&self.member).copied().unwrap_or_default()
     }
@@ -238,8 +249,7 @@ impl Journal for Share {
             }
             let mut inside = self.disk.inside();
             inside.owned.answers.extend_from_slice(answers);
-            let by_end = answers.iter().map(|a| ((a.publisher, a.no), a.outcome.clone()));
-            inside.answers.extend(by_end);
+            inside.answer(answers);
             Ok(())
         })
     }

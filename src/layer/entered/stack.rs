@@ -13,7 +13,7 @@ const PLACES: usize = DEEPEST + 1;
 // The spans that were entered are those that are below, and on top of them those in places 1 to `len`.
 #[repr(C, align(64))]
 pub(super) struct Entered {
-    /// Of which period the places are.
+    /// Of which period the places are; 0 if there was none.
     period: Cell<u64>,
     len: Cell<usize>,
     /// How many spans are entered, with a place or without, under all layers that are told of all of them.
@@ -43,7 +43,7 @@ enum Note {
 impl Entered {
     pub(super) const fn new() -> Entered {
         Entered {
-            period: Cell::new(UNUSED),
+            period: Cell::new(0),
             len: Cell::new(0),
             depth: Cell::new(0),
             places: [const { Place { id: Cell::new(0), note: Cell::new(Note::Nothing) } }; PLACES],
@@ -55,13 +55,15 @@ impl Entered {
         self.depth.set(self.depth.get().wrapping_add_signed(change));
     }
 
-    /// After [`add_depth`](Self::add_depth).
+    /// In a period. Or the layer has no stacks: then this does nothing.
     #[inline]
     pub(super) fn enter(&self, period: u64, id: u64) {
         let len = self.len.get();
-        match self.period.get() == period && len < DEEPEST {
-            true => self.push(len, id),
-            false => self.enter_otherwise(period, id),
+        if self.period.get() == period && len < DEEPEST {
+            self.add_depth(1);
+            self.push(len, id);
+        } else {
+            self.enter_otherwise(period, id);
         }
     }
 
@@ -77,8 +79,12 @@ impl Entered {
     #[cold]
     #[inline(never)]
     fn enter_otherwise(&self, period: u64, id: u64) {
+        if period == UNUSED {
+            return;
+        }
         // Before the span was entered.
-        let depth = self.depth.get().wrapping_sub(1);
+        let depth = self.depth.get();
+        self.add_depth(1);
         if self.period.get() == period || self.may_be_of(period, depth) {
             self.begin(period);
             self.push(0, id);
@@ -102,19 +108,26 @@ impl Entered {
         self.places[0].note.set(Note::Nothing);
     }
 
+    /// As [`enter`](Self::enter).
     #[inline]
     pub(super) fn exit(&self, period: u64, id: u64) {
         let len = self.len.get();
-        let is_last = self.places[len % PLACES].id.get() == id;
-        if is_last && self.places[0].id.get() != id && self.period.get() == period {
-            return self.len.set(len - 1);
+        let last = self.places[len % PLACES].id.get();
+        if self.period.get() == period && last == id && self.places[0].id.get() != id {
+            self.add_depth(-1);
+            self.len.set(len - 1);
+        } else {
+            self.exit_otherwise(period, id);
         }
-        self.exit_otherwise(period, id);
     }
 
     #[cold]
     #[inline(never)]
     fn exit_otherwise(&self, period: u64, id: u64) {
+        if period == UNUSED {
+            return;
+        }
+        self.add_depth(-1);
         if self.period.get() != period {
             return;
         }

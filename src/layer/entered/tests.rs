@@ -86,9 +86,9 @@ impl Rig<'_> {
     }
 
     fn told_of_enter(&self, id: u64) {
-        self.entered.add_depth(1);
-        if self.period() != AT_REST {
-            self.entered.enter(self.period(), id);
+        match self.period() {
+            AT_REST => self.entered.add_depth(1),
+            period => self.entered.enter(period, id),
         }
     }
 
@@ -101,9 +101,9 @@ impl Rig<'_> {
     }
 
     fn told_of_exit(&self, id: u64) {
-        self.entered.add_depth(-1);
-        if self.period() != AT_REST {
-            self.entered.exit(self.period(), id);
+        match self.period() {
+            AT_REST => self.entered.add_depth(-1),
+            period => self.entered.exit(period, id),
         }
     }
 
@@ -242,14 +242,8 @@ fn the_registry_is_asked_once_for_each_place_while_spans_of_before_the_period_ar
 #[test]
 fn a_span_that_is_not_ours_is_known_until_it_is_left() {
     let (entered, period) = (Entered::new(), 1 << 32);
-    let enter = |id| {
-        entered.add_depth(1);
-        entered.enter(period, id);
-    };
-    let exit = |id| {
-        entered.add_depth(-1);
-        entered.exit(period, id);
-    };
+    let enter = |id| entered.enter(period, id);
+    let exit = |id| entered.exit(period, id);
     enter(7);
     enter(8);
     entered.note_not_ours(period, 7);

@@ -101,6 +101,11 @@ impl Webhook {
         self
     }
 
+    /// The portal that it is bound to.
+    pub(crate) fn portal(&self) -> Option<&PortalId> {
+        self.portal.as_ref()
+    }
+
     /// Whether it may be called for a span that names this portal, or none.
     pub(in crate::transport) fn serves(&self, portal: Option<&PortalId>) -> bool {
         portal.is_none() || portal == self.portal.as_ref()

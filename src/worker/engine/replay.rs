@@ -280,7 +280,11 @@ impl Engine {
         let seq = if own { line.no } else { self.seq_of_found(key, publisher) };
         let Some(store) = &self.store else { return };
         let wall = self.ledger.wall(now).unwrap_or(line.at);
-        let age = wall.duration_since(line.at).unwrap_or_default();
+        let mut age = wall.duration_since(line.at).unwrap_or_default();
+        if self.is_shared() {
+            // The journal decides when a line is too old. The clock of its app may be wrong.
+            age = age.min(self.rules.retry.max_age / 2);
+        }
         let since = now.checked_sub(age).unwrap_or(now);
         let incoming = Incoming {
             event_token,

@@ -538,3 +538,24 @@ fn the_answer_to_a_completion_counts_a_refused_line_like_the_counters() {
     assert_eq!((stage.stats().lost(), stage.stats().late()), (1, 0));
     assert_eq!(report.by_reason(DropReason::TokenDenied), 1);
 }
+
+/// Regression: the completion waited for two minutes, although a webhook never serves another portal.
+#[test]
+fn an_end_for_a_portal_of_another_webhook_fails_at_once() {
+    let own = "a223c6b3710f85df22e9377d6c4f7553";
+    let webhook = || Webhook::new("https://b24.example/rest/1/code/").unwrap();
+    for (webhook, serves_own) in [(webhook(), false), (webhook().for_portal(own), true)] {
+        let mut stage = Stage::new(builder(webhook));
+        let of_other = Tag::detached("5e1.1|A|1.ff", Some("other"));
+        stage.log(&of_other, "a line");
+        // Without the name, the portal is the one on which the token has logged.
+        for portal in [Some("other"), None] {
+            let mut told = complete_with(&mut stage, &of_other, portal, Completion::new(), 10.0);
+            assert_eq!(told.try_recv().unwrap(), Err(CompleteError::NoCredentials), "{portal:?}");
+        }
+        for (n, portal, is_served) in [(1, Some(own), serves_own), (2, None, true)] {
+            let mut told = complete_with(&mut stage, &tag(n), portal, Completion::new(), 10.0);
+            assert_eq!(told.try_recv() == Err(Empty), is_served, "{portal:?}");
+        }
+    }
+}

@@ -7,15 +7,17 @@ use tokio::time::Instant;
 
 use super::kept::{self, Answers, Portal, Run, number, pass, settled};
 use super::options;
-use crate::builder::Builder;
-use crate::error::{CallError, CompleteError};
+use crate::builder::{Builder, builder};
+use crate::completion::Completion;
+use crate::error::{CallError, CompleteError, WorkerError};
 use crate::format::{Language, LineTime};
 use crate::journal::memory::{Disk, Faults};
 use crate::journal::{Chunk, Content, Outcome};
 use crate::line::LogLine;
 use crate::protocol::call;
-use crate::queue::{Call, Caller, Control, Expect, Flush, Overflow, Scope};
+use crate::queue::{Call, Caller, Complete, Control, Expect, Flush, Overflow, Scope};
 use crate::stats::{DropReason, FlushReport};
+use crate::transport::auth::Webhook;
 
 struct Replica {
     disk: Disk,
@@ -52,6 +54,22 @@ impl Replica {
         let flush = Flush { scope, deadline, reply };
         assert!(self.run.producer.control(Control::FlushDelivered(flush)).is_ok());
         answer.await.unwrap()
+    }
+
+    /// Asks for many ends, with ten minutes for each.
+    async fn ask_ends(
+        &self,
+        count: u32,
+    ) -> Vec<oneshot::Receiver<Result<FlushReport, CompleteError>>> {
+        let mut answers = Vec::new();
+        for n in 0..count {
+            answers.push(self.run.ask_end(n, 600));
+            if n % 100 == 0 {
+                // The queue has room for some of them.
+                pass(0.01).await;
+            }
+        }
+        answers
     }
 
     /// What each chunk is, in order.
@@ -296,6 +314,87 @@ async fn an_end_that_the_journal_does_not_take_is_sent_from_here_at_its_deadline
     settled(&replica.run, 20).await;
     assert_eq!(replica.kinds(), ["lines"], "the end does not follow");
     replica.run.adds_up();
+}
+
+/// Regression: only the answers to the oldest 10,000 ends were asked for. While a portal was away, an end of another
+/// portal had its answer in the journal, and its caller waited until ten seconds after its deadline.
+#[tokio::test(start_paused = true)]
+async fn an_end_behind_ten_thousand_others_has_its_answer_as_soon() {
+    let replica = Replica::new();
+    let mut others = replica.ask_ends(20_500).await;
+    pass(5.0).await;
+    let answer = replica.run.ask_end(99_999, 600);
+    pass(1.0).await;
+    replica.disk.answer_newest_end(&Outcome::Accepted);
+    let began = Instant::now();
+    assert!(answer.await.unwrap().is_ok());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(others.iter_mut().all(|other| other.try_recv().is_err()), "the others wait");
+    replica.disk.answer_ends(&Outcome::Accepted);
+    pass(2.0).await;
+    assert!(others.iter_mut().all(|other| matches!(other.try_recv(), Ok(Ok(_)))));
+    assert_eq!(replica.portal.ends(), 0, "nothing is sent from here");
+}
+
+/// Ends that wait for a relay use the budget of bytes. What does not fit is refused at once, and nothing grows.
+#[tokio::test(start_paused = true)]
+async fn ends_that_no_relay_answers_are_bounded_by_the_budget() {
+    let replica = Replica::with(|options| options.pending_bytes(1 << 20));
+    let mut asked = replica.ask_ends(10_000).await;
+    pass(5.0).await;
+    let mut refused = 0;
+    asked.retain_mut(|answer| match answer.try_recv() {
+        Ok(told) => {
+            assert_eq!(told, Err(CompleteError::Worker(WorkerError::Busy)));
+            refused += 1;
+            false
+        }
+        Err(_) => true,
+    });
+    assert!((500..5_000).contains(&asked.len()), "{} wait, {refused} are refused", asked.len());
+    assert_eq!(replica.disk.unsettled_ends(), asked.len());
+    replica.disk.answer_ends(&Outcome::Accepted);
+    pass(2.0).await;
+    assert!(asked.iter_mut().all(|answer| matches!(answer.try_recv(), Ok(Ok(_)))));
+    // There is room again.
+    let answer = replica.run.ask_end(10_001, 600);
+    pass(1.0).await;
+    replica.disk.answer_ends(&Outcome::Accepted);
+    assert!(answer.await.unwrap().is_ok());
+}
+
+/// The relay has credentials for portals that this process cannot reach. If the relay does not send the end, either, the
+/// caller gets the answer at once, and not two minutes later.
+#[tokio::test(start_paused = true)]
+async fn an_end_for_a_portal_of_the_relay_alone_is_not_tried_from_here() {
+    let webhook = Webhook::new("https://b24.example/rest/1/code/").unwrap();
+    let replica = Replica::with(|_| builder(webhook));
+    let ask = |token: u32| {
+        let (reply, answer) = oneshot::channel();
+        let complete = Complete {
+            event_token: super::tag(token).event_token.clone(),
+            portal: Some("of the relay".into()),
+            completion: Completion::new(),
+            deadline: (Instant::now() + Duration::from_secs(10)).into_std(),
+            reply,
+        };
+        replica.run.producer.control(Control::Complete(complete)).ok().unwrap();
+        answer
+    };
+    let answer = ask(1);
+    pass(1.0).await;
+    replica.disk.answer_ends(&Outcome::Accepted);
+    assert!(answer.await.unwrap().is_ok());
+    let of_relay = replica.disk.unsettled_ends();
+    let (answer, began) = (ask(2), Instant::now());
+    pass(1.0).await;
+    replica.disk.answer_ends(&Outcome::NotSent);
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::NoCredentials));
+    let (answer, _) = (ask(3), pass(1.0).await);
+    assert_eq!(answer.await.unwrap(), Err(CompleteError::NoCredentials));
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    pass(1.0).await;
+    assert_eq!((replica.portal.ends(), replica.disk.unsettled_ends()), (0, of_relay));
 }
 
 #[tokio::test(start_paused = true)]

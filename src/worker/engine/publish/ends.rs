@@ -30,6 +30,8 @@ pub(super) struct Ends {
     newest: Option<Instant>,
     /// When the first end was appended for which the journal was not asked yet.
     unasked_since: Option<Instant>,
+    /// The last end of the last inquiry, if there were more than fit into it. The next one continues behind it.
+    asked_up_to: Option<Number>,
     asked_at: Option<Instant>,
     /// How many ends wait for the answer of a relay.
     appended: usize,
@@ -100,9 +102,13 @@ impl Ends {
         let newest = self.newest.filter(|_| self.appended > 0)?;
         // Further ends do not put this off: they may come all the time.
         let first = self.unasked_since.map(|since| since + ASK_FIRST);
-        let again = self.asked_at.map(|asked_at| {
-            let wait = asked_at.saturating_duration_since(newest).clamp(ASK_FIRST, ASK_SELDOM);
-            asked_at + wait
+        let again = self.asked_at.map(|asked_at| match self.asked_up_to {
+            // The other ends have waited as long.
+            Some(_) => asked_at + ASK_FIRST,
+            None => {
+                let wait = asked_at.saturating_duration_since(newest).clamp(ASK_FIRST, ASK_SELDOM);
+                asked_at + wait
+            }
         });
         first.into_iter().chain(again).min()
     }
@@ -111,8 +117,17 @@ impl Ends {
     pub(super) fn inquire(&mut self, now: Instant) -> Option<Vec<Number>> {
         self.inquiry_at().filter(|at| *at <= now)?;
         self.unasked_since = None;
-        let appended = self.by_no.iter().filter(|(_, end)| matches!(end.stands, Stands::Appended));
-        Some(appended.map(|(no, _)| *no).take(MOST_ASKED).collect())
+        let after = self.asked_up_to.take().unwrap_or(0);
+        let mut appended = self
+            .by_no
+            .range(after.saturating_add(1)..)
+            .filter(|(_, end)| matches!(end.stands, Stands::Appended))
+            .map(|(no, _)| *no);
+        let asked: Vec<Number> = appended.by_ref().take(MOST_ASKED).collect();
+        if appended.next().is_some() {
+            self.asked_up_to = asked.last().copied();
+        }
+        Some(asked)
     }
 
     pub(super) fn inquired(&mut self, now: Instant) {

@@ -330,6 +330,61 @@ fn lines_that_cannot_be_read_are_counted_when_the_journal_gives_them_up() {
     assert_eq!((stats.recovered(), stats.lost(), stats.pending()), (2, 2, 0), "{stats}");
 }
 
+/// The clock of a relay is ten days ahead. Deadlines of ends and the age of lines are by the clock of the journal, so
+/// nothing is too late or too old.
+#[tokio::test(start_paused = true)]
+async fn a_relay_with_a_wrong_clock_loses_no_line_and_no_end() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let (disk, portal) = (Disk::new(), Portal::default());
+    disk.clocks_are_ahead(10 * DAY);
+    // What an app with a right clock has written.
+    let right = SystemTime::now() - 10 * DAY;
+    let waits_until = Some(right + Duration::from_secs(600));
+    let mut writer = Writer::new(&disk);
+    writer.about = Some(Arc::new(About { waits_until, ..About::default() }));
+    let (level, body, cut) = (tracing_core::Level::INFO, "#1#".to_owned(), 0);
+    let line = StoredLine { no: 1, at: right, level, body, cut, tried: false };
+    writer.append(None, 1, Content::Lines(vec![line]));
+    writer.numbers = 2;
+    let end = StoredEnd {
+        no: 2,
+        values: "{}".to_owned(),
+        message: None,
+        failed: false,
+        deadline: right + Duration::from_secs(60),
+        waits_until,
+    };
+    writer.append(None, 1, Content::End(end));
+    disk.give(&None, Some(1));
+    let relay = Relay::start(&disk, &portal, 1, options());
+    pass(20.0).await;
+    let stats = relay.stats();
+    assert_eq!((portal.lines(), portal.ends()), (vec![1], 1), "{stats}");
+    assert_eq!((stats.late(), stats.late_ends(), stats.lost()), (0, 0, 0), "{stats}");
+    relay.adds_up();
+}
+
+/// The clock of an app is a month behind, or its lines were dead letters for a long time. Only the journal decides when
+/// they are too old.
+#[tokio::test(start_paused = true)]
+async fn lines_that_look_old_are_delivered_as_long_as_the_journal_has_them() {
+    let (disk, portal) = (Disk::new(), Portal::default());
+    let mut writer = Writer::new(&disk);
+    let at = SystemTime::now() - Duration::from_secs(30 * 86_400);
+    let (level, body, cut) = (tracing_core::Level::INFO, "#1#".to_owned(), 0);
+    let line = StoredLine { no: 1, at, level, body, cut, tried: false };
+    writer.append(None, 1, Content::Lines(vec![line]));
+    disk.give(&None, Some(1));
+    // They wait here for an hour, too.
+    portal.answers(Answers::Away);
+    let relay = Relay::start(&disk, &portal, 1, options());
+    pass(3_600.0).await;
+    portal.answers(Answers::Well);
+    pass(600.0).await;
+    assert_eq!((portal.lines(), relay.stats().lost()), (vec![1], 0), "{}", relay.stats());
+    relay.adds_up();
+}
+
 /// Regression: with the oldest line of an entry, all its lines left memory, although the journal had given up only
 /// this one. They came back with the next owner of the portal only.
 #[tokio::test(start_paused = true)]

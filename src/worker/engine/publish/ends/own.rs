@@ -57,6 +57,10 @@ impl Engine {
                 self.settle_note(note, Ending::Late, now);
             }
         }
+        if !self.rules.serves.includes(&portal) {
+            // Only the relay has credentials for it. The caller gets this answer in the same way as one of the lane.
+            return drop(asked.answer.send(Err(CompleteError::NoCredentials)));
+        }
         let key = self.portal_of(&portal, now);
         let (lane, mut turn) = self.turn(key, now);
         lane.complete(&event_token, asked, &mut turn);
