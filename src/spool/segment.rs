@@ -24,6 +24,15 @@ impl Span {
     }
 }
 
+/// What is in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Line,
+    End,
+    /// A gap or a seal.
+    Sign,
+}
+
 /// One segment of a run.
 #[derive(Debug, Default)]
 pub(super) struct Segment {
@@ -44,8 +53,10 @@ pub(super) struct Segment {
     portals: Bloom,
     settled: Bits,
     tried: Bits,
-    /// Gaps and ends.
+    /// Gaps, seals and ends.
     others: Bits,
+    /// The ends among them.
+    ends: Bits,
     /// Older segments for which its marks are needed.
     pub(super) speaks_of: BTreeSet<u32>,
     /// Its lines were given up, and its unsettled ends and notices were kept.
@@ -61,13 +72,16 @@ impl Segment {
         Segment { number, ..Segment::default() }
     }
 
-    /// Notes a line, a gap or an end, which is not settled. `at`: none for a gap.
-    pub(super) fn add(&mut self, slot: u32, no: u64, at: Option<i64>, portal: Key, is_line: bool) {
+    /// Notes a line, a gap, a seal or an end, which is not settled. `at`: none for a gap.
+    pub(super) fn add(&mut self, slot: u32, no: u64, at: Option<i64>, portal: Key, kind: Kind) {
         let end = slot.saturating_add(1);
         let span = Span { numbers: (no, no), times: at.map(|at| (at, at)) };
         self.add_lines(end, 1, span, portal);
-        if !is_line {
+        if kind != Kind::Line {
             self.others.set(slot, self.slots, true);
+        }
+        if kind == Kind::End {
+            self.ends.set(slot, self.slots, true);
         }
     }
 
@@ -88,6 +102,10 @@ impl Segment {
 
     pub(super) fn is_line(&self, slot: u32) -> bool {
         !self.others.has(slot)
+    }
+
+    pub(super) fn is_end(&self, slot: u32) -> bool {
+        self.ends.has(slot)
     }
 
     pub(super) fn may_hold(&self, portal: Key) -> bool {
@@ -185,7 +203,7 @@ mod tests {
     fn a_settled_line_stays_settled_and_is_counted_once() {
         let mut segment = Segment::new(1);
         for slot in 0..3 {
-            segment.add(slot, u64::from(slot) + 10, Some(0), Key(1), true);
+            segment.add(slot, u64::from(slot) + 10, Some(0), Key(1), Kind::Line);
         }
         assert!(segment.note(1, MarkKind::Tried));
         assert!(!segment.note(1, MarkKind::Tried));

@@ -8,7 +8,7 @@ use crate::spool::frame::{self, HEAD};
 use crate::spool::header::Header;
 use crate::spool::index::Index;
 use crate::spool::record::{self, NameKeys};
-use crate::spool::segment::{Segment, Span};
+use crate::spool::segment::{Kind, Segment, Span};
 use crate::spool::writer::{Failed, Writer};
 
 /// A record ends when it has this number of bytes.
@@ -155,7 +155,7 @@ fn note(segment: &mut Segment, mut index: Option<&mut Index>, keys: &[NameKeys],
                 index.add(keys.log, no, slot);
             }
         };
-        let (no, at) = match &chunk.content {
+        let (no, at, kind) = match &chunk.content {
             Content::Lines(lines) => {
                 let mut span: Option<Span> = None;
                 for line in lines {
@@ -168,11 +168,11 @@ fn note(segment: &mut Segment, mut index: Option<&mut Index>, keys: &[NameKeys],
                 }
                 continue;
             }
-            Content::Missed(gap) => (gap.no, None),
-            Content::End(end) => (end.no, Some(end.deadline)),
-            Content::Seal(seal) => (seal.no, Some(seal.at)),
+            Content::Missed(gap) => (gap.no, None, Kind::Sign),
+            Content::End(end) => (end.no, Some(end.deadline), Kind::End),
+            Content::Seal(seal) => (seal.no, Some(seal.at), Kind::Sign),
         };
-        segment.add(slot, no, at.map(nanos), keys.portal, false);
+        segment.add(slot, no, at.map(nanos), keys.portal, kind);
         find(no, slot);
         slot += 1;
     }

@@ -142,19 +142,24 @@ impl Run {
     /// Gives up all lines of a segment except these. The others cannot be read any more.
     pub(super) fn lose(&mut self, number: u32, readable: &BTreeSet<u32>) {
         let Some(segment) = self.segments.get_mut(&number) else { return };
-        let (mut lines, mut ends) = (0, 0);
+        let (mut lines, mut ends, mut all) = (0, 0, 0);
         for slot in 0..segment.slots {
             if !readable.contains(&slot) && segment.leave_out(slot) {
-                *(if segment.is_line(slot) { &mut lines } else { &mut ends }) += 1;
+                all += 1;
+                lines += u64::from(segment.is_line(slot));
+                ends += u64::from(segment.is_end(slot));
             }
         }
-        if lines + ends == 0 {
+        segment.live = segment.live.saturating_sub(all);
+        if all == 0 {
             return;
         }
-        segment.live = segment.live.saturating_sub((lines + ends) as u32);
         let since = time(segment.oldest.unwrap_or(0));
-        let reason = DropReason::SpoolDamaged;
-        self.lost.push(Evicted { of: None, numbers: None, lines, ends, since, reason });
+        // Lines that a notice is about were counted before.
+        if lines + ends > 0 {
+            let reason = DropReason::SpoolDamaged;
+            self.lost.push(Evicted { of: None, numbers: None, lines, ends, since, reason });
+        }
         self.sweep();
     }
 }

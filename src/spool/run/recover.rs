@@ -15,7 +15,7 @@ use crate::spool::index::Index;
 use crate::spool::record::{Item, NameRead};
 use crate::spool::salt::Salt;
 use crate::spool::scan::scan;
-use crate::spool::segment::{Bits, Segment};
+use crate::spool::segment::{Bits, Kind, Segment};
 use crate::stats::DropReason;
 
 /// A folder that is being taken over, segment by segment, oldest first. Nothing in it is changed before everything
@@ -136,10 +136,15 @@ impl Recovery {
         let scanned = scan(&bytes, salt, &setup.keys, todo.lines, &mut |item| {
             match item {
                 Item::Piece { name: Some(name), slot, piece, .. } => {
-                    let is_line = matches!(piece, Piece::Line(_));
+                    let kind = match piece {
+                        Piece::Line(_) => Kind::Line,
+                        Piece::End(_) => Kind::End,
+                        Piece::Missed(_) | Piece::Seal(_) => Kind::Sign,
+                    };
+                    let is_line = kind == Kind::Line;
                     let is_notice = matches!(piece, Piece::Missed(_));
                     let at = (!is_notice).then(|| nanos(piece.at()));
-                    segment.add(slot, piece.no(), at, name.keys.portal, is_line);
+                    segment.add(slot, piece.no(), at, name.keys.portal, kind);
                     index.add(name.keys.log, piece.no(), slot);
                     readable.set(slot, slot, true);
                     if !self.held.contains_key(&name.name.0) {

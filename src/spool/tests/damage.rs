@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal::StoredGap;
 use crate::stats::DropReason;
 
 fn segment(publisher: u128, number: u32) -> PathBuf {
@@ -212,4 +213,22 @@ proptest! {
     ) {
         crate::spool::fuzz::replay(&data);
     }
+}
+
+/// Regression: a notice about missing lines counted as the end of an activity.
+#[test]
+fn a_notice_in_a_deleted_file_is_no_end() {
+    let disk = FakeDisk::new();
+    let files = open(&disk, 1);
+    let gap = StoredGap { no: 2, lines: 3, since: at(1), reason: DropReason::QueueFull };
+    let gap = Chunk { content: Content::Missed(gap), ..chunk(1, &[]) };
+    append(&files, &batch(1, 1, vec![chunk(1, &[1]), gap]));
+    disk.remove_file(&segment(1, 1)).unwrap();
+    // It may come back, so the first failures are errors.
+    let query = Query { portal: None, after: None, most_bytes: 1 << 20 };
+    while now(files.read(query)).is_err() {}
+    let lost = evicted(&files);
+    assert_eq!(lost.iter().map(|lost| lost.lines).sum::<u64>(), 1);
+    assert_eq!(lost.iter().map(|lost| lost.ends).sum::<u64>(), 0);
+    assert!(read_all(&files, None, 1).is_empty());
 }
