@@ -24,6 +24,7 @@ use std::time::SystemTime;
 use crate::line::{EventToken, PortalId};
 use crate::stats::DropReason;
 
+mod aside;
 #[doc(hidden)]
 pub mod codec;
 #[cfg(any(test, feature = "simulation"))]

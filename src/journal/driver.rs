@@ -10,6 +10,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::aside::{self, Jobs};
 use super::desk::{Ask, Desk, Said};
 use super::guarded::{generation_of, guarded};
 use super::near::Near;
@@ -40,6 +41,8 @@ pub(crate) struct Driver {
     posts_for: Option<Publisher>,
     /// The journal near by, which stores everything first.
     near: Option<Near>,
+    /// The calls of the journal near by, until a thread serves them.
+    near_jobs: Option<Jobs>,
     /// Reads that wait until all lines that they may find are counted.
     reads: VecDeque<Ask>,
 }
@@ -61,6 +64,7 @@ impl Driver {
             next: None,
             posts_for: None,
             near: None,
+            near_jobs: None,
             reads: VecDeque::new(),
         };
         (Desk { journal, asks, told: to_worker }, driver)
@@ -83,27 +87,31 @@ impl Driver {
     #[expect(clippy::disallowed_methods, reason = "it keeps its own time")]
     pub(crate) fn by_way_of(self, near: Arc<dyn Journal>, left: Publisher, style: About) -> Driver {
         let near = self.posts_for.map(|own| Near::new(near, own, left, style, Instant::now()));
-        Driver { near, ..self }
+        let (near, near_jobs) = near.unzip();
+        Driver { near, near_jobs, ..self }
     }
 
-    /// Starts the thread. It ends when the worker is gone.
+    /// Starts the thread, and another one for a journal near by. They end when the worker is gone.
     ///
     /// # Errors
     /// When the system has no thread or no runtime for it.
-    pub(crate) fn start(self) -> io::Result<()> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
-            crate::thread_role::mark_worker_thread();
-            runtime.block_on(self.run());
-            runtime.shutdown_background();
-        })?;
-        Ok(())
+    pub(crate) fn start(mut self) -> io::Result<()> {
+        if let Some(jobs) = self.near_jobs.take() {
+            spawn(NEAR_THREAD, aside::serve(jobs))?;
+        }
+        spawn(THREAD, self.run())
     }
 
     /// Serves requests in their order, and looks for data of other runs.
     pub(crate) async fn run(mut self) {
         if let Some(publisher) = self.posts_for {
-            return posting::run(self.journal, publisher, self.near, self.asks, self.told).await;
+            let run = posting::run(self.journal, publisher, self.near, self.asks, self.told);
+            let Some(jobs) = self.near_jobs else { return run.await };
+            return tokio::select! {
+                biased;
+                () = run => {}
+                () = async { aside::serve(jobs).await; std::future::pending().await } => {}
+            };
         }
         let journal = self.journal.clone();
         let mut news = News::new(&*journal);
@@ -284,6 +292,18 @@ impl Driver {
     }
 }
 
+fn spawn(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        crate::thread_role::mark_worker_thread();
+        runtime.block_on(task);
+        runtime.shutdown_background();
+    })?;
+    Ok(())
+}
+
+/// The thread of a journal near by.
+const NEAR_THREAD: &str = "bizproc-spool";
 /// The driver's thread.
 const THREAD: &str = "bizproc-journal";
 /// The largest number of marks that wait while the journal fails.

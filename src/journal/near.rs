@@ -8,23 +8,28 @@
 //! This run also appends the data of earlier runs there. It uses a separate publisher for them, because their
 //! numbers of batches are not known any more. If a run was killed while a batch was on its way, the lines of this
 //! batch may be there already. So they are appended as tried.
+//!
+//! A disk that hangs is like one that fails: see [`aside`](super::aside). If a late call has stored a batch in spite of
+//! this, the batch is marked as settled before anything is read.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::guarded::guarded;
+use super::aside::{Aside, Jobs};
 use super::{
     About, Batch, Chunk, Content, Evicted, Journal, JournalError, Mark, MarkKind, Number, Position,
     Publisher, Query,
 };
 use crate::line::{EventToken, PortalId};
 
+mod evicted;
+
 /// See the module.
 pub(super) struct Near {
-    journal: Arc<dyn Journal>,
+    journal: Aside,
     own: Numbering,
     /// The publisher for data that earlier runs have left.
     left: Numbering,
@@ -45,6 +50,13 @@ pub(super) struct Near {
     next_adopt: Instant,
     /// After a failure, it is not read before this time.
     again_at: Option<Instant>,
+    /// Since when it cannot be read.
+    failing_since: Option<Instant>,
+    /// What the journal has given up, also if it has said so too late for the call.
+    evicted: Arc<Mutex<Vec<Evicted>>>,
+    /// What has left since the last look at what was given up. It is not lost, also if the journal has given it up
+    /// before it could be marked.
+    left_since: Vec<Mark>,
 }
 
 /// The batches of one publisher, as the other journal counts them.
@@ -90,15 +102,17 @@ pub(super) enum Next {
 }
 
 impl Near {
+    /// The journal, and the calls that its thread has to serve.
     pub(super) fn new(
         journal: Arc<dyn Journal>,
         own: Publisher,
         left: Publisher,
         style: About,
         now: Instant,
-    ) -> Self {
+    ) -> (Self, Jobs) {
         let numbering = |publisher| Numbering { publisher, batches: 0 };
-        Near {
+        let (journal, jobs) = Aside::new(journal);
+        let near = Near {
             journal,
             own: numbering(own),
             left: numbering(left),
@@ -113,11 +127,19 @@ impl Near {
             marks: Vec::new(),
             next_adopt: now,
             again_at: None,
-        }
+            failing_since: None,
+            evicted: Arc::default(),
+            left_since: Vec::new(),
+        };
+        (near, jobs)
     }
 
     /// Stores a batch of this run.
-    pub(super) async fn store(&mut self, batch: &Batch) -> Result<(), JournalError> {
+    pub(super) async fn store(
+        &mut self,
+        batch: &Arc<Batch>,
+        now: Instant,
+    ) -> Result<(), JournalError> {
         for chunk in &batch.chunks {
             let Some(about) = &chunk.about else { continue };
             // Segments of a spool do not hold it. Most tokens have the style of the app.
@@ -128,9 +150,16 @@ impl Near {
                 self.abouts.insert(chunk.event_token.clone(), about.clone());
             }
         }
-        let stored = guarded(|| self.journal.append(batch)).await;
         self.has_more = true;
-        if stored.is_err() {
+        let is_refused = self.journal.is_late();
+        let stored = {
+            let batch = batch.clone();
+            self.journal.call(|journal| async move { journal.append(&batch).await }).await
+        };
+        if self.journal.is_late() {
+            self.failing_since.get_or_insert(now);
+        }
+        if stored.is_err() && !is_refused {
             // The batch is sent from memory. If it was stored in spite of the error, it must not be read.
             let marks = batch.chunks.iter().map(|chunk| {
                 let (from, up_to, _) = numbers(&chunk.content);
@@ -139,7 +168,7 @@ impl Near {
                 let (publisher, kind) = (batch.publisher, MarkKind::Settled);
                 Mark { publisher, portal, event_token, from, up_to, kind }
             });
-            self.marks.extend(marks);
+            self.have_left(marks.collect());
         }
         stored.map(|_| ())
     }
@@ -167,7 +196,7 @@ impl Near {
     pub(super) async fn next(&mut self, now: Instant) -> Next {
         if now >= self.next_adopt {
             self.next_adopt = now + ADOPT_EVERY;
-            match guarded(|| self.journal.adopt()).await {
+            match self.journal.call(|journal| async move { journal.adopt().await }).await {
                 Ok(adopted) => {
                     if adopted.more {
                         self.next_adopt = now;
@@ -175,22 +204,27 @@ impl Near {
                     }
                     self.has_more |= !adopted.held.is_empty();
                 }
-                Err(trouble) => return Next::Failed { trouble },
+                Err(trouble) => {
+                    // A late call may have taken something over.
+                    self.has_more = true;
+                    self.failed(now);
+                    return Next::Failed { trouble };
+                }
             }
         }
         if self.chunks.is_empty() && self.has_more && self.again_at.is_none_or(|at| at <= now) {
             if let Err(trouble) = self.read().await {
-                self.again_at = Some(now + READ_AGAIN);
+                self.failed(now);
                 return Next::Failed { trouble };
             }
-            self.again_at = None;
+            (self.again_at, self.failing_since) = (None, None);
         }
         match self.load() {
             Some(load) => {
                 self.is_news = true;
                 // If the mark cannot be stored and the process is killed in the next moment, the lines may be
                 // repeated without a mark. Waiting for a broken disk would be worse.
-                let _ = guarded(|| self.journal.mark(&load.marks)).await;
+                let _ = self.mark_now(load.marks.clone()).await;
                 Next::Load(load)
             }
             None if self.has_more => Next::Wait,
@@ -198,15 +232,28 @@ impl Near {
         }
     }
 
+    fn failed(&mut self, now: Instant) {
+        self.again_at = Some(now + READ_AGAIN);
+        self.failing_since.get_or_insert(now);
+    }
+
+    /// Since when it cannot be read.
+    pub(super) fn failing_since(&self) -> Option<Instant> {
+        self.failing_since
+    }
+
     async fn read(&mut self) -> Result<(), JournalError> {
         // Otherwise settled lines would be read again.
         self.note_marks().await?;
-        let now = guarded(|| async { Ok(self.journal.generation()) }).await?;
-        if now != self.generation {
-            (self.after, self.generation) = (None, now);
-        }
-        let query = Query { portal: None, after: self.after, most_bytes: READ_BYTES };
-        let read = guarded(|| self.journal.read(query)).await?;
+        let (generation, after) = (self.generation, self.after);
+        let call = move |journal: Arc<dyn Journal>| async move {
+            let now = journal.generation();
+            let after = after.filter(|_| now == generation);
+            let query = Query { portal: None, after, most_bytes: READ_BYTES };
+            Ok((journal.read(query).await?, now))
+        };
+        let (read, now) = self.journal.call(call).await?;
+        self.generation = now;
         self.after = Some(read.up_to);
         self.has_more = !read.at_end;
         self.chunks.extend(read.chunks);
@@ -215,10 +262,14 @@ impl Near {
 
     async fn note_marks(&mut self) -> Result<(), JournalError> {
         if !self.marks.is_empty() {
-            guarded(|| self.journal.mark(&self.marks)).await?;
+            self.mark_now(self.marks.clone()).await?;
             self.marks.clear();
         }
         Ok(())
+    }
+
+    async fn mark_now(&mut self, marks: Vec<Mark>) -> Result<(), JournalError> {
+        self.journal.call(|journal| async move { journal.mark(&marks).await }).await
     }
 
     /// Takes chunks of this run, or of others, as a batch.
@@ -279,7 +330,7 @@ impl Near {
     /// The other journal has it.
     pub(super) async fn settle(&mut self, load: Load) {
         let settled = load.marks.into_iter().map(|mark| Mark { kind: MarkKind::Settled, ..mark });
-        self.marks.extend(settled);
+        self.have_left(settled.collect());
         // Marks that fail are stored before the next read.
         let _ = self.note_marks().await;
     }
@@ -290,32 +341,9 @@ impl Near {
         let _ = self.note_marks().await;
     }
 
-    /// Lines that this journal has given up, except those that are on their way.
-    pub(super) async fn evicted(
-        &mut self,
-        now: SystemTime,
-        load: Option<&Load>,
-    ) -> Result<Vec<Evicted>, JournalError> {
-        let mut evicted = guarded(|| self.journal.evicted(now)).await?;
-        if evicted.is_empty() {
-            return Ok(evicted);
-        }
-        // They may have been read already.
-        self.chunks.clear();
-        (self.after, self.has_more) = (None, true);
-        let is_out = |evicted: &Evicted| {
-            let (Some(of), Some((from, up_to))) = (&evicted.of, evicted.numbers) else {
-                return false;
-            };
-            let marks = load.into_iter().flat_map(|load| &load.marks);
-            marks.into_iter().any(|mark| {
-                (mark.publisher, &mark.portal, &mark.event_token) == (of.0, &of.1, &of.2)
-                    && from <= mark.up_to
-                    && mark.from <= up_to
-            })
-        };
-        evicted.retain(|evicted| !is_out(evicted));
-        Ok(evicted)
+    /// Drops the journal, and does not wait for a call that hangs.
+    pub(super) async fn close(self) {
+        self.journal.close().await;
     }
 }
 

@@ -1,8 +1,8 @@
 //! Drives a journal for a process that publishes. It appends one batch after the other, repeats each append until
 //! it succeeds, and asks for results. The worker never waits.
 //!
-//! With a journal [near](super::near) by, batches are stored there first. If this fails, a batch is sent from
-//! memory.
+//! With a journal [near](super::near) by, batches are stored there first. If this fails, or takes too long, a
+//! batch is sent from memory.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ struct Posting {
     /// The part of `near` that the batch contains.
     load: Option<Load>,
     /// A batch that could not be stored near by, and since when. It is appended after the stored data.
-    unstored: Option<(Batch, Instant)>,
+    unstored: Option<(Arc<Batch>, Instant)>,
     /// The worker's number of such a batch, which is on its way.
     unstored_no: Option<u64>,
 }
@@ -123,7 +123,11 @@ pub(super) async fn run(
             () = until(wake_at) => {}
         }
     }
+    let near = posting.near.take();
     drop(posting);
+    if let Some(near) = near {
+        near.close().await;
+    }
     if let Some(done) = closing {
         // The worker may no longer wait.
         let _ = done.send(());
@@ -134,17 +138,20 @@ impl Posting {
     async fn take(&mut self, ask: Ask, now: Instant) {
         match ask {
             Ask::Append(batch) => match &mut self.near {
-                Some(near) => match near.store(&batch).await {
-                    Ok(()) => {
-                        self.unstored = None;
-                        self.tell(Said::Stored { no: batch.no });
-                        self.look_for_evicted().await;
+                Some(near) => {
+                    let batch = Arc::new(batch);
+                    match near.store(&batch, now).await {
+                        Ok(()) => {
+                            self.unstored = None;
+                            self.tell(Said::Stored { no: batch.no });
+                            self.look_for_evicted().await;
+                        }
+                        Err(error) => {
+                            self.unstored = Some((batch, now));
+                            self.tell(Said::NotStored { trouble: error.to_string() });
+                        }
                     }
-                    Err(error) => {
-                        self.unstored = Some((batch, now));
-                        self.tell(Said::NotStored { trouble: error.to_string() });
-                    }
-                },
+                }
                 None => {
                     // The batch before this one was answered or given up.
                     (self.appending, self.append_again) = (None, Again::default());
@@ -183,8 +190,10 @@ impl Posting {
         }
         let near = self.near.as_mut()?;
         let waited = |since: Instant| now.saturating_duration_since(since) >= WAIT_FOR_NEAR;
-        match self.unstored.take_if(|(_, since)| near.is_read() || waited(*since)) {
-            Some((mut batch, _)) => {
+        let is_failing = near.failing_since().is_some_and(waited);
+        match self.unstored.take_if(|(_, since)| near.is_read() || is_failing || waited(*since)) {
+            Some((batch, _)) => {
+                let mut batch = Arc::unwrap_or_clone(batch);
                 let of_worker = batch.no;
                 batch.no = near.next_batch();
                 self.batch = Some(Arc::new(batch));
@@ -318,7 +327,8 @@ async fn until(at: Option<Instant>) {
 /// How long it waits before the second try, and the longest wait before any try.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How long a batch that could not be stored near by waits for earlier batches that are stored there.
+/// How long a batch that could not be stored near by waits for earlier batches that are stored there. If nothing
+/// could be read there for as long, it does not wait.
 const WAIT_FOR_NEAR: Duration = Duration::from_secs(5);
 /// How long a call of the journal may take.
 const LONGEST_CALL: Duration = Duration::from_secs(30);

@@ -19,6 +19,8 @@ use crate::queue::{Call, Caller, Complete, Control, Expect, Flush, Overflow, Sco
 use crate::stats::{DropReason, FlushReport};
 use crate::transport::auth::Webhook;
 
+mod hung;
+
 struct Replica {
     disk: Disk,
     portal: Portal,
