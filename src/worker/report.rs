@@ -211,13 +211,14 @@ impl Trouble {
                  memory, up to `pending_lines` and `max_age`, and are then lost: check the database"
             }
             Trouble::NotMarked => {
-                "the disk fails, is full or is slow (see the detail): it could not be noted which lines were \
-                 sent, so after a crash they may be sent again: check the directory of the spool"
+                "the disk or the database fails, is full or is slow (see the detail): it could not be noted \
+                 which lines were sent, so after a crash they may be sent again: check the directory of the \
+                 spool, or the database of the relay"
             }
             Trouble::NotRead => {
-                "the spool cannot be read, or does not answer (see the detail): new lines are delivered from \
-                 memory, and lines that are only on disk when it can be read again: check the directory of \
-                 the spool"
+                "stored lines cannot be read (see the detail): new lines are delivered from memory, and lines \
+                 that are only stored when they can be read again: check the directory of the spool, or the \
+                 database of the relay"
             }
             Trouble::LeftAlone => {
                 "lines of another run cannot be read, and stay on disk (see the detail): new lines are not \
@@ -361,7 +362,8 @@ impl Report {
         };
         match sink {
             ReportSink::Tracing => {
-                tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail = &*detail, "{advice}");
+                let [portals, reason, detail] = [&*portals, reason, &*detail].map(unless_empty);
+                tracing::warn!(target: "tracing_bizproc", parent: None, count, portals, reason, detail, "{advice}");
             }
             #[cfg(feature = "log")]
             ReportSink::Log => {
@@ -374,6 +376,11 @@ impl Report {
             let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
         }
     }
+}
+
+/// An empty field is left out.
+fn unless_empty(field: &str) -> Option<&str> {
+    (!field.is_empty()).then_some(field)
 }
 
 /// Reports that a line was refused because the worker is closed. This happens on a thread of its own:

@@ -51,7 +51,8 @@ impl Reports {
     /// The counts of the reports with this reason.
     fn counts(&self, reason: DropReason) -> Vec<u64> {
         let reports = self.0.lock().unwrap();
-        let of = reports.iter().filter(|fields| fields["reason"] == reason.as_str());
+        let reason = Some(reason.as_str());
+        let of = reports.iter().filter(|fields| fields.get("reason").map(String::as_str) == reason);
         of.map(|fields| fields["count"].parse().unwrap()).collect()
     }
 
