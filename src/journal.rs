@@ -147,10 +147,12 @@ impl Outcome {
     /// than not sent.
     ///
     /// ```
+    /// # #[cfg(any(feature = "spool", feature = "relay"))] {
     /// use tracing_bizproc::journal::Outcome;
     ///
     /// assert!(Outcome::Accepted.is_better_than(&Outcome::NotSent));
     /// assert!(!Outcome::NotSent.is_better_than(&Outcome::Refused("499".to_owned())));
+    /// # }
     /// ```
     #[must_use]
     pub fn is_better_than(&self, other: &Outcome) -> bool {
