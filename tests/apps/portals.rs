@@ -24,6 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let of_app = |program: &OsStr| {
         let mut command = Command::new(program);
         command
+            // The app before this one had a webhook.
+            .env_remove("BITRIX24_WEBHOOK_URL")
             .env("BITRIX24_CLIENT_ID", app.client_id())
             .env("BITRIX24_CLIENT_SECRET", app.client_secret())
             .env("BITRIX24_OAUTH_URL", first.oauth_url());
