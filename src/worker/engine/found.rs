@@ -105,9 +105,8 @@ impl Engine {
             let Some(store) = store else { return };
             ledger.found(page, lines, seq);
             lane.found(&event_token, lines);
-            if lines == 0 {
+            if lines == 0 && store.unread_gaps.insert((key, event_token.clone())) {
                 lane.found(&event_token, 1);
-                store.unread_gaps.insert((key, event_token.clone()));
             }
             let behind =
                 behind.get_or_insert_with(|| Box::new(Behind::new(None, store.generation, now)));
