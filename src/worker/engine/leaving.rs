@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::Engine;
 use super::standing::AGAIN;
+use crate::journal::Intent;
 use crate::journal::desk::Ask;
-use crate::journal::{Intent, MarkKind};
 use crate::line::PortalId;
 use crate::queue::{Keeps, LetGo};
 use crate::worker::report::Trouble;
@@ -173,10 +173,7 @@ impl Engine {
                 leaving.state = State::Again(now + AGAIN);
                 // Until then, another process may have owned the portals, and this one again. What it said of
                 // its own tries counts more than this. Without it, some lines are marked in vain.
-                for intent in &mut leaving.intents {
-                    intent.marks.retain(|mark| mark.kind == MarkKind::Settled);
-                    intent.memos.clear();
-                }
+                leaving.intents.clear();
                 self.ledger.report(Trouble::NotMarked, 1, None, trouble);
             }
         }
