@@ -21,6 +21,11 @@ impl Lane {
         }
     }
 
+    /// The attempt by which a wait is chosen: a shutdown has no time for long pauses.
+    pub(super) fn hurried(&self, attempt: u32) -> u32 {
+        if self.closing.is_some() { 0 } else { attempt }
+    }
+
     pub(super) fn back_off(&mut self, now: Instant) {
         if matches!(self.state, State::Refreshing { .. }) {
             return;
@@ -29,7 +34,7 @@ impl Lane {
             State::BackingOff(Pause { attempt, .. }) => attempt + 1,
             _ => 0,
         };
-        let wait = self.backoff.wait(if self.closing.is_some() { 0 } else { attempt });
+        let wait = self.backoff.wait(self.hurried(attempt));
         self.state = State::BackingOff(Pause { until: now + wait, attempt });
     }
 
@@ -46,7 +51,7 @@ impl Lane {
             Some(pause) => (pause.attempt + 1).min(LONGEST_HOLD),
             None => 0,
         };
-        let wait = self.backoff.wait(if self.closing.is_some() { 0 } else { attempt });
+        let wait = self.backoff.wait(self.hurried(attempt));
         self.ends_pause = Some(Pause { until: now + wait, attempt });
     }
 
@@ -89,7 +94,7 @@ impl Lane {
                 // The call is tried again, which asks again.
                 turn.report(Trouble::Unreachable, trouble.to_string());
                 self.renewals = 0;
-                let attempt = if self.closing.is_some() { 0 } else { self.unanswered };
+                let attempt = self.hurried(self.unanswered);
                 self.unanswered += 1;
                 let until = turn.now + self.backoff.wait(attempt);
                 self.state = State::BackingOff(Pause { until, attempt });

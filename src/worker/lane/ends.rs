@@ -31,7 +31,7 @@ impl Lane {
             OfEnd::Waits(Patience::Locked | Patience::Stumbled) => true,
         };
         if patient {
-            let most = self.attempt(LONGEST_HOLD);
+            let most = self.hurried(LONGEST_HOLD);
             let backoff = &mut self.backoff;
             self.coalescer.note_end(end, |end| {
                 end.not_before = turn.now + backoff.wait(end.waited.min(most));
@@ -48,7 +48,7 @@ impl Lane {
     /// otherwise it would always be the first again.
     pub(super) fn hold_lone_end(&mut self, end: EndRef, now: Instant) {
         let pause = self.ends_pause.map_or(now, |pause| pause.until);
-        let most = self.attempt(LONGEST_HOLD);
+        let most = self.hurried(LONGEST_HOLD);
         let backoff = &mut self.backoff;
         self.coalescer.hold_lone_end(end, |end| {
             let wait = backoff.wait(end.waited.min(most));

@@ -1,7 +1,7 @@
 //! Processes replies: reads each once, looks up its row in the table, and does what that says. Nothing
 //! else changes the state of the lane, its pace, or its count of failures.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::reaction::{self, OfEnd, OfEntry, OfLane, Patience, Reaction, Within};
 use super::{InFlight, Lane, State, What};
@@ -253,7 +253,7 @@ impl Lane {
                 if !patient {
                     return self.give_up(&command, spent, turn);
                 }
-                let wait = self.backoff.wait(self.attempt(command.entry.tries.waited));
+                let wait = self.hold(command.entry.tries.waited);
                 command.entry.tries.waited += 1;
                 self.put_back(command, Some(turn.now + wait), turn);
             }
@@ -288,13 +288,13 @@ impl Lane {
         if !entry.tries.solo() {
             return None;
         }
-        let own = now + self.backoff.wait(self.attempt(entry.tries.alone() - 1));
+        let own = now + self.hold(entry.tries.alone() - 1);
         Some(until.map_or(own, |until| own.max(until)))
     }
 
-    /// How long one command waits after so many tries: a shutdown has no time for long pauses.
-    pub(super) fn attempt(&self, tries: u32) -> u32 {
-        if self.closing.is_some() { 0 } else { tries.min(LONGEST_HOLD) }
+    /// How long one command waits after so many tries.
+    fn hold(&mut self, tries: u32) -> Duration {
+        self.backoff.wait(self.hurried(tries.min(LONGEST_HOLD)))
     }
 
     /// Puts it back to the front of its token, unless the token has ended in the meantime.
