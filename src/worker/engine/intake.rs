@@ -1,9 +1,9 @@
 //! Takes lines in: each is charged to the budget, finds room or not, and goes to its lane or to a journal.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::{Engine, Portal};
-use crate::line::{LogLine, Missed, Tag};
+use crate::line::{EventToken, LogLine, Missed, Tag};
 use crate::queue::{Limits, Overflow};
 use crate::stats::DropReason;
 use crate::worker::ending::Ending;
@@ -84,12 +84,23 @@ impl Engine {
         now: Instant,
     ) {
         self.turn(key, now).1.settle_line(line, Ending::Dropped(reason));
+        self.mention(line.event_token, key, (reason, 1, line.at), now);
+    }
+
+    /// The log of a token will say that lines are missing, why, how many, and since when.
+    fn mention(
+        &mut self,
+        event_token: &EventToken,
+        key: usize,
+        (reason, lines, since): (DropReason, u64, SystemTime),
+        now: Instant,
+    ) {
         if self.publishing.is_some() {
             let portal = self.portals[key].id.clone();
-            return self.publish_gap(line.event_token, &portal, (reason, 1, line.at), now);
+            return self.publish_gap(event_token, &portal, (reason, lines, since), now);
         }
         let (lane, mut turn) = self.turn(key, now);
-        lane.missed(line.event_token, Gap::new(reason, 1, line.at), &mut turn);
+        lane.missed(event_token, Gap::new(reason, lines, since), &mut turn);
         self.agenda.set(key, now);
     }
 
@@ -149,12 +160,7 @@ impl Engine {
     fn tell_missed(&mut self, tag: &Tag, key: usize, now: Instant) {
         if let Some(Missed { lines, since, reason }) = tag.take_refused() {
             trail::refused(tag.fingerprint(), lines, reason);
-            if self.publishing.is_some() {
-                let lost = (reason, lines, since);
-                return self.publish_gap(&tag.event_token, &tag.portal, lost, now);
-            }
-            let (lane, mut turn) = self.turn(key, now);
-            lane.missed(&tag.event_token, Gap::new(reason, lines, since), &mut turn);
+            self.mention(&tag.event_token, key, (reason, lines, since), now);
         }
     }
 
