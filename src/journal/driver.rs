@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::aside::{self, Jobs};
 use super::desk::{Ask, Desk, Said};
 use super::guarded::{generation_of, guarded};
-use super::near::Near;
+use super::near::{MOST_MARKS, Near};
 use super::posting;
 use super::{About, Batch, Journal, JournalError, Mark, Position, Publisher, Query, Read};
 use crate::line::PortalId;
@@ -306,5 +306,3 @@ fn spawn(name: &str, task: impl Future<Output = ()> + Send + 'static) -> io::Res
 const NEAR_THREAD: &str = "bizproc-spool";
 /// The driver's thread.
 const THREAD: &str = "bizproc-journal";
-/// The largest number of marks that wait while the journal fails.
-const MOST_MARKS: usize = 65_536;

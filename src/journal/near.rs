@@ -368,5 +368,7 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 const READ_BYTES: usize = 256 << 10;
 /// The largest number of chunks in a batch.
 const BATCH_CHUNKS: usize = 1_000;
+/// The largest number of marks that wait while a journal fails.
+pub(super) const MOST_MARKS: usize = 65_536;
 /// The largest number of tokens whose end of waiting is remembered. For others, this time is lost.
 const MOST_ABOUTS: usize = 10_000;

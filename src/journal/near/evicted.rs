@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
-use super::{Load, Near};
+use super::{Load, MOST_MARKS, Near};
 use crate::journal::{Evicted, Journal, JournalError, Mark};
 
 impl Near {
@@ -58,6 +58,3 @@ fn is_marked(evicted: &Evicted, marks: &[Mark]) -> bool {
             && mark.from <= up_to
     })
 }
-
-/// The largest number of marks that wait while the journal fails.
-const MOST_MARKS: usize = 65_536;
