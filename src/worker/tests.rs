@@ -141,6 +141,15 @@ impl Stage {
         self.engine.answer(self.now);
     }
 
+    /// A line of the token is lost, and the notice about it has failed. With `GiveUp`.
+    fn lose_with_its_notice(&mut self, tag: &Arc<Tag>) {
+        self.log(tag, "lost");
+        for _ in 0..2 {
+            let (call, _) = self.sent();
+            self.settle(call, &nobody_knows());
+        }
+    }
+
     /// Sends and acknowledges all requests within this time.
     fn run(&mut self, seconds: f64) -> Vec<(f64, Request)> {
         let until = self.now + secs(seconds);

@@ -647,6 +647,7 @@ fn rejected_requests_are_reported_with_both_hosts_and_once_a_minute() {
 }
 
 /// A store that may be away.
+#[derive(Default)]
 struct Fickle {
     store: Arc<MemoryStore>,
     is_away: AtomicBool,
@@ -687,8 +688,7 @@ impl InstallationStore for Fickle {
 #[test]
 fn requests_of_known_portals_are_accepted_while_the_store_is_away() {
     let stage = AppStage::new(2);
-    let store = Fickle { store: Arc::clone(&stage.store), is_away: AtomicBool::new(false) };
-    let store = Arc::new(store);
+    let store = Arc::new(Fickle { store: Arc::clone(&stage.store), ..Fickle::default() });
     let installations = Installations::new(stage.bizproc.clone(), Arc::clone(&store));
     for site in &stage.portals {
         wait(installations.handle(Post::of(site, "ONAPPINSTALL").parse())).unwrap();
@@ -713,27 +713,6 @@ fn requests_of_known_portals_are_accepted_while_the_store_is_away() {
     assert!(matches!(error, ActivityRejection::Store(_)), "{error}");
 }
 
-/// A store of installations that is away.
-struct Away;
-
-impl InstallationStore for Away {
-    fn installation<'a>(
-        &'a self,
-        _portal: &'a PortalId,
-    ) -> CredentialFuture<'a, Option<Installation>> {
-        Box::pin(async { Err("the database is away".into()) })
-    }
-
-    fn swap_installation<'a>(
-        &'a self,
-        _portal: &'a PortalId,
-        _expected: Option<&'a Installation>,
-        _new: Option<&'a Installation>,
-    ) -> CredentialFuture<'a, bool> {
-        Box::pin(async { Err("the database is away".into()) })
-    }
-}
-
 /// Regression: a handler that answers with the error, as that of the guide does, logs nothing. So nobody saw why the
 /// portal got no activities, or why its workflows waited.
 #[test]
@@ -754,7 +733,8 @@ fn each_kind_of_failure_is_reported() {
     // Blanks in the address of the handler: the portal refuses it.
     let refused = Registration::activity("fulfil", "https://app.example/an activity", "Fulfil");
     let declaring = installations.clone().declare(refused).unwrap();
-    let away = Installations::new(stage.bizproc.clone(), Away);
+    let store = Fickle { is_away: AtomicBool::new(true), ..Fickle::default() };
+    let away = Installations::new(stage.bizproc.clone(), store);
     let _guard = &stage.guard;
     drop(stage.subscriber);
     for _ in 0..2 {

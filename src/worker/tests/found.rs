@@ -267,11 +267,7 @@ fn a_notice_says_which_lines_may_be_in_the_log_or_may_have_been_reported() {
 fn a_notice_that_fails_alone_is_sent_with_the_next_line() {
     let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
     let tag = tag(1);
-    stage.log(&tag, "lost");
-    for _ in 0..2 {
-        let (call, _) = stage.sent();
-        stage.settle(call, &nobody_knows());
-    }
+    stage.lose_with_its_notice(&tag);
     assert!(stage.sent_within(600.0).is_none(), "it would be tried for ever");
     stage.log(&tag, "kept");
     let (_, request) = stage.sent();
@@ -310,11 +306,7 @@ fn lines_that_are_lost_while_their_end_waits_are_told_before_it() {
 fn a_notice_that_waits_for_a_line_is_tried_once_more_before_the_end() {
     let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
     let tag = tag(1);
-    stage.log(&tag, "lost");
-    for _ in 0..2 {
-        let (call, _) = stage.sent();
-        stage.settle(call, &nobody_knows());
-    }
+    stage.lose_with_its_notice(&tag);
     assert!(stage.sent_within(600.0).is_none(), "the notice waits");
     let mut answer = complete(&mut stage, &tag);
     let (call, request) = stage.sent();
@@ -338,11 +330,7 @@ fn a_notice_waits_for_the_next_line_for_a_day_and_is_reported_after_that() {
     for (hours, told) in [(1.0, true), (23.0, true), (25.0, false)] {
         let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
         let tag = tag(1);
-        stage.log(&tag, "lost");
-        for _ in 0..2 {
-            let (call, _) = stage.sent();
-            stage.settle(call, &nobody_knows());
-        }
+        stage.lose_with_its_notice(&tag);
         assert!(stage.sent_within(hours * 3_600.0).is_none());
         stage.log(&tag, "later");
         let (_, request) = stage.sent();

@@ -85,11 +85,7 @@ fn a_notice_that_waits_for_the_next_line_waits_as_long_as_a_line() {
     for idle in [600.0, 1_200.0, 3_000.0] {
         let mut stage = Stage::new(options().on_unknown_outcome(UnknownOutcome::GiveUp));
         let tag = tag(1);
-        stage.log(&tag, "lost");
-        for _ in 0..2 {
-            let (call, _) = stage.sent();
-            stage.settle(call, &nobody_knows());
-        }
+        stage.lose_with_its_notice(&tag);
         assert!(stage.sent_within(idle).is_none());
         stage.log(&tag, "kept");
         let (_, request) = stage.sent();

@@ -559,6 +559,19 @@ impl ByWay {
         Run::with(&self.portal, options.keeping(kept).publish_to(self.far.open()))
     }
 
+    /// The far journal is away, and the spool gives up two of four lines.
+    async fn run_with_evictions(&self) -> Run {
+        self.far_is_away();
+        let run = self.run();
+        for n in 0..4 {
+            run.log(n, &format!("#{n}#"));
+            pass(1.0).await;
+        }
+        self.near.evict();
+        self.near.evict();
+        run
+    }
+
     fn far_is_away(&self) {
         self.far.fail(Faults {
             full: true,
@@ -737,14 +750,7 @@ async fn a_shutdown_leaves_an_end_in_the_spool_that_could_not_be_sent() {
 #[tokio::test(start_paused = true)]
 async fn lines_that_the_spool_has_given_up_are_counted_and_mentioned() {
     let by_way = ByWay::new();
-    by_way.far_is_away();
-    let run = by_way.run();
-    for n in 0..4 {
-        run.log(n, &format!("#{n}#"));
-        pass(1.0).await;
-    }
-    by_way.near.evict();
-    by_way.near.evict();
+    let run = by_way.run_with_evictions().await;
     run.log(9, "#9#");
     pass(1.0).await;
     by_way.far_is_back();

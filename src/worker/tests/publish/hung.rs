@@ -120,14 +120,7 @@ async fn each_line_is_published_once_by_way_of_a_spool_that_hangs_now_and_then()
 #[tokio::test(start_paused = true)]
 async fn what_a_spool_gave_up_is_counted_when_it_answers_late() {
     let by_way = ByWay::new();
-    by_way.far_is_away();
-    let run = by_way.run();
-    for n in 0..4 {
-        run.log(n, &format!("#{n}#"));
-        pass(1.0).await;
-    }
-    by_way.near.evict();
-    by_way.near.evict();
+    let run = by_way.run_with_evictions().await;
     by_way.near_hangs(true);
     run.log(8, "#8#");
     pass(10.0).await;
